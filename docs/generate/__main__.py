@@ -12,7 +12,7 @@ from writ_contracts import errors
 from writ_documents.yaml_file import dump
 from writ_runtime.config import Variable, describe
 
-SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh")
+SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh", "agent_docker", "agent_proxmox")
 
 CONFIGURATION = """\
 # Configuration
@@ -41,6 +41,7 @@ def configuration() -> str:
     tables = {name: describe(import_module(f"writ_{name}.config").Config) for name in SERVICES}
     shared = [variable for variable in tables[SERVICES[0]] if all(variable in table for table in tables.values())]
     parts = [CONFIGURATION, _table("Every service", shared)]
+    tables["gateway"] = describe(import_module("writ_gateway.config").Config)  # no service: a client starts it
     for name, table in tables.items():
         parts.append(_table(f"writ_{name}", [variable for variable in table if variable not in shared]))
     return "\n".join(parts)

@@ -29,6 +29,7 @@ PLACES: tuple[tuple[str, type[Struct]], ...] = (
     ("an attribute's constraint: `target_attributes.<name>`", policy_format.AttributeConstraint),
     ("a scan: `scans[]`", policy_format.ScanEntry),
     ("an evaluator with options: `evaluators[]`", policy_format.EvaluatorEntry),
+    ("`emergencies`", policy_format.EmergenciesEntry),
 )
 NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
 

@@ -72,6 +72,7 @@ async def test_an_expired_look_is_refused_and_no_attack(world: World) -> None:
 
 OTHERS = {
     "host_key_changed": "host_key_changed",
+    "certificate_changed": "host_key_changed",
     "tailscale_wrong_node": "wrong_peer",
     "tailscale_wrong_tags": "wrong_peer",
     "set_aside": "host_set_aside",

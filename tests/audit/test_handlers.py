@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writ_audit.handlers import Handlers, sender_key
+from writ_audit.handlers import service
 from writ_audit.permission import Reader
-from writ_bus.port import Message
+from writ_bus.port import EndpointReply, Message
 from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
 from writ_contracts.errors import Unreachable
 from writ_contracts.subjects import query
 from writ_contracts.wire import MSGPACK, decode, encode
+from writ_runtime.answering import Respond
 from writ_runtime.metrics import Handled
 
 
@@ -35,11 +36,17 @@ class Away(Nothing):
         raise Unreachable("the server is away")
 
 
+def responding(reading: Any, endpoint: str, observe: Any) -> Respond:
+    return next(  # type: ignore[return-value]
+        one.handler for one in service("0", reading, observe).endpoints if one.name == endpoint
+    )
+
+
 def told(reading: Any, endpoint: str, message: Message) -> tuple[Any, Handled]:
     """The answer, and what was recorded of it."""
     records: list[Handled] = []
-    handlers = Handlers(reading, records.append)  # type: ignore[arg-type]
-    answer = asyncio.run(getattr(handlers, endpoint)(message))
+    answer = asyncio.run(responding(reading, endpoint, records.append)(message))
+    assert isinstance(answer, EndpointReply)
     (record,) = records
     kind: type = TraceAnswer if endpoint == "trace" else SearchAnswer
     return decode(answer.data, kind, content_type=answer.headers["Content-Type"]), record
@@ -62,7 +69,8 @@ def test_any_subject_gets_an_answer(subject: str) -> None:
 def test_a_query_may_be_messagepack_and_is_answered_in_kind() -> None:
     data = msgspec.msgpack.encode({"correlation_id": "c-1"})
     message = Message(query("alice", "trace"), data, {"Content-Type": MSGPACK})
-    answered = asyncio.run(Handlers(Nothing(), lambda _: None).trace(message))  # type: ignore[arg-type]
+    answered = asyncio.run(responding(Nothing(), "trace", lambda _: None)(message))
+    assert isinstance(answered, EndpointReply)
     assert answered.headers["Content-Type"] == MSGPACK
     answer, record = told(Nothing(), "trace", message)
     assert answer.error is None
@@ -74,13 +82,3 @@ def test_what_cannot_be_reached_is_said_to_be_worth_another_try() -> None:
     answer, record = told(Away(), "trace", message)
     assert (answer.error.code, answer.error.retry) == ("unavailable", True)
     assert (record.outcome, record.code) == ("failed", "unavailable")
-
-
-@given(st.text(max_size=60))
-def test_the_senders_key_is_what_the_server_says_or_nothing(info: str) -> None:
-    assert isinstance(sender_key(Message("s", b"", {"Nats-Request-Info": info})), str)
-
-
-def test_the_senders_key_is_read() -> None:
-    assert sender_key(Message("s", b"", {"Nats-Request-Info": '{"acc":"REQ","user":"UABC"}'})) == "UABC"
-    assert sender_key(Message("s", b"")) == ""

@@ -117,7 +117,7 @@ async def test_a_handler_that_breaks_leaves_a_span_that_says_so_and_not_what_it_
     await answering(policy, fails=True)
     with tracing.within(tracing.root()), pytest.raises(Exception, match="internal error"):
         await executor.request(subjects.POLICY_DECIDE, b"", timeout=5)
-    assert (one(spans, "policy decide").failed, one(spans, "ask policy").failed) == ("ValueError", "Refused")
+    assert (one(spans, "policy decide").failed, one(spans, "ask policy").failed) == ("ValueError", "BusRefused")
     assert "secret" not in str(spans)
 
 

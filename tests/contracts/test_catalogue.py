@@ -49,6 +49,19 @@ TABLE: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
     "package_install": ("change", True, 300, 3600, HOSTS, True),
     "package_remove": ("admin", True, 180, 900, HOSTS, True),
 }
+PROXMOX: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
+    "guest_create": ("change", False, 600, 7200, ("proxmox",), True),
+    "guest_delete": ("admin", False, 180, 1800, ("proxmox",), True),
+    "guest_stop": ("change", True, 120, 1800, ("proxmox",), True),
+    "guest_list": ("read", True, 30, 60, ("proxmox",), False),
+    "guest_migrate": ("change", True, 1800, 21600, ("proxmox",), True),
+    "guest_resize": ("change", True, 120, 900, ("proxmox",), True),
+    "node_status": ("read", True, 30, 60, ("proxmox",), False),
+    "storage_status": ("read", True, 30, 60, ("proxmox",), False),
+    "task_log": ("read", True, 30, 60, ("proxmox",), False),
+}
+OF_ALL_KINDS = len(TABLE)
+TABLE |= PROXMOX
 # name: risk, whether the principal's own signature is demanded by definition
 CONTROLS: dict[str, tuple[str, bool]] = {
     "operation_cancel": ("change", True),
@@ -59,6 +72,7 @@ CONTROLS: dict[str, tuple[str, bool]] = {
     "policy_rollback": ("admin", True),
     "emergency_declare": ("change", True),
     "emergency_confirm": ("change", True),
+    "emergency_review": ("change", True),
     "stop_set": ("change", True),
     "stop_lift": ("admin", True),
     "journal_archive": ("admin", True),
@@ -67,6 +81,8 @@ CONTROLS: dict[str, tuple[str, bool]] = {
 SECRET = {
     ("container_create", "command"),
     ("container_create", "env"),
+    ("container_create", "labels"),
+    ("container_create", "health_command"),
     ("stack_deploy", "compose"),
     ("stack_deploy", "env"),
     ("stack_update", "compose"),
@@ -78,8 +94,12 @@ SECRET_OUTPUT = {
     *((name, "log") for name in ("stack_deploy", "stack_update", "stack_remove", "backup_create", "backup_restore")),
     *((name, "log") for name in ("snapshot_create", "snapshot_restore")),
     *((name, "log") for name in ("package_update", "package_install", "package_remove")),
+    *((name, "log") for name in ("container_create", "container_start", "container_stop", "container_restart")),
+    ("container_inspect", "log"),
     ("file_read", "content"),
     ("network_test", "detail"),
+    ("guest_migrate", "log"),
+    ("task_log", "log"),
 }
 every_operation = pytest.mark.parametrize("operation", BUILT_IN, ids=lambda operation: operation.name)
 
@@ -89,7 +109,7 @@ def maximum(operation: Operation) -> int:
 
 
 def test_these_are_all_of_them() -> None:
-    assert len(TABLE) == 32
+    assert OF_ALL_KINDS == 32
     assert set(CATALOGUE) == set(TABLE) | set(CONTROLS)
     assert {operation.name for operation in CONTROL} == set(CONTROLS)
 

@@ -16,14 +16,12 @@ NOT_CONVERTED = {  # documents that the edit of the prose has not reached yet: t
     "CHANGELOG.md",
     "deploy/README.md",
     "docs/codes.md",
-    "docs/configuration.md",
     "docs/install.md",
     "docs/metrics.md",
     "docs/performance.md",
     "docs/plugins.md",
     "docs/policy.md",
     "docs/requests.md",
-    "docs/runbooks.md",
     "tests/lab/README.md",
 }
 RECORDS = {name for name in DOCUMENTS if name.startswith("docs/adr/")}

@@ -59,12 +59,12 @@ def test_json_is_read_as_well_with_tabs_and_byte_order_mark() -> None:
 
 def test_places_of_keys_and_values_are_known() -> None:
     document = parse(b"targets:\n  - id: web-1\n    tags: [a,\n      b]\n", "x")
-    assert document.place(("targets", 0, "id")) == Position(2, 9)
-    assert document.key_place(("targets", 0, "id")) == Position(2, 5)
-    assert document.place(("targets", 0, "tags", 1)) == Position(4, 7)
-    assert document.place(("targets", 0, "role")) == Position(2, 5)
-    assert document.key_place(("targets", 0)) == Position(2, 5)
-    assert document.place(()) == Position(1, 1)
+    assert document.position(("targets", 0, "id")) == Position(2, 9)
+    assert document.key_position(("targets", 0, "id")) == Position(2, 5)
+    assert document.position(("targets", 0, "tags", 1)) == Position(4, 7)
+    assert document.position(("targets", 0, "role")) == Position(2, 5)
+    assert document.key_position(("targets", 0)) == Position(2, 5)
+    assert document.position(()) == Position(1, 1)
 
 
 def test_a_problem_shows_the_line_and_a_caret() -> None:
@@ -176,7 +176,7 @@ def test_a_document_that_nobody_holds_is_gone_at_once_with_its_text() -> None:
     gc.disable()
     try:
         document = parse(b"a: 1\n", "x")
-        assert document.place(("a",)) == Position(1, 4)
+        assert document.position(("a",)) == Position(1, 4)
         held = weakref.ref(document)
         del document
         assert held() is None

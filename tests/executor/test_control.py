@@ -62,3 +62,23 @@ async def test_a_stop_is_a_control_event_and_later_questions_name_its_sequence(w
     await world.ask("service_status", **RESTART)
     assert world.policy.decides[-1].control_sequence == record.sequence
     assert json.decode(record.data)["body"]["reason"] == "something is wrong"
+
+
+async def test_a_stop_lists_what_runs_within_its_reach(world: World) -> None:
+    await world.executor()
+    running = await world.ask("service_restart", **RESTART)
+    await world.hands.claim(await world.work(running.operation_id or ""))
+    reads = await world.ask("service_status", **RESTART)
+    await world.hands.claim(await world.work(reads.operation_id or ""))
+
+    async def listed(**reach: object) -> object:
+        stop = await world.ask("stop_set", target="writ", parameters={"reason": "odd", **reach})
+        assert await world.outcome(stop.operation_id or "") == "succeeded"
+        end = (await world.life(stop.operation_id or "")).end
+        assert isinstance(end, Finished)
+        return end.output["running"]
+
+    assert await listed() == [running.operation_id]
+    assert await listed(operations=["service_restart"], principals=["alice"]) == [running.operation_id]
+    assert await listed(operations=["service_stop"]) == []
+    assert await listed(scope=["other-*"]) == []

@@ -56,3 +56,16 @@ async def test_a_flood_of_notices_is_not_recorded(world: World) -> None:
     ]
     assert set(codes) == {"", "rate_limited"}
     assert len(await world.records()) < 120
+
+
+async def test_the_end_of_an_emergency_is_one_control_event_whichever_replica_of_policy_sees_it(world: World) -> None:
+    await world.executor()
+    ended = {"kind": "emergency_closed", "detail": "lapsed", "emergency": "e-1"}
+    assert [(await note(world, subjects.NOTICE_POLICY, **ended)).sequence for _ in range(2)] == [1, 1]
+    [event] = await world.events(subjects.CONTROL)
+    assert isinstance(event, ControlEvent)
+    assert (event.kind, event.body) == ("emergency_closed", {"emergency_id": "e-1", "how": "lapsed"})
+    for subject, changed in ((subjects.NOTICE_POLICY, {"emergency": None}), (subjects.NOTICE_AUDIT, {})):
+        noted = await note(world, subject, **{**ended, **changed})
+        assert noted.error is not None
+        assert noted.error.code == "invalid"

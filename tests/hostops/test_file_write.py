@@ -14,7 +14,7 @@ import pytest
 from tests.hostops.conftest import Ask, litter, names
 
 import writ_hostops
-from writ_hostops.files import replace
+from writ_hostops.files import replacement
 
 
 def sha256(content: bytes) -> str:
@@ -265,7 +265,7 @@ def test_writers_through_writ_take_turns(ask: Ask, srv: Path, monkeypatch: pytes
     """While one holds the file, the other waits, and gives up when its time is up."""
     (srv / "a").write_text("old")
     inner: list[str] = []
-    real = replace.put
+    real = replacement.put
 
     def meanwhile(*arguments: object) -> os.stat_result:
         if not inner:

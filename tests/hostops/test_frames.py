@@ -78,7 +78,7 @@ REFUSED = {
 def test_a_hostile_frame_is_refused_at_once_and_takes_little_memory(what: str) -> None:
     tracemalloc.start()
     try:
-        with stopwatch() as seconds, pytest.raises(frames.Broken):
+        with stopwatch() as seconds, pytest.raises(frames.BrokenFrame):
             read(REFUSED[what])
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -90,7 +90,7 @@ def test_a_hostile_frame_is_refused_at_once_and_takes_little_memory(what: str) -
 def test_a_hostile_frame_cannot_stand_for_more_than_its_own_bytes() -> None:
     """As many pairs of a forward and a backward length as there is room for, each of which would copy all of it."""
     pairs = [["output", f"{number}", length] for number in range(300) for length in (4 * MB, -4 * MB)]
-    with pytest.raises(frames.Broken):
+    with pytest.raises(frames.BrokenFrame):
         read(attaching(*pairs, attached=bytes(4 * MB)))
 
 
@@ -168,7 +168,7 @@ def read_frames(data: bytes) -> None:
         for kinds in (KINDS, frames.REQUEST + frames.SETTLE + frames.STOP + frames.PING):
             for message in read(data, kinds):
                 json.dumps(message, allow_nan=False, ensure_ascii=False).encode("utf-8")
-    except frames.Broken:
+    except frames.BrokenFrame:
         return
 
 

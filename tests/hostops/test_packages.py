@@ -92,7 +92,7 @@ def test_a_preview_is_apts_own_simulation_and_changes_nothing(ask: Ask, apt_root
         ("package_remove", {"package_name": "hello"}, "remove hello 1.0"),
         ("package_remove", {"package_name": "hello", "purge": True}, "purge hello 1.0"),
         ("package_install", {"package_name": "hello", "version": "1.0"}, "nothing"),
-        ("package_update", {}, "fetch the index anew"),
+        ("package_update", {}, "fetch the index again"),
     ):
         result = ask(operation, "preview", **given)
         assert (result["outcome"], result["effect"], result["output"]["would"]) == ("succeeded", "none", would)

@@ -16,7 +16,7 @@ from tests.installation.stand_in_installations import up
 from writ_contracts.errors import ConfigError, Invalid
 from writ_installation.files.home import Home, host_token
 from writ_installation.nats.cluster_certificate import for_servers
-from writ_installation.nats.leaf_sites import Shown, Site, add_site, check_place, listener, read_leaves, write_site
+from writ_installation.nats.leaf_sites import Shown, Site, add_site, check_listener, listener, read_leaves, write_site
 from writ_installation.nats.server import Address, configuration
 from writ_nats_server.cluster import TlsFiles
 from writ_nats_server.leaf import Listener
@@ -131,13 +131,13 @@ def test_a_server_is_not_told_to_wait_where_it_cannot() -> None:
         taken.listen()
         place = Listener(host="127.0.0.1", port=taken.getsockname()[1], tls=None)
         with pytest.raises(ConfigError, match=r"cannot wait for leaf nodes at 127\.0\.0\.1, port .*in use"):
-            check_place(place, None)
+            check_listener(place, None)
         its_own = Listener(host="0.0.0.0", port=place.port, tls=None)
-        check_place(place, its_own)
+        check_listener(place, its_own)
     for host in ("192.0.2.1", "no such name"):
         with pytest.raises(ConfigError, match=f"at {host}, port"):
-            check_place(Listener(host=host, port=place.port, tls=None), None)
-    check_place(place, None)
+            check_listener(Listener(host=host, port=place.port, tls=None), None)
+    check_listener(place, None)
 
 
 async def test_nats_runs_on_where_leaves_yaml_wants_it_to_wait_where_it_cannot(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
 from writ_installation.status.control import status
-from writ_installation.status.foreign_processes import places
+from writ_installation.status.foreign_processes import health_addresses
 from writ_runtime.health import Attention, Check, Health, listening
 from writ_runtime.metrics import Metrics
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
@@ -78,17 +78,17 @@ def run_files(installation: RunningInstallation) -> list[str]:
 
 async def test_of_a_system_the_units_are_asked_where_they_answer(tmp_path: Path) -> None:
     site = Site(url="nats://x:4222", listen="0.0.0.0", port=4222, monitor_port=8222, state=str(tmp_path))
-    found = await places(Home(tmp_path, site), {})
+    found = await health_addresses(Home(tmp_path, site), {})
     ports = {one.name: one.port for one in found}
     for unit in UNITS.glob("writ-*.service"):
         if port := re.search(r"WRIT_HEALTH_PORT=(\S+)", unit.read_text()):
             name = unit.stem.removeprefix("writ-").replace("@", "@2")
             assert str(ports[name]) == port[1].replace("%i", "2"), unit
     assert {one.name for one in found if one.expected} == {"keeper", "policy@1", "executor@1", "audit@1"}
-    assert await places(Home(tmp_path / "another"), {}) == []
+    assert await health_addresses(Home(tmp_path / "another"), {}) == []
 
 
 @pytest.mark.parametrize("wrong", ["policy", ":8080", "policy:http", "policy:99999"])
 async def test_what_names_no_process_is_said(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(ConfigError, match="WRIT_SERVICES"):
-        await places(Home(tmp_path), {"WRIT_SERVICES": wrong})
+        await health_addresses(Home(tmp_path), {"WRIT_SERVICES": wrong})

@@ -156,11 +156,18 @@ def _cgroup() -> str:
 @contextmanager
 def engine() -> Iterator[Engine]:
     """It runs within the block."""
+    with bare_engine() as made:
+        made.make_images()
+        yield made
+
+
+@contextmanager
+def bare_engine() -> Iterator[Engine]:
+    """One without any image."""
     folder = lab_folder("engine")
     made = Engine(folder)
     try:
         made.start()
-        made.make_images()
         yield made
     finally:
         made.stop()

@@ -157,7 +157,7 @@ async def test_one_that_rests_is_started_again_and_too_many_do_not_wait(
 
 def test_an_answer_fits_into_a_message() -> None:
     found = msgspec.json.decode(fitting(PolicyDiffAnswer(notes=["x" * 1000] * 4000)), type=PolicyDiffAnswer)
-    assert (len(found.notes), found.bounded) == (1000, ["1000 of 2000 notes are told", "2000 of 4000 notes are told"])
+    assert (len(found.notes), found.bounded) == (1000, ["1000 of 2000 notes listed", "2000 of 4000 notes listed"])
     assert len(fitting(PolicyAllowedAnswer(bounded=["x" * 1000] * 4000))) <= LARGEST_ANSWER
     with pytest.raises(Invalid):
         fitting(PolicyValidateAnswer(name="x" * 2_000_000))

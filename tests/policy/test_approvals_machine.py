@@ -51,7 +51,8 @@ class Model:
             case "wait", seconds:
                 self.asking.clock.now += seconds
             case ("cancel",):
-                await self._append(Finished(**stamp(self.asking, "end"), **self._of, outcome="cancelled"))
+                of = self.one.subject.operation_id
+                await self._append(Finished(**stamp(self.asking, "end"), operation_id=of, outcome="cancelled"))
             case ("dispatch",):
                 if State.APPROVED is (await self.life()).state:
                     await self.one.dispatched()
@@ -76,10 +77,6 @@ class Model:
     async def _append(self, event: Finished) -> None:
         if (await self.life()).open:
             await self.asking.append(self.one.subject, event)
-
-    @property
-    def _of(self) -> dict[str, str]:
-        return {"operation_id": self.one.subject.operation_id}
 
     async def life(self) -> Any:
         return fold(enumerate(await self.one.events(), 1))

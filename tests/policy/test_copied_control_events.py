@@ -10,15 +10,24 @@ from writ_contracts import subjects
 from writ_contracts.catalogue.control import JournalArchive
 from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import Untrusted
+from writ_contracts.inventory import Principal, Target
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
 from writ_policy.state.control_follower import Follower
 from writ_policy.state.copied_control_events import in_order
 from writ_policy.versions.stored import Versions
+from writ_rules.engine.control import ControlState
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import of_all
 from writ_trust.keys import Key, generate_seed
+
+WEB = Target(id="anything", role="production", backend="local")
+
+
+def held(state: ControlState, operation: str = "service_restart") -> bool:
+    alice = Principal(id="alice", kind="human", key="U" + "A" * 55)
+    return state.stop_of(WEB, alice, operation, 0.0) is not None
 
 
 def event(kind: str, number: int, **body: Any) -> ControlEvent:
@@ -172,7 +181,7 @@ async def test_control_events_that_an_executor_leaves_out_or_moves_stop_everythi
     await control.append(archive(1, 1, 2, [ONE, TWO]))
     follower = control.follower()
     await follower.read()
-    assert follower.state.stop_of("anything", 0.0) is not None
+    assert held(follower.state)
 
 
 async def test_a_lift_or_an_emergency_of_before_does_not_count_again(control: Control) -> None:

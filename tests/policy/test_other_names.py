@@ -88,7 +88,7 @@ async def test_more_names_than_are_judged_deny(asking: Asking) -> None:
     granted = await started(asking, [*few, "one-more"])
     said = decision(granted)
     assert (granted.grant, said.code) == (None, "rule_error")
-    assert said.reason == "it is said to have 65 other names: at most 64 are judged"
+    assert said.reason == "it is reported to have 65 other names: at most 64 are judged"
 
 
 def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -> Gathered:
@@ -142,7 +142,7 @@ async def test_what_starts_nothing_is_judged_by_the_names_that_the_agents_list(
     assert (await decided(asking, subject, ["secure-shell"])).effect == "allow"
     unknown = await decided(asking, subject, [], "the host is away")
     assert (unknown.effect, unknown.code) == ("deny", "rule_error")
-    assert unknown.reason.endswith("what ssh is called besides is not known: the host is away")
+    assert unknown.reason.endswith("the other names of ssh are not known: the host is away")
 
 
 async def test_nobody_is_asked_for_names_where_no_deny_hangs_on_them(asking: Asking) -> None:

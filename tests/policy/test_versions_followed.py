@@ -203,7 +203,7 @@ async def emergencies(asking: Asking) -> int:
     follower = asking.service._follower
     assert follower is not None
     assert await follower.reach(last.sequence)
-    return len(follower.state.emergencies)
+    return sum(one.lasts(asking.clock.now) for one in follower.state.emergencies)
 
 
 async def test_a_document_that_is_refused_is_in_no_log(asking: Asking, caplog: pytest.LogCaptureFixture) -> None:

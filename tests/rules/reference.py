@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Invalid
+from writ_contracts.parameters import breakouts
 
 Data = dict[str, Any]
 OPERATIONS = {operation.name: operation for operation in BUILT_IN}
@@ -79,7 +80,7 @@ class Question:
         for state, code in ((YES, "denied"), (ERRS, "rule_error"), (NEEDS, "facts_needed")):
             if against[state]:
                 return said("deny", code, against[YES] or against[ERRS] + against[NEEDS], effective)
-        closed = judged or self.operation.control or self.policy.get("deny_by_default", True)
+        closed = judged or self.operation.control or self.flags(effective) or self.policy.get("deny_by_default", True)
         if all(kind == "inherited" for _, kind in allows) and closed:
             return said("deny", "no_rule", [], effective)
         behind = [state for rule, kind, state in judged if rule["allowed"] and kind == "inherited"]
@@ -159,6 +160,10 @@ class Question:
                 yield min([*self.checks(constraint, value, rule["allowed"]), self.allowlisted(constraint, value)])
             elif constraint.get("required"):
                 yield NO
+        yield from (NO for _ in self.flags(effective) - {*rule.get("parameter_constraints", {})} if rule["allowed"])
+
+    def flags(self, effective: Data) -> set[str]:
+        return {name for name in breakouts(self.operation.parameters) if effective[name]}
 
     def scanned(self, scan: Data) -> int:
         report = self.facts["scans"].get(scan["scanner"])

@@ -52,6 +52,7 @@ PARAMETERS: dict[str, dict[str, list[Any]]] = {
         "memory": [6, 60, 200],
         "cpus": [0.5, 2.0, 5],
         "start": [True, False],
+        "allow_privileged": [True, False],
         "timeout": [60, 200],
     },
     "network_scan": {"cidr": ["10.0.0.0/24"], "ports": [[22], [22, 80]], "rate": [1, 60], "timeout": [60]},

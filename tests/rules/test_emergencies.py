@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from tests.rules.asking import NOON, World, at, control, policy, rule
+from tests.rules.asking import NOON, World, at, control, policy, refused, rule
 
+from writ_documents import yaml_file
 from writ_rules.engine.control import ControlState, apply
+from writ_rules.engine.emergency_terms import EmergencyTerms
 
 DECLARED: dict[str, Any] = {"scope": ["web-*"], "reason": "it burns", "until": 1_000.0}
 
@@ -36,6 +38,42 @@ def test_a_stop_leaves_emergencies_as_they_are() -> None:
     state = apply(ControlState(), 1, control("emergency_declare", DECLARED, id="e-1"))
     assert apply(state, 2, control("stop_set", {"scope": ["*"]})).emergency_of("web-1", 0)
     assert apply(state, 2, None).emergency_of("web-1", 0)
+
+
+def written_policy(sections: dict[str, Any]) -> str:
+    return yaml_file.dump({"policies": {"name": "test", **sections}})
+
+
+def declared(**more: Any) -> ControlState:
+    body = {**DECLARED, "declared_by": "alice", "confirm_by": 500.0, **more}
+    return apply(ControlState(), 1, control("emergency_declare", body, id="e-1"))
+
+
+def test_an_emergency_that_nobody_else_confirms_in_time_lapses() -> None:
+    state = declared()
+    assert state.emergency_of("web-1", 499.0)
+    assert state.emergency_of("web-1", 500.0) is None
+    assert state.emergencies[0].end(500.0) == "lapsed"
+    confirmed = apply(state, 2, control("emergency_confirm", {"emergency_id": "e-1", "verdict": "confirm"}))
+    assert confirmed.emergency_of("web-1", 999.0)
+    assert confirmed.emergencies[0].end(1_000.0) == "expired"
+    another = apply(state, 2, control("emergency_confirm", {"emergency_id": "e-2", "verdict": "confirm"}))
+    assert another.emergency_of("web-1", 999.0) is None
+
+
+def test_an_emergency_stays_known_until_its_review_is_signed_off() -> None:
+    ended = apply(declared(), 2, control("emergency_confirm", {"emergency_id": "e-1", "verdict": "end"}))
+    assert ended.emergency_of("web-1", 0) is None
+    assert (ended.emergencies[0].ended_by, ended.emergencies[0].end(0)) == ("alice", "ended")
+    closed = apply(ended, 3, control("emergency_closed", {"emergency_id": "e-1", "how": "ended"}))
+    assert closed.emergencies[0].closed
+    assert apply(closed, 4, control("emergency_review", {"emergency_id": "e-1"})).emergencies == ()
+
+
+def test_a_closing_event_ends_an_emergency_and_no_confirmation_brings_it_back() -> None:
+    closed = apply(declared(), 2, control("emergency_closed", {"emergency_id": "e-1", "how": "lapsed"}))
+    again = apply(closed, 3, control("emergency_confirm", {"emergency_id": "e-1", "verdict": "confirm"}))
+    assert again.emergency_of("web-1", 0) is None
 
 
 RESTARTS = rule("restarts", "service_restart")
@@ -163,3 +201,28 @@ def test_the_trace_marks_what_was_set_aside() -> None:
         "soft": ("global_policies", True, "set aside by the emergency"),
         "recovery": ("emergency_policies", True, ""),
     }
+
+
+def test_the_person_who_declared_it_is_not_freed_from_approvals_until_another_confirmed_it() -> None:
+    asks = rule("asks", "service_restart", requires_approval=True)
+    later = at(NOON) + 60
+    state = declared(until=later, confirm_by=later)
+    world = World(policy(global_policies=[asks], emergency_policies=[RECOVERY]), control=state)
+    own = world.ask()
+    assert (own.effect, own.emergency, own.rules) == ("require_approval", "e-1", ["asks"])
+    agent = world.ask(who={"id": "copilot", "kind": "agent", "acts_for": "alice"})
+    assert agent.effect == "require_approval"
+    second = world.ask(who={"id": "alice-oncall", "person": "alice"})
+    assert second.effect == "require_approval"
+    assert world.ask(who={"id": "bob"}).effect == "allow"
+    confirmed = apply(state, 2, control("emergency_confirm", {"emergency_id": "e-1", "verdict": "confirm"}))
+    assert World(world.policy, control=confirmed).ask().effect == "allow"
+    alone = declared(until=later, confirm_by=None)
+    assert World(world.policy, control=alone).ask().effect == "allow"
+
+
+def test_terms_of_emergencies_are_durations() -> None:
+    assert policy().emergency_terms == EmergencyTerms(8 * 3600, 1800)
+    assert policy(emergencies={"longest": "2h", "confirm_within": "10m"}).emergency_terms == EmergencyTerms(7200, 600)
+    text = written_policy({"emergencies": {"longest": "ages"}})
+    assert refused(text) == ["policy.yaml:4:14: 'ages' is not a duration such as 30m"]

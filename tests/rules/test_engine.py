@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
-from tests.rules.asking import World, control, loaded, policy, rule
+from tests.rules.asking import ALICE, World, control, loaded, policy, rule
 
+from writ_contracts.inventory import Target
 from writ_documents import yaml_file
 from writ_rules.engine.control import ControlState, apply
 
+WEB = Target(id="web-1", role="production", backend="local")
 RESTARTS = rule("restarts", "service_restart")
 
 
@@ -184,17 +186,17 @@ def test_a_stop_denies_changes_and_lets_looks_and_control_through() -> None:
 
 def test_a_stop_ends_when_it_said_or_when_it_is_lifted() -> None:
     until = apply(ControlState(), 1, control("stop_set", {"scope": ["*"], "until": 1_000.0}))
-    assert until.stop_of("web-1", 999.0)
-    assert until.stop_of("web-1", 1_000.0) is None
+    assert until.stop_of(WEB, ALICE, "service_restart", 999.0)
+    assert until.stop_of(WEB, ALICE, "service_restart", 1_000.0) is None
     endless = apply(until, 2, control("stop_set", {"scope": ["*"], "until": None}, id="stop-2"))
-    assert endless.stop_of("web-1", 2_000.0)
+    assert endless.stop_of(WEB, ALICE, "service_restart", 2_000.0)
     lifted = apply(endless, 3, control("stop_lift", {"stop_id": "stop-2"}))
-    assert (lifted.sequence, lifted.stop_of("web-1", 2_000.0)) == (3, None)
+    assert (lifted.sequence, lifted.stop_of(WEB, ALICE, "service_restart", 2_000.0)) == (3, None)
 
 
 def test_a_control_event_that_cannot_be_read_stops_everything() -> None:
-    assert apply(ControlState(), 1, None).stop_of("web-1", 0)
-    assert apply(ControlState(), 1, control("stop_set", {"scope": 7})).stop_of("web-1", 0)
+    assert apply(ControlState(), 1, None).stop_of(WEB, ALICE, "service_restart", 0)
+    assert apply(ControlState(), 1, control("stop_set", {"scope": 7})).stop_of(WEB, ALICE, "service_restart", 0)
 
 
 def test_a_control_event_counts_once_and_in_order() -> None:

@@ -10,7 +10,7 @@ from tests.rules.asking import CATALOGUE, warned
 from writ_documents.readers import read_agents, read_inventory
 from writ_rules.coverage import Counter, Coverage
 from writ_rules.suite_runs import Prepared, read_suite, run_case, run_suites
-from writ_rules.suites import Case, is_suite, suite_beside, suites_in
+from writ_rules.suites import Case, default_suite_path, is_suite, suites_in
 
 ROOT = Path(__file__).parents[2]
 POLICIES, TEMPLATES = ROOT / "policies", ROOT / "libs/cli/writ_cli/policy/templates"
@@ -35,13 +35,13 @@ def test_a_case_is_decided_as_it_says(path: Path, case: Case) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_rule_decides_a_case_and_leaves_another_alone(path: Path) -> None:
-    coverage: Coverage = run_suites([suite(suite_beside(path))]).coverage[0]
+    coverage: Coverage = run_suites([suite(default_suite_path(path))]).coverage[0]
     assert {rule.rule: rule.lacks for rule in coverage.rules if not rule.covered} == {}
     assert coverage.percent == 100.0
 
 
 def test_every_shipped_policy_has_a_suite_and_loads_without_a_warning() -> None:
-    assert [suite_beside(path) for path in SHIPPED] == SUITES
+    assert [default_suite_path(path) for path in SHIPPED] == SUITES
     for path in SHIPPED:
         assert warned(path.read_text()) == []
 

@@ -51,6 +51,8 @@ WORDS = [
 ]
 WORDS += [
     "vol:/data:ro",
+    "/dev/kvm",
+    "NET_ADMIN",
     "A_B",
     "*",
     "a" * 26,

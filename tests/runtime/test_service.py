@@ -164,7 +164,7 @@ def test_a_bad_file_found_while_starting_is_a_configuration_error(samples: list[
 
 
 def test_a_second_signal_ends_a_stop_that_hangs(samples: list[Sample], tmp_path: Path) -> None:
-    body = SERVES.replace('Step("drain", lambda: step("drain"))', 'Step("drain", hang, grace=600)')
+    body = SERVES.replace('StopStep("drain", lambda: step("drain"))', 'StopStep("drain", hang, grace=600)')
     sample = start(samples, tmp_path, body)
     sample.line("service.ready")
     sample.process.send_signal(signal.SIGTERM)

@@ -80,7 +80,7 @@ WORK = [
         "Stages of agents, 95 %",
         "writ_agent_stage_seconds",
         by="stage",
-        text="look: the state before; claim: until granted; run: on the host, after that; tell: the receipt is kept.",
+        text="look: the baseline; claim: until granted; run: on the host; tell: until the receipt is kept.",
     ),
     lines(
         "Ended, by operation and outcome",

@@ -1,1 +1,3 @@
-"""What every agent shares: pull, claim, verify, run, receipt, spool. No host is touched without a verified grant."""
+"""The common part of all agents: pull, claim, verify, run, receipt, spool. No host is touched without a verified
+grant.
+"""

@@ -1,4 +1,4 @@
-"""`python -m writ_agent`: an agent whose backend a plugin brings, by an entry point `writ.backends`."""
+"""`python -m writ_agent`: an agent whose backend comes from a plugin, by an entry point `writ.backends`."""
 
 from writ_agent.backends.port import Backend
 from writ_agent.config import PluginConfig
@@ -9,7 +9,7 @@ from writ_runtime.service import run, running
 
 
 async def main(config: PluginConfig) -> None:
-    """One process of one pool."""
+    """Run one process of one pool."""
     factories = load_backends()
     if config.backend not in factories:
         raise ConfigError(f"WRIT_BACKEND: {config.backend!r} is not installed, only: {', '.join(sorted(factories))}")

@@ -1,7 +1,7 @@
-"""An agent: one process that carries out the operations of one pool. It puts the parts together, and takes them apart.
+"""An agent: one process that carries out the operations of one pool. This module composes it, starts it and stops it.
 
-`start` recovers, then pulls. `stop` pulls no more, lets what runs end within its grace, ends the rest, and sends the
-receipts.
+`start` recovers, then pulls. `stop` pulls no more, lets running operations end within its grace, ends the rest, and
+sends the receipts.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _log = Log("writ.agent")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """How an agent behaves. Times in seconds."""
+    """Settings of an agent. Times in seconds."""
 
     version: str
     slots: int = 8
@@ -43,7 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class Agent:
-    """`start` it once, `stop` it once."""
+    """One agent. Call `start` once and `stop` once."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Agent:
         self._pulling: Subscription | None = None
 
     async def start(self) -> None:
-        """Recover what an earlier process left, then take work."""
+        """Recover the operations of an earlier process, then take work."""
         await self.time.start()
         self._measuring = asyncio.create_task(self.time.follow())
         await recover(self._parts)
@@ -96,7 +96,7 @@ class Agent:
         )
 
     async def stop(self) -> None:
-        """Claim nothing more; what runs has `stop_grace`, then it is ended; then the receipts go out."""
+        """Claim nothing more, give running operations `stop_grace`, end the rest, then send the receipts."""
         self._worker.stopping = True
         self._heartbeats.changed()
         if self._pulling is not None:
@@ -115,11 +115,11 @@ class Agent:
         await self._heartbeats.send()
 
     async def spool_check(self) -> str | None:
-        """For `/readyz`."""
+        """Report the spool for `/readyz`."""
         return self._spool.problem
 
     async def bus_check(self) -> str | None:
-        """For `/readyz`."""
+        """Report the bus for `/readyz`."""
         return None if self._bus.connected else "not connected to NATS"
 
     def _put_together(self, trust: Trust) -> WorkerParts:
@@ -165,7 +165,7 @@ class Agent:
         )
 
     def _untold(self) -> set[str]:
-        """Operations that have ended, and no executor has the receipt yet."""
+        """Return ended operations whose receipt no executor has acknowledged yet."""
         return {key.partition(".")[0] for key in self._outbox.pending if not key.startswith("report.")}
 
     def _free_slots(self) -> int:

@@ -1,4 +1,4 @@
-"""What every agent reads from its environment; each kind of agent adds its own."""
+"""Environment variables common to all agents. Each kind of agent adds its own."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +19,13 @@ class AgentConfig(ServiceConfig, frozen=True, kw_only=True):
     state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of its spool, mode 0700, on a disk that is kept")]
     slots: Annotated[int, Meta(ge=1, le=1024), env("WRIT_SLOTS", "operations that may run at once")] = 8
     heartbeat: Annotated[Seconds, env("WRIT_HEARTBEAT", "seconds between heartbeats; a third of a lease")] = 5.0
-    kill_grace: Annotated[Seconds, env("WRIT_KILL_GRACE", "seconds between being told to stop and being killed")] = 3.0
+    kill_grace: Annotated[Seconds, env("WRIT_KILL_GRACE", "seconds between SIGTERM and SIGKILL")] = 3.0
     stop_grace: Annotated[
         Seconds, env("WRIT_STOP_GRACE", "seconds that what runs has to end by itself when the agent stops")
     ] = 10.0
 
 
 class PluginConfig(AgentConfig, frozen=True, kw_only=True):
-    """An agent's, and which backend it has."""
+    """The configuration of an agent with a plugin's backend."""
 
     backend: Annotated[str, env("WRIT_BACKEND", "name of an installed backend, as the inventory has it")]

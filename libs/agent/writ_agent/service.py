@@ -1,4 +1,4 @@
-"""The process of any agent: with a backend of its own, this is all that an agent's `__main__` needs."""
+"""The process of an agent. With a backend, this is all that an agent's `__main__` needs."""
 
 import secrets
 import socket
@@ -26,14 +26,14 @@ from writ_trust.keys import decode_public
 
 
 def metrics() -> Metrics:
-    """What `running` should be given."""
+    """Return the metrics for `running`."""
     return Metrics(ENDPOINTS)
 
 
 async def serve(
     process: Process, config: AgentConfig, backend: Backend, handlers: Mapping[str, object] | None = None
 ) -> None:
-    """Work until somebody asks the process to stop; then stop in order. `handlers`: instead of those of plugins."""
+    """Work until the process is asked to stop; then stop in order. `handlers` replace those of plugins."""
     key, catalogue = load_key(config), load_catalogue()
     identity = Identity(key=key, pool=config.pool, instance=new_instance())
     secret = bytes.fromhex(derive(key.seed, "writ.spool", config.pool))
@@ -63,7 +63,7 @@ async def serve(
 
 
 def handlers_for(backend: str, catalogue: Catalogue, loaded: Mapping[str, object]) -> dict[str, Handler]:
-    """Those of the plugins' handlers whose operation this backend may have. Raises ConfigError."""
+    """Return the plugins' handlers whose operation this backend may have. Raises ConfigError."""
     chosen: dict[str, Handler] = {}
     for name, handler in loaded.items():
         operation = catalogue.get(name)
@@ -75,7 +75,7 @@ def handlers_for(backend: str, catalogue: Catalogue, loaded: Mapping[str, object
 
 
 def policy_keys(config: AgentConfig) -> frozenset[str]:
-    """The keys that grants are believed from: several while one is being replaced. Raises Invalid."""
+    """Return the keys that grants may be signed by; several during a key replacement. Raises Invalid."""
     keys = frozenset(key.strip() for key in config.policy_key.split(","))
     for key in keys:
         decode_public(key)
@@ -83,7 +83,9 @@ def policy_keys(config: AgentConfig) -> frozenset[str]:
 
 
 def targets_check(target_health: TargetHealth) -> Check:
-    """Targets that were not reached want somebody's eye; the agent is of use for the others all the same."""
+    """Return the check for targets that were not reached. It only asks for attention: the agent is still of use for
+    the others.
+    """
 
     async def check() -> str | None:
         problem = target_health.problem()
@@ -93,7 +95,7 @@ def targets_check(target_health: TargetHealth) -> Check:
 
 
 def new_instance() -> str:
-    """The id of this process: the host's name for people, the rest for uniqueness."""
+    """Return the id of this process: the host's name for people, the rest for uniqueness."""
     return f"{printable(socket.gethostname()[:40])}-{secrets.token_hex(6)}"
 
 

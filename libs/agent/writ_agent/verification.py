@@ -1,6 +1,7 @@
-"""What an agent believes: a grant, a look or a cancel, if policy signed it for exactly this. No I/O, no clock.
+"""Verification: an agent accepts a grant, read grant or cancel if policy signed it for exactly this use. No I/O, no
+clock.
 
-Everything else that an executor says is a wish. Whatever doesn't hold is `Refused`, and nothing is run.
+Anything else from an executor is a mere request. A failed verification is a SecurityRefusal, and nothing is run.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,7 +26,7 @@ CANCEL = "operation_cancel"
 
 
 class SecurityRefusal(Untrusted):
-    """What came is not what policy would sign for this; `kind` of a security event."""
+    """A message that policy would not sign for this use. `kind`: of the security event."""
 
     default_code = "grant_refused"
 
@@ -35,7 +36,7 @@ class SecurityRefusal(Untrusted):
 
 
 class Trust(Struct, frozen=True, kw_only=True):
-    """What an agent is sure of without asking: policy's keys, its own pool and backend, the catalogue."""
+    """The trusted facts of an agent: policy's keys, its own pool and backend, the catalogue."""
 
     policy_keys: Collection[str]
     pool: str
@@ -44,7 +45,7 @@ class Trust(Struct, frozen=True, kw_only=True):
     catalogue: Catalogue
 
     def operation(self, name: str, backend: str, capabilities: list[str] | None) -> Operation:
-        """The operation, if this agent and the target have it. Raises Invalid."""
+        """Return the operation if this agent and the target have it. Raises Invalid."""
         operation = self.catalogue.find(name)
         if name not in self.operations or backend != self.backend or not offers(capabilities, backend, operation):
             raise Invalid(f"{name} on a {backend} target is not offered by pool {self.pool}", code="unsupported")
@@ -52,7 +53,7 @@ class Trust(Struct, frozen=True, kw_only=True):
 
 
 class SentClaim(Struct, frozen=True, kw_only=True):
-    """A claim as it went out, with the only key to what comes back. `sent_at` is on the boot clock."""
+    """A sent claim, with the only key to the parameters in its answer. `sent_at` is on the boot clock."""
 
     work: Dispatched
     claim: Claim
@@ -62,7 +63,7 @@ class SentClaim(Struct, frozen=True, kw_only=True):
 
 
 class VerifiedGrant(Struct, frozen=True, kw_only=True):
-    """A verified grant, opened: this may be run, once, if it begins before `begin_by` (boot clock)."""
+    """A verified and opened grant. It may be run once, if it begins before `begin_by` (boot clock)."""
 
     grant: Grant
     grant_digest: str
@@ -76,7 +77,9 @@ class VerifiedGrant(Struct, frozen=True, kw_only=True):
 def verify_grant(
     trust: Trust, claimed: SentClaim, answer: ClaimAnswer, *, used: Collection[str], now: float
 ) -> VerifiedGrant:
-    """The order that the answer to `claimed` gives. Raises Refused, or Invalid for what this agent cannot carry out."""
+    """Verify the answer to `claimed` and open it. Raises SecurityRefusal, or Invalid if this agent cannot carry it
+    out.
+    """
     if answer.grant is None:
         raise SecurityRefusal("forged_grant", "an answer without a grant")
     grant = _signed_by_policy(trust, answer.grant, Grant, "forged_grant")
@@ -104,9 +107,8 @@ def verify_grant(
 
 
 def verify_spooled_grant(trust: Trust, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
-    """The grant under which an earlier process of this agent began that operation: good for asking what became of it.
-
-    Raises Refused, Invalid.
+    """Verify the grant under which an earlier process of this agent began that operation. It serves only to ask for
+    the outcome. Raises SecurityRefusal, Invalid.
     """
     grant = _signed_by_policy(trust, signed, Grant, "forged_grant")
     if (grant.operation_id, grant.pool, grant.target.pool) != (operation_id, trust.pool, trust.pool):
@@ -166,7 +168,8 @@ def _unsealed(claimed: SentClaim, sealed: str, grant: Grant) -> dict[str, Any]:
 
 
 def verify_baseline_grant(trust: Trust, work: Dispatched, now: float) -> tuple[ReadGrant, Operation] | None:
-    """The look that a dispatched operation carries for its baseline; None without one. Raises Refused, Denied, Invalid.
+    """Return the baseline's read grant of a dispatched operation; None without one. Raises SecurityRefusal, Denied,
+    Invalid.
 
     `now` is the journal server's time, Unix seconds.
     """
@@ -174,7 +177,7 @@ def verify_baseline_grant(trust: Trust, work: Dispatched, now: float) -> tuple[R
 
 
 def verify_early_read_grant(trust: Trust, work: Dispatched, now: float) -> tuple[ReadGrant, Operation] | None:
-    """The look under which it may be read before it is granted; None without one. Raises as `verify_baseline_grant`."""
+    """Return the read grant for an early read; None without one. Raises as `verify_baseline_grant`."""
     if work.ahead is None:
         return None
     grant, operation = _grant_of(trust, work, work.ahead, "ahead", now)
@@ -188,18 +191,18 @@ def _grant_of(
 ) -> tuple[ReadGrant, Operation]:
     grant = verify_read_grant(trust, signed, action, work.parameters, work.look_key, now)
     if (grant.operation_id, grant.operation, grant.target.id) != (work.operation_id, work.operation, work.target):
-        raise SecurityRefusal("forged_look", "a look for another operation or target")
+        raise SecurityRefusal("forged_look", "a read grant for another operation or target")
     return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 
 def verify_requested_grant(trust: Trust, ask: AskRead, now: float) -> tuple[ReadGrant, Operation]:
-    """The look that an executor asks for. Raises Refused, Denied (expired), Invalid."""
+    """Return the read grant in an executor's request. Raises SecurityRefusal, Denied (expired), Invalid."""
     grant = verify_read_grant(trust, ask.look, ask.action, ask.parameters, ask.look_key, now)
     return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 
 def verify_test_grant(trust: Trust, ask: AskRead, now: float) -> ReadGrant:
-    """The look under which this agent goes to a target, whatever that offers. Raises as `verify_requested_grant`."""
+    """Return the read grant for a target test, which needs no offered operation. Raises as `verify_requested_grant`."""
     grant = verify_read_grant(trust, ask.look, "visit", ask.parameters, ask.look_key, now)
     if grant.target.backend != trust.backend:
         raise Invalid(
@@ -211,23 +214,23 @@ def verify_test_grant(trust: Trust, ask: AskRead, now: float) -> ReadGrant:
 def verify_read_grant(
     trust: Trust, signed: Signed, action: ReadAction, parameters: Mapping[str, Any], key: str, now: float
 ) -> ReadGrant:
-    """The look, if policy signed it for this pool, action and these parameters, and it is still good."""
+    """Return the read grant if policy signed it for this pool, action and parameters, and it has not expired."""
     grant = _signed_by_policy(trust, signed, ReadGrant, "forged_look")
     if grant.pool != trust.pool or grant.target.pool != trust.pool:
-        raise SecurityRefusal("forged_look", f"a look for pool {grant.pool}")
+        raise SecurityRefusal("forged_look", f"a read grant for pool {grant.pool}")
     if action not in grant.actions:
-        raise SecurityRefusal("forged_look", f"a look that does not allow a {action}")
+        raise SecurityRefusal("forged_look", f"a read grant that does not allow a {action}")
     if not _digest_holds(key, parameters, grant.parameters_digest):
-        raise SecurityRefusal("forged_look", "a look for other parameters")
+        raise SecurityRefusal("forged_look", "a read grant for other parameters")
     if now > grant.expires_at:
-        raise Denied(f"the look expired {now - grant.expires_at:.1f} s ago", code="look_expired")
+        raise Denied(f"the read grant expired {now - grant.expires_at:.1f} s ago", code="look_expired")
     return grant
 
 
 def verify_cancel(trust: Trust, ask: AskCancel, owners: Collection[str]) -> Decision:
-    """Policy's decision that this operation, which is that of `owners`, may be cancelled. Raises Refused.
+    """Return policy's decision to cancel this operation of `owners`. Raises SecurityRefusal.
 
-    Whoever did not sign the cancel must be one of them: policy has it from the executor alone whose operation it is.
+    A cancel without the principal's signature must come from an owner: policy knows the owner only from the executor.
     """
     decision = _signed_by_policy(trust, ask.decision, Decision, "forged_cancel")
     if decision.effect != "allow" or decision.operation != CANCEL or decision.dry_run:

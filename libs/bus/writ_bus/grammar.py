@@ -24,13 +24,15 @@ def check_filter(subject: str) -> str:
 
 def matches(pattern: str, subject: str) -> bool:
     """Whether a message on `subject` reaches who listens on `pattern`."""
-    wanted, given = pattern.split("."), subject.split(".")
-    if wanted[-1] == ">":
-        wanted.pop()
-        if len(given) <= len(wanted):
+    tokens, subject_tokens = pattern.split("."), subject.split(".")
+    if tokens[-1] == ">":
+        tokens.pop()
+        if len(subject_tokens) <= len(tokens):
             return False
-        given = given[: len(wanted)]
-    return len(wanted) == len(given) and all(a in ("*", b) for a, b in zip(wanted, given, strict=True))
+        subject_tokens = subject_tokens[: len(tokens)]
+    return len(tokens) == len(subject_tokens) and all(
+        a in ("*", b) for a, b in zip(tokens, subject_tokens, strict=True)
+    )
 
 
 def is_inbox(reply: str) -> bool:

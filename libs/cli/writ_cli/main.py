@@ -12,7 +12,7 @@ import click
 from writ_cli.exit_status import Exit, of_error
 from writ_cli.installation import agents, backup, init, leaf, lifecycle, principals, provision, targets
 from writ_cli.lazy_group import LazyGroup
-from writ_cli.operations import audit, backends, catalogue, own, requests, scan
+from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops
 from writ_cli.output import visible
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.version import VERSION
@@ -58,17 +58,19 @@ def refuse(error: Exception) -> int:
             hint = (
                 f" (see `{error.ctx.command_path} --help`)" if isinstance(error, click.UsageError) and error.ctx else ""
             )
-            return _say(error.format_message() + hint, Exit.INVALID)
+            return _show_error(error.format_message() + hint, Exit.INVALID)
         case FileErrors(found=found):
             counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
-            return _say(f"{counted}:\n{error.explained()}", of_error(error))
+            return _show_error(f"{counted}:\n{error.explained()}", of_error(error))
         case WritError() | ConfigError() | OSError():
-            return _say(str(error), of_error(error))
+            return _show_error(str(error), of_error(error))
         case _:
-            return _say(f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where", Exit.FAILED)
+            return _show_error(
+                f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where", Exit.FAILED
+            )
 
 
-def _say(message: str, status: Exit) -> int:
+def _show_error(message: str, status: Exit) -> int:
     click.echo(f"writ: {visible(message.strip(), newlines=True)}", err=True)
     return status
 
@@ -96,6 +98,8 @@ for command in (
     requests.run,
     requests.simulate,
     own.op,
+    stops.stop,
+    emergencies.emergency,
     audit.trace,
     audit.audit,
     backup.backup,
@@ -113,6 +117,7 @@ for command in (
     principals.principal,
     principals.context,
     scan.scan,
+    LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
     LazyGroup(
         "approvals",
         "writ_cli.approvals.group:approvals",

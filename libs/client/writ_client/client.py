@@ -7,7 +7,7 @@ Nothing is sent without an idempotency key, so whatever got lost on the way is a
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
@@ -18,17 +18,19 @@ from writ_bus.private_files import read_private
 from writ_client import request_signing
 from writ_client.approvals import Approvals
 from writ_client.context import Context, open_bus, read_context
+from writ_client.groups.groups import OperationGroups
 from writ_client.operation_events import Event, Following
-from writ_client.operation_wait import History, OnEvent, outcome
+from writ_client.operation_wait import History, OnEvent, Requested, outcome
 from writ_client.policy_queries import PolicyQueries
 from writ_client.queries import Queries
 from writ_client.service_calls import ask
 from writ_contracts import requests, subjects
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.facts import Reported, ScanReport
 from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.ids import operation_id as id_of
+from writ_contracts.life import State
 from writ_trust.keys import Key
 
 SUBMIT_SECONDS = 30.0
@@ -45,7 +47,7 @@ class Options(TypedDict, total=False):
     sign: bool
 
 
-class Writ(Queries):
+class Writ(Queries, OperationGroups):
     """One principal's connection to Writ. Errors are those of `writ_contracts.errors`."""
 
     def __init__(self, bus: Bus, key: Key | None, principal: str, *, clock: Callable[[], float] = time.time) -> None:
@@ -162,10 +164,41 @@ class Writ(Queries):
         with self._following.listen(id_of(self.principal, key)) as heard:
             answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)
             operation_id = answer.operation_id or id_of(self.principal, key)
-            asked = answer.outcome is None
+            undecided = answer.outcome is None
             return await outcome(
-                self, operation_id, heard, timeout=timeout, on_event=on_event, asked=asked, accepted=True
+                self, operation_id, heard, timeout=timeout, on_event=on_event, undecided=undecided, accepted=True
             )
+
+    async def request(
+        self,
+        operation: str,
+        target: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        wait: float,
+        idempotency_key: str | None = None,
+        on_event: OnEvent = lambda _: None,
+        **options: Unpack[Options],
+    ) -> Requested:
+        """`submit`, then wait at most `wait` seconds for the outcome, and not at all for people who must approve first.
+
+        Raises as `submit`. An operation that goes on is no error: the reply has its state.
+        """
+        key = request_signing.new_key() if idempotency_key is None else idempotency_key
+        await self._following.start()
+        with self._following.listen(id_of(self.principal, key)) as heard:
+            answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)
+            operation_id = answer.operation_id or id_of(self.principal, key)
+            if wait <= 0 or answer.state == State.AWAITING_APPROVAL:
+                return Requested(operation_id, answer)
+            undecided = answer.outcome is None
+            waiting = outcome(
+                self, operation_id, heard, timeout=wait, on_event=on_event, undecided=undecided, accepted=True
+            )
+            try:
+                return Requested(operation_id, answer, await waiting)
+            except TimedOut:
+                return Requested(operation_id, answer)
 
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
@@ -189,15 +222,29 @@ class Writ(Queries):
         self, operation_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """Stop an operation; the view is that of the `operation_cancel`, whose output says what it could confirm."""
-        wanted = {"operation_id": operation_id}
-        return await self.run("operation_cancel", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        arguments = {"operation_id": operation_id}
+        return await self.run("operation_cancel", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_set(
-        self, scope: list[str], *, reason: str, until: float | None = None, timeout: float = CONTROL_SECONDS
+        self,
+        scope: list[str],
+        *,
+        reason: str,
+        until: float | None = None,
+        roles: Sequence[str] = (),
+        principals: Sequence[str] = (),
+        operations: Sequence[str] = (),
+        timeout: float = CONTROL_SECONDS,
     ) -> requests.OperationView:
-        """Let nothing that changes these targets (globs) start, until `until` (Unix seconds) or a `stop_lift`."""
-        wanted = {"scope": scope, "reason": reason} | ({} if until is None else {"until": until})
-        return await self.run("stop_set", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        """Let no change start on these targets (globs), until `until` (Unix seconds) or a `stop_lift`.
+
+        Roles of targets, principals and operations narrow it. `running` in the output has the operations within its
+        reach that had started before: they go on unless they are cancelled.
+        """
+        narrowed = {"roles": roles, "principals": principals, "operations": operations}
+        arguments: dict[str, Any] = {"scope": scope, "reason": reason, **({} if until is None else {"until": until})}
+        arguments |= {name: list(given) for name, given in narrowed.items() if given}
+        return await self.run("stop_set", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_lift(
         self, stop_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
@@ -211,8 +258,8 @@ class Writ(Queries):
         """Put a policy in force; `replaces`: only if that version is in force still. `version` in the output is its
         number. Raises Invalid: `conflict`, and `invalid_document` with all `problems` of one that does not load.
         """
-        wanted = {"document": document, "reason": reason} | ({} if replaces is None else {"replaces": replaces})
-        return await self._change("policy_publish", wanted, timeout)
+        arguments = {"document": document, "reason": reason} | ({} if replaces is None else {"replaces": replaces})
+        return await self._change("policy_publish", arguments, timeout)
 
     async def policy_rollback(
         self, version: int, *, reason: str, timeout: float = CONTROL_SECONDS
@@ -224,19 +271,34 @@ class Writ(Queries):
         self, scope: list[str], *, reason: str, until: float, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """Let the emergency rules count on these targets (globs) until `until` (Unix seconds) or an `emergency_end`."""
-        wanted = {"scope": scope, "reason": reason, "until": until}
-        return await self.run("emergency_declare", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        arguments = {"scope": scope, "reason": reason, "until": until}
+        return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
+
+    async def emergency_confirm(
+        self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """Confirm an emergency that another person declared, before it lapses."""
+        return await self.run(
+            "emergency_confirm", WRIT_TARGET, {"emergency_id": emergency_id}, reason=reason, timeout=timeout
+        )
+
+    async def emergency_review(
+        self, emergency_id: str, *, reason: str, timeout: float = CONTROL_SECONDS
+    ) -> requests.OperationView:
+        """Sign off what was done in an emergency that is over; before, its person declares no other."""
+        wanted = {"emergency_id": emergency_id, "reason": reason}
+        return await self.run("emergency_review", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
 
     async def emergency_end(
         self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """End an emergency: `emergency_id` is the `id` in the output of its declaration."""
-        wanted = {"emergency_id": emergency_id, "verdict": "end"}
-        return await self.run("emergency_confirm", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        arguments = {"emergency_id": emergency_id, "verdict": "end"}
+        return await self.run("emergency_confirm", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
-    async def _change(self, operation: str, wanted: Mapping[str, Any], timeout: float) -> requests.OperationView:
+    async def _change(self, operation: str, arguments: Mapping[str, Any], timeout: float) -> requests.OperationView:
         """Of the policy. What is wrong with a document is in the answer alone: it is not on record."""
-        answer = await self.submit(operation, WRIT_TARGET, wanted, reason=str(wanted["reason"]), timeout=timeout)
+        answer = await self.submit(operation, WRIT_TARGET, arguments, reason=str(arguments["reason"]), timeout=timeout)
         if answer.outcome == "invalid" and answer.error is not None:
             found = [(one.line, one.column, one.message) for one in answer.error.problems]
             raise Invalid(answer.error.message, code=answer.error.code, problems=found)

@@ -1,18 +1,20 @@
-"""Waiting for an outcome, and the events on the way to it.
+"""Wait for the outcome of an operation, and pass on the events on the way to it.
 
-Events may get lost, so silence means nothing: after a while a query is asked. Only a history without a gap, from the
-first event to the last, stands for its answer.
+Events may get lost, so silence means nothing: after a while the client sends a query. Only a history without a gap,
+from the first event to the last, stands for its reply.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
+from msgspec import Struct
+
 from writ_client.operation_events import Event, Happening, of_trace
 from writ_client.queries import Queries
 from writ_contracts import errors, life, views
 from writ_contracts.agents import Progress
-from writ_contracts.requests import OperationView
+from writ_contracts.requests import OperationView, RequestAnswer
 
 POLL_SECONDS = 2.0
 SILENCE_SECONDS = 60.0
@@ -24,6 +26,14 @@ OnEvent = Callable[[Event], None]
 Heard = asyncio.Queue[Happening]
 
 
+class Requested(Struct, frozen=True):
+    """A request that is on record: its reply, and the operation if it ended while the requester waited."""
+
+    operation_id: str
+    answer: RequestAnswer
+    view: OperationView | None = None
+
+
 async def outcome(
     queries: Queries,
     operation_id: str,
@@ -31,24 +41,24 @@ async def outcome(
     *,
     timeout: float | None,
     on_event: OnEvent,
-    asked: bool = False,
+    undecided: bool = False,
     accepted: bool = False,
 ) -> OperationView:
-    """The operation once it has an outcome, else TimedOut. `asked`: it cannot have one before something is heard;
+    """The operation once it has an outcome, else TimedOut. `undecided`: it cannot have one before something is heard;
     `accepted`: it is on record.
     """
     view: OperationView | None = None
-    look, told = StatePoll(queries, operation_id, accepted=accepted), EventHistory(heard, on_event)
-    pause = POLL_SECONDS if asked else 0.0
+    poll, history = StatePoll(queries, operation_id, accepted=accepted), EventHistory(heard, on_event)
+    pause = POLL_SECONDS if undecided else 0.0
     ended = False
     try:
         async with asyncio.timeout(timeout):
             while True:
-                if await told.end(pause):
-                    if told.whole:
-                        return told.view()
+                if await history.end(pause):
+                    if history.whole:
+                        return history.view()
                     ended, pause = True, LAG_SECONDS / 2
-                view = await look() or view
+                view = await poll() or view
                 if view is not None and view.outcome is not None:
                     return view
                 pause = min(pause * 2, POLL_SECONDS) if ended else POLL_SECONDS

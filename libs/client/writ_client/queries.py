@@ -16,6 +16,7 @@ from writ_contracts.failures import raise_for
 
 QUERY_SECONDS = 20.0
 TEST_SECONDS = 60.0
+_WITH_OUTPUT = ("succeeded", "failed", "previewed")
 
 
 class Queries:
@@ -42,6 +43,16 @@ class Queries:
         """The full output of one's own operation, secret fields included, while it is kept; else None."""
         question = requests.OperationQuery(operation_id=operation_id)
         return (await self._query("result", question, requests.ResultAnswer)).output
+
+    async def with_output(self, view: requests.OperationView) -> requests.OperationView:
+        """The same with the whole output, as long as it is kept; of an operation that has none, as it is."""
+        if view.outcome not in _WITH_OUTPUT:
+            return view
+        try:
+            full = await self.result(view.operation_id)
+        except errors.WritError:
+            return view
+        return view if full is None else structs.replace(view, output=full)
 
     async def simulate(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False

@@ -37,9 +37,9 @@ class Next(Struct, frozen=True):
 
 def announced(event: ControlEvent, at: int, seal: bytes) -> Announced:
     """What the event says. Raises Invalid."""
-    told = {**event.body, "operation_id": event.operation_id, "at": at}
+    fields = {**event.body, "operation_id": event.operation_id, "at": at}
     try:
-        return msgspec.structs.replace(msgspec.convert(told, Announced), seal=seal)
+        return msgspec.structs.replace(msgspec.convert(fields, Announced), seal=seal)
     except msgspec.ValidationError as error:
         raise Invalid(f"event {at} tells of no archive: {error}") from error
 

@@ -56,6 +56,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     operation: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
     outcome: Outcome | None = None
     correlation_id: CorrelationId | None = None
+    emergency: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
+    """Whose decisions name this emergency: it covered the target, whether or not its rules decided."""
     since: float | None = None
     until: float | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50

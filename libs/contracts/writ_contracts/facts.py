@@ -20,6 +20,7 @@ LISTING_SOURCES = (
     "list_backups",
     "list_snapshots",
     "list_ports",
+    "list_storages",
     "list_file_roots",
 )
 """What a policy can name as `allowlist_source`."""

@@ -5,10 +5,10 @@ A code that nobody here knows becomes a plain WritError with that code: a newer 
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from writ_contracts import errors
-from writ_contracts.requests import Failure
+from writ_contracts.requests import Failure, Problem
 
 _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
     {
@@ -55,6 +55,20 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
 
 PASSING = frozenset({"unavailable", "behind", "timeout"})
 """What goes away by itself within seconds: worth asking again with the same key."""
+FAILED = PASSING | {"internal", "damaged"}
+"""Codes of a defect or of a peer that is not there. Every other code refuses what should be refused."""
+LONGEST_MESSAGE = 1_000
+
+
+def outcome_of(code: str) -> Literal["refused", "failed"]:
+    """What a reply with this error counts as, in every service's metrics."""
+    return "failed" if code in FAILED else "refused"
+
+
+def failure_of(error: errors.WritError) -> Failure:
+    """The error as it crosses the wire; a longer message is cut."""
+    found = [Problem(line=line, column=column, message=text) for line, column, text in getattr(error, "problems", ())]
+    return Failure(code=error.code, message=str(error)[:LONGEST_MESSAGE], retry=error.retry, problems=found)
 
 
 def error_of(failure: Failure) -> errors.WritError:

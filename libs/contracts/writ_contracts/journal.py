@@ -316,8 +316,8 @@ class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
 
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
     """Something that all decisions after it must know. `kind`: stop_set, stop_lift, policy_publish,
-    policy_rollback, policy_file, emergency_declare, emergency_confirm, journal_archive,
-    agent_enrolled, journal_restored.
+    policy_rollback, policy_file, emergency_declare, emergency_confirm, emergency_closed, emergency_review,
+    journal_archive, agent_enrolled, journal_restored.
 
     None is ever lost: before a range of the journal goes into an archive, its control events are stored again behind
     it, byte for byte, and the header `Writ-Carried-From` names where each was first.

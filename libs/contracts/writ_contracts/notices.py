@@ -4,6 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
+from writ_contracts.catalogue.control import ControlId
 from writ_contracts.enrolment import TokenId
 from writ_contracts.ids import Digest, PoolId, PrincipalId, PublicKey
 from writ_contracts.requests import Failure
@@ -14,12 +15,14 @@ NoticeKind = Literal[
     "file_ignored",
     "file_version",
     "read_refused",
+    "emergency_closed",
     "agent_enrolled",
     "enrolment_refused",
 ]
 """`file_refused`: a changed file cannot be used. `version_refused`: a stored policy version is not believed.
 `file_ignored`: the policy file differs from the published version. `file_version`: the file became a version.
-`read_refused`: somebody may not read what they asked for. `agent_enrolled`: a host's key was let in for a pool.
+`read_refused`: somebody may not read what they asked for. `emergency_closed`: an emergency is over.
+`agent_enrolled`: a host's key was let in for a pool.
 `enrolment_refused`: a token was used that is not good, or was used for what it is not for. What an executor
 in the wrong hands might keep to itself is no notice: policy and audit store it themselves.
 """
@@ -39,6 +42,7 @@ class Notice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     pool: PoolId | None = None
     key: PublicKey | None = None
     token: TokenId | None = None
+    emergency: ControlId | None = None
 
 
 class Noted(Struct, frozen=True, kw_only=True):

@@ -27,6 +27,8 @@ class Class(StrEnum):
 
 PUBLIC = Meta(extra={"writ_class": Class.PUBLIC})
 SENSITIVE = Meta(extra={"writ_class": Class.SENSITIVE})
+BREAKOUT = Meta(extra={"writ_class": Class.PUBLIC, "writ_breakout": True})
+"""Of a flag that is refused by default: a rule allows a request with the flag only where it names the parameter."""
 
 LONGEST_MESSAGE = 1000
 
@@ -58,6 +60,13 @@ def _class_of(hint: Any) -> Class:
     return Class.SECRET
 
 
+@cache
+def breakouts(struct: type[Struct]) -> frozenset[str]:
+    """Return the names of the flags that are marked with BREAKOUT."""
+    hints = get_type_hints(struct, include_extras=True)
+    return frozenset(name for name in struct.__struct_fields__ if BREAKOUT in get_args(hints[name]))
+
+
 def public(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
     """Only the public fields of `values`."""
     known = classes(struct)
@@ -84,11 +93,11 @@ def check(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in built.items() if value is not None}
 
 
-def _readable(struct: type[Struct], told: str) -> str:
+def _readable(struct: type[Struct], message: str) -> str:
     """What msgspec told, but instead of a regular expression what the field's description says that it must be."""
-    match = _MISMATCH.match(told)
+    match = _MISMATCH.match(message)
     if match is None:
-        return told
+        return message
     schema = msgspec.json.schema(struct)["$defs"][struct.__name__]["properties"].get(match["field"], {})
     return f"`{match['path']}` does not fit; wanted: {next(_described(schema), 'another form')}"
 

@@ -130,6 +130,35 @@ class PolicyStatusQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Ask which policy is in force (`….policy_status`); every principal may."""
 
 
+class StopView(Struct, frozen=True, kw_only=True):
+    """A stop in force. Its reach is all that fits every list that is not empty."""
+
+    id: str
+    by: str
+    reason: str
+    since: float
+    until: float | None = None
+    targets: list[str] = field(default_factory=list)
+    roles: list[str] = field(default_factory=list)
+    principals: list[str] = field(default_factory=list)
+    operations: list[str] = field(default_factory=list)
+
+
+class EmergencyView(Struct, frozen=True, kw_only=True):
+    """An emergency in force, or one that is over and waits for its review."""
+
+    id: str
+    by: str
+    reason: str
+    since: float
+    until: float
+    state: Literal["unconfirmed", "in_force", "ended", "expired", "lapsed"]
+    targets: list[str] = field(default_factory=list)
+    confirm_by: float | None = None
+    confirmed_by: str = ""
+    ended_by: str = ""
+
+
 class PolicyStatusAnswer(Struct, frozen=True, kw_only=True):
     """What the replica that answers decides by. `problems`: by file, and `store`, what cannot be used and why;
     `notes`: what an operator should know besides, such as a file that differs from the published version.
@@ -145,6 +174,10 @@ class PolicyStatusAnswer(Struct, frozen=True, kw_only=True):
     stored: int = 0
     """The last version that is stored; above `version.number` where later ones are not believed."""
     control_sequence: int = 0
+    stops: list[StopView] = field(default_factory=list)
+    emergencies: list[EmergencyView] = field(default_factory=list)
+    more: int = 0
+    """How many stops and emergencies are not listed."""
     inventory_digest: str = ""
     principals_digest: str = ""
     problems: dict[str, str] = field(default_factory=dict)

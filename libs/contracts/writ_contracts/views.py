@@ -9,47 +9,47 @@ from writ_contracts.requests import OperationView
 
 def view(life: Life, updated_at: float) -> OperationView | None:
     """The whole operation for its requester; None for one that never was."""
-    what = life.requested or life.refused
-    if what is None:
+    first = life.requested or life.refused
+    if first is None:
         return None if life.archived is None else _remembered(life.archived)
     return OperationView(
-        operation_id=what.operation_id,
-        principal=what.principal,
-        operation=what.operation,
-        target=what.target,
+        operation_id=first.operation_id,
+        principal=first.principal,
+        operation=first.operation,
+        target=first.target,
         state=life.state,
-        requested_at=what.at,
+        requested_at=first.at,
         updated_at=updated_at,
-        correlation_id=what.correlation_id,
-        dry_run=what.dry_run,
-        reason=what.reason,
+        correlation_id=first.correlation_id,
+        dry_run=first.dry_run,
+        reason=first.reason,
         outcome=life.outcome,
-        parameters=what.parameters,
-        rules=what.verdict.rules if what.verdict else [],
+        parameters=first.parameters,
+        rules=first.verdict.rules if first.verdict else [],
         **_ended(life),
     )
 
 
-def _remembered(kept: journal.Archived) -> OperationView:
+def _remembered(archived: journal.Archived) -> OperationView:
     """What is still known of an operation whose events are in an archive."""
     return OperationView(
-        operation_id=kept.operation_id,
-        principal=kept.principal,
-        operation=kept.operation,
-        target=kept.target,
+        operation_id=archived.operation_id,
+        principal=archived.principal,
+        operation=archived.operation,
+        target=archived.target,
         state="archived",
-        requested_at=kept.requested_at,
-        updated_at=kept.at,
-        correlation_id=kept.correlation_id,
-        dry_run=kept.dry_run,
-        outcome=kept.outcome,
-        code=kept.code,
-        message=_where(kept),
+        requested_at=archived.requested_at,
+        updated_at=archived.at,
+        correlation_id=archived.correlation_id,
+        dry_run=archived.dry_run,
+        outcome=archived.outcome,
+        code=archived.code,
+        message=_where(archived),
     )
 
 
-def _where(kept: journal.Archived) -> str:
-    return f"its events are in archive {kept.generation} of the journal"
+def _where(archived: journal.Archived) -> str:
+    return f"its events are in archive {archived.generation} of the journal"
 
 
 def _ended(life: Life) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
     except RecursionError as error:
         raise Invalid("nested too deeply") from error
     except (msgspec.DecodeError, ValueError) as error:
-        raise Invalid(_told(str(error), data)[:LONGEST_MESSAGE]) from error
+        raise Invalid(_readable(str(error), data)[:LONGEST_MESSAGE]) from error
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
@@ -76,7 +76,7 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
         raise Invalid(f"{ascii(twice)[:100]} stands twice in one object")
 
 
-def _told(error: str, data: bytes) -> str:
+def _readable(error: str, data: bytes) -> str:
     """In words of people: msgspec calls whatever ends too early truncated."""
     if not data:
         return "the message is empty"

@@ -45,10 +45,12 @@ class FileErrors(ConfigError):
     """A file can't be used; `found` has all that is wrong with it, top to bottom, up to `MOST`."""
 
     def __init__(self, *found: Problem) -> None:
-        told = sorted(found, key=lambda problem: (problem.line, problem.column))[:MOST]
+        reported = sorted(found, key=lambda problem: (problem.line, problem.column))[:MOST]
         if len(found) > MOST:
-            told[-1] = structs.replace(told[-1], message=f"{told[-1].message}; further mistakes are not told")
-        self.found = tuple(told)
+            reported[-1] = structs.replace(
+                reported[-1], message=f"{reported[-1].message}; further mistakes are not told"
+            )
+        self.found = tuple(reported)
         super().__init__(*map(str, self.found))
 
     def explained(self) -> str:
@@ -83,29 +85,29 @@ class Document:
     def _places(self) -> Positions:
         return self._find()
 
-    def place(self, keys: Keys) -> Position:
+    def position(self, keys: Keys) -> Position:
         """Where the value stands; for one that is missing, where what should hold it stands."""
         while keys and keys not in self._places.values:
             keys = keys[:-1]
         return self._places.values.get(keys, Position(1, 1))
 
-    def key_place(self, keys: Keys) -> Position:
+    def key_position(self, keys: Keys) -> Position:
         """Where the key of this value stands; list items have none, so it is the item's own place."""
-        return self._places.keys.get(keys) or self.place(keys)
+        return self._places.keys.get(keys) or self.position(keys)
 
     def problem(self, keys: Keys, message: str, *, at_key: bool = False) -> Problem:
         """Something to say about a value (or its key)."""
-        return self.problem_at(self.key_place(keys) if at_key else self.place(keys), message)
+        return self.problem_at(self.key_position(keys) if at_key else self.position(keys), message)
 
-    def problem_at(self, place: Position, message: str) -> Problem:
+    def problem_at(self, position: Position, message: str) -> Problem:
         """Something to say about a place."""
-        line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
-        said = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
-        return Problem(self.name, place.line, place.column, said, _excerpt(line, place))
+        line = self._lines[position.line - 1] if position.line <= len(self._lines) else ""
+        shown_message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
+        return Problem(self.name, position.line, position.column, shown_message, _excerpt(line, position))
 
 
-def _excerpt(line: str, place: Position) -> str:
-    start = max(0, place.column - 80)
+def _excerpt(line: str, position: Position) -> str:
+    start = max(0, position.column - 80)
     shown = "".join(char if char.isprintable() else " " for char in line[start : start + 120])
-    number = f"{place.line:5} | "
-    return f"{number}{shown}\n{' ' * 5} | {' ' * (place.column - 1 - start)}^"
+    number = f"{position.line:5} | "
+    return f"{number}{shown}\n{' ' * 5} | {' ' * (position.column - 1 - start)}^"

@@ -67,7 +67,7 @@ def mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[
     except msgspec.ValidationError as error:
         within = _within(document, value, _arm(value, kind), keys)
         first = next(within, None)
-        yield first or document.problem(keys, _of_few(value, _arm(value, kind)) or _said(error))
+        yield first or document.problem(keys, _of_few(value, _arm(value, kind)) or _readable(error))
         yield from within
 
 
@@ -81,7 +81,7 @@ def _within(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[P
     elif isinstance(value, dict) and get_origin(kind) is dict:
         for key in value:
             if (error := _refused(key, arguments[0])) is not None:
-                text = _of_few(key, _arm(key, arguments[0])) or _said(error)
+                text = _of_few(key, _arm(key, arguments[0])) or _readable(error)
                 yield document.problem((*keys, key), text, at_key=True)
         for key, item in value.items():
             yield from mistakes(document, item, arguments[1], (*keys, key))
@@ -148,6 +148,6 @@ def _of_few(value: Any, kind: Any) -> str | None:
     return f"'{value}' is none of {', '.join(known)}" + (f"; did you mean '{near[0]}'?" if near else "")
 
 
-def _said(error: msgspec.ValidationError) -> str:
+def _readable(error: msgspec.ValidationError) -> str:
     text = in_words(str(error).partition(" - at `")[0])
     return text[:1].lower() + text[1:]

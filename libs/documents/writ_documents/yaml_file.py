@@ -63,8 +63,8 @@ def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
         text = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start]
-        place = Position(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
-        raise FileErrors(Problem(name, place.line, place.column, "is not UTF-8", "")) from error
+        position = Position(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
+        raise FileErrors(Problem(name, position.line, position.column, "is not UTF-8", "")) from error
     document = Document(name, text, partial(_places, name, text))
     walk = _Walk(document)
     try:
@@ -102,10 +102,10 @@ class _Walk:
     to be noted.
     """
 
-    def __init__(self, document: Document, places: Positions | None = None) -> None:
+    def __init__(self, document: Document, positions: Positions | None = None) -> None:
         self.found: list[Problem] = []
         self._document = document
-        self._places = places
+        self._places = positions
         self._root: list[Any] = []
         self._stack = [_Open(self._root, ())]
         self._plain: dict[str, Any] = {}
@@ -132,10 +132,10 @@ class _Walk:
         return self._root[0] if self._root else None
 
     def _end(self, event: yaml.Event, message: str) -> FileErrors:
-        return FileErrors(*self.found, self._document.problem_at(_place(event), message))
+        return FileErrors(*self.found, self._document.problem_at(_position_of(event), message))
 
-    def _tell(self, event: yaml.Event, message: str) -> None:
-        self.found.append(self._document.problem_at(_place(event), message))
+    def _report(self, event: yaml.Event, message: str) -> None:
+        self.found.append(self._document.problem_at(_position_of(event), message))
 
     def _opened(self, event: yaml.CollectionStartEvent) -> None:
         if len(self._stack) > DEEPEST:
@@ -144,7 +144,7 @@ class _Walk:
         if isinstance(parent.container, dict) and parent.key is None:
             raise self._end(event, "a key must be a word")
         if event.tag:
-            self._tell(event, f"tags ({event.tag}) are not allowed")
+            self._report(event, f"tags ({event.tag}) are not allowed")
         container: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
         self._stack.append(_Open(container, self._add(parent, container, event)))
 
@@ -153,14 +153,14 @@ class _Walk:
         if isinstance(parent.container, dict) and parent.key is None:
             parent.key, parent.key_event = event.value, event
             if event.value in parent.container:
-                self._tell(event, f"the key {event.value!r} stands here twice")
+                self._report(event, f"the key {event.value!r} stands here twice")
             if event.value == "<<" and event.implicit[0]:
-                self._tell(event, "merge keys (<<) are not allowed")
+                self._report(event, "merge keys (<<) are not allowed")
             return
         try:
             value = self._value(event)
         except ValueError as error:
-            self._tell(event, str(error))
+            self._report(event, str(error))
             value = None
         self._add(parent, value, event)
 
@@ -182,23 +182,23 @@ class _Walk:
         parent.key = parent.key_event = None
         return keys
 
-    def _note(self, places: Positions, parent: _Open, event: yaml.Event) -> Keys:
+    def _note(self, positions: Positions, parent: _Open, event: yaml.Event) -> Keys:
         """The way to what begins here."""
         if parent.container is self._root:
             keys: Keys = ()
         else:
             keys = (*parent.keys, len(parent.container) if isinstance(parent.container, list) else parent.key or "")
-        places.values[keys] = _place(event)
+        positions.values[keys] = _position_of(event)
         if parent.key_event is not None:
-            places.keys[keys] = _place(parent.key_event)
+            positions.keys[keys] = _position_of(parent.key_event)
         return keys
 
 
 def _places(name: str, text: str) -> Positions:
     """Of a text that has no mistakes."""
-    places = Positions()
-    _Walk(Document(name, text), places).data(_events(text))
-    return places
+    positions = Positions()
+    _Walk(Document(name, text), positions).data(_events(text))
+    return positions
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
@@ -253,10 +253,10 @@ def _syntax(document: Document, text: str, error: yaml.YAMLError) -> Problem:
     if mark is None:  # a character that YAML doesn't allow at all; `position` counts the bytes before it
         before = text.encode()[: getattr(error, "position", 0)].decode(errors="ignore").split("\n")
         return document.problem_at(Position(len(before), len(before[-1]) + 1), str(getattr(error, "reason", error)))
-    said = [str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
-    return document.problem_at(Position(mark.line + 1, mark.column + 1), ", ".join(said))
+    parts = [str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
+    return document.problem_at(Position(mark.line + 1, mark.column + 1), ", ".join(parts))
 
 
-def _place(event: yaml.Event) -> Position:
+def _position_of(event: yaml.Event) -> Position:
     mark = event.start_mark
     return Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)

@@ -88,8 +88,8 @@ def _is_for(environment_file: Path, ticket: Ticket) -> bool:
 
 
 async def _ask(ticket: Ticket, key: Key, tls: TlsOptions | None) -> None:
-    wanted = Enrolment(token=ticket.token, pool=ticket.pool, key=key.public)
-    message = encode(Enrol(by_token=sign(ticket.key, wanted), by_agent=sign(key, wanted)))
+    enrolment = Enrolment(token=ticket.token, pool=ticket.pool, key=key.public)
+    message = encode(Enrol(by_token=sign(ticket.key, enrolment), by_agent=sign(key, enrolment)))
     for last in (False, True):
         try:
             bus = await _connect(ticket, f"enrol-{ticket.token}", ticket.key, tls)

@@ -1,8 +1,7 @@
-"""Operations on a Linux host: one JSON request in, its progress and result out; every effect checked here once more.
+"""Operations on a Linux host: one JSON request in, progress and one result out. Every effect is checked here once more.
 
-It imports nothing of Writ, so that it can be sent to a host and run there (Python 3.9+). `run` is one request in
-process; `python -m writ_hostops` serves requests as lines. protocol.py says what they look like, errors.py what can go
-wrong.
+It imports nothing of Writ, so it can be sent to a host and run there (Python 3.9+). `run` carries out one request
+in process; `python -m writ_hostops` serves requests as lines. protocol.py has their form, errors.py the errors.
 """
 
 from writ_hostops.errors import CODES as CODES

@@ -1,7 +1,8 @@
-"""Runs a program of the host: an argument vector, no shell, a bounded output, and an end with all that it started.
+"""Run a program of the host by an argument vector, without a shell, with bounded output, and end it with all its
+children.
 
-It leads a session of its own, so that a cancel or the deadline ends its whole group: SIGTERM, then SIGKILL; and what
-left the group is known by the mark of the operation. What it says beyond MOST_OUTPUT is read and dropped.
+The program leads a session of its own, so a cancel or the deadline ends its whole group: SIGTERM, then SIGKILL.
+Processes outside the group are found by the mark of the operation. Output beyond MOST_OUTPUT is read and dropped.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MOST_LOG = 64 * 1024
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 BUSY_PATIENCE = 60.0
-"""Seconds that a lock of somebody else is waited for."""
+"""Seconds of waiting for another process's lock."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _READ = 1 << 16
 _POLL = 0.05
@@ -38,8 +39,10 @@ Line = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Ran:
-    """How a program ended. `stopped` is "" or why we ended it: cancelled or timeout; `gone`: all of it is."""
+class ProgramResult:
+    """The end of a program. `stopped`: "", `cancelled` or `timeout`, if hostops ended it. `gone`: no process of it is
+    left.
+    """
 
     status: int
     out: str
@@ -50,24 +53,26 @@ class Ran:
 
     @property
     def log(self) -> str:
-        """The end of what it said; may quote anything, so it goes to secret fields only."""
+        """Return the end of its output. It may quote anything, so it goes to secret fields only."""
         return (self.out + self.errors)[-MOST_LOG:]
 
     def whole(self, what: str) -> str:
-        """Its output; HostError `garbled` where there was more than could be kept."""
+        """Return the output; HostError `garbled` if it was too long to keep."""
         if self.cut:
-            raise HostError("garbled", f"{what} said more than {MOST_OUTPUT} bytes")
+            raise HostError("garbled", f"{what} printed more than {MOST_OUTPUT} bytes")
         return self.out
 
     def refuse_stopped(self, what: str, effect: str = "none") -> None:
-        """Raise HostError `cancelled` or `timeout` if we ended it; `effect` is what it may have done by then."""
+        """Raise HostError `cancelled` or `timeout` if hostops ended the program. `effect`: its possible effect until
+        then.
+        """
         if self.stopped:
-            told = "was cancelled" if self.stopped == "cancelled" else "was not done in time"
-            raise HostError(self.stopped, f"{what} {told}", effect=effect, certain=self.gone)
+            reason = "was cancelled" if self.stopped == "cancelled" else "was not done in time"
+            raise HostError(self.stopped, f"{what} {reason}", effect=effect, certain=self.gone)
 
 
 def found(name: str) -> str:
-    """The path of a program of the host; HostError `tool_missing`."""
+    """Return the path of a program; HostError `tool_missing`."""
     path = shutil.which(name, path=_search())
     if path is None:
         raise HostError("tool_missing", f"{name} is not installed on this host")
@@ -81,8 +86,10 @@ def run(
     environment: Optional[Mapping[str, str]] = None,
     folder: Optional[int] = None,
     line: Optional[Line] = None,
-) -> Ran:
-    """Run it to its end, or until `stop`. `folder` is a descriptor to work in; `line` hears each line of its output."""
+) -> ProgramResult:
+    """Run the command to its end, or until `stop`. `folder`: descriptor of the working folder. `line` gets each line
+    of output.
+    """
     stop.check()
     try:
         process = subprocess.Popen(
@@ -110,11 +117,13 @@ def run(
         reader.close()
     # One that the kernel does not let go of is not waited for.
     status = -signal.SIGKILL if process.returncode is None else process.returncode
-    return Ran(status, reader.text(0), reader.text(1), stopped, gone, reader.cut)
+    return ProgramResult(status, reader.text(0), reader.text(1), stopped, gone, reader.cut)
 
 
-def while_busy(attempt: Callable[[], Ran], is_busy: Callable[[Ran], bool], stop: Stop, progress: Line, who: str) -> Ran:
-    """Run `attempt` until nobody else holds the lock; HostError `busy` after BUSY_PATIENCE seconds."""
+def while_busy(
+    attempt: Callable[[], ProgramResult], is_busy: Callable[[ProgramResult], bool], stop: Stop, progress: Line, who: str
+) -> ProgramResult:
+    """Run `attempt` until the lock is free; HostError `busy` after BUSY_PATIENCE seconds."""
     deadline = time.monotonic() + min(BUSY_PATIENCE, stop.remaining() * 0.8)
     while True:
         ran = attempt()
@@ -143,7 +152,7 @@ class _Reader:
                 self._open[pipe.fileno()] = number
 
     def read_until(self, stop: Stop) -> str:
-        """Until it has ended ("") or should (`cancelled`, `timeout`)."""
+        """Read until the program ends ("") or must end (`cancelled`, `timeout`)."""
         with selectors.PollSelector() as ready:
             ready.register(stop.fileno(), selectors.EVENT_READ)
             for fd in self._open:
@@ -164,23 +173,22 @@ class _Reader:
         return ""
 
     def drain(self) -> None:
-        """What is there now."""
+        """Read all available output."""
         for fd in list(self._open):
             while self._take(fd) > 0 and fd in self._open:
                 continue
 
     def close(self) -> None:
-        """No more is read."""
         for pipe in self._pipes:
             if pipe is not None:
                 pipe.close()
 
     def text(self, number: int) -> str:
-        """What was kept of standard output (0) or error (1)."""
+        """Return the kept text of standard output (0) or standard error (1)."""
         return self._kept[number].decode("utf-8", "replace")
 
     def _take(self, fd: int) -> int:
-        """How much came: 0 at the end, -1 where nothing is there now."""
+        """Read from one descriptor. Return the number of bytes: 0 at the end, -1 if nothing is available now."""
         try:
             data = os.read(fd, _READ)
         except BlockingIOError:
@@ -206,7 +214,7 @@ class _Reader:
 
 
 def _end(process: "subprocess.Popen[bytes]", reader: _Reader, operation_id: str) -> bool:
-    """End its group, and what has left that but bears the mark; whether all is seen to be gone."""
+    """End the program's group and the marked processes outside it. Return whether all of them are seen to be gone."""
     kin = processes.marked(operation_id) if operation_id else []
     ended = _end_group(process, reader, kin)
     return (not operation_id or processes.end({}, operation_id, 0.0)) and ended
@@ -241,7 +249,9 @@ def _gone(process: "subprocess.Popen[bytes]") -> bool:
 
 
 def _is_living(pid: str, group: int) -> bool:
-    """Whether it is of this group; one that is dead and that nobody has asked for (a zombie) does nothing any more."""
+    """Return whether the process belongs to the group and runs. A zombie, whose parent has not reaped it, does nothing
+    any more.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             state, _, its_group = file.read().rpartition(") ")[2].split()[:3]
@@ -264,6 +274,6 @@ def _mark(stop: Stop) -> Dict[str, str]:
 
 
 def _environment(more: Mapping[str, str]) -> Dict[str, str]:
-    """Ours, without what would change what the arguments mean."""
+    """Return this process's environment without the variables that change the meaning of arguments."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     return {"HOME": "/root", **kept, "PATH": _search(), "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", **more}

@@ -1,10 +1,10 @@
-"""Why an operation on a host did not succeed: one error, told apart by a code from a closed list.
+"""The error of an operation on a host, with a code from a closed list.
 
     Exception
     └── HostError   code, message, effect, certain, state
-        └── Raced   somebody else changed the file at the very moment; the handler looks again
+        └── Raced   another program changed the file at that moment; the handler reads it again
 
-A message says what, which and why, and never holds the value of a secret parameter.
+A message names the thing and the reason, and never holds the value of a secret parameter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CODES: Mapping[str, str] = {
     "digest_mismatch": "the file is not, or no longer, the one that was meant",
     "exists": "something is there already",
     "garbled": "a program of the host answered in a way that cannot be read",
-    "incomplete": "it was done in part; the message says what is missing",
+    "incomplete": "it was done in part; the message has the missing parts",
     "internal": "a mistake in hostops, or an error of the system that has no code here",
     "invalid_parameter": "a parameter or the request is malformed",
     "job_failed": "systemd refused the job, or it did not end well",
@@ -35,8 +35,8 @@ CODES: Mapping[str, str] = {
     "too_large": "larger than the operation allows",
     "tool_failed": "a program of the host (apt, dpkg, restic, zfs) failed; its own words are in `log`",
     "tool_missing": "a program that it needs is not installed on this host",
-    "unavailable": "what it needs (systemd, the kernel's netlink, a repository) does not answer on this host",
-    "unit_alias": "the name is another unit's alias on this host; the message says what that is called",
+    "unavailable": "a prerequisite (systemd, the kernel's netlink, a repository) does not answer on this host",
+    "unit_alias": "the name is another unit's alias on this host; the message has the unit's own name",
     "unit_not_found": "systemd knows no such unit",
     "unsupported": "hostops has no such operation or action, or this host cannot do it",
 }
@@ -44,9 +44,9 @@ CODES: Mapping[str, str] = {
 
 
 class HostError(Exception):
-    """An operation did not succeed; `effect` is what it did to the host before that: none, done or maybe.
+    """An operation did not succeed. `effect`: its effect on the host before the error: none, done or maybe.
 
-    `certain` is False where something of it may still be going on.
+    `certain` is False if parts of it may still run.
     """
 
     def __init__(
@@ -69,14 +69,16 @@ class HostError(Exception):
 
     @property
     def outcome(self) -> str:
-        """Never `failed` for what may have happened, nor `cancelled` for what may go on."""
+        """Return the outcome: never `failed` after a possible effect, never `cancelled` for an operation that may still
+        run.
+        """
         if self.effect == "maybe" or not self.certain:
             return "unknown"
         return "cancelled" if self.code == "cancelled" else "failed"
 
 
 class Raced(HostError):
-    """Another program changed the file between the check and the change; what we did was undone."""
+    """Another program changed the file between the check and the change. The change was undone."""
 
     def __init__(self, path: str) -> None:
         super().__init__("digest_mismatch", f"{path} was changed by another program just then; nothing was done")
@@ -102,7 +104,7 @@ _CODE_OF_ERRNO = {
 
 @contextmanager
 def system_errors(what: str) -> Iterator[None]:
-    """Turn an OSError into the HostError with its code; `what` (a path, a socket) goes into the message."""
+    """Turn an OSError into the HostError with its code. `what` (a path, a socket) goes into the message."""
     try:
         yield
     except OSError as error:
@@ -110,7 +112,7 @@ def system_errors(what: str) -> Iterator[None]:
 
 
 def from_os_error(error: OSError, what: str) -> HostError:
-    """The HostError for `error`; only an errno that means absence becomes `not_found`."""
+    """Return the HostError for `error`. Only an errno for absence becomes `not_found`."""
     number = error.errno or 0
     name = errno.errorcode.get(number, type(error).__name__)
     return HostError(_CODE_OF_ERRNO.get(number, "internal"), f"{what}: {(error.strerror or 'error').lower()} ({name})")

@@ -1,4 +1,6 @@
-"""Takes typed values out of JSON objects. What nobody took is unknown and refused; messages name fields, not values."""
+"""Take typed values out of JSON objects. Fields that nobody took are unknown and refused. Messages name fields, not
+values.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from writ_hostops.errors import HostError
 
 
 class Fields:
-    """The fields of one JSON object, each taken once by its type; `end()` refuses what is left."""
+    """The fields of one JSON object. Each is taken once, by its type; `end()` refuses the rest."""
 
     def __init__(self, raw: object, where: str) -> None:
         if not isinstance(raw, dict):
@@ -17,62 +19,62 @@ class Fields:
         self._where = where
 
     def text(self, name: str, default: Optional[str] = None) -> str:
-        """A string; required unless there is a default."""
+        """Take a string; required without a default."""
         value = self._take(name, default)
         if not isinstance(value, str):
             raise self.wrong(name, "must be a string")
         return value
 
     def choice(self, name: str, allowed: Sequence[str], default: Optional[str] = None) -> str:
-        """One of these strings."""
+        """Take one of these strings."""
         value = self.text(name, default)
         if value not in allowed:
             raise self.wrong(name, f"must be one of {', '.join(allowed)}")
         return value
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false, and no number."""
+        """Take true or false; numbers are refused."""
         value = self._take(name, default)
         if not isinstance(value, bool):
             raise self.wrong(name, "must be true or false")
         return value
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
-        """A whole number from low to high; a bool is none."""
+        """Take a whole number from low to high; a bool is refused."""
         value = self._take(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise self.wrong(name, f"must be a whole number from {low} to {high}")
         return value
 
     def number(self, name: str, default: float, high: float) -> float:
-        """A number above 0 and at most high."""
+        """Take a number above 0 and at most high."""
         value = self._take(name, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= high:
             raise self.wrong(name, f"must be a number above 0 and at most {high:g}")
         return float(value)
 
     def items(self, name: str) -> List[Any]:
-        """A list of anything; empty if absent."""
+        """Take a list of any values; empty if absent."""
         value = self._take(name, [])
         if not isinstance(value, list):
             raise self.wrong(name, "must be a list")
         return value
 
     def mapping(self, name: str) -> Dict[str, Any]:
-        """An object of anything; empty if absent."""
+        """Take an object of any values; empty if absent."""
         value = self._take(name, {})
         if not isinstance(value, dict):
             raise self.wrong(name, "must be an object")
         return value
 
     def end(self) -> None:
-        """Refuse what nobody took."""
+        """Refuse all fields that were not taken."""
         if self._left:
             unknown = ", ".join(sorted(ascii(name)[:40] for name in self._left))
             raise HostError("invalid_parameter", f"{self._where} has unknown fields: {unknown}")
 
     def wrong(self, name: str, why: str) -> HostError:
-        """The error for one field."""
+        """Return the error for one field."""
         return HostError("invalid_parameter", f"{self._where}.{name} {why}")
 
     def _take(self, name: str, default: Any) -> Any:

@@ -1,6 +1,5 @@
-"""What is on this host, by name, for the allowlists of a policy: services, packages, backups and so on.
-
-A list is whole or an error.
+"""Names of things on this host for the allowlists of a policy: services, packages, backups and so on. A list is
+complete or an error.
 """
 
 from __future__ import annotations
@@ -11,47 +10,47 @@ from writ_hostops.backups import listing as backups
 from writ_hostops.fields import Fields
 from writ_hostops.network import sockets
 from writ_hostops.packages import listing as packages
-from writ_hostops.protocol import Answer, Call
+from writ_hostops.protocol import Call, HostAnswer
 from writ_hostops.snapshots import operations as snapshots
 from writ_hostops.systemd import services
 
 
-def list_services(call: Call) -> Answer:
-    """Units that systemd has loaded or could load, by their full names."""
+def list_services(call: Call) -> HostAnswer:
+    """List the units that systemd has loaded or could load, by their full names."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(services.names())
 
 
-def list_ports(call: Call) -> Answer:
-    """The ports on which something waits, TCP and UDP, as text."""
+def list_ports(call: Call) -> HostAnswer:
+    """List the ports with a listener, TCP and UDP, as text."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(str(port) for port in sockets.ports())
 
 
-def list_packages(call: Call) -> Answer:
-    """What is installed and well."""
+def list_packages(call: Call) -> HostAnswer:
+    """List the installed packages without problems."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(packages.names(call))
 
 
-def list_backups(call: Call) -> Answer:
-    """The ids of Writ's own backups of this host."""
+def list_backups(call: Call) -> HostAnswer:
+    """List the ids of Writ's own backups of this host."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(backups.names(call))
 
 
-def list_snapshots(call: Call) -> Answer:
-    """The names of the snapshots of all folders beneath the target's file roots."""
+def list_snapshots(call: Call) -> HostAnswer:
+    """List the names of the snapshots of all folders beneath the target's file roots."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(snapshots.names(call))
 
 
-def list_file_roots(call: Call) -> Answer:
-    """The folders that the target's inventory entry opens to the file operations."""
+def list_file_roots(call: Call) -> HostAnswer:
+    """List the folders that the target's inventory entry opens to file operations."""
     Fields(dict(call.parameters), "parameters").end()
     return _names(root.path for root in call.target.file_roots)
 
 
-def _names(names: Iterable[str]) -> Answer:
+def _names(names: Iterable[str]) -> HostAnswer:
     found: List[str] = sorted(set(names))
-    return Answer(output={"names": found})
+    return HostAnswer(output={"names": found})

@@ -1,11 +1,11 @@
-"""Durable marks of the operations begun here, so that none is carried out twice and a probe knows what was meant.
+"""Durable marks of operations begun here, so none is carried out twice and a probe knows the intended result.
 
-`<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Both hold no parameter and
-no secret output; the folder is private to the user that hostops runs as. Marks older than KEPT are swept once a day.
+`<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Neither holds a parameter
+or a secret output; the folder is private to the user of hostops. Marks older than KEPT are swept once a day.
 
-Ages are counted by a clock of the folder's own, since that of the host may be set by days at any time: seconds of
-CLOCK_BOOTTIME, summed up over boots in `.clock`. A mark's modification time is the folder's time at which it was made.
-While the host is off, and for up to NOTED before, that clock stands still: a mark stays longer then, never shorter.
+The folder has a clock of its own for ages, since the host's clock may be set by days at any time: seconds of
+CLOCK_BOOTTIME, summed over boots in `.clock`. A mark's modification time is the folder's time of its creation. While
+the host is off, and for up to NOTED before, that clock stands still: a mark then stays longer, never shorter.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from writ_hostops import processes
 from writ_hostops.errors import HostError, system_errors
 
 KEPT = 7 * 86400.0
-"""Seconds; far longer than any operation may take to be retried."""
+"""Seconds; far longer than an operation may be retried."""
 _SWEEP_EVERY = 86400.0
 NOTED = 3600.0
-"""Seconds after which the folder's time is written down again."""
+"""Seconds between notes of the folder's time."""
 _CLOCK = ".clock"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Markers:
-    """The marks in one state folder, which is created if it is absent."""
+    """The marks in one state folder, which is created if absent."""
 
     def __init__(self, state_dir: str) -> None:
         self._path = state_dir
 
     def begin(self, operation_id: str, attempt: int, operation: str, expected: Mapping[str, Any]) -> None:
-        """Mark it as begun by this process; HostError `already_seen` if it was before."""
+        """Mark the operation as begun by this process; HostError `already_seen` for a known one."""
         record = {
             "operation": operation,
             "begun": time.time(),  # for people
@@ -51,12 +51,12 @@ class Markers:
             folder.sweep()
 
     def end(self, operation_id: str, attempt: int, result: Mapping[str, Any]) -> None:
-        """Keep its result."""
+        """Keep the result of the operation."""
         with _Folder(self._path) as folder:
             folder.put(_name(operation_id, attempt, "ended"), result)
 
     def read(self, operation_id: str, attempt: int) -> Tuple[Optional[Dict[str, Any]], Optional[Dict[str, Any]]]:
-        """What was marked when it began, and its result; None for what is not there."""
+        """Return the mark of the beginning and the result; None for an absent one."""
         with _Folder(self._path) as folder:
             begun = folder.get(_name(operation_id, attempt, "begun"))
             return begun, folder.get(_name(operation_id, attempt, "ended"))
@@ -67,7 +67,7 @@ def _name(operation_id: str, attempt: int, what: str) -> str:
 
 
 class _FolderTime(NamedTuple):
-    """The folder's time `now`, at `boot` seconds after the boot of that id; the last sweep was at `swept`."""
+    """The folder's time `now`, at `boot` seconds after the boot with that id. The last sweep was at `swept`."""
 
     boot: float
     boot_id: str
@@ -76,7 +76,7 @@ class _FolderTime(NamedTuple):
 
 
 def _read_time(record: Mapping[str, Any]) -> Optional[_FolderTime]:
-    """None where it was never noted, or what was is damaged."""
+    """Return the noted time; None if it was never noted or is damaged."""
     numbers = [record.get(name) for name in ("boot", "now", "swept")]
     if not all(isinstance(number, float) for number in numbers):
         return None
@@ -84,7 +84,7 @@ def _read_time(record: Mapping[str, Any]) -> Optional[_FolderTime]:
 
 
 class _Folder:
-    """The opened state folder; refuses one that others could write to."""
+    """The opened state folder. A folder that others could write to is refused."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -104,20 +104,20 @@ class _Folder:
         os.close(self._fd)
 
     def create(self, name: str, record: Mapping[str, Any]) -> None:
-        """A durable new file; FileExistsError if there is one. A torn one (from a crash) counts: it had begun."""
-        made = self._time().now
-        self._write(name, record, os.O_EXCL, made)
+        """Write a durable new file; FileExistsError if it exists. A torn one (from a crash) counts as begun."""
+        made_at = self._time().now
+        self._write(name, record, os.O_EXCL, made_at)
         with system_errors(self._path):
             os.fsync(self._fd)
 
     def put(self, name: str, record: Mapping[str, Any]) -> None:
-        """A durable file, whole or not at all."""
+        """Write a durable file, whole or not at all."""
         self._replace(name, name + ".tmp", record, self._time().now)
         with system_errors(self._path):
             os.fsync(self._fd)
 
     def get(self, name: str) -> Optional[Dict[str, Any]]:
-        """The record; None if absent. A torn one, which only a crash at its beginning leaves, is an empty record."""
+        """Return the record; None if absent. A torn one, left only by a crash at the begin, is an empty record."""
         with system_errors(self._path):
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
@@ -132,7 +132,9 @@ class _Folder:
         return record if isinstance(record, dict) else {}
 
     def sweep(self) -> None:
-        """Remove what is older than KEPT, at most once a day. What another one sweeps or renames meanwhile is gone."""
+        """Remove files older than KEPT, at most once a day. A file that another process sweeps or renames meanwhile is
+        ignored.
+        """
         time_here = self._time()
         if time_here.now - time_here.swept < _SWEEP_EVERY:
             return
@@ -144,14 +146,14 @@ class _Folder:
         self._note(time_here._replace(swept=time_here.now))
 
     def _sweep(self, name: str, now: float) -> None:
-        made = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
-        if made > now:  # by the host's clock: of an earlier release, or a file that was left half-made
+        made_at = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
+        if made_at > now:  # by the host's clock: of an earlier release, or a file that was left half-made
             os.utime(name, (now, now), dir_fd=self._fd, follow_symlinks=False)
-        elif now - made > KEPT:
+        elif now - made_at > KEPT:
             os.unlink(name, dir_fd=self._fd)
 
     def _time(self) -> _FolderTime:
-        """The folder's time, noted down where that was long ago, or before the host was started."""
+        """Return the folder's time. It is noted again if the last note is old or from an earlier boot."""
         boot, boot_id = processes.boot_time(), processes.boot_id()
         noted = _read_time(self.get(_CLOCK) or {})
         if noted is None:
@@ -165,10 +167,10 @@ class _Folder:
         self._replace(_CLOCK, f"{_CLOCK}.{os.getpid()}.tmp", now._asdict())
         return now
 
-    def _replace(self, name: str, draft: str, record: Mapping[str, Any], made: Optional[float] = None) -> None:
-        """Write the draft and rename it; a draft that could not be written is removed, since a full disk needs room."""
+    def _replace(self, name: str, draft: str, record: Mapping[str, Any], made_at: Optional[float] = None) -> None:
+        """Write the draft and rename it. A draft that could not be written is removed: a full disk needs the room."""
         try:
-            self._write(draft, record, os.O_TRUNC, made)
+            self._write(draft, record, os.O_TRUNC, made_at)
             with system_errors(self._path):
                 os.rename(draft, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except HostError:
@@ -176,7 +178,7 @@ class _Folder:
                 os.unlink(draft, dir_fd=self._fd)
             raise
 
-    def _write(self, name: str, record: Mapping[str, Any], flag: int, made: Optional[float] = None) -> None:
+    def _write(self, name: str, record: Mapping[str, Any], flag: int, made_at: Optional[float] = None) -> None:
         data = json.dumps(record).encode("utf-8")
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flag
         try:
@@ -189,6 +191,6 @@ class _Folder:
         with system_errors(self._path), open(fd, "wb") as file:
             file.write(data)
             file.flush()
-            if made is not None:
-                os.utime(file.fileno(), (made, made))
+            if made_at is not None:
+                os.utime(file.fileno(), (made_at, made_at))
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""The operations that hostops has, and the one way through them: check, mark, carry out, mark, answer."""
+"""The operations of hostops and the one path through them: check, mark, carry out, mark, answer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from writ_hostops.network import reach, scan
 from writ_hostops.network import status as network
 from writ_hostops.packages import changes as packages
 from writ_hostops.packages import listing as package_listing
-from writ_hostops.protocol import Answer, Call, Request, failure, id_of, parse_request, result, verdict
+from writ_hostops.protocol import Call, HostAnswer, HostRequest, failure, id_of, parse_request, result, verdict
 from writ_hostops.snapshots import operations as snapshots
 from writ_hostops.stop import Stop
 from writ_hostops.survey import survey
 from writ_hostops.systemd import services
 
-Handler = Callable[[Call], Answer]
+Handler = Callable[[Call], HostAnswer]
 
 _SERVICE: Dict[str, Handler] = {
     "baseline": services.baseline,
@@ -69,7 +69,7 @@ HANDLERS: Dict[str, Dict[str, Handler]] = {
     "package_install": _PACKAGE,
     "package_remove": _PACKAGE,
 }
-"""By operation and action. What has no preview is read-only, and needs no marker."""
+"""Handlers by operation and action. An operation without a preview is read-only and needs no marker."""
 
 LISTINGS: Dict[str, Handler] = {
     "list_services": listings.list_services,
@@ -79,14 +79,14 @@ LISTINGS: Dict[str, Handler] = {
     "list_backups": listings.list_backups,
     "list_snapshots": listings.list_snapshots,
 }
-"""By name, for the action `listing`: they are no operations."""
+"""By name, for the action `listing`; listings are no operations."""
 
 _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": write.expect}
-"""What a marker keeps of the parameters, where a probe needs more than the baseline."""
+"""The part of the parameters that a marker keeps, for probes that need more than the baseline."""
 
 
 def silent(message: str) -> None:
-    """Progress that nobody wants to hear."""
+    """Discard progress."""
 
 
 def run(request: object, progress: Callable[[str], None] = silent, stop: Optional[Stop] = None) -> Dict[str, Any]:
@@ -104,7 +104,7 @@ def run(request: object, progress: Callable[[str], None] = silent, stop: Optiona
         return _finish(parsed, progress, own)
 
 
-def _finish(request: Request, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
+def _finish(request: HostRequest, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
     try:
         handler = _handler(request)
         stop.check()
@@ -121,7 +121,7 @@ def _finish(request: Request, progress: Callable[[str], None], stop: Stop) -> Di
         return result(request.id, failure(error))
 
 
-def _handler(request: Request) -> Handler:
+def _handler(request: HostRequest) -> Handler:
     if request.action == "listing":
         if request.operation not in LISTINGS:
             raise HostError("unsupported", "hostops has no such listing")
@@ -137,21 +137,21 @@ def _handler(request: Request) -> Handler:
 
 
 def changes(action: str, operation: str) -> bool:
-    """Whether it may change something: what has no preview only looks."""
+    """Return whether the action may change something. An operation without a preview only reads."""
     return action == "run" and "preview" in HANDLERS.get(operation, {})
 
 
-def _changes(request: Request) -> bool:
+def _changes(request: HostRequest) -> bool:
     return changes(request.action, request.operation)
 
 
 def _answer(
-    request: Request,
+    request: HostRequest,
     handler: Handler,
     progress: Callable[[str], None],
     stop: Stop,
     expected: Optional[Mapping[str, Any]] = None,
-) -> Answer:
+) -> HostAnswer:
     call = Call(
         operation=request.operation,
         parameters=request.parameters,
@@ -172,7 +172,7 @@ def _answer(
         return failure(HostError("internal", f"hostops failed ({type(error).__name__})", effect=effect))
 
 
-def _run_marked(request: Request, handler: Handler, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
+def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
     markers = Markers(request.target.state_dir)
     expect = _EXPECT.get(request.operation)
     expected = expect(dict(request.parameters)) if expect else {}
@@ -181,7 +181,7 @@ def _run_marked(request: Request, handler: Handler, progress: Callable[[str], No
     except HostError as error:
         if error.code != "already_seen":
             raise
-        return _seen(request, markers.read(request.id, request.attempt)[1], error)
+        return _repeated(request, markers.read(request.id, request.attempt)[1], error)
     line = result(request.id, _answer(request, handler, progress, stop))
     try:
         kept = {name: value for name, value in line["output"].items() if name in request.shown}
@@ -191,32 +191,32 @@ def _run_marked(request: Request, handler: Handler, progress: Callable[[str], No
     return line
 
 
-def _seen(request: Request, earlier: Optional[Dict[str, Any]], refusal: HostError) -> Dict[str, Any]:
-    """The refusal of an id that was seen: with all of its earlier result, or unknown while there is none."""
+def _repeated(request: HostRequest, earlier: Optional[Dict[str, Any]], refusal: HostError) -> Dict[str, Any]:
+    """Return the refusal of a known id: with its whole earlier result, or `unknown` while there is none."""
     if earlier and "outcome" in earlier:
         return {**earlier, "code": refusal.code, "earlier_code": earlier["code"]}
     open_end = HostError(refusal.code, f"{refusal.message}, and its result is not known", effect="maybe", certain=False)
     return result(request.id, failure(open_end))
 
 
-def _probe_marked(request: Request, handler: Handler, progress: Callable[[str], None], stop: Stop) -> Answer:
-    """Let this host's own record speak first."""
+def _probe_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> HostAnswer:
+    """Consult this host's own record before the probe."""
     begun, ended = Markers(request.target.state_dir).read(request.id, request.attempt)
     if begun and not ended and _goes_on(begun.get("process", {})):
         return verdict("unknown", "it still runs on this host", {})
     if ended and ended.get("outcome") == "succeeded":
-        return verdict("succeeded", "this host's record of the operation says so", dict(ended.get("state", {})))
+        return verdict("succeeded", "by this host's record of the operation", dict(ended.get("state", {})))
     if ended and ended.get("effect") == "none" and ended.get("certain"):
-        return verdict("not_done", "this host's record of the operation says so", dict(ended.get("state", {})))
+        return verdict("not_done", "by this host's record of the operation", dict(ended.get("state", {})))
     return _answer(request, handler, progress, stop, expected=(begun or {}).get("expected", {}))
 
 
 def _goes_on(who: Mapping[str, Any]) -> bool:
-    """Whether the process that began it lives; not if that is this one, which looks only now."""
+    """Return whether the process that began it lives. This process itself does not count: it only reads now."""
     return who.get("pid") != os.getpid() and processes.alive(who)
 
 
 def _report(error: Exception) -> None:
-    """Where it happened, on stderr; not what the error says, which may quote a parameter."""
+    """Write the place of the error to stderr, without its text, which may quote a parameter."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     print(f"writ_hostops: {type(error).__name__} at {place.filename}:{place.lineno}", file=sys.stderr)  # noqa: T201

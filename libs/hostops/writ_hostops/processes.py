@@ -1,7 +1,7 @@
-"""Which process does what, so that another process can tell later whether it lives, and end it with all its kin.
+"""Process identities, so another process can later find out if one lives, and end it with its descendants.
 
-A pid alone names nobody for long: with its start time and the boot it names one process for good (proc(5)). What is
-started for an operation has the operation's id in its environment, which children inherit.
+A pid alone identifies nothing for long. With its start time and the boot id it identifies one process for good
+(proc(5)). Processes started for an operation have the operation's id in their environment, which children inherit.
 """
 
 from __future__ import annotations
@@ -16,32 +16,34 @@ MARK = "WRIT_OPERATION_ID"
 _POLL = 0.02
 _FORCE = 2.0
 _BEGINS = 1.0
-"""Seconds in which a process that was forked begins its program, or ends."""
+"""Seconds within which a fork execs its program, or ends."""
 
 
 def boot_id() -> str:
-    """Which boot of this host it is; "" where the kernel does not say."""
+    """Return the id of the present boot; "" if the kernel gives none."""
     return _read("/proc/sys/kernel/random/boot_id").strip()
 
 
 def boot_time() -> float:
-    """Return seconds since boot, suspend included: a clock that nobody sets. Python 3.6 has no name for it."""
+    """Return seconds since boot, suspend included. Nobody can set this clock. Python 3.6 has no name for it."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", 7))
 
 
 def identity() -> Dict[str, Any]:
-    """This process, for good."""
+    """Return this process's permanent identity."""
     return {"pid": os.getpid(), "start": _start(os.getpid()), "boot_id": boot_id()}
 
 
 def alive(who: Mapping[str, Any]) -> bool:
-    """Whether the process of that identity lives."""
+    """Return whether the process with that identity lives."""
     pid, start = who.get("pid"), who.get("start")
     return isinstance(pid, int) and bool(start) and who.get("boot_id") == boot_id() and _start(pid) == start
 
 
 def marked(operation_id: str) -> List[int]:
-    """This user's processes that were started for an operation and live. Others can set the variable as well."""
+    """Return this user's living processes that were started for an operation. Other programs can set the variable as
+    well.
+    """
     mark = f"{MARK}={operation_id}".encode()
     return [
         pid
@@ -53,7 +55,9 @@ def marked(operation_id: str) -> List[int]:
 
 
 def living(operation_id: str) -> List[int]:
-    """As `marked`, and none only where none comes: one that was forked shows its mark when it has begun its program."""
+    """Return the living processes, as `marked` does. A new fork shows its mark only after its exec, so an empty list is
+    confirmed first.
+    """
     until = time.monotonic() + _BEGINS
     found = marked(operation_id)
     while not found and _beginning() and time.monotonic() < until:
@@ -63,20 +67,22 @@ def living(operation_id: str) -> List[int]:
 
 
 def kill(pids: List[int], number: int) -> None:
-    """A signal to each that is still there."""
+    """Send a signal to each process that still exists."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 
 
 def kill_group(leader: int, number: int) -> None:
-    """A signal to its whole group."""
+    """Send a signal to the whole group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
 
 
 def end(who: Mapping[str, Any], operation_id: str, grace: float) -> bool:
-    """SIGTERM, after the grace SIGKILL, to a process, its group and its kin; whether all are seen to be gone."""
+    """Send SIGTERM, and SIGKILL after the grace, to a process, its group and its kin. Return whether all are seen to
+    be gone.
+    """
     began, killed = time.monotonic(), 0.0
     if alive(who):
         kill([int(who["pid"])], signal.SIGTERM)
@@ -94,7 +100,9 @@ def end(who: Mapping[str, Any], operation_id: str, grace: float) -> bool:
 
 
 def _is_ours(pid: int) -> bool:
-    """By the real user id: a setuid program of somebody else runs with our effective one (proc(5), status)."""
+    """Return whether the process is ours by real user id: another user's setuid program runs with our effective one
+    (proc(5), status).
+    """
     for line in _read(f"/proc/{pid}/status").splitlines():
         if line.startswith("Uid:"):
             return int(line.split()[1]) == os.getuid()
@@ -102,8 +110,8 @@ def _is_ours(pid: int) -> bool:
 
 
 def _beginning() -> bool:
-    """Whether there may be one that a process of ours forked, which then died: it still looks like us, or like nothing,
-    and is a child of whoever takes in orphans, which is one of those that we come from.
+    """Return whether a fork of a dead process of ours may exist. It looks like us or shows nothing yet, and its parent
+    is the reaper of orphans, one of our ancestors.
     """
     ours, above = _read("/proc/self/cmdline"), _ancestors()
     reapers = [pid for pid in above if _read(f"/proc/{pid}/cmdline") != ours]
@@ -129,19 +137,19 @@ def _ancestors() -> List[int]:
 
 
 def _parent(pid: int) -> int:
-    """0 for one that is gone, or whose parent is outside of this namespace."""
+    """Return the parent's pid; 0 for a process that is gone, or whose parent is outside this namespace."""
     fields = _stat(pid)
     return int(fields[1]) if fields else 0
 
 
 def _start(pid: int) -> str:
-    """When it started, in ticks since boot; "" for one that is gone or a zombie."""
+    """Return the start time in ticks since boot; "" for a process that is gone or a zombie."""
     fields = _stat(pid)
     return fields[19] if fields else ""
 
 
 def _stat(pid: int) -> List[str]:
-    """What the kernel says of it behind its name (proc(5)); nothing of one that is gone or a zombie."""
+    """Return the fields of /proc/<pid>/stat behind the name (proc(5)); none for a process that is gone or a zombie."""
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return [] if len(fields) < 20 or fields[0] in ("Z", "X") else fields
 

@@ -1,8 +1,8 @@
-"""What is asked of hostops and what it answers, as JSON objects, one a line.
+"""Requests and answers of hostops as JSON objects, one a line.
 
-A request is {id, action, operation, parameters, target, baseline?, timeout?, attempt?, shown?}. The answers to it are
-any number of {id, event: "progress", message} and then exactly one {id, event: "result", outcome, code, message,
-output, state, effect, certain}. Unknown fields are refused.
+A request is {id, action, operation, parameters, target, baseline?, timeout?, attempt?, shown?}. The answers are any
+number of {id, event: "progress", message}, then exactly one {id, event: "result", outcome, code, message, output,
+state, effect, certain}. Unknown fields are refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from writ_hostops.stop import Stop
 
 ACTIONS = ("run", "baseline", "probe", "preview", "listing", "survey")
 MAX_LINE = 8 * 1024 * 1024
-"""Bytes of a request: 1 MiB of content fits, however JSON escapes it."""
+"""Bytes of a request: 1 MiB of content fits with any JSON escapes."""
 MAX_TIMEOUT = 86400.0
 DEFAULT_TIMEOUT = 60.0
 MAX_MESSAGE = 500
@@ -31,7 +31,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 @dataclass(frozen=True)
 class FileRoot:
-    """A folder beneath which the file operations may work; system folders need the explicit word."""
+    """A folder for file operations; system folders need an explicit permission."""
 
     path: str
     allow_system_root: bool = False
@@ -39,9 +39,9 @@ class FileRoot:
 
 @dataclass(frozen=True)
 class Backup:
-    """Where the target's backups are: a restic repository, its password in a file of the host.
+    """The target's restic repository; its password is in a file of the host.
 
-    `host` is the name under which restic keeps them ("": the host's own); others' backups are not seen.
+    `host`: the name of the backups in the repository ("": the host's own). Backups of other names are not read.
     """
 
     repository: str
@@ -50,14 +50,16 @@ class Backup:
 
     @property
     def folder(self) -> str:
-        """Where the repository is on this very host; "" if it is elsewhere."""
+        """Return the repository's folder on this host; "" if it is elsewhere."""
         path = self.repository.removeprefix("local:")
         return path if path.startswith("/") else ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the target's inventory entry allows. `forbidden_paths` are Writ's own; `state_dir` "" means no markers."""
+    """The permissions of the target's inventory entry. `forbidden_paths` are Writ's own; a `state_dir` of "" means no
+    markers.
+    """
 
     file_roots: Tuple[FileRoot, ...] = ()
     forbidden_paths: Tuple[str, ...] = ()
@@ -68,8 +70,8 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Request:
-    """One wish, checked in form; the parameters are checked by the operation's own handler."""
+class HostRequest:
+    """A request, checked in form; the operation's handler checks its parameters."""
 
     id: str
     action: str
@@ -80,12 +82,12 @@ class Request:
     timeout: float
     attempt: int
     shown: Tuple[str, ...] = ()
-    """The fields of the output that this host may keep with its mark: those that are no secret."""
+    """The public fields of the output, which this host may keep with its mark."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a handler gets. `expected` is what a probe knows from this host's own marker of the operation `id`."""
+    """The arguments of a handler. `expected`: data for a probe, from this host's own marker of the operation `id`."""
 
     operation: str
     parameters: Mapping[str, Any]
@@ -98,15 +100,15 @@ class Call:
 
     @property
     def public_id(self) -> str:
-        """A digest that stands for `id` in arguments and in stores: every user of a host can read arguments (ps)."""
+        """Return a digest in place of `id`, for arguments and stores: every user of a host can read arguments (ps)."""
         return hashlib.sha256(self.id.encode("utf-8")).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """How it went. `output` is the operation's own; `state` is how the host is now, always public.
+class HostAnswer:
+    """The result of a request. `output` is the operation's own; `state` is the host's state now, always public.
 
-    `effect` none, done or maybe; `certain`: nothing of it goes on any more, and `effect` is all there was.
+    `effect`: none, done or maybe. `certain`: nothing of it runs any more, so `effect` is final.
     """
 
     output: Dict[str, Any] = field(default_factory=dict)
@@ -118,14 +120,14 @@ class Answer:
     certain: bool = True
 
 
-def verdict(word: str, reason: str, state: Dict[str, Any]) -> Answer:
-    """A probe's answer: did the operation take effect? `succeeded`, `not_done` or `unknown`."""
-    return Answer(output={"verdict": word, "reason": reason}, state=state)
+def verdict(word: str, reason: str, state: Dict[str, Any]) -> HostAnswer:
+    """Return a probe's answer: `succeeded`, `not_done` or `unknown`."""
+    return HostAnswer(output={"verdict": word, "reason": reason}, state=state)
 
 
-def failure(error: HostError) -> Answer:
-    """The answer that says so."""
-    return Answer(
+def failure(error: HostError) -> HostAnswer:
+    """Return the answer for an error."""
+    return HostAnswer(
         output=error.output,
         state=error.state,
         effect=error.effect,
@@ -136,8 +138,8 @@ def failure(error: HostError) -> Answer:
     )
 
 
-def result(request_id: str, answer: Answer) -> Dict[str, Any]:
-    """The last line about a request."""
+def result(request_id: str, answer: HostAnswer) -> Dict[str, Any]:
+    """Return the last line about a request."""
     return {
         "id": request_id,
         "event": "result",
@@ -152,7 +154,7 @@ def result(request_id: str, answer: Answer) -> Dict[str, Any]:
 
 
 def parse_line(line: bytes) -> object:
-    """The JSON value of a line; HostError `invalid_parameter` if it is none."""
+    """Return the JSON value of a line; HostError `invalid_parameter` for anything else."""
     try:
         return json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -160,13 +162,13 @@ def parse_line(line: bytes) -> object:
 
 
 def id_of(raw: object) -> str:
-    """The id in a request that may be malformed otherwise; "" if it has none that can be echoed."""
+    """Return the id of a request that may be malformed otherwise; "" if it has none fit to be echoed."""
     value = raw.get("id") if isinstance(raw, dict) else None
     return value if isinstance(value, str) and _ID.fullmatch(value) else ""
 
 
-def parse_request(raw: object) -> Request:
-    """The request; raises HostError `invalid_parameter` naming the field, `unsupported` for an unknown action."""
+def parse_request(raw: object) -> HostRequest:
+    """Return the request. HostError `invalid_parameter` names the field; `unsupported` is an unknown action."""
     fields = Fields(raw, "request")
     request_id = fields.text("id")
     if not _ID.fullmatch(request_id):
@@ -178,7 +180,7 @@ def parse_request(raw: object) -> Request:
     seconds = Fields({"timeout": parameters.pop("timeout", None)}, "parameters").number(
         "timeout", DEFAULT_TIMEOUT, MAX_TIMEOUT
     )
-    request = Request(
+    request = HostRequest(
         id=request_id,
         action=action,
         operation=fields.text("operation"),
@@ -194,7 +196,7 @@ def parse_request(raw: object) -> Request:
 
 
 def parse_target(raw: object) -> Target:
-    """The target's part of a request."""
+    """Return the target of a request."""
     fields = Fields(raw, "target")
     state_dir = fields.text("state_dir", "")
     target = Target(
@@ -232,7 +234,7 @@ def _file_root(raw: object) -> FileRoot:
 
 
 def _folder(value: str) -> str:
-    """A root may be written with a slash at its end."""
+    """Remove the trailing slash that a root may have."""
     return _absolute(value, "target.file_roots").rstrip("/") or "/"
 
 

@@ -1,7 +1,7 @@
-"""Answers requests that come as lines, until the input ends; several at once, each in a thread of its own.
+"""Answer requests that come as lines, until the input ends; several at once, each in its own thread.
 
-Nothing but answers goes to the output: what is printed by mistake goes to stderr. SIGTERM and SIGINT cancel all that
-runs and all that still comes; each of them gets its result, and then the process ends.
+Only answers go to the output; stray prints go to stderr. SIGTERM and SIGINT cancel all running and later requests. Each
+of them gets its result, then the process ends.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _FINISHED = b"\0"
 
 
 def live_alone(environ: Dict[str, str]) -> None:
-    """Lead a session of our own, so that whoever started us can end us with all that we start.
+    """Lead a session of our own, so the parent can end this process with all its children.
 
-    With WRIT_HOSTOPS_PDEATHSIG=1 the kernel ends us when the thread that started us ends.
+    With WRIT_HOSTOPS_PDEATHSIG=1 the kernel ends this process when the parent thread ends.
     """
     parent = os.getppid()
     with contextlib.suppress(PermissionError):  # we lead our process group already
@@ -42,7 +42,7 @@ def live_alone(environ: Dict[str, str]) -> None:
 
 
 def take_over_stdout() -> int:
-    """A descriptor of the real standard output; from now on, what is printed goes to stderr."""
+    """Return a descriptor of the real standard output. From now on prints go to stderr."""
     output = os.dup(1)
     os.dup2(2, 1)
     return output
@@ -55,7 +55,7 @@ def serve(source: int, output: int) -> None:
         ready.register(source, selectors.EVENT_READ)
         ready.register(woken, selectors.EVENT_READ)
         unfinished = 0
-        # A signal counts after the end of the input, too: whoever asked has often said all there is to say.
+        # A signal counts after the end of the input, too: all requests have often come by then.
         while unfinished or not lines.ended:
             events = {key.fd for key, _ in ready.select()}
             if woken in events:
@@ -74,7 +74,7 @@ def serve(source: int, output: int) -> None:
 
 
 class _Lines:
-    """Cuts what is read into lines; one that is too long becomes None, and does not fill the memory."""
+    """Cut input into lines. A line that is too long becomes None and does not fill the memory."""
 
     def __init__(self, source: int) -> None:
         self.ended = False
@@ -83,11 +83,11 @@ class _Lines:
         self._skipping = False
 
     def no_more(self) -> None:
-        """What is here already is still read; nothing is waited for."""
+        """Read the available input only, without waiting for more."""
         os.set_blocking(self._source, False)
 
     def read(self) -> List[Optional[bytes]]:
-        """The lines that are complete after one read."""
+        """Return the lines that are complete after one read."""
         try:
             data = os.read(self._source, _READ)
         except BlockingIOError:
@@ -113,7 +113,7 @@ class _Lines:
 
 
 class _Requests:
-    """What runs at the moment, and the way of answers to the output."""
+    """The running requests, and the lock for their answers on the output."""
 
     def __init__(self, output: int) -> None:
         self.cancelled = False
@@ -122,14 +122,14 @@ class _Requests:
         self._lock = threading.Lock()
 
     def cancel(self) -> None:
-        """Cancel what runs and what comes later."""
+        """Cancel the running requests and all later ones."""
         with self._lock:
             self.cancelled = True
             for stop in self._running:
                 stop.cancel()
 
     def answer(self, line: Optional[bytes]) -> None:
-        """Carry out the request in a line, and write what there is to say."""
+        """Carry out the request in a line, and write its progress and result."""
         try:
             if line is None:
                 raise HostError("too_large", f"the request is longer than {MAX_LINE} bytes")
@@ -163,7 +163,7 @@ class _Requests:
     def _write(self, answer: Dict[str, Any]) -> None:
         text = json.dumps(answer, ensure_ascii=False, separators=(",", ":")) + "\n"
         data = memoryview(text.encode("utf-8", "replace"))
-        # Whoever asked may be gone; what was begun is finished and marked all the same.
+        # The requester may be gone; a begun operation is finished and marked all the same.
         with self._lock, contextlib.suppress(BrokenPipeError):
             while data:
                 data = data[os.write(self._output, data) :]
@@ -171,7 +171,9 @@ class _Requests:
 
 @contextlib.contextmanager
 def _wakeups() -> Iterator[Tuple[int, int]]:
-    """A pipe whose reading end tells of SIGTERM and SIGINT (by their numbers), and of what is written to the other."""
+    """Yield a pipe: its reading end receives the numbers of SIGTERM and SIGINT, and any byte written to the other
+    end.
+    """
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -186,4 +188,4 @@ def _wakeups() -> Iterator[Tuple[int, int]]:
 
 
 def _noted(number: int, frame: Optional[FrameType]) -> None:
-    """The wakeup pipe has told the loop."""
+    """Ignore the signal: the wakeup pipe has reported it to the loop."""

@@ -1,4 +1,4 @@
-"""How a running operation learns that it should end: because it was cancelled, or because its time is up."""
+"""The signal to a running operation to end: it was cancelled, or its time is up."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Iterator, Optional, Type
 from writ_hostops.errors import HostError
 
 JUDGING = 10.0
-"""Seconds for the look at what an operation did."""
+"""Seconds to read the result of an operation."""
 
 
 class Stop:
     """One operation's deadline and cancel signal. `cancel` may be called from any thread; use it in a `with`.
 
-    Readable with select once cancelled, so that a wait for something else can wait for this too. Programs that are run
-    until this stop carry its `operation_id` as their mark (processes.py).
+    Readable with select once cancelled, so a wait for something else can include it. Programs run until this stop
+    carry its `operation_id` as their mark (processes.py).
     """
 
     def __init__(self, timeout: float) -> None:
@@ -42,20 +42,20 @@ class Stop:
         os.write(self._write, b"x")
 
     def fileno(self) -> int:
-        """For select."""
+        """Return the descriptor for select."""
         return self._read
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was asked to end."""
+        """Return whether a cancel was requested."""
         return bool(select.select([self._read], [], [], 0)[0])
 
     def remaining(self) -> float:
-        """Seconds that are left, never below 0."""
+        """Return the remaining seconds, at least 0."""
         return max(0.0, self._deadline - time.monotonic())
 
     def wait(self, seconds: float) -> None:
-        """Let this much time pass, then `check`; a cancel or the deadline ends it early."""
+        """Wait this long, then `check`. A cancel or the deadline ends the wait."""
         select.select([self._read], [], [], min(seconds, self.remaining()))
         self.check()
 
@@ -69,7 +69,7 @@ class Stop:
 
 @contextmanager
 def afterwards() -> Iterator[Stop]:
-    """For a look at what an operation did, in time of its own; where it fails, nobody knows how the operation ended."""
+    """Yield a Stop with time of its own, to read an operation's result. If that fails, the outcome is unknown."""
     with Stop(JUDGING) as patience:
         try:
             yield patience

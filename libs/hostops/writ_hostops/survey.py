@@ -1,6 +1,7 @@
-"""What this host is and has, as far as operations depend on it: versions, and which operations it lacks the means for.
+"""The facts of this host that operations depend on: versions, and the operations that cannot work here.
 
-Looks only. What is declared for the target counts as much as what is installed: a folder that is no file root is none.
+It only reads. The target's declarations count as much as installed programs: a folder outside of all file roots is not
+available.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 from writ_hostops import commands
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
-from writ_hostops.protocol import Answer, Call, Target
+from writ_hostops.protocol import Call, HostAnswer, Target
 
 _VERSION = re.compile(r"\d+(?:[.:+~-][0-9A-Za-z]+)*")
 _PROGRAMS: Sequence[Tuple[str, Tuple[str, ...]]] = (
@@ -27,14 +28,14 @@ _SNAPSHOTS = ("btrfs", "zfs")
 _SYSTEMD = "/run/systemd/system"
 
 
-def survey(call: Call) -> Answer:
-    """{versions: {name: version}, lacking: {operation or prefix*: why}}."""
+def survey(call: Call) -> HostAnswer:
+    """Return {versions: {name: version}, lacking: {operation or prefix*: reason}}."""
     Fields(dict(call.parameters), "parameters").end()
     versions = {"os": _system(), "kernel": os.uname().release, "python": ".".join(map(str, sys.version_info[:3]))}
     for name, command in _PROGRAMS:
         if version := _version(command, call):
             versions[name] = version
-    return Answer(output={"versions": versions, "lacking": _lacking(call.target, versions)})
+    return HostAnswer(output={"versions": versions, "lacking": _lacking(call.target, versions)})
 
 
 def _lacking(target: Target, versions: Dict[str, str]) -> Dict[str, str]:
@@ -60,7 +61,7 @@ def _lacking(target: Target, versions: Dict[str, str]) -> Dict[str, str]:
 
 
 def _kinds(roots: Sequence[str]) -> List[str]:
-    """The kinds of file systems that the roots are on, where btrfs keeps its snapshots, and of zfs beneath them."""
+    """Return the kinds of file systems of the roots: btrfs, which keeps snapshots in a root, and zfs beneath them."""
     mounts = list(_mounts())
     kinds = []
     for root in map(os.path.realpath, roots):
@@ -71,7 +72,7 @@ def _kinds(roots: Sequence[str]) -> List[str]:
 
 
 def _mounts() -> Iterator[Tuple[str, str]]:
-    """Mount points and their kinds: the fields of proc_pid_mountinfo(5), with its octal escapes."""
+    """Return mount points and their kinds: fields of proc_pid_mountinfo(5), with its octal escapes."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             words = line.split(" ")
@@ -84,7 +85,7 @@ def _within(path: str, folder: str) -> bool:
 
 
 def _version(command: Sequence[str], call: Call) -> str:
-    """As the program tells it; "" where it is not installed or tells none."""
+    """Return the program's version as it prints it; "" if it is not installed or prints none."""
     try:
         ran = commands.run(command, call.stop)
     except HostError as error:
@@ -97,7 +98,7 @@ def _version(command: Sequence[str], call: Call) -> str:
 
 
 def _system() -> str:
-    """os-release(5): its PRETTY_NAME."""
+    """Return PRETTY_NAME of os-release(5)."""
     try:
         with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
             named = dict(line.rstrip("\n").partition("=")[::2] for line in file)

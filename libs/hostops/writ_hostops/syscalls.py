@@ -1,6 +1,7 @@
-"""The system calls that Python 3.9 has no function for: openat2, renameat2, prctl. Linux only.
+"""System calls without a function in Python 3.9: openat2, renameat2, prctl. Linux only.
 
-Each raises OSError as os.* would. Numbers: linux/arch/*/entry/syscalls; openat2 has the same one on all but alpha.
+Each raises OSError as os.* would. Numbers: linux/arch/*/entry/syscalls; openat2 has the same one on all architectures
+but alpha.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class _OpenHow(ctypes.Structure):
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
-    """A new descriptor (close-on-exec) for `path` beneath `directory`; EAGAIN if something was renamed meanwhile."""
+    """Return a new descriptor (close-on-exec) for `path` beneath `directory`; EAGAIN if a rename interfered."""
     how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
     return _checked(
         _syscall(
@@ -60,7 +61,7 @@ def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
 
 
 def renameat2(directory: int, old: str, new: str, flags: int) -> None:
-    """Rename within one directory; EINVAL if the file system knows no such flag, ENOSYS if the kernel has no call."""
+    """Rename within one directory; EINVAL if the file system lacks the flag, ENOSYS if the kernel lacks the call."""
     number = _renameat2_number()
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -77,7 +78,7 @@ def renameat2(directory: int, old: str, new: str, flags: int) -> None:
 
 
 def die_with_parent() -> None:
-    """Have the kernel send SIGKILL when the thread that started this process ends (prctl(2), PR_SET_PDEATHSIG)."""
+    """Have the kernel send SIGKILL to this process when its parent thread ends (prctl(2), PR_SET_PDEATHSIG)."""
     _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0))
 
 

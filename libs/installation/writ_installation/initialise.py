@@ -30,7 +30,7 @@ SHARED = 0o2750
 def init(root: Path, site: Site) -> Home:
     """The new installation. Raises Conflict where there is something already, ConfigError where it cannot be made."""
     home = Home(root, site)
-    keeper = _keeper() if home.split else None
+    user = _provisioner_user() if home.split else None
     folders = [home.root, *([home.written, home.store, home.ssh] if home.split else [])]
     _refuse_existing(folders)
     home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,12 +40,12 @@ def init(root: Path, site: Site) -> Home:
     except FileExistsError:
         raise Conflict(f"{home.root}: somebody else is making an installation there") from None
     try:
-        if keeper is not None:
-            _split_folders(home, keeper)
+        if user is not None:
+            _split_folders(home, user)
         atomic_files.save(home.site_file, (HEAD + yaml_file.dump(msgspec.to_builtins(site, str_keys=True))).encode())
         _fill(home, site)
-        if keeper is not None:
-            _give(home.written, keeper)
+        if user is not None:
+            _give(home.written, user)
     except BaseException:
         for folder in folders:
             _empty(folder)
@@ -59,7 +59,7 @@ def _refuse_existing(folders: list[Path]) -> None:
             raise Conflict(f"{folder} is not empty: nothing was made. An installation is never made anew over another")
 
 
-def _keeper() -> pwd.struct_passwd:
+def _provisioner_user() -> pwd.struct_passwd:
     """The user that the keeper runs as, whose name is that of the group that reads. Raises ConfigError."""
     if os.geteuid() != 0:
         raise ConfigError("services that the system starts need an installation made by root")
@@ -74,10 +74,10 @@ def _keeper() -> pwd.struct_passwd:
         ) from None
 
 
-def _split_folders(home: Home, keeper: pwd.struct_passwd) -> None:
+def _split_folders(home: Home, user: pwd.struct_passwd) -> None:
     for folder in (home.root, home.tokens, home.written, home.nats, home.enrolled, home.run):
         folder.mkdir(parents=True, exist_ok=True)
-        os.chown(folder, 0, keeper.pw_gid)
+        os.chown(folder, 0, user.pw_gid)
         folder.chmod(SHARED)
     home.keys.mkdir(mode=0o700)
     os.chown(home.keys, 0, 0)

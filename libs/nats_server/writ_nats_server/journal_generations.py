@@ -1,9 +1,10 @@
-"""The beginning of the journal, taken out by the bootstrap user once it is in an archive; sequences go on as they were.
+"""Removal of archived events from the journal's stream: the stream drops all but its newest events.
 
-The stream refuses deletes and purges for good, so that its own bound does it: closed to writers (who meet what they
-meet while a cluster elects a leader, and wait), it is told to hold no more events than those that stay, and opened
-again. A crash in between leaves it closed, with or without the range; `journal_as_wanted` opens it, and so does every
-`provision`. Nobody else may change its configuration meanwhile: the caller holds the installation's lock on streams.
+The stream refuses deletes and purges for good, so its own limit has to remove them. The stream is closed to writers,
+who see the same errors as during a leader election and wait. Then it is limited to the number of events that stay, and
+opened again. A crash in between leaves it closed, with or without the range; `restore_journal_configuration` opens it,
+and so does every `provision`. The caller holds the installation's lock on streams, so nobody else changes the
+configuration meanwhile.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from writ_bus.nats.jetstream import call, stored
 from writ_bus.nats.replies import Replies
 from writ_bus.port import Usage
 from writ_contracts import subjects
-from writ_nats_server.streams import Sizes, journal_as_wanted
+from writ_nats_server.streams import Sizes, restore_journal_configuration
 
 IN_STEP_WITHIN = 10.0
 ANSWER = 10.0
@@ -59,9 +60,9 @@ async def take_out(replies: Replies, sizes: Sizes, first: int, last: int, step: 
         try:
             await _shortened(replies, last, step)
         finally:
-            await journal_as_wanted(replies, sizes)
+            await restore_journal_configuration(replies, sizes)
     elif not before.open:
-        await journal_as_wanted(replies, sizes)
+        await restore_journal_configuration(replies, sizes)
     return await state(replies)
 
 

@@ -75,8 +75,8 @@ class ServerProcess:
         if it is None.
         """
         await check_config(config)
-        for wanted in (port, monitor_port):
-            await _must_be_free(host, wanted)
+        for needed in (port, monitor_port):
+            await _must_be_free(host, needed)
         command = [*through, str(find_binary()), "-c", str(config)]
         with log.open("ab") as output:
             # A session of its own: a Ctrl-C on the terminal must not stop it before those who use it.

@@ -100,57 +100,57 @@ async def provision(
     level = info.get("api", {}).get("level", 0)
     if level < API_LEVEL:
         raise BusRefused(f"the NATS server's JetStream API level is {level}, Writ needs {API_LEVEL} (nats-server 2.14)")
-    for wanted in streams(sizes or Sizes()):
-        await _provision_stream(replies, wanted)
+    for expected in streams(sizes or Sizes()):
+        await _provision_stream(replies, expected)
     for pool in pools:
         await _provision_consumer(replies, consumer(pool, ack_wait=ack_wait))
 
 
-async def journal_as_wanted(replies: Replies, sizes: Sizes) -> None:
+async def restore_journal_configuration(replies: Replies, sizes: Sizes) -> None:
     """The journal's own configuration back, whatever became of it. Raises BusRefused."""
     await _provision_stream(replies, next(one for one in streams(sizes) if one["name"] == subjects.JOURNAL_STREAM))
 
 
-async def _provision_stream(replies: Replies, wanted: Mapping[str, Any]) -> None:
-    name = wanted["name"]
+async def _provision_stream(replies: Replies, expected: Mapping[str, Any]) -> None:
+    name = expected["name"]
     try:
         there = (await call(replies, f"STREAM.INFO.{name}", {}))["config"]
     except BusRefused as refused:
         if refused.number != STREAM_NOT_FOUND:
             raise
-        there = (await call(replies, f"STREAM.CREATE.{name}", wanted))["config"]
+        there = (await call(replies, f"STREAM.CREATE.{name}", expected))["config"]
     # What it takes in changes last. A node of a cluster that starts again has the configuration before the latest one
     # for a moment: were that the bound of a journal that is shortened, what came since then would cost it as much.
-    closed = {**wanted, "subjects": there.get("subjects")}
-    for one in (closed, wanted):
+    closed = {**expected, "subjects": there.get("subjects")}
+    for one in (closed, expected):
         if differences(one, there):
             # What is there and not ours to know stays: an update replaces the whole configuration.
             there = (await call(replies, f"STREAM.UPDATE.{name}", {**there, **one}))["config"]
-    if wrong := differences(wanted, there):
+    if wrong := differences(expected, there):
         raise BusRefused(f"the NATS server keeps stream {name} otherwise than asked: {'; '.join(wrong)}")
 
 
-async def _provision_consumer(replies: Replies, wanted: Mapping[str, Any]) -> None:
+async def _provision_consumer(replies: Replies, expected: Mapping[str, Any]) -> None:
     stream = subjects.JOURNAL_STREAM
-    request = {"stream_name": stream, "config": wanted, "action": ""}
-    verb = f"CONSUMER.CREATE.{stream}.{wanted['durable_name']}.{wanted['filter_subject']}"
+    request = {"stream_name": stream, "config": expected, "action": ""}
+    verb = f"CONSUMER.CREATE.{stream}.{expected['durable_name']}.{expected['filter_subject']}"
     try:
-        there = (await call(replies, f"CONSUMER.INFO.{stream}.{wanted['durable_name']}", {}))["config"]
+        there = (await call(replies, f"CONSUMER.INFO.{stream}.{expected['durable_name']}", {}))["config"]
     except BusRefused as refused:
         if refused.number != CONSUMER_NOT_FOUND:
             raise
         there = (await call(replies, verb, request))["config"]
-    if differences(wanted, there):
+    if differences(expected, there):
         there = (await call(replies, verb, request))["config"]
-    if wrong := differences(wanted, there):
-        raise BusRefused(f"the NATS server keeps consumer {wanted['durable_name']} otherwise: {'; '.join(wrong)}")
+    if wrong := differences(expected, there):
+        raise BusRefused(f"the NATS server keeps consumer {expected['durable_name']} otherwise: {'; '.join(wrong)}")
 
 
-def differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+def differences(expected: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     """Where `there` does not have what is wanted; what it has besides is its own affair."""
     return [
         f"{key} is {there.get(key)!r}, not {value!r}"
-        for key, value in wanted.items()
+        for key, value in expected.items()
         if there.get(key, _absent(value)) != value
     ]
 

@@ -179,10 +179,10 @@ class Bundle:
             whole.update(chunk)
         return whole.hexdigest()
 
-    def must_have(self, *wanted: str) -> None:
+    def must_have(self, *expected: str) -> None:
         """Exactly these members, each once."""
-        if sorted(self.names) != sorted(wanted):
-            strange = sorted(set(self.names) ^ set(wanted)) or self.names
+        if sorted(self.names) != sorted(expected):
+            strange = sorted(set(self.names) ^ set(expected)) or self.names
             raise Damaged(f"{self.path}: its members are not those of its manifest: {', '.join(strange)[:300]}")
 
 

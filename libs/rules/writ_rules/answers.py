@@ -1,4 +1,4 @@
-"""Answers of validation, suites and analysis, in the structs that cross the wire and that `-o json` shows."""
+"""Replies of validation, suites and analysis, as the structs of the wire and of `-o json`."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -41,21 +41,21 @@ Item = TypeVar("Item")
 
 
 def validated(found: Validation) -> PolicyValidateAnswer:
-    """A validation, told."""
+    """Return the reply to a validation."""
     return PolicyValidateAnswer(
-        valid=found.valid, name=found.name, rules=found.rules, problems=[_problem(said) for said in found.found]
+        valid=found.valid, name=found.name, rules=found.rules, problems=[_problem(finding) for finding in found.found]
     )
 
 
 def problems_of(errors: FileErrors) -> list[PolicyProblem]:
-    """All that is wrong with a file."""
+    """Return all problems of a file."""
     return [_problem(FileFinding(Severity.ERROR, problem)) for problem in errors.found]
 
 
-def _problem(said: FileFinding) -> PolicyProblem:
-    problem = said.problem
+def _problem(finding: FileFinding) -> PolicyProblem:
+    problem = finding.problem
     return PolicyProblem(
-        severity=said.severity.value,
+        severity=finding.severity.value,
         line=problem.line,
         column=problem.column,
         message=problem.message,
@@ -65,7 +65,7 @@ def _problem(said: FileFinding) -> PolicyProblem:
 
 
 def run_suite(text: str, source: PolicySource, among: Setting) -> PolicyTestAnswer:
-    """A suite, run on a policy among what there is, or among what the suite makes up itself; no file is looked at."""
+    """Run a suite on a policy, with the installation's targets and principals or the suite's own; no file is read."""
     try:
         document = yaml_file.parse(text.encode(errors="surrogatepass"), "suite")
         entry = suite_of(document)
@@ -96,7 +96,7 @@ def _made_up(entry: SuiteEntry, among: Setting) -> Setting:
 
 
 def failed(result: Result) -> FailedCase:
-    """A case that was not decided as it says, told."""
+    """Return a failed case in the form of the wire."""
     return FailedCase(
         case=result.case.name,
         title=result.case.title,
@@ -111,7 +111,7 @@ def failed(result: Result) -> FailedCase:
 
 
 def covered(coverage: Coverage) -> list[RuleCovered]:
-    """What was seen of each rule, told."""
+    """Return the coverage of each rule in the form of the wire."""
     return [
         RuleCovered(
             rule=rule.rule,
@@ -127,8 +127,8 @@ def covered(coverage: Coverage) -> list[RuleCovered]:
 
 
 def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAllowedAnswer:
-    """What is allowed, by the policy alone: stops and emergencies in force are not looked at. Raises Invalid."""
-    wanted = access.AccessQuery(
+    """Return the access that the policy alone gives: stops and emergencies in force are ignored. Raises Invalid."""
+    access_query = access.AccessQuery(
         operations=None if query.operations is None else tuple(query.operations),
         role=query.role,
         target=query.target,
@@ -137,24 +137,26 @@ def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAl
         at=query.at,
         around=now,
     )
-    found = access.allowed(here.policy, scene(here), wanted)
+    found = access.allowed(here.policy, scene(here), access_query)
     return PolicyAllowedAnswer(
-        accesses=_told(found.accesses, list[PolicyAccess]),
+        accesses=_listed(found.accesses, list[PolicyAccess]),
         bounded=found.bounded,
         since=now if query.at is None else None,
     )
 
 
 def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWhoCanAnswer:
-    """Who may do an operation at all, or exactly this request where parameters are given. Raises Invalid."""
+    """Return the principals that may do an operation at all, or exactly this request where parameters are given. Raises
+    Invalid.
+    """
     if query.parameters is not None and query.target is None:
         raise Invalid("parameters are of one request: name its target, too", code="invalid")
-    wanted = access.AccessQuery(
+    access_query = access.AccessQuery(
         role=query.role, target=query.target, at=query.at, around=now, parameters=query.parameters
     )
-    found = access.who_can(here.policy, scene(here), query.operation, wanted)
+    found = access.who_can(here.policy, scene(here), query.operation, access_query)
     return PolicyWhoCanAnswer(
-        accesses=_told(found.accesses, list[PolicyAccess]),
+        accesses=_listed(found.accesses, list[PolicyAccess]),
         bounded=found.bounded,
         since=now if query.at is None else None,
     )
@@ -163,7 +165,7 @@ def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWho
 def compared(
     old: Document, new: Document, catalogue: Catalogue, among: Setting | None, *, now: float
 ) -> PolicyDiffAnswer:
-    """What the new policy decides differently; among what there is, or among targets and principals made up for it."""
+    """Compare two policies, with the installation's targets and principals or with synthetic ones."""
     problems: list[PolicyProblem] = []
     for document in (old, new):
         try:
@@ -174,11 +176,11 @@ def compared(
         return PolicyDiffAnswer(problems=problems)
     files = [shapes.convert(document, PolicyFile) for document in (old, new)]
     found = diff(files[0], files[1], QuestionSpace(catalogue=catalogue) if among is None else scene(among), now)
-    return _told(found, PolicyDiffAnswer)
+    return _listed(found, PolicyDiffAnswer)
 
 
 def scene(here: Setting) -> QuestionSpace:
-    """What an analysis is about."""
+    """Return the question space of the setting."""
     return QuestionSpace(
         catalogue=here.catalogue,
         targets=tuple(here.targets.values()),
@@ -186,6 +188,6 @@ def scene(here: Setting) -> QuestionSpace:
     )
 
 
-def _told(value: object, kind: type[Item]) -> Item:
-    """The same fields in the struct of the wire."""
+def _listed(value: object, kind: type[Item]) -> Item:
+    """Convert a struct to the wire's struct with the same fields."""
     return msgspec.convert(msgspec.to_builtins(value), kind)

@@ -1,6 +1,6 @@
-"""Which rules of a policy its cases have shown: each must have decided something, and not matched something else.
+"""Coverage of a policy's rules by test cases: each rule must have decided a case, and not matched another.
 
-A rule that asks nothing but operation and role can't be considered and not match, so for it the first is enough.
+A rule with no clause besides operation and role always matches where it is considered, so the first is enough for it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from writ_rules.setting import PolicySource
 
 
 class RulePosition(Struct, frozen=True):
-    """An enabled rule of a policy file, and where it stands."""
+    """An enabled rule of a policy file, with its position."""
 
     rule: str
     section: str
@@ -24,9 +24,9 @@ class RulePosition(Struct, frozen=True):
 
 
 class RuleCoverage(RulePosition, frozen=True, kw_only=True):
-    """How often a rule matched and was among those that decided, and was considered and did not match.
+    """Counts of the cases in which a rule matched and decided, and in which it was considered and did not match.
 
-    `asks`: it can not match.
+    `asks`: the rule has a clause that can fail.
     """
 
     decided: int
@@ -35,26 +35,26 @@ class RuleCoverage(RulePosition, frozen=True, kw_only=True):
 
     @property
     def covered(self) -> bool:
-        """Both were seen, where both can be."""
+        """Return whether both were observed, where both are possible."""
         return self.decided > 0 and (self.missed > 0 or not self.asks)
 
     @property
     def lacks(self) -> str:
-        """What no case shows, for people."""
+        """Return the gap in words."""
         if not self.decided:
             return "decides no case"
         return "matches in all cases" if self.asks and not self.missed else ""
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
-    """Of one policy file, by all suites that were run on it; rules in the order of the file."""
+    """Coverage of one policy file by all suites that were run on it; rules in the order of the file."""
 
     policy: str
     rules: list[RuleCoverage]
 
     @property
     def percent(self) -> float:
-        """Of the rules, how many are covered."""
+        """Return the share of covered rules."""
         return 100.0 * sum(rule.covered for rule in self.rules) / len(self.rules) if self.rules else 100.0
 
 
@@ -66,7 +66,7 @@ class Counter:
         self._missed: dict[str, int] = {}
 
     def count(self, ruling: Ruling) -> None:
-        """One more."""
+        """Count one ruling."""
         matched = {entry.rule for entry in ruling.trace if entry.matched}
         for name in matched.intersection(ruling.rules):  # a rule that erred denies, and has not been seen to match
             self._decided[name] = self._decided.get(name, 0) + 1
@@ -74,36 +74,36 @@ class Counter:
             self._missed[name] = self._missed.get(name, 0) + 1
 
     def of(self, source: PolicySource) -> Coverage:
-        """What was counted, for every enabled rule."""
+        """Return the coverage of every enabled rule."""
         asking = {rule.name for rule in _rules(source.policy) if _asks(rule)}
         rules = [
             RuleCoverage(
-                place.rule,
-                place.section,
-                place.line,
-                decided=self._decided.get(place.rule, 0),
-                missed=self._missed.get(place.rule, 0),
-                asks=place.rule in asking,
+                position.rule,
+                position.section,
+                position.line,
+                decided=self._decided.get(position.rule, 0),
+                missed=self._missed.get(position.rule, 0),
+                asks=position.rule in asking,
             )
-            for place in rule_places(source)
+            for position in rule_places(source)
         ]
         return Coverage(policy=source.document.name, rules=rules)
 
 
 def rule_places(source: PolicySource) -> list[RulePosition]:
-    """The enabled rules in the order of the file."""
+    """Return the enabled rules in the order of the file."""
     entry = shapes.convert(source.document, PolicyFile).policies
     return [
-        RulePosition(item.entry.name, item.section, source.document.place((*item.keys, "name")).line)
+        RulePosition(item.entry.name, item.section, source.document.position((*item.keys, "name")).line)
         for item in placed(entry)
         if item.entry.enabled
     ]
 
 
 def _rules(policy: Policy) -> Iterator[Rule]:
-    places: Iterable[Iterable[Rule]] = (*policy.index.values(), *policy.inherited.values(), policy.emergency)
-    for place in places:
-        yield from place
+    cells: Iterable[Iterable[Rule]] = (*policy.index.values(), *policy.inherited.values(), policy.emergency)
+    for position in cells:
+        yield from position
 
 
 def _asks(rule: Rule) -> bool:

@@ -29,8 +29,8 @@ def answer(setting: Setting, line: bytes, *, now: float) -> bytes:
 
 
 def _answered(setting: Setting, line: bytes, now: float) -> EvalResult:
-    asked = parsed(line)
-    return decided(setting, asked, now=now) if isinstance(asked, EvalRequest) else asked
+    question = parsed(line)
+    return decided(setting, question, now=now) if isinstance(question, EvalRequest) else question
 
 
 def parsed(line: bytes) -> EvalRequest | EvalResult:
@@ -43,14 +43,14 @@ def parsed(line: bytes) -> EvalRequest | EvalResult:
         return _invalid(_id_of(line), str(error)[:1000])
 
 
-def decided(setting: Setting, asked: EvalRequest, *, now: float, facts: Facts = NO_FACTS) -> EvalResult:
+def decided(setting: Setting, question: EvalRequest, *, now: float, facts: Facts = NO_FACTS) -> EvalResult:
     """The answer to one request; `facts` are those of its target, if it tells none itself."""
     try:
-        ruling = setting.ask(question_of(asked, now, facts))
+        ruling = setting.ask(question_of(question, now, facts))
     except (Invalid, ValueError) as error:
-        return _invalid(asked.id, str(error)[:1000])
+        return _invalid(question.id, str(error)[:1000])
     return EvalResult(
-        id=asked.id,
+        id=question.id,
         decision=ruling.effect,
         rules=ruling.rules,
         reason=ruling.reason,
@@ -59,19 +59,19 @@ def decided(setting: Setting, asked: EvalRequest, *, now: float, facts: Facts = 
     )
 
 
-def question_of(asked: EvalRequest, now: float, facts: Facts = NO_FACTS) -> Question:
+def question_of(question: EvalRequest, now: float, facts: Facts = NO_FACTS) -> Question:
     """The question that a request means. Raises ValueError for a bad time."""
-    at = now if asked.at is None else instant(asked.at)
+    at = now if question.at is None else instant(question.at)
     return Question(
-        principal=asked.principal,
-        operation=asked.operation,
-        target=asked.target,
+        principal=question.principal,
+        operation=question.operation,
+        target=question.target,
         at=at,
-        parameters=asked.parameters,
-        dry_run=asked.dry_run,
-        approvals=tuple(asked.approvals),
-        emergency=asked.emergency,
-        facts=facts if asked.facts is None else facts_of(asked.facts, asked.target, at),
+        parameters=question.parameters,
+        dry_run=question.dry_run,
+        approvals=tuple(question.approvals),
+        emergency=question.emergency,
+        facts=facts if question.facts is None else facts_of(question.facts, question.target, at),
     )
 
 

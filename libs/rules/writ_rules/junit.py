@@ -27,11 +27,13 @@ def _suite(root: Element, run: SuiteRun) -> None:
 
 
 def _case(suite: Element, run: SuiteRun, result: Result) -> None:
-    place = result.case.place
-    case = _element(suite, "testcase", name=result.case.title, classname=run.policy, file=place.file, line=place.line)
+    position = result.case.place
+    case = _element(
+        suite, "testcase", name=result.case.title, classname=run.policy, file=position.file, line=position.line
+    )
     if not result.passed:
         failure = _element(case, "failure", message="; ".join(result.wrong), type="decision")
-        failure.text = _clean(f"{place.file}:{place.line}: {result.case.title}\n{result.reason}")
+        failure.text = _clean(f"{position.file}:{position.line}: {result.case.title}\n{result.reason}")
 
 
 def _element(parent: Element, tag: str, /, **attributes: Any) -> Element:

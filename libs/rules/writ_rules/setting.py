@@ -14,6 +14,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, offers
+from writ_contracts.persons import person_of
 from writ_documents import yaml_file
 from writ_documents.document import Document, Problem
 from writ_documents.readers import read_inventory, read_people
@@ -77,6 +78,7 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
             dry_run=question.dry_run,
             approvals=question.approvals,
             emergency=question.emergency,
+            person=person_of(principal.id, self.principals),
         )
 
     def ask(self, question: Question) -> Ruling:

@@ -12,7 +12,7 @@ from writ_rules.coverage import Counter, Coverage
 from writ_rules.engine.decide import Ruling
 from writ_rules.loading import Mode
 from writ_rules.setting import PolicySource, Setting, read_policy, setting
-from writ_rules.suites import Case, beside, cases_of, principals_of, suite_of, targets_of
+from writ_rules.suites import Case, cases_of, principals_of, sibling_path, suite_of, targets_of
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ def read_suite(path: Path, catalogue: Catalogue, mode: Mode, *, policy: Path | N
     """A suite with the policy that it names, or another. Raises FileErrors for what is wrong with any of its files."""
     document = yaml_file.read(path)
     entry = suite_of(document)
-    source = read_policy(policy or beside(path, entry.policy), catalogue, mode)
+    source = read_policy(policy or sibling_path(path, entry.policy), catalogue, mode)
     here = setting(source.policy, catalogue, targets_of(path, entry), principals_of(path, entry))
     return Prepared(name=str(path), source=source, setting=here, cases=cases_of(document, entry, source, here))
 
@@ -108,12 +108,12 @@ def run_case(case: Case, here: Setting, counter: Counter) -> Result:
 
 
 def _differences(case: Case, got: Mapping[str, object]) -> list[str]:
-    wanted = {"decision": case.decision, "rules": case.rules, "code": case.code, **case.terms}
-    if isinstance(effective := got.get("effective"), dict) and "effective" in wanted:
+    expected = {"decision": case.decision, "rules": case.rules, "code": case.code, **case.terms}
+    if isinstance(effective := got.get("effective"), dict) and "effective" in expected:
         got = {**got, "effective": {name: effective.get(name) for name in case.terms["effective"]}}
     return [
-        f"{name}: wanted {_said(value)}, got {_said(got.get(name))}"
-        for name, value in wanted.items()
+        f"{name}: wanted {_text_of(value)}, got {_text_of(got.get(name))}"
+        for name, value in expected.items()
         if value is not None and value != got.get(name)
     ]
 
@@ -131,9 +131,9 @@ def _terms(ruling: Ruling) -> dict[str, object]:
     }
 
 
-def _said(value: object) -> str:
+def _text_of(value: object) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{key}: {_said(item)}" for key, item in sorted(value.items())) or "none"
+        return "; ".join(f"{key}: {_text_of(item)}" for key, item in sorted(value.items())) or "none"
     if isinstance(value, list):
         return ", ".join(value) or "none"
     return str(value)

@@ -121,12 +121,12 @@ def suites_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*_test.*") if is_suite(path) and path.is_file())
 
 
-def suite_beside(policy: Path) -> Path:
+def default_suite_path(policy: Path) -> Path:
     """Where the suite of a policy is looked for."""
     return policy.with_name(f"{policy.stem}_test{policy.suffix}")
 
 
-def beside(suite: Path, named: str) -> Path:
+def sibling_path(suite: Path, named: str) -> Path:
     """A file that a suite names."""
     return suite.parent / named
 
@@ -134,14 +134,14 @@ def beside(suite: Path, named: str) -> Path:
 def targets_of(suite: Path, entry: SuiteEntry) -> list[Target]:
     """The targets that a suite is about. Raises ConfigError."""
     if isinstance(entry.inventory, str):
-        return read_inventory(beside(suite, entry.inventory)).targets
+        return read_inventory(sibling_path(suite, entry.inventory)).targets
     return entry.inventory
 
 
 def principals_of(suite: Path, entry: SuiteEntry) -> list[Principal]:
     """Who asks in a suite. Raises ConfigError."""
     if isinstance(entry.principals, str):
-        return read_people(beside(suite, entry.principals)).principals
+        return read_people(sibling_path(suite, entry.principals)).principals
     return [
         Principal(
             id=one.id, kind=one.kind, key=NOBODYS_KEY, roles=one.roles, acts_for=one.acts_for, attributes=one.attributes

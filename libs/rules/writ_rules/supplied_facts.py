@@ -11,20 +11,20 @@ from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListin
 from writ_rules.engine.times import duration
 
 
-def facts_of(told: SuppliedFacts, target: str, at: float) -> Facts:
+def facts_of(supplied: SuppliedFacts, target: str, at: float) -> Facts:
     """The facts. Raises ValueError for an age that is none."""
-    listings = {source: _listing(source, each, at) for source, each in told.listings.items()}
-    return Facts(listings, {scanner: _report(scanner, target, each, at) for scanner, each in told.scans.items()})
+    listings = {source: _listing(source, each, at) for source, each in supplied.listings.items()}
+    return Facts(listings, {scanner: _report(scanner, target, each, at) for scanner, each in supplied.scans.items()})
 
 
-def _listing(source: str, told: list[str] | SuppliedListing, at: float) -> TargetListing:
-    if isinstance(told, list):
-        return TargetListing(source, frozenset(told), at)
-    return TargetListing(source, frozenset(told.names), at - _seconds(told.age), told.failure)
+def _listing(source: str, supplied: list[str] | SuppliedListing, at: float) -> TargetListing:
+    if isinstance(supplied, list):
+        return TargetListing(source, frozenset(supplied), at)
+    return TargetListing(source, frozenset(supplied.names), at - _seconds(supplied.age), supplied.failure)
 
 
-def _report(scanner: str, target: str, told: list[SuppliedFinding] | SuppliedReport, at: float) -> ScanReport:
-    report = SuppliedReport(findings=told) if isinstance(told, list) else told
+def _report(scanner: str, target: str, supplied: list[SuppliedFinding] | SuppliedReport, at: float) -> ScanReport:
+    report = SuppliedReport(findings=supplied) if isinstance(supplied, list) else supplied
     when = at - _seconds(report.age)
     findings = tuple(ScanFinding(one.id, one.severity, one.title, when) for one in report.findings)
     return ScanReport(scanner, target, when, findings)

@@ -78,8 +78,8 @@ def validate(document: Document, catalogue: Catalogue, mode: Mode, among: Among 
     ]
     return Validation(
         file=document.name,
-        valid=policy is not None and not any(said.severity in REFUSED[mode] for said in found),
-        found=sorted(found, key=lambda said: (said.problem.line, said.problem.column)),
+        valid=policy is not None and not any(entry.severity in REFUSED[mode] for entry in found),
+        found=sorted(found, key=lambda entry: (entry.problem.line, entry.problem.column)),
         name=entry.policies.name,
         rules=0 if policy is None else policy.rules,
     )

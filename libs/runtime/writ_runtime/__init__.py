@@ -1,1 +1,1 @@
-"""What every process needs to run: configuration, logs, metrics, health, signals, files. It knows of no operation."""
+"""The common runtime of all processes: configuration, logs, metrics, health, signals, files. It knows no operation."""

@@ -1,4 +1,4 @@
-"""How much one principal may ask: token buckets. Pure; time comes in."""
+"""Rate limits by principal: token buckets. Pure; time comes in."""
 
 from msgspec import Struct
 
@@ -12,7 +12,7 @@ class Bucket(Struct):
     at: float
 
     def take(self, now: float) -> bool:
-        """Take one token, if there is one."""
+        """Take a token; return False without one."""
         self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate)
         self.at = now
         if self.tokens < 1.0:
@@ -29,6 +29,6 @@ class Buckets:
         self._by_principal: dict[str, Bucket] = {}
 
     def take(self, principal: str, now: float) -> bool:
-        """Whether this principal may have one more now."""
+        """Take one token of this principal, if there is one. Return whether there was."""
         bucket = self._by_principal.setdefault(principal, Bucket(self._rate, self._burst, self._burst, now))
         return bucket.take(now)

@@ -1,10 +1,10 @@
-"""The clocks that a process counts by, and the time of the NATS server beside them.
+"""The clocks of a process, and the time of the NATS server.
 
 Three clocks, each for its own use (docs/adr/0031):
 
-boot    CLOCK_BOOTTIME. Counts periods within one process: nobody sets it, and it goes on in suspend.
-server  The time of the journal's server, as measured over the bus. Instants that travel between hosts are on it.
-wall    The host's own time. Shown to people, and compared with the server's to tell how wrong it is; decides nothing.
+boot    CLOCK_BOOTTIME. For periods within one process: nobody can set it, and it goes on in suspend.
+server  The time of the journal's server, as measured over the bus. Instants in messages are on it.
+wall    The host's own time. Shown to people, and compared with the server's for the skew. Decides nothing.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ EVERY = 5.0
 FIRST_WITHIN = 5.0
 ASK_SECONDS = 2.0
 SLOWEST = 0.5
-"""A round trip of more seconds says too little of the instant in the middle of it."""
+"""A longer round trip (seconds) says too little of its middle."""
 OLDEST = 60.0
-"""Seconds after which a measurement is replaced even by a slow one, and without any the time counts as not known."""
+"""Age in seconds after which even a slow measurement replaces the last one; without any the time counts as unknown."""
 _log = Log("writ.clocks")
 
 
@@ -41,7 +41,7 @@ def boot_time() -> float:
 
 
 class Clocks(Struct, frozen=True, kw_only=True):
-    """The host's own clocks; tests bring others."""
+    """The host's own clocks; tests replace them."""
 
     boot: Callable[[], float] = boot_time
     wall: Callable[[], float] = time.time
@@ -51,7 +51,7 @@ SYSTEM = Clocks()
 
 
 class ClockMeasurement(Struct, frozen=True):
-    """What the server's clock showed (Unix seconds) at an instant of the boot clock, give or take `error` seconds."""
+    """The server's clock (Unix seconds) at an instant of the boot clock, with an `error` in seconds."""
 
     server: float
     boot: float
@@ -59,10 +59,10 @@ class ClockMeasurement(Struct, frozen=True):
 
 
 class ServerClock:
-    """The time of the journal's server. Between two measurements it goes on with the boot clock.
+    """The time of the journal's server. Between two measurements it advances with the boot clock.
 
-    A step of the host's own clock does not move it. Until the first measurement it shows the host's own time, and
-    `problem` says that the server's is not known.
+    A step of the host's own clock does not move it. Until the first measurement it shows the host's time, and `problem`
+    reports that the server's is unknown.
     """
 
     def __init__(self, bus: Bus | None, clocks: Clocks = SYSTEM) -> None:
@@ -71,7 +71,7 @@ class ServerClock:
         self._measured: ClockMeasurement | None = None
         self._failure = "it has not been asked yet"
         self._forbidden = False
-        """By the permissions of an earlier release: each question that the server refuses is a security event."""
+        """True for permissions of an earlier release: each question that the server refuses is a security event."""
 
     def over(self, bus: Bus) -> None:
         """Ask by this bus from now on."""
@@ -86,19 +86,19 @@ class ServerClock:
 
     @property
     def skew(self) -> float | None:
-        """By how many seconds the host's own clock is ahead of the server's; None where that is not known."""
+        """Return the seconds by which the host's clock is ahead of the server's; None if unknown."""
         measured = self._measured
         if measured is None or self.clocks.boot() - measured.boot > OLDEST:
             return None
         return self.clocks.wall() - self.now()
 
     def notable_skew(self) -> float | None:
-        """Return the skew if it is one that `check` tells of."""
+        """Return the skew if `check` reports it, else None."""
         skew = self.skew
         return None if skew is None or abs(skew) < DEGRADED else round(skew, 3)
 
     async def measure(self) -> None:
-        """Ask for the time once. A failure leaves what was known, and is told by `check`."""
+        """Measure the time once. A failure keeps the last measurement, and `check` reports it."""
         if self._bus is None:
             return
         began = self.clocks.boot()
@@ -121,7 +121,9 @@ class ServerClock:
         self._measured, self._forbidden = new, False
 
     async def start(self) -> None:
-        """Measure until it succeeds once, for some seconds at the most: a service starts without it, not ready."""
+        """Measure until the first success, for some seconds at most: without one the service starts, but is not
+        ready.
+        """
         give_up = self.clocks.boot() + FIRST_WITHIN
         await self.measure()
         while self._measured is None and not self._forbidden and self.clocks.boot() < give_up:
@@ -135,7 +137,7 @@ class ServerClock:
             await self.measure()
 
     def problem(self, breaks: float | None = None) -> str | None:
-        """Say what is wrong with the host's clock or the server's, if anything is, as a reason for `/readyz`.
+        """Return a problem of the host's or the server's clock for `/readyz`, or None.
 
         `breaks`: seconds of skew from which the service is not ready; None: it never depends on the host's clock.
         """
@@ -148,18 +150,18 @@ class ServerClock:
         return detail if breaks is not None and abs(skew) >= breaks else Attention(detail)
 
     async def check(self) -> str | None:
-        """As a check of `/readyz`, for a service that decides nothing by the host's clock."""
+        """Check the clocks for a service that decides nothing by the host's clock."""
         return self.problem() or self._detail()
 
     async def strict_check(self) -> str | None:
-        """As a check of `/readyz`, for a service that is not ready where the two clocks are far apart."""
+        """Check the clocks for a service that is not ready while the two are far apart."""
         return self.problem(BREAKS) or self._detail()
 
     def _detail(self) -> Detail:
         return Detail(f"{describe(self.skew or 0.0)} the NATS server's")
 
     def shown(self, metrics: Metrics) -> None:
-        """Tell the skew in these metrics."""
+        """Export the skew in these metrics."""
         metrics.measure(
             "writ_clock_skew_seconds",
             "How far this host's clock is ahead of the NATS server's; not a number where that is not known.",

@@ -1,7 +1,7 @@
-"""Configuration from the environment: one frozen struct per service, read once, every mistake named by its variable.
+"""Configuration from the environment: one frozen struct per service, read once. Errors name the variable.
 
-Each field is `Annotated[type, env("NAME", "what it is for")]`, and further `Meta` constraints hold as well. An empty
-variable counts as unset. Values never appear in errors: some of them are secret.
+Each field is `Annotated[type, env("NAME", "description")]`; further `Meta` constraints hold as well. An empty variable
+counts as unset. Values never appear in errors: some of them are secret.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
 class Variable(Struct, frozen=True):
-    """One environment variable as the documentation shows it; `default` is None where it must be set."""
+    """An environment variable for the documentation; `default` is None if it must be set."""
 
     name: str
     type: str
@@ -30,12 +30,12 @@ class Variable(Struct, frozen=True):
 
 
 def env(name: str, description: str) -> Meta:
-    """Marks a field as read from the environment variable `name`."""
+    """Mark a field as read from the environment variable `name`."""
     return Meta(description=description, extra={"env": name})
 
 
 class ServiceConfig(Struct, frozen=True, kw_only=True):
-    """What every service reads. Each service's own `Config` adds to it."""
+    """Variables common to all services. Each service's own `Config` adds to it."""
 
     home: Annotated[Path, env("WRIT_HOME", "folder of keys, state and run files")] = Path(".writ")
     nats_url: Annotated[str, env("NATS_URL", "the NATS server, such as nats://127.0.0.1:4222 or tls://…")]
@@ -67,7 +67,7 @@ class ServiceConfig(Struct, frozen=True, kw_only=True):
 
 
 def load(kind: type[Loaded], environ: Mapping[str, str]) -> Loaded:
-    """The configuration, or a ConfigError with all that is wrong with it."""
+    """Return the configuration. Raises ConfigError with all mistakes."""
     values: dict[str, object] = {}
     problems: list[str] = []
     for field, meta, hint in _variables(kind):
@@ -86,7 +86,7 @@ def load(kind: type[Loaded], environ: Mapping[str, str]) -> Loaded:
 
 
 def describe(kind: type[Struct]) -> list[Variable]:
-    """The variables of a configuration, in the order of its fields."""
+    """Return the variables of a configuration, in the order of its fields."""
     return [
         Variable(_name(meta), _type_text(hint), _default_text(field), meta.description or "")
         for field, meta, hint in _variables(kind)
@@ -134,7 +134,7 @@ def _default_text(field: FieldInfo) -> str | None:
 
 
 def _why(hint: Any, error: msgspec.ValidationError) -> str:
-    """What may stand there; msgspec would name only what may not."""
+    """Return the permitted values; msgspec would name only the wrong one."""
     if get_origin(kind := get_args(hint)[0]) is Literal:
         return f"must be one of {_type_text(kind)}"
     if kind == Collector | None:

@@ -1,4 +1,4 @@
-"""How a service comes by its bus: its own key from a private file, its role's inbox, TLS if configured."""
+"""A service's connection to NATS: its key from a private file, its role's inbox, TLS if configured."""
 
 from writ_bus.nats.bus import connect
 from writ_bus.nats.connection import OnViolation, Options, TlsOptions
@@ -11,7 +11,7 @@ from writ_trust.keys import Key
 
 
 def load_key(config: ServiceConfig) -> Key:
-    """The process's own key. Raises ConfigError, naming the file and never showing the key."""
+    """Return the process's own key. Raises ConfigError, naming the file and never showing the key."""
     try:
         return Key(read_private(config.key_file))
     except Invalid as error:
@@ -21,7 +21,7 @@ def load_key(config: ServiceConfig) -> Key:
 async def connect_as(
     role: str, config: ServiceConfig, key: Key, *, on_violation: OnViolation | None = None, wait: float = 30.0
 ) -> Bus:
-    """The bus, as `role` (`executor`, `agent-<pool>`, …). Raises Unreachable, Forbidden."""
+    """Yield the bus, connected as `role` (`executor`, `agent-<pool>`, …). Raises Unreachable, Forbidden."""
     options = Options(
         name=f"writ-{role}",
         servers=[server.strip() for server in config.nats_url.split(",")],

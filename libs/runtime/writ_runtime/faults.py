@@ -1,7 +1,7 @@
-"""Named moments at which a test can have the process killed, to see what the others make of it.
+"""Named moments at which a test can have the process killed, to see the effect on the others.
 
-`WRIT_FAULT=<name>` makes the process SIGKILL itself there; with `WRIT_FAULT_ONCE=<file>` only the first process that
-gets there, whichever replica or restart it is. The variable is read once, when the process starts.
+`WRIT_FAULT=<name>` makes the process SIGKILL itself there; with `WRIT_FAULT_ONCE=<file>` only the first process to get
+there, of any replica or restart. The variable is read once, when the process starts.
 """
 
 import os
@@ -12,7 +12,7 @@ _MOMENT = os.environ.get("WRIT_FAULT")
 
 
 def fault(moment: str) -> None:
-    """The process ends here, as by kill -9, if this is the moment that the environment names."""
+    """End the process here, as kill -9 does, if the environment names this moment."""
     if moment == _MOMENT and _first():
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,8 +1,7 @@
-"""`/healthz`, `/readyz` and `/metrics` over HTTP/1.1, for supervisors and Prometheus; it reads the path, and
-the format that is accepted.
+"""`/healthz`, `/readyz` and `/metrics` over HTTP/1.1, for supervisors and Prometheus. Only the path and Accept are
+read.
 
-One request a connection, GET or HEAD, bounded in size, time and number: nobody who reaches the port can hold
-anything up.
+One request a connection, GET or HEAD, bounded in size, time and number: no client can hold anything up.
 """
 
 import asyncio
@@ -18,17 +17,17 @@ from msgspec import Struct
 from writ_runtime.logs import Log
 
 Check = Callable[[], Awaitable[str | None]]
-"""None (or a Detail) when all is well, else the reason in a few words."""
+"""Returns None (or a Detail) if all is well, else the reason in a few words."""
 
 
 class Attention(str):
-    """A reason that somebody should look, and none to send no work here: an old version of a file in force, say."""
+    """A reason for attention that does not make the service unready, such as an old version of a file in force."""
 
     __slots__ = ()
 
 
 class Detail(str):
-    """What a check saw that is well: `/readyz` shows it under `details`, and the check as `ok`."""
+    """A detail of a healthy check: `/readyz` shows it under `details`, and the check as `ok`."""
 
     __slots__ = ()
 
@@ -42,40 +41,38 @@ _log = Log("writ.health")
 
 
 class HttpResponse(Struct, frozen=True):
-    """One HTTP response."""
-
     status: HTTPStatus
     body: bytes
     content_type: str = "application/json"
 
 
 class HealthListener(Protocol):
-    """Where the checks go besides `/readyz`, and what `/metrics` answers."""
+    """A listener for check results besides `/readyz`, and the source of `/metrics`."""
 
     def checked(self, checks: Mapping[str, bool], *, ready: bool) -> None:
-        """Each check by name, and whether all of it is ready."""
+        """Take the result of each check by name, and whether all of it is ready."""
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All metrics, and their content type, which is one of those accepted."""
+        """Return all metrics, and their content type, which is one of those accepted."""
 
 
 class Health:
-    """What a process says of itself. It is alive as long as it answers, and ready when every check says so."""
+    """The health of a process. It is alive while it answers, and ready when every check passes."""
 
     def __init__(self, metrics: HealthListener) -> None:
         self._metrics = metrics
         self._checks: Mapping[str, Check] = {"start": _starting}
 
     def watch(self, checks: Mapping[str, Check]) -> None:
-        """From now on these checks decide whether it is ready."""
+        """Let these checks decide readiness from now on."""
         self._checks = checks
 
     def stopping(self) -> None:
-        """Not ready any more, so that nobody sends new work here."""
+        """Become unready, so no new work arrives."""
         self._checks = {"stop": _stopping}
 
     async def answer(self, method: str, path: str, accept: str = "") -> HttpResponse:
-        """The response to one request; `accept` as in the header of that name."""
+        """Return the response to one request. `accept`: its Accept header."""
         if method not in ("GET", "HEAD"):
             return _plain(HTTPStatus.METHOD_NOT_ALLOWED)
         match path.partition("?")[0]:
@@ -90,7 +87,7 @@ class Health:
                 return _plain(HTTPStatus.NOT_FOUND)
 
     async def readiness(self) -> HttpResponse:
-        """Every check by name, in JSON: 200 when all are well, else 503."""
+        """Return every check by name, in JSON: 200 if all pass, else 503."""
         checks = self._checks
         reasons = await asyncio.gather(*(_judge(name, check) for name, check in checks.items()))
         results = dict(zip(checks, reasons, strict=True))
@@ -108,14 +105,14 @@ class Health:
 
 @asynccontextmanager
 async def listening(health: Health, host: str, port: int) -> AsyncIterator[int]:
-    """Serves on `host`; gives the port, which is a free one if `port` is 0. OSError when it is taken."""
+    """Serve on `host`. Yield the port, a free one if `port` is 0. OSError if it is taken."""
     open_now: dict[asyncio.Task[Any], StreamWriter] = {}
 
     async def connected(reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:
             return
-        if len(open_now) >= MOST_CONNECTIONS:  # whoever says nothing makes way: a probe is through in an instant
+        if len(open_now) >= MOST_CONNECTIONS:  # a silent client makes way: a probe takes an instant
             open_now.pop(next(iter(open_now))).transport.abort()
         open_now[task] = writer
         try:
@@ -185,7 +182,9 @@ def _is_well(reason: str | None) -> bool:
 
 
 async def _judge(name: str, check: Check) -> str | None:
-    """A check that hangs or breaks is a reason as well; what broke it is in the log, not on the port."""
+    """Return the reason of a failed check. A hanging or crashing check is a reason too; the cause of a crash is only
+    in the log.
+    """
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             return await check()

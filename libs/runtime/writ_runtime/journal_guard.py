@@ -1,8 +1,8 @@
-"""Whether the journal is the one that this service knew, also across restarts.
+"""The identity of the journal across restarts: it must be the one that this service knew.
 
-A mark names the stream by the moment when the server made it, and one event by its sequence and digest. The server's
-time stamp is part of the digest, so that an event which was stored again, byte for byte, is another. A service that
-has a folder of its own keeps the mark there: whoever replaces the journal has to change that file as well.
+A mark names the stream by its creation time, and one event by its sequence and digest. The digest includes the server's
+time stamp, so an event stored again, byte for byte, differs. A service with a folder of its own keeps the mark
+there: an attacker who replaces the journal has to change that file as well.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from writ_runtime.state_file import StateFile
 LOOK_EVERY = 5.0
 AGAIN_AFTER = 1.0
 CONFIRMED = 3
-"""Looks in a row that find another journal before it is an alarm: in a cluster, a leader that has just been deposed may
-answer for a moment, and lacks the latest events.
+"""Differing reads in a row before an alarm: in a cluster, a leader that has just been deposed may answer for a
+moment, without the latest events.
 """
 FILE = "journal.json"
 
@@ -31,7 +31,7 @@ _log = Log("writ.journal")
 
 
 class Mark(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One event of one stream; without a sequence, none is known of it yet."""
+    """One event of one stream. Without a sequence no event is known yet."""
 
     created: str = ""
     sequence: int = 0
@@ -50,8 +50,9 @@ class JournalGuard:
         file: StateFile[Mark] | None = None,
         lost: int = 0,
     ) -> None:
-        """`alarm` is called once with what is wrong, when it is certain. `file`: where the mark is kept. `lost`: what
-        was known up to this event is given up, since its journal was lost. Raises ConfigError for a damaged file.
+        """`alarm` is called once with the reason, when the loss is certain. `file`: the stored mark.
+
+        `lost`: events up to this one are given up, since their journal was lost. Raises ConfigError for a damaged file.
         """
         self._journal = journal
         self._alarm = alarm
@@ -62,27 +63,29 @@ class JournalGuard:
         self._latest: Record | None = None
         self._found = 0
         self.problem: str | None = None
-        """Why nothing may be taken from this journal; from the first look on that finds so."""
+        """The reason why nothing may be taken from this journal, from the first differing read on."""
         declare(measured, lambda: float(self._found >= CONFIRMED))
 
     @property
     def mark(self) -> Mark:
-        """What is known of the journal, with what was read last; not of one that is another."""
+        """Return the mark of the last event read from the known journal."""
         latest, self._latest = self._latest, None
         if latest is not None and self.problem is None and latest.sequence > self._mark.sequence:
             self._mark = Mark(created=self._mark.created, sequence=latest.sequence, digest=digest_of(latest))
         return self._mark
 
     def begin(self, mark: Mark) -> None:
-        """This is known, from elsewhere than the file."""
+        """Begin with a mark from elsewhere than the file."""
         self._mark = mark
 
     def read(self, record: Record) -> None:
-        """A reader of the journal has come to this event."""
+        """Note that a reader of the journal has reached this event."""
         self._latest = record
 
     async def compare(self) -> bool:
-        """Whether the journal is another than the marked one, be that given up as lost. Raises what the bus raises."""
+        """Return whether the journal is another than the marked one, unless its loss was accepted. Raises errors of
+        the bus.
+        """
         mark = self.mark  # before the journal is asked, which may grow meanwhile
         usage = await self._journal.usage()
         other = await self._difference(mark, usage)
@@ -104,7 +107,7 @@ class JournalGuard:
         if usage.last_sequence < mark.sequence:
             return f"{known}; this one ends at {usage.last_sequence}: was it restored?"
         if not mark.sequence or usage.first_sequence > mark.sequence:
-            return None  # nothing is known yet, or what is known is in an archive by now
+            return None  # no event is known yet, or the known one is archived by now
         found = await self._journal.read(JOURNAL, after=mark.sequence - 1, limit=1)
         if not found or found[0].sequence != mark.sequence or digest_of(found[0]) != mark.digest:
             return f"{known}; in its place is another, or none: was it restored?"
@@ -123,7 +126,7 @@ class JournalGuard:
                 _log.warning("journal.mark_not_kept", error=str(error))
 
     async def watch(self) -> None:
-        """Look for ever; what keeps it from looking is logged, and tried again."""
+        """Compare until cancelled. Failures are logged and tried again."""
         while True:
             await asyncio.sleep(AGAIN_AFTER if 0 < self._found < CONFIRMED else LOOK_EVERY)
             try:
@@ -133,12 +136,12 @@ class JournalGuard:
 
 
 def declare(measured: Metrics, read: Callable[[], float]) -> None:
-    """The gauge of a service that has a guard."""
+    """Declare the gauge of a service with a guard."""
     text = "1 while the journal is not the one that this service knew."
     measured.measure("writ_journal_replaced", text, read)
 
 
 def digest_of(record: Record) -> str:
-    """Of an event with the place and the moment at which the server stored it."""
+    """Return the digest of an event with its sequence and the server's time stamp."""
     place = f"{record.sequence}\0{record.time!r}\0{record.subject}\0"
     return hashlib.sha256(place.encode() + record.data).hexdigest()

@@ -1,6 +1,6 @@
-"""Has executors record what a service notices: only they may write notices to the journal.
+"""Notices of a service for the journal: only executors may write them there.
 
-In the order in which it came, each until it is stored; what is too much is dropped, since the log has it as well.
+They are sent in order, each until it is stored. Excess ones are dropped, since the log has them as well.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ _log = Log("writ.notices")
 
 
 class Notifier:
-    """`tell` returns at once; `run` sends, until cancelled."""
+    """Sends notices. `tell` returns at once; `run` sends, until cancelled."""
 
     def __init__(self, subject: str) -> None:
-        """`subject`: the service's own, on which nobody else may send."""
+        """`subject`: the service's own, on which no other may send."""
         self._subject = subject
         self._waiting: asyncio.Queue[Notice] = asyncio.Queue(MOST_WAITING)
 
     def tell(self, notice: Notice) -> None:
-        """Have it recorded as soon as an executor is there."""
+        """Queue a notice until an executor records it."""
         try:
             self._waiting.put_nowait(notice)
         except asyncio.QueueFull:
             _log.warning("notice.dropped", kind=notice.kind, detail=notice.detail)
 
     async def record(self, bus: Bus, notice: Notice) -> None:
-        """Returns once it is stored. Raises Unreachable where it is not, or nobody knows."""
+        """Send a notice and wait until it is stored. Raises Unreachable if it is not, or may not be."""
         try:
             failure = decode((await bus.request(self._subject, encode(notice), timeout=ANSWER)).data, Noted).error
         except WritError as error:
@@ -43,7 +43,7 @@ class Notifier:
             raise Unreachable(f"it cannot be recorded now: {failure.message}")
 
     async def run(self, bus: Bus) -> None:
-        """Send what waits, and what comes."""
+        """Send queued and new notices until cancelled."""
         while True:
             notice = await self._waiting.get()
             for pause in backoff(first=0.2, most=5.0):
@@ -52,7 +52,7 @@ class Notifier:
                 await asyncio.sleep(pause)
 
     async def _sent(self, bus: Bus, notice: Notice) -> bool:
-        """Whether it is stored, or never will be."""
+        """Return whether the notice is stored, or never will be."""
         try:
             message = await bus.request(self._subject, encode(notice), timeout=ANSWER)
             failure = decode(message.data, Noted).error

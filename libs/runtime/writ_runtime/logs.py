@@ -1,7 +1,7 @@
 """Structured logs on standard error: a dotted event name and fields, never a sentence with values in it.
 
-JSON lines where a program reads, aligned text where a person does. The standard library's logging lies underneath, so
-that what libraries say comes out in the same form. Fields must not hold secrets: nothing here can tell.
+JSON lines for programs, aligned text for people. The standard library's logging is underneath, so messages of
+libraries have the same form. Fields must not hold secrets: no check here can find them.
 """
 
 import logging
@@ -22,38 +22,38 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 class Log:
-    """A named source of events. Expected failures are `info` or `warning`; `error` is for what someone must look at."""
+    """A named source of events. Expected failures are `info` or `warning`; an `error` needs a person."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
     def debug(self, event: str, /, **fields: object) -> None:
-        """For whoever looks for a defect."""
+        """Log details for debugging."""
         self.write(logging.DEBUG, event, fields)
 
     def info(self, event: str, /, **fields: object) -> None:
-        """Something happened as it should, or was refused as it should."""
+        """Log an expected event or refusal."""
         self.write(logging.INFO, event, fields)
 
     def warning(self, event: str, /, **fields: object) -> None:
-        """Something is not as it should be, and Writ goes on."""
+        """Log a deviation after which Writ goes on."""
         self.write(logging.WARNING, event, fields)
 
     def error(self, event: str, /, *, exception: BaseException | None = None, **fields: object) -> None:
-        """A defect, or a loss; with `exception` its traceback is logged too."""
+        """Log a defect or a loss; with `exception` its traceback, too."""
         self.write(logging.ERROR, event, fields, exception)
 
     def write(
         self, level: int, event: str, fields: Mapping[str, object], exception: BaseException | None = None
     ) -> None:
-        """What the four above do, for whoever computes the level (of the standard library's numbers)."""
+        """Log at a computed level (a number of the standard library)."""
         if self._logger.isEnabledFor(level):
             self._logger.log(level, event, extra={"fields": fields}, exc_info=exception)
 
 
 @contextmanager
 def bound(**fields: object) -> Iterator[None]:
-    """Whatever is logged inside carries these fields as well (operation, correlation, …)."""
+    """Add these fields (operation, correlation, …) to every event logged in the block."""
     token = _bound.set({**_bound.get(), **fields})
     try:
         yield
@@ -62,7 +62,7 @@ def bound(**fields: object) -> Iterator[None]:
 
 
 def configure(service: str, level: str, form: str, *, context: Context = dict, stream: TextIO | None = None) -> None:
-    """Directs all logs of the process to standard error. `context` gives fields of the moment, such as trace ids."""
+    """Direct all logs of the process to standard error. `context` gives fields of the moment, such as trace ids."""
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
@@ -71,7 +71,7 @@ def configure(service: str, level: str, form: str, *, context: Context = dict, s
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; `time`, `level`, `service`, `event` come first, whatever fields there are."""
+    """One JSON object a line, beginning with `time`, `level`, `service`, `event`."""
 
     def __init__(self, service: str, context: Context) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class JsonFormatter(logging.Formatter):
         self._context = context
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end; a field that JSON cannot hold is shown as text."""
+        """Return the line, without its end. A field that JSON cannot hold is shown as text."""
         head = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -94,7 +94,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """Time, level, event and `key=value` fields for a person; control characters never reach the terminal."""
+    """Time, level, event and `key=value` fields for a person. Control characters never reach the terminal."""
 
     def __init__(self, service: str, context: Context) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class ConsoleFormatter(logging.Formatter):
         self._context = context
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, with a traceback below it where there is one."""
+        """Return the line, with a traceback below it if there is one."""
         fields = {**self._context(), **fields_of(record)}
         traceback = fields.pop("traceback", "")
         words = [f"{key}={_visible(value)}" for key, value in fields.items()]
@@ -111,7 +111,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
-    """Bound fields, then what a library gave as `extra`, then the event's own, then the exception."""
+    """Return bound fields, a library's `extra`, the event's own fields and the exception, in that order."""
     extra = {key: value for key, value in vars(record).items() if key not in _PLAIN}
     fields = {**_bound.get(), **extra, **getattr(record, "fields", {})}
     if record.exc_info and record.exc_info[1] is not None:

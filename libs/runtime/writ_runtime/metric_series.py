@@ -1,7 +1,7 @@
-"""The series of one metric: labels that are bounded, and what is counted, set and timed under them.
+"""The series of one metric, with bounded labels.
 
-Every label has a closed set of values, given when the metric is made, or at most so many of an operator's own names:
-whatever else comes is counted as `other`, so that no caller, however hostile, can grow the number of series.
+Every label has a closed set of values, given with the metric, or a bounded number of an operator's own names. Any other
+value is counted as `other`, so no caller, however hostile, can grow the number of series.
 """
 
 from bisect import bisect_left
@@ -16,19 +16,20 @@ from writ_bus import tracing
 OTHER = "other"
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 EXAMPLE_EVERY = 1.0
-"""Seconds within which a bucket takes no second example: no more are kept than are scraped."""
+"""Seconds before a bucket takes another exemplar: no more are kept than are scraped."""
 
 
 class AtMost:
-    """The values of a label that come from an operator's files, such as pools: the first `most` of them have their
-    names, the rest are `other`. Given to several metrics, it names the same ones in all."""
+    """Label values from an operator's files, such as pools: the first `most` keep their names, the rest are `other`.
+    One object shared by several metrics names the same ones in all.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._names: set[str] = set()
 
     def named(self, value: str) -> str:
-        """The value itself, or `other`; no value stays none."""
+        """Return the value or `other`; no value stays none."""
         if value and value not in self._names:
             if len(self._names) >= self.most:
                 return OTHER
@@ -37,10 +38,10 @@ class AtMost:
 
 
 class AnyOf(AtMost):
-    """The same, where which ones they are changes all the time, and their owner has no more than so many."""
+    """Label values that change all the time, whose owner has a bounded number of them."""
 
     def named(self, value: str) -> str:
-        """The value itself."""
+        """Return the value itself."""
         return value
 
 
@@ -49,7 +50,7 @@ Metric = TypeVar("Metric", prometheus.Counter, prometheus.Gauge, prometheus.Hist
 
 
 class Series(Generic[Metric]):
-    """The series of one metric by their labels, each looked up once: there are few, since labels have closed sets."""
+    """The series of one metric by their labels, each looked up once: closed sets of labels keep them few."""
 
     def __init__(self, metric: Metric, labels: Labels) -> None:
         self._metric: Metric = metric
@@ -58,18 +59,17 @@ class Series(Generic[Metric]):
         self._found: dict[tuple[str, ...], Metric] = {}
 
     def of(self, labels: Mapping[str, str]) -> Metric:
-        """The one with these labels."""
+        """Return the series with these labels."""
         if not self._names:
             return self._metric
         return self._found.get(tuple(map(labels.__getitem__, self._names))) or self._look_up(labels)
 
     def _look_up(self, labels: Mapping[str, str]) -> Metric:
-        """What is found by the very values next time, unless one of them is called `other` here."""
+        """Return the series. Its own labels find it next time, unless one of them became `other`."""
         key = tuple(named(labels[name]) for name, named in zip(self._names, self._naming, strict=True))
         return self._found.setdefault(key, self._metric.labels(*key))
 
     def forget(self) -> None:
-        """None has been there."""
         self._found.clear()
         self._metric.clear()
 
@@ -82,58 +82,53 @@ def _naming(values: Collection[str] | AtMost) -> Callable[[str], str]:
 
 
 class Counter:
-    """A count of things that happened."""
-
     def __init__(self, metric: prometheus.Counter, labels: Labels) -> None:
         self._series = Series(metric, labels)
 
     def add(self, amount: float = 1, /, **labels: str) -> None:
-        """Adds to the series of these labels."""
+        """Add to the series of these labels."""
         self._series.of(labels).inc(amount)
 
 
 class Gauge:
-    """A present state."""
-
     def __init__(self, metric: prometheus.Gauge, labels: Labels) -> None:
         self._names = tuple(labels)
         self._series = Series(metric, labels)
 
     def set(self, value: float, /, **labels: str) -> None:
-        """Sets the series of these labels."""
+        """Set the series of these labels."""
         self._series.of(labels).set(value)
 
     def replace(self, values: Mapping[tuple[str, ...], float]) -> None:
-        """These series, by their labels in the order in which they were declared, and no others any more."""
+        """Replace all series by these, with labels in the order of their declaration."""
         self._series.forget()
         for key, value in values.items():
             self._series.of(dict(zip(self._names, key, strict=True))).set(value)
 
 
 class Info:
-    """Words as the labels of one series, `<name>_info`, in place of the last ones."""
+    """Texts as the labels of one series, `<name>_info`."""
 
     def __init__(self, metric: prometheus.Info) -> None:
         self._metric = metric
 
     def set(self, **words: str) -> None:
-        """Says so from now on."""
         self._metric.info(words)
 
 
 class Histogram:
-    """How long things took. Whatever it was that took so long is remembered with the bucket, as an exemplar."""
+    """A histogram of durations. The slow case of a bucket is remembered as its exemplar."""
 
     def __init__(self, metric: prometheus.Histogram, labels: Labels) -> None:
         self._series = Series(metric, labels)
         self._due: dict[prometheus.Histogram, list[float]] = {}
 
     def observe(self, seconds: float, operation_id: str = "", /, **labels: str) -> None:
-        """Adds one observation to the series of these labels: an example of it is this operation, if it is of one."""
+        """Add an observation to the series of these labels, with the operation as exemplar if there is one."""
         self._add(self._series.of(labels), seconds, operation_id)
 
     def time(self, operation_id: str = "", /, **labels: str) -> "Timing":
-        """Observes how long the block takes, also if it fails."""
+        """Time the block, also if it fails."""
         return Timing(self._add, self._series.of(labels), operation_id)
 
     def _add(self, metric: prometheus.Histogram, seconds: float, operation_id: str) -> None:
@@ -150,7 +145,7 @@ class Histogram:
 
 
 class Timing:
-    """One block that is timed: there are a dozen for each operation, so it costs little."""
+    """One timed block. There are a dozen for each operation, so it costs little."""
 
     __slots__ = ("_add", "_began", "_metric", "_operation_id")
 

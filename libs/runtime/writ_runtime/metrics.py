@@ -1,4 +1,4 @@
-"""Metrics of one process, in a registry of its own. This and `series` are the only users of prometheus_client."""
+"""Metrics of one process, in a registry of its own. Only this module and metric_series.py use prometheus_client."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,10 +22,10 @@ FEW = 32
 
 
 class Handled(Struct, frozen=True, kw_only=True):
-    """What became of one message; it feeds the log and the metrics alike.
+    """The outcome of one message, for log and metrics alike.
 
     `endpoint` is its kind, never its subject. `outcome`: ok, refused (as it should be) or failed (a defect or a peer).
-    `code` is of `writ_contracts.errors.CODES` where it was not ok. `fields` go to the log only.
+    `code` is of `writ_contracts.errors.CODES` unless it was ok. `fields` go to the log only.
     """
 
     endpoint: str
@@ -36,7 +36,7 @@ class Handled(Struct, frozen=True, kw_only=True):
 
 
 class Family(Struct, frozen=True, kw_only=True):
-    """One metric as it was made: what `docs/metrics.md` says of it."""
+    """One declared metric, as in `docs/metrics.md`."""
 
     name: str
     kind: str
@@ -45,7 +45,7 @@ class Family(Struct, frozen=True, kw_only=True):
 
 
 class Metrics:
-    """The metrics of one service, those of its process, of the handled messages and of its checks included."""
+    """The metrics of one service, with those of its process, its handled messages and its checks."""
 
     def __init__(self, endpoints: Collection[str] = ()) -> None:
         self._registry = prometheus.CollectorRegistry()
@@ -63,17 +63,17 @@ class Metrics:
         self._ready = self.gauge("writ_ready", "1 while `/readyz` answers 200, else 0.")
 
     def handled(self, record: Handled) -> None:
-        """Counts and times one message."""
+        """Count and time one message."""
         self._handled.add(endpoint=record.endpoint, outcome=record.outcome, code=record.code)
         self._seconds.observe(record.seconds, str(record.fields.get("operation_id", "")), endpoint=record.endpoint)
 
     def checked(self, checks: Mapping[str, bool], *, ready: bool) -> None:
-        """What `/readyz` would say now: each check by name, and all of it."""
+        """Export the present results of `/readyz`: each check by name, and all of them."""
         self._checks.replace({(name,): float(well) for name, well in checks.items()})
         self._ready.set(float(ready))
 
     def counter(self, name: str, text: str, labels: Labels | None = None) -> Counter:
-        """A number that only grows; its name ends in `_total`."""
+        """Declare a counter; its name ends in `_total`."""
         names = self._declare(name, "counter", text, labels)
         made = Counter(prometheus.Counter(name, text, names, registry=self._registry), labels or {})
         for known in _all(labels or {}):  # from 0 on, or `increase` would not see the first one
@@ -81,12 +81,12 @@ class Metrics:
         return made
 
     def gauge(self, name: str, text: str, labels: Labels | None = None) -> Gauge:
-        """A number that goes up and down, set by its owner."""
+        """Declare a gauge that its owner sets."""
         names = self._declare(name, "gauge", text, labels)
         return Gauge(prometheus.Gauge(name, text, names, registry=self._registry), labels or {})
 
     def measure(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A number that is read whenever somebody asks."""
+        """Declare a number that is read at each scrape."""
         self._declare(name, "gauge", text)
         prometheus.Gauge(name, text, registry=self._registry).set_function(read)
 
@@ -98,21 +98,21 @@ class Metrics:
         read: Callable[[], Mapping[tuple[str, ...], float]],
         most: int,
     ) -> None:
-        """At most so many numbers that are read whenever somebody asks. Their owner, never a caller, says which."""
+        """Declare a bounded number of rows that are read at each scrape. Their owner, never a caller, names them."""
         gauge = self.gauge(name, text, dict.fromkeys(labels, AnyOf(most)))
         self.before(lambda: gauge.replace(dict(islice(read().items(), most))))
 
     def before(self, set_gauges: Callable[[], None]) -> None:
-        """Called whenever somebody asks, for gauges that are found out together."""
+        """Call this at each scrape, for gauges that are computed together."""
         self._before.append(set_gauges)
 
     def info(self, name: str, text: str) -> Info:
-        """Words about the present, such as a version; they come from its operator, never from a caller."""
+        """Declare texts about the present, such as a version; they come from its operator, never from a caller."""
         self._declare(f"{name}_info", "info", text)
         return Info(prometheus.Info(name, text, registry=self._registry))
 
     def histogram(self, name: str, text: str, labels: Labels | None = None) -> Histogram:
-        """A distribution of seconds."""
+        """Declare a histogram of seconds."""
         names = self._declare(name, "histogram", text, labels)
         made = prometheus.Histogram(name, text, names, registry=self._registry, buckets=SECONDS)
         return Histogram(made, labels or {})
@@ -122,7 +122,7 @@ class Metrics:
         return list(labels or {})
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """All of it, and its content type: OpenMetrics, which alone has exemplars, for whoever accepts it, else
+        """Return all metrics and their content type: OpenMetrics, which alone has exemplars, if accepted, else
         Prometheus' text format.
         """
         for set_gauges in self._before:
@@ -134,7 +134,7 @@ class Metrics:
 
 
 def _all(labels: Labels) -> list[dict[str, str]]:
-    """Every combination of closed labels, where these are few."""
+    """Return every combination of closed labels, if there are few."""
     closed = [[(name, value) for value in values] for name, values in labels.items() if not isinstance(values, AtMost)]
     if len(closed) < len(labels) or prod(map(len, closed)) > FEW:
         return []
@@ -142,13 +142,13 @@ def _all(labels: Labels) -> list[dict[str, str]]:
 
 
 class Observer:
-    """Where every handler ends: one record in; one log line, one count and what its span says out."""
+    """The last step of every handler: one record in; one log line, one count and the span's attributes out."""
 
     def __init__(self, log: Log, metrics: Metrics) -> None:
         self._log, self._metrics = log, metrics
 
     def __call__(self, record: Handled) -> None:
-        """A refusal is not an error: only what failed is logged as one."""
+        """Log and count the record. Only a failure is logged as an error; a refusal is not."""
         self._metrics.handled(record)
         level = logging.ERROR if record.outcome == "failed" else logging.INFO
         code = {"code": record.code} if record.code else {}

@@ -1,7 +1,7 @@
-"""Spans to a collector, with OpenTelemetry's SDK: its only importer, and imported by `spans` only when it is used.
+"""Spans to a collector by OpenTelemetry's SDK. No other module imports it, and `spans` imports this one only on use.
 
-The SDK sends in batches from a thread of its own, out of a bounded queue. What it and its exporter read from the
-environment (headers, certificates, time-outs, sampler, sizes) holds here, too.
+The SDK sends in batches from its own thread, out of a bounded queue. Its environment variables (headers, certificates,
+time-outs, sampler, sizes) apply here, too.
 """
 
 import os
@@ -28,21 +28,19 @@ Value = str | bool | int | float | list[str]
 
 
 class GivenIds(IdGenerator):
-    """The ids that messages bear already."""
+    """Trace and span ids that messages already carry."""
 
     trace_id = span_id = 0
 
     def generate_trace_id(self) -> int:
-        """See IdGenerator."""
         return self.trace_id
 
     def generate_span_id(self) -> int:
-        """See IdGenerator."""
         return self.span_id
 
 
 class Collector:
-    """Takes spans that have ended. Not for several threads at once."""
+    """Takes ended spans. Not thread-safe."""
 
     def __init__(self, service: str) -> None:
         self._ids = GivenIds()
@@ -53,7 +51,7 @@ class Collector:
         self._tracer = self._provider.get_tracer("writ", VERSION)
 
     def take(self, span: Span) -> None:
-        """Returns at once; what the queue has no room for is lost."""
+        """Queue the span and return at once. A full queue drops it."""
         self._ids.trace_id, self._ids.span_id = int(span.trace.trace_id, 16), int(span.trace.span_id, 16)
         kind = SpanKind[span.kind.upper()]
         recorded = self._tracer.start_span(span.name, _above(span), kind, _attributes(span), start_time=span.began)
@@ -62,7 +60,7 @@ class Collector:
         recorded.end(span.ended)
 
     def close(self) -> None:
-        """Send what is left; this may take as long as the collector likes."""
+        """Send the remaining spans; this may take as long as the collector likes."""
         self._provider.shutdown()
 
 
@@ -76,7 +74,7 @@ def _above(span: Span) -> Context:
 
 def _who(service: str) -> dict[str, str | int]:
     who: dict[str, str | int] = {"service.namespace": "writ", "process.pid": os.getpid()}
-    if not os.environ.get("OTEL_SERVICE_NAME"):  # whoever gives another name has a reason
+    if not os.environ.get("OTEL_SERVICE_NAME"):  # another name was chosen on purpose
         who["service.name"] = f"writ-{service}"
     return who
 

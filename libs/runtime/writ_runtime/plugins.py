@@ -1,12 +1,12 @@
-"""What installed packages add to Writ by entry points: operations, and what carries them out.
+"""Plugins: operations, handlers, backends and evaluators of installed packages, by entry points.
 
     [project.entry-points."writ.operations"]     name = "package.module:OPERATIONS"   # tuple[Operation, ...]
     [project.entry-points."writ.handlers"]       name = "package.module:HANDLERS"     # Mapping[str, handler]
     [project.entry-points."writ.backends"]       name = "package.module:backend"      # a Backend factory
     [project.entry-points."writ.evaluators"]     name = "package.module:EVALUATOR"    # an Evaluator for policies
 
-Every service loads the operations; handlers and backends are for agents alone, evaluators for whoever reads policies.
-A name that two bring is an error that names both.
+Every service loads the operations; handlers and backends are for agents alone, evaluators for readers of policies.
+A name of two packages is an error naming both.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +25,9 @@ _WRIT = "Writ itself"
 
 
 def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: bool = False) -> Catalogue:
-    """The built-in operations and those of plugins; with the evaluators of policies on demand. Raises ConfigError."""
+    """Return the built-in operations and those of plugins; with the evaluators of policies on demand. Raises
+    ConfigError.
+    """
     named = [(_WRIT, operation.name, operation) for operation in BUILT_IN]
     for entry in entry_points(group=OPERATIONS) if found is None else found:
         named += [(_source(entry), operation.name, operation) for operation in _operations(entry)]
@@ -33,7 +35,7 @@ def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: boo
 
 
 def load_evaluators(found: Iterable[EntryPoint] | None = None) -> dict[str, Evaluator]:
-    """The conditions that plugins bring for policies, by the names of their entry points. Raises ConfigError."""
+    """Return plugins' conditions for policies, by the names of their entry points. Raises ConfigError."""
     named = [
         (_source(entry), entry.name, _evaluator(entry))
         for entry in (entry_points(group=EVALUATORS) if found is None else found)
@@ -42,7 +44,7 @@ def load_evaluators(found: Iterable[EntryPoint] | None = None) -> dict[str, Eval
 
 
 def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object]:
-    """What carries out the operations of plugins, by operation. Raises ConfigError."""
+    """Return plugins' handlers by operation. Raises ConfigError."""
     named = [
         (_source(entry), name, handler)
         for entry in (entry_points(group=HANDLERS) if found is None else found)
@@ -52,7 +54,7 @@ def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object
 
 
 def load_backends(found: Iterable[EntryPoint] | None = None) -> dict[str, Callable[..., object]]:
-    """Factories of backends by the backend's name. Raises ConfigError."""
+    """Return factories of backends by the backend's name. Raises ConfigError."""
     named = [
         (_source(entry), entry.name, _callable(entry))
         for entry in (entry_points(group=BACKENDS) if found is None else found)

@@ -1,6 +1,6 @@
-"""Security events that a service writes into the journal itself, since an executor might be whom they are about.
+"""Security events that a service writes to the journal itself, since an executor might be their cause.
 
-Each is stored once, also when several replicas find the same thing: its id is made of what was found.
+Each is stored once, even if several replicas find it: its id is made of the finding.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from writ_runtime.metric_series import Counter
 from writ_runtime.metrics import Metrics
 
 ATTEMPTS = 32
-"""Races that somebody has to win in a row to keep an event out; it is counted and logged all the same."""
+"""Lost races in a row after which an event is given up; it is counted and logged all the same."""
 RATE, BURST = 1.0, 200.0
 MOST_WAITING = 200
 
@@ -35,7 +35,7 @@ _log = Log("writ.security")
 
 
 class SecurityFinding(Struct, frozen=True, kw_only=True):
-    """Something that should not be. `after`: the sequence of the journal that it was found at."""
+    """A finding. `after`: the sequence of the journal at which it was found."""
 
     kind: SecurityKind
     detail: str
@@ -47,10 +47,10 @@ class SecurityFinding(Struct, frozen=True, kw_only=True):
 
 
 class SecurityEvents:
-    """`record` returns once it is stored; `tell` returns at once and leaves it to `run`, which is never ended."""
+    """`record` returns once it is stored; `tell` returns at once and leaves it to `run`, which never ends by itself."""
 
     def __init__(self, journal: Journal, clock: Callable[[], float], count: Callable[[SecurityKind], None]) -> None:
-        """`count` is told the kind of each finding once, also of one that cannot be recorded: an alert hangs on it."""
+        """`count` gets the kind of each finding once, also of one that cannot be recorded: an alert depends on it."""
         self._journal = journal
         self._clock = clock
         self._count = count
@@ -58,7 +58,7 @@ class SecurityEvents:
         self._waiting: asyncio.Queue[SecurityFinding] = asyncio.Queue(MOST_WAITING)
 
     def tell(self, kind: SecurityKind, detail: str, operation_id: str | None, principal: str | None) -> None:
-        """Have it recorded. What is beyond the rate is in the log alone: nobody fills the journal this way."""
+        """Have it recorded. Findings beyond the rate go to the log alone, so nobody fills the journal this way."""
         _log.warning("security.found", kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
         finding = SecurityFinding(kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
         try:
@@ -70,7 +70,7 @@ class SecurityEvents:
             self._give_up(finding, "too many wait already")
 
     async def run(self) -> None:
-        """Record what was told, in its order, until cancelled."""
+        """Record the queued findings in order, until cancelled."""
         while True:
             finding = await self._waiting.get()
             for pause in backoff(first=0.2, most=5.0):
@@ -83,7 +83,8 @@ class SecurityEvents:
 
     async def record(self, finding: SecurityFinding) -> None:
         """Store it, unless it is stored already behind `after`. Raises Unreachable and TimedOut: try again then.
-        What else keeps it out is counted and logged alone, since whoever has the executors' key can bring that about.
+
+        Any other failure is counted and logged alone, since a holder of the executors' key can cause it.
         """
         try:
             await self._store(finding)
@@ -138,7 +139,7 @@ class SecurityEvents:
 
 
 def security_event(record: Record) -> SecurityEvent | None:
-    """The event in a record, which may be anything: executors write there as well."""
+    """Return the security event in a record, or None for any other content: executors write there as well."""
     try:
         event = decode_event(record.data)
     except Invalid:
@@ -147,7 +148,9 @@ def security_event(record: Record) -> SecurityEvent | None:
 
 
 def _same(stored: SecurityEvent | None, event: SecurityEvent) -> bool:
-    """Whether they tell the same. The id alone can be worked out, and put on an event that tells something else."""
+    """Return whether the events have the same content. The id alone can be computed, and given to an event of other
+    content.
+    """
     return stored is not None and _comparable(stored) == _comparable(event)
 
 
@@ -156,6 +159,6 @@ def _comparable(event: SecurityEvent) -> tuple[str | None, ...]:
 
 
 def security_counter(measured: Metrics) -> Counter:
-    """What the alert `WritSecurityViolation` looks at, in each service that finds something."""
+    """Declare the counter of the alert `WritSecurityViolation`, in each service with findings."""
     text = "Security events that were recorded, or found and could not be."
     return measured.counter("writ_security_events_total", text, {"kind": get_args(SecurityKind)})

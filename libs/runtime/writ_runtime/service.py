@@ -1,4 +1,4 @@
-"""The frame of a service process: start, readiness, orderly stop, exit status. What it serves is its own affair.
+"""The frame of a service process: start, readiness, orderly stop, exit status, for any kind of service.
 
     async def main(config: Config) -> None:
         async with running("policy", config) as process:
@@ -41,7 +41,7 @@ Settings = TypeVar("Settings", bound=ServiceConfig)
 
 
 class RunFile(Struct, frozen=True, kw_only=True):
-    """What a started service leaves for whoever started it."""
+    """The file that a started service leaves for its supervisor."""
 
     pid: int
     health_port: int
@@ -49,7 +49,7 @@ class RunFile(Struct, frozen=True, kw_only=True):
 
 
 class StopStep(Struct, frozen=True):
-    """One part of an orderly stop: it gets `grace` seconds, and the next comes in any case."""
+    """One step of an orderly stop. The next begins after `grace` seconds in any case."""
 
     name: str
     action: Callable[[], Awaitable[object]]
@@ -57,7 +57,7 @@ class StopStep(Struct, frozen=True):
 
 
 class Process:
-    """One running service: its log, its metrics, its readiness, and whether it should end."""
+    """A running service: its log, metrics and readiness, and the request to end."""
 
     def __init__(self, name: str, run_file: Path | None, metrics: Metrics, health: Health, port: int) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class Process:
         self._run_file = run_file
 
     def ready(self, checks: Mapping[str, Check]) -> None:
-        """Say so: `/readyz` follows the checks from now on, and the run file names the port."""
+        """Become ready: `/readyz` follows the checks from now on, and the run file names the port."""
         self._health.watch(checks)
         _settle_memory()
         if self._run_file is not None:
@@ -81,7 +81,7 @@ class Process:
         self.log.info("service.ready", health_port=self.health_port, pid=os.getpid())
 
     def needs(self, task: asyncio.Task[None], otherwise: str) -> None:
-        """Stops when this task ends, `otherwise` being the reason; an error by which it did is logged."""
+        """Stop when this task ends, with `otherwise` as the reason; log the error that ended it."""
 
         def ended(task: asyncio.Task[None]) -> None:
             if not self.stop.asked and not task.cancelled() and (error := task.exception()):
@@ -91,7 +91,7 @@ class Process:
         task.add_done_callback(ended)
 
     async def serve_until_stopped(self, checks: Mapping[str, Check], *steps: StopStep) -> None:
-        """Ready, until somebody asks to stop; then the steps in their order."""
+        """Be ready until a stop is requested; then take the steps in order."""
         self.ready(checks)
         await self.stop.wait()
         self._health.stopping()
@@ -102,7 +102,7 @@ class Process:
 
 @asynccontextmanager
 async def running(name: str, config: ServiceConfig, metrics: Metrics | None = None) -> AsyncIterator[Process]:
-    """A process whose health is served from its first moment to its last; signals ask it to stop."""
+    """Yield a process whose health is served from start to end; signals ask it to stop."""
     metrics = metrics or Metrics()
     health = Health(metrics)
     traced = config.otlp_endpoint or config.otlp_traces_endpoint
@@ -122,7 +122,7 @@ async def running(name: str, config: ServiceConfig, metrics: Metrics | None = No
 
 
 async def finish(log: Log, *steps: StopStep) -> None:
-    """Takes the steps in their order; one that fails or takes too long is logged and doesn't hold up the next."""
+    """Take the steps in order. One that fails or takes too long is logged and does not hold up the next."""
     for step in steps:
         try:
             async with asyncio.timeout(step.grace):
@@ -134,7 +134,7 @@ async def finish(log: Log, *steps: StopStep) -> None:
 
 
 async def ended(task: asyncio.Task[None]) -> None:
-    """Cancels it, and returns when it has ended, by whatever error: a step of a stop."""
+    """Cancel a task and wait for its end, with any error: a step of a stop."""
     task.cancel()
     await asyncio.wait({task})
     await asyncio.gather(task, return_exceptions=True)
@@ -147,7 +147,7 @@ def run(
     *,
     context: logs.Context = dict,
 ) -> NoReturn:
-    """Configures, runs `main` (on uvloop where there is one), and exits with the status that the module names."""
+    """Configure, run `main` (on uvloop if installed), and exit with the module's status."""
     try:
         config = load(kind, os.environ)
     except ConfigError as error:
@@ -166,19 +166,19 @@ def run(
     except (asyncio.CancelledError, KeyboardInterrupt):
         log.warning("service.cut_short")
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - the last frame: what nobody expected is logged whole
+    except Exception as error:  # noqa: BLE001 - the last frame: the unexpected is logged in full
         log.error("service.crashed", exception=error)
         sys.exit(1)
     sys.exit(0)
 
 
 def no_core_files() -> None:
-    """Keys and parameters are in the memory of this process and of those that it starts: no crash writes them down."""
+    """Forbid core files: keys and parameters are in the memory of this process and its children."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _settle_memory() -> None:
-    """What is loaded by now stays: the collector need not look at it again, nor often at what messages leave."""
+    """Freeze loaded objects: the garbage collector need not scan them again, and runs less often for messages."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks for an orderly stop, the second cuts it short."""
+"""SIGTERM and SIGINT: the first requests an orderly stop, the second cuts it short."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """`async with Stop() as stop: await stop.wait()`. A second signal cancels the task that entered it."""
+    """`async with Stop() as stop: await stop.wait()`. A second signal cancels the entering task."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
@@ -18,15 +18,15 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether somebody wants the process to end."""
+        """Return whether the process was asked to end."""
         return self._asked.is_set()
 
     async def wait(self) -> None:
-        """Returns when somebody does."""
+        """Wait for a request to stop."""
         await self._asked.wait()
 
     def ask(self, reason: str) -> None:
-        """Asks from inside the process; only the first reason is kept."""
+        """Request a stop from inside the process; only the first reason is kept."""
         self.reason = self.reason or reason
         self._asked.set()
 

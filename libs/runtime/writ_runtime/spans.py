@@ -1,6 +1,6 @@
-"""Whether the spans of a process are exported: where the environment names a collector, and at no cost elsewhere.
+"""The export of spans: if the environment names a collector, and without cost otherwise.
 
-A collector that is slow, or gone, loses spans and holds up nothing.
+A slow or absent collector loses spans and holds up nothing.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from writ_contracts.errors import ConfigError
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 CLOSE_SECONDS = 1.5
-"""What a collector may take for the last spans; whoever does not answer by then does not get them."""
+"""Seconds for the last spans. A collector that does not answer by then does not get them."""
 
 
 def is_configured(environ: Mapping[str, str]) -> bool:
-    """Whether the environment names a collector."""
+    """Return whether the environment names a collector."""
     return any(environ.get(name) for name in ENDPOINTS)
 
 
 def installed() -> bool:
-    """Whether there is something to export with: `writops-runtime[otlp]`."""
+    """Return whether the exporter `writops-runtime[otlp]` is installed."""
     try:
         return all(find_spec(name) is not None for name in NEEDED)
     except ModuleNotFoundError:
@@ -33,8 +33,8 @@ def installed() -> bool:
 
 @asynccontextmanager
 async def exporting(service: str) -> AsyncIterator[None]:
-    """Spans of this process are exported within the block, as those of `writ-<service>`. Raises ConfigError where there
-    is nothing to do it with.
+    """Export spans of this process within the block, as those of `writ-<service>`. Raises ConfigError without the
+    exporter.
     """
     if not installed():
         raise ConfigError(
@@ -52,12 +52,12 @@ async def exporting(service: str) -> AsyncIterator[None]:
 
 
 async def _at_most(seconds: float, action: Callable[[], None]) -> None:
-    """In a thread that nobody waits for at the end, unlike those of the loop's executor."""
+    """Run the action in a thread that does not hold up the end of the process, unlike those of the loop's executor."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def act() -> None:
         action()
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: there is no waiter any more
             loop.call_soon_threadsafe(done.set)
 
     threading.Thread(target=act, name="last spans", daemon=True).start()

@@ -1,4 +1,4 @@
-"""One value that a service must not forget, in a file of its own folder: whole, synced, and there before it counts."""
+"""One value that a service must not forget, in a file of its own folder: whole, and synced before it counts."""
 
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,14 +13,14 @@ Value = TypeVar("Value", bound=Struct)
 
 
 class StateFile(Generic[Value]):
-    """JSON of one struct."""
+    """A JSON file of one struct."""
 
     def __init__(self, path: Path, kind: type[Value]) -> None:
         self._path = path
         self._kind = kind
 
     def read(self) -> Value | None:
-        """None where nothing was written yet. Raises ConfigError where the file cannot be used."""
+        """Return the value; None before the first write. Raises ConfigError for an unusable file."""
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=self._kind)
         except FileNotFoundError:
@@ -29,6 +29,6 @@ class StateFile(Generic[Value]):
             raise ConfigError(f"{self._path}: cannot be read as it was written: {error}") from error
 
     def write(self, value: Value) -> None:
-        """Durable on return. Raises OSError."""
+        """Write durably. Raises OSError."""
         write_atomically(self._path, msgspec.json.encode(value))
         sync_folder(self._path.parent)

@@ -1,6 +1,6 @@
-"""A process beside a service, for work that would hold up its interpreter or leave its memory full of holes.
+"""A process beside a service, for work that would block its interpreter or fragment its memory.
 
-It runs a module of ours in the same Python, and gets what it needs for that: neither keys nor a way to NATS.
+It runs a module of ours in the same Python, with the environment for that alone: no keys and no way to NATS.
 """
 
 import os
@@ -10,10 +10,10 @@ _KEPT = ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "TZ", "PYTHONTZPATH")
 
 
 def command(module: str, *arguments: str) -> tuple[str, ...]:
-    """What runs it."""
+    """Return the command line."""
     return sys.executable, "-P", "-m", module, *arguments
 
 
 def environment() -> dict[str, str]:
-    """All of ours that it gets."""
+    """Return the environment of the process."""
     return {name: os.environ[name] for name in _KEPT if name in os.environ}

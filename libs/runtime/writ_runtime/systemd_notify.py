@@ -1,4 +1,4 @@
-"""Tells systemd that a service is ready, or about to stop, where it wants to know (sd_notify(3)): `Type=notify`."""
+"""Notify systemd of readiness and stop if it listens (sd_notify(3), `Type=notify`)."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ _log = Log("writ.service")
 
 
 def announce(state: str) -> None:
-    """Says so; nothing where nobody listens. A message that can't be sent is logged and holds up nothing."""
+    """Send the state; do nothing without a listener. A failed send is logged and holds up nothing."""
     where = os.environ.get(VARIABLE, "")
     if not where.startswith(("/", "@")):
         return

@@ -1,6 +1,6 @@
-"""A file that may change while we run: its last good reading, and loudly what is wrong with a newer one.
+"""A file that may change at any time: its last good reading, and the problem of a newer one.
 
-A change is another modification time, size or inode. Reading happens in a thread, so a large file holds up nobody.
+A change is another modification time, size or inode. Reading happens in a thread, so a large file blocks nothing.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ _log = Log("writ.files")
 
 
 class Watched(Generic[Reading]):
-    """`value` is the last good reading; `problem` says what is wrong with the file as it is now, or None."""
+    """`value` is the last good reading; `problem` the fault of the present file, or None."""
 
     def __init__(self, path: Path, read: Callable[[Path], Reading]) -> None:
-        """Reads the file; whatever `read` raises goes to the caller: there is no earlier version to keep."""
+        """Read the file. Errors of `read` go to the caller: there is no earlier version to keep."""
         self._path = path
         self._read = read
         self._stamp = stamp(path)
@@ -33,18 +33,18 @@ class Watched(Generic[Reading]):
         self._begun: asyncio.Task[bool] | None = None
 
     async def follow(self, interval: float = 1.0) -> None:
-        """Looks every `interval` seconds, until cancelled."""
+        """Check every `interval` seconds, until cancelled."""
         while True:
             await asyncio.sleep(interval)
             await self.refresh()
 
     def begin(self) -> None:
-        """Begins to read a file that changed, for a `refresh` that comes soon."""
+        """Begin to read a changed file, for a `refresh` soon to come."""
         if stamp(self._path) != self._stamp and not self._reading.locked():
             self._begun = asyncio.create_task(self.refresh())
 
     async def refresh(self) -> bool:
-        """Reads again if the file changed; True when `value` is a new one. Who comes while it is read waits for it."""
+        """Read again if the file changed; True if `value` is new. Concurrent callers wait for the same read."""
         if stamp(self._path) == self._stamp:
             return False
         readings = self._readings
@@ -68,7 +68,7 @@ class Watched(Generic[Reading]):
 
 
 def refusal(error: Exception, name: str) -> ConfigError:
-    """What a reader raised, as what is wrong with that file: for a defect of the reader, too, it is refused."""
+    """Return a reader's exception as a fault of that file. A defect of the reader refuses the file, too."""
     if isinstance(error, ConfigError):
         return error
     _log.error("file.defect", exception=error, path=name)
@@ -76,7 +76,7 @@ def refusal(error: Exception, name: str) -> ConfigError:
 
 
 def stamp(path: Path) -> Stamp | None:
-    """What changes when a file does; None where there is none."""
+    """Return the file's stamp, which changes with it; None if it is absent."""
     try:
         status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, and it is asked before every decision
     except OSError:

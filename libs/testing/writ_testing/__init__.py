@@ -1,1 +1,3 @@
-"""Fakes, suites that every implementation must pass, real peers as fixtures, test operations. No service imports it."""
+"""Test support: fakes, suites for every implementation of a port, real peers as fixtures, test operations. No
+service imports it.
+"""

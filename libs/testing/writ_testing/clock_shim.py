@@ -1,8 +1,8 @@
-"""Shifts the clocks of this very process, as a test's file says; loaded by a `.pth` file of `shifted_python` alone.
+"""Shift the clocks of this very process by a test's file. Only a `.pth` file of `shifted_python` loads it.
 
-The file is `<$WRIT_TEST_CLOCKS>/<name of the process>.json`: `wall` and `boot` are added to what the clocks show, and
-`drift` is by how many seconds each second the wall clock gains. It is read again when it changes. No product code
-knows of it, and without the variable nothing is shifted.
+The file is `<$WRIT_TEST_CLOCKS>/<name of the process>.json`: `wall` and `boot` are added to the clocks, and `drift` is
+the seconds that the wall clock gains each second. It is read again when it changes. No product code knows of it, and
+without the variable nothing is shifted.
 """
 
 import json
@@ -17,7 +17,7 @@ _real_time, _real_gettime = time.time, time.clock_gettime
 
 
 class _Shift:
-    """What the file says now."""
+    """The present content of the file."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -65,11 +65,11 @@ PEOPLE = (
 
 
 class Unexpected(Exception):
-    """Something did not go as the demo says that it goes."""
+    """The demo did not go as expected."""
 
 
 def main() -> int:
-    """0 if everything went as it should."""
+    """Run the demo. Return 0 if everything went as expected."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="writ-demo-") as folder:
         try:
@@ -82,7 +82,7 @@ def main() -> int:
 
 
 async def show(folder: Path) -> None:
-    """All of it, in order."""
+    """Show all of it, in order."""
     root = folder / "files"
     title("An installation of its own: NATS, policy, executor, audit and an agent")
     home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY, principals=PEOPLE)
@@ -100,13 +100,13 @@ async def show(folder: Path) -> None:
 
 
 def first_operation(path: str) -> list[str]:
-    """What is asked for first, of an installation with the demo's policy, where `path` says `old words`."""
+    """Return the first request of an installation with the demo's policy, for a `path` with the text `old words`."""
     given = [f"file_path={path}", "content=new words", "--reason", "the old ones were old"]
     return ["run", "file_write", "--target", TARGET, *given]
 
 
 async def write(installation: RunningInstallation, path: Path) -> None:
-    """A change: decided, granted, done, recorded."""
+    """Show a change: decided, granted, done, recorded."""
     title("1. A change that policy allows")
     ended = await run(installation, 0, *first_operation(str(path)))
     expect(path.read_text() == "new words", "the file was not written")
@@ -119,14 +119,14 @@ async def write(installation: RunningInstallation, path: Path) -> None:
 
 
 async def refuse(installation: RunningInstallation, path: Path) -> None:
-    """A denial, with the rule and the reason."""
+    """Show a denial, with the rule and the reason."""
     title("2. What a rule denies")
     await run(installation, 3, "run", "file_delete", "--target", TARGET, f"file_path={path}")
     expect(path.exists(), "the file was deleted all the same")
 
 
 async def simulate(installation: RunningInstallation, path: Path) -> None:
-    """What would be decided."""
+    """Show a simulated decision."""
     title("3. What would be decided: nothing is done or recorded")
     await run(
         installation, 3, "simulate", "file_write", "--target", TARGET, f"file_path={path}", "content=x", "timeout=120"
@@ -134,7 +134,7 @@ async def simulate(installation: RunningInstallation, path: Path) -> None:
 
 
 async def invalid(installation: RunningInstallation, path: Path) -> None:
-    """A request that breaks the operation's own schema."""
+    """Send a request that breaks the operation's own schema."""
     title("4. A request that is not even valid")
     await run(installation, 2, "run", "file_read", "--target", TARGET, f"file_path={path}", "max_bytes=lots")
     await run(installation, 2, "run", "file_reed", "--target", TARGET, f"file_path={path}")
@@ -160,7 +160,7 @@ async def approve(installation: RunningInstallation, path: Path) -> None:
 
 
 async def forge(installation: RunningInstallation, path: Path) -> None:
-    """An executor that was taken over."""
+    """Show the limits of an executor with a stolen key."""
     title("6. An executor in the wrong hands: it dispatches the deletion itself, with a grant that it signed itself")
     target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == TARGET)
     key = installation.home.key("executor")
@@ -182,14 +182,14 @@ async def forge(installation: RunningInstallation, path: Path) -> None:
 
 
 def describe(event: object, target: Target) -> str:
-    """A security event in a line."""
+    """Return a security event in a line."""
     if not isinstance(event, SecurityEvent):
         return "nothing"
     return f"{event.kind} on {target.id}: {event.detail}"
 
 
 async def run(installation: RunningInstallation, status: int, *arguments: str, quiet: bool = False) -> Ended:
-    """Run `writ`, show it as on a terminal, and see that it ends as it should."""
+    """Run `writ`, show it as on a terminal, and check its exit status."""
     ended = await installation.writ(*arguments)
     if not quiet:
         styled(f"  $ writ {' '.join(map(quoted, arguments))}", CYAN)
@@ -201,17 +201,16 @@ async def run(installation: RunningInstallation, status: int, *arguments: str, q
 
 
 def quoted(argument: str) -> str:
-    """As one would type it."""
+    """Return the argument as one would type it."""
     return f"'{argument}'" if any(letter.isspace() for letter in argument) else argument
 
 
 def title(text: str) -> None:
-    """A heading."""
     styled(f"\n{text}", BOLD)
 
 
 def styled(text: str, style: str) -> None:
-    """A line that stands out on a terminal."""
+    """Print a highlighted line."""
     print(f"\x1b[{style}m{text}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text, flush=True)
 
 

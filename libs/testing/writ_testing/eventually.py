@@ -1,4 +1,4 @@
-"""Waiting for what another process will do, bounded in time: the one place in the tests that looks again and again."""
+"""Bounded waits for the actions of another process: the one place in the tests that polls."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float = 60.0, what: str = "it") -> T:
-    """What `look` gives once that is true, which an empty list is not; AssertionError if it isn't in time."""
+    """Return the first true result of `look` (an empty list is not); AssertionError if none comes in time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within
     while True:

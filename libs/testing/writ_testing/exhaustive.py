@@ -1,4 +1,4 @@
-"""Parameters of tests of which `make test` takes some, and `make test-full` all."""
+"""Parameters of tests: `make test` takes some of them, `make test-full` all."""
 
 from collections.abc import Iterable
 from typing import Any

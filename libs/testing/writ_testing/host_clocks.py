@@ -1,5 +1,6 @@
-"""Clocks of hosts of their own: a test sets them, as NTP, suspend and people do. `Host` is for what runs within this
-process, `HostClocks` for the processes of a running installation.
+"""Host clocks for tests, set as NTP, suspend and people do it.
+
+`Host` is for objects in this process, `HostClocks` for the processes of a running installation.
 """
 
 import json
@@ -13,7 +14,7 @@ from writ_testing.clock_shim import FOLDER
 
 
 class Host:
-    """`wall` and `boot` are added to what the real clocks show, in seconds."""
+    """A host whose `wall` and `boot` are added to the real clocks, in seconds."""
 
     def __init__(self, *, wall: float = 0.0, boot: float = 0.0) -> None:
         self.wall = wall
@@ -21,22 +22,23 @@ class Host:
 
     @property
     def clocks(self) -> Clocks:
-        """What a process on that host is given."""
+        """Return the clocks of a process on that host."""
         return Clocks(boot=lambda: boot_time() + self.boot, wall=lambda: time.time() + self.wall)
 
     def step(self, seconds: float) -> None:
-        """The host's own time is set."""
+        """Step the host's own time."""
         self.wall += seconds
 
     def suspend(self, seconds: float) -> None:
-        """It slept: the boot clock went on, and its own time was set right when it woke."""
+        """Suspend the host: its boot clock goes on, and its own time is right after the wake-up."""
         self.boot += seconds
 
 
 def shifted_python(folder: Path) -> Path:
-    """Make an environment like this one in which each process has clocks of its own (clock_shim); its `writ` command.
+    """Make an environment like this one in which each process has clocks of its own (clock_shim). Return its `writ`
+    command.
 
-    `writ up` starts its services with the interpreter that it runs on, and so do they.
+    `writ up` starts its services with its own interpreter, so they have them too.
     """
     root, own = folder / "shifted", Path(sys.executable)
     packages = root / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
@@ -67,11 +69,11 @@ class HostClocks:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What the installation is to be started with."""
+        """Return the environment for the installation."""
         return {FOLDER: str(self.folder)}
 
     def set(self, process: str, *, wall: float = 0.0, boot: float = 0.0, drift: float = 0.0) -> None:
-        """From now on these are added to what that process sees."""
+        """Set the shifts that the process sees from now on."""
         draft = self.folder / f".{process}.draft"
         draft.write_text(json.dumps({"wall": wall, "boot": boot, "drift": drift}))
         draft.replace(self.folder / f"{process}.json")

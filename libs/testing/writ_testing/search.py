@@ -1,4 +1,4 @@
-"""Looking through files and processes that others change meanwhile: what is gone by then holds nothing."""
+"""Searches of files and processes that change meanwhile: a vanished one holds nothing."""
 
 import os
 import stat
@@ -8,26 +8,26 @@ from pathlib import Path
 
 
 def files(*tops: Path) -> Iterator[Path]:
-    """Every file in these folders, at any depth; no link to another folder is followed."""
+    """Yield every file in these folders, at any depth, without following links to folders."""
     for top in tops:
         for folder, _, names in os.walk(top):
             yield from (path for name in names if (path := Path(folder, name)).is_file())
 
 
 def folders(top: Path) -> Iterator[Path]:
-    """It, and those in it at any depth."""
+    """Yield the folder and all folders in it, at any depth."""
     yield from (Path(folder) for folder, _, _ in os.walk(top))
 
 
 def modes(paths: Iterable[Path]) -> Iterator[int]:
-    """The permission bits of those that are still there."""
+    """Yield the permission bits of those that still exist."""
     for path in paths:
         with suppress(FileNotFoundError):
             yield stat.S_IMODE(path.lstat().st_mode)
 
 
 def contents(path: Path) -> bytes:
-    """Of a file or of an entry in /proc; nothing where it is gone or another user's."""
+    """Return the contents of a file or /proc entry; nothing if it is gone or another user's."""
     try:
         return path.read_bytes()
     except OSError:
@@ -35,27 +35,27 @@ def contents(path: Path) -> bytes:
 
 
 def containing(paths: Iterable[Path], *marks: str | bytes) -> list[Path]:
-    """Those that hold one of the marks."""
+    """Return those that hold one of the marks."""
     wanted = [mark.encode() if isinstance(mark, str) else mark for mark in marks]
     return [path for path in paths if (data := contents(path)) and any(mark in data for mark in wanted)]
 
 
 def pids() -> list[int]:
-    """Of all processes there are."""
+    """Return the pids of all processes."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def cmdline(pid: int) -> bytes:
-    """Its words, each ended by a null (proc(5)); nothing where it is gone."""
+    """Return the arguments, each ended by a null (proc(5)); nothing for a vanished process."""
     return contents(Path(f"/proc/{pid}/cmdline"))
 
 
 def environ(pid: int) -> bytes:
-    """The environment that it was started with, each entry ended by a null (proc(5)); nothing where it is gone."""
+    """Return the initial environment, each entry ended by a null (proc(5)); nothing for a vanished process."""
     return contents(Path(f"/proc/{pid}/environ"))
 
 
 def alive(pid: int) -> bool:
-    """Whether it is there, and not dead and waiting to be asked for (proc(5), `state`)."""
+    """Return whether the process exists and is no zombie (proc(5), `state`)."""
     state = contents(Path(f"/proc/{pid}/stat")).rpartition(b") ")[2][:1]
     return state not in (b"", b"Z", b"X")

@@ -1,4 +1,4 @@
-"""How long something takes, without the time in which the machine let nobody run."""
+"""Durations, without the time in which the machine ran no process."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ TICK, MOST = 0.05, 0.25
 
 @contextmanager
 def stopwatch() -> Iterator[Callable[[], float]]:
-    """The seconds since it was started. It ticks in a thread, and a tick that took longer than MOST was a pause."""
+    """Yield the seconds since the start. A thread ticks; a tick longer than MOST counts as a pause of the machine."""
     ticks, over = [0.0], threading.Event()
 
     def tick() -> None:

@@ -1,1 +1,1 @@
-"""The local agent: carries out operations on its own host, each in a child process, none without a verified grant."""
+"""The local agent: operations on its own host, each in a child process under a verified grant."""

@@ -1,4 +1,4 @@
-"""`python -m writ_agent_local`: carries out operations on this host, as the user that it runs as."""
+"""`python -m writ_agent_local`: carry out operations on this host, as the user that runs it."""
 
 from writ_agent.service import metrics, serve
 from writ_agent_local.backend import LocalBackend
@@ -7,7 +7,7 @@ from writ_runtime.service import run, running
 
 
 async def main(config: Config) -> None:
-    """One process of one pool; what is Writ's own on this host is out of bounds for every operation."""
+    """Run one process of one pool. Writ's own files on this host are forbidden to every operation."""
     async with running("agent-local", config, metrics()) as process:
         await serve(process, config, LocalBackend(config.own(), config.state_dir / "hostops"))
 

@@ -1,6 +1,6 @@
-"""The backend `local`: operations on the host that the agent runs on, by hostops, each in a process of its own.
+"""The backend `local`: operations on the agent's own host, by hostops, each in a process of its own.
 
-What hostops says becomes what the agent says; where it ended without a word, nobody knows what it did.
+hostops' report becomes the agent's. If it ends without one, its effect is unknown.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from writ_contracts.inventory import Target
 from writ_hostops.operations import HANDLERS, LISTINGS
 
 LEFT_BEHIND_SECONDS = 2.0
-"""From SIGTERM to SIGKILL for what a hostops that was killed has left behind."""
+"""Seconds from SIGTERM to SIGKILL for the processes that a killed hostops left behind."""
 
 
 class LocalBackend:
-    """`forbidden`: files and folders that no operation may touch. `markers`: where hostops keeps what it has seen."""
+    """`forbidden`: files and folders that no operation may touch. `markers`: the folder of hostops' marks."""
 
     name = "local"
 
@@ -50,13 +50,13 @@ class LocalBackend:
         self._sound: str | None = "not tried yet"
 
     async def run(self, task: Task, progress: Progress) -> Done:
-        """In a child process, which `stop` ends with all that it started."""
+        """Run in a child process, which `stop` ends with all its descendants."""
         starting = self._children[task.operation_id] = asyncio.create_task(HostChild.start(task.operation_id))
         try:
             child = await starting
             message = request("run", task, self._allowed(task.target))
             reply = await child.ask(message, progress, secrets_of(task))
-            # A hostops that was killed has left what it had started, which nobody watches any more.
+            # A killed hostops leaves its child processes behind, which nothing watches any more.
             return done_of(task, reply, reply is not None or await end(task.operation_id, LEFT_BEHIND_SECONDS))
         except OSError as error:
             return Done(outcome="failed", code="unavailable", message=f"no process could be started: {error.strerror}")
@@ -65,7 +65,6 @@ class LocalBackend:
                 del self._children[task.operation_id]
 
     async def stop(self, operation_id: str, grace: float) -> bool:
-        """See Handler."""
         starting = self._children.get(operation_id)
         if starting is None:
             return True
@@ -76,26 +75,21 @@ class LocalBackend:
         return await child.stop(grace)
 
     async def baseline(self, task: Task) -> dict[str, Any]:
-        """See Baselines."""
         return (await self._read("baseline", task)).state
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """See Previews."""
         return (await self._read("preview", task)).output
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        """See Probes."""
         return probed_of(await self._read("probe", task, baseline))
 
     async def listing(self, target: Target, source: str) -> list[str]:
-        """See Listings."""
         if source not in LISTINGS:
             raise cannot_list(source)
         result = await _ask("listing", listing_request(source, self._allowed(target)), ())
         return [str(name) for name in result.output.get("names", ())]
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        """See Visits."""
         here = [
             TargetTestStep(name="connection", well=True, detail=f"on {os.uname().nodename} itself"),
             TargetTestStep(name="credentials", well=True, detail=f"as {_user()}"),
@@ -110,13 +104,13 @@ class LocalBackend:
         return found
 
     async def check(self) -> str | None:
-        """Whether hostops starts and ends on this host; once it did, it is believed."""
+        """Check that hostops starts and ends on this host. One success is remembered."""
         if self._sound is not None:
             self._sound = await _try_hostops()
         return self._sound
 
     async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
-        """Raises WritError with what hostops has against it."""
+        """Read the host by hostops. Raises WritError for its refusal."""
         message = request(action, task, self._allowed(task.target), baseline)
         return seen_of(action, await _survey(message, secrets_of(task)), task)
 
@@ -125,12 +119,12 @@ class LocalBackend:
 
 
 async def _ask(action: str, message: Mapping[str, Any], secrets: Collection[str]) -> Result:
-    """What hostops has seen. Raises WritError with what it has against it."""
+    """Return hostops' result. Raises WritError for its refusal."""
     return seen_of(action, await _survey(message, secrets))
 
 
 async def _survey(message: Mapping[str, Any], secrets: Collection[str]) -> dict[str, Any] | None:
-    """What hostops answers in a child of its own. Raises Unreachable."""
+    """Return hostops' answer from a child of its own. Raises Unreachable."""
     try:
         child = await HostChild.start(f"{message['id']}-{message['action']}")
     except OSError as error:
@@ -152,7 +146,7 @@ async def _try_hostops() -> str | None:
 
 
 def _user() -> str:
-    """Whose rights it has; by number where the host has no name for it."""
+    """Return the user whose rights it has; by number if the host has no name for it."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -160,4 +154,4 @@ def _user() -> str:
 
 
 def _silent(message: str) -> None:
-    """Nobody is waiting to hear how far a look is."""
+    """Discard progress: nobody waits for the progress of a read."""

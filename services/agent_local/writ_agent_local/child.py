@@ -1,7 +1,7 @@
-"""One child process with hostops in it, for one request: started clean, fed, read, and ended with all its kin.
+"""One child process with hostops, for one request: started clean, fed, read, and ended with all its kin.
 
-It leads a session of its own, dies when its agent dies, gets no environment but the mark of its operation, and no shell
-is anywhere on the way.
+It leads a session of its own, dies with its agent, gets no environment but the mark of its operation, and no shell is
+involved.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _log = Log("writ.agent.hostops")
 
 
 class HostChild:
-    """`ask` it once; `stop` may be called meanwhile."""
+    """One child. Call `ask` once; `stop` may be called meanwhile."""
 
     def __init__(self, process: Process, operation_id: str) -> None:
         self._process = process
@@ -55,7 +55,7 @@ class HostChild:
     async def ask(
         self, request: Mapping[str, Any], progress: Callable[[str], None], secrets: Collection[str] = ()
     ) -> dict[str, Any] | None:
-        """The result; None where it ended without one. `secrets` are kept out of the log of what it says on stderr."""
+        """Return the result; None if it ended without one. `secrets` are removed from the log of its stderr."""
         stderr = asyncio.create_task(self._errors(secrets))
         try:
             await self._feed(msgspec.json.encode(request) + b"\n")
@@ -65,7 +65,9 @@ class HostChild:
             await stderr
 
     async def stop(self, grace: float) -> bool:
-        """SIGTERM, then SIGKILL to the group and to whoever left it. Whether all of it is seen to be gone."""
+        """Send SIGTERM, then SIGKILL, to the group and to processes that left it. Return whether all are seen to be
+        gone.
+        """
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace):
@@ -99,7 +101,7 @@ class HostChild:
         return None
 
     async def _gone(self) -> None:
-        """It has no more to say; its end is awaited, so that nothing of it is left when the operation has ended."""
+        """Wait for the end of the child, so nothing of it is left when the operation has ended."""
         try:
             async with asyncio.timeout(EXIT_SECONDS):
                 await self._process.wait()

@@ -1,1 +1,1 @@
-"""The SSH agent: operations on hosts over SSH, by a hostops kept open there, none without a verified grant."""
+"""The SSH agent: operations on hosts by a hostops kept open over SSH, each under a verified grant."""

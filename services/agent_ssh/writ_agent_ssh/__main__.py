@@ -1,4 +1,4 @@
-"""`python -m writ_agent_ssh`: carries out operations on other hosts, over SSH."""
+"""`python -m writ_agent_ssh`: carry out operations on other hosts, over SSH."""
 
 from writ_agent.service import metrics, serve
 from writ_agent_ssh.archive import build
@@ -14,7 +14,7 @@ from writ_runtime.service import run, running
 
 
 async def main(config: Config) -> None:
-    """One process of one pool. Handlers of plugins stay out: they would run here, and not on the target."""
+    """Run one process of one pool. Handlers of plugins are left out: they would run here, and not on the target."""
     async with running("agent-ssh", config, metrics()) as process:
         archive = build()
         known = KnownHosts(config.known_hosts)

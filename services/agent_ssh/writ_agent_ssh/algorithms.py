@@ -1,6 +1,7 @@
-"""The algorithms that this agent speaks: modern ones, in the order of preference; an inventory may narrow them.
+"""The SSH algorithms of this agent: modern ones, in the order of preference. An inventory may narrow them.
 
-asyncssh's own defaults still hold SHA-1 (hmac-sha1, diffie-hellman-group14-sha1), so every list is always given.
+asyncssh's own defaults still include SHA-1 (hmac-sha1, diffie-hellman-group14-sha1), so every list is always passed
+explicitly.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ HOST_CERTIFICATES = tuple(f"{name}-cert-v01@openssh.com" for name in HOST_KEYS)
 
 
 def narrowed(what: str, ours: Sequence[str], expected: Sequence[str] | None, here: Sequence[str]) -> list[str]:
-    """Ours, or those of them that the inventory wants, as far as they are installed (`here`). Raises Invalid."""
+    """Return our algorithms, or those among them that the inventory permits and this host has (`here`). Raises
+    Invalid.
+    """
     if expected is not None and (wider := sorted(set(expected) - set(ours))):
         raise Invalid(f"connection.{what} may narrow, not widen: {', '.join(wider)}", code="invalid_connection")
     chosen = [name for name in ours if (expected is None or name in expected) and name in here]

@@ -1,7 +1,7 @@
-"""What is sent to a host: hostops, the jeepney that it carries along, modules of plugins; one zip, the same for all.
+"""The archive sent to hosts: hostops, its bundled jeepney and modules of plugins; one zip, the same for all hosts.
 
-Plugins name theirs by the entry point group `writ.hostops`, `name = "package.module"`: plain Python >= 3.9 with nothing
-but the standard library and hostops, whose `HANDLERS` are as in `writ_hostops.operations`.
+Plugins name their modules by the entry point group `writ.hostops`, `name = "package.module"`: plain Python >= 3.9 with
+only the standard library and hostops. Their `HANDLERS` are as in `writ_hostops.operations`.
 """
 
 import hashlib
@@ -23,15 +23,14 @@ from writ_hostops.operations import HANDLERS
 
 GROUP = "writ.hostops"
 COMMAND = """python3 -I -S -c 'exec(open(0,"rb",0,closefd=False).readline())'"""
-"""The one command that a shell of a host ever gets. Within single quotes sh, bash, dash, fish, zsh and csh read the
-same, as long as there is no quote, backslash or exclamation mark inside."""
+"""The one command that a host's shell ever gets. Within single quotes sh, bash, dash, fish, zsh and csh read it
+alike, as long as it has no quote, backslash or exclamation mark.
+"""
 _WHEN = (1980, 1, 1, 0, 0, 0)
 
 
 class Archive(Struct, frozen=True, kw_only=True):
-    """The zip, its digest, that of its files when unpacked, and which modules in it bring handlers for which
-    operations.
-    """
+    """The zip, its digest, the digest of its unpacked files, and its modules with handlers by operation."""
 
     data: bytes
     digest: str
@@ -40,7 +39,7 @@ class Archive(Struct, frozen=True, kw_only=True):
     operations: frozenset[str]
 
     def opening(self, nonce: str, folder: str) -> bytes:
-        """What is written first: the bootstrap as one line, then its configuration."""
+        """Return the first bytes to send: the bootstrap as one line, then its configuration."""
         requested = {
             "nonce": nonce,
             "folder": folder,
@@ -54,7 +53,9 @@ class Archive(Struct, frozen=True, kw_only=True):
 
 
 def build(found: Iterable[EntryPoint] | None = None) -> Archive:
-    """The archive of what is installed here. Raises ConfigError for a plugin's module that cannot be loaded."""
+    """Build the archive of the packages installed here. Raises ConfigError for a plugin's module that cannot be
+    loaded.
+    """
     carried = tuple(sorted(entry.value for entry in (entry_points(group=GROUP) if found is None else found)))
     operations = set(HANDLERS)
     for name in carried:
@@ -71,7 +72,7 @@ def build(found: Iterable[EntryPoint] | None = None) -> Archive:
 
 
 def _contents(files: Iterable[tuple[str, bytes]]) -> str:
-    """As `contents` of the bootstrap has it."""
+    """Return the digests of the files, as `contents` of the bootstrap does."""
     digest = hashlib.sha256()
     for name, text in sorted(files):
         digest.update(f"{name} {len(text)}\n".encode() + text)
@@ -90,7 +91,7 @@ def _handlers(name: str) -> Collection[str]:
     try:
         handlers: dict[str, object] = importlib.import_module(name).HANDLERS
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{name}, which a plugin wants carried along, cannot be loaded: {error}") from error
+        raise ConfigError(f"{name}, which a plugin sends along, cannot be loaded: {error}") from error
     return handlers.keys()
 
 

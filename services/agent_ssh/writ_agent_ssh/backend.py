@@ -1,6 +1,6 @@
-"""The backend `ssh`: operations on other hosts, by a hostops that is kept open on each. Nothing ever runs here.
+"""The backend `ssh`: operations on other hosts, by a hostops kept open on each. Nothing ever runs on the agent's host.
 
-When a connection breaks in the middle, the host itself says what became of the operation (`settlement.py`).
+If a connection breaks during an operation, the host itself reports the operation's fate (`settlement.py`).
 """
 
 import asyncio
@@ -33,13 +33,12 @@ from writ_hostops.operations import LISTINGS
 from writ_runtime.faults import fault
 
 STOP_SECONDS = 1.5
-"""Beyond the grace, for the host to answer that something has ended: with a grace of 3 s there is an outcome within 5 s
-of the timeout, which is when executors call an operation overdue."""
+"""Seconds beyond the grace for the host to confirm an end. With a grace of 3 s the outcome comes within 5 s of the
+timeout, before executors call the operation overdue.
+"""
 
 
 class _RunningOperation:
-    """One operation under way."""
-
     def __init__(self, task: Task) -> None:
         self.task = task
         self.stopping = False
@@ -50,7 +49,7 @@ class _RunningOperation:
 
 
 class SshBackend:
-    """`operations`: what the hostops that is sent to hosts has."""
+    """`operations`: those of the hostops that is sent to hosts."""
 
     name = "ssh"
 
@@ -61,7 +60,7 @@ class SshBackend:
         self._runs: dict[str, _RunningOperation] = {}
 
     async def run(self, task: Task, progress: Progress) -> Done:
-        """On the host, after one try to reach it. Raises WritError for what kept it from being begun."""
+        """Run on the host, after one attempt to reach it. Raises WritError for a failure before the begin."""
         run = self._runs[task.operation_id] = _RunningOperation(task)
         until = time.monotonic() + task.timeout
         try:
@@ -82,7 +81,6 @@ class SshBackend:
                 del self._runs[task.operation_id]
 
     async def stop(self, operation_id: str, grace: float) -> bool:
-        """See Handler."""
         run = self._runs.get(operation_id)
         if run is None:
             return True
@@ -95,10 +93,10 @@ class SshBackend:
                 return await self._end(run, grace)
         except TimeoutError:
             self._pool.drop(run.task.target)  # it hangs; the next one gets a connection of its own
-            return run.task.operation.read_only  # what only looks is over when its connection is
+            return run.task.operation.read_only  # a read ends with its connection
 
     async def settle(self, task: Task) -> Done:
-        """See Leftovers. What only looks was ended on the host when its connection was gone."""
+        """Settle as in Leftovers. The host ended reads itself when the connection broke."""
         if task.operation.read_only:
             return Done(outcome="unknown", code="agent_restarted", message="the agent ended while it ran")
         done = await Settlement(self._pool, task).once()
@@ -107,19 +105,16 @@ class SshBackend:
         return replace(done, outcome="unknown") if never and task.operation.idempotent else done
 
     async def baseline(self, task: Task) -> dict[str, Any]:
-        """See Baselines. Nothing is claimed yet: a host that cannot be reached is tried again."""
+        """Read the baseline. Nothing is claimed yet, so an unreachable host is tried again."""
         return (await self._read("baseline", task)).state
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """See Previews."""
         return (await self._read("preview", task)).output
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        """See Probes."""
         return probed_of(await self._read("probe", task, baseline))
 
     async def listing(self, target: Target, source: str) -> list[str]:
-        """See Listings."""
         if source not in LISTINGS:
             raise cannot_list(source)
         message = listing_request(source, allowed(target))
@@ -127,22 +122,20 @@ class SshBackend:
         return [str(name) for name in result.output.get("names", ())]
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        """See Visits."""
         found = await find(self._pool, target, self.operations)
         if found.code:
             self.target_health.record(target.id, found.code)
         return found
 
     async def check(self) -> str | None:
-        """Always ready; how each target was found last is a check of its own."""
+        """Report ready always; the health of targets is a check of its own."""
         return None
 
     async def close(self) -> None:
-        """End all connections."""
         await self._pool.close()
 
     async def _connected(self, run: _RunningOperation) -> HostSession | None:
-        """None where it was stopped meanwhile."""
+        """Return the session; None if the operation was stopped meanwhile."""
         run.connecting = asyncio.create_task(self._pool.session(run.task.target))
         try:
             return await run.connecting
@@ -153,7 +146,7 @@ class SshBackend:
             raise
 
     async def _broken(self, run: _RunningOperation, session: HostSession, error: WritError, until: float) -> Done:
-        """The connection ended before the answer came."""
+        """Settle an operation whose connection ended before the answer."""
         if run.task.operation.read_only:
             if run.stopping:
                 return Done(
@@ -164,7 +157,7 @@ class SshBackend:
         return await run.settlement.wait(until, lambda: self._probe_now(run.task))
 
     async def _probe_now(self, task: Task) -> Probed | None:
-        """Whether it took effect, where that can be told from what was seen before it."""
+        """Probe the effect if the baseline makes it conclusive; else None."""
         return await self.probe(task, task.baseline) if task.operation.probe else None
 
     async def _end(self, run: _RunningOperation, grace: float) -> bool:
@@ -193,4 +186,4 @@ def _begun(run: _RunningOperation, session: HostSession, tag: int) -> None:
 
 
 def _silent(message: str) -> None:
-    """Nobody is waiting to hear how far a look is."""
+    """Discard progress: nobody waits for the progress of a read."""

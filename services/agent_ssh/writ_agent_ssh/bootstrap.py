@@ -1,8 +1,8 @@
-"""Runs on the host, in whatever Python is there: makes hostops ready in Writ's folder of that user, and starts it.
+"""The bootstrap on the host, for any Python there: put hostops into Writ's folder of that user, and start it.
 
-It is sent as text, so it imports nothing of Writ before hostops is there. Line by line on standard input: its
-configuration, and where this host hasn't the archive of that digest yet, the archive. It answers one line, with the
-nonce, so that what a shell printed before cannot be taken for it.
+It is sent as text, so it imports nothing of Writ before hostops is in place. Standard input brings its configuration as
+one line and, if this host lacks the archive of that digest, the archive. The reply is one line with the nonce, so
+earlier prints of a shell cannot be taken for it.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -23,7 +23,7 @@ KEPT = 30 * 86400.0
 
 
 def main() -> None:
-    """From the configuration to the end of the connection."""
+    """Read the configuration, prepare hostops, and serve until the connection ends."""
     output = os.dup(1)
     os.dup2(2, 1)
     source = open(0, "rb", 0, closefd=False)  # noqa: SIM115 - the supervisor's from here on
@@ -49,14 +49,14 @@ def main() -> None:
 
 
 def default_folder() -> str:
-    """One for each user of this host, on a disk that a reboot keeps."""
+    """Return the default folder: one for each user of this host, on a disk that survives a reboot."""
     if os.geteuid() == 0:
         return "/var/lib/writ-hostops"
     return os.path.join(pwd.getpwuid(os.geteuid()).pw_dir, ".local", "state", "writ-hostops")
 
 
 def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
-    """The folder with the code of that digest."""
+    """Return the folder with the code of that digest."""
     codes = os.path.join(folder, "code")
     os.umask(0o077)  # for the folders above it, too, whatever this user's is
     os.makedirs(codes, mode=0o700, exist_ok=True)
@@ -83,7 +83,7 @@ def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
 
 
 def own(folder: str) -> None:
-    """Nobody else could have put code there."""
+    """Return the folder if no other user could have put code there."""
     status = os.lstat(folder)
     mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
     if not mine or status.st_mode & 0o022:
@@ -91,7 +91,7 @@ def own(folder: str) -> None:
 
 
 def contents(code: str) -> str:
-    """The digest of every file there is, by name; "" where there is anything but files and folders."""
+    """Return the digest of every file by name; "" if there is anything but files and folders."""
     paths = []
     for folder, folders, names in os.walk(code):
         paths += [os.path.join(folder, name) for name in names]
@@ -108,7 +108,7 @@ def contents(code: str) -> str:
 
 
 def read_sources_only(code: str) -> None:
-    """Import from this folder, and never its bytecode, which nobody has compared with anything."""
+    """Import from this folder, but never bytecode, which was not verified."""
 
     class Sources(SourceFileLoader):
         def path_stats(self, path: str) -> Any:
@@ -124,7 +124,7 @@ def read_sources_only(code: str) -> None:
 
 
 def away(code: str) -> None:
-    """Out of the way at once; another connection may do the same at this very moment."""
+    """Move the code out of the way at once. Another connection may do the same at this moment."""
     part = f"{code}.{os.getpid()}"
     try:
         os.rename(code, part)
@@ -134,7 +134,7 @@ def away(code: str) -> None:
 
 
 def unpacked(archive: bytes, code: str) -> str:
-    """Whole or not at all; another connection may do the same at this very moment."""
+    """Unpack whole or not at all. Another connection may do the same at this moment."""
     part = f"{code}.{os.getpid()}"
     os.mkdir(part, 0o700)
     try:
@@ -150,7 +150,9 @@ def unpacked(archive: bytes, code: str) -> str:
 
 
 def sweep(codes: str) -> None:
-    """Remove what no agent has used for long; another connection may do the same, or be done with its own part."""
+    """Remove code unused for long. Other connections may remove the same code, or finish with theirs, at the same
+    time.
+    """
     for name in os.listdir(codes):
         path = os.path.join(codes, name)
         try:

@@ -1,4 +1,4 @@
-"""The bytes of hostops's channel on one host: the bootstrap, then frames. All is bounded, whatever the host sends."""
+"""The bytes of hostops' channel on one host: the bootstrap, then frames. Every size is bounded."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -22,7 +22,7 @@ KEPT_STDERR = 4096
 MOST_LOG = 8192
 """Characters of a request's log, as many as hostops itself writes."""
 MOST_UNSENT = 16 * 1024 * 1024
-"""Bytes that wait for a host to read them."""
+"""Bytes waiting for a host to read them."""
 NO_SUCH_COMMAND = 127
 Progress = Callable[[str], None]
 Told = dict[str, Any]
@@ -31,13 +31,13 @@ _log = Log("writ.agent.ssh")
 
 
 class ConnectionDropped(Unreachable):
-    """The connection ended before the answer came."""
+    """The connection ended before the answer."""
 
     default_code = "connection_lost"
 
 
 class PendingRequest:
-    """A question under way."""
+    """A pending request."""
 
     def __init__(self, progress: Progress, secrets: Collection[str]) -> None:
         self.answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
@@ -46,18 +46,18 @@ class PendingRequest:
         self._log_left = MOST_LOG
 
     def progress(self, message: str) -> None:
-        """Tell how far it is, without its secrets."""
+        """Report progress, without the secrets."""
         self._progress(redact(message, self.secrets))
 
     def log(self, message: str) -> None:
-        """Log what the host wrote, without its secrets, as long as it is within the bound."""
+        """Log the host's text, without the secrets and within the bound."""
         if self._log_left > 0:
             _log.warning("hostops.stderr", text=redact(message, self.secrets)[: self._log_left])
             self._log_left -= len(message)
 
 
 class Channel(asyncssh.SSHClientSession[bytes]):
-    """The bytes of the channel, cut into frames; whatever is no frame ends it."""
+    """Cuts the bytes of the channel into frames. Anything else ends it."""
 
     def __init__(self, nonce: str, archive: Archive, folder: str, reading: Reading) -> None:
         self._reading = reading
@@ -77,19 +77,17 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self.gone = False
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
-        """See asyncssh.SSHClientSession."""
         self._chan = chan
-        if self.gone:  # it was opened after all, and nobody waits for it any more
+        if self.gone:  # it was opened after all, too late for its caller
             chan.abort()
 
     def session_started(self) -> None:
-        """Send the bootstrap."""
         if self.gone:
             return
         self._write(self._archive.opening(self._nonce, self._folder))
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        """From the host."""
+        """Take in bytes from the host."""
         if self.gone:
             return
         if datatype == EXTENDED_DATA_STDERR:
@@ -98,8 +96,8 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         try:
             with self._reading:
                 self._read(data)
-        except (frames.Broken, TooMuchNoise, KeyError, TypeError) as error:
-            self._end(Unreachable(f"the host wrote what is not ours into the stream: {error}", code="garbled"))
+        except (frames.BrokenFrame, TooMuchNoise, KeyError, TypeError) as error:
+            self._end(Unreachable(f"the host wrote foreign bytes into the stream: {error}", code="garbled"))
 
     def _read(self, data: bytes) -> None:
         while data and self._opening is not None:
@@ -109,18 +107,20 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._take(frame)
 
     def exit_status_received(self, status: int) -> None:
-        """127: there is no python3."""
+        """Handle the exit status; 127 means that python3 is missing."""
         self._status = status
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The channel is closed."""
+        """Fail all pending requests: the channel is closed."""
         if self._status == NO_SUCH_COMMAND:
             self._end(Invalid("the host has no python3", code="no_python"))
         else:
             self._end(ConnectionDropped("the connection to the host ended"))
 
     def post(self, kind: bytes, message: Mapping[str, Any], pending: PendingRequest) -> int:
-        """Ask; its tag. Raises Dropped, or Invalid (`invalid_parameter`) for a text that UTF-8 cannot carry."""
+        """Send a request and return its tag. Raises ConnectionDropped, or Invalid (`invalid_parameter`) for text
+        outside of UTF-8.
+        """
         if self.gone:
             raise ConnectionDropped("the connection to the host ended")
         tag = self._next + 1
@@ -134,22 +134,22 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for an answer."""
+        """Return whether a request is pending."""
         return bool(self._pending)
 
     def forget(self, tag: int) -> None:
-        """Nobody waits for it any more."""
+        """Drop a request without a waiter."""
         self._pending.pop(tag, None)
 
     def close(self) -> None:
-        """End it from here."""
+        """Close the channel from this end."""
         self._end(ConnectionDropped("the connection was closed"))
 
     def _opened(self, line: BootstrapLine) -> bytes:
         self._opening = None
         match line.word:
             case "SEND" if self._sent:
-                raise frames.Broken("it asks for the archive again")
+                raise frames.BrokenFrame("it asks for the archive again")
             case "SEND":
                 self._sent = True
                 self._opening = Opening(self._nonce)  # whether it could be unpacked
@@ -190,7 +190,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             with suppress(BrokenPipeError, OSError):  # it is closed: `connection_lost` comes, and knows more
                 self._chan.write(data)
             if self._chan.get_write_buffer_size() > MOST_UNSENT:
-                self._end(Unreachable("the host does not read what it is sent", code="garbled"))
+                self._end(Unreachable("the host does not read its input", code="garbled"))
 
     def _end(self, error: Exception) -> None:
         if self.gone:
@@ -201,15 +201,15 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         for future in [self.hello, *waiting]:
             if not future.done():
                 future.set_exception(error)
-                future.exception()  # whoever waits sees it; if nobody does, that is no defect
+                future.exception()  # a waiter sees it; without one it is no defect
         if self._chan is not None:
             self._chan.abort()
 
 
 def _refuse_foreign_codes(message: Told) -> None:
-    """Raise Broken for a result, or one that the host kept, with a code that hostops does not have: it would pass for a
-    finding of the agent's own, such as `host_key_changed`.
+    """Raise BrokenFrame for a result, or a kept one, with a code outside of hostops' own: it would pass for a
+    finding of the agent, such as `host_key_changed`.
     """
     for message_or_result in (message, message.get("result")):
         if isinstance(message_or_result, dict) and message_or_result.get("code", "") not in _CODES:
-            raise frames.Broken("a result has a code that hostops does not have")
+            raise frames.BrokenFrame("a result has a code that hostops does not have")

@@ -1,4 +1,4 @@
-"""What the SSH agent reads from its environment: what every agent reads, and where its keys and known hosts are."""
+"""Configuration of the SSH agent: that of every agent, and the places of its keys and known hosts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ HostPort = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,253}:[1-9][0-9]{0,4}(
 
 
 class Config(AgentConfig, frozen=True, kw_only=True):
-    """How to reach a target stands in its inventory entry (`connection`); with what, here."""
+    """The credentials for targets. Addresses are in their inventory entries (`connection`)."""
 
     keys: Annotated[
         Path,

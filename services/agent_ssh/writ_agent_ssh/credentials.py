@@ -1,5 +1,6 @@
-"""A target's own key: a file that bears the target's name, beside it a certificate if there is one. Read anew for each
-connection, so that short-lived certificates can be replaced; no target can name the key of another.
+"""A target's own key: a file with the target's name, and beside it an optional certificate.
+
+Read for each connection, so short-lived certificates can be replaced. No target can name the key of another.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ MOST_BYTES = 64 * 1024
 
 
 class Credential(NamedTuple):
-    """A private key and its certificate (empty without one), as OpenSSH writes them."""
+    """A private key and its certificate (empty without one), in OpenSSH's format."""
 
     key: bytes
     certificate: bytes
@@ -25,7 +26,7 @@ class Credentials:
         self._folder = folder
 
     def of(self, target: str, *, jump: bool = False) -> Credential:
-        """The target's key, or that for the hosts on the way to it. Raises Invalid (`no_credentials`)."""
+        """Return the target's key, or with `jump` the key for its jump hosts. Raises Invalid (`no_credentials`)."""
         path = self._folder / (f"{target}.jump" if jump else target)
         certificate = path.with_name(f"{path.name}-cert.pub")
         try:

@@ -1,4 +1,4 @@
-"""`python -m writ_agent_ssh.enrolment`: what `writ target add` needs to know of SSH, as JSON; it decides nothing.
+"""`python -m writ_agent_ssh.enrolment`: SSH data for `writ target add`, as JSON. It decides nothing.
 
 `host-key HOST PORT`: the key that the host shows to a stranger, for a person to compare. `new-key COMMENT`: a key pair.
 `read-key`: the public half of a private key on standard input. `fingerprint`: of a host key line there.
@@ -19,7 +19,9 @@ SECONDS = 10.0
 
 
 async def shown(host: str, port: int) -> dict[str, str]:
-    """The host key, as in known_hosts after the name. Raises Unreachable, Untrusted (`weak_algorithms`)."""
+    """Return the host key in the format of known_hosts, without the name. Raises Unreachable, Untrusted
+    (`weak_algorithms`).
+    """
     where = f"{host}:{port}"
     try:
         async with asyncio.timeout(SECONDS):
@@ -43,7 +45,7 @@ async def _scanned(host: str, port: int) -> asyncssh.SSHKey | None:
 
 
 def public_key(key: asyncssh.SSHKey) -> dict[str, str]:
-    """A public key: its line without a comment, and its fingerprint."""
+    """Return a public key: its line without a comment, and its fingerprint."""
     words = key.export_public_key("openssh").decode().split()
     return {"line": " ".join(words[:2]), "fingerprint": key.get_fingerprint()}
 
@@ -81,7 +83,7 @@ ANSWERS: Mapping[str, Callable[..., dict[str, str]]] = {
 
 
 def main() -> None:
-    """One answer on standard output; a refusal is an answer too."""
+    """Write one answer to standard output; a refusal is an answer too."""
     try:
         answer = ANSWERS[sys.argv[1]](*sys.argv[2:])
     except WritError as error:

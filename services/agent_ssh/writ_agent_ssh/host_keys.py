@@ -1,6 +1,7 @@
-"""Which host keys are believed: those of the inventory's `host_keys` for a target, else those of the known_hosts file.
+"""Trusted host keys: the target's `host_keys` in the inventory, else the known_hosts file. No key is trusted at first
+sight.
 
-Nothing is ever believed at first sight. The file is read anew for each connection.
+The file is read for each connection.
 """
 
 from pathlib import Path
@@ -14,7 +15,9 @@ from writ_contracts.errors import Invalid
 
 
 class PinnedHostKeys(NamedTuple):
-    """For one address: what asyncssh compares with, whether anything is pinned, and what to ask the host to show."""
+    """For one address: the keys that asyncssh compares with, whether any is pinned, and the algorithms to request
+    from the host.
+    """
 
     hosts: asyncssh.SSHKnownHosts
     pinned: bool
@@ -22,13 +25,15 @@ class PinnedHostKeys(NamedTuple):
 
 
 class KnownHosts:
-    """A file in the format of OpenSSH, with `@cert-authority` and `@revoked`."""
+    """A known_hosts file in OpenSSH's format, with `@cert-authority` and `@revoked`."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def of(self, host: str, port: int, connection: Connection | None = None) -> PinnedHostKeys:
-        """For a target its `connection`, for a host on the way None. Raises Invalid (`invalid_known_hosts`)."""
+        """Return the keys for a target, by its `connection`, or for a jump host (None). Raises Invalid
+        (`invalid_known_hosts`).
+        """
         lines = list(connection.host_keys) if connection is not None else []
         text = "".join(f"{_entry(line)}\n" for line in lines) or self._read()
         try:
@@ -52,6 +57,6 @@ class KnownHosts:
 
 
 def _entry(line: str) -> str:
-    """A line of the inventory as one of known_hosts, for any host: it is used for this target alone."""
+    """Return a line of the inventory as one of known_hosts for any host; it is used for this target alone."""
     marker, _, rest = line.partition(" ") if line.startswith("@") else ("", "", line)
     return f"{marker} * {rest}".strip()

@@ -1,6 +1,6 @@
-"""One authenticated SSH connection to one target, with those to the hosts on its way: opened, used, closed together.
+"""One authenticated SSH connection to a target, with those to its jump hosts: opened, used, closed together.
 
-Here asyncssh's exceptions become ours. Nothing of the user who runs this is read: no ssh config, agent or default key.
+asyncssh's exceptions become ours here. Nothing of the user running this is read: no ssh config, agent or default key.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_runtime.logs import Log
 
 NONSENSE = (PacketDecodeError, UnicodeError)
-"""What asyncssh lets through where a server's packets are none; they are no errors of its own kind."""
+"""Exceptions that asyncssh lets through for malformed packets of a server; they are not of its own kind."""
 _log = Log("writ.agent.ssh")
 C = TypeVar("C", bound="asyncssh.SSHClientSession[bytes]")
 
 
 class Link:
-    """An open connection. `lost` once it is gone, from whichever side."""
+    """An open connection. `lost` once either side has closed it."""
 
     def __init__(self, hops: list[asyncssh.SSHClientConnection], watch: "Watch") -> None:
         self._hops = hops
@@ -39,29 +39,29 @@ class Link:
 
     @property
     def host_key(self) -> str:
-        """The fingerprint of the key that the host showed, as ssh has it."""
+        """Return the fingerprint of the host's key, as ssh prints it."""
         key = self._hops[-1].get_server_host_key()
         return key.get_fingerprint() if key else ""
 
     @property
     def lost(self) -> bool:
-        """Whether it is of no use any more."""
+        """Return whether the connection is unusable."""
         return self._watch.lost
 
     async def channel(self, factory: Callable[[], C], command: str) -> C:
-        """What listens to a channel on which this command runs. Raises Unreachable."""
+        """Open a channel that runs this command. Return its session. Raises Unreachable."""
         listener = factory()
         with translated("the host"):
             await self._hops[-1].create_session(lambda: listener, command, encoding=None)
         return listener
 
     def abort(self) -> None:
-        """Away with it, now: the host may not even answer."""
+        """Abort at once, without waiting for the host."""
         for hop in reversed(self._hops):
             hop.abort()
 
     async def close(self) -> None:
-        """In order, and if that takes too long at once."""
+        """Close in order; abort if that takes too long."""
         for hop in reversed(self._hops):
             hop.close()
         try:
@@ -73,19 +73,18 @@ class Link:
 
 
 class Watch(asyncssh.SSHClient):
-    """Notices that the connection is gone."""
+    """Notices the end of the connection."""
 
     def __init__(self) -> None:
         self.lost = False
         self.carrier: Carrier | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncssh.SSHClient."""
         self.lost = True
         self.end()
 
     def end(self) -> None:
-        """What carried it goes with it."""
+        """Close the carrier of the connection as well."""
         if self.carrier is not None:
             self.carrier.end()
 
@@ -98,8 +97,10 @@ async def connect(
     tailnet: Tailnet | None,
     making: Mapping[tuple[str, int], asyncio.Semaphore],
 ) -> Link:
-    """By way of its jump hosts, or of the tailnet. `making`: the turns of those on the way, which are waited for in its
-    own time. Raises Invalid, Untrusted (`host_key_changed`, …), Unreachable; leaves nothing open.
+    """Connect through the jump hosts, or the tailnet.
+
+    `making`: the locks of jump hosts, waited for within its own time. Raises Invalid, Untrusted (`host_key_changed`,
+    …), Unreachable; leaves nothing open.
     """
     hops: list[asyncssh.SSHClientConnection] = []
     watch = Watch()
@@ -131,7 +132,9 @@ async def connect(
 
 
 async def _carried(connection: Connection, tailnet: Tailnet | None, watch: Watch) -> socket.socket | None:
-    """Connected to the peer of the tailnet that the inventory means, where it means one (and then no jump hosts)."""
+    """Return a socket to the pinned peer of the tailnet, if the inventory names one (and then no jump hosts); else
+    None.
+    """
     if connection.via is None:
         return None
     if tailnet is None:
@@ -157,7 +160,7 @@ async def _hop(
 async def tell_why(
     where: str, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], ours: Mapping[str, Any]
 ) -> None:
-    """For a server that hung up: raises what it says to a connection without SSH, if it says anything."""
+    """Raise the reason of a server that hung up, if it gives one to a connection without SSH."""
     offer = await listen(*streams, ours)
     if offer.lacks:
         raise asyncssh.KeyExchangeFailed(offer.lacks) from None
@@ -168,7 +171,7 @@ async def tell_why(
 async def _raw(
     hops: list[asyncssh.SSHClientConnection], address: Address
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection without SSH; asyncssh's streams are as those of asyncio."""
+    """Open a connection without SSH. asyncssh's streams are like asyncio's."""
     if not hops:
         return await asyncio.open_connection(address.host, address.port)
     return await hops[-1].open_connection(address.host, address.port, encoding=None)  # type: ignore[return-value]
@@ -211,7 +214,7 @@ def _pair(credential: Credential) -> object:
 
 
 def _tell(target: str, connection: asyncssh.SSHClientConnection) -> None:
-    """What was agreed on, for the log of each connection."""
+    """Log the negotiated algorithms of the connection."""
     key = connection.get_server_host_key()
     _log.info(
         "ssh.connected",
@@ -225,7 +228,7 @@ def _tell(target: str, connection: asyncssh.SSHClientConnection) -> None:
 
 @contextmanager
 def translated(where: str, trusted: PinnedHostKeys | None = None) -> Iterator[None]:
-    """asyncssh's exceptions as ours, with a code for what the operator has to do."""
+    """Turn asyncssh's exceptions into ours, with a code for the operator's next step."""
     try:
         yield
     except asyncssh.HostKeyNotVerifiable as error:

@@ -1,8 +1,8 @@
-"""What tailscaled says over its LocalAPI: how this node stands, its peers, and whose an address is.
+"""tailscaled's LocalAPI: this node's state, its peers, and the owner of an address.
 
 HTTP over a unix socket (tailscale's ipn/localapi/localapi.go; shapes in ipn/ipnstate/ipnstate.go, whois in
-client/tailscale/apitype). It refuses what a browser could send: another Host than its own, an Origin, a Referer. Every
-question is bounded in time and size; what it cannot answer is an error with a code, never an empty answer.
+client/tailscale/apitype). It refuses requests that a browser could send: a foreign Host, an Origin, a Referer. Every
+request is bounded in time and size; an unanswerable one is an error with a code, never an empty answer.
 """
 
 import asyncio
@@ -20,13 +20,15 @@ from writ_contracts.errors import Invalid, Unreachable
 HOST = "local-tailscaled.sock"
 SECONDS = 3.0
 MOST_BYTES = 32 * 1024 * 1024
-"""Of one answer: about 1.5 KB for each peer."""
+"""Bytes of one answer: about 1.5 KB for each peer."""
 UNAVAILABLE, GARBLED, REFUSED = "tailscale_unavailable", "tailscale_garbled", "tailscale_refused"
 T = TypeVar("T", bound=Struct)
 
 
 class PeerStatus(Struct, frozen=True, kw_only=True):
-    """One node, as `status` has it. `public_key` is its node key, `dns_name` ends in a dot; None stands for nothing."""
+    """One node, as in `status`. `public_key` is its node key, `dns_name` ends in a dot; None stands for an absent
+    value.
+    """
 
     public_key: str = msgspec.field(name="PublicKey")
     dns_name: str = msgspec.field(name="DNSName", default="")
@@ -39,7 +41,7 @@ class PeerStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """How this node stands, and its peers where they were asked for. `tun` false: userspace mode."""
+    """The state of this node, and its peers if requested. `tun` false: userspace mode."""
 
     version: str = msgspec.field(name="Version", default="")
     state: str = msgspec.field(name="BackendState")
@@ -49,7 +51,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """Whose an address is, as `whois` has it."""
+    """The node of an address, as in `whois`."""
 
     key: str = msgspec.field(name="Key")
     name: str = msgspec.field(name="Name", default="")
@@ -63,8 +65,6 @@ class Whois(Struct, frozen=True, kw_only=True):
 
 
 class Response(NamedTuple):
-    """What came back over HTTP."""
-
     status: int
     body: bytes
 
@@ -76,12 +76,12 @@ class LocalApi:
         self.socket = socket
 
     async def status(self, *, peers: bool) -> Status:
-        """How things stand now. Raises Unreachable, Invalid."""
+        """Return the present state. Raises Unreachable, Invalid."""
         response = await self._get(f"status?peers={'true' if peers else 'false'}")
         return decoded("status", response, Status)
 
     async def whois(self, address: str) -> Whois | None:
-        """Whose `IP:port` (`[IP]:port`) is; None where it is nobody's. Raises Unreachable, Invalid."""
+        """Return the owner of `IP:port` (`[IP]:port`); None without one. Raises Unreachable, Invalid."""
         response = await self._get(f"whois?addr={quote(address, safe='')}")
         return None if response.status == 404 else decoded("whois", response, Whois)
 
@@ -96,7 +96,7 @@ class LocalApi:
             raise Unreachable(f"tailscaled cannot be asked at {self.socket}: {why}", code=UNAVAILABLE) from error
 
     async def _exchange(self, path: str) -> bytes:
-        """All that it says until it closes the connection, as it is asked to."""
+        """Return the whole response, up to the close that the request demands."""
         reader, writer = await asyncio.open_unix_connection(self.socket)
         try:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
@@ -104,36 +104,36 @@ class LocalApi:
             while piece := await reader.read(65_536):
                 said += piece
                 if len(said) > MOST_BYTES:
-                    raise Unreachable(f"tailscaled says more than {MOST_BYTES} bytes", code=GARBLED)
+                    raise Unreachable(f"tailscaled sends more than {MOST_BYTES} bytes", code=GARBLED)
             return bytes(said)
         finally:
             writer.transport.abort()
 
 
 class _ResponseBytes:
-    """Bytes where http.client wants a socket."""
+    """Bytes in place of the socket that http.client expects."""
 
     def __init__(self, said: bytes) -> None:
         self._data = said
 
     def makefile(self, mode: str) -> BytesIO:
-        """See socket.socket."""
+        """Return the bytes as a file."""
         return BytesIO(self._data)
 
 
 def decoded(name: str, response: Response, kind: type[T]) -> T:
-    """What it says. Raises Invalid for a refusal, Unreachable for what is no answer."""
+    """Return the decoded answer. Raises Invalid for a refusal, Unreachable for anything malformed."""
     if response.status != 200:
         said = response.body.decode(errors="replace").strip()[:200]
         raise Invalid(f"tailscaled refuses {name}: {response.status} {said}", code=REFUSED)
     try:
         return msgspec.json.decode(response.body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreachable(f"tailscaled answers {name} with what is no answer: {error}", code=GARBLED) from error
+        raise Unreachable(f"tailscaled answers {name} with a malformed response: {error}", code=GARBLED) from error
 
 
 def parse(said: bytes) -> Response:
-    """A whole response, chunked or not. Raises Unreachable for one that is none, or not whole."""
+    """Parse a whole response, chunked or not. Raises Unreachable for a malformed or incomplete one."""
     try:
         response = HTTPResponse(_ResponseBytes(said), method="GET")  # type: ignore[arg-type]
         response.begin()

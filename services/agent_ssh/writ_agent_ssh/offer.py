@@ -1,8 +1,8 @@
-"""What algorithms a server offers, read before any is agreed on (RFC 4253, 4.2, 6 and 7.1).
+"""A server's algorithm offer, read before any is agreed on (RFC 4253, 4.2, 6 and 7.1).
 
-sshd hangs up on a client with which it has nothing in common, often so fast that the reason is lost on the way.
-Reading its offer without making one tells that from a host that is merely away, and from one that has had enough of us
-and says so: sshd turns away for a while whom it refused a few times (PerSourcePenalties in sshd_config(5)).
+sshd hangs up on a client without a common algorithm, often so fast that the reason is lost. Reading its offer without
+sending one distinguishes this from a host that is away. It also finds a server that turns us away with a message: sshd
+does so for a while after some refused logins (PerSourcePenalties in sshd_config(5)).
 """
 
 import asyncio
@@ -14,7 +14,7 @@ LONGEST_LINE, LONGEST_PACKET, MOST_LINES = 1024, 65_536, 50
 KEXINIT, COOKIE = 20, 16
 SECONDS = 3.0
 LISTS = ("kex_algs", "server_host_key_algs", "encryption_algs")
-"""The first three lists of a KEXINIT, by the names that asyncssh has for ours."""
+"""The first three lists of a KEXINIT, by asyncssh's names."""
 
 
 class ServerOffer(NamedTuple):
@@ -27,15 +27,15 @@ class ServerOffer(NamedTuple):
 
 
 class NoOffer(Exception):
-    """What the server said, and hung up."""
+    """The server sent this text and hung up."""
 
 
 async def listen(
     reader: "asyncio.StreamReader", writer: "asyncio.StreamWriter", ours: Mapping[str, Collection[str]]
 ) -> ServerOffer:
-    """What the server has to say to somebody who has not asked for anything yet. Closes the connection.
+    """Read the server's offer, or the text in its place, and close the connection.
 
-    `ours`: the algorithms that we take, of the kinds that are compared.
+    `ours`: our algorithms, of the kinds compared.
     """
     try:
         async with asyncio.timeout(SECONDS):
@@ -55,7 +55,9 @@ async def listen(
 
 
 async def _identified(reader: "asyncio.StreamReader") -> None:
-    """Up to its version. Said first, ours would have a server that hangs up reset the connection, and its word lost."""
+    """Read up to its version line. Sent first, ours would make a server that hangs up reset the connection, and its
+    text would be lost.
+    """
     banner = ""
     for _ in range(MOST_LINES):
         try:

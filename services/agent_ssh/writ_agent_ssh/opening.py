@@ -1,6 +1,6 @@
-"""What comes out of the constant command before the frames do: noise of a shell, then one line with our nonce.
+"""The output before the frames: noise of a shell, then one line with our nonce.
 
-Pure: bytes in, what to do next out.
+Pure: bytes in, the line out.
 """
 
 import re
@@ -11,7 +11,7 @@ Word = Literal["HERE", "SEND", "OLD", "UNUSABLE"]
 
 
 class BootstrapLine(NamedTuple):
-    """The line of the bootstrap, and what came after it."""
+    """The line of the bootstrap, and the bytes behind it."""
 
     word: Word
     why: str
@@ -19,18 +19,18 @@ class BootstrapLine(NamedTuple):
 
 
 class TooMuchNoise(Exception):
-    """More than any shell's greeting, and still nothing of ours."""
+    """More output than any shell's greeting, without our line."""
 
 
 class Opening:
-    """Looks for the line of one bootstrap."""
+    """Finds the line of one bootstrap in the output."""
 
     def __init__(self, nonce: str) -> None:
         self._line = re.compile(rb"\nWRIT-(HERE|SEND|OLD|UNUSABLE) " + re.escape(nonce.encode()) + rb" ([^\n]*)\n")
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> BootstrapLine | None:
-        """The line, once it is there. Raises TooMuchNoise."""
+        """Return the line once it is complete. Raises TooMuchNoise."""
         self._buffer += data
         if found := self._line.search(self._buffer):
             word, why = found[1].decode(), found[2].decode(errors="replace")[:200]

@@ -1,7 +1,8 @@
-"""A host without Python: what systemctl and dpkg-query can do, each run as an argument vector; nothing is left there.
+"""A host without Python: the operations that systemctl and dpkg-query can do, each run as an argument vector. Nothing
+is left on the host.
 
-It keeps no marks, so what broke off is judged by a look alone. Files are not touched: without openat2 nobody could
-promise that they are beneath their roots.
+It keeps no marks, so a broken operation is judged by a probe alone. File operations are refused: without openat2
+nothing keeps a path beneath its roots.
 """
 
 import asyncio
@@ -16,14 +17,14 @@ from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.packages import dpkg, listing
-from writ_hostops.protocol import Answer, failure, result, verdict
+from writ_hostops.protocol import HostAnswer, failure, result, verdict
 from writ_hostops.systemd import command, judgement
 from writ_hostops.systemd.services import name_from, verb_of
 from writ_hostops.systemd.unit import JobEnd, Unit, judged, own
 
 SERVICES = ("service_status", "service_start", "service_stop", "service_restart")
 OPERATIONS = frozenset({*SERVICES, "package_list", "list_services", "list_packages"})
-"""Operations and listings."""
+"""The available operations and listings."""
 NO_PYTHON = "the host has no python3 (3.9 or newer)"
 _VERSION = re.compile(r"\d+(?:[.:+~-][0-9A-Za-z]+)*")
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -31,10 +32,10 @@ _NO_PROGRAM, _TIMED_OUT = (126, 127), 124
 
 
 class PlainSession:
-    """A HostSession; see there."""
+    """A HostSession without Python on the host."""
 
     def __init__(self, link: Link, boot_id: str, operations: Collection[str]) -> None:
-        """`operations`: what there would be with Python."""
+        """`operations`: those that Python would bring."""
         self._link = link
         self._lacking = {name: NO_PYTHON for name in operations if name not in OPERATIONS}
         self._running: dict[int, _Request] = {}
@@ -52,18 +53,16 @@ class PlainSession:
 
     @property
     def lost(self) -> bool:
-        """See HostSession."""
         return self._link.lost
 
     @property
     def busy(self) -> bool:
-        """See HostSession."""
         return bool(self._running)
 
     async def ask(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
     ) -> Told:
-        """See HostSession. Raises Invalid (`no_python`) for what needs Python there."""
+        """Carry out the request. Raises Invalid (`no_python`) for operations that need Python there."""
         if request["operation"] not in OPERATIONS and request["action"] != "survey":
             known = ", ".join(sorted(OPERATIONS))
             raise Invalid(f"{NO_PYTHON}; without it there is only {known}", code="no_python")
@@ -77,7 +76,7 @@ class PlainSession:
             self._running.pop(tag, None)
 
     async def stop(self, tag: int, grace: float) -> bool:
-        """See HostSession: systemd's job is taken back, which is what goes on there."""
+        """End the request by cancelling systemd's job: only the job goes on without this channel."""
         pending = self._running.get(tag)
         return pending is None or await pending.stop(grace)
 
@@ -93,7 +92,7 @@ class PlainSession:
 
 
 class _Request:
-    """One request under way. `_unit` is named once a job of it may be on its way to systemd."""
+    """A running request. `_unit` is set once a job of it may be on its way to systemd."""
 
     def __init__(
         self, link: Link, boot_id: str, request: Mapping[str, Any], progress: Progress, lacking: Mapping[str, str]
@@ -107,8 +106,8 @@ class _Request:
         self._unit = ""
         self._work = asyncio.create_task(self._answer())
 
-    async def ended(self) -> Answer:
-        """How it went. Raises Dropped where the connection broke after a job was sent."""
+    async def ended(self) -> HostAnswer:
+        """Return the outcome. Raises ConnectionDropped if the connection broke after a job was sent."""
         try:
             await asyncio.wait({self._work})
         finally:
@@ -125,7 +124,7 @@ class _Request:
             return failure(HostError(error.code, str(error)))
 
     async def stop(self, grace: float) -> bool:
-        """Whether it has ended, and nothing of it goes on."""
+        """Return whether it has ended, with nothing of it running."""
         self._stopped = True
         if not self._unit:
             self._work.cancel()
@@ -134,7 +133,7 @@ class _Request:
         await asyncio.wait({self._work}, timeout=grace + SECONDS)
         return self._work.done()
 
-    async def _answer(self) -> Answer:
+    async def _answer(self) -> HostAnswer:
         if self._action == "survey":
             return await self._survey()
         if self._operation == "list_services":
@@ -154,14 +153,14 @@ class _Request:
             case "probe":
                 return verdict(*judgement.judge(verb, self._baseline, state), state)
             case "baseline":
-                return Answer(state=judgement.baseline(unit, self._boot_id))
+                return HostAnswer(state=judgement.baseline(unit, self._boot_id))
             case "run" if verb != "status":
                 return await self._change(verb, judged(unit, self._baseline))
             case _:
-                return Answer(output=judgement.output(unit, self._boot_id), state=state)
+                return HostAnswer(output=judgement.output(unit, self._boot_id), state=state)
 
-    async def _survey(self) -> Answer:
-        """As writ_hostops.survey has it."""
+    async def _survey(self) -> HostAnswer:
+        """Return the survey in the form of writ_hostops.survey."""
         versions, lacking = {}, dict(self._lacking)
         for name, program, pattern in (("systemd", "systemctl", "service_*"), ("dpkg", "dpkg-query", "package_list")):
             ran = await run(self._link, [program, "--version"])
@@ -171,9 +170,9 @@ class _Request:
                 lacking[pattern] = f"{program} is not there, or does not say its version"
         if "systemd" in versions and (await self._systemctl(["is-system-running"])).out.strip() == "offline":
             lacking["service_*"] = "systemd does not run this host"
-        return Answer(output={"versions": versions, "lacking": lacking})
+        return HostAnswer(output={"versions": versions, "lacking": lacking})
 
-    async def _change(self, verb: str, before: Unit) -> Answer:
+    async def _change(self, verb: str, before: Unit) -> HostAnswer:
         self._progress(f"systemctl {verb} {before.id}")
         self._unit = before.id
         ran = await self._systemctl(command.job(verb, before.id), self._seconds + SECONDS)
@@ -189,8 +188,8 @@ class _Request:
             raise HostError("unavailable", f"how {before.id} is now was not seen: {error}", effect="maybe") from error
         return judgement.ended(verb, before, end, after, self._boot_id)
 
-    async def _packages(self) -> Answer:
-        pattern, upgradable = listing.wish(self._parameters)
+    async def _packages(self) -> HostAnswer:
+        pattern, upgradable = listing.parse_arguments(self._parameters)
         if upgradable:
             raise HostError("unsupported", "what could be upgraded needs Python on the host")
         ran = _there("dpkg-query", await run(self._link, dpkg.query(), self._seconds))
@@ -212,5 +211,5 @@ def _there(program: str, ran: CommandResult) -> CommandResult:
     return ran
 
 
-def _names(names: list[str]) -> Answer:
-    return Answer(output={"names": sorted(set(names))})
+def _names(names: list[str]) -> HostAnswer:
+    return HostAnswer(output={"names": sorted(set(names))})

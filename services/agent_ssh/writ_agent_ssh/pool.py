@@ -1,6 +1,6 @@
-"""The connections, one to each target and none shared: opened when needed, kept, closed when idle, renewed when lost.
+"""The connections, one for each target and none shared: opened when needed, kept, closed when idle, renewed when lost.
 
-Trying again has its place before anything is claimed; afterwards there is one try, and then the truth.
+Retries happen only before a claim. After it there is one attempt, and its true result.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
 
 class _TargetSession:
-    """What there is of one target."""
+    """The session and locks of one target."""
 
     def __init__(self) -> None:
         self.opening = asyncio.Lock()
@@ -37,13 +37,12 @@ class _TargetSession:
         self.used_at = 0.0
 
     def ready(self, connection: Connection) -> HostSession | None:
-        """The session, if it is good for this connection."""
+        """Return the session if it is usable for this connection."""
         if self.session is None or self.link is None or self.session.lost or self.link.lost:
             return None
         return self.session if self.connection == connection else None
 
     def drop(self) -> None:
-        """Away with what there is."""
         session, link, self.session, self.link = self.session, self.link, None, None
         if session is not None:
             session.close()
@@ -65,8 +64,8 @@ class Pool:
         tailnet: Tailnet | None = None,
         set_aside: SetAside | None = None,
     ) -> None:
-        """`idle`: seconds that an unused one is kept. `connects`: in the making at once to one host, be it a target or
-        on the way to others.
+        """`idle`: seconds for which an unused session is kept. `connects`: simultaneous attempts to one host, as a
+        target or jump host.
         """
         self._archive, self._credentials, self._known = archive, credentials, known
         self._tailnet = tailnet
@@ -78,7 +77,7 @@ class Pool:
         self._sweeping: asyncio.Task[None] | None = None
 
     async def session(self, target: Target, *, patience: float = 0.0) -> HostSession:
-        """The target's. What cannot be reached is tried again for `patience` seconds. Raises WritError."""
+        """Return the target's session. An unreachable host is tried again for `patience` seconds. Raises WritError."""
         self._set_aside.check(target.id)
         connection, until, pause = connection_of(target), time.monotonic() + patience, FIRST_PAUSE
         while True:
@@ -92,7 +91,7 @@ class Pool:
 
     @asynccontextmanager
     async def fresh_link(self, target: str, connection: Connection) -> AsyncIterator[Link]:
-        """A connection besides the kept one, closed afterwards. How all of it goes is remembered."""
+        """Open a connection besides the kept one, closed afterwards. Its outcome is recorded."""
         with self._remembered(target):
             self._set_aside.check(target)
             link = await self._connect(target, connection)
@@ -103,7 +102,7 @@ class Pool:
 
     @asynccontextmanager
     async def started(self, target: str, link: Link, connection: Connection) -> AsyncIterator[HostSession]:
-        """hostops on that connection, ended afterwards."""
+        """Start hostops on that connection; end it afterwards."""
         session = await self._start(target, link, connection)
         try:
             yield session
@@ -111,12 +110,11 @@ class Pool:
             session.close()
 
     def drop(self, target: Target) -> None:
-        """Away with the connection to it: it hangs."""
+        """Drop the hanging connection to the target."""
         if target.id in self._target_sessions:
             self._target_sessions[target.id].drop()
 
     async def close(self) -> None:
-        """All of them."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         for place in self._target_sessions.values():
@@ -150,7 +148,7 @@ class Pool:
             return await connect(target, connection, self._credentials, self._known, self._tailnet, self._making)
 
     async def _start(self, target: str, link: Link, connection: Connection) -> HostSession:
-        """By hostops; where there is no Python for it, without."""
+        """Start hostops, or a session without Python if the host has none."""
         seconds, reading = connection.connect_timeout, self._set_aside.reading(target)
         try:
             return await Session.start(link, self._archive, connection.folder or "", seconds, reading)
@@ -161,7 +159,7 @@ class Pool:
 
     @contextmanager
     def _remembered(self, target: str) -> Iterator[None]:
-        """How it went is what the target is known by from now on."""
+        """Record the outcome of the block as the target's latest result."""
         try:
             yield
         except WritError as error:

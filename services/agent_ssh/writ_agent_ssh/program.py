@@ -1,4 +1,4 @@
-"""One program of a host, run on a channel of its own to its end: what it wrote, bounded, and how it ended."""
+"""One program on a host, on a channel of its own: its bounded output and its exit status."""
 
 import asyncio
 import secrets
@@ -13,18 +13,18 @@ from writ_contracts.errors import Unreachable
 
 MOST_OUTPUT = 8 * 1024 * 1024
 SECONDS = 10.0
-"""For what should answer at once."""
+"""Seconds for a command that should answer at once."""
 
 
 class CommandResult(NamedTuple):
-    """`status` 127: there is no such program."""
+    """The result of a command. `status` 127: the program is missing."""
 
     status: int
     out: str
 
 
 class Program(asyncssh.SSHClientSession[bytes]):
-    """The bytes of its channel. What a shell says before our word is skipped."""
+    """The channel of the program. Output of the shell before our marker is skipped."""
 
     def __init__(self, word: bytes) -> None:
         self._word = b"\n" + word + b"\n"
@@ -36,13 +36,12 @@ class Program(asyncssh.SSHClientSession[bytes]):
         self.ended: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
-        """See asyncssh.SSHClientSession."""
         self._chan = chan
-        if self._aborted:  # it was opened after all, and nobody waits for it any more
+        if self._aborted:  # it was opened after all, too late for its caller
             chan.abort()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        """Errors are counted, and not kept: they may quote anything."""
+        """Count errors without keeping them: they may quote anything."""
         if datatype is None:
             self._out += data
         else:
@@ -52,36 +51,36 @@ class Program(asyncssh.SSHClientSession[bytes]):
             self.abort()
 
     def exit_status_received(self, status: int) -> None:
-        """How it ended."""
+        """Keep the exit status."""
         self._status = status
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The channel is closed."""
+        """Finish: the channel is closed."""
         if self.ended.done():
             return
         _, word, out = bytes(self._out).partition(self._word)
         if self._status is None:
             self._fail("the connection to the host ended", "connection_lost")
         elif not word:
-            self._fail("the host's shell does not do as it is told", "garbled")
+            self._fail("the host's shell does not run the command literally", "garbled")
         else:
             self.ended.set_result(CommandResult(self._status, out.decode("utf-8", "replace")))
 
     def abort(self) -> None:
-        """Away with the channel."""
         self._aborted = True
         if self._chan is not None:
             self._chan.abort()
 
     def _fail(self, message: str, code: str) -> None:
         self.ended.set_exception(Unreachable(message, code=code))
-        self.ended.exception()  # whoever waits sees it; if nobody does, that is no defect
+        self.ended.exception()  # a waiter sees it; without one it is no defect
 
 
 async def run(link: Link, vector: Sequence[str], seconds: float = SECONDS) -> CommandResult:
-    """Its end, within so many seconds. Raises Invalid (`unquotable`), Unreachable (`connection_lost`, `garbled`, …).
+    """Run the command to its end, within so many seconds. Raises Invalid (`unquotable`), Unreachable
+    (`connection_lost`, `garbled`, …).
 
-    The host itself ends what takes much longer, should nobody be here any more.
+    The host itself ends a much longer run, in case the agent is gone.
     """
     word = secrets.token_hex(16)
     bounded = ["env", "LC_ALL=C", "timeout", str(int(seconds) + 5), *vector]

@@ -1,4 +1,4 @@
-r"""From an argument vector to the one string that sshd gives to a login shell: the only place where that happens.
+r"""Quoting: from an argument vector to the one string that sshd passes to a login shell. No other place does this.
 
 Within single quotes sh, bash, dash, zsh and csh take everything literally, and fish all but the backslash; outside of
 them `\'` and `\\` mean the same to all. So those two characters stand outside, and everything else inside.
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from writ_contracts.errors import Invalid
 
 MOST_BYTES = 100_000
-"""Of the whole line: Linux takes no single argument of more than 128 KiB, and the line is one to the shell."""
+"""Bytes of the whole line: Linux limits an argument to 128 KiB, and the line is one to the shell."""
 _PIECES = re.compile(r"[^'\\]+|['\\]")
 
 
 def line(vector: Sequence[str]) -> str:
-    """What makes a login shell run exactly this. Raises Invalid (`unquotable`) for what it might not take literally:
-    control characters, line breaks, what is no character; and for what is too long.
+    """Return the string that makes a login shell run exactly this. Raises Invalid (`unquotable`) for text that a
+    shell may not take literally (control characters, line breaks, surrogates), and for text that is too long.
     """
     quoted = " ".join(_quoted(word) for word in vector)
     if len(quoted.encode()) > MOST_BYTES:

@@ -1,6 +1,6 @@
-"""hostops on a host, kept open on one channel: asked by frames, several at once, each answered once.
+"""hostops on a host, kept open on one channel: concurrent requests by frames, one answer each.
 
-When the channel is gone, whoever waits gets `Dropped`: what was asked may or may not have been begun.
+When the channel is gone, pending requests raise `ConnectionDropped`: they may or may not have begun.
 """
 
 import asyncio
@@ -17,43 +17,45 @@ from writ_hostops.supervised import frames
 
 PING_SECONDS = 30.0
 ANSWER_SECONDS = 3.0
-"""A host that says nothing for so long, when one waits for it, hangs."""
+"""A host silent for so long during a wait counts as hanging."""
 
 
 class HostSession(Protocol):
-    """What carries requests of hostops out on one host. `boot_id` tells one boot of it from the next."""
+    """The port for hostops requests on one host. `boot_id` distinguishes boots of the host."""
 
     boot_id: str
     hello: Told
 
     @property
     def lost(self) -> bool:
-        """Whether it is of no use any more."""
+        """Return whether the session is unusable."""
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for an answer."""
+        """Return whether a request is pending."""
 
     async def ask(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
     ) -> Told:
-        """One request of hostops; `begun` hears its tag, for `stop`. Raises Dropped. Cancelled, it is ended there."""
+        """Send one request of hostops. `begun` gets its tag, for `stop`. Raises ConnectionDropped. A cancel ends it
+        on the host.
+        """
 
     async def stop(self, tag: int, grace: float) -> bool:
-        """End that request; whether it is certain that nothing of it goes on. Raises as `answers`."""
+        """End that request. Return whether nothing of it certainly runs. Raises as `answers`."""
 
     async def answers(self) -> None:
-        """Returns once the host has said a word. Raises Dropped, TimeoutError where it hangs."""
+        """Wait for a sign of life. Raises ConnectionDropped, TimeoutError if the host hangs."""
 
     async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> Told:
         """See writ_hostops.supervised.settlement. Raises Dropped."""
 
     def close(self) -> None:
-        """What only looks is ended there; what changes something is finished."""
+        """Close the session. The host ends its reads and finishes its changes."""
 
 
 class Session:
-    """A HostSession by hostops there."""
+    """A HostSession by a hostops on the host."""
 
     def __init__(self, channel: Channel, hello: Told) -> None:
         self._channel = channel
@@ -63,7 +65,7 @@ class Session:
 
     @classmethod
     async def start(cls, link: Link, archive: Archive, folder: str, seconds: float, reading: Reading) -> "Session":
-        """In so many seconds. Raises Invalid (`no_python`, `unusable_folder`), Unreachable (`garbled`, …)."""
+        """Start within so many seconds. Raises Invalid (`no_python`, `unusable_folder`), Unreachable (`garbled`, …)."""
         nonce = secrets.token_hex(16)
         channel = Channel(nonce, archive, folder, reading)
         try:
@@ -80,39 +82,32 @@ class Session:
 
     @property
     def lost(self) -> bool:
-        """See HostSession."""
         return self._channel.gone
 
     @property
     def busy(self) -> bool:
-        """See HostSession."""
         return self._channel.busy
 
     async def ask(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
     ) -> Told:
-        """See HostSession."""
         parameters = request["parameters"]
         bare = {name: value for name, value in request.items() if name != "parameters"}
         return await self._ask(frames.REQUEST, {"request": bare, "parameters": parameters}, progress, secrets, begun)
 
     async def stop(self, tag: int, grace: float) -> bool:
-        """See HostSession."""
         await self.answers()
         reply = await self._ask(frames.STOP, {"of": tag, "grace": grace})
         return bool(reply.get("certain"))
 
     async def answers(self) -> None:
-        """See HostSession."""
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._ask(frames.PING, {})
 
     async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> Told:
-        """See HostSession."""
         return await self._ask(frames.SETTLE, {"id": operation_id, "attempt": attempt, "end": end, "grace": grace})
 
     def close(self) -> None:
-        """See HostSession."""
         self._pings.cancel()
         self._channel.close()
 

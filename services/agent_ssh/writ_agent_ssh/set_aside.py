@@ -1,7 +1,7 @@
-"""Sets a host aside whose bytes were being read when the agent was killed, so that the others are served again.
+"""Quarantine: a host whose bytes were being read when the agent was killed is set aside, so the others are served.
 
-The name of the target is in a page of memory that is a file as well, for as long as bytes of its host are read. The
-kernel keeps the page when it kills the process (out of memory, SIGKILL). The next start finds the name there.
+While bytes of a host are read, the target's name is in a memory page that is also a file. The kernel keeps the page
+when it kills the process (out of memory, SIGKILL), and the next start finds the name there.
 """
 
 import json
@@ -17,7 +17,7 @@ from writ_contracts.errors import Untrusted
 from writ_runtime.logs import Log
 
 FIRST_SECONDS, LONGEST_SECONDS = 60.0, 3600.0
-"""How long a host is set aside, at first and after many times: each time twice as long as before."""
+"""Seconds for which a host is set aside: at first, and at most; each time doubles."""
 FORGOTTEN_AFTER = 7 * 86400.0
 _SIZE, _LONGEST_NAME = 256, 255
 _log = Log("writ.agent.ssh")
@@ -44,7 +44,7 @@ class SetAside:
     """The hosts that are set aside. `folder`: the agent's state, which outlives it; None keeps nothing."""
 
     def __init__(self, folder: Path | None, clock: Callable[[], float] = time.time) -> None:
-        """Find out whether reading a host's bytes has ended the agent before."""
+        """Find out whether reading a host's bytes ended the agent before."""
         self._clock = clock
         self._page: mmap.mmap | bytearray = bytearray(_SIZE)
         self._known: dict[str, tuple[int, float]] = {}
@@ -54,7 +54,7 @@ class SetAside:
             self._blame(bytes(self._page[1 : 1 + self._page[0]]).decode(errors="replace"))
 
     def reading(self, target: str) -> Reading:
-        """For a connection to this target."""
+        """Return the context of a connection to this target."""
         return Reading(self._page, target)
 
     def check(self, target: str) -> None:
@@ -66,7 +66,7 @@ class SetAside:
             raise Untrusted(f"{what}; the host is set aside for {left:.0f} s", code="set_aside")
 
     def close(self) -> None:
-        """Let go of the page; nothing is read any more."""
+        """Release the page; nothing is read any more."""
         if isinstance(self._page, mmap.mmap):
             self._page.close()
 
@@ -96,7 +96,7 @@ def _page(path: Path) -> mmap.mmap:
 
 
 def _read(path: Path) -> dict[str, tuple[int, float]]:
-    """What was kept; nothing of a file that is not there, or was torn by a crash of the machine."""
+    """Return the kept entries; none if the file is absent or torn by a crash of the machine."""
     try:
         found = json.loads(path.read_text())
         return {str(name): (int(times), float(until)) for name, (times, until) in found.items()}

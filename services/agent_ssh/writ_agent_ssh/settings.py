@@ -1,4 +1,4 @@
-"""`connection` of an SSH target in the inventory: how it is reached, typed; an unknown field is refused."""
+"""The `connection` of an SSH target in the inventory, typed; unknown fields are refused."""
 
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ Line = Annotated[str, Meta(pattern=r"^[^\n\r\x00]{1,8000}(?!\n)$")]
 
 
 class Address(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A host on the way."""
+    """A jump host."""
 
     host: Host
     user: User
@@ -26,10 +26,12 @@ class Address(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`host_keys`: "ssh-ed25519 AAAA…" or "@cert-authority ssh-ed25519 AAAA…", instead of the known_hosts file for this
-    target. `jump`: hosts on the way, in order. `connect_timeout`: seconds to be let in, and again for hostops to start.
-    `folder`: Writ's own folder on the host.
-    `via: tailscale`: it must be the peer with this node key and all of these tags; one of them at least is pinned.
+    """The `connection` of a target.
+
+    `host_keys`: "ssh-ed25519 AAAA…" or "@cert-authority ssh-ed25519 AAAA…", in place of the known_hosts file for this
+    target. `jump`: jump hosts, in order. `connect_timeout`: seconds for the login, and again for the start of hostops.
+    `folder`: Writ's own folder on the host. `via: tailscale`: the peer must have this node key and all of these tags;
+    at least one of the two is pinned.
     """
 
     host: Host
@@ -59,7 +61,7 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def connection_of(target: Target) -> Connection:
-    """Raises Invalid (`invalid_connection`)."""
+    """Return the connection of a target. Raises Invalid (`invalid_connection`)."""
     try:
         return msgspec.convert(target.connection, Connection)
     except msgspec.ValidationError as error:

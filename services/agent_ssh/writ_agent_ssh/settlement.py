@@ -1,6 +1,8 @@
-"""What became of an operation whose connection broke: reconnect, ask the host's marks, and if they can't tell, look.
+"""The fate of an operation whose connection broke: reconnect, read the host's marks, and if they are not conclusive,
+probe.
 
-Asking settles it: what had not been begun by then never will be. `unknown` is for what the host cannot tell either.
+The question settles it: an operation not begun by then cannot begin later. The outcome is `unknown` if the host does
+not know it either.
 """
 
 import asyncio
@@ -17,19 +19,19 @@ from writ_contracts.errors import Unreachable, WritError
 POLL = 0.25
 RECONNECT_SECONDS = 3.0
 SILENT_SECONDS = 3.0
-"""How long one who wants it over waits for a host that cannot be reached."""
+"""Seconds for which a stop waits for an unreachable host."""
 Probe = Callable[[], Awaitable[Probed | None]]
 
 
 async def _no_probe() -> None:
-    """An executor asks for it, with the baseline that it has."""
+    """Do not probe: an executor will ask for it, with its baseline."""
 
 
 class Settlement:
-    """Of one operation. `wait` is called once; `end` by whoever wants it over."""
+    """The settlement of one operation. Call `wait` once; `end` may be called by anyone."""
 
     def __init__(self, pool: Pool, task: Task, boot_id: str = "", *, end: bool = False) -> None:
-        """`boot_id`: of the host when the operation was sent there, if that is known."""
+        """`boot_id`: of the host when the operation was sent, if known."""
         self._pool, self._task, self._boot_id = pool, task, boot_id
         self._grace: float | None = 0.0 if end else None
         self._hurry = asyncio.Event()
@@ -37,20 +39,24 @@ class Settlement:
         self._certain: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def wait(self, until: float, probe: Probe) -> Done:
-        """How it went, at the latest at `until` (monotonic) or when it was ended; until then the host is asked."""
+        """Return the outcome, at the latest at `until` (monotonic) or after `end`. Until then the host is asked
+        repeatedly.
+        """
         done = await self._found(until, probe)
         if not self._certain.done():
             self._certain.set_result(done.over)
         return done
 
     async def once(self) -> Done:
-        """How it went, as the host knows it now. Raises WritError where it cannot be asked."""
+        """Return the outcome that the host knows now. Raises WritError if it cannot be asked."""
         session = await self._answering()
         reply = await session.settle(self._task.operation_id, self._task.attempt, end=False)
         return await self._outcome_of(reply, session, _no_probe)
 
     async def end(self, grace: float) -> bool:
-        """End what still runs there. Whether it is certain that nothing of it goes on. TimeoutError: it is silent."""
+        """End the operation on the host. Return whether nothing of it certainly runs. TimeoutError: the host is
+        silent.
+        """
         self._grace = grace
         self._hurry.set()
         async with asyncio.timeout(None if self._in_touch else SILENT_SECONDS):
@@ -78,7 +84,7 @@ class Settlement:
             await self._pause()
 
     async def _answering(self) -> HostSession:
-        """A connection on which the host says a word. Raises WritError."""
+        """Return a connection on which the host answers. Raises WritError."""
         session = await self._pool.session(self._task.target, patience=RECONNECT_SECONDS)
         try:
             await session.answers()
@@ -100,10 +106,10 @@ class Settlement:
             case "lost":
                 return await self._probed(reply, session, probe, certain)
             case _:
-                return self._unknown(f"the host cannot tell: {reply.get('message', '')}", over=certain)
+                return self._unknown(f"the host does not know: {reply.get('message', '')}", over=certain)
 
     async def _probed(self, reply: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> Done:
-        """It was begun, its process is gone, and there is no result."""
+        """Return the outcome of an operation that began, whose process is gone without a result."""
         rebooted = bool(reply.get("rebooted")) or bool(self._boot_id and session.boot_id != self._boot_id)
         code, why = ("host_rebooted", "the host was rebooted") if rebooted else ("connection_lost", "it ended unseen")
         try:

@@ -1,4 +1,4 @@
-"""A TCP connection through a SOCKS5 proxy that asks for no password (RFC 1928): tailscaled in userspace mode is one."""
+"""A TCP connection through a SOCKS5 proxy without a password (RFC 1928), such as tailscaled in userspace mode."""
 
 import asyncio
 import socket
@@ -20,7 +20,9 @@ REASONS = {
 
 
 async def connect(proxy: str, address: str, port: int) -> socket.socket:
-    """Connected to that address through the proxy (`host:port`); bounded in time by the caller. Raises Unreachable."""
+    """Return a socket to that address through the proxy (`host:port`). The caller bounds the time. Raises
+    Unreachable.
+    """
     where = f"the SOCKS5 proxy {proxy}"
     host, _, number = proxy.rpartition(":")
     loop = asyncio.get_running_loop()
@@ -44,7 +46,7 @@ async def _shake_hands(sock: socket.socket, where: str, address: str, port: int)
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, b"\x05\x01\x00")
     if await _exactly(sock, where, 2) != b"\x05\x00":
-        raise Unreachable(f"{where} does not let in without a password, or is none", code=CODE)
+        raise Unreachable(f"{where} needs a password, or is no SOCKS5 proxy", code=CODE)
     await loop.sock_sendall(sock, b"\x05\x01\x00" + _encoded(address) + port.to_bytes(2, "big"))
     version, reply, _, kind = await _exactly(sock, where, 4)
     if version != 5:

@@ -1,8 +1,8 @@
-"""`via: tailscale`: a target is reached as the very peer of the tailnet that the inventory pins, or not at all.
+"""`via: tailscale`: reach a target as exactly the tailnet peer that the inventory pins, or not at all.
 
-tailscaled is asked before each connection: is there a peer of that name or address, is it online, is its key good, is
-it the pinned node, has it the pinned tags, and is the address that we go to really its own. The connection then goes to
-that address, never to what a resolver says. The host key is checked all the same: a node key is no host key.
+Before each connection tailscaled is asked: a peer of that name or address exists, is online, has a valid key, is the
+pinned node, has the pinned tags, and owns the address. The connection goes to that address, never to a resolver's
+answer. The host key is checked all the same: a node key is no host key.
 """
 
 import asyncio
@@ -26,14 +26,16 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
 class Carrier(NamedTuple):
-    """A connected socket, for one who will close it, and how what carries it is ended afterwards."""
+    """A connected socket, owned by the caller, and the function that ends its carrier afterwards."""
 
     sock: socket.socket
     end: Callable[[], None]
 
 
 class Tailnet:
-    """The tailnet that this host is in. By SOCKS5 (`proxy`) or `tailscale nc` (`program`) if told so, else directly."""
+    """The tailnet of this host. It is reached by SOCKS5 (`proxy`) or `tailscale nc` (`program`) if configured, else
+    directly.
+    """
 
     def __init__(self, api: LocalApi, *, proxy: str | None = None, program: Path | None = None) -> None:
         self._api = api
@@ -41,7 +43,7 @@ class Tailnet:
         self._program = program
 
     async def dial(self, connection: Connection) -> Carrier:
-        """A way to it. Bounded in time by the caller. Raises Unreachable, Untrusted (not who it should be), Invalid."""
+        """Connect to the peer. The caller bounds the time. Raises Unreachable, Untrusted (another peer), Invalid."""
         status = await self._api.status(peers=True)
         if not status.tun and self._proxy is None and self._program is None:
             raise Invalid(
@@ -60,8 +62,9 @@ class Tailnet:
 
 
 def peer_of(status: Status, host: str) -> PeerStatus:
-    """The one peer with this Tailscale address or MagicDNS name, whole or its first label. What a node calls itself
-    (`HostName`) does not count: any node may call itself anything. Raises Unreachable, Invalid.
+    """Return the one peer with this Tailscale address or MagicDNS name, whole or its first label.
+
+    A node's own name (`HostName`) does not count: any node can choose it. Raises Unreachable, Invalid.
     """
     if status.state != "Running":
         raise Unreachable(f"tailscaled is not running its network, it is in state {status.state}", code=DOWN)
@@ -75,7 +78,7 @@ def peer_of(status: Status, host: str) -> PeerStatus:
 
 
 def check(peer: PeerStatus, connection: Connection, now: float) -> None:
-    """Whether it is who it should be, then whether it is there. Raises Untrusted, Unreachable."""
+    """Check the peer's identity, then its presence. Raises Untrusted, Unreachable."""
     name = peer.dns_name.rstrip(".") or connection.host
     pinned = connection.tailscale_node_key
     if pinned is not None and peer.public_key != pinned:
@@ -83,7 +86,7 @@ def check(peer: PeerStatus, connection: Connection, now: float) -> None:
     if missing := sorted(set(connection.tailscale_tags) - set(peer.tags or ())):
         raise Untrusted(f"{name} has not the tag {', '.join(missing)}", code=WRONG_TAGS)
     if peer.expired or _past(peer.key_expiry, now):
-        when = peer.key_expiry if _is_set(peer.key_expiry) else "it is not told when"
+        when = peer.key_expiry if _is_set(peer.key_expiry) else "its expiry is not known"
         raise Untrusted(f"the key of {name} has expired ({when})", code=EXPIRED)
     if not peer.online:
         seen = peer.last_seen if _is_set(peer.last_seen) else "never"
@@ -91,7 +94,7 @@ def check(peer: PeerStatus, connection: Connection, now: float) -> None:
 
 
 def address_of(peer: PeerStatus, host: str) -> str:
-    """The one that the inventory names, else its first. Raises Unreachable where it has none."""
+    """Return the address in the inventory, else the peer's first. Raises Unreachable without one."""
     addresses = [found for found in map(_address, peer.addresses or ()) if found]
     if not addresses:
         raise Unreachable(f"{peer.dns_name.rstrip('.') or host} has no address", code=OFFLINE)
@@ -99,7 +102,7 @@ def address_of(peer: PeerStatus, host: str) -> str:
 
 
 def confirm(peer: PeerStatus, whois: Whois | None) -> None:
-    """The address that we go to is that peer's, by the tables that packets go by. Raises Untrusted."""
+    """Check that the address belongs to the peer by tailscaled's routing tables. Raises Untrusted."""
     if whois is None or whois.node.key != peer.public_key:
         whose = whois.node.key if whois else "nobody"
         raise Untrusted(f"the address of {peer.dns_name.rstrip('.')} belongs to {whose}", code=WRONG_NODE)
@@ -108,12 +111,12 @@ def confirm(peer: PeerStatus, whois: Whois | None) -> None:
 
 
 def command(program: Path, api: Path, address: str, port: int) -> list[str]:
-    """The argument vector of `tailscale nc`."""
+    """Return the argument vector of `tailscale nc`."""
     return [str(program), f"--socket={api}", "nc", str(ip_address(address)), str(port)]
 
 
 def joined(address: str, port: int) -> str:
-    """`IP:port`, with brackets where they belong."""
+    """Return `IP:port`, with brackets for IPv6."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
@@ -130,7 +133,7 @@ async def _direct(address: str, port: int) -> socket.socket:
 
 
 async def _netcat(argv: list[str]) -> Carrier:
-    """On a socket pair, without anything of our environment. It ends by itself when our end is closed."""
+    """Run it on a socket pair, without our environment. It ends by itself when our end is closed."""
     ours, theirs = socket.socketpair()
     try:
         with theirs:
@@ -156,11 +159,11 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 def _nothing() -> None:
-    """There is nothing but the socket."""
+    """Do nothing: only the socket needs closing."""
 
 
 def _address(text: str) -> str:
-    """As it is compared; empty where it is no address."""
+    """Return the address in its comparable form; empty for anything else."""
     try:
         return str(ip_address(text))
     except ValueError:
@@ -168,12 +171,12 @@ def _address(text: str) -> str:
 
 
 def _is_set(moment: str | None) -> bool:
-    """Whether it is a time at all: Go's zero time is none."""
+    """Return whether the time is set: Go's zero time is not."""
     return bool(moment) and not str(moment).startswith("0001-")
 
 
 def _past(moment: str | None, now: float) -> bool:
-    """A time as Go writes it (RFC 3339). One that cannot be read is over, to be sure."""
+    """Return whether the time (RFC 3339, as Go writes it) is past. An unreadable one counts as past."""
     if not moment or not _is_set(moment):
         return False
     try:

@@ -1,6 +1,6 @@
-"""A test of a target: a connection of its own is opened as if it were the first, hostops looks around, both are closed.
+"""Target tests: a connection of its own is opened as if it were the first, hostops surveys the host, both are closed.
 
-What goes wrong on the way says how far it came: the host is reached, shows its key, lets us in, has what it takes.
+A failure names the last step reached: the host answers, shows its key, accepts the login, has the prerequisites.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
 
 LATE = 3.0
-"""How much later than by its own clock a host may tell that it took too long."""
+"""Seconds by which a host's own timeout report may be late."""
 HOST_KEY = ("host_key_changed", "host_key_unknown")
 CREDENTIALS = ("auth_failed",)
 UNTRIED: dict[str, StepName] = {"no_credentials": "credentials", "invalid_known_hosts": "host_key"}
-"""What is found before anybody is asked."""
+"""Codes found before the host is contacted."""
 
 
 async def find(pool: Pool, target: Target, operations: Collection[str]) -> TargetTestResult:
-    """How the host is; never raises WritError. `operations`: what the hostops that is sent there has."""
+    """Return the result; never raises WritError. `operations`: those of the hostops that is sent there."""
     steps: list[TargetTestStep] = []
     try:
         connection = connection_of(target)
@@ -43,13 +43,15 @@ async def find(pool: Pool, target: Target, operations: Collection[str]) -> Targe
 
 
 async def _survey(session: HostSession, target: Target) -> Told:
-    """Bounded here too: a host that hangs keeps no time of its own. Raises WritError."""
+    """Survey the host, with a bound here too: a hanging host keeps no time itself. Raises WritError."""
     try:
         async with asyncio.timeout(SURVEY_SECONDS + LATE):
             return await session.ask(survey_request(allowed(target)), _silent, (), lambda _: None)
     except TimeoutError:
         seconds = SURVEY_SECONDS + LATE
-        raise Unreachable(f"the host let us in, and told nothing within {seconds:g} s", code="timeout") from None
+        raise Unreachable(
+            f"the host accepted the login and did not answer within {seconds:g} s", code="timeout"
+        ) from None
 
 
 def _let_in(link: Link, connection: Connection) -> Iterator[TargetTestStep]:
@@ -75,4 +77,4 @@ def _kept_out(error: WritError) -> Iterator[TargetTestStep]:
 
 
 def _silent(message: str) -> None:
-    """Nobody is waiting to hear how far it is."""
+    """Discard progress: nobody waits for it."""

@@ -1,1 +1,1 @@
-"""The audit service: reads the journal, and answers what happened. It writes nothing but its own index."""
+"""The audit service: read the journal and answer traces and searches. It writes nothing but its own index."""

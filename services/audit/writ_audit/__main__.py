@@ -10,7 +10,7 @@ from writ_runtime.service import StopStep, ended, run, running
 
 
 async def main(config: Config) -> None:
-    """One replica; each has its own index."""
+    """Run one replica; each has its own index."""
     key, measured = load_key(config), metrics()
     async with running("audit", config, measured) as process:
         bus = await connect_as("audit", config, key)

@@ -1,4 +1,4 @@
-"""What the audit service reads from its environment."""
+"""Configuration of the audit service, from its environment."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,8 +7,8 @@ from writ_runtime.config import ServiceConfig, env
 
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
-    """The index in `state_dir` may be deleted at any time: it is built anew from the journal. Not so `journal.json`
-    beside it, by which it knows that this is the journal of before.
+    """The index in `state_dir` may be deleted at any time: it is rebuilt from the journal. `journal.json` beside it
+    may not: it identifies the known journal.
     """
 
     policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…")]

@@ -1,7 +1,7 @@
-"""Keeps the index in step with the journal: pages while it catches up, then what came since the last look.
+"""Keep the index in step with the journal: by pages while catching up, then in small batches.
 
-The journal is believed over the index: if the index turns out damaged, it is thrown away and built anew. A journal that
-is another than the one that the index was made from is not believed: nothing is taken from it, and it is an alarm.
+The journal is believed over the index: a damaged index is thrown away and rebuilt. A journal other than the index's own
+is not believed: nothing is taken from it, and an alarm is raised.
 """
 
 import asyncio
@@ -25,21 +25,22 @@ from writ_runtime.security_events import SecurityEvents, SecurityFinding
 
 BATCH = 1_000
 PAUSE = 0.25
-"""Seconds between looks at the journal while nobody asks; whoever asks is not kept waiting."""
+"""Seconds between reads of the journal without any query. A query does not wait for it."""
 RETRY_AFTER = 1.0
 LOOK_EVERY = 5.0
-"""Seconds between looks at how long the journal is, for the lag, and whether it still is the same one."""
+"""Seconds between reads of the journal's length and identity."""
 
 _log = Log("writ.audit")
 
 
 class JournalReplaced(WritError):
-    """The journal is not the one that the index was made from."""
+    """The journal is not the one of the index."""
 
 
 class Follower:
-    """Reads the journal into the index. `seen` is told kind and size of each event that was taken in, `asked` whether
-    the index was current when somebody needed it."""
+    """Reads the journal into the index. `on_event` gets kind and size of each event, `on_query` whether the index
+    was current for a query.
+    """
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Follower:
         on_query: Callable[[bool], None] = lambda _: None,
         security: SecurityEvents | None = None,
     ) -> None:
-        """`security`: where what is wrong with an operation's events is recorded."""
+        """`security`: records irregular events of operations."""
         self._security = security
         self._histories = OperationHistories()
         self._journal = journal
@@ -62,20 +63,20 @@ class Follower:
         self._query_waits = asyncio.Event()
         self._last = 0
         self.problem: str | None = None
-        """Why nothing more gets into the index at present."""
+        """The reason why the index takes in nothing at present."""
 
     @property
     def position(self) -> int:
-        """The last sequence that the index has."""
+        """Return the last sequence of the index."""
         return self._index.place.position
 
     @property
     def lag(self) -> int:
-        """How many events the index is behind the journal, as far as is known."""
+        """Return the known lag of the index, in events."""
         return max(0, self._last - self.position)
 
     async def run(self) -> None:
-        """Follow the journal for ever."""
+        """Follow the journal until cancelled."""
         while True:
             try:
                 await self._check_journal()
@@ -100,15 +101,17 @@ class Follower:
         return True
 
     async def current(self, timeout: float) -> bool:
-        """Wait until the index has all that the journal holds at this moment; False if it does not in time."""
+        """Wait until the index has every event that the journal holds now; False if it does not in time."""
         last = await self._journal.last(JOURNAL)
         current = last is None or await self.reached(last.sequence, timeout)
         self._on_query(current)
         return current
 
     async def _check_journal(self) -> None:
-        """Raises JournalReplaced unless the index's first and last records are in this journal, as they were, and it is
-        the one that is known. The first one may have gone into an archive; what the index had read last has not.
+        """Raises JournalReplaced unless the index's first and last records are in this journal unchanged, and it is the
+        known one.
+
+        The first record may be archived by now; the last one read may not.
         """
         await self._compare()
         place = self._index.place
@@ -137,7 +140,7 @@ class Follower:
             await asyncio.sleep(LOOK_EVERY)
 
     async def _follow(self) -> None:
-        """Page by page; at the end wait a little for more, so that what comes meanwhile is one group and one commit."""
+        """Read page by page. At the end wait a little, so further events form one group and one commit."""
         self._histories = OperationHistories()  # of events that are read again, nothing is known from the first time
         while True:
             self._query_waits.clear()
@@ -156,7 +159,7 @@ class Follower:
         last = records[-1]
         place = IndexPosition(last.sequence, self._index.place.origin or _digest(records[0]), _digest(last))
         began = time_ns()
-        await self._examine(records)  # before the position moves on: whoever is killed meanwhile does it again
+        await self._examine(records)  # before the position moves on: after a kill in between it is done again
         await asyncio.to_thread(self._index.apply, changes, place)
         self._guard.read(last)
         if tracing.exporting():
@@ -167,12 +170,12 @@ class Follower:
             self._moved.notify_all()
 
     async def _examine(self, records: list[Record]) -> None:
-        """Record what is wrong with these events of operations."""
+        """Record irregular events of operations."""
         if self._security is None:
             return
         for principal, operation_id in self._histories.unknown(records):
             known = await self._journal.read(operation_filter(principal, operation_id))
-            # An `archived` behind them tells that the beginning is in an archive: it counts from the start.
+            # A later `archived` shows that the beginning is in an archive: it counts from the start.
             before = [one for one in known if one.sequence < records[0].sequence or _is_archived(one)]
             self._histories.learn(operation_id, before)
         for record in records:
@@ -197,8 +200,8 @@ class Follower:
                 _log.error("journal.unreadable", sequence=change.event.sequence, subject=change.event.subject)
 
     async def _doubt(self, why: str) -> None:
-        """Take nothing from a journal that is not the one known. Where it is that one, or what was known is given up as
-        lost, the index alone is of another: build it anew.
+        """Take nothing from an unknown journal. If the journal is the known one, or its loss was accepted, only the
+        index is of another: rebuild it.
         """
         if self._guard.problem is None:
             await self._rebuild(why)
@@ -212,8 +215,9 @@ class Follower:
 
 
 async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
-    """Raises the error of the first one that fails, when all have ended. A cancel is heeded, whatever they make of
-    theirs: before Python 3.13 a TaskGroup loses one that comes as one of its tasks fails.
+    """Raises the error of the first task that fails, after all have ended.
+
+    A cancel always takes effect: before Python 3.13 a TaskGroup loses one that comes as a task fails.
     """
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
@@ -227,7 +231,7 @@ async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
 
 
 def _leave_spans(records: list[Record], changes: list[Change], began: int) -> None:
-    """Of each event that was taken in, as a part of what had it appended."""
+    """Emit a span for each event, as part of the trace that appended it."""
     for record, change in zip(records, changes, strict=True):
         if tracing.TRACEPARENT in record.headers:
             event = change.event

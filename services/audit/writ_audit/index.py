@@ -1,8 +1,8 @@
-"""The index: one SQLite file, the only importer of sqlite3. What it holds can always be made again from the journal.
+"""The index: one SQLite file; no other module imports sqlite3. All of its content can be rebuilt from the journal.
 
-A batch of changes and the position that they lead to are one transaction, so that a kill at any moment leaves an index
-that is merely behind. Errors: IndexDamaged (throw it away, build it anew), Unreachable (disk full and the like: later).
-WAL mode: readers and the one writer do not wait for each other (https://www.sqlite.org/wal.html).
+A batch of changes and its position are one transaction, so a kill at any moment leaves an index that is merely behind.
+Errors: IndexDamaged (rebuild it), Unreachable (disk full and the like: try later). WAL mode: readers and the one writer
+do not wait for each other (https://www.sqlite.org/wal.html).
 """
 
 import sqlite3
@@ -18,15 +18,15 @@ from writ_audit.projection import Change, OperationRow
 from writ_contracts.audit import SearchQuery, SearchRow
 from writ_contracts.errors import Unreachable, WritError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE place (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, origin TEXT NOT NULL,
     last TEXT NOT NULL);
 INSERT INTO place VALUES (1, 0, '', '');
 CREATE TABLE operations (operation_id TEXT PRIMARY KEY, first_sequence INTEGER NOT NULL, principal TEXT NOT NULL,
     acts_for TEXT NOT NULL, operation TEXT NOT NULL, target TEXT NOT NULL, requested_at REAL NOT NULL,
-    correlation_id TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT, code TEXT NOT NULL,
-    updated_at REAL NOT NULL) WITHOUT ROWID;
+    correlation_id TEXT NOT NULL, emergency TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT,
+    code TEXT NOT NULL, updated_at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX operations_by_sequence ON operations (first_sequence);
 CREATE INDEX operations_by_principal ON operations (principal, first_sequence);
 CREATE INDEX operations_by_human ON operations (acts_for, first_sequence) WHERE acts_for != '';
@@ -34,6 +34,7 @@ CREATE INDEX operations_by_target ON operations (target, first_sequence);
 CREATE INDEX operations_by_name ON operations (operation, first_sequence);
 CREATE INDEX operations_by_outcome ON operations (outcome, first_sequence);
 CREATE INDEX operations_by_correlation ON operations (correlation_id, first_sequence);
+CREATE INDEX operations_by_emergency ON operations (emergency, first_sequence) WHERE emergency != '';
 CREATE TABLE events (sequence INTEGER PRIMARY KEY, subject TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
     operation_id TEXT NOT NULL, correlation_id TEXT NOT NULL, principal TEXT NOT NULL);
 CREATE INDEX events_by_operation ON events (operation_id, sequence) WHERE operation_id != '';
@@ -49,7 +50,7 @@ SELECT operation_id, first_sequence, principal, operation, target, state, outcom
         AND e.kind = 'security')
 FROM operations o WHERE :where ORDER BY first_sequence DESC LIMIT ?
 """
-"""`:where` is made of our own clauses only, the values are bound."""
+"""`:where` consists of our own clauses only; values are bound."""
 _LINKED = """
 SELECT sequence FROM events WHERE operation_id = ? AND operation_id != ''
 UNION
@@ -63,20 +64,23 @@ FROM events e LEFT JOIN operations o ON o.operation_id = e.operation_id
 WHERE e.correlation_id = ? AND e.correlation_id != '' AND e.sequence > ? ORDER BY e.sequence LIMIT ?
 """
 _STEP = """
-UPDATE operations SET sequence = :sequence, state = :state, outcome = :outcome, code = :code, updated_at = :at
+UPDATE operations SET sequence = :sequence, state = :state, outcome = :outcome, code = :code, updated_at = :at,
+    emergency = CASE WHEN :emergency = '' THEN emergency ELSE :emergency END
 WHERE operation_id = :operation_id AND sequence < :sequence
 """
 
 
 class IndexDamaged(WritError):
-    """The file is no index, or not one that this version reads: it is built anew, and then answers again."""
+    """The file is no index, or one of another version. It is rebuilt."""
 
     default_code = "unavailable"
     retry = True
 
 
 class IndexPosition(Struct, frozen=True):
-    """How far the journal has been read, and which journal: digests of its first record and of that at `position`."""
+    """The position in the journal, and the journal's identity: digests of its first record and of the one at
+    `position`.
+    """
 
     position: int = 0
     origin: str = ""
@@ -84,7 +88,7 @@ class IndexPosition(Struct, frozen=True):
 
 
 class OperationOwner(Struct, frozen=True):
-    """Whose an operation is."""
+    """The principal of an operation, and its human."""
 
     operation_id: str
     principal: str
@@ -93,7 +97,7 @@ class OperationOwner(Struct, frozen=True):
 
 
 class LinkedEvent(Struct, frozen=True):
-    """An event of a correlation id, and the human behind its operation ("" if there is none)."""
+    """An event of a correlation id, and the human behind its operation ("" if none)."""
 
     sequence: int
     kind: str
@@ -103,10 +107,10 @@ class LinkedEvent(Struct, frozen=True):
 
 
 class Index:
-    """Thread safe: one writer and one reader at a time, each with its own connection."""
+    """Thread-safe: one writer and one reader at a time, each with its own connection."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the file, or makes it. One that cannot be used is replaced by an empty one; `rebuilt` says why."""
+        """Open or create the file. An unusable one is replaced by an empty one; `rebuilt` has the reason."""
         self._path = path
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
@@ -128,7 +132,7 @@ class Index:
             self._place = _read_place(self._writer)
 
     def reset(self, why: str) -> None:
-        """Throw all of it away and begin at the journal's start."""
+        """Throw the index away and begin at the journal's start."""
         with self._write_lock, self._read_lock:
             self._close()
             for suffix in ("", "-wal", "-shm"):
@@ -138,11 +142,11 @@ class Index:
 
     @property
     def place(self) -> IndexPosition:
-        """How far it has read."""
+        """Return the position of the index."""
         return self._place
 
     def apply(self, changes: Sequence[Change], place: IndexPosition) -> None:
-        """Take in the changes, which lead to `place`: all of them or none."""
+        """Apply the changes and move to `place`, all or nothing."""
         with self._write_lock, _errors(), self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
             _insert(self._writer, "events", [change.event for change in changes])
@@ -152,22 +156,22 @@ class Index:
         self._place = place
 
     def search(self, query: SearchQuery, only_of: str | None) -> list[SearchRow]:
-        """The newest matches, one more than `limit` if there are more. `only_of`: no others' than this principal's."""
+        """Return the newest matches, one more than `limit` if more exist. `only_of`: only this principal's."""
         where, values = _conditions(query, only_of)
         rows = self._read(_SEARCH.replace(":where", where), [*values, query.limit + 1])
         return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in rows]
 
     def operation(self, operation_id: str) -> OperationOwner | None:
-        """Whose this operation is; None if no event of it was read."""
+        """Return the owner of this operation; None if no event of it was read."""
         sql = "SELECT operation_id, principal, acts_for, correlation_id FROM operations WHERE operation_id = ?"
         return next((OperationOwner(*row) for row in self._read(sql, [operation_id])), None)
 
     def linked(self, operation_id: str, correlation_id: str) -> list[int]:
-        """Sequences of all events that name the operation, and of security events that share its correlation id."""
+        """Return the sequences of all events naming the operation, and of security events with its correlation id."""
         return [int(row[0]) for row in self._read(_LINKED, [operation_id, correlation_id])]
 
     def correlated(self, correlation_id: str, after: int, limit: int) -> list[LinkedEvent]:
-        """The events of a correlation id after a sequence, in order."""
+        """Return the events of a correlation id after a sequence, in order."""
         return [LinkedEvent(*row) for row in self._read(_CORRELATED, [correlation_id, after, limit])]
 
     def _read(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
@@ -220,7 +224,7 @@ def _operations(changes: Sequence[Change]) -> Iterator[Struct]:
 
 
 class _New(OperationRow, frozen=True, kw_only=True):
-    """A row as it is first written; the step of the same event comes right after."""
+    """A row as first written; the outcome row of the same event follows at once."""
 
     sequence: int
     state: str
@@ -244,6 +248,7 @@ def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[obje
         ("operation = ?", query.operation),
         ("outcome = ?", query.outcome),
         ("correlation_id = ?", query.correlation_id),
+        ("emergency = ? AND emergency != ''", query.emergency),
         ("requested_at >= ?", query.since),
         ("requested_at < ?", query.until),
         ("first_sequence < ?", query.before),

@@ -1,6 +1,6 @@
-"""What the order of an operation's events must not be, whoever wrote them. Pure: records go in, findings come out.
+"""Impossible orders of an operation's events, by any writer. Pure: records go in, findings come out.
 
-An honest executor writes none of this: NATS lets one writer win, and policy alone writes `granted`.
+An honest executor writes none of them: NATS lets one writer win, and policy alone writes `granted`.
 """
 
 from collections import OrderedDict
@@ -37,7 +37,7 @@ Ended = journal.Finished | journal.Unknown | journal.Resolved
 
 
 class IrregularEvent(Struct, frozen=True, kw_only=True):
-    """An event that cannot be, and why."""
+    """An impossible event, with the reason."""
 
     sequence: int
     operation_id: str
@@ -46,7 +46,7 @@ class IrregularEvent(Struct, frozen=True, kw_only=True):
 
 
 class Start(Struct, frozen=True, kw_only=True):
-    """A grant as the journal has it: the digests by which a receipt names it, and who claimed."""
+    """A grant in the journal: the digests by which a receipt names it, and its claimant."""
 
     grant: str
     claim: str
@@ -55,7 +55,7 @@ class Start(Struct, frozen=True, kw_only=True):
 
 
 class OperationHistory(Struct, kw_only=True):
-    """What matters of an operation's events so far."""
+    """The relevant part of an operation's earlier events."""
 
     state: State = State.ABSENT
     idempotent: bool = False
@@ -66,13 +66,13 @@ class OperationHistory(Struct, kw_only=True):
 
 
 class OperationHistories:
-    """The operations that were heard of lately, by id."""
+    """Operations with recent events, by id."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, OperationHistory] = OrderedDict()
 
     def unknown(self, records: Iterable[Record]) -> set[tuple[str, str]]:
-        """(principal, operation id) of those whose beginning is neither known here nor in these records."""
+        """Yield (principal, operation id) of operations whose beginning is neither known nor in these records."""
         begun, missing = set[str](), set[tuple[str, str]]()
         for record in records:
             where = parse_event(record.subject)
@@ -85,7 +85,7 @@ class OperationHistories:
         return missing
 
     def learn(self, operation_id: str, records: Sequence[Record]) -> None:
-        """Take in the events of an operation from before those that are looked at."""
+        """Take in earlier events of an operation, without examining them."""
         history = OperationHistory()
         for record in records:
             event = _event(record)
@@ -94,7 +94,7 @@ class OperationHistories:
         self._remember(operation_id, history)
 
     def examine(self, record: Record) -> IrregularEvent | None:
-        """What is wrong with the next record, if anything is."""
+        """Return the fault of the next record, or None."""
         where, event = parse_event(record.subject), _event(record)
         if where is None:
             return None
@@ -125,7 +125,9 @@ def _event(record: Record) -> journal.OperationEvent | None:
 
 
 def _unreadable(record: Record, where: EventSubject) -> IrregularEvent | None:
-    """A body of another kind or operation than its subject is a finding; of one that is no event the index tells."""
+    """Return a finding for a body of another kind or operation than its subject. The index reports unreadable
+    bodies.
+    """
     try:
         kind = str(decode_event(record.data).__struct_config__.tag)
     except Invalid:
@@ -178,7 +180,7 @@ def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
 
 
 def _wrong_receipt(history: OperationHistory, event: Ended) -> str:
-    """A receipt names a grant that policy recorded, or no grant at all, and comes from who claimed it."""
+    """Return the fault of a receipt, or "". A receipt names a recorded grant or none, and comes from the claimant."""
     if event.receipt is None:
         return ""
     try:

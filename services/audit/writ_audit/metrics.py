@@ -1,4 +1,4 @@
-"""What the audit service counts: events by kind, their volume, how far the index is behind, and how it was read."""
+"""Metrics of the audit service: events by kind, their volume, the lag of the index, and its reads."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -13,17 +13,17 @@ READS = ("current", "behind")
 
 
 def metrics() -> Metrics:
-    """With the endpoints that this service has."""
+    """Return the metrics, with the endpoints of this service."""
     return Metrics(endpoints=("trace", "search"))
 
 
 def event_kinds() -> tuple[str, ...]:
-    """Every kind of event that the metrics tell apart."""
+    """Return every kind of event that the metrics distinguish."""
     return (*sorted(str(kind.__struct_config__.tag) for kind in get_args(JournalEvent)), UNREADABLE)
 
 
 class Measures:
-    """All of it, in the metrics of the process. `lag` and `position` are read whenever somebody asks."""
+    """All metrics of the audit service. `lag` and `position` are read at each scrape."""
 
     def __init__(self, measured: Metrics, lag: Callable[[], float], position: Callable[[], float]) -> None:
         self._events = measured.counter("writ_audit_events_total", "Events indexed, by kind.", {"kind": event_kinds()})
@@ -38,14 +38,14 @@ class Measures:
         measured.measure("writ_audit_position", "Last sequence indexed.", position)
 
     def indexed(self, kind: str, size: int) -> None:
-        """One more event of the journal."""
+        """Count an event of the journal."""
         self._events.add(kind=kind)
         self._bytes.add(size)
 
     def read(self, *, current: bool) -> None:
-        """A query waited for the index to be as far as the journal."""
+        """Count a query that waited for the index."""
         self._reads.add(result="current" if current else "behind")
 
     def alarmed(self, kind: SecurityKind) -> None:
-        """Something was found that should not be."""
+        """Count a security finding."""
         self._security.add(kind=kind)

@@ -1,4 +1,4 @@
-"""Who may read what: one's own always, an agent's records the human that it acts for; all else policy decides.
+"""Permission to read records: one's own always, an agent's also for its human; policy decides on all others.
 
 The decision is on the control operation `audit_read`, and counts only if policy signed it for this very question.
 """
@@ -25,18 +25,18 @@ BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class Reader(Struct, frozen=True):
-    """Who asks, by the subject, and with which key, by the NATS server."""
+    """The reader's principal, by the subject, and key, by the NATS server."""
 
     principal: str
     key: str
 
     def owns(self, principal: str, acts_for: str) -> bool:
-        """Whether a record of this principal is the reader's own."""
+        """Return whether a record of this principal is the reader's own."""
         return self.principal in (principal, acts_for)
 
 
 class Permission:
-    """Asks policy."""
+    """Asks policy for permission to read."""
 
     def __init__(self, bus: Bus, policy_key: str, tell: Callable[[Notice], None]) -> None:
         """`tell` has a refusal recorded."""
@@ -65,7 +65,9 @@ class Permission:
     async def allows(
         self, reader: Reader, owner: str | None, parameters: dict[str, Any], *, asked_for: bool = True
     ) -> bool:
-        """As `check`. A refusal of what was `asked_for` is recorded; what is merely left out is not."""
+        """Decide as `check` does. A refusal is recorded if the record was `asked_for`, and not if it is merely left
+        out.
+        """
         try:
             await self.check(reader, owner, parameters)
         except Denied as error:
@@ -77,7 +79,7 @@ class Permission:
         return True
 
     async def _ask(self, question: Decide) -> Decided:
-        """Asks again while the replica that answers has not seen the latest control events."""
+        """Ask again while the answering replica has not read the latest control events."""
         for delay in (*BEHIND_DELAYS, None):
             message = await self._bus.request(subjects.POLICY_DECIDE, encode(question), timeout=TIMEOUT)
             answer = decode(message.data, Decided)

@@ -1,15 +1,17 @@
-"""What each event of the journal changes in the index. Pure: a record goes in, rows come out.
+"""The change that each event of the journal makes in the index. Pure: a record goes in, rows come out.
 
-Every record gives an event row, also one that cannot be read: the index never stops at a record, nor skips one.
+Every record gives an event row, even an unreadable one: the index never stops at a record, nor skips one.
 """
 
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.errors import Invalid
 from writ_contracts.life import TABLE, State
+from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import event_of
 
@@ -17,7 +19,7 @@ UNREADABLE = "unreadable"
 SECURITY = "security"
 
 STATE_AFTER: dict[str, State] = {event: after for (_, event), after in TABLE.items()}
-"""Each event leads to one state, whatever was before; whether it could come there the writer has checked."""
+"""The state after each event, independent of the state before; its writer has checked the order."""
 
 _OPERATION_EVENTS = (
     journal.Requested,
@@ -38,7 +40,7 @@ _OPERATION_EVENTS = (
 
 
 class EventRow(Struct, frozen=True, kw_only=True):
-    """One record of the journal. "" stands for what it does not have."""
+    """One record of the journal. "" stands for an absent field."""
 
     sequence: int
     subject: str
@@ -60,10 +62,12 @@ class OperationRow(Struct, frozen=True, kw_only=True):
     target: str
     requested_at: float
     correlation_id: str
+    emergency: str = ""
+    """The one that its first decision names."""
 
 
 class OutcomeRow(Struct, frozen=True, kw_only=True):
-    """How an operation stands after an event. Outcome None: it has none yet."""
+    """The state of an operation after an event. Outcome None: not ended."""
 
     operation_id: str
     sequence: int
@@ -71,10 +75,18 @@ class OutcomeRow(Struct, frozen=True, kw_only=True):
     outcome: str | None
     code: str
     at: float
+    emergency: str = ""
+    """The one that the decision of this event names, if it has one."""
+
+
+class _Named(Struct, frozen=True):
+    """Of a decision only this: decoding all of it for each event would take most of the time of an index."""
+
+    emergency: str = ""
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """All that one record changes."""
+    """All changes by one record."""
 
     event: EventRow
     opened: OperationRow | None = None
@@ -82,7 +94,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Change:
-    """The change of one record; `stored_at` (Unix seconds) is used where its own time cannot be read."""
+    """Return the change by one record. `stored_at` (Unix seconds) replaces an unreadable time of its own."""
     try:
         event = event_of(subject, data)
     except Invalid:
@@ -131,6 +143,7 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
         target=event.target,
         requested_at=event.requested_at if isinstance(event, journal.Archived) else event.at,
         correlation_id=event.correlation_id,
+        emergency=_emergency(event),
     )
 
 
@@ -143,7 +156,19 @@ def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
         outcome=outcome,
         code=code,
         at=event.at,
+        emergency=_emergency(event),
     )
+
+
+def _emergency(event: journal.OperationEvent) -> str:
+    """Return the emergency that the event's decision names, for finding it; the decision itself is what holds."""
+    signed = getattr(event, "decision", None)
+    if not isinstance(signed, Signed):
+        return ""
+    try:
+        return msgspec.json.decode(bytes(signed.payload), type=_Named).emergency
+    except msgspec.DecodeError:
+        return ""
 
 
 def _end(event: journal.OperationEvent) -> tuple[str | None, str]:

@@ -1,7 +1,7 @@
-"""Traces and searches: the index says where, the journal says what.
+"""Traces and searches: the index finds the events, the journal has their content.
 
-The events of an operation are read from the journal by its own filter, so that a trace asked for right after the end
-is whole however far the index is; what is linked to it waits, for a bounded time, until the index has caught up.
+The events of an operation are read from the journal by its own filter, so a trace right after the end is complete
+at any lag of the index. Linked events wait, for a bounded time, until the index has caught up.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter
 
 CATCH_UP = 2.0
-"""Seconds that a query waits for the index; `as_of` in the answer says how far it was."""
+"""Seconds that a query waits for the index; `as_of` in the answer is its position then."""
 MOST_BYTES = 1_500_000
-"""Of events in one answer; a NATS message is at most 2 MB."""
+"""Bytes of events in one answer; a NATS message has at most 2 MB."""
 MOST_EVENTS = 2_000
 NOT_FOUND = "no such operation, or not yours to read"
 
@@ -39,14 +39,14 @@ class Reading:
         self._permission = permission
 
     async def trace(self, reader: Reader, query: TraceQuery) -> TraceAnswer:
-        """The events of an operation or of a correlation id. Raises WritError."""
+        """Return the events of an operation or of a correlation id. Raises WritError."""
         if query.operation_id is not None:
             records = await self._operation(reader, query.operation_id)
             return self._answer([record for record in records if record.sequence > query.after], withheld=0)
         return await self._correlation(reader, query.correlation_id or "", query.after)
 
     async def search(self, reader: Reader, query: SearchQuery) -> SearchAnswer:
-        """Operations, newest first; those of others only where policy lets the reader see them. Raises WritError."""
+        """Return operations, newest first; those of others only with policy's permission. Raises WritError."""
         await self._follower.current(CATCH_UP)
         only_of = await self._limited_to(reader, query)
         rows = await asyncio.to_thread(self._index.search, query, only_of)
@@ -56,7 +56,7 @@ class Reading:
         return SearchAnswer(rows=rows[: query.limit], more=more, as_of=self._follower.position)
 
     async def _limited_to(self, reader: Reader, query: SearchQuery) -> str | None:
-        """The reader, if the search must stay among their own; None if it need not."""
+        """Return the reader if the search is limited to their own operations; else None."""
         if query.principal == reader.principal:
             return None
         parameters = {"query": "search", "principal": query.principal, "target": query.target}
@@ -103,7 +103,9 @@ class Reading:
         return self._answer(records, withheld=withheld, more=len(found) > MOST_EVENTS)
 
     async def _readable(self, reader: Reader, correlation_id: str, found: Sequence[LinkedEvent]) -> list[LinkedEvent]:
-        """The reader's own, those that policy allows, and security events of nobody among them."""
+        """Return the readable events: the reader's own, those policy allows, and security events between them
+        without a principal.
+        """
         owned = {event.principal for event in found if event.principal and reader.owns(event.principal, event.acts_for)}
         for owner in sorted({event.principal for event in found} - owned - {""}):
             parameters = {"query": "trace", "correlation_id": correlation_id, "principal": owner}
@@ -112,8 +114,8 @@ class Reading:
         return [event for event in found if event.principal in owned or (owned and _nobodys(event))]
 
     async def _fetch(self, sequences: Sequence[int]) -> list[Record]:
-        """The records at these sequences, which are in order: one read for each run without a gap. What is in an
-        archive is not among them.
+        """Return the records at these ordered sequences, by one read for each run without a gap. Archived ones are
+        missing.
         """
         runs = [[sequence for _, sequence in run] for _, run in groupby(enumerate(sequences), key=_run)]
         reads = [await self._journal.read(JOURNAL, after=run[0] - 1, limit=len(run)) for run in runs]
@@ -141,7 +143,7 @@ def _event(record: Record) -> TraceEvent:
 
 
 def _body(data: bytes) -> dict[str, Any]:
-    """The event as plain data; empty if it cannot be read."""
+    """Return the event as plain data; empty if unreadable."""
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):
@@ -157,7 +159,7 @@ def _sequence(record: Record) -> int:
 
 
 def _run(pair: tuple[int, int]) -> int:
-    """The same for all members of a run without a gap."""
+    """Return a key that is equal for all members of a run without a gap."""
     return pair[1] - pair[0]
 
 

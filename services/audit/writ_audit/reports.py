@@ -1,6 +1,6 @@
-"""Agents' security reports, which audit hears beside the executors: what no executor records, audit does.
+"""Agents' security reports, which audit receives like the executors: audit records those that no executor does.
 
-An executor in the wrong hands acknowledges a report, and the agent forgets it.
+An executor with a stolen key could acknowledge a report, and the agent would forget it.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from writ_runtime.security_events import SecurityEvents, SecurityFinding, securi
 from writ_trust.statements import open_signed
 
 PATIENCE = 5.0
-"""Seconds that executors have to record it."""
+"""Seconds for executors to record a report."""
 MARGIN = 1_000
-"""Events by which the index may be ahead of a report that waits to be read here."""
+"""Events by which the index may be ahead of a report that is still unread here."""
 RATE, BURST = 0.2, 50.0
-"""Of one pool, a second and at once."""
+"""Reports of one pool: a second on average, and at once."""
 MOST_WAITING, REMEMBERED = 256, 1_000
 
 _log = Log("writ.audit")
 
 
 class Reports:
-    """Hears `writ.report.<pool>`; one replica of audit looks after each report."""
+    """Subscribes to `writ.report.<pool>`; one replica of audit handles each report."""
 
     def __init__(self, journal: Journal, follower: Follower, security: SecurityEvents) -> None:
         self._journal = journal
@@ -45,7 +45,7 @@ class Reports:
         self._known_reports: OrderedDict[str, None] = OrderedDict()
 
     async def listen(self, bus: Bus) -> None:
-        """Hear them from now on."""
+        """Subscribe to reports."""
         await bus.subscribe(subjects.report("x").replace(".x", ".*"), self._receive, queue="q-audit")
 
     async def _receive(self, message: Message) -> None:
@@ -67,7 +67,7 @@ class Reports:
             _log.warning("report.not_watched", pool=pool, kind=report.kind, reason="too many wait already")
 
     async def watch(self) -> None:
-        """See to it that each gets into the journal, until cancelled."""
+        """Check that each report gets into the journal, until cancelled."""
         while True:
             due, position, pool, signed, report = await self._waiting.get()
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -77,7 +77,9 @@ class Reports:
                 await asyncio.sleep(pause)
 
     async def _done(self, after: int, pool: str, signed: Signed, report: SecurityReport) -> bool:
-        """Whether it is stored, or never will be. A server that is away is waited for: agents do not send it again."""
+        """Return whether the report is stored, or never will be. It waits for an absent server: agents do not send
+        the report again.
+        """
         try:
             await self._see_to(after, pool, signed, report)
         except (Unreachable, TimedOut) as error:

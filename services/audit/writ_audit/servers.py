@@ -1,4 +1,4 @@
-"""How the NATS servers are, as gauges: audit asks them now and then, since it reads everything and changes nothing."""
+"""Gauges of the NATS servers. Audit asks them regularly, since it reads everything and changes nothing."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ _log = Log("writ.audit")
 
 
 class Servers:
-    """The gauges, and whoever keeps them up to date."""
+    """The gauges and their update."""
 
     def __init__(self, measured: Metrics) -> None:
         self._consumer_names = AtMost(CONSUMERS)
@@ -41,7 +41,7 @@ class Servers:
         )
 
     async def watch(self, bus: Bus) -> None:
-        """Ask every 15 seconds, until cancelled. What cannot be known is not told."""
+        """Ask every 15 seconds, until cancelled. Unknown values are left out."""
         known = ""
         while True:
             problem = ""
@@ -56,7 +56,7 @@ class Servers:
             await asyncio.sleep(EVERY)
 
     def show(self, figures: Figures) -> None:
-        """These, and none from before."""
+        """Set these series and remove earlier ones."""
         self._count.set(len(figures.servers))
         self._connections.replace({(one.server_name,): one.connections for one in figures.servers})
         self._subscriptions.replace({(one.server_name,): one.subscriptions for one in figures.servers})

@@ -1,4 +1,4 @@
-"""The parts of the audit service, put together; its health checks and metrics."""
+"""The composition of the audit service; its health checks and metrics."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ from writ_runtime.state_file import StateFile
 _log = Log("writ.audit")
 TELL_EVERY = 5.0
 MOST_BEHIND = 1_000
-"""Events that the index may be behind the journal before the service calls itself not ready."""
+"""Events of lag at which the service is not ready."""
 
 
 class Audit:
@@ -72,13 +72,12 @@ class Audit:
         self._security.tell("journal_replaced", f"seen by audit: {why}", None, None)
 
     async def serve(self) -> None:
-        """Answer queries from now on."""
         await self._time.start()
         await self._reports.listen(self._bus)
         self._serving = await self._bus.serve(self._service)
 
     async def follow(self) -> None:
-        """Keep the index in step, and have refusals recorded, for ever."""
+        """Keep the index in step, and have refusals recorded, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follower.run())
             group.create_task(self._notifier.run(self._bus))
@@ -89,7 +88,7 @@ class Audit:
             group.create_task(self._tell())
 
     async def _tell(self) -> None:
-        """Executors, that we are there and how far; nobody there to hear it is no error: the next one comes."""
+        """Report presence and position to executors. A missing listener is no error: the next report follows."""
         while True:
             position, lag = self._follower.position, self._follower.lag
             standing = AuditStanding(position=position, lag=lag, instance=self._instance)
@@ -100,16 +99,16 @@ class Audit:
             await asyncio.sleep(TELL_EVERY)
 
     async def stop(self) -> None:
-        """Take no new queries; answer those that came."""
+        """Take no new queries; answer the pending ones."""
         if self._serving is not None:
             await self._serving.close()
 
     def close(self) -> None:
-        """Close the index, when nothing uses it any more."""
+        """Close the index after its last use."""
         self._index.close()
 
     def checks(self) -> Mapping[str, Check]:
-        """What `/readyz` looks at."""
+        """Return the checks of `/readyz`."""
         return {"journal": self._journal_check, "index": self._index_check, "clock": self._time.check}
 
     async def _journal_check(self) -> str | None:

@@ -15,7 +15,6 @@ from writ_runtime.watched_file import Watched
 
 
 async def main(config: Config) -> None:
-    """One replica."""
     key, shared = load_key(config), _shared_key(config)
     inventory, agents = Watched(config.inventory, read_inventory), Watched(config.agents, read_agents)
     measured = metrics()

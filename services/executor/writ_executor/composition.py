@@ -1,4 +1,4 @@
-"""The executor put together: every part is given what it needs, in the order in which they need each other."""
+"""The composition of the executor: every part gets its dependencies, in order."""
 
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ from writ_runtime.watched_file import Watched
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """What messages and rounds are handed to."""
+    """The parts that handle messages and rounds."""
 
     index: Index
     background: BackgroundTasks
@@ -82,7 +82,7 @@ def compose(  # long: one list of parts, each given those before it
     measured: Metrics,
     time: ServerClock,
 ) -> Components:
-    """All of them over one bus; nothing runs yet."""
+    """Compose all parts over one bus; nothing runs yet."""
     index, background, presence = Index(), BackgroundTasks(), Presence(config.lease, time.clocks.boot)
     recorder = Recorder(bus.journal, index, measures, time.now)
     guard = _guard(config, bus, recorder, background, measured)
@@ -103,7 +103,9 @@ def compose(  # long: one list of parts, each given those before it
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
-    controls = Controls(recorder, lives, vault, outcomes, cancels, publishing, archiving, approvals.review)
+    controls = Controls(
+        recorder, lives, vault, outcomes, cancels, publishing, archiving, index, targets, approvals.review
+    )
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
     accepted = AcceptedOperations(index, recorder, lives, dispatcher, host_reads, controls, approvals, background)
 

@@ -1,4 +1,4 @@
-"""What an executor reads from its environment."""
+"""Configuration of the executor, from its environment."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
-    """Replicas of one installation share `params_key_file`, and nothing else but the journal."""
+    """Replicas of one installation share `params_key_file` and the journal, nothing else."""
 
     policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…")]
     params_key_file: Annotated[
@@ -21,7 +21,7 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     inventory: Annotated[Path, env("WRIT_INVENTORY", "inventory.yaml")]
     agents: Annotated[Path, env("WRIT_AGENTS", "agents.yaml: which keys may claim for which pool")]
     dry_run_only: Annotated[
-        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: nothing changes anywhere, what is accepted ends as a preview")
+        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: no target is changed, accepted operations end as previews")
     ] = False
     audit_level: Annotated[
         AuditLevel,
@@ -33,7 +33,7 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     start_window: Annotated[Seconds, env("WRIT_START_WINDOW", "seconds that agents have to claim an operation")] = 60.0
     queue_window: Annotated[Seconds, env("WRIT_QUEUE_WINDOW", "seconds an operation may wait for its target")] = 3600.0
     lease: Annotated[Seconds, env("WRIT_LEASE", "seconds of silence after which an agent counts as gone")] = 15.0
-    sweep: Annotated[Seconds, env("WRIT_SWEEP", "seconds between looks for what is overdue")] = 1.0
+    sweep: Annotated[Seconds, env("WRIT_SWEEP", "seconds between rounds over overdue operations")] = 1.0
     rate: Annotated[Seconds, env("WRIT_RATE", "requests a second of one principal")] = 100.0
     burst: Annotated[int, Meta(ge=1), env("WRIT_BURST", "requests of one principal at once")] = 500
     refusal_rate: Annotated[

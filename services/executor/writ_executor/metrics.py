@@ -1,6 +1,6 @@
-"""What an executor counts and times: operations, their stages, pools, look-ups, what is refused and what is alarming.
+"""Metrics of the executor: operations, stages, pools, look-ups, refusals and alarms.
 
-Counters count what this replica did, so they are summed over the replicas; gauges tell the whole installation as this
+Counters count the actions of this replica, so they are summed over replicas. Gauges show the whole installation as this
 replica sees it, so any replica's will do.
 """
 
@@ -22,23 +22,23 @@ from writ_runtime.metrics import Metrics
 from writ_runtime.security_events import security_counter
 
 POOLS = 50
-"""So many pools have series of their own: with `local-<host>` there may be one for each of thousands of targets."""
+"""Pools with series of their own: with `local-<host>` there may be thousands of pools."""
 STAGES = ("decide", "wait", "claim", "grant", "run", "record", "whole")
 QUEUES = ("waiting", "dispatched", "running")
 LISTED = ("listed", "no_agent", "refused", "unusable")
 TURNED_AWAY = ("rate_limited", "full", "too_many_open", "denied", "invalid")
 Key = tuple[str, ...]
-"""The labels of one series, in the order in which they were declared."""
+"""The labels of one series, in the order of their declaration."""
 _WAITING = (State.REQUESTED, State.AWAITING_APPROVAL, State.APPROVED)
 
 
 def metrics() -> Metrics:
-    """With one endpoint label for each kind of message that an executor answers."""
+    """Return metrics with one endpoint label for each message kind that an executor answers."""
     return Metrics([one.name for one in CHANNELS if Role.EXECUTOR in one.receivers])
 
 
 class Measures:
-    """All of it, in the metrics of the process."""
+    """All metrics of the executor."""
 
     def __init__(self, measured: Metrics, catalogue: Catalogue, clock: Callable[[], float]) -> None:
         """`clock`: the journal server's time."""
@@ -104,11 +104,11 @@ class Measures:
         )
 
     def stage(self, stage: str, pool: str, operation_id: str) -> AbstractContextManager[None]:
-        """Times what is done within the block, also if it fails."""
+        """Time the block, also if it fails."""
         return self._stages.time(operation_id, stage=stage, pool=pool)
 
     def recorded(self, before: Life, after: Life) -> None:
-        """This replica stored the event that made one the other."""
+        """Count the event with which this replica turned one life into the other."""
         if after.end is not None and after.end is not before.end:
             pool = after.requested.pool if after.requested else ""
             self._ended.add(outcome=after.outcome or "", pool=pool, operation=_operation(after))
@@ -117,7 +117,7 @@ class Measures:
             self._time(before, after, after.requested)
 
     def granted(self, requested: Requested, dispatched: Dispatched, grant: Grant) -> None:
-        """Policy recorded the start, as this replica asked for."""
+        """Count a start that policy recorded at this replica's request."""
         self._passed("claim", requested, dispatched.at, grant.granted_at)
 
     def _time(self, before: Life, after: Life, requested: Requested) -> None:
@@ -131,31 +131,31 @@ class Measures:
         self._passed("whole", requested, requested.at, end.at)
 
     def _passed(self, stage: str, requested: Requested, since: float, until: float) -> None:
-        """Both are measured times of one server, each with its error: no time is less than none."""
+        """Time a stage between two measured times of one server, each with an error. A negative time counts as zero."""
         self._stages.observe(max(0.0, until - since), requested.operation_id, stage=stage, pool=requested.pool)
 
     def count_refusal(self, code: str) -> None:
-        """A request that is not recorded."""
+        """Count a request that gets no event."""
         self._turned_away.add(code=code)
 
     def unrecorded(self, outcome: Outcome) -> None:
-        """What such a request would have ended with, where it had come as far as that."""
+        """Count the outcome that a request without an event would have had, if it got that far."""
         self._outcomes.add(outcome=outcome)
 
     def alarmed(self, kind: SecurityKind) -> None:
-        """A security event that is stored."""
+        """Count a stored security event."""
         self._security.add(kind=kind)
 
     def listed(self, result: str) -> None:
-        """How an agent was asked what there is: of LISTED."""
+        """Count the result of a listing, one of LISTED."""
         self._listings.add(result=result)
 
     def looked_up(self, *, hit: bool) -> None:
-        """An operation was needed: from the index, or read."""
+        """Count a look-up of an operation: from the index, or by reading the journal."""
         self._lookups.add(result="hit" if hit else "miss")
 
     def see(self, lives: Iterator[Life], agents: Mapping[str, list[Heartbeat]], now: float) -> None:
-        """Set the gauges of operations and pools: `agents` has every pool with targets."""
+        """Set the gauges of operations and pools. `agents` has every pool with targets."""
         queued, oldest = RefusalCounts[Key](), dict[Key, float]()
         counted, overdue = 0, 0
         for life in lives:
@@ -190,14 +190,14 @@ class Measures:
 
 
 def queue_of(life: Life) -> str:
-    """Where an open operation stands, of QUEUES."""
+    """Return the queue of an open operation, one of QUEUES."""
     if life.state in _WAITING:
         return "waiting"
     return "dispatched" if life.state is State.DISPATCHED else "running"
 
 
 def deadline_of(life: Life) -> float:
-    """When an open operation should have come further, in Unix seconds."""
+    """Return the Unix time by which an open operation is due."""
     if life.state in _WAITING:
         return life.requested.start_by if life.requested else 0.0
     if life.state is State.DISPATCHED:
@@ -206,7 +206,7 @@ def deadline_of(life: Life) -> float:
 
 
 def pools_of(inventory: Inventory) -> list[str]:
-    """Those that have targets."""
+    """Return the pools that have targets."""
     return sorted({target.pool for target in inventory.targets})
 
 

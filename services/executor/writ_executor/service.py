@@ -1,14 +1,11 @@
-"""The executor as a service: which message goes to which part, and one answer and one record on every path."""
+"""The executor as a service: routing of messages to parts, with one answer and one record on every path."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from writ_bus.grammar import is_inbox
-from writ_bus.port import Bus, Endpoint, EndpointReply, Message, Service
+from writ_bus.port import Bus, Endpoint, Message, Service
 from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
 from writ_contracts.audit import AuditStanding, JournalAnswer
@@ -19,37 +16,35 @@ from writ_contracts.notices import Noted
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.requests import (
-    Failure,
     OperationAnswer,
     OperationsAnswer,
+    RequestAnswer,
     ResultAnswer,
     SimulateAnswer,
     TargetsAnswer,
 )
-from writ_contracts.requests import RequestAnswer as RequestAnswer
 from writ_executor import __version__
 from writ_executor.composition import compose
 from writ_executor.config import Config
 from writ_executor.metrics import Measures, pools_of
-from writ_executor.requests.views import failure
+from writ_runtime.answering import Handle, answering
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
-from writ_runtime.metrics import Handled, Metrics, Observer
+from writ_runtime.metrics import Metrics, Observer
 from writ_runtime.watched_file import Watched
 
 CONCURRENCY = 256
-"""Requests of one kind that are worked on at once; more wait their turn."""
+"""Concurrent requests of one kind; more wait."""
 
 NAMED = 10
-"""Pools without an agent, or agents with a wrong clock, that are named in one line."""
+"""Pools without an agent, or agents with a wrong clock, named in one line."""
 
 log = Log("writ.executor")
-Handler = Callable[[Message], Awaitable[Any]]
 
 
 class Executor:
-    """All of it, over one bus."""
+    """The executor over one bus."""
 
     def __init__(
         self,
@@ -92,7 +87,7 @@ class Executor:
         measured.before(self._update_gauges)
 
     async def serve(self) -> None:
-        """Catch up with the journal, then answer; what goes on for ever is in `run`."""
+        """Catch up with the journal, then serve. The permanent tasks are in `run`."""
         await self.time.start()
         await self.follower.start(restored=await self._restored.is_due())
         await self.admission.measure_fill()
@@ -110,7 +105,7 @@ class Executor:
         )
 
     async def run(self) -> None:
-        """Follow the journal, look for what is overdue, watch the files; until cancelled."""
+        """Follow the journal, sweep, and watch the files, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.follower.follow(), name="follow")
             group.create_task(self.sweep.run(), name="sweep")
@@ -120,7 +115,7 @@ class Executor:
                 group.create_task(file.follow(), name="watch")
 
     async def stop(self) -> None:
-        """Let what has begun come to its end, and leave a snapshot."""
+        """Let begun work end, and write a snapshot."""
         await self.background.settle()
         await self.follower.save()
 
@@ -130,7 +125,9 @@ class Executor:
         self._measures.see_journal(self.admission.fill, self.follower.damaged)
 
     def checks(self) -> dict[str, Check]:
-        """What `/readyz` looks at, by name. Agents and outcomes are told: the executor itself is ready all the same."""
+        """Return the checks of `/readyz` by name. Agents and outcomes are only reported: the executor is ready
+        without them.
+        """
         return {
             "bus": self._bus_check,
             "journal": self._journal_check,
@@ -189,56 +186,33 @@ class Executor:
         return Attention(problem) if problem else None
 
     def _endpoints(self) -> list[Endpoint]:
-        handlers: dict[str, tuple[Handler, Callable[[Failure], Any]]] = {
-            "request": (self.intake.handle_request, lambda error: RequestAnswer(error=error)),
-            "query_operation": (self.queries.operation, lambda error: OperationAnswer(error=error)),
-            "query_operations": (self.queries.operations, lambda error: OperationsAnswer(error=error)),
-            "query_result": (self.queries.result, lambda error: ResultAnswer(error=error)),
-            "query_simulate": (self.queries.simulate, lambda error: SimulateAnswer(error=error)),
-            "query_targets": (self.queries.targets, lambda error: TargetsAnswer(error=error)),
-            "query_journal": (self.queries.journal, lambda error: JournalAnswer(error=error)),
-            "query_backend_test": (self.queries.backend_test, lambda error: BackendTestAnswer(error=error)),
-            "claim": (self.claims.handle_claim, lambda error: ClaimAnswer(error=error)),
-            "receipt": (self.receipts.handle_receipt, lambda error: Acknowledged(error=error)),
-            "report": (self.receipts.handle_report, lambda error: Acknowledged(error=error)),
-            "notice_policy": (self.notices.of_policy, lambda error: Noted(error=error)),
-            "notice_keeper": (self.notices.of_provisioner, lambda error: Noted(error=error)),
-            "notice_audit": (self.notices.of_audit, lambda error: Noted(error=error)),
+        handlers: dict[str, tuple[Handle, Callable[..., Any]]] = {
+            "request": (self.intake.handle_request, RequestAnswer),
+            "query_operation": (self.queries.operation, OperationAnswer),
+            "query_operations": (self.queries.operations, OperationsAnswer),
+            "query_result": (self.queries.result, ResultAnswer),
+            "query_simulate": (self.queries.simulate, SimulateAnswer),
+            "query_targets": (self.queries.targets, TargetsAnswer),
+            "query_journal": (self.queries.journal, JournalAnswer),
+            "query_backend_test": (self.queries.backend_test, BackendTestAnswer),
+            "claim": (self.claims.handle_claim, ClaimAnswer),
+            "receipt": (self.receipts.handle_receipt, Acknowledged),
+            "report": (self.receipts.handle_report, Acknowledged),
+            "notice_policy": (self.notices.of_policy, Noted),
+            "notice_keeper": (self.notices.of_provisioner, Noted),
+            "notice_audit": (self.notices.of_audit, Noted),
         }
         served = [one for one in CHANNELS if Role.EXECUTOR in one.receivers and one.style is Style.REQUEST]
         return [
             Endpoint(
                 name=one.name,
                 subject=one.subject(),
-                handler=self._handler_of(one.name, *handlers[one.name]),
+                handler=answering(one.name, *handlers[one.name], self._observe, log),
                 concurrency=CONCURRENCY,
                 urgent=self._urgent if one.name == "request" else (),
             )
             for one in served
         ]
-
-    def _handler_of(
-        self, name: str, handler: Handler, refused: Callable[[Failure], Any]
-    ) -> Callable[[Message], Awaitable[EndpointReply]]:
-        """The outermost frame of every handler: one answer on every path, one record of what became of it."""
-
-        async def answered(message: Message) -> EndpointReply:
-            began = time.perf_counter()
-            try:
-                body = await handler(message)
-                outcome, code = ("refused", body.error.code) if body.error else ("ok", "")
-            except WritError as error:
-                outcome, code = "refused", error.code
-                body = refused(failure(error))
-            except Exception as error:  # noqa: BLE001 - a defect: its text stays here
-                log.error("handler.crashed", endpoint=name, exception=error)
-                outcome, code = "failed", "internal"
-                body = refused(Failure(code="internal", message="a defect in the executor; its log has the details"))
-            seconds = time.perf_counter() - began
-            self._observe(Handled(endpoint=name, outcome=outcome, code=code, seconds=seconds, fields=_fields(body)))
-            return _encoded(body, message)
-
-        return answered
 
     async def _heartbeat(self, message: Message) -> None:
         try:
@@ -266,25 +240,12 @@ class Executor:
             log.warning("progress.not_relayed", error=str(error))
 
     def violation(self, kind: str, subject: str) -> None:
-        """The server refused us a subject: a defect or somebody's doing; recorded.
+        """Record that the server refused a subject: a defect or an attack.
 
-        Not so an answer: it may go out for as long as the connection is there that the question came by.
+        A late answer is neither: its reply permission ends with the connection of the question.
         """
         if kind == "publish" and is_inbox(subject.upper()):  # the server's word comes in lower case
             log.warning("answer.too_late", subject=subject)
             return
         detail = f"NATS refused this executor {kind} to {subject}"
         self.background.spawn("violation", self.recorder.security("permission_violation", detail))
-
-
-def _fields(body: Any) -> dict[str, object]:
-    operation_id = getattr(body, "operation_id", None)
-    return {"operation_id": operation_id} if operation_id else {}
-
-
-def _encoded(body: Any, message: Message) -> EndpointReply:
-    """In the requester's own encoding."""
-    content_type = message.headers.get("Content-Type", wire.JSON).partition(";")[0].strip().lower()
-    if content_type == wire.MSGPACK and message.subject.startswith(("writ.request.", "writ.query.")):
-        return EndpointReply(msgspec.msgpack.encode(body), {"Content-Type": wire.MSGPACK})
-    return EndpointReply(wire.encode(body), {"Content-Type": wire.JSON})

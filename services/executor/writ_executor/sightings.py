@@ -1,4 +1,4 @@
-"""When this replica first saw each operation in its present phase: from there it counts how old that phase is."""
+"""The moment when this replica first saw each operation in its present phase. The age of the phase counts from it."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from writ_executor.steps.overdue import Age, phase_of
 
 
 class Sighting(Struct, frozen=True):
-    """Of one phase: the id of its event, the boot clock then, and how old the event was by the journal's clock."""
+    """The sighting of a phase: its event's id, the boot clock then, and the event's age by the journal's clock."""
 
     event: str
     boot: float
@@ -17,10 +17,10 @@ class Sighting(Struct, frozen=True):
 
 
 class Sightings:
-    """By operation id. Clocks come in as instants: `boot` of this host, `server` of the journal.
+    """Sightings by operation id. Clocks come in as instants: `boot` of this host, `server` of the journal.
 
-    The journal's clock is looked at once a phase, at its first sight: a step of the server's clock moves no deadline
-    that is being counted.
+    The journal's clock is read once a phase, at the first sighting: a later step of the server's clock moves no running
+    deadline.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Sightings:
         return Age(seen=max(boot - known.boot, 0.0), before=known.before)
 
     def keep(self, operation_ids: Iterable[str]) -> None:
-        """Forget all others."""
+        """Forget all other operations."""
         kept = set(operation_ids)
         if len(kept) < len(self._by_operation):
             self._by_operation = {key: seen for key, seen in self._by_operation.items() if key in kept}
@@ -52,8 +52,8 @@ def _phase_id(life: Life) -> str:
 
 
 def _before(life: Life, server: float) -> float:
-    """Where it waits since its request, the first event says how long; else the latest one, which began the phase or
-    is younger.
+    """Return the age of the phase at its first sighting: from the first event for one that waits since its request,
+    else from the latest.
     """
     waiting = (State.REQUESTED, State.AWAITING_APPROVAL)
     stored = life.first_time if life.state in waiting else life.time

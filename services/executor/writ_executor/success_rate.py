@@ -1,6 +1,6 @@
-"""How many of the operations that ended within the last five minutes did what was asked for, whoever recorded it.
+"""The share of successes among operations that ended within five minutes, recorded by any replica.
 
-Pure: times come in. What policy, a person or an approver refused is neither success nor failure.
+Pure: times come in. Refusals by policy, a person or an approver count as neither success nor failure.
 """
 
 from collections import deque
@@ -11,20 +11,20 @@ STEP = 10.0
 GOOD = frozenset({"succeeded", "previewed"})
 BAD = frozenset({"failed", "unknown", "expired"})
 FEWEST = 10
-"""Of fewer ends no share is a reason to look."""
+"""Below this number of ends no share is conclusive."""
 LEAST = 0.8
 
 
 class Success:
-    """Ends by steps of ten seconds, so that it is as small in a flood as at rest."""
+    """Ends in steps of ten seconds, so a flood takes no more memory than idle times."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock`: the journal server's time, as that of what ended."""
+        """`clock`: the journal server's time, as in the events."""
         self._clock = clock
         self._steps: deque[tuple[float, list[int]]] = deque(maxlen=int(SECONDS / STEP) + 1)
 
     def ended(self, at: float, outcome: str) -> None:
-        """One more, as the journal has it; `at` in Unix seconds, in order."""
+        """Count an ended operation; `at` in Unix seconds, in order."""
         if outcome not in GOOD and outcome not in BAD:
             return
         step = at // STEP * STEP
@@ -33,18 +33,18 @@ class Success:
         self._steps[-1][1][outcome in BAD] += 1
 
     def counts(self) -> tuple[int, int]:
-        """(good, bad) of the last five minutes."""
+        """Return (good, bad) of the last five minutes."""
         since = self._clock() - SECONDS
         within = [counts for step, counts in self._steps if step > since]
         return sum(good for good, _ in within), sum(bad for _, bad in within)
 
     def ratio(self) -> float:
-        """The share of the good, 0 to 1."""
+        """Return the share of the good, 0 to 1."""
         good, bad = self.counts()
         return good / (good + bad) if good + bad else 1.0
 
     def problem(self) -> str | None:
-        """Why somebody should look, if so."""
+        """Return a reason for attention, or None."""
         good, bad = self.counts()
         if good + bad < FEWEST or self.ratio() >= LEAST:
             return None

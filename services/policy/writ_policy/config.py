@@ -1,4 +1,4 @@
-"""What the policy service reads from its environment."""
+"""Configuration of the policy service, from its environment."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from writ_runtime.config import ServiceConfig, env
 
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
-    """The four files are looked at before every decision; one that can't be used leaves its last good version."""
+    """The four files are checked before every decision. An unusable one leaves its last good version in force."""
 
     policy: Annotated[Path, env("SYSTEMMANAGER_POLICY_CONFIG", "the policy file, YAML or JSON")]
     mode: Annotated[
@@ -17,14 +17,14 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
         env("SYSTEMMANAGER_POLICY_MODE", "strict refuses a policy for what lint finds, permissive warns of it"),
     ] = "strict"
     dry_run_only: Annotated[
-        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: nothing changes anywhere, what is accepted ends as a preview")
+        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: no target is changed, accepted operations end as previews")
     ] = False
     versions_lost: Annotated[
         int,
         env("WRIT_POLICY_VERSIONS_LOST", "versions up to this number are not waited for: the store was lost with them"),
     ] = 0
     state_dir: Annotated[
-        Path, env("WRIT_STATE_DIR", "folder of what it must not forget: the highest version it enforced, its journal")
+        Path, env("WRIT_STATE_DIR", "folder of its state: the highest version it enforced, its journal")
     ]
     journal_lost: Annotated[
         int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
@@ -42,15 +42,15 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     agents: Annotated[Path, env("WRIT_AGENTS", "agents.yaml: which keys may claim for which pool")]
 
     def former(self) -> dict[str, int]:
-        """Up to which version each earlier key is believed. Raises ConfigError."""
+        """Return the last version for which each earlier key is believed. Raises ConfigError."""
         return {key: version for key, version, _ in self._former()}
 
     def former_events(self) -> dict[str, int]:
-        """Up to which event of the journal each earlier key is believed. Raises ConfigError."""
+        """Return the last event of the journal for which each earlier key is believed. Raises ConfigError."""
         return {key: event for key, _, event in self._former()}
 
     def _former(self) -> list[tuple[str, int, int]]:
         parts = [[*one.strip().split("@"), "0"] for one in self.former_keys.split(",") if one.strip()]
         if any(len(one) not in (3, 4) or not one[0] or not all(map(str.isdecimal, one[1:])) for one in parts):
-            raise ConfigError("WRIT_POLICY_FORMER_KEYS wants KEY@NUMBER or KEY@NUMBER@EVENT, with commas between")
+            raise ConfigError("WRIT_POLICY_FORMER_KEYS needs KEY@NUMBER or KEY@NUMBER@EVENT, with commas between")
         return [(key, int(version), int(event)) for key, version, event, *_ in parts]

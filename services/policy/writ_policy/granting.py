@@ -1,7 +1,7 @@
-"""Grants: read the operation, decide again, sign, and append `granted` at the sequence that was read; only then answer.
+"""Grants: read the operation, decide again, sign, append `granted` at the sequence read, and only then answer.
 
-What is read may be old, and time passes until the append. The expected sequence closes both gaps: whoever wrote in
-between makes the append fail, and then nothing has started.
+The read may be stale, and time passes until the append. The expected sequence closes both gaps: any write in between
+fails the append, and then nothing has started.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from writ_trust.keys import Key
 from writ_trust.statements import sign
 
 Gather = Callable[[AskGrant | Decide, Judge], Awaitable[KnownFacts]]
-"""Gives the facts that came with a question, checked, and those that policy has itself."""
+"""Returns the facts of a question, checked, together with those that policy has itself."""
 
 
 class Granting:
@@ -34,7 +34,7 @@ class Granting:
     def __init__(
         self, journal: Journal, judging: JudgeFactory, gather: Gather, key: Key, former: Mapping[str, int]
     ) -> None:
-        """`former`: policy's earlier keys, and up to which event of the journal each signed."""
+        """`former`: policy's earlier keys, each with the last event of the journal it signed."""
         self._journal = journal
         self._judging = judging
         self._gather = gather
@@ -42,8 +42,8 @@ class Granting:
         self._keys = {**former, key.public: sys.maxsize}
 
     async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
-        """The approvals that the journal has of the question's operation; None for one that is not recorded. Raises
-        Forged where the journal is said to have policy's decision on it, and has not.
+        """Return the recorded approvals of the question's operation; None for an operation that is not recorded.
+        Raises ForgedStart if the question claims a decision that the journal does not have.
         """
         subject = ask.subject
         if not subject.recorded:
@@ -54,10 +54,10 @@ class Granting:
         return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
-        """The grant, once it is recorded, or the decision that denies it.
+        """Return the grant once it is recorded, or the decision that denies it.
 
-        Raises Conflict (`moved_on`) where the operation does not wait for this claim any more, Forged where no executor
-        may ask for it, and whatever an append raises: after TimedOut nobody knows whether it has started.
+        Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may ask
+        for it, and errors of the append: after TimedOut it may have started.
         """
         subject = ask.subject
         if subject.simulate:
@@ -97,7 +97,7 @@ class Granting:
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
     async def _append(self, recorded: RecordedOperation, event: Granted) -> None:
-        """Store the start. Raises Conflict (`moved_on`) where anything was written since the operation was read."""
+        """Store the start. Raises Conflict (`moved_on`) if anything was written since the operation was read."""
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:
             raise Invalid(f"a start of {len(data)} bytes, at most {MAX_EVENT_BYTES} are kept", code="oversize")

@@ -1,7 +1,7 @@
-"""The highest version of the policy that was ever enforced here: one that is lower, or another one, is refused.
+"""The highest version of the policy ever enforced here. A lower one, or another one of that number, is refused.
 
-Versions are kept in a stream. Whoever can replace that stream could take a version back that was published and signed:
-each earlier version is signed as well.
+Versions are kept in a stream. An attacker who can replace the stream could take back a published version: each earlier
+one is signed as well.
 """
 
 from msgspec import Struct
@@ -13,14 +13,14 @@ FILE = "policy-version.json"
 
 
 class EnforcedVersion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A version, by its number and the digest of its document."""
+    """A version, by its number and its document's digest."""
 
     number: int = 0
     digest: str = ""
 
 
 class HighestVersion:
-    """The mark of it in a file."""
+    """The mark of the highest version in a file."""
 
     def __init__(self, file: StateFile[EnforcedVersion], lost: int = 0) -> None:
         """`lost`: versions up to this number are given up, since their store was lost. Raises ConfigError."""
@@ -29,7 +29,7 @@ class HighestVersion:
         self._mark = file.read() or EnforcedVersion()
 
     def refusal(self, head: StoredPolicy | None, stored: int) -> str | None:
-        """Why the version at the head of a store that ends at `stored` must not be enforced, if so."""
+        """Return why the version at the head of a store that ends at `stored` must not be enforced, or None."""
         mark = self._mark
         if mark.number <= self._lost:
             return None
@@ -41,7 +41,7 @@ class HighestVersion:
         return None
 
     def note(self, version: StoredPolicy) -> None:
-        """Remember it before it is enforced. Raises OSError."""
+        """Remember the version before it is enforced. Raises OSError."""
         mark = EnforcedVersion(number=version.number, digest=version.digest)
         if mark != self._mark:
             self._file.write(mark)

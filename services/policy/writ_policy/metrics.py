@@ -1,27 +1,32 @@
-"""What the policy service counts: decisions by effect, operation and role, refused files, the policy in force."""
+"""Metrics of the policy service: decisions by effect, operation and role, refused files, the policy in force."""
+
+from collections import Counter
 
 from writ_contracts.agents import SecurityKind
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
 from writ_policy.decisions.rulings import RuledRequest
+from writ_policy.state import control_views
 from writ_policy.state.snapshot import World
 from writ_policy.state.sources import FILES
 from writ_rules.engine.compile import ROLES
+from writ_rules.engine.control import ControlState
 from writ_runtime.metrics import Metrics
 from writ_runtime.security_events import security_counter
 
 STORE = "store"
 QUESTIONS = [one for one in CHANNELS if Role.POLICY in one.receivers and one.name.startswith("query_")]
+EMERGENCY_STATES = ("unconfirmed", "in_force", "unreviewed")
 EFFECTS = ("allow", "deny", "require_approval")
 
 
 def metrics() -> Metrics:
-    """With the endpoints that this service has."""
+    """Return the metrics, with the endpoints of this service."""
     return Metrics(endpoints=("decide", "grant", "scan", *(one.name for one in QUESTIONS)))
 
 
 class Measures:
-    """All of it, in the metrics of the process."""
+    """All metrics of the policy service."""
 
     def __init__(self, measured: Metrics, catalogue: Catalogue) -> None:
         labels = {"effect": EFFECTS, "operation": tuple(catalogue), "role": ROLES}
@@ -36,9 +41,23 @@ class Measures:
         self._info = measured.info("writ_policy", "The policy in force.")
         self._version = measured.gauge("writ_policy_version", "Number of the version in force; replicas should agree.")
         self._rules = measured.gauge("writ_policy_rules", "Enabled rules of the policy in force.")
+        self._stops = measured.gauge("writ_policy_stops", "Stops in force.")
+        self._emergencies = measured.gauge(
+            "writ_policy_emergencies",
+            "Emergencies in force, confirmed or not, and those that are over without a review that is signed off.",
+            {"state": EMERGENCY_STATES},
+        )
+
+    def controlled(self, control: ControlState, now: float) -> None:
+        """Show how many stops and emergencies there are."""
+        self._stops.set(len(control_views.stops(control, now)))
+        counts = Counter(str(one.state) for one in control_views.emergencies(control, now))
+        counts["unreviewed"] = sum(counts[state] for state in ("ended", "expired", "lapsed"))
+        for state in EMERGENCY_STATES:
+            self._emergencies.set(counts[state], state=state)
 
     def decided(self, ruled: RuledRequest) -> dict[str, object]:
-        """Counts a decision; what the log says of it."""
+        """Count a decision. Return its fields for the log."""
         decision, role = ruled.decision, ruled.request.target.role
         self._decisions.add(effect=decision.effect, operation=decision.operation, role=role)
         return {
@@ -52,19 +71,19 @@ class Measures:
         }
 
     def refused(self, file: str) -> None:
-        """Counts a file whose new content can't be used, or `store` for a version."""
+        """Count a file with unusable new content, or `store` for a version."""
         self._refused.add(file=file)
 
     def in_force(self, world: World) -> None:
-        """Names the policy in force."""
+        """Export the name of the policy in force."""
         self._info.set(name=world.version.name, version=world.version.version, digest=world.version.digest[:12])
         self._version.set(world.version.number)
         self._rules.set(world.policy.rules)
 
     def compared(self, *, lost: bool) -> None:
-        """Whether the store of versions lacks what was enforced."""
+        """Record if the store of versions lacks an enforced one."""
         self._lost.set(float(lost))
 
     def alarmed(self, kind: SecurityKind) -> None:
-        """Something was found that should not be."""
+        """Count a security finding."""
         self._security.add(kind=kind)

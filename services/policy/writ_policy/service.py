@@ -1,4 +1,4 @@
-"""The parts of the policy service, put together; what runs beside the endpoints, and its health checks."""
+"""The composition of the policy service, its background tasks and its health checks."""
 
 import asyncio
 import sys
@@ -25,14 +25,15 @@ from writ_policy.endpoints.versions import VersionQueries
 from writ_policy.highest_version import FILE as HIGHEST
 from writ_policy.highest_version import EnforcedVersion, HighestVersion
 from writ_policy.metrics import STORE, Measures
-from writ_policy.state.control_follower import Follower
+from writ_policy.state import control_views
+from writ_policy.state.control_follower import INTERVAL, Follower
 from writ_policy.state.loading import Compiler
 from writ_policy.state.sources import Sources
 from writ_policy.versions.proposed import ProposedVersions
 from writ_policy.versions.stored import Versions
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
-from writ_runtime.health import Attention, Check
+from writ_runtime.health import Attention, Check, Detail
 from writ_runtime.journal_guard import FILE, LOOK_EVERY, JournalGuard, Mark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
@@ -58,8 +59,8 @@ class PolicyService:
         clock: Clock | None = None,
         clocks: Clocks = SYSTEM,
     ) -> None:
-        """`clock`: what it decides by, the journal server's time unless given. Raises ConfigError with all that is
-        wrong with the files beside the policy.
+        """`clock`: the time of decisions, the journal server's unless given. Raises ConfigError with all mistakes of
+        the files beside the policy.
         """
         self.time = ServerClock(None, clocks)
         self.time.shown(measured)
@@ -83,8 +84,10 @@ class PolicyService:
         self._serving: Serving | None = None
 
     async def serve(self, bus: Bus) -> None:
-        """Know versions and control events so far, then answer. Raises what the bus raises, and ConfigError where there
-        is no policy to decide by: an empty store and a file that can't be used, or a version that does not load.
+        """Read versions and control events, then answer. Raises errors of the bus.
+
+        Raises ConfigError without any policy to decide by: an empty store and an unusable file, or a version that does
+        not load.
         """
         self.time.over(bus)
         await self.time.start()
@@ -95,7 +98,7 @@ class PolicyService:
         guard = self._make_guard(bus, security)
         self._bus, self._versions, self._guard, self._security = bus, versions, guard, security
         await guard.compare()
-        if versions.taken_back is not None:  # nothing is answered: whoever looks finds out why it is not ready
+        if versions.taken_back is not None:  # nothing is answered: `/readyz` has the reason
             security.tell(LOST, versions.taken_back, None, None)
             return
         await self._sources.start(versions)
@@ -148,19 +151,20 @@ class PolicyService:
         )
 
     def _version_refused(self, number: int, why: str) -> None:
-        """What is wrong may quote the document, and stays in the log."""
+        """Report the refused version without its mistakes, which may quote the document and stay in the log."""
         self._measures.refused(STORE)
         reason = why if not why.startswith("it does not load") else "it does not load"
         detail = f"stored version {number} of the policy is not used: {reason}"
         self._notifier.tell(Notice(kind="version_refused", detail=detail[:1000], version=number))
 
     async def follow(self) -> None:
-        """Keep up with files and control events, and have recorded what is noticed; until cancelled."""
+        """Keep up with files and control events, and have notices recorded, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.time.follow())
             if self._follower is not None:
                 group.create_task(self._sources.follow())
                 group.create_task(self._follower.follow())
+                group.create_task(self._watch_control(self._follower))
             if self._versions is not None and self._security is not None:
                 group.create_task(self._watch_store(self._versions, self._security))
             if self._guard is not None:
@@ -171,7 +175,7 @@ class PolicyService:
                 group.create_task(self._security.run())
 
     async def _watch_store(self, versions: Versions, security: SecurityEvents) -> None:
-        """Whether the store of versions still has all that was read from it; whenever it lost some, it is an alarm."""
+        """Compare the store of versions with the versions read from it. A loss is an alarm."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
             before = versions.taken_back
@@ -183,14 +187,26 @@ class PolicyService:
             if before is None and versions.taken_back is not None:
                 security.tell(LOST, versions.taken_back, None, None)
 
+    async def _watch_control(self, follower: Follower) -> None:
+        """Count stops and emergencies, and have the end of each emergency recorded: once, by whichever replica."""
+        closed = set[str]()
+        while True:
+            control, now = follower.state, self._clock()
+            self._measures.controlled(control, now)
+            for one in control.emergencies:
+                if one.id not in closed and one.person and not one.closed and (how := one.end(now)):
+                    closed.add(one.id)
+                    self._notifier.tell(Notice(kind="emergency_closed", detail=how, emergency=one.id))
+            await asyncio.sleep(INTERVAL)
+
     async def stop(self) -> None:
-        """Take no new questions; answer those that came."""
+        """Take no new questions; answer the pending ones."""
         if self._serving is not None:
             await self._serving.close()
         await self._analysis_pool.close()
 
     def checks(self) -> Mapping[str, Check]:
-        """What `/readyz` looks at. A file that can't be used is told; its last good version still decides."""
+        """Return the checks of `/readyz`. An unusable file is reported; its last good version still decides."""
         return {
             "policy": self._policy_check,
             "versions": self._versions_check,
@@ -198,6 +214,7 @@ class PolicyService:
             "inventory": lambda: self._file_check("inventory"),
             "principals": lambda: self._file_check("principals"),
             "agents": lambda: self._file_check("agents"),
+            "control": self._control_check,
             "bus": self._bus_check,
             "clock": self.time.strict_check,
         }
@@ -219,6 +236,11 @@ class PolicyService:
 
     async def _journal_check(self) -> str | None:
         return self._guard.problem if self._guard is not None else None
+
+    async def _control_check(self) -> str | None:
+        """Stops and emergencies are no fault of the service: they are shown."""
+        seen = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
+        return Detail(seen) if seen else None
 
     async def _bus_check(self) -> str | None:
         if self._bus is None or not self._bus.connected:

@@ -1,6 +1,7 @@
-"""Whether the journal bears what an executor asks: the request with its first decision, and a start that is the next.
+"""The evidence of the journal for an executor's question: a request with its first decision, and a start that is the
+next.
 
-An executor's word is not enough for either. Pure: the records of the operation come in.
+An executor's claim is not enough for either. Pure: the records of the operation come in.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,21 +22,22 @@ from writ_trust.statements import digest, open_signed, read
 
 FORGED: Final = "forged_start"
 RECORDED_WITHIN = 600.0
-"""Seconds between a first decision and its record, by the NATS server's clock. A decision that was kept back, or one of
-an operation whose events were archived and forgotten, begins nothing."""
+"""Seconds between a first decision and its record, by the NATS server's clock. A withheld decision, or one of an
+operation whose events were archived and forgotten, begins nothing.
+"""
 STARTED_WITHIN = 7 * 86_400.0
-"""Seconds after its record in which an operation may start, whatever the durations say that executors wrote."""
+"""Seconds after its record in which an operation may start, at any durations that executors wrote."""
 MOVED_ON = "moved_on"
 
 
 class ForgedStart(Untrusted):
-    """The journal does not bear it: no true executor asks this."""
+    """The journal contradicts the question: no honest executor asks it."""
 
     default_code = FORGED
 
 
 class RecordedOperation(Struct, frozen=True, kw_only=True):
-    """An operation as the journal has it. Times are the NATS server's, Unix seconds."""
+    """An operation as the journal has it. Times are the NATS server's, in Unix seconds."""
 
     life: Life
     requested: Requested
@@ -46,12 +48,14 @@ class RecordedOperation(Struct, frozen=True, kw_only=True):
 
 
 def recorded_of(records: Sequence[Record], subject: Subject) -> RecordedOperation:
-    """The operation of the subject. Raises Forged where the journal has no such request, or an impossible history."""
+    """Return the operation of the subject. Raises ForgedStart as `read_recorded`."""
     return read_recorded(records, subject.principal, subject.operation_id)
 
 
 def read_recorded(records: Sequence[Record], principal: str, operation_id: str) -> RecordedOperation:
-    """The operation of that principal and id. Raises Forged."""
+    """Return the operation of that principal and id. Raises ForgedStart if the journal has no such request, or an
+    impossible history.
+    """
     try:
         life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
     except (Conflict, Invalid) as error:
@@ -94,7 +98,7 @@ def check_first_decision(recorded: RecordedOperation, subject: Subject, keys: Ma
         "statement": (decision.statement_digest, stated),
         "dry run": (requested.dry_run, subject.dry_run),
     }
-    different = [name for name, (first, query_endpoints) in pairs.items() if first != query_endpoints]
+    different = [name for name, (first, stated_now) in pairs.items() if first != stated_now]
     if decision.effect == "deny":
         different.append("effect")
     if decision.authenticated == "nobody":
@@ -115,8 +119,8 @@ def check_start(
     keys: Collection[str],
     now: float,
 ) -> None:
-    """Raises unless this claim is for the next start: Conflict (`moved_on`) where the operation does not wait for it,
-    Forged where it never may, Unreachable (`too_soon`) where the attempt before it may still run.
+    """Raises unless this claim is for the next start: Conflict (`moved_on`) if the operation does not wait for it,
+    ForgedStart if it never may, Unreachable (`too_soon`) if the earlier attempt may still run.
 
     `keys`: policy's, former ones too. `now`: the NATS server's time, Unix seconds.
     """
@@ -147,7 +151,7 @@ def _is_over(
     agents: Collection[str],
     keys: Collection[str],
 ) -> bool:
-    """Its instance says that nothing of it runs any more, or its time had passed when the next one was dispatched."""
+    """Return whether the earlier attempt is over: its instance says so, or its time had passed at the next dispatch."""
     try:
         grant = open_signed(earlier.grant, Grant, keys)
     except Untrusted as error:

@@ -1,1 +1,1 @@
-"""The port of backends, and what several backends share."""
+"""The port of backends, and code shared by several backends."""

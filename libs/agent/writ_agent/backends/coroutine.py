@@ -1,4 +1,4 @@
-"""A handler from one coroutine function, for plugins: the least to write for an operation of one's own."""
+"""A handler from one coroutine function, for plugins: the shortest way to a new operation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -10,9 +10,10 @@ Function = Callable[[Task, Progress], Awaitable[Done]]
 
 
 class CoroutineHandler:
-    """To be stopped, the function is cancelled, and every process ended that it started with `processes.marked`.
+    """A handler from a coroutine function. A stop cancels the function and ends every process of the operation
+    (`processes.marked`).
 
-    It may catch the cancellation and return a Done that says what it had done; else the effect is `maybe`.
+    The function may catch the cancellation and return a Done with its effect; otherwise the effect is `maybe`.
     """
 
     def __init__(self, function: Function) -> None:
@@ -21,11 +22,10 @@ class CoroutineHandler:
 
     @property
     def running(self) -> Collection[str]:
-        """The operations under way."""
+        """Return the running operations."""
         return self._runs.keys()
 
     async def run(self, task: Task, progress: Progress) -> Done:
-        """See Handler."""
         run = self._runs[task.operation_id] = asyncio.ensure_future(self._function(task, progress))
         try:
             await asyncio.wait({run})
@@ -39,7 +39,6 @@ class CoroutineHandler:
         return run.result()
 
     async def stop(self, operation_id: str, grace: float) -> bool:
-        """See Handler."""
         run = self._runs.get(operation_id)
         if run is None:
             return True

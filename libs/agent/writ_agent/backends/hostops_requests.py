@@ -1,6 +1,6 @@
-"""How agents speak with hostops, wherever it runs: the request of a task, and what an answer means for its outcome.
+"""The requests of agents to hostops, and the meaning of its answers for outcomes.
 
-The form is that of writ_hostops/protocol.py. Where hostops ended without a word, nobody knows what it did.
+The form is that of writ_hostops/protocol.py. If hostops ends without an answer, its effect is unknown.
 """
 
 import os
@@ -27,7 +27,7 @@ _VERDICTS: Mapping[str, Verdict] = {"succeeded": "took_effect", "not_done": "no_
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """The last line of hostops about a request."""
+    """hostops' last line about a request."""
 
     outcome: ReceiptOutcome
     code: str = ""
@@ -41,7 +41,7 @@ class Result(Struct, frozen=True, kw_only=True):
 def request(
     action: Action, task: Task, allowed: Mapping[str, Any], baseline: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What hostops is asked for a task."""
+    """Return the request to hostops for a task."""
     return {
         "id": task.operation_id,
         "action": action,
@@ -56,7 +56,7 @@ def request(
 
 
 def listing_request(source: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
-    """What hostops is asked for a listing."""
+    """Return the request to hostops for a listing."""
     return {
         "id": encode_id(os.urandom(16)),
         "action": "listing",
@@ -68,7 +68,7 @@ def listing_request(source: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def survey_request(allowed: Mapping[str, Any]) -> dict[str, Any]:
-    """What hostops is asked for a test of a target."""
+    """Return the request to hostops for a target test."""
     return {
         "id": encode_id(os.urandom(16)),
         "action": "survey",
@@ -82,7 +82,7 @@ def survey_request(allowed: Mapping[str, Any]) -> dict[str, Any]:
 def surveyed(
     reply: Mapping[str, Any] | None, operations: Iterable[str], steps: list[TargetTestStep]
 ) -> TargetTestResult:
-    """How a host was found that hostops looked around on; `operations`: all that this hostops has."""
+    """Return the test result of a host by a hostops survey. `operations`: all operations of this hostops."""
     output = seen_of("survey", reply).output
     versions = {str(name): str(version)[:100] for name, version in dict(output.get("versions", {})).items()}
     reasons = {str(pattern): str(why)[:500] for pattern, why in dict(output.get("lacking", {})).items()}
@@ -96,7 +96,9 @@ def surveyed(
 
 
 def allowed(target: Target, forbidden: Iterable[str] = (), state_dir: str = "") -> dict[str, Any]:
-    """What the target's entry declares, as hostops takes it. `forbidden`: what is Writ's own on that host."""
+    """Return the declarations of the target's entry in the form of hostops. `forbidden`: Writ's own files on that
+    host.
+    """
     return {
         "file_roots": [{"path": root.path, "allow_system_root": root.allow_system_root} for root in target.roots()],
         "forbidden_paths": list(forbidden),
@@ -107,7 +109,7 @@ def allowed(target: Target, forbidden: Iterable[str] = (), state_dir: str = "") 
 
 
 def result_of(reply: Mapping[str, Any] | None) -> Result | None:
-    """The result, if it is one."""
+    """Return the result; None for another line."""
     try:
         return None if reply is None else msgspec.convert(reply, Result)
     except msgspec.ValidationError:
@@ -115,11 +117,11 @@ def result_of(reply: Mapping[str, Any] | None) -> Result | None:
 
 
 LONG_SECRET = 8
-"""Characters from which a secret is looked for in what a host tells: shorter ones are found in anything."""
+"""Shortest secret removed from a host's output: shorter ones occur in any text."""
 
 
 def told_of(task: Task, reply: Mapping[str, Any] | None) -> Result | None:
-    """The result, if it is one, without the task's secrets wherever the record would show them."""
+    """Return the result without the task's secrets in fields that the record shows."""
     result = result_of(reply)
     long = [secret for secret in secrets_of(task) if len(secret) >= LONG_SECRET]
     if result is None or not long:
@@ -134,7 +136,7 @@ def told_of(task: Task, reply: Mapping[str, Any] | None) -> Result | None:
 
 
 def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> Done:
-    """How a run went. `over`: whether a hostops that gave no result is seen to be gone with all that it started."""
+    """Return the outcome of a run. `over`: without a result, hostops and all its children are seen to be gone."""
     result = told_of(task, reply)
     if result is None:
         return without_word(task, over)
@@ -150,7 +152,7 @@ def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> D
 
 
 def without_word(task: Task, over: bool) -> Done:
-    """It was killed, or broke."""
+    """Return the outcome of a hostops that was killed or crashed."""
     message = "hostops ended without a result"
     if task.operation.read_only:
         return Done(outcome="cancelled", code="ended", message=message, over=over)
@@ -158,7 +160,7 @@ def without_word(task: Task, over: bool) -> Done:
 
 
 def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = None) -> Result:
-    """What a look has seen. Raises WritError with what hostops has against it."""
+    """Return the result of a read. Raises WritError for a refusal by hostops."""
     result = result_of(reply) if task is None else told_of(task, reply)
     if result is None:
         raise WritError(f"hostops gave no {action}")
@@ -168,19 +170,19 @@ def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = No
 
 
 def probed_of(result: Result) -> Probed:
-    """The verdict of a probe, with its reason."""
+    """Return the verdict of a probe, with its reason."""
     verdict = _VERDICTS.get(str(result.output.get("verdict")), "unknown")
     return Probed(verdict=verdict, seen={**result.state, "reason": str(result.output.get("reason", ""))})
 
 
 def secrets_of(task: Task) -> list[str]:
-    """The values that no log may show."""
+    """Return the values that no log may show."""
     names = hidden(task.operation.parameters, task.parameters)
     return [str(task.parameters[name]) for name in names]
 
 
 def redacted(value: Any, secrets: Collection[str]) -> Any:
-    """The value with every text in it redacted."""
+    """Return the value with every text redacted."""
     match value:
         case str():
             return redact(value, secrets)
@@ -193,7 +195,7 @@ def redacted(value: Any, secrets: Collection[str]) -> Any:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text without the secrets, longest first."""
+    """Return the text without the secrets, longest first."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "<secret>")
     return text

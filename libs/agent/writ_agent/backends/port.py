@@ -1,7 +1,7 @@
-"""What the runtime asks of whoever carries operations out: the port `Backend`, and the powers it may have besides.
+"""The port `Backend`, which carries operations out, and its optional capabilities.
 
-A backend trusts the task that it gets: policy's signature, the parameters and the target have been checked. What it
-says of the effect must be true: `failed` only for what did not happen, `succeeded` only for what was seen to.
+A backend trusts its task: policy's signature, the parameters and the target were checked. Its report must be true:
+`failed` only without an effect, `succeeded` only if the effect was verified.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -21,14 +21,14 @@ from writ_contracts.parameters import Parameters
 Effect = Literal["none", "done", "maybe"]
 Verdict = Literal["took_effect", "no_effect", "unknown"]
 Progress = Callable[[str], None]
-"""Tell the requester how far it is: public words, at any rate; the runtime thins them out. Never blocks."""
+"""Report progress to the requester, in public words; the runtime limits the rate. Never blocks."""
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """One thing to do. For a baseline and a probe `parameters` are only the public ones.
+    """One task of a backend. For a baseline and a probe `parameters` are only the public ones.
 
-    `timeout` in seconds is the runtime's to enforce; it is here for those who can pass it on to the host. `baseline`:
-    what the claim told of the target; policy has decided knowing it.
+    The runtime enforces `timeout` (seconds); backends may pass it on to the host. `baseline`: the target's state in the
+    claim, which policy knew when it decided.
     """
 
     operation_id: str
@@ -40,14 +40,14 @@ class Task(Struct, frozen=True, kw_only=True):
     baseline: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self, kind: type[Parameters] | None = None) -> Any:
-        """The parameters as the operation's struct."""
+        """Return the parameters as the operation's struct."""
         return msgspec.convert(dict(self.parameters), kind or self.operation.parameters)
 
 
 class Done(Struct, frozen=True, kw_only=True):
-    """How it went. `output` is all of it, secrets included; `state` and `message` hold public words only.
+    """The outcome of a run. `output` is complete, with secrets; `state` and `message` are public.
 
-    `cancelled` is for what was told to stop and did. `over`: nothing of it goes on any more.
+    `cancelled`: it was stopped on request. `over`: nothing of it runs any more.
     """
 
     outcome: ReceiptOutcome
@@ -60,7 +60,7 @@ class Done(Struct, frozen=True, kw_only=True):
 
 
 class Probed(Struct, frozen=True, kw_only=True):
-    """Whether an operation took effect, as the host shows it now."""
+    """The result of a probe, from the host's present state."""
 
     verdict: Verdict
     seen: dict[str, Any] = field(default_factory=dict)
@@ -68,67 +68,70 @@ class Probed(Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Handler(Protocol):
-    """What carries out an operation, or several."""
+    """The implementation of one or several operations."""
 
     async def run(self, task: Task, progress: Progress) -> Done:
-        """Do it. Raises WritError for what was refused before any effect; any other exception is a defect."""
+        """Carry out the task. Raises WritError for a refusal before any effect; any other exception is a defect."""
 
     async def stop(self, operation_id: str, grace: float) -> bool:
-        """End it, politely and after `grace` seconds by force; its `run` then returns. Whether it is certain that
-        nothing of it goes on any more, which is also so when nothing of it was."""
+        """End the operation, after `grace` seconds by force; its `run` then returns. Return True if nothing of it
+        certainly runs any more, or ever ran.
+        """
 
 
 @runtime_checkable
 class Backend(Handler, Protocol):
-    """A way to targets: `local`, `ssh`, `docker`, … with the operations that it has."""
+    """A way to targets (`local`, `ssh`, `docker`, …) with its operations."""
 
     @property
     def name(self) -> str:
-        """As in the inventory's `backend`."""
+        """Return the name, as in the inventory's `backend`."""
 
     @property
     def operations(self) -> Collection[str]:
-        """What it can carry out."""
+        """Return the names of the operations it can carry out."""
 
     async def check(self) -> str | None:
-        """None when it could do so now, else the reason in a few words."""
+        """Return None if it is ready, else the reason in a few words."""
 
 
 @runtime_checkable
 class Baselines(Protocol):
-    """Can tell how a target is before an operation, for its probe afterwards."""
+    """A backend that can read a target's state before an operation, for a later probe."""
 
     async def baseline(self, task: Task) -> dict[str, Any]:
-        """Public facts, small."""
+        """Return public facts, small."""
 
 
 @runtime_checkable
 class Probes(Protocol):
-    """Can tell afterwards whether an operation took effect."""
+    """A backend that can find out later if an operation took effect."""
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        """Look, and change nothing."""
+        """Read the target, and change nothing."""
 
 
 @runtime_checkable
 class Previews(Protocol):
-    """Can tell what an operation would do."""
+    """A backend that can show the effect an operation would have."""
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """Look, and change nothing. Public facts."""
+        """Read the target and return public facts. Change nothing."""
 
 
 @runtime_checkable
 class Listings(Protocol):
-    """Can list what is there, for the allowlists of a policy (`writ_contracts.facts.LISTING_SOURCES`)."""
+    """A backend that can list names for the allowlists of a policy (`writ_contracts.facts.LISTING_SOURCES`)."""
 
     async def listing(self, target: Target, source: str) -> list[str]:
-        """All names of this kind, as docs/policy.md compares them. Look, and change nothing. Raises WritError for what
-        cannot be read now, and `cannot_list` for a source that it hasn't: never an empty list instead."""
+        """Return all names of this kind, as docs/policy.md compares them. Change nothing.
+
+        Raises WritError for an unreadable list, and `cannot_list` for a missing source: never an empty list instead.
+        """
 
 
 class TargetTestResult(Struct, frozen=True, kw_only=True):
-    """How a target was found by a test; the fields are those of `writ_contracts.backends.TargetReport`."""
+    """The result of a target test; the fields are those of `writ_contracts.backends.TargetReport`."""
 
     steps: list[TargetTestStep] = field(default_factory=list)
     code: str = ""
@@ -140,36 +143,42 @@ class TargetTestResult(Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class TargetTester(Protocol):
-    """Can go to a target and see whether operations can be carried out there."""
+    """A backend that can test a target: connection, versions and available operations."""
 
     @property
     def target_health(self) -> TargetHealth:
-        """How the targets were found last, by tests and by work."""
+        """Return the latest results per target, from tests and operations."""
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        """Go there anew, look, and change nothing. What is not well there is found, not raised."""
+        """Connect anew and read the target, without changing it. Problems of the target are part of the result and
+        not raised.
+        """
 
 
 @runtime_checkable
 class Leftovers(Protocol):
-    """Can tell after a restart what became of what this agent had begun, since it went on without the agent: on
-    another host. Who has this not starts processes on this very host, and those are found by their mark."""
+    """A backend whose operations go on without the agent, on another host, and that can ask for their fate after a
+    restart. Other backends start processes on this host, which are found by their mark.
+    """
 
     async def settle(self, task: Task) -> Done | None:
-        """`task` as it was granted, without its parameters. Changes nothing, but from now on it cannot begin any more.
-        `unknown` for what still runs. None: it was on this host. Raises WritError where nobody can be asked."""
+        """Return the fate of a task as granted, without its parameters: `unknown` if it still runs, None if it ran on
+        this host.
+
+        It changes nothing, but the operation cannot begin any more. Raises WritError if the host cannot be asked.
+        """
 
 
 def lacks(task: Task, power: str) -> Invalid:
-    """The error for an operation that cannot be looked at in this way."""
+    """Return the error for an operation without this kind of read."""
     return Invalid(f"{task.operation.name} has no {power} here", code="unsupported")
 
 
 def cannot_list(source: str) -> Invalid:
-    """The error for a listing that a backend hasn't."""
+    """Return the error for a listing that the backend lacks."""
     return Invalid(f"this agent cannot list {source.removeprefix('list_')}", code="unsupported")
 
 
 def cannot_test_targets(backend: str) -> Invalid:
-    """The error for a backend that cannot tell how it finds its targets."""
-    return Invalid(f"agents of backend {backend} cannot tell how they find their targets", code="unsupported")
+    """Return the error for a backend without target tests."""
+    return Invalid(f"agents of backend {backend} cannot test their targets", code="unsupported")

@@ -1,7 +1,7 @@
-"""Ends whole trees of processes, also those that left their group, session or parent.
+"""End whole trees of processes, also those that left their group, session or parent.
 
-Every process that is started for an operation has the operation's id in its environment, which its children inherit;
-so they are found by it as long as they live, by another agent process as well (Linux, proc(5): /proc/<pid>/environ).
+Every process started for an operation has the operation's id in its environment, which its children inherit. So they
+are found by it as long as they live, by another agent process as well (Linux, proc(5): /proc/<pid>/environ).
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from pathlib import Path
 MARK = "WRIT_OPERATION_ID"
 POLL = 0.02
 BEGINS = 0.5
-"""Seconds in which an exec is over, however much else there is to do."""
+"""Seconds for an exec under any load."""
 
 
 def marked(operation_id: str, environ: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment for a process of this operation: `environ` (or nothing but a PATH), and the mark."""
+    """Return the environment for a process of this operation: `environ` (or only a PATH), and the mark."""
     base = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"} if environ is None else environ
     return {**base, MARK: operation_id}
 
 
 def living(operation_id: str) -> list[int]:
-    """The processes of this operation that live now (zombies do not); none only where a second look finds none either,
-    since one may be forked behind the first one's back.
+    """Return the living processes of this operation, without zombies. An empty list is confirmed by a second scan,
+    since a fork may hide from the first.
     """
     return _marked(operation_id) or _marked(operation_id)
 
@@ -36,8 +36,8 @@ def _marked(operation_id: str) -> list[int]:
 
 
 async def end(operation_id: str, grace: float, force: float = 2.0) -> bool:
-    """SIGTERM to all of them, SIGKILL to those that live after `grace` seconds. Whether all are seen to be gone,
-    `force` seconds after the first SIGKILL at the latest.
+    """Send SIGTERM to all of them, and SIGKILL after `grace` seconds. Return whether all are seen to be gone within
+    `force` seconds of the first SIGKILL.
     """
     began, killed = time.monotonic(), 0.0
     signalled: set[int] = set()
@@ -60,13 +60,15 @@ def _pids() -> Iterator[int]:
 
 
 def _is_ours(pid: int) -> bool:
-    """By the real user id: anybody can set an environment variable, also of a setuid program (proc(5), status)."""
+    """Return whether the process is ours by real user id: anybody can set an environment variable, also of a setuid
+    program (proc(5), status).
+    """
     found = [line.split()[1] for line in _read(pid, "status").splitlines() if line.startswith(b"Uid:")]
     return found == [b"%d" % os.getuid()]
 
 
 def _environ(pid: int) -> list[bytes]:
-    """What it was started with; one that is in the middle of an exec shows none for a moment, which is waited for."""
+    """Return the process's initial environment. During an exec it is empty for a moment, which is waited for."""
     until = time.monotonic() + BEGINS
     while not (signalled := _read(pid, "environ")) and _begins(pid) and time.monotonic() < until:
         time.sleep(POLL)
@@ -74,7 +76,7 @@ def _environ(pid: int) -> list[bytes]:
 
 
 def _begins(pid: int) -> bool:
-    """It has a program and no arguments yet; threads of the kernel and zombies have no program."""
+    """Return whether it has a program and no arguments yet; kernel threads and zombies have no program."""
     try:
         return not _read(pid, "cmdline") and bool(Path(f"/proc/{pid}/exe").readlink())
     except OSError:

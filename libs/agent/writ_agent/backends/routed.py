@@ -1,4 +1,4 @@
-"""Handlers of plugins beside a backend's own operations: each operation goes to the one who has it, and no other."""
+"""Routing between a backend's own operations and handlers of plugins. Each operation has exactly one handler."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,10 +29,12 @@ from writ_contracts.inventory import Target
 
 
 class Routed:
-    """A backend with handlers of plugins beside its own operations. What the one asked lacks is `unsupported`."""
+    """A backend with plugin handlers beside its own operations. A capability that the handler lacks is
+    `unsupported`.
+    """
 
     def __init__(self, backend: Backend, handlers: Mapping[str, Handler]) -> None:
-        """Raises Invalid where a plugin brings what the backend has."""
+        """Raises Invalid if a plugin brings an operation of the backend."""
         if twice := sorted(set(backend.operations) & set(handlers)):
             raise Invalid(f"a plugin and the backend {backend.name} both carry out {', '.join(twice)}")
         self.name = backend.name
@@ -43,7 +45,7 @@ class Routed:
         self._running: dict[str, Handler] = {}
 
     async def run(self, task: Task, progress: Progress) -> Done:
-        """By whoever has the operation."""
+        """Run the task by its handler."""
         handler = self._of(task)
         self._running[task.operation_id] = handler
         try:
@@ -52,12 +54,12 @@ class Routed:
             self._running.pop(task.operation_id, None)
 
     async def stop(self, operation_id: str, grace: float) -> bool:
-        """By whoever runs it."""
+        """Stop the operation by the handler that runs it."""
         handler = self._running.get(operation_id)
         return handler is None or await handler.stop(operation_id, grace)
 
     async def baseline(self, task: Task) -> dict[str, Any]:
-        """By whoever has the operation."""
+        """Read the baseline by the operation's handler."""
         match self._of(task):
             case Baselines() as handler:
                 return await handler.baseline(task)
@@ -65,7 +67,7 @@ class Routed:
                 raise lacks(task, "baseline")
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        """By whoever has the operation."""
+        """Probe by the operation's handler."""
         match self._of(task):
             case Probes() as handler:
                 return await handler.probe(task, baseline)
@@ -73,7 +75,7 @@ class Routed:
                 raise lacks(task, "probe")
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """By whoever has the operation."""
+        """Preview by the operation's handler."""
         match self._of(task):
             case Previews() as handler:
                 return await handler.preview(task)
@@ -81,7 +83,7 @@ class Routed:
                 raise lacks(task, "preview")
 
     async def listing(self, target: Target, source: str) -> list[str]:
-        """By the backend: it is about the target, not about an operation."""
+        """List by the backend: a listing is about the target, not about an operation."""
         match self._backend:
             case Listings() as backend:
                 return await backend.listing(target, source)
@@ -90,11 +92,11 @@ class Routed:
 
     @property
     def target_health(self) -> TargetHealth:
-        """Of the backend."""
+        """Return the backend's results per target."""
         return self._backend.target_health if isinstance(self._backend, TargetTester) else TargetHealth()
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        """By the backend; what plugins carry out in the agent itself is there wherever the target is."""
+        """Test the target by the backend. Plugin operations, carried out by the agent itself, are always available."""
         match self._backend:
             case TargetTester() as backend:
                 found = await backend.test_target(target)
@@ -105,7 +107,7 @@ class Routed:
                 raise cannot_test_targets(self.name)
 
     async def settle(self, task: Task) -> Done | None:
-        """By whoever has the operation; None where that works by processes of this host."""
+        """Settle by the operation's handler; None if it works by processes of this host."""
         match self._of(task):
             case Leftovers() as handler:
                 return await handler.settle(task)

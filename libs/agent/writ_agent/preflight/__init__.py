@@ -1,1 +1,1 @@
-"""Reads of a target before and beside a claim, each under a signed read grant."""
+"""Reads of a target before and during a claim, each under a signed read grant."""

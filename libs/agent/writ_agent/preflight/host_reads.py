@@ -1,5 +1,6 @@
-"""Looking at a host without changing it: for a baseline before a claim, or since an executor asks. Never without a look
-that policy signed.
+"""Reads of a host without changes: a baseline before a claim, and reads at an executor's request.
+
+Each needs a read grant that policy signed.
 """
 
 import asyncio
@@ -34,10 +35,10 @@ from writ_runtime.metrics import Handled
 BASELINE_SECONDS = 5.0
 LONGEST_LOOK = 60.0
 LISTINGS_AT_ONCE = 4
-"""More wait, and may go away empty: everybody's simulations make them, and the host has other things to do."""
+"""More listings wait, and may time out: every principal's simulations cause them, and the host has other work."""
 VISITS_AT_ONCE = 16
 LISTING_SHARE = 0.9
-"""Of a listing's or a test's time is its own; the rest is for telling what came of it."""
+"""The share of a listing's or test's time for the read itself; the rest is for the reply."""
 MAX_BASELINE_BYTES = 4096
 MAX_SEEN_BYTES = 1_000_000
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class HostReads:
         meters: Meters,
         now: Callable[[], float],
     ) -> None:
-        """`now`: the journal server's time, by which policy signs looks."""
+        """`now`: the journal server's time, by which policy signs read grants."""
         self._now = now
         self._backend = backend
         self._identity = identity
@@ -67,7 +68,7 @@ class HostReads:
         self._meters = meters
 
     async def baseline(self, work: Dispatched) -> dict[str, Any]:
-        """How the target is before the operation; empty where that cannot be told, or may not."""
+        """Return the target's state before the operation; empty if it cannot or may not be read."""
         try:
             verified = verify_baseline_grant(self._trust, work, self._now())
             if verified is None or not isinstance(self._backend, Baselines):
@@ -81,7 +82,7 @@ class HostReads:
         except (WritError, TimeoutError) as error:
             _log.info("agent.no_baseline", operation_id=work.operation_id, reason=str(error))
             return {}
-        except Exception as error:  # noqa: BLE001 - a defect of the backend must not have the delivery come again for ever
+        except Exception as error:  # noqa: BLE001 - a defect of the backend must not repeat the delivery without end
             _log.error("agent.baseline_broke", operation_id=work.operation_id, exception=error)
             return {}
 
@@ -108,7 +109,7 @@ class HostReads:
                 return await self._test(grant, min(max(ask.timeout, 0.1), LONGEST_LOOK)), grant.operation_id
             grant, operation = verify_requested_grant(self._trust, ask, self._now())
         except SecurityRefusal as refused:
-            # What the look itself says cannot be believed, so the report is about no operation.
+            # The unverified read grant cannot be believed, so the report names no operation.
             await self._reporter.tell(refused, None)
             return ReadReply(error=failure(refused)), ""
         except WritError as error:
@@ -128,10 +129,10 @@ class HostReads:
             await self._watch(error.code, f"{ask.action} of {grant.operation} on {grant.target.id}", grant.operation_id)
             return ReadReply(error=failure(error))
         except Exception as error:  # noqa: BLE001 - a defect of the backend is answered, and logged whole
-            _log.error("agent.look_broke", operation_id=grant.operation_id, exception=error)
+            _log.error("agent.read_broke", operation_id=grant.operation_id, exception=error)
             return ReadReply(error=Failure(code="internal", message="a defect of the agent; its log has the details"))
         if len(canonical(reply.seen)) > MAX_SEEN_BYTES:
-            return ReadReply(error=Failure(code="oversize", message="more was seen than can be told"))
+            return ReadReply(error=Failure(code="oversize", message="the result is too large for one message"))
         return reply
 
     async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:
@@ -141,7 +142,7 @@ class HostReads:
         return ReadReply(visit=target_report(self._trust, self._identity, grant.target, found))
 
     async def _watch(self, code: str, what: str, operation_id: str | None) -> None:
-        """Some failures on a host are attempts that people should hear of."""
+        """Report codes of a host that are signs of an attack as security events."""
         if kind := ALARMS.get(code):
             await self._reporter.tell(SecurityRefusal(kind, f"{what} ended with {code}"), operation_id)
 
@@ -154,7 +155,7 @@ class HostReads:
 
 
 async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
-    """By the power of the backend that the action needs. Raises Invalid (`unsupported`)."""
+    """Read by the backend's capability for the action. Raises Invalid (`unsupported`)."""
     match ask.action, backend:
         case "baseline", Baselines():
             return ReadReply(seen=await backend.baseline(task))
@@ -169,12 +170,12 @@ async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
 
 
 def failure(error: WritError) -> Failure:
-    """The error as it crosses the wire."""
+    """Return the error in its wire form."""
     return Failure(code=error.code, message=str(error), retry=error.retry)
 
 
 def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:
-    """What a look lets one do."""
+    """Return the task that a read grant permits."""
     return Task(
         operation_id=grant.operation_id,
         attempt=attempt,

@@ -1,7 +1,7 @@
-"""Listings of a target, signed by this agent: what is there, by name, for the allowlists of a policy.
+"""Listings of a target, signed by this agent: names for the allowlists of a policy.
 
-Each names the look that it was made under, so nobody can show it for another question. What could not be listed is said
-with its reason: an empty listing means that there is nothing.
+Each names its read grant, so it cannot be reused for another question. A failed listing carries its reason: an
+empty listing means that no names exist.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from writ_runtime.logs import Log
 from writ_trust.statements import digest, sign
 
 REFUSED_THERE = frozenset({"unit_alias", "unit_not_found"})
-"""Codes of what the host shows to nobody: it has no other names to be judged by."""
+"""Codes for objects that the host shows to nobody: they have no other names to judge by."""
 _log = Log("writ.agent")
 
 
 class ListedNames(NamedTuple):
-    """What is there, or why that can't be told."""
+    """The names of one source, or the reason for their absence."""
 
     names: Sequence[str] = ()
     failure: str = ""
@@ -37,10 +37,10 @@ class ListedNames(NamedTuple):
 async def list_under(
     backend: Backend, identity: Identity, signed: Signed, grant: ReadGrant, task: Task, seconds: float
 ) -> tuple[list[Signed], set[str]]:
-    """A signed listing for each source that this verified look allows, and the codes of what kept us from any; each has
-    `seconds`, all at the same time.
+    """Return a signed listing for each source of this verified read grant, and the codes of failed ones.
 
-    `task` is the look's operation, for what else the thing is called that it names.
+    The sources are listed at the same time, each within `seconds`. `task` is the grant's operation, for the other names
+    of its object.
     """
     task = replace(task, parameters={task.operation.named: grant.named}, timeout=seconds)
     found = await asyncio.gather(*(_names(backend, task, source, seconds) for source in grant.sources))
@@ -52,7 +52,7 @@ async def list_under(
 
 
 async def _names(backend: Backend, task: Task, source: str, seconds: float) -> ListedNames:
-    """The names, sorted, or why there are none."""
+    """Return the sorted names, or the reason for their absence."""
     try:
         async with asyncio.timeout(seconds):
             names = sorted(set(await _listing_of(backend, task, source)))
@@ -69,7 +69,7 @@ async def _names(backend: Backend, task: Task, source: str, seconds: float) -> L
 
 
 async def _listing_of(backend: Backend, task: Task, source: str) -> Sequence[str]:
-    """Raises WritError."""
+    """List the names of one source. Raises WritError."""
     if source == OTHER_NAMES:
         return await _other_names(backend, task)
     if not isinstance(backend, Listings):
@@ -78,7 +78,7 @@ async def _listing_of(backend: Backend, task: Task, source: str) -> Sequence[str
 
 
 async def _other_names(backend: Backend, task: Task) -> Sequence[str]:
-    """As a baseline tells them. Raises WritError."""
+    """Return the other names by a baseline. Raises WritError."""
     if not isinstance(backend, Baselines):
         raise cannot_list(OTHER_NAMES)
     try:
@@ -88,7 +88,7 @@ async def _other_names(backend: Backend, task: Task) -> Sequence[str]:
             return ()
         raise
     if not isinstance(names := observed.get("names"), list):
-        raise Invalid(f"it is not told what {task.operation.named} is called besides", code="unsupported")
+        raise Invalid(f"its other names are not known ({task.operation.named})", code="unsupported")
     return [str(name) for name in names]
 
 

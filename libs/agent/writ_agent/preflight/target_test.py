@@ -1,4 +1,4 @@
-"""A test of a target: the backend goes there and looks; every way out is an account of what was found on the way."""
+"""Target tests: the backend connects and reads. Every path ends in a report of the steps taken."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ _log = Log("writ.agent")
 
 
 async def find(backend: Backend, target: Target, seconds: float) -> tuple[TargetTestResult, float]:
-    """How the target was found within that time, and how long it took."""
+    """Test the target within that time. Return the result and the seconds it took."""
     began = time.monotonic()
     return await _found(backend, target, seconds), time.monotonic() - began
 
@@ -32,7 +32,7 @@ async def _found(backend: Backend, target: Target, seconds: float) -> TargetTest
         return _remembered(backend, target, TargetTestResult(code="timeout", message=f"not seen within {seconds:g} s"))
     except WritError as error:
         return _failed_test(error)
-    except Exception as error:  # noqa: BLE001 - a defect of the backend is told, and logged whole
+    except Exception as error:  # noqa: BLE001 - a defect of the backend is reported, and logged in full
         _log.error("agent.test_broke", target=target.id, exception=error)
         found = TargetTestResult(code="internal", message="a defect of the agent; its log has the details")
         return _remembered(backend, target, found)
@@ -41,7 +41,7 @@ async def _found(backend: Backend, target: Target, seconds: float) -> TargetTest
 def target_report(
     trust: Trust, identity: Identity, target: Target, found: tuple[TargetTestResult, float]
 ) -> TargetReport:
-    """As it is told: of the operations those that the target's entry offers."""
+    """Return the test report, with those operations that the target's entry offers."""
     result, seconds = found
     catalogue = trust.catalogue
     offered = {name for name, one in catalogue.items() if offers(target.capabilities, target.backend, one)}
@@ -61,7 +61,7 @@ def target_report(
 
 
 def _remembered(backend: TargetTester, target: Target, found: TargetTestResult) -> TargetTestResult:
-    """What the backend did not come to tell: it was cut off, or broke."""
+    """Record a failure that the backend itself could not record: a timeout, or a defect."""
     backend.target_health.record(target.id, found.code)
     return found
 

@@ -1,4 +1,4 @@
-"""Tells every executor that this instance is there and what it runs: at an interval, and soon after any change."""
+"""Heartbeats: report this instance and its operations to every executor, at an interval and soon after any change."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,21 +16,23 @@ _log = Log("writ.agent")
 
 
 class Heartbeats:
-    """Beats each `interval` seconds; `changed` makes it beat at once, though not more often than each 0.2 s."""
+    """Sends a heartbeat each `interval` seconds, and at once after `changed`, but at most each 0.2 s."""
 
     def __init__(self, bus: Bus, interval: float, read: Callable[[], Heartbeat]) -> None:
-        """`read` says how things stand at this moment."""
+        """`read` returns the present heartbeat."""
         self._bus = bus
         self._interval = interval
         self._read = read
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
-        """An operation began or ended."""
+        """Note that an operation began or ended."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Until cancelled; sooner at first, since executors may start at the same time and must hear one."""
+        """Send until cancelled; more often at first, since executors may start at the same time and must receive
+        one.
+        """
         first = iter(SOONER)
         while True:
             await self.send()
@@ -42,7 +44,7 @@ class Heartbeats:
                 continue
 
     async def send(self) -> None:
-        """Once. Nobody there to hear it is no error: the next one comes."""
+        """Send one heartbeat. A missing listener is no error: the next one follows."""
         self._changed.clear()
         heartbeat = self._read()
         try:

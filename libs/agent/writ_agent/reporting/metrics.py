@@ -1,4 +1,4 @@
-"""The numbers of an agent: operations by outcome, how long they and their stages took, refusals by reason, slots."""
+"""Metrics of an agent: operations by outcome, durations of operations and stages, refusals by reason, slots."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -14,7 +14,7 @@ STAGES = ("look", "claim", "run", "tell")
 
 
 class Meters:
-    """Made once for each process. `observe` takes the one record of each handled message."""
+    """The metrics, made once for each process. `observe` takes the one record of each handled message."""
 
     def __init__(self, metrics: Metrics, catalogue: Catalogue, free_slots: Callable[[], float]) -> None:
         operations = {"operation": list(catalogue)}
@@ -23,19 +23,21 @@ class Meters:
         self.observe = Observer(Log("writ.agent"), metrics)
         self.stages = metrics.histogram(
             "writ_agent_stage_seconds",
-            "look: the state before; claim: until granted; run: on the host, after that; tell: the receipt is kept.",
+            "look: the baseline; claim: until granted; run: on the host; tell: until the receipt is kept.",
             {"stage": STAGES},
         )
         self.ended = metrics.counter("writ_agent_operations_total", "Operations that ended here.", outcomes)
         self.seconds = metrics.histogram(
             "writ_agent_operation_seconds", "From grant to end.", {"operation": list(catalogue)}
         )
-        self.refused = metrics.counter("writ_agent_refused_total", "Grants, looks, cancels that did not hold.", kinds)
+        self.refused = metrics.counter("writ_agent_refused_total", "Refused grants, read grants and cancels.", kinds)
         metrics.measure("writ_agent_free_slots", "Operations that could begin now.", free_slots)
 
 
 def show_target_health(metrics: Metrics, target_health: TargetHealth) -> None:
-    """Of each target that this agent went to: 1 where it was reached the last time, else 0 with the reason."""
+    """Set the gauge of each target that this agent tried to reach: 1 if the last try succeeded, else 0 with the
+    reason.
+    """
     metrics.rows(
         "writ_agent_target_reachable",
         "Whether the target was reached when this agent went there last.",

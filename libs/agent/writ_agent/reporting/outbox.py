@@ -1,7 +1,7 @@
-"""What must arrive at an executor (receipts, security reports): spooled, then sent until it is acknowledged.
+"""Messages that must reach an executor (receipts, security reports): spooled, then sent until acknowledged.
 
-A message that is answered `stored` is forgotten; whatever else happens it is sent again, after a restart too. Only an
-answer that says it can never be stored moves it aside, loudly.
+An acknowledged message is forgotten. After anything else it is sent again, also after a restart. Only an answer saying
+that it can never be stored moves it aside, with an error in the log.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ _random = random.SystemRandom()
 
 
 class Outbox:
-    """Sends each parcel in its own task; `pending` are the keys that have not been acknowledged."""
+    """Sends each parcel in its own task. `pending`: the keys without an acknowledgement."""
 
     def __init__(self, bus: Bus, spool: Spool, on_sent: Callable[[str], None]) -> None:
-        """`on_sent` is called with the key of each parcel that need not be sent any more."""
+        """`on_sent` gets the key of each parcel that is done."""
         self._bus = bus
         self._spool = spool
         self._on_sent = on_sent
@@ -34,19 +34,19 @@ class Outbox:
 
     @property
     def pending(self) -> frozenset[str]:
-        """What is still on its way."""
+        """Return the keys still on their way."""
         return frozenset(self._sending)
 
     def resume(self) -> None:
-        """Go on with what an earlier process left."""
+        """Send the parcels of an earlier process."""
         for key, entry in list(self._spool.live.items()):
             if isinstance(entry, Parcel):
                 self._start(key, entry)
 
     async def post(self, key: str, parcel: Parcel, *, durable: bool = True) -> None:
-        """Spool it and begin to send it; where the disk fails it is sent all the same.
+        """Spool the parcel and send it; a failed disk does not stop the sending.
 
-        What tells of no change (`durable` false) is on its way before the disk is asked.
+        A parcel about no change (`durable` false) is sent before the disk has it.
         """
         if not durable:
             self._start(key, parcel)
@@ -60,12 +60,12 @@ class Outbox:
             self._start(key, parcel)
 
     async def flush(self, grace: float) -> None:
-        """Give what is pending this long to arrive; the spool has the rest."""
+        """Give pending parcels this long to arrive; the spool keeps the rest."""
         if self._sending:
             await asyncio.wait(self._sending.values(), timeout=grace)
 
     async def close(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         for task in self._sending.values():
             task.cancel()
         await asyncio.gather(*self._sending.values(), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Relays how far an operation is: the last word of each half second, and never a word too many for its size."""
+"""Progress relay: the latest message of each half second, bounded in size."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ LONGEST = 500
 
 
 class ProgressRelay:
-    """Of one operation. Call it with each word; `close` when the operation has ended."""
+    """The progress of one operation. Call it with each message; `close` it at the end."""
 
     def __init__(self, bus: Bus, pool: str, operation_id: str, principal: str) -> None:
         self._bus = bus
@@ -24,13 +24,13 @@ class ProgressRelay:
         self._sender: asyncio.Task[None] | None = None
 
     def __call__(self, message: str) -> None:
-        """Never blocks."""
+        """Accept a message; never blocks."""
         self._latest = message[:LONGEST]
         if self._sender is None:
             self._sender = asyncio.create_task(self._send())
 
     def close(self) -> None:
-        """What has not been sent is not worth sending any more."""
+        """Drop unsent messages: they are of no use after the end."""
         if self._sender is not None:
             self._sender.cancel()
 

@@ -1,4 +1,4 @@
-"""From what a backend says to what the agent signs: the receipt, with public fields only and of bounded size."""
+"""Receipts: from a backend's result to signed public fields of bounded size."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ MAX_FULL_BYTES = 1_800_000
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """Who signs: this process of this pool."""
+    """The signer: this process of this pool."""
 
     key: Key
     pool: str
@@ -30,7 +30,7 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 class ReceiptSubject(Struct, frozen=True, kw_only=True):
-    """What a receipt is about."""
+    """The attempt that a receipt reports on."""
 
     operation_id: str
     attempt: int
@@ -39,13 +39,13 @@ class ReceiptSubject(Struct, frozen=True, kw_only=True):
     grant_digest: str | None
     claim_digest: str | None
     outputs: bool = True
-    """Whether the receipt shows the public output and state."""
+    """True if the receipt shows the public output and state."""
 
 
 def receipt_message(
     identity: Identity, run: ReceiptSubject, done: Done, operation: Operation | None, duration: float
 ) -> bytes:
-    """A ReceiptMessage. `duration` in seconds. Without the operation nothing of the output counts as public."""
+    """Return a ReceiptMessage. `duration` in seconds. Without the operation no output counts as public."""
     size = len(canonical(done.output))
     full = done.output if size <= MAX_FULL_BYTES else {"omitted_bytes": size}
     shown = public(operation.output, done.output) if operation and run.outputs else {}
@@ -78,7 +78,7 @@ def _short(message: str) -> str:
 
 
 def _bounded(values: dict[str, Any], limit: int) -> dict[str, Any]:
-    """The fields, in their order, that fit into `limit` bytes; long strings and lists are cut, and say so."""
+    """Return the fields, in order, that fit into `limit` bytes. Long strings and lists are cut and marked so."""
     if len(canonical(values)) <= limit:
         return values
     kept: dict[str, Any] = {"truncated": True}

@@ -1,4 +1,4 @@
-"""Security events as an agent sees them: signed, and sent like receipts until an executor has them in the journal."""
+"""Security events seen by an agent: signed, and sent like receipts until an executor has them in the journal."""
 
 import os
 from collections.abc import Mapping
@@ -18,16 +18,17 @@ MOST_PENDING = 256
 ALARMS: Mapping[str, SecurityKind] = {
     "outside_roots": "path_escape",
     "host_key_changed": "host_key_changed",
+    "certificate_changed": "host_key_changed",
     "tailscale_wrong_node": "wrong_peer",
     "tailscale_wrong_tags": "wrong_peer",
     "set_aside": "host_set_aside",
 }
-"""Codes of what was refused on a host, and the security events that they are."""
+"""Codes of refusals on a host, and the security events they are."""
 _log = Log("writ.agent")
 
 
 class Reporter:
-    """Tells of what was refused. Under a flood the log alone has what is over `MOST_PENDING` unsent ones."""
+    """Reports refusals. In a flood, refusals beyond `MOST_PENDING` unsent reports go to the log alone."""
 
     def __init__(self, outbox: Outbox, identity: Identity, meters: Meters) -> None:
         self._outbox = outbox
@@ -35,7 +36,7 @@ class Reporter:
         self._meters = meters
 
     async def tell(self, refused: SecurityRefusal, operation_id: str | None, principal: str | None = None) -> None:
-        """Count it, log it, send it."""
+        """Count the refusal, log it, and send it."""
         self._meters.refused.add(reason=refused.kind)
         _log.warning("agent.refused", kind=refused.kind, reason=str(refused), operation_id=operation_id)
         if len(self._outbox.pending) >= MOST_PENDING:

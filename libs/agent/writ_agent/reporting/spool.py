@@ -1,8 +1,8 @@
-"""What an agent must not forget when it is killed: what it began to do, and what it has not yet been able to tell.
+"""The crash-safe memory of an agent: begun operations, and messages without an acknowledgement.
 
-One append-only file; the last line of a key holds. Which operations were begun is kept after they have ended, too.
-`keep` returns when the disk has it, and those who wait at the same time share one fdatasync. Messages lie there
-encrypted, since they hold full outputs.
+One append-only file; the last line of a key holds. Begun operations are remembered after their end, too. `keep` returns
+when the disk has the line, and concurrent callers share one fdatasync. Messages are encrypted, since they hold full
+outputs.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from writ_trust.sealing import decrypt, encrypt
 
 REWRITE_BYTES = 4 * 1024 * 1024
 REMEMBERED, REMEMBERED_BYTES = 10_000, 100
-"""Operations that were begun, the latest ones, and what each takes in the file."""
+"""Remembered begun operations, the latest ones, and the bytes of each in the file."""
 _log = Log("writ.agent.spool")
 
 
 class ClaimSent(Struct, frozen=True, kw_only=True, tag="asked"):
-    """A claim went out, and nothing has been begun: without an Intent in its place, nothing ever was."""
+    """A claim was sent, and nothing has begun: without an Intent in its place, nothing ever did."""
 
     operation_id: str
     attempt: int
@@ -53,7 +53,7 @@ class Intent(Struct, frozen=True, kw_only=True, tag="intent"):
 
 
 class Parcel(Struct, frozen=True, kw_only=True, tag="parcel"):
-    """A message that must arrive: to be sent to `subject` until it is acknowledged."""
+    """A message to be sent to `subject` until it is acknowledged."""
 
     subject: str
     body: bytes
@@ -63,11 +63,11 @@ Entry = ClaimSent | Intent | Parcel
 
 
 class _Cleared(Struct, frozen=True, kw_only=True, tag="cleared"):
-    """Nothing is kept under this key any more."""
+    """No entry under this key any more."""
 
 
 class _Begun(Struct, frozen=True, kw_only=True, tag="begun"):
-    """Under this key an operation was begun, and nothing is kept of it any more."""
+    """An operation began under this key, and nothing else of it is kept."""
 
 
 class _Line(Struct, frozen=True, kw_only=True):
@@ -80,10 +80,10 @@ _encoder = msgspec.json.Encoder()
 
 
 class Spool:
-    """Entries by key. Making one takes the folder for this process alone."""
+    """Entries by key. A spool locks the folder for this process alone."""
 
     def __init__(self, folder: Path, secret: bytes) -> None:
-        """`secret`: 32 bytes that encrypt the messages. Raises Conflict when another process has the folder."""
+        """`secret`: 32 bytes that encrypt the messages. Raises Conflict if another process has the folder."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         self._folder = folder
@@ -101,18 +101,18 @@ class Spool:
 
     @property
     def live(self) -> Mapping[str, Entry]:
-        """What is kept now."""
+        """Return the entries kept now."""
         return self._live
 
     @property
     def begun(self) -> Collection[str]:
-        """Under which keys an operation was begun, by this process or an earlier one; the latest ones."""
+        """Return the keys of begun operations, of this process or an earlier one; the latest ones."""
         return self._begun.keys()
 
     async def keep(self, key: str, entry: Entry, *, durable: bool = True) -> None:
-        """Put it in place of what was under `key`. Raises OSError, and then it is not kept.
+        """Keep the entry in place of an earlier one under `key`. Raises OSError, and then it is not kept.
 
-        Without `durable` it survives the end of this process, though not a power cut.
+        Without `durable` it survives the end of this process, but not a power cut.
         """
         self._append(self._encode(key, entry))
         before = self._live.get(key)
@@ -126,7 +126,7 @@ class Spool:
             raise
 
     def clear(self, key: str) -> None:
-        """Forget it. If that gets lost it is told, or looked into, once more."""
+        """Forget the entry. If this is lost in a crash, its message is sent or settled once more."""
         if self._live.pop(key, None) is not None and self.problem is None:
             try:
                 self._append(self._encode(key, _Cleared()))
@@ -134,7 +134,7 @@ class Spool:
                 _log.warning("spool.clear_failed", error=str(error))
 
     def set_aside(self, key: str) -> None:
-        """Move an entry that nobody will ever take out of the way, and leave it for a person to look at."""
+        """Move an entry that no executor will ever accept out of the way, for a person to read."""
         entry = self._live.get(key)
         if entry is not None:
             path = self._folder / f"rejected-{time.time_ns()}"
@@ -143,7 +143,7 @@ class Spool:
             self.clear(key)
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Unlock the folder."""
         os.close(self._file)
         os.close(self._lock)
 

@@ -1,4 +1,4 @@
-"""The endpoint `cancel`: stop what runs here, if policy signed that it may be, and say whether it is certain."""
+"""The endpoint `cancel`: stop a running operation if policy signed the cancel, and report if the stop is certain."""
 
 import time
 from collections.abc import Callable, Collection
@@ -16,7 +16,7 @@ from writ_runtime.metrics import Handled
 
 
 class Cancels:
-    """Answers each AskCancel. `ended` are the ids of what has ended while its receipt is on its way."""
+    """Answers each AskCancel. `ended`: ids of ended operations whose receipt is on its way."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Cancels:
         self._meters = meters
 
     async def handle(self, message: Message) -> bytes:
-        """Every way out is a Cancelled."""
+        """Handle a cancel. Every path ends in a Cancelled."""
         began = time.monotonic()
         try:
             ask = decode(message.data, AskCancel)

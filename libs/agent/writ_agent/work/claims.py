@@ -1,7 +1,8 @@
-"""Asking an executor to let one dispatched operation start: one signed claim, the same bytes however often it is sent.
+"""Claims: ask an executor to let one dispatched operation start. A claim is signed once and sent with the same bytes
+every time.
 
-An answer that got lost may mean that `granted` is stored; the same claim then gets the same grant again, and another
-claim would get none. So whoever asked once keeps asking until it knows, or says that it ran nothing.
+A lost answer may mean that `granted` is stored. The same claim then gets the same grant again; another claim would get
+none. So a sent claim is repeated until its fate is known, or the agent reports that nothing ran.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from writ_trust.statements import sign
 
 ASK_SECONDS = 5.0
 PATIENCE = 12.0
-"""Less than a grant is good for: an answer that comes later than that is of no use."""
+"""Less than a grant's lifetime: a later answer is of no use."""
 _PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 _UNCERTAIN = frozenset({"timeout", "internal"})
 """Codes after which `granted` may be stored all the same."""
@@ -33,9 +34,7 @@ _log = Log("writ.agent")
 
 
 def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any], now: float) -> SentClaim:
-    """A claim that nobody has made before: fresh nonce, fresh key for the parameters. Its time runs from `now` (boot
-    clock).
-    """
+    """Make a unique claim: a fresh nonce, and a fresh key for the parameters. Its time runs from `now` (boot clock)."""
     seal = SealKey()
     claim = Claim(
         operation_id=work.operation_id,
@@ -53,10 +52,10 @@ def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any], n
 async def ask(
     bus: Bus, claimed: SentClaim, delivery: Delivery, gave_up: Callable[[], bool], boot: Callable[[], float]
 ) -> ClaimAnswer:
-    """The executor's answer. One with an error is certain: nothing was started by this claim.
+    """Return the executor's answer. An answer with an error is certain: this claim started nothing.
 
-    Raises Unreachable, Full, Forbidden (nothing was done) or TimedOut: perhaps it was started, and nobody says so.
-    `gave_up` tells that this process has no more time for it; `boot` is the boot clock.
+    Raises Unreachable, Full, Forbidden (nothing was done) or TimedOut (it may have started). `gave_up` returns True
+    when this process has no time left; `boot` is the boot clock.
     """
     body = encode(ClaimMessage(claim=claimed.signed, principal=claimed.work.principal))
     uncertain = False  # a certain no is worth a few more tries soon (a policy replica that is behind, say)
@@ -74,7 +73,7 @@ async def ask(
 
 
 async def _once(bus: Bus, claimed: SentClaim, body: bytes, uncertain: bool) -> tuple[ClaimAnswer | None, bool]:
-    """The answer if there is one, and whether `granted` may be stored without our knowing."""
+    """Return the answer, if any, and whether `granted` may be stored unknown to this agent."""
     try:
         reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS)
         answer = decode(reply.data, ClaimAnswer)
@@ -97,4 +96,4 @@ async def _working(delivery: Delivery) -> None:
     try:
         await delivery.working()
     except WritError as error:
-        _log.debug("agent.not_told_working", error=str(error))
+        _log.debug("agent.working_not_sent", error=str(error))

@@ -1,7 +1,7 @@
-"""Reading a target while the claim is under way, for operations that may be read ahead (`Operation.ahead`).
+"""Reads of a target while the claim is under way, for operations that permit it (`Operation.ahead`).
 
-It takes a look that policy signed for just that, as all looking does. What was read is told under the grant alone, if
-that is for the same task and came soon; else it is dropped, and read once more.
+Like every read it needs a read grant that policy signed for it. The result is reported only under the grant, and only
+if it is fresh and for the same task; otherwise it is dropped and read again.
 """
 
 import asyncio
@@ -17,17 +17,17 @@ from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
 
 FRESH = 1.0
-"""Seconds: what was begun longer ago is not told as what the start has found."""
+"""Seconds. An older read is not reported as the state at the start."""
 _log = Log("writ.agent")
 
 
 class EarlyRead:
-    """One reading: begun with the claim, taken with the grant, and dropped at last if it was not."""
+    """One early read: begun with the claim, taken with the grant, and dropped if it was not taken."""
 
     def __init__(
         self, work: Dispatched, backend: Backend, trust: Trust, reporter: Reporter, grace: float, time: ServerClock
     ) -> None:
-        """Begins it, as soon as whoever calls waits for something. `grace` as in Running."""
+        """Begin the read, as soon as the caller waits for something. `grace` as in Running."""
         self._time = time
         self._backend = backend
         self._trust = trust
@@ -51,29 +51,29 @@ class EarlyRead:
         except SecurityRefusal as refused:
             await self._reporter.tell(refused, work.operation_id, work.principal)
         except WritError as error:
-            _log.info("agent.not_read_ahead", operation_id=work.operation_id, reason=str(error))
+            _log.info("agent.no_early_read", operation_id=work.operation_id, reason=str(error))
         except Exception as error:  # noqa: BLE001 - a defect: what is granted is run all the same
-            _log.error("agent.ahead_broke", operation_id=work.operation_id, exception=error)
+            _log.error("agent.early_read_broke", operation_id=work.operation_id, exception=error)
 
     async def settle(self, task: Task) -> None:
-        """End what does not serve this task, which was granted."""
+        """End the read unless it serves this granted task."""
         if self._task != task or self._time.clocks.boot() - self._began > FRESH:
             await self.drop()
 
     def take(self) -> Running | None:
-        """What is under way and serves; from now on it is the caller's."""
+        """Return the running read, which the caller then owns."""
         running, self._running = self._running, None
         return running
 
     async def drop(self) -> bool:
-        """End what was not taken, once for all who ask. Whether it is certain that nothing of it goes on."""
+        """End the read unless it was taken, once for all callers. Return whether nothing of it certainly runs."""
         if self._dropping is None and self._beginning.done() and self._running is None:
             return True
         self._dropping = self._dropping or asyncio.create_task(self._drop())
         return await asyncio.shield(self._dropping)
 
     async def _drop(self) -> bool:
-        await self._beginning  # it may be telling of a look that was forged
+        await self._beginning  # it may be reporting a forged read grant
         running = self.take()
         if running is None:
             return True
@@ -83,4 +83,4 @@ class EarlyRead:
 
 
 def _silent(message: str) -> None:
-    """Nobody may hear how far it is before it is granted."""
+    """Discard progress: nobody may see it before the grant."""

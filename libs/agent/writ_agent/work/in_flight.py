@@ -1,4 +1,6 @@
-"""What this process has in hand, and what it had: so that nothing is begun twice and everything can be told to stop."""
+"""The in-flight operations of this process and the begun ones, so nothing begins twice and everything can be
+stopped.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -16,17 +18,17 @@ class InFlightOperation:
     def __init__(self, work: Dispatched) -> None:
         self.work = work
         self.owners = {work.principal}
-        """Whose it is: may cancel it without a signature. Before the grant, as the event says."""
+        """Principals that may cancel it without a signature. Before the grant those in the event."""
         self.early_read: EarlyRead | None = None
         self.running: Running | None = None
         self.stopped: Cause | None = None
 
     async def drop_early_read(self) -> bool:
-        """End what was read ahead and not taken. Whether that is certain."""
+        """End an early read that was not taken. Return whether that is certain."""
         return await self.early_read.drop() if self.early_read is not None else True
 
     async def stop(self, cause: Cause) -> bool:
-        """End it, or see to it that it never begins. Whether that is certain."""
+        """End it, or prevent its begin. Return whether that is certain."""
         if self.running is None:
             self.stopped = cause  # looked at in the same step of the event loop that would begin it
             return await self.drop_early_read()
@@ -34,10 +36,10 @@ class InFlightOperation:
 
 
 class InFlightOperations:
-    """All of them by operation id."""
+    """The in-flight operations by id."""
 
     def __init__(self, begun: Iterable[str] = ()) -> None:
-        """`begun`: the operations that earlier processes of this agent began, each as `<operation id>.<attempt>`."""
+        """`begun`: operations that earlier processes of this agent began, each as `<operation id>.<attempt>`."""
         self._now: dict[str, InFlightOperation] = {}
         self._begun = RecentKeys()
         for key in begun:
@@ -51,22 +53,22 @@ class InFlightOperations:
 
     @property
     def ids(self) -> Iterable[str]:
-        """The ids of the operations in hand."""
+        """Return the ids of the in-flight operations."""
         return self._now.keys()
 
     def find(self, operation_id: str) -> InFlightOperation | None:
-        """It, if it is in hand."""
+        """Return the in-flight operation, or None."""
         return self._now.get(operation_id)
 
     def begun(self, work: Dispatched, *, idempotent: bool) -> bool:
-        """Whether this attempt was granted here before, or any of what must not run twice: another grant for it is one
-        too many.
+        """Return whether this attempt was granted here before, or any attempt of an operation that must not run
+        twice.
         """
         known = f"{work.operation_id}.{work.attempt}" if idempotent else work.operation_id
         return known in self._begun
 
     def begin(self, work: Dispatched) -> None:
-        """Remember that it was granted."""
+        """Remember a granted operation."""
         self._remember(work.operation_id, str(work.attempt))
 
     def _remember(self, operation_id: str, attempt: str) -> None:
@@ -74,21 +76,21 @@ class InFlightOperations:
         self._begun.add(f"{operation_id}.{attempt}")
 
     def changes(self, target: str) -> bool:
-        """Whether something that changes this target runs here."""
+        """Return whether a change of this target runs here."""
         return any(entry.running is not None and entry.running.changes(target) for entry in self)
 
     def take(self, work: Dispatched) -> InFlightOperation:
-        """Into the hand."""
+        """Add an in-flight operation."""
         entry = self._now[work.operation_id] = InFlightOperation(work)
         return entry
 
     def drop(self, entry: InFlightOperation) -> None:
-        """Out of it."""
+        """Remove an in-flight operation."""
         self._now.pop(entry.work.operation_id, None)
 
 
 class RecentKeys:
-    """The latest of many words."""
+    """The latest of many keys."""
 
     def __init__(self) -> None:
         self._words: OrderedDict[str, None] = OrderedDict()
@@ -103,7 +105,7 @@ class RecentKeys:
         return iter(self._words)
 
     def add(self, word: str) -> None:
-        """Remember it, and forget the oldest where there are too many."""
+        """Remember the key, and forget the oldest beyond the limit."""
         self._words[word] = None
         if len(self._words) > REMEMBERED:
             self._words.popitem(last=False)

@@ -1,7 +1,7 @@
-"""What an agent does first: find out what became of what an earlier process of it had begun, and tell.
+"""Recovery at the start of an agent: find the fate of operations that an earlier process began, and report it.
 
-What ran on this host is ended, and has the outcome `unknown`, since nobody saw its end. What runs elsewhere goes on
-without us: the backend asks there. What had only been claimed was never begun.
+Processes on this host are ended with outcome `unknown`, since nobody saw their end. Operations elsewhere go on without
+the agent: the backend asks there. A claim without a begin ran nothing.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from writ_contracts.operations import Operation
 from writ_runtime.logs import Log
 
 SETTLE_SECONDS, LATE_SECONDS = 10.0, 4.5
-"""For a host to be asked; whoever does not answer is looked at later, as an executor asks for it. Once the operation's
-own time is over there is less: an outcome has to be there within 5 s of it.
+"""Seconds for a host to answer. A silent host is probed later, at an executor's request. Once the operation's own
+time is over there is less: its outcome is due within 5 s.
 """
 _log = Log("writ.agent")
 
 
 async def recover(parts: WorkerParts) -> None:
-    """Turn what the spool has left into receipts, and send those that were not acknowledged."""
+    """Turn the entries of the spool into receipts, and send receipts without an acknowledgement."""
     parts.outbox.resume()
     left = [(key, entry) for key, entry in parts.spool.live.items() if isinstance(entry, ClaimSent | Intent)]
     await asyncio.gather(*(_tell(parts, key, entry) for key, entry in left))
@@ -53,7 +53,7 @@ async def _ended(parts: WorkerParts, entry: ClaimSent | Intent, operation: Opera
 
 
 async def _settled(parts: WorkerParts, intent: Intent) -> Done | None:
-    """None where it ran on this host. Raises WritError, TimeoutError."""
+    """Return the fate from the backend; None if it ran on this host. Raises WritError, TimeoutError."""
     if not isinstance(parts.backend, Leftovers) or intent.grant is None:
         return None
     grant, operation = verify_spooled_grant(parts.trust, intent.grant, intent.operation_id)

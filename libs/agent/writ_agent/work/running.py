@@ -1,6 +1,6 @@
-"""Operations under way: each ends by itself, at its timeout, or when it is told to; what is said of it then is true.
+"""Running operations: each ends by itself, at its timeout, or when it is stopped, and its reported outcome is true.
 
-The runtime, not the backend, keeps the time. An end that was not seen is `unknown`, never `failed` or `cancelled`.
+The runtime, not the backend, keeps the time. An unseen end is `unknown`, never `failed` or `cancelled`.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ _log = Log("writ.agent")
 
 
 class Running:
-    """One operation under way. `wait` is called once, `stop` by whoever wants it to end."""
+    """One running operation. Call `wait` once; anyone may call `stop`."""
 
     def __init__(self, handler: Handler, task: Task, progress: Progress, grace: float) -> None:
-        """Starts it. `grace`: seconds between being told to stop and being killed."""
+        """Start the operation. `grace`: seconds between a polite stop and a kill."""
         self._handler = handler
         self._task = task
         self._grace = grace
@@ -35,11 +35,11 @@ class Running:
         self._run = asyncio.create_task(self._guarded(progress))
 
     def changes(self, target: str) -> bool:
-        """Whether it changes that target now."""
+        """Return whether it changes that target now."""
         return not self._run.done() and not self._task.operation.read_only and self._task.target.id == target
 
     async def wait(self) -> Done:
-        """How it went, at the latest when timeout, grace and the time to kill it are over."""
+        """Return the outcome, at the latest after timeout, grace and the time to kill it."""
         await asyncio.wait({self._run}, timeout=self._task.timeout)
         if not self._run.done():
             await self.stop("timeout")
@@ -49,7 +49,7 @@ class Running:
         return self._judge(self._run.result())
 
     async def stop(self, cause: Cause) -> bool:
-        """End it. Whether it is certain that nothing of it goes on any more."""
+        """End it. Return whether nothing of it certainly runs any more."""
         if self._run.done():
             return True
         self._cause = self._cause or cause
@@ -65,25 +65,25 @@ class Running:
         return self._certain
 
     async def abandon(self) -> None:
-        """Nobody waits for it any more, whether it could be stopped or not."""
+        """Give the operation up, stopped or not: nobody waits for it any more."""
         self._run.cancel()
         await asyncio.wait({self._run}, timeout=1.0)
 
     async def _guarded(self, progress: Progress) -> Done:
         try:
             done = await self._handler.run(self._task, progress)
-            # What cannot be told is a defect of the backend as well.
+            # A result that cannot be encoded is a defect of the backend as well.
             canonical([done.output, done.state, done.code, done.message])
             return done
         except WritError as error:
             return Done(outcome="failed", code=error.code, message=str(error))
-        except Exception as error:  # noqa: BLE001 - a defect of the backend: nobody can tell what it did
+        except Exception as error:  # noqa: BLE001 - a defect of the backend: its effect is unknown
             _log.error("agent.backend_broke", operation_id=self._task.operation_id, exception=error)
             over = await self._handler.stop(self._task.operation_id, self._grace)
             return _broken(self._task, error, over)
 
     def _judge(self, done: Done) -> Done:
-        """`done`, with the reason that the backend cannot know."""
+        """Return `done` with the reason, which the backend cannot know."""
         if done.outcome == "cancelled" and not (done.over and self._certain):
             return replace(done, outcome="unknown", code=done.code or "not_confirmed", over=False)
         if done.outcome == "cancelled" and self._cause in _SAID:
@@ -98,7 +98,7 @@ class Running:
         return done
 
     def _not_seen_to_end(self) -> Done:
-        code, message = _SAID.get(self._cause or "timeout", ("not_confirmed", "it was told to stop"))
+        code, message = _SAID.get(self._cause or "timeout", ("not_confirmed", "it was stopped on request"))
         effect: Literal["none", "maybe"] = "none" if self._task.operation.read_only else "maybe"
         return Done(
             outcome="unknown", code=code, message=f"{message}, and was not seen to end", effect=effect, over=False
@@ -106,7 +106,7 @@ class Running:
 
 
 def not_begun(cause: Cause) -> Done:
-    """What is said of an operation that was told to stop before it began."""
+    """Return the outcome of an operation that was stopped before it began."""
     if cause == "cancel":
         return Done(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
     code, message = _SAID[cause]

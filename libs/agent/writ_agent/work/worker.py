@@ -1,6 +1,6 @@
-"""One dispatched operation's way through an agent: deliver, look, claim, verify, intend, run, tell.
+"""The path of one dispatched operation through an agent: deliver, read, claim, verify, record the intent, run, report.
 
-`handle` and `_claim_and_run` are the whole of it, to be read aloud; whatever leaves early has told somebody why.
+`handle` and `_claim_and_run` are all of it. Every early return has sent its reason.
 """
 
 from collections.abc import Callable, Coroutine
@@ -41,7 +41,7 @@ _log = Log("writ.agent")
 
 
 class WorkerParts(Struct, frozen=True, kw_only=True):
-    """What a worker works with. `changed` is called when an operation begins or ends."""
+    """The parts of a worker. `changed` is called when an operation begins or ends."""
 
     bus: Bus
     backend: Backend
@@ -67,7 +67,7 @@ class Worker:
         self.stopping = False
 
     async def handle(self, delivery: Delivery) -> None:
-        """From the delivery to the receipt in the outbox."""
+        """Take a delivery from its arrival to its receipt in the outbox."""
         fault("agent.pulled")
         work = self._read(delivery)
         if work is None or self._parts.in_flight.begun(work, idempotent=self._is_idempotent(work)):
@@ -124,7 +124,9 @@ class Worker:
         return self._parts.time.clocks.boot()
 
     def _read(self, delivery: Delivery) -> Dispatched | None:
-        """The event, unless it is none for this pool: then it is dropped loudly, since it would come for ever."""
+        """Return the event. One for another pool is dropped with an error in the log, since it would be delivered
+        without end.
+        """
         message = delivery.message
         try:
             work = decode(message.data, Dispatched)
@@ -138,10 +140,10 @@ class Worker:
         return work
 
     async def _claim(self, claimed: SentClaim, delivery: Delivery) -> ClaimAnswer | None:
-        """The answer that should be a grant. If there is none, whoever must know has been told."""
+        """Return the answer with a grant; None if there is none, which was reported."""
         key = _key(claimed.work)
         try:
-            if not self._only_reads(claimed.work):  # what only reads may be asked for again, whoever forgot it
+            if not self._only_reads(claimed.work):  # a read may be requested again if it is forgotten
                 await self._parts.spool.keep(key, _claim_sent(claimed), durable=False)
             answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot)
         except TimedOut as error:
@@ -171,7 +173,7 @@ class Worker:
         return operation is not None and operation.read_only
 
     async def _intend(self, verified: VerifiedGrant, signed: Signed | None) -> None:
-        """On disk before the effect. What changes nothing need not wait for the disk. Raises OSError."""
+        """Spool the intent before the effect. Reads need not wait for the disk. Raises OSError."""
         grant = verified.grant
         intent = Intent(
             operation_id=grant.operation_id,
@@ -193,7 +195,7 @@ class Worker:
         return EarlyRead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace, parts.time)
 
     async def _perform(self, entry: InFlightOperation, verified: VerifiedGrant) -> Done:
-        """Run it, and wait. Raises Refused if the disk took so long that the grant is no longer good."""
+        """Run it, and wait. Raises SecurityRefusal if the grant expired while the disk was slow."""
         task = _task(verified)
         if entry.early_read is not None:
             await entry.early_read.settle(task)
@@ -213,7 +215,7 @@ class Worker:
             relay.close()
 
     async def _watch(self, verified: VerifiedGrant, done: Done) -> None:
-        """Some failures on a host are attempts that people should hear of."""
+        """Report codes of a host that are signs of an attack as security events."""
         if kind := ALARMS.get(done.code):
             refusal = SecurityRefusal(
                 kind, f"{verified.operation.name} on {verified.grant.target.id} ended with {done.code}"
@@ -221,7 +223,7 @@ class Worker:
             await self._parts.reporter.tell(refusal, verified.grant.operation_id, verified.grant.principal)
 
     async def _refuse(self, claimed: SentClaim, answer: ClaimAnswer, error: WritError | OSError, began: float) -> None:
-        """Nothing was run: end the operation, and tell of what should not happen."""
+        """End the operation, of which nothing ran, and report what should not happen."""
         work = claimed.work
         if isinstance(error, SecurityRefusal):
             await self._parts.reporter.tell(error, work.operation_id, work.principal)
@@ -263,7 +265,7 @@ def _claim_sent(claimed: SentClaim) -> ClaimSent:
 
 
 def _run(claimed: SentClaim, answer: ClaimAnswer | None) -> ReceiptSubject:
-    """It names the grant that came, whether it held or not."""
+    """Name the grant that came, valid or not."""
     return ReceiptSubject(
         operation_id=claimed.work.operation_id,
         attempt=claimed.work.attempt,
@@ -292,7 +294,7 @@ def _delay(delivery: Delivery) -> float:
 
 
 async def _acknowledge(acknowledgement: Coroutine[None, None, None]) -> None:
-    """Acked or not: where the server does not hear it, the delivery comes again and finds what was done."""
+    """Acknowledge the delivery. If the server misses it, the delivery comes again and is recognised."""
     try:
         await acknowledgement
     except WritError as error:

@@ -187,9 +187,9 @@ def record(message: Msg) -> Record | None:
 
 def time_of(answer: Mapping[str, Any]) -> float:
     """When the server made this answer, by its clock. Raises BusRefused where it does not say so."""
-    if not isinstance(told := answer.get("ts"), str):
+    if not isinstance(timestamp := answer.get("ts"), str):
         raise BusRefused(f"{CLOCK}: the answer has no time")
-    return _seconds(told)
+    return _seconds(timestamp)
 
 
 def _seconds(time: str) -> float:

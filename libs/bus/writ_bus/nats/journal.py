@@ -120,13 +120,13 @@ class NatsJournal:
     async def _after(self, entries: Sequence[Entry], error: Exception) -> int | None:
         """Where they are stored after all. Raises Conflict where another's event is."""
         if isinstance(error, Conflict):
-            return await self._whose(entries, error)
+            return await self._own_sequence(entries, error)
         return await self._find(entries) if isinstance(error, TimedOut) else None
 
     def _doubt(self, entries: Sequence[Entry], error: Exception) -> TimedOut:
         return TimedOut(f"whether {entries[-1].subject} was stored is not known: {error}")
 
-    async def _whose(self, entries: Sequence[Entry], conflict: Conflict) -> int | None:
+    async def _own_sequence(self, entries: Sequence[Entry], conflict: Conflict) -> int | None:
         """The sequence, where it was ours that was stored. Raises the conflict where it was another's, or where what
         is expected was never there; None where nothing is stored yet: a cluster refuses what comes while another
         event, which may be ours of before, is about to be.

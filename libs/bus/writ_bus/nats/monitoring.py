@@ -105,11 +105,11 @@ class _Answer(Struct, frozen=True):
 
 async def figures(bus: Bus) -> Figures:
     """As of now; empty where no server answers. Raises Forbidden, Unreachable, BusRefused."""
-    servers = [server for _, server in await _ask(bus, STATE, {}, Server)]
-    said = await _ask(bus, STREAMS, {"streams": True}, _Streams)
-    if said and max(streams.consumers for _, streams in said) <= MOST_CONSUMERS:
-        said = await _ask(bus, STREAMS, {"streams": True, "consumer": True}, _Streams)
-    held = [(name, one) for name, each in said for account in each.account_details for one in account.stream_detail]
+    servers = [server for _, server in await _ping(bus, STATE, {}, Server)]
+    replies = await _ping(bus, STREAMS, {"streams": True}, _Streams)
+    if replies and max(streams.consumers for _, streams in replies) <= MOST_CONSUMERS:
+        replies = await _ping(bus, STREAMS, {"streams": True, "consumer": True}, _Streams)
+    held = [(name, one) for name, each in replies for account in each.account_details for one in account.stream_detail]
     return Figures(
         servers=servers,
         streams=[one for name, one in held if _leads(name, one.cluster)],
@@ -142,7 +142,7 @@ async def reload_all(bus: Bus) -> None:
                 raise BusRefused(f"{server.name} refuses its configuration: {error.description.strip()}{later}")
 
 
-async def _ask(bus: Bus, subject: str, question: dict[str, Any], kind: type[Reply]) -> list[tuple[str, Reply]]:
+async def _ping(bus: Bus, subject: str, question: dict[str, Any], kind: type[Reply]) -> list[tuple[str, Reply]]:
     """By the name of the server."""
     try:
         answers = [

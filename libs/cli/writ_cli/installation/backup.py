@@ -19,8 +19,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @local
 async def backup(settings: Settings, file: Path) -> int:
     """Write $WRIT_HOME into FILE, also while Writ runs: keys, lists, the journal. It holds private keys then."""
-    manifest = await back_up(settings.home, file, os.environ.get("NATS_URL") or None, _say)
-    _tell(settings, f"{file}: {settings.home.root} up to event {manifest.last}; it holds private keys", manifest)
+    manifest = await back_up(settings.home, file, os.environ.get("NATS_URL") or None, _show_line)
+    _show_manifest(
+        settings, f"{file}: {settings.home.root} up to event {manifest.last}; it holds private keys", manifest
+    )
     return Exit.DONE
 
 
@@ -32,19 +34,26 @@ async def restored(settings: Settings, file: Path) -> int:
 
     Operations that had not ended are `unknown` then: they may have run after the backup.
     """
-    manifest = await restore(settings.home, file, os.environ.get("NATS_URL") or None, _say)
+    manifest = await restore(settings.home, file, os.environ.get("NATS_URL") or None, _show_line)
     when = times.date(manifest.made_at)
-    _tell(settings, f"{settings.home.root} is as it was on {when}, up to event {manifest.last}: `writ up`", manifest)
+    _show_manifest(
+        settings, f"{settings.home.root} is as it was on {when}, up to event {manifest.last}: `writ up`", manifest
+    )
     return Exit.DONE
 
 
-def _tell(settings: Settings, line: str, manifest: Manifest) -> None:
+def _show_manifest(settings: Settings, line: str, manifest: Manifest) -> None:
     if settings.screen.json:
-        told = {"id": manifest.id, "made_at": manifest.made_at, "last": manifest.last, "files": len(manifest.members)}
-        settings.screen.data(told)
+        summary = {
+            "id": manifest.id,
+            "made_at": manifest.made_at,
+            "last": manifest.last,
+            "files": len(manifest.members),
+        }
+        settings.screen.data(summary)
     else:
         settings.screen.line(line)
 
 
-def _say(text: str) -> None:
+def _show_line(text: str) -> None:
     click.echo(f"writ: {text}", err=True)

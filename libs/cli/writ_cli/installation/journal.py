@@ -85,7 +85,7 @@ async def archive(
     if settings.screen.json:
         settings.screen.data(done)
         return Exit.DONE
-    _tell(settings, done.archive)
+    _show_result(settings, done.archive)
     settings.screen.line(f"{done.freed / 1e6:.1f} MB of the journal are free again")
     if done.more:
         settings.screen.line(f"{done.more} events more can be archived: call it again with another file")
@@ -108,11 +108,11 @@ async def verify(settings: Settings, files: tuple[Path, ...], policy_keys: tuple
         settings.screen.data(verified)
     else:
         for one in verified:
-            _tell(settings, one)
+            _show_result(settings, one)
     return Exit.DONE
 
 
-def _tell(settings: Settings, one: check.Verified) -> None:
+def _show_result(settings: Settings, one: check.Verified) -> None:
     screen = settings.screen
     screen.line(f"{one.file}: archive {one.generation}, events {one.first} to {one.last}, as they were stored")
     screen.fields(
@@ -127,12 +127,12 @@ def _tell(settings: Settings, one: check.Verified) -> None:
         screen.line(f"  no good already in the journal: event {problem.sequence}: {problem.what}")
 
 
-def _keys(home: Home, given: tuple[str, ...]) -> list[str]:
+def _keys(home: Home, more: tuple[str, ...]) -> list[str]:
     """Policy's public keys. Raises Invalid where none is known."""
     try:
         own = [home.key("policy").public]
     except ConfigError:
         own = []
-    if not (own or given):
+    if not (own or more):
         raise Invalid("whose archive is it? --policy-key names policy's public key")
-    return [*given, *own]
+    return [*more, *own]

@@ -56,11 +56,11 @@ async def add(
     Writes a folder for the site: leaf.conf for its nats-server, and each pool's agent key and environment. The link
     has the rights of the pool's agents and no others. Again: writes the same files once more.
     """
-    wanted = Site(name=site, pools=pools, hub=hub, host=host, port=port, monitor_port=monitor_port, hub_ca=hub_ca)
+    new_site = Site(name=site, pools=pools, hub=hub, host=host, port=port, monitor_port=monitor_port, hub_ca=hub_ca)
     if (certificate is None) != (key is None):
         raise click.UsageError("--certificate and --key go together")
-    add_site(settings.home, wanted, listen, Shown(certificate=certificate, key=key) if certificate and key else None)
-    files = write_site(settings.home, wanted, out or Path(site))
+    add_site(settings.home, new_site, listen, Shown(certificate=certificate, key=key) if certificate and key else None)
+    files = write_site(settings.home, new_site, out or Path(site))
     if settings.screen.json:
         settings.screen.data({"site": site, "pools": list(pools), "files": [str(path) for path in files]})
         return Exit.DONE

@@ -99,7 +99,7 @@ async def up(
         report = await control.detach(home, _arguments(settings, options))
         _ready(settings, report, detached=True)
         return Exit.DONE
-    supervisor = Supervisor(home, options, os.environ, _say)
+    supervisor = Supervisor(home, options, os.environ, _show_line)
     async with Stop() as stop:
         await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
     return Exit.DONE
@@ -176,17 +176,17 @@ async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
 @local
 async def status(settings: Settings) -> int:
     """Each process, ready or which of its checks fails, and how full the journal is."""
-    seen = await control.status(settings.home, settings.environ)
+    status = await control.status(settings.home, settings.environ)
     if settings.screen.json:
-        settings.screen.data(seen)
+        settings.screen.data(status)
     else:
-        _show_status(settings.screen, seen)
-    return Exit.DONE if seen.ready else Exit.FAILED
+        _show_status(settings.screen, status)
+    return Exit.DONE if status.ready else Exit.FAILED
 
 
-def _show_status(screen: Screen, seen: control.InstallationStatus) -> None:
-    since = f" for {times.span(time.time() - seen.started_at)}, process {seen.pid}" if seen.started_at else ""
-    screen.line(f"{seen.home}: {seen.state}{since}, NATS at {seen.url}")
+def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
+    since = f" for {times.span(time.time() - status.started_at)}, process {status.pid}" if status.started_at else ""
+    screen.line(f"{status.home}: {status.state}{since}, NATS at {status.url}")
     rows = [
         (
             one.name,
@@ -196,18 +196,20 @@ def _show_status(screen: Screen, seen: control.InstallationStatus) -> None:
             one.restarts,
             one.details.get("clock", ""),
         )
-        for one in seen.processes
+        for one in status.processes
     ]
     screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows)
-    for one in seen.processes:
+    for one in status.processes:
         if one.ready and one.failing:
             screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
-    if seen.problem:
-        screen.line(Text(seen.problem, style="yellow"))
-    if seen.journal is None:
+    for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
+        screen.line(Text(f"in force: {notice}", style="bold yellow"))
+    if status.problem:
+        screen.line(Text(status.problem, style="yellow"))
+    if status.journal is None:
         screen.line(Text("journal: NATS does not answer", style="red"))
         return
-    usage = seen.journal
+    usage = status.journal
     share = control.usage_share(usage)
     screen.line(
         f"journal: {usage.messages} events, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB"
@@ -247,5 +249,5 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     return Exit.DONE
 
 
-def _say(text: str) -> None:
+def _show_line(text: str) -> None:
     click.echo(f"writ up: {visible(text, newlines=True)}", err=True)

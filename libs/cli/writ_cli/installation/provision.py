@@ -33,24 +33,24 @@ def keep(home: Path) -> None:
 
     It is a process like the services, and configured as they are.
     """
-    given = os.environ.get("WRIT_KEYS")
-    at, keys = running_url(Home(home)), Path(given) if given else home / "keys"
+    key_folder = os.environ.get("WRIT_KEYS")
+    at, keys = running_url(Home(home)), Path(key_folder) if key_folder else home / "keys"
     os.environ.update({"WRIT_HOME": str(home), "WRIT_KEY_FILE": str(keys / PROVISIONER_SEED)})
     if at is not None:
         os.environ.setdefault("NATS_URL", at)
-    run("keeper", Config, _keep)
+    run("keeper", Config, _run)
 
 
-async def _keep(config: Config) -> None:
-    keeper = Provisioner(Home(config.home, keys=config.keys), config.nats_url, tls_of(os.environ))
+async def _run(config: Config) -> None:
+    provisioner = Provisioner(Home(config.home, keys=config.keys), config.nats_url, tls_of(os.environ))
     async with running("keeper", config) as process:
-        following = asyncio.create_task(keeper.follow())
+        following = asyncio.create_task(provisioner.follow())
         try:
-            await _first(keeper.settled, process.stop)
-            await process.serve_until_stopped(keeper.checks)
+            await _first(provisioner.settled, process.stop)
+            await process.serve_until_stopped(provisioner.checks)
         finally:
             await ended(following)
-            await keeper.close()
+            await provisioner.close()
 
 
 async def _first(settled: asyncio.Event, stop: Stop) -> None:

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from writ_cli.exit_status import Exit
+from writ_cli.installation.proxmox_target import add_proxmox
 from writ_cli.options import local
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
@@ -24,7 +25,7 @@ from writ_installation.administration.targets import (
     address_of,
     refuse_known,
     refuse_relative,
-    told_key,
+    verified_host_key,
 )
 
 
@@ -35,29 +36,36 @@ def target() -> None:
 
 @target.command("add")
 @click.argument("name")
-@click.option("--ssh", "where", required=True, metavar="USER@HOST[:PORT]", help="How it is reached.")
+@click.option("--ssh", metavar="USER@HOST[:PORT]", help="A host that is reached over SSH.")
+@click.option("--proxmox", metavar="HOST[:PORT]", help="A node or cluster of Proxmox VE.")
 @click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
-@click.option("--host-key", metavar="KEY", default="", help="The host's public key, or its SHA256:… fingerprint.")
+@click.option(
+    "--host-key",
+    metavar="KEY",
+    default="",
+    help="The host's public key or its fingerprint; Proxmox: its certificate's.",
+)
 @click.option(
     "--key",
     "key_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A private key for it, instead of a new one.",
+    help="A private key for it, instead of a new one; Proxmox: the file with its API token.",
 )
 @click.option("--file-root", "file_roots", multiple=True, metavar="FOLDER", help="Where file operations may work.")
-@click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh.")
+@click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh or proxmox.")
 @local
 async def add(
     settings: Settings,
     name: str,
-    where: str,
+    ssh: str | None,
+    proxmox: str | None,
     role: str,
     host_key: str,
     key_file: Path | None,
     file_roots: tuple[str, ...],
     pool: str | None,
 ) -> int:
-    """Add a host that is reached over SSH, under NAME; a running Writ takes it in at once.
+    """Add a host that is reached over SSH, or a Proxmox VE, under NAME; a running Writ takes it in at once.
 
     The key that the host shows is yours to compare, unless you give it with --host-key; from then on it is pinned in
     inventory.yaml. The target gets a key of its own, which you let in on the host. This is local administration by the
@@ -67,17 +75,26 @@ async def add(
         msgspec.convert(name, TargetId)
     except msgspec.ValidationError:
         raise Invalid(f"{name[:80]!r} cannot name a target: letters, digits, - and _, at most 64") from None
-    address = address_of(where)
+    if (ssh is None) == (proxmox is None):
+        raise Invalid("give one of --ssh USER@HOST and --proxmox HOST")
+    if proxmox is not None:
+        added_proxmox = await add_proxmox(settings, name, proxmox, role, host_key, key_file, pool)
+        return _done(name, served=added_proxmox.served)
+    address = address_of(ssh or "")
     refuse_relative(file_roots)
     refuse_known(settings.home, name)
-    shown = told_key(host_key, address, lambda key: _confirmed(key, address))
+    shown = verified_host_key(host_key, address, lambda key: _confirmed(key, address))
     wish = NewTarget(name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file)
     added = await add_ssh_target(settings.home, wish, shown)
     if settings.screen.json:
         settings.screen.data(added)
     else:
         _show(settings.screen, added, address, split=settings.home.split)
-    if added.served is False:
+    return _done(name, served=added.served)
+
+
+def _done(name: str, *, served: bool | None) -> int:
+    if served is False:
         raise TimedOut(f"{name} is in inventory.yaml, but no agent here was ready for it within {SERVED_WITHIN:g} s")
     return Exit.DONE
 

@@ -29,7 +29,7 @@ from writ_contracts.journal import Outcome
 @asking
 async def trace(settings: Settings, number: str, archive: Path | None) -> int:
     """All that is on record of an operation, or of all operations of a correlation id."""
-    answer = await _asked(settings, number) if archive is None else _archived(archive, number)
+    answer = await _query(settings, number) if archive is None else _archived(archive, number)
     if settings.screen.json:
         settings.screen.data(answer)
     elif answer.events:
@@ -45,7 +45,7 @@ def _archived(archive: Path, number: str) -> TraceAnswer:
     return read.trace(archive, number)
 
 
-async def _asked(settings: Settings, number: str) -> TraceAnswer:
+async def _query(settings: Settings, number: str) -> TraceAnswer:
     async with await settings.connect() as writ:
         try:
             answer = await writ.trace(operation_id=operation_id(number))

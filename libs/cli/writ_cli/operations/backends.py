@@ -66,12 +66,12 @@ async def test(settings: Settings, targets: tuple[str, ...]) -> int:
     return Exit.DONE if not ill else Exit.DENIED if len(denied) == len(rows) else Exit.FAILED
 
 
-def _chosen(known: Sequence[TargetView], wanted: Sequence[str]) -> list[TargetView]:
+def _chosen(known: Sequence[TargetView], selected: Sequence[str]) -> list[TargetView]:
     """Raises Invalid for what is no target."""
     by_id = {one.id: one for one in known}
-    if unknown := sorted(set(wanted) - by_id.keys()):
+    if unknown := sorted(set(selected) - by_id.keys()):
         raise Invalid(f"there is no target {', '.join(unknown)} in the inventory", code="unknown_target")
-    return [by_id[name] for name in dict.fromkeys(wanted)] if wanted else list(known)
+    return [by_id[name] for name in dict.fromkeys(selected)] if selected else list(known)
 
 
 async def _row(writ: Writ, view: TargetView, turns: asyncio.Semaphore) -> Row:
@@ -140,8 +140,8 @@ def _cells(row: Row) -> Iterator[object]:
         return Text(shown) if found.well else Text(row.code, style="red")
 
     yield name
-    told = any(not step.well for step in steps.values())
-    yield cell("connection") if row.well or told else Text(row.code, style="red")
+    failed = any(not step.well for step in steps.values())
+    yield cell("connection") if row.well or failed else Text(row.code, style="red")
     yield cell("host_key")
     yield cell("credentials")
     yield Text(", ".join(_versions(row.visit))) if row.well else cell("host") if "host" in steps else Text("–", "dim")

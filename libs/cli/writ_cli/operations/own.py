@@ -7,8 +7,8 @@ import msgspec
 
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
-from writ_cli.operations.progress_line import said
-from writ_cli.operations.requests import show_view, with_full_output
+from writ_cli.operations.progress_line import event_text
+from writ_cli.operations.requests import show_view
 from writ_cli.options import asking
 from writ_cli.output import Screen, harmless, outcome
 from writ_cli.settings import Settings
@@ -38,7 +38,7 @@ def op() -> None:
 async def get(settings: Settings, operation: str) -> int:
     """One operation as it stands, with its output while that is kept."""
     async with await settings.connect() as writ:
-        view = await with_full_output(writ, await writ.get(operation_id(operation)))
+        view = await writ.with_output(await writ.get(operation_id(operation)))
     return show_view(settings.screen, view)
 
 
@@ -71,11 +71,11 @@ def _table(screen: Screen, views: list[OperationView]) -> None:
 @asking
 async def watch(settings: Settings, operation: str) -> int:
     """What happened and happens to an operation, to its outcome."""
-    wanted = operation_id(operation)
+    identifier = operation_id(operation)
     async with await settings.connect() as writ:
-        async for event in writ.events(wanted):
+        async for event in writ.events(identifier):
             _show_event(settings.screen, event)
-        view = await writ.wait(wanted)
+        view = await writ.wait(identifier)
     return of_outcome(view.outcome)
 
 
@@ -84,7 +84,7 @@ def _show_event(screen: Screen, event: Event) -> None:
         click.echo(harmless(msgspec.json.encode(event).decode()))
         return
     at = "" if isinstance(event, Progress) else times.clock(event.at)
-    screen.line(f"{at:12}  {event.__struct_config__.tag or 'progress'!s:18} {said(event)}")
+    screen.line(f"{at:12}  {event.__struct_config__.tag or 'progress'!s:18} {event_text(event)}")
 
 
 @op.command("cancel")
@@ -94,7 +94,7 @@ def _show_event(screen: Screen, event: Event) -> None:
 @asking
 async def cancel(settings: Settings, operation: str, reason: str, timeout: str) -> int:
     """Stop an operation; says whether it is seen to have stopped."""
-    wanted, patience = operation_id(operation), times.seconds(timeout)
+    identifier, patience = operation_id(operation), times.seconds(timeout)
     async with await settings.connect() as writ:
-        view = await writ.cancel(wanted, reason=reason, timeout=patience)
+        view = await writ.cancel(identifier, reason=reason, timeout=patience)
     return show_view(settings.screen, view)

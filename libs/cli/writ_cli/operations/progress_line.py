@@ -35,10 +35,10 @@ class Live:
     def show(self, event: Event) -> None:
         """What has just happened."""
         if self._status is not None:
-            self._status.update(Text(visible(said(event))))
+            self._status.update(Text(visible(event_text(event))))
 
 
-def said(event: Event) -> str:  # noqa: C901 - a table by type
+def event_text(event: Event) -> str:  # noqa: C901 - a table by type
     """An event in a few words."""
     match event:
         case Progress():

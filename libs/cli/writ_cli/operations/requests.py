@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import click
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
@@ -84,7 +84,7 @@ async def run(
     """
     if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
         raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
-    wish = RunArguments(
+    arguments = RunArguments(
         operation=operation,
         target=target_of(operation, target),
         parameters=parameters_of(operation, words),
@@ -97,39 +97,39 @@ async def run(
     patience = None if timeout is None else times.seconds(timeout)
     async with await settings.connect() as writ:
         if no_wait:
-            return _show_answer(settings.screen, await _submit(writ, wish))
-        return await _wait(settings.screen, writ, wish, patience)
+            return _show_answer(settings.screen, await _submit(writ, arguments))
+        return await _wait(settings.screen, writ, arguments, patience)
 
 
-async def _submit(writ: Writ, wish: RunArguments) -> RequestAnswer:
+async def _submit(writ: Writ, arguments: RunArguments) -> RequestAnswer:
     try:
         return await writ.submit(
-            wish.operation,
-            wish.target,
-            wish.parameters,
-            reason=wish.reason,
-            dry_run=wish.dry_run,
-            idempotency_key=wish.key,
-            correlation_id=wish.correlation_id,
-            sign=wish.sign,
+            arguments.operation,
+            arguments.target,
+            arguments.parameters,
+            reason=arguments.reason,
+            dry_run=arguments.dry_run,
+            idempotency_key=arguments.key,
+            correlation_id=arguments.correlation_id,
+            sign=arguments.sign,
         )
     except errors.TimedOut as error:
         raise errors.TimedOut(
-            f"{error}; it may have been taken: `--idempotency-key {wish.key}` asks again without doing it twice"
+            f"{error}; it may have been taken: `--idempotency-key {arguments.key}` asks again without doing it twice"
         ) from error
 
 
-async def _wait(screen: Screen, writ: Writ, wish: RunArguments, patience: float | None) -> int:
-    number = operation_id(writ.principal, wish.key)
+async def _wait(screen: Screen, writ: Writ, arguments: RunArguments, patience: float | None) -> int:
+    number = operation_id(writ.principal, arguments.key)
     try:
         with Live(screen) as live:
-            answer = await _submit(writ, wish)
+            answer = await _submit(writ, arguments)
             _tell_waiting(screen, answer)
             view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
     except asyncio.CancelledError:
         click.echo(f"writ: operation {number} goes on: `writ op watch {number}`", err=True)
         return Exit.PENDING
-    return show_view(screen, await with_full_output(writ, view), answer.verdict)
+    return show_view(screen, await writ.with_output(view), answer.verdict)
 
 
 def _tell_waiting(screen: Screen, answer: RequestAnswer) -> None:
@@ -138,17 +138,6 @@ def _tell_waiting(screen: Screen, answer: RequestAnswer) -> None:
         why = visible(answer.verdict.reason)
         click.echo(f"writ: it waits for approval: {why}", err=True)
         click.echo(f"writ: they can use `writ approvals show {answer.operation_id}`", err=True)
-
-
-async def with_full_output(writ: Writ, view: OperationView) -> OperationView:
-    """With what the journal does not keep, while it is to be had."""
-    if view.outcome not in ("succeeded", "failed", "previewed"):
-        return view
-    try:
-        full = await writ.result(view.operation_id)
-    except errors.WritError:
-        return view
-    return view if full is None else structs.replace(view, output=full)
 
 
 def _show_answer(screen: Screen, answer: RequestAnswer) -> int:

@@ -25,6 +25,11 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "sends kills the agent. It is tried again when that time is over",
         "connection_lost": "see what ended the connection: sshd's log on the host",
         "timeout": "see whether the host is overloaded, or raise connection.connect_timeout",
+        "certificate_changed": "do not connect; compare with `pvenode cert info` on the node, and only if it was "
+        "renewed put the new SHA-256 into connection.fingerprint",
+        "node_offline": "start the node, or name another one of its cluster in connection.host",
+        "no_quorum": "bring back enough nodes of the cluster: pvecm status",
+        "no_rights": "give the token and its user the right that is named (docs/proxmox.md)",
         "tailscale_unavailable": "start tailscaled beside the agent, or name its socket in WRIT_TAILSCALE_SOCKET",
         "tailscale_refused": "let the agent's user ask tailscaled (tailscale set --operator=USER)",
         "tailscale_garbled": "see what answers at WRIT_TAILSCALE_SOCKET",

@@ -12,7 +12,7 @@ from writ_cli.options import local
 from writ_cli.policy.files import FILE
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
-from writ_rules.suites import suite_beside
+from writ_rules.suites import default_suite_path
 
 TEMPLATES = ("homelab", "production", "ci-runner", "ai-assistant", "change-freeze")
 
@@ -43,7 +43,7 @@ async def init(settings: Settings, file: Path, template: str) -> int:
 
     Nothing is overwritten.
     """
-    suite = suite_beside(file)
+    suite = default_suite_path(file)
     _write(file, suite, template)
     if settings.screen.json:
         settings.screen.data(Started(template=template, policy=str(file), suite=str(suite)))

@@ -48,8 +48,8 @@ async def can_i(
     """
     files = named(policy_file, inventory, principals, mode)
     async with answering(settings, files) as source:
-        wanted, parameters = target_of(operation, target), parameters_of(operation, words)
-        answer = await source.can_i(operation, wanted, parameters, dry_run=dry_run)
+        target_name, parameters = target_of(operation, target), parameters_of(operation, words)
+        answer = await source.can_i(operation, target_name, parameters, dry_run=dry_run)
     if settings.screen.json:
         settings.screen.data(answer)
     else:
@@ -144,8 +144,8 @@ async def allowed(
             settings.screen.err.print(visible(f"of {who} alone, since others are not for {who} to see: {error}"))
             answer = await ask(principal=who)
     if not never:
-        kept = [access for access in answer.accesses if access.allowed != "never"]
-        answer = structs.replace(answer, accesses=kept)
+        possible = [access for access in answer.accesses if access.allowed != "never"]
+        answer = structs.replace(answer, accesses=possible)
     _show(settings.screen, answer)
     return Exit.DONE
 
@@ -169,8 +169,8 @@ def _rows(accesses: list[PolicyAccess]) -> Iterator[tuple[Any, ...]]:
     """Those that say the same of several targets, and then of several operations, in one row."""
     by_targets: dict[tuple[Any, ...], list[str]] = {}
     for access in accesses:
-        said = (tuple(access.principals), _extent(access), _rules(access), "; ".join(_conditions(access)))
-        by_targets.setdefault((access.operation, *said), []).extend(access.targets)
+        row = (tuple(access.principals), _extent(access), _rules(access), "; ".join(_conditions(access)))
+        by_targets.setdefault((access.operation, *row), []).extend(access.targets)
     by_operations: dict[tuple[Any, ...], list[str]] = {}
     for (operation, *rest), targets in by_targets.items():
         by_operations.setdefault((tuple(targets), *rest), []).append(operation)

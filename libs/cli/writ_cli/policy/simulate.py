@@ -58,7 +58,7 @@ async def simulate(
     Exit status 3 when all of them are denied.
     """
     files = named(policy_file, inventory, principals, mode)
-    asked: dict[str, Any] = {
+    parameters_of_request: dict[str, Any] = {
         "parameters": parameters_of(operation, words),
         "principals": who or (settings.who(),),
         "at": [at for text in instants if (at := instant_option(text)) is not None],
@@ -67,13 +67,17 @@ async def simulate(
     }
     if files is not None:
         source = OfflinePolicy(read(settings, files), None)
-        told = await source.simulate(operation, targets=_chosen(source.setting.targets, targets, operation), **asked)
+        simulated = await source.simulate(
+            operation, targets=_chosen(source.setting.targets, targets, operation), **parameters_of_request
+        )
     else:
         async with await settings.connect() as writ:
             known = [target.id for target in await writ.targets()]
-            told = await writ.policy.simulate(operation, targets=_chosen(known, targets, operation), **asked)
-    _show(settings.screen, told)
-    return Exit.DENIED if all(answer.decision in ("deny", "invalid") for _, answer in told) else Exit.DONE
+            simulated = await writ.policy.simulate(
+                operation, targets=_chosen(known, targets, operation), **parameters_of_request
+            )
+    _show(settings.screen, simulated)
+    return Exit.DENIED if all(answer.decision in ("deny", "invalid") for _, answer in simulated) else Exit.DONE
 
 
 def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> list[str]:
@@ -90,9 +94,9 @@ def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> lis
     return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
 
 
-def _show(screen: Screen, told: Simulated) -> None:
+def _show(screen: Screen, simulated: Simulated) -> None:
     if screen.json:
-        screen.data([_joined(request, answer) for request, answer in told])
+        screen.data([_joined(request, answer) for request, answer in simulated])
         return
     rows = [
         (
@@ -103,7 +107,7 @@ def _show(screen: Screen, told: Simulated) -> None:
             answer.rules,
             answer.reason,
         )
-        for request, answer in told
+        for request, answer in simulated
     ]
     screen.table(("principal", "target", "at", "decision", "rules", "why"), rows)
 

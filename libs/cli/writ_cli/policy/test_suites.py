@@ -21,7 +21,7 @@ from writ_rules.coverage import Coverage
 from writ_rules.junit import junit
 from writ_rules.loading import Mode
 from writ_rules.suite_runs import Prepared, Runs, SuiteRun, read_suite, run_suites
-from writ_rules.suites import is_suite, suite_beside, suites_in
+from writ_rules.suites import default_suite_path, is_suite, suites_in
 from writ_runtime.plugins import load_catalogue
 
 
@@ -85,7 +85,7 @@ async def test(
         runs = run_suites(_prepared(suites, policy_file, mode))
         if junit_file is not None:
             _write(junit_file, runs)
-        tested = Tested(suites=[_told(run) for run in runs.suites], coverage=[_covered(one) for one in runs.coverage])
+        tested = Tested(suites=[_report(run) for run in runs.suites], coverage=[_covered(one) for one in runs.coverage])
     if settings.screen.json:
         settings.screen.data(tested)
     else:
@@ -98,20 +98,20 @@ async def _by_running_writ(settings: Settings, suites: list[Path], policy: Path 
     """On the policy in force, or on a file's."""
     document = None if policy is None else text_of(policy)
     name = "the policy in force" if policy is None else str(policy)
-    told, coverage = [], []
+    reports, coverage = [], []
     async with await settings.connect() as writ:
         for path in suites:
             answer = await writ.policy.test(text_of(path), document=document)
             show_problems(settings.screen, of_files(answer.problems, {"suite": str(path), "policy": name}))
             if answer.problems:
                 raise Invalid(f"{path}: could not be run")
-            told.append(
+            reports.append(
                 SuiteReport(
                     file=str(path), policy=name, cases=answer.cases, failed=answer.failed, failures=answer.failures
                 )
             )
             coverage.append(CoverageReport(policy=name, percent=answer.percent, rules=answer.coverage))
-    return Tested(suites=told, coverage=coverage)
+    return Tested(suites=reports, coverage=coverage)
 
 
 def _suites(paths: Iterable[Path]) -> Iterator[Path]:
@@ -124,7 +124,7 @@ def _suites(paths: Iterable[Path]) -> Iterator[Path]:
         elif is_suite(path) or not path.exists():
             yield path
         else:
-            yield suite_beside(path)
+            yield default_suite_path(path)
 
 
 def _prepared(suites: list[Path], policy: Path | None, mode: Mode) -> list[Prepared]:
@@ -146,7 +146,7 @@ def _write(path: Path, runs: Runs) -> None:
     path.write_bytes(junit(runs))
 
 
-def _told(run: SuiteRun) -> SuiteReport:
+def _report(run: SuiteRun) -> SuiteReport:
     failures = [failed(result) for result in run.failures]
     return SuiteReport(
         file=run.suite, policy=run.policy, cases=len(run.results), failed=len(failures), failures=failures
@@ -173,8 +173,8 @@ def _show_suite(screen: Screen, suite: SuiteReport) -> None:
 
 
 def _pair(wrong: str) -> tuple[str, object]:
-    name, _, said = wrong.partition(": ")
-    return name, said
+    name, _, text = wrong.partition(": ")
+    return name, text
 
 
 def _show_coverage(screen: Screen, coverage: CoverageReport) -> None:

@@ -58,7 +58,7 @@ async def validate(
     """
     if running:
         async with await settings.connect() as writ:
-            found = [_told(path, await writ.policy.validate(text_of(path))) for path in files]
+            found = [_validated(path, await writ.policy.validate(text_of(path))) for path in files]
     else:
         catalogue = load_catalogue(evaluators=True)
         among, found = _lists(inventory, principals)
@@ -97,7 +97,7 @@ def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: Among) -> Vali
     return _of(path, PolicyValidateAnswer(valid=True, name=suite.source.policy.name))
 
 
-def _told(path: Path, answer: PolicyValidateAnswer) -> Validated:
+def _validated(path: Path, answer: PolicyValidateAnswer) -> Validated:
     return _of(path, structs.replace(answer, problems=of_files(answer.problems, {"policy": str(path)})))
 
 

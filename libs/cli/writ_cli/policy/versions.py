@@ -9,6 +9,7 @@ from rich.text import Text
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.operations.requests import show_view
+from writ_cli.operations.stops import reach
 from writ_cli.options import asking
 from writ_cli.output import Screen, visible
 from writ_cli.policy.files import FILE, text_of
@@ -63,6 +64,8 @@ def _show_status(screen: Screen, found: PolicyStatusAnswer) -> None:
             ("stored", found.stored if version is None or found.stored != version.number else ""),
             *((f"{name} cannot be used", problem) for name, problem in found.problems.items()),
             *(("note", note) for note in found.notes),
+            *(("stop", f"{one.id} by {one.by}: {reach(one)}: {one.reason}") for one in found.stops),
+            *(("emergency", f"{one.id} by {one.by}, {one.state}: {one.reason}") for one in found.emergencies),
         ]
     )
 
@@ -132,7 +135,7 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
             raise
         show_problems(settings.screen, _problems(document, str(file), error))
         raise Invalid(f"{file} is not published: {error}", code=error.code) from error
-    return _told(settings.screen, view)
+    return _show_result(settings.screen, view)
 
 
 @click.command()
@@ -146,10 +149,10 @@ async def rollback(settings: Settings, version: int, reason: str) -> int:
     """
     async with await settings.connect() as writ:
         view = await writ.policy_rollback(version, reason=reason)
-    return _told(settings.screen, view)
+    return _show_result(settings.screen, view)
 
 
-def _told(screen: Screen, view: OperationView) -> int:
+def _show_result(screen: Screen, view: OperationView) -> int:
     if screen.json or view.outcome != "succeeded":
         return show_view(screen, view)
     screen.line(Text(f"version {view.output.get('version')}", style="bold"), " is in force")

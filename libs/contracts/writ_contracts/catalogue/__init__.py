@@ -1,9 +1,21 @@
-"""The built-in operations: 32 on targets, and Writ's own control operations. Plugins add theirs beside these.
+"""The built-in operations: 32 on targets of several kinds, 9 on Proxmox VE alone, and Writ's own control operations.
 
-One definition here gives validation, schema, help and policy's view of an operation; what has no class is secret.
+Plugins add theirs beside these. One definition here gives validation, schema, help and policy's view of an operation;
+what has no class is secret.
 """
 
-from writ_contracts.catalogue import backups, containers, control, files, network, packages, services, snapshots, stacks
+from writ_contracts.catalogue import (
+    backups,
+    containers,
+    control,
+    files,
+    guests,
+    network,
+    packages,
+    services,
+    snapshots,
+    stacks,
+)
 from writ_contracts.operations import Operation
 
 CONTROL: tuple[Operation, ...] = control.OPERATIONS
@@ -18,5 +30,6 @@ BUILT_IN: tuple[Operation, ...] = (
     *files.OPERATIONS,
     *network.OPERATIONS,
     *packages.OPERATIONS,
+    *guests.OPERATIONS,
     *CONTROL,
 )

@@ -6,25 +6,32 @@ from msgspec import Meta, field
 
 from writ_contracts.catalogue.grammar import (
     Argument,
+    Capability,
     ContainerName,
+    ContainerUser,
+    Device,
     Environment,
     Flag,
     Image,
+    Labels,
     Mount,
     NetworkName,
     PublishedPort,
 )
+from writ_contracts.catalogue.host_access import ContainerAccess
 from writ_contracts.catalogue.spelling import check_image, check_published
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
 
 BACKENDS = ("local", "ssh", "docker", "proxmox")
 
+RESERVED_LABELS = ("io.writops.", "com.docker.")
+"""By these an agent finds what an operation created, and an engine what belongs to a stack."""
 RestartPolicy = Literal["no", "always", "unless-stopped", "on-failure"]
 
 
-class ContainerCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to create. `command` and `env` are secret: people put passwords there."""
+class ContainerCreate(ContainerAccess, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to create. `command`, `env`, `labels` and the health check are secret: people put passwords there."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     image: Annotated[Image, PUBLIC]
@@ -36,6 +43,18 @@ class ContainerCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
     restart_policy: Annotated[RestartPolicy | None, PUBLIC] = None
     memory: Annotated[Annotated[int, Meta(ge=6, le=16_777_216)] | None, Meta(description="MiB"), PUBLIC] = None
     cpus: Annotated[Annotated[float, Meta(gt=0, le=1024)] | None, Meta(description="processors"), PUBLIC] = None
+    user: Annotated[ContainerUser | None, PUBLIC] = None
+    read_only: Annotated[Flag, Meta(description="its root file system is read-only")] = False
+    init: Annotated[Flag, Meta(description="a first process that passes signals on")] = False
+    cap_add: Annotated[list[Capability], Meta(max_length=64), PUBLIC] = field(default_factory=list)
+    cap_drop: Annotated[list[Capability], Meta(max_length=64), PUBLIC] = field(default_factory=list)
+    devices: Annotated[list[Device], Meta(max_length=32), PUBLIC] = field(default_factory=list)
+    privileged: Flag = False
+    labels: Labels = field(default_factory=dict)
+    health_command: Annotated[list[Argument], Meta(max_length=64, description="run in the container")] = field(
+        default_factory=list
+    )
+    health_interval: Annotated[int, Meta(ge=1, le=3600, description="seconds"), PUBLIC] = 30
     start: Annotated[Flag, Meta(description="start it at once")] = True
     timeout: Annotated[Timeout, Meta(le=900)] = 180
 
@@ -43,6 +62,8 @@ class ContainerCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
         check_image("image", self.image)
         for port in self.ports:
             check_published("ports", port)
+        if any(name.startswith(RESERVED_LABELS) for name in self.labels):
+            raise ValueError("labels: io.writops and com.docker are reserved")
 
 
 class ContainerDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +96,9 @@ class ContainerInspect(Parameters, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ContainerState(Output, frozen=True, kw_only=True):
-    """The container afterwards. `state` is the engine's word: created, running, exited, …; times are Unix seconds."""
+    """The container afterwards. `state` is the engine's word: created, running, exited, …; times are Unix seconds.
+    `log` has its last lines where it failed.
+    """
 
     container_name: Annotated[str, PUBLIC] = ""
     container_id: Annotated[str, PUBLIC] = ""
@@ -85,6 +108,7 @@ class ContainerState(Output, frozen=True, kw_only=True):
     health: Annotated[str, PUBLIC] = ""
     started_at: Annotated[float | None, PUBLIC] = None
     exit_code: Annotated[int | None, PUBLIC] = None
+    log: str = ""
 
 
 class ContainerDetails(ContainerState, frozen=True, kw_only=True):

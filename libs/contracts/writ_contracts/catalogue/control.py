@@ -9,8 +9,17 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from writ_contracts.catalogue.grammar import Reason, TargetGlob, UnixTime, check_bytes
-from writ_contracts.ids import TOKEN_PATTERN, CorrelationId, Digest, OperationId, PrincipalId, PublicKey, TargetId
-from writ_contracts.inventory import Kind, Name
+from writ_contracts.ids import (
+    TOKEN_PATTERN,
+    CorrelationId,
+    Digest,
+    OperationId,
+    OperationName,
+    PrincipalId,
+    PublicKey,
+    TargetId,
+)
+from writ_contracts.inventory import Kind, Name, Role
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, SENSITIVE, Output, Parameters, Timeout
 
@@ -80,11 +89,17 @@ class PolicyRollback(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class EmergencyDeclare(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where there is an emergency, why, and until when at the latest."""
+    """An emergency on these targets, with its reason and its end.
+
+    Policy itself sets `declared_by`, the person, and `confirm_by`: the emergency lapses unless another person confirms
+    it before (None: nobody else could).
+    """
 
     scope: Scope
     reason: Reason
     until: Annotated[UnixTime, PUBLIC]
+    declared_by: Annotated[PrincipalId | None, PUBLIC] = None
+    confirm_by: Annotated[UnixTime | None, PUBLIC] = None
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
 
@@ -96,11 +111,26 @@ class EmergencyConfirm(Parameters, frozen=True, kw_only=True, forbid_unknown_fie
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
 
+class EmergencyReview(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The sign-off of what was done in an emergency that is over; `reason` is the reviewer's finding."""
+
+    emergency_id: Annotated[ControlId, PUBLIC]
+    reason: Reason
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
 class StopSet(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where nothing may start any more, why, and until when (without an end: until it is lifted)."""
+    """A stop: no changing operation within its reach starts until `until`, or until it is lifted.
+
+    Its reach is what fits all of scope (globs of targets), roles of targets, principals (with the agents that act for
+    them) and operations; what is not given fits everything.
+    """
 
     reason: Reason
     scope: Scope = field(default_factory=lambda: ["*"])
+    roles: Annotated[list[Role], Meta(max_length=8), PUBLIC] = field(default_factory=list)
+    principals: Annotated[list[PrincipalId], Meta(max_length=256), PUBLIC] = field(default_factory=list)
+    operations: Annotated[list[OperationName], Meta(max_length=256), PUBLIC] = field(default_factory=list)
     until: Annotated[UnixTime | None, PUBLIC] = None
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
@@ -163,6 +193,16 @@ class Controlled(Output, frozen=True, kw_only=True):
     sequence: Annotated[int, PUBLIC] = 0
 
 
+class Stopped(Output, frozen=True, kw_only=True):
+    """The stop's id, and the operations within its reach that had started before: they go on unless cancelled."""
+
+    id: Annotated[str, PUBLIC] = ""
+    sequence: Annotated[int, PUBLIC] = 0
+    running: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    more: Annotated[int, PUBLIC] = 0
+    """How many of them are not listed."""
+
+
 class Published(Output, frozen=True, kw_only=True):
     """The version that was stored, and the control sequence from which on every decision is made by it."""
 
@@ -212,7 +252,8 @@ OPERATIONS = (
     ),
     _control("emergency_declare", "Declare an emergency.", EmergencyDeclare, Risk.CHANGE),
     _control("emergency_confirm", "Confirm or end an emergency.", EmergencyConfirm, Risk.CHANGE),
-    _control("stop_set", "Let nothing start any more on these targets.", StopSet, Risk.CHANGE),
+    _control("emergency_review", "Sign off what was done in an emergency that is over.", EmergencyReview, Risk.CHANGE),
+    _control("stop_set", "Let no change start any more within a reach.", StopSet, Risk.CHANGE, output=Stopped),
     _control("stop_lift", "Let operations start again.", StopLift, Risk.ADMIN),
     _control(
         "journal_archive",

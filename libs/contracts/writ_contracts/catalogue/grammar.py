@@ -88,6 +88,26 @@ EnvValue = Annotated[str, Meta(pattern=r"^[^\x00]*" + _END, max_length=32_768)]
 Environment = Annotated[dict[EnvName, EnvValue], Meta(max_length=256, description="environment variables")]
 """Has no class, hence secret."""
 
+Capability = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?:ALL|[A-Z][A-Z0-9_]{1,30})" + _END, description="Linux capability without CAP_, such as NET_ADMIN"
+    ),
+]
+Device = Annotated[
+    str, Meta(pattern=rf"^/dev{_PLAIN_PATH}(?::{_PLAIN_PATH})?" + _END, max_length=1024, description="device[:path]")
+]
+ContainerUser = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?" + _END,
+        description="user[:group] in the container, by name or number",
+    ),
+]
+LabelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*" + _END, max_length=255)]
+Labels = Annotated[dict[LabelName, EnvValue], Meta(max_length=128, description="labels; may hold credentials")]
+"""Has no class, hence secret."""
+
 StackName = Annotated[
     str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*" + _END, max_length=63, description="the Compose project's name")
 ]

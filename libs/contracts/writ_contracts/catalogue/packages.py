@@ -91,7 +91,7 @@ OPERATIONS = (
     ),
     Operation(
         name="package_update",
-        summary="Bring a package to a newer version, or fetch the index anew.",
+        summary="Bring a package to a newer version, or fetch the index again.",
         parameters=PackageUpdate,
         output=PackageChanged,
         risk=Risk.CHANGE,

@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from writ_contracts.catalogue.grammar import Environment, FileName, Flag, StackName, check_bytes, check_exactly_one
+from writ_contracts.catalogue.host_access import StackAccess
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
 
@@ -12,7 +13,7 @@ BACKENDS = ("local", "ssh", "docker")
 MAX_COMPOSE_BYTES = 256 * 1024
 
 
-class StackApply(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StackApply(StackAccess, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A stack from a Compose text, or from a file of the target's stack folder. Text and `env` are secret."""
 
     stack_name: Annotated[StackName, PUBLIC]

@@ -1,1 +1,3 @@
-"""Backups of folders and files by restic, in the repository that the target declares; found by exact ids in tags."""
+"""Backups of folders and files by restic, in the repository of the target's inventory entry. Exact ids in tags identify
+them.
+"""

@@ -1,4 +1,4 @@
-"""What the backup operations are asked: an exact id, and a folder or file of this host."""
+"""Arguments of the backup operations: an exact id, and a folder or file of this host."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """`path` "" where the operation has none."""
+class BackupArguments:
+    """Arguments of a backup operation. `path` is "" for operations without one."""
 
     backup_id: str
     path: str = ""
@@ -24,8 +24,8 @@ class Wish:
     folder_owner_only: bool = False
 
 
-def wish(call: Call) -> Wish:
-    """The parameters of backup_create, backup_restore and backup_delete."""
+def parse_arguments(call: Call) -> BackupArguments:
+    """Parse the parameters of backup_create, backup_restore and backup_delete."""
     fields = Fields(dict(call.parameters), "parameters")
     backup_id = fields.text("backup_id")
     if len(backup_id) > MAX_ID or not _ID.fullmatch(backup_id):
@@ -38,11 +38,11 @@ def wish(call: Call) -> Wish:
     folder_owner_only = restores and fields.choice("owners", ("any", "folder"), "any") == "folder"
     path = "" if call.operation == "backup_delete" else path_from(fields)
     fields.end()
-    return Wish(backup_id, path, full, special_modes, folder_owner_only)
+    return BackupArguments(backup_id, path, full, special_modes, folder_owner_only)
 
 
 def path_from(fields: Fields, default: "str | None" = None) -> str:
-    """`target_path`; containers come with the backend that has them."""
+    """Take `target_path`. Paths in containers come with the backend that has containers."""
     if fields.text("container_name", ""):
         raise HostError("unsupported", "containers are backed up by the backend that runs them, not by this host")
     return fields.text("target_path", default)

@@ -1,4 +1,4 @@
-"""backup_create: one snapshot of restic's, tagged with an id that is new; judged by the repository afterwards."""
+"""backup_create: one restic snapshot, tagged with a new id. The repository, read afterwards, decides the outcome."""
 
 from __future__ import annotations
 
@@ -6,103 +6,107 @@ import os
 import stat
 from typing import Any, Dict, List, Optional
 
-from writ_hostops.backups.arguments import Wish, wish
-from writ_hostops.backups.restic import INCOMPLETE, Kept, Restic, said, summary, teller
-from writ_hostops.commands import Ran
+from writ_hostops.backups.arguments import BackupArguments, parse_arguments
+from writ_hostops.backups.restic import INCOMPLETE, Restic, StoredBackup, printed, summary, teller
+from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.files.trees import Tree, opened_tree
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict
 from writ_hostops.stop import Stop, afterwards
 
 
-def run(call: Call) -> Answer:
-    """Back up. A file that could not be read makes it `incomplete`: the backup is there, and what it lacks is told."""
-    wanted, restic = wish(call), Restic(call)
-    _refuse_taken(restic, wanted, call.stop)
-    with opened_tree(call.target, wanted.path, "target_path") as tree:
-        ran = restic.run(_words(restic, wanted, tree, call.public_id), tree.folder, teller(call, "backing up"))
-    made = _made(restic, call.public_id)
-    output = _output(wanted, made, ran)
-    effect = "done" if made else "none"
+def run(call: Call) -> HostAnswer:
+    """Create the backup. A file that cannot be read makes the result `incomplete`: the backup exists, and the log lists
+    the missing files.
+    """
+    arguments, restic = parse_arguments(call), Restic(call)
+    _refuse_taken(restic, arguments, call.stop)
+    with opened_tree(call.target, arguments.path, "target_path") as tree:
+        ran = restic.run(_words(restic, arguments, tree, call.public_id), tree.folder, teller(call, "backing up"))
+    backup = _find_backup(restic, call.public_id)
+    output = _output(arguments, backup, ran)
+    effect = "done" if backup else "none"
     ran.refuse_stopped("the backup", effect)
-    if ran.status == INCOMPLETE and made:
+    if ran.status == INCOMPLETE and backup:
         message = "the backup is there, but some files could not be read; `log` names them"
-        raise HostError("incomplete", message, effect="done", output=output, state=_state(made))
+        raise HostError("incomplete", message, effect="done", output=output, state=_state(backup))
     restic.refuse(ran, effect)
-    if made is None:
+    if backup is None:
         raise HostError("tool_failed", "restic ended well, but the backup is not in the repository", output=output)
-    return Answer(output=output, state=_state(made), effect="done")
+    return HostAnswer(output=output, state=_state(backup), effect="done")
 
 
-def preview(call: Call) -> Answer:
-    """What restic would add now, by its own dry run; it writes nothing to the repository."""
-    wanted, restic = wish(call), Restic(call)
-    _refuse_taken(restic, wanted, call.stop)
-    with opened_tree(call.target, wanted.path, "target_path") as tree:
-        words = _words(restic, wanted, tree, call.public_id)
+def preview(call: Call) -> HostAnswer:
+    """Return the files that restic would add now, by its own dry run, which writes nothing to the repository."""
+    arguments, restic = parse_arguments(call), Restic(call)
+    _refuse_taken(restic, arguments, call.stop)
+    with opened_tree(call.target, arguments.path, "target_path") as tree:
+        words = _words(restic, arguments, tree, call.public_id)
         ran = restic.run([words[0], "--dry-run", *words[1:]], tree.folder)
     ran.refuse_stopped("the dry run")
     if ran.status != INCOMPLETE:
         restic.refuse(ran, "none")
-    seen = summary(ran)
+    summarised = summary(ran)
     would = (
-        f"back up {wanted.path}: {seen.get('total_files_processed', '?')} files, "
-        f"{seen.get('total_bytes_processed', '?')} bytes, of which {seen.get('data_added', '?')} are new"
+        f"back up {arguments.path}: {summarised.get('total_files_processed', '?')} files, "
+        f"{summarised.get('total_bytes_processed', '?')} bytes, of which {summarised.get('data_added', '?')} are new"
     )
     missing = "; some files cannot be read" if ran.status == INCOMPLETE else ""
-    output = {"backup_id": wanted.backup_id, "would": would + missing, "commands": [restic.shown(words, tree.where)]}
-    return Answer(output=output)
+    output = {"backup_id": arguments.backup_id, "would": would + missing, "commands": [restic.shown(words, tree.where)]}
+    return HostAnswer(output=output)
 
 
-def probe(call: Call) -> Answer:
-    """Whether the repository has the backup that this very operation made."""
-    wanted, restic = wish(call), Restic(call)
-    there = restic.of(wanted.backup_id, call.stop)
-    made = [one for one in there if one.operation_id == call.public_id]
-    if made:
-        return verdict("succeeded", "the repository has the backup of this operation", _state(made[0]))
+def probe(call: Call) -> HostAnswer:
+    """Report success if the repository has the backup of this very operation."""
+    arguments, restic = parse_arguments(call), Restic(call)
+    there = restic.of(arguments.backup_id, call.stop)
+    backup = [one for one in there if one.operation_id == call.public_id]
+    if backup:
+        return verdict("succeeded", "the repository has the backup of this operation", _state(backup[0]))
     if there:
         return verdict("not_done", "the repository has a backup with this id, made by another operation", {})
     return verdict("not_done", "the repository has no backup with this id", {})
 
 
-def _words(restic: Restic, wanted: Wish, tree: Tree, operation_id: str) -> List[str]:
-    """No exclusions of any kind."""
-    tags = ["writ", f"writ-id={wanted.backup_id}", f"writ-op={operation_id}", *_of_folder(tree)]
-    force = ["--force"] if wanted.full else []
+def _words(restic: Restic, arguments: BackupArguments, tree: Tree, operation_id: str) -> List[str]:
+    """Return restic's arguments, without exclusions of any kind."""
+    tags = ["writ", f"writ-id={arguments.backup_id}", f"writ-op={operation_id}", *_of_folder(tree)]
+    force = ["--force"] if arguments.full else []
     return ["backup", *force, f"--host={restic.host}", *(f"--tag={tag}" for tag in tags), "--", tree.entry]
 
 
 def _of_folder(tree: Tree) -> List[str]:
-    """restic keeps what is in a folder; how the folder itself was, for when it has to be made anew."""
+    """Return the tag with mode and owner of the folder itself, which restic does not keep, so a restore can create
+    it again.
+    """
     if tree.name:
         return ["writ-kind=file"]
     status = os.fstat(tree.folder)
     return ["writ-kind=folder", f"writ-mode={stat.S_IMODE(status.st_mode):04o}"]
 
 
-def _refuse_taken(restic: Restic, wanted: Wish, stop: Stop) -> None:
-    if restic.of(wanted.backup_id, stop):
-        raise HostError("exists", f"there is a backup {wanted.backup_id} already")
+def _refuse_taken(restic: Restic, arguments: BackupArguments, stop: Stop) -> None:
+    if restic.of(arguments.backup_id, stop):
+        raise HostError("exists", f"there is a backup {arguments.backup_id} already")
 
 
-def _made(restic: Restic, operation_id: str) -> Optional[Kept]:
+def _find_backup(restic: Restic, operation_id: str) -> Optional[StoredBackup]:
     with afterwards() as patience:
         found = restic.kept(patience)
     return next((one for one in found if one.operation_id == operation_id), None)
 
 
-def _output(wanted: Wish, made: Optional[Kept], ran: Ran) -> Dict[str, Any]:
-    seen = summary(ran)
+def _output(arguments: BackupArguments, backup: Optional[StoredBackup], ran: ProgramResult) -> Dict[str, Any]:
+    summarised = summary(ran)
     return {
-        "backup_id": wanted.backup_id,
-        "reference": made.reference if made else "",
-        "size": seen.get("total_bytes_processed"),
-        "files": seen.get("total_files_processed"),
-        "created_at": made.created_at if made else None,
-        "log": said(ran),
+        "backup_id": arguments.backup_id,
+        "reference": backup.reference if backup else "",
+        "size": summarised.get("total_bytes_processed"),
+        "files": summarised.get("total_files_processed"),
+        "created_at": backup.created_at if backup else None,
+        "log": printed(ran),
     }
 
 
-def _state(made: Kept) -> Dict[str, Any]:
-    return {"backup_id": made.backup_id, "reference": made.reference}
+def _state(backup: StoredBackup) -> Dict[str, Any]:
+    return {"backup_id": backup.backup_id, "reference": backup.reference}

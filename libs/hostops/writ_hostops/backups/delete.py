@@ -1,23 +1,25 @@
-"""backup_delete: forgets what has exactly this id, frees its space; gone is what the repository no longer lists."""
+"""backup_delete: forget every snapshot with exactly this id and free its space. The repository's list decides the
+outcome.
+"""
 
 from __future__ import annotations
 
 from typing import List
 
-from writ_hostops.backups.arguments import wish
-from writ_hostops.backups.restic import Kept, Restic
+from writ_hostops.backups.arguments import parse_arguments
+from writ_hostops.backups.restic import Restic, StoredBackup
 from writ_hostops.errors import HostError
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict
 from writ_hostops.stop import Stop, afterwards
 
 
-def run(call: Call) -> Answer:
-    """Delete. One that is not there is `not_found`. Space that could not be freed is told, and is no failure."""
-    wanted, restic = wish(call), Restic(call)
-    found = _those(restic, wanted.backup_id, call.stop)
+def run(call: Call) -> HostAnswer:
+    """Delete the backup. An absent one is `not_found`. Space that could not be freed is reported, and is no failure."""
+    arguments, restic = parse_arguments(call), Restic(call)
+    found = _those(restic, arguments.backup_id, call.stop)
     ran = restic.run(_forget(found))
-    left = _left(restic, wanted.backup_id)
-    output = {"backup_id": wanted.backup_id, "reference": found[0].reference, "removed": not left}
+    left = _left(restic, arguments.backup_id)
+    output = {"backup_id": arguments.backup_id, "reference": found[0].reference, "removed": not left}
     effect = "none" if len(left) == len(found) else "done"
     if left:
         ran.refuse_stopped("the deletion", effect)
@@ -25,17 +27,17 @@ def run(call: Call) -> Answer:
         raise HostError("tool_failed", "restic ended well, but the backup is still there", effect=effect)
     if not ran.stopped:
         _free(call, restic)
-    return Answer(output=output, state={"backup_id": wanted.backup_id, "exists": False}, effect="done")
+    return HostAnswer(output=output, state={"backup_id": arguments.backup_id, "exists": False}, effect="done")
 
 
-def preview(call: Call) -> Answer:
-    """What would be forgotten."""
-    wanted, restic = wish(call), Restic(call)
-    found = _those(restic, wanted.backup_id, call.stop)
+def preview(call: Call) -> HostAnswer:
+    """Return the snapshots that would be forgotten."""
+    arguments, restic = parse_arguments(call), Restic(call)
+    found = _those(restic, arguments.backup_id, call.stop)
     would = f"delete {found[0].backup_id} of {found[0].path}"
-    return Answer(
+    return HostAnswer(
         output={
-            "backup_id": wanted.backup_id,
+            "backup_id": arguments.backup_id,
             "reference": found[0].reference,
             "would": would,
             "commands": [restic.shown(_forget(found)), restic.shown(["prune"])],
@@ -43,27 +45,27 @@ def preview(call: Call) -> Answer:
     )
 
 
-def probe(call: Call) -> Answer:
-    """Whether it is gone."""
-    wanted, restic = wish(call), Restic(call)
-    if restic.of(wanted.backup_id, call.stop):
-        return verdict("not_done", "the backup is there", {"backup_id": wanted.backup_id, "exists": True})
-    return verdict("succeeded", "the backup is gone", {"backup_id": wanted.backup_id, "exists": False})
+def probe(call: Call) -> HostAnswer:
+    """Report success if the backup is gone."""
+    arguments, restic = parse_arguments(call), Restic(call)
+    if restic.of(arguments.backup_id, call.stop):
+        return verdict("not_done", "the backup is there", {"backup_id": arguments.backup_id, "exists": True})
+    return verdict("succeeded", "the backup is gone", {"backup_id": arguments.backup_id, "exists": False})
 
 
-def _those(restic: Restic, backup_id: str, stop: Stop) -> List[Kept]:
+def _those(restic: Restic, backup_id: str, stop: Stop) -> List[StoredBackup]:
     found = restic.of(backup_id, stop)
     if not found:
         raise HostError("not_found", f"there is no backup {backup_id}")
     return found
 
 
-def _forget(found: List[Kept]) -> List[str]:
-    """By restic's whole ids: it would take a prefix, too."""
+def _forget(found: List[StoredBackup]) -> List[str]:
+    """Forget by restic's whole ids: it would take a prefix, too."""
     return ["forget", "--", *(one.reference for one in found)]
 
 
-def _left(restic: Restic, backup_id: str) -> List[Kept]:
+def _left(restic: Restic, backup_id: str) -> List[StoredBackup]:
     with afterwards() as patience:
         return restic.of(backup_id, patience)
 

@@ -7,20 +7,20 @@ from typing import List
 from writ_hostops.backups.arguments import path_from
 from writ_hostops.backups.restic import Restic
 from writ_hostops.fields import Fields
-from writ_hostops.protocol import Answer, Call
+from writ_hostops.protocol import Call, HostAnswer
 
 MOST = 1000
 
 
-def run(call: Call) -> Answer:
-    """All, or those of one path."""
+def run(call: Call) -> HostAnswer:
+    """List all backups, or those of one path."""
     fields = Fields(dict(call.parameters), "parameters")
     path, limit = path_from(fields, ""), fields.integer("limit", 100, 1, MOST)
     fields.end()
     found = [one for one in Restic(call).kept(call.stop) if not path or one.path == path]
-    return Answer(output={"backups": [one.entry() for one in found[:limit]], "truncated": len(found) > limit})
+    return HostAnswer(output={"backups": [one.entry() for one in found[:limit]], "truncated": len(found) > limit})
 
 
 def names(call: Call) -> List[str]:
-    """Their ids."""
+    """Return the ids of the backups."""
     return [one.backup_id for one in Restic(call).kept(call.stop)]

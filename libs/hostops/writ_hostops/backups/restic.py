@@ -1,7 +1,7 @@
-"""restic, for one target: the one who runs it. Repository and password reach it by its environment, and no argument.
+"""Run restic for one target. Repository and password reach it by its environment, never by an argument.
 
-A backup of Writ's has the tags `writ`, `writ-id=<backup id>`, `writ-op=<digest of the operation id>` and how its folder
-was; it is under the target's `host` name. Whatever else is in the repository is not seen and not touched.
+A backup of Writ has the tags `writ`, `writ-id=<backup id>` and `writ-op=<digest of the operation id>`, one more with
+the folder's mode and owner, and the target's `host` name. Anything else in the repository is neither read nor touched.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from datetime import datetime, timezone
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from writ_hostops import commands
-from writ_hostops.commands import Line, Ran
+from writ_hostops.commands import Line, ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import Call
 from writ_hostops.stop import Stop
 
 _NO_REPOSITORY, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
 INCOMPLETE = 3
-"""restic's exit status where not all could be read."""
+"""restic's exit status if some files could not be read."""
 _COMMON = ("--json", "--no-cache")
 
 
 @dataclass(frozen=True)
-class Kept:
-    """One backup in the repository. `reference` is restic's own id, whole; `created_at` Unix seconds."""
+class StoredBackup:
+    """A backup in the repository. `reference` is restic's whole id; `created_at` in Unix seconds."""
 
     reference: str
     backup_id: str
@@ -38,7 +38,7 @@ class Kept:
     tags: Dict[str, str]
 
     def entry(self) -> Dict[str, Any]:
-        """As backup_list tells it."""
+        """Return the backup in the form of backup_list."""
         return {
             "backup_id": self.backup_id,
             "created_at": self.created_at,
@@ -49,7 +49,7 @@ class Kept:
 
 
 class Restic:
-    """The repository of a call's target; HostError `not_declared`, `tool_missing`, `unavailable`."""
+    """The repository of a call's target. HostError `not_declared`, `tool_missing`, `unavailable`."""
 
     def __init__(self, call: Call) -> None:
         backup = call.target.backup
@@ -68,23 +68,23 @@ class Restic:
             "RESTIC_PROGRESS_FPS": "0.5",
         }
 
-    def kept(self, stop: Stop) -> List[Kept]:
-        """Writ's own backups of this host, newest first. Takes no lock and writes nothing."""
+    def kept(self, stop: Stop) -> List[StoredBackup]:
+        """Return Writ's own backups of this host, newest first. Takes no lock and writes nothing."""
         ran = self._once(["snapshots", "--no-lock", f"--host={self.host}", "--tag=writ"], stop)
-        ran.refuse_stopped("the look into the repository")
+        ran.refuse_stopped("the read of the repository")
         self.refuse(ran, "none")
         found = [_kept(item) for item in _list(ran.whole("restic")) if item.get("hostname") == self.host]
         ours = [one for one in found if one.backup_id]
         return sorted(ours, key=lambda one: one.created_at, reverse=True)
 
-    def of(self, backup_id: str, stop: Stop) -> List[Kept]:
-        """Those with exactly this id."""
+    def of(self, backup_id: str, stop: Stop) -> List[StoredBackup]:
+        """Return the backups with exactly this id."""
         return [one for one in self.kept(stop) if one.backup_id == backup_id]
 
-    def run(self, words: Sequence[str], folder: Optional[int] = None, line: Optional[Line] = None) -> Ran:
-        """restic with these arguments; a lock of somebody else is waited for, a stale one (of the dead) removed."""
+    def run(self, words: Sequence[str], folder: Optional[int] = None, line: Optional[Line] = None) -> ProgramResult:
+        """Run restic with these arguments. A lock held by a living process is waited for; a stale one is removed."""
 
-        def attempt() -> Ran:
+        def attempt() -> ProgramResult:
             ran = self._once(words, self._call.stop, folder, line)
             if _is_locked(ran) and not ran.stopped:
                 self._once(["unlock"], self._call.stop)
@@ -94,12 +94,12 @@ class Restic:
         return commands.while_busy(attempt, _is_locked, self._call.stop, self._call.progress, "the backup repository")
 
     def shown(self, words: Sequence[str], folder: str = "") -> str:
-        """The command for people, in the folder where it is run; without repository and password."""
+        """Return the command for people, with its folder and without repository and password."""
         command = shlex.join(["restic", *_COMMON, *words])
         return f"cd {shlex.quote(folder)} && {command}" if folder else command
 
-    def refuse(self, ran: Ran, effect: str) -> None:
-        """Raise the HostError for an exit status that is none of success."""
+    def refuse(self, ran: ProgramResult, effect: str) -> None:
+        """Raise the HostError for an exit status other than success."""
         if not ran.status:
             return
         code, message = {
@@ -107,26 +107,28 @@ class Restic:
             _LOCKED: ("busy", "another program holds the lock of the backup repository"),
             _WRONG_PASSWORD: ("permission_denied", "the declared password does not open the backup repository"),
         }.get(ran.status, ("tool_failed", f"restic failed (exit status {ran.status})"))
-        raise HostError(code, message, effect=effect, output={"log": said(ran)})
+        raise HostError(code, message, effect=effect, output={"log": printed(ran)})
 
-    def _once(self, words: Sequence[str], stop: Stop, folder: Optional[int] = None, line: Optional[Line] = None) -> Ran:
+    def _once(
+        self, words: Sequence[str], stop: Stop, folder: Optional[int] = None, line: Optional[Line] = None
+    ) -> ProgramResult:
         return commands.run(["restic", *_COMMON, *words], stop, environment=self._environment, folder=folder, line=line)
 
 
 def messages(text: str, kind: str) -> List[Dict[str, Any]]:
-    """restic's messages of this type, in order; what is no message is left out."""
+    """Return restic's messages of this type, in order. Lines without a message are left out."""
     found = (_object(line) for line in text.splitlines())
     return [message for message in found if message.get("message_type") == kind]
 
 
-def summary(ran: Ran) -> Dict[str, Any]:
-    """Its last summary; empty if there is none."""
+def summary(ran: ProgramResult) -> Dict[str, Any]:
+    """Return restic's last summary; empty without one."""
     found = messages(ran.out, "summary")
     return found[-1] if found else {}
 
 
 def teller(call: Call, doing: str) -> Line:
-    """Progress from restic's status messages."""
+    """Return a function that reports progress from restic's status messages."""
 
     def tell(line: str) -> None:
         message = _object(line)
@@ -138,14 +140,16 @@ def teller(call: Call, doing: str) -> Line:
     return tell
 
 
-def spoiled(ran: Ran) -> List[str]:
-    """The paths in the backup of what it could not restore or verify, by its error messages."""
+def spoiled(ran: ProgramResult) -> List[str]:
+    """Return the paths in the backup of files that restic could not restore or verify, by its error messages."""
     found = messages(ran.out, "error") + messages(ran.errors, "error")
     return [str(message["item"]) for message in found if isinstance(message.get("item"), str)]
 
 
 def item(line: str) -> Tuple[str, str, int]:
-    """What a `verbose_status` message of a restore says: action, path in the backup, size; action "" if it is none."""
+    """Parse a `verbose_status` message of a restore into action, path in the backup and size. The action of any other
+    line is "".
+    """
     message = _object(line)
     if message.get("message_type") != "verbose_status":
         return "", "", 0
@@ -153,13 +157,13 @@ def item(line: str) -> Tuple[str, str, int]:
     return str(message.get("action")), str(message.get("item")), size if isinstance(size, int) else 0
 
 
-def said(ran: Ran) -> str:
-    """What it said, without its status messages."""
+def printed(ran: ProgramResult) -> str:
+    """Return the program's output without its status messages."""
     lines = (ran.out + ran.errors).splitlines()
     return "\n".join(line for line in lines if '"message_type":"status"' not in line)[-commands.MOST_LOG :]
 
 
-def _is_locked(ran: Ran) -> bool:
+def _is_locked(ran: ProgramResult) -> bool:
     return ran.status == _LOCKED or (ran.status == 1 and "repository is already locked" in ran.errors)
 
 
@@ -181,11 +185,11 @@ def _object(line: str) -> Dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _kept(item: Dict[str, Any]) -> Kept:
+def _kept(item: Dict[str, Any]) -> StoredBackup:
     try:
         tags = dict(tag.partition("=")[::2] for tag in item.get("tags") or ())
         size = (item.get("summary") or {}).get("total_bytes_processed")
-        return Kept(
+        return StoredBackup(
             reference=_reference(item["id"]),
             backup_id=tags.get("writ-id", ""),
             operation_id=tags.get("writ-op", ""),
@@ -199,14 +203,14 @@ def _kept(item: Dict[str, Any]) -> Kept:
 
 
 def _reference(text: str) -> str:
-    """restic takes any prefix for an id, so only a whole one goes back to it."""
+    """Check for a whole id: restic takes any prefix for an id."""
     if len(text) != 64 or set(text) - set("0123456789abcdef"):
         raise ValueError
     return text
 
 
 def _moment(text: str) -> float:
-    """RFC 3339 with nanoseconds, which Python 3.9 does not read."""
+    """Parse RFC 3339 with nanoseconds, which Python 3.9 does not read."""
     day, rest = text[:19], text[19:]
     offset = "+00:00" if rest.endswith("Z") else rest[-6:]
     fraction = rest[: -1 if rest.endswith("Z") else -6]

@@ -1,10 +1,10 @@
-"""backup_restore: puts a backup back over a folder or file, by way of a private folder in it (staging.py).
+"""backup_restore: put a backup back over a folder or file, through a private folder inside it (staging.py).
 
-restic reads all that it restored again to compare. Nothing is in its place before that; what was ended earlier has
-changed nothing.
+restic reads all restored files again to compare them. Nothing is moved into place before that, so an earlier end
+changes nothing. Newer files stay; files with names of the backup are replaced.
 
-Files that came since stay; files of the backup's names are replaced. It is never done twice. One that was cut off is
-found to be done where restic, which reads all files to compare, would write none any more; else nobody can tell.
+A restore never runs twice. An interrupted one counts as done if restic, which compares all files, would write none of
+them again; else its outcome is unknown.
 """
 
 from __future__ import annotations
@@ -15,70 +15,72 @@ import stat
 from typing import Any, ContextManager, Dict, List
 
 from writ_hostops import commands
-from writ_hostops.backups.arguments import Wish, wish
-from writ_hostops.backups.restic import Kept, Restic, item, said, spoiled, summary, teller
-from writ_hostops.backups.staging import TREE, Kinds, drop_spoiled, move_in, staging_folder, staging_name
+from writ_hostops.backups.arguments import BackupArguments, parse_arguments
+from writ_hostops.backups.restic import Restic, StoredBackup, item, printed, spoiled, summary, teller
+from writ_hostops.backups.staging import TREE, AllowedKinds, drop_spoiled, move_in, staging_folder, staging_name
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.trees import Tree, opened_around, opened_tree
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict
 
 _MODE = 0o700
 
 
-def run(call: Call) -> Answer:
-    """Restore. One that restic ended with errors is `incomplete`; what it could not put back is in `log`."""
-    wanted, restic = wish(call), Restic(call)
-    kept = _the_one(restic, wanted, call)
-    with _destination(call, wanted, kept, make=True) as tree:
+def run(call: Call) -> HostAnswer:
+    """Restore the backup. Errors of restic make the result `incomplete`; `log` lists the files that could not be put
+    back.
+    """
+    arguments, restic = parse_arguments(call), Restic(call)
+    kept = _the_one(restic, arguments, call)
+    with _destination(call, arguments, kept, make=True) as tree:
         _refuse_without_room(tree, kept)
         with staging_folder(tree) as staging:
             ran = restic.run(_words(kept, _staged(staging), "--verify"), staging, teller(call, "restoring"))
             ran.refuse_stopped("the restore")
-            seen = summary(ran)
-            if ran.status and not seen:
+            summarised = summary(ran)
+            if ran.status and not summarised:
                 restic.refuse(ran, "none")
             drop_spoiled(staging, spoiled(ran))
             call.progress("moving the files into place")
-            problems = move_in(staging, tree, _kinds(wanted, tree), call.stop)
-    log = "\n".join([said(ran), *problems])[-commands.MOST_LOG :].strip()
-    output = {**_ids(kept), "files": seen.get("files_restored", 0), "log": log}
+            problems = move_in(staging, tree, _kinds(arguments, tree), call.stop)
+    log = "\n".join([printed(ran), *problems])[-commands.MOST_LOG :].strip()
+    output = {**_ids(kept), "files": summarised.get("files_restored", 0), "log": log}
     if ran.status or problems:
-        message = f"restic restored {output['files']} of {seen.get('total_files', '?')} files and folders"
+        message = f"restic restored {output['files']} of {summarised.get('total_files', '?')} files and folders"
         left = f"{message}; {len(problems)} of them could not be moved into place" if problems else message
         raise HostError(
             "incomplete", f"{left}; `log` names what is missing", effect="done", output=output, state=_ids(kept)
         )
-    return Answer(output=output, state=_ids(kept), effect="done")
+    return HostAnswer(output=output, state=_ids(kept), effect="done")
 
 
-def preview(call: Call) -> Answer:
-    """What restic would write now, by its own dry run."""
-    wanted, restic = wish(call), Restic(call)
-    kept = _the_one(restic, wanted, call)
-    where = os.path.dirname(wanted.path) if kept.tags.get("writ-kind") == "file" else wanted.path
+def preview(call: Call) -> HostAnswer:
+    """Return the files that restic would write now, by its own dry run."""
+    arguments, restic = parse_arguments(call), Restic(call)
+    kept = _the_one(restic, arguments, call)
+    where = os.path.dirname(arguments.path) if kept.tags.get("writ-kind") == "file" else arguments.path
     output: Dict[str, Any] = {**_ids(kept), "commands": [_shown(restic, kept, where)]}
     try:
-        with _destination(call, wanted, kept, make=False) as tree:
+        with _destination(call, arguments, kept, make=False) as tree:
             ran = restic.run(_words(kept, ".", "--dry-run", "--no-lock"), tree.folder)
     except HostError as error:
         if error.code != "not_found":
             raise
-        return Answer(output={**output, "would": f"make {wanted.path} and restore all of it"})
+        return HostAnswer(output={**output, "would": f"make {arguments.path} and restore all of it"})
     ran.refuse_stopped("the dry run")
     restic.refuse(ran, "none")
-    seen = summary(ran)
-    written, of = seen.get("files_restored", "?"), seen.get("total_files", "?")
-    would = f"write {written} of {of} files and folders, {seen.get('bytes_restored', 0)} bytes"
-    return Answer(output={**output, "would": would})
+    summarised = summary(ran)
+    written, of = summarised.get("files_restored", "?"), summarised.get("total_files", "?")
+    would = f"write {written} of {of} files and folders, {summarised.get('bytes_restored', 0)} bytes"
+    return HostAnswer(output={**output, "would": would})
 
 
-def probe(call: Call) -> Answer:
-    """Whether all files are as in the backup, by a dry run that compares their content."""
-    wanted, restic = wish(call), Restic(call)
-    kept = _the_one(restic, wanted, call)
+def probe(call: Call) -> HostAnswer:
+    """Report success if all files equal those of the backup, by a dry run that compares their content."""
+    arguments, restic = parse_arguments(call), Restic(call)
+    kept = _the_one(restic, arguments, call)
     state, lacking = _ids(kept), [0, 0]
 
-    with _destination(call, wanted, kept, make=False) as tree:
+    with _destination(call, arguments, kept, make=False) as tree:
 
         def hear(line: str) -> None:
             action, path, size = item(line)
@@ -94,7 +96,9 @@ def probe(call: Call) -> Answer:
 
 
 def _is_there(tree: Tree, path: str) -> bool:
-    """A folder or link, which restic has nothing to compare of; an empty file that it would write is not."""
+    """Return True for an existing folder or link, of which restic compares nothing, and False for an empty file that
+    restic would write.
+    """
     try:
         mode = os.stat(path.lstrip("/"), dir_fd=tree.folder, follow_symlinks=False).st_mode
     except OSError:
@@ -102,55 +106,59 @@ def _is_there(tree: Tree, path: str) -> bool:
     return not stat.S_ISREG(mode)
 
 
-def _destination(call: Call, wanted: Wish, kept: Kept, make: bool) -> ContextManager[Tree]:
-    """The folder, made anew with its old mode if it is gone; for one file the folder around it."""
+def _destination(call: Call, arguments: BackupArguments, kept: StoredBackup, make: bool) -> ContextManager[Tree]:
+    """Open the destination: the folder, created with its old mode if it is gone, or for one file the folder around
+    it.
+    """
     if kept.tags.get("writ-kind") == "file":
-        if wanted.path.rpartition("/")[2] != os.path.basename(kept.path):
+        if arguments.path.rpartition("/")[2] != os.path.basename(kept.path):
             raise HostError("invalid_parameter", "this backup is of one file, and goes back under its name only")
-        return opened_around(call.target, wanted.path, "target_path")
-    return opened_tree(call.target, wanted.path, "target_path", _mode(wanted, kept) if make else None)
+        return opened_around(call.target, arguments.path, "target_path")
+    return opened_tree(call.target, arguments.path, "target_path", _mode(arguments, kept) if make else None)
 
 
-def _mode(wanted: Wish, kept: Kept) -> int:
-    """Of a folder that has to be made anew."""
+def _mode(arguments: BackupArguments, kept: StoredBackup) -> int:
+    """Return the mode for a folder that must be created again."""
     mode = kept.tags.get("writ-mode", "")
     octal = len(mode) == 4 and not set(mode) - set("01234567")
-    return (int(mode, 8) if octal else _MODE) & (0o7777 if wanted.special_modes else 0o777)
+    return (int(mode, 8) if octal else _MODE) & (0o7777 if arguments.special_modes else 0o777)
 
 
-def _the_one(restic: Restic, wanted: Wish, call: Call) -> Kept:
-    found = restic.of(wanted.backup_id, call.stop)
+def _the_one(restic: Restic, arguments: BackupArguments, call: Call) -> StoredBackup:
+    found = restic.of(arguments.backup_id, call.stop)
     if not found:
-        raise HostError("not_found", f"there is no backup {wanted.backup_id}")
+        raise HostError("not_found", f"there is no backup {arguments.backup_id}")
     if len(found) > 1:
-        raise HostError("exists", f"there are {len(found)} backups {wanted.backup_id}; delete them")
+        raise HostError("exists", f"there are {len(found)} backups {arguments.backup_id}; delete them")
     return found[0]
 
 
-def _words(kept: Kept, target: str, *more: str) -> List[str]:
+def _words(kept: StoredBackup, target: str, *more: str) -> List[str]:
     return ["restore", *more, f"--target={target}", "--", kept.reference]
 
 
 def _staged(staging: int) -> str:
-    """The staged tree as restic sees it: by the descriptor, so that no rename of the folder leads elsewhere."""
+    """Return the path of the staged tree for restic: by its descriptor, so no rename of the folder redirects
+    restic.
+    """
     return f"/proc/self/fd/{staging}/{TREE}"
 
 
-def _shown(restic: Restic, kept: Kept, where: str) -> str:
-    """For people, in one line: what is renamed into place here is copied there."""
+def _shown(restic: Restic, kept: StoredBackup, where: str) -> str:
+    """Return the commands for people, in one line. They copy into place; the operation itself renames."""
     name = staging_name()
     restored = restic.shown(_words(kept, f"{name}/{TREE}", "--verify"))
     moved = f"cp -a --remove-destination {name}/{TREE}/. . && rm -r {name}"
     return f"cd {shlex.quote(where)} && mkdir -m 0700 {name} && {restored} && {moved}"
 
 
-def _kinds(wanted: Wish, tree: Tree) -> Kinds:
-    owner = os.fstat(tree.folder).st_uid if wanted.folder_owner_only else None
-    return Kinds(special_modes=wanted.special_modes, owner=owner)
+def _kinds(arguments: BackupArguments, tree: Tree) -> AllowedKinds:
+    owner = os.fstat(tree.folder).st_uid if arguments.folder_owner_only else None
+    return AllowedKinds(special_modes=arguments.special_modes, owner=owner)
 
 
-def _refuse_without_room(tree: Tree, kept: Kept) -> None:
-    """Refuse early: all of the backup is there twice until it is moved into place."""
+def _refuse_without_room(tree: Tree, kept: StoredBackup) -> None:
+    """Refuse early: the disk holds the backup's content twice until the move."""
     with system_errors(tree.where):
         room = os.fstatvfs(tree.folder)
     if kept.size is not None and kept.size > room.f_bavail * room.f_frsize:
@@ -159,5 +167,5 @@ def _refuse_without_room(tree: Tree, kept: Kept) -> None:
         )
 
 
-def _ids(kept: Kept) -> Dict[str, Any]:
+def _ids(kept: StoredBackup) -> Dict[str, Any]:
     return {"backup_id": kept.backup_id, "reference": kept.reference}

@@ -1,11 +1,10 @@
-"""Restores by way of a folder that nobody else can enter, and moves in what came, by descriptor.
+"""Restore through a folder that nobody else can enter, and move the files into place by descriptor.
 
-restic works by path. In a folder that somebody else may write to, each of its steps could be led elsewhere by a link
-that is put in the way (and root's chown with it). So restic writes to `.writ-<16 hex>.restore`, mode 0700, made in the
-destination itself: what is there can be renamed into place. restic reaches it by a descriptor (/proc/self/fd), whatever
-becomes of the name. Each part is then renamed into a folder that was opened without following a link.
-
-A folder that is there already keeps its owner, mode and times: it may be another one than it was a moment ago.
+restic works by path. In a folder that somebody else may write to, a link put in the way could redirect each of its
+steps (and root's chown with it). So restic writes to `.writ-<16 hex>.restore`, mode 0700, inside the destination, from
+where files can be renamed into place. restic reaches it by a descriptor (/proc/self/fd), so the name does not matter.
+Each part is then renamed into a folder that was opened without following links. An existing folder keeps its owner,
+mode and times: it may have been exchanged a moment ago.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ _CAPABILITY = "security.capability"
 
 
 @dataclass(frozen=True)
-class Kinds:
-    """What may come back: `special_modes` setuid, setgid and sticky bits, file capabilities and devices; `owner`: only
-    what belongs to this user (None: to anybody).
+class AllowedKinds:
+    """The kinds of files that a restore may bring back. `special_modes`: setuid, setgid and sticky bits, file
+    capabilities and devices. `owner`: only files of this user; None allows any owner.
     """
 
     special_modes: bool = False
@@ -40,13 +39,15 @@ class Kinds:
 
 
 def staging_name() -> str:
-    """A new name of such a folder (paths.TEMPORARY)."""
+    """Return a new name for a staging folder (paths.TEMPORARY)."""
     return f".writ-{secrets.token_hex(8)}.restore"
 
 
 @contextmanager
 def staging_folder(tree: Tree) -> Iterator[int]:
-    """A descriptor of a new folder in the destination, which holds an empty folder TREE; removed afterwards."""
+    """Yield a descriptor of a new folder in the destination with an empty folder TREE inside. It is removed
+    afterwards.
+    """
     name = staging_name()
     with system_errors(tree.where):
         os.mkdir(name, 0o700, dir_fd=tree.folder)
@@ -64,8 +65,10 @@ def staging_folder(tree: Tree) -> Iterator[int]:
         os.close(folder)
 
 
-def move_in(staging: int, tree: Tree, kinds: Kinds, stop: Stop) -> List[str]:
-    """Move everything of the staged tree into its place; what could not be moved, and why."""
+def move_in(staging: int, tree: Tree, kinds: AllowedKinds, stop: Stop) -> List[str]:
+    """Move everything of the staged tree into place. Return the entries that could not be moved, each with the
+    reason.
+    """
     problems: List[str] = []
     with system_errors(tree.where):
         _drop_refused(staging, kinds, problems)
@@ -85,7 +88,7 @@ def move_in(staging: int, tree: Tree, kinds: Kinds, stop: Stop) -> List[str]:
 
 
 def drop_spoiled(staging: int, items: Iterable[str]) -> None:
-    """Remove the files that restic could not restore: half of one must not replace what is there."""
+    """Remove the files that restic could not restore: half a file must not replace an existing one."""
     for item in items:
         path = f"{TREE}/{item.strip('/')}"
         if ".." not in path.split("/") and stat.S_ISREG(_mode(staging, path)):
@@ -103,7 +106,7 @@ def _opened(staging: int, relative: str) -> Iterator[int]:
 
 
 def _move_entries(source: int, dest: int, relative: str, problems: List[str], stop: Stop) -> List[str]:
-    """Move the entries of one folder; those that are folders on both sides are left, and returned."""
+    """Move the entries of one folder. Folders that exist on both sides stay and are returned."""
     shared = []
     for name in sorted(os.listdir(source)):
         if stop.cancelled or not stop.remaining():
@@ -118,7 +121,7 @@ def _move_entries(source: int, dest: int, relative: str, problems: List[str], st
 
 
 def _move(source: int, dest: int, name: str) -> bool:
-    """Rename one entry into place; False where a folder is to be merged with one that is there."""
+    """Rename one entry into place. Return False for a folder that must be merged with an existing one."""
     staged, there = _mode(source, name), _mode(dest, name)
     if stat.S_ISDIR(staged):
         if stat.S_ISDIR(there):
@@ -135,7 +138,7 @@ def _move(source: int, dest: int, name: str) -> bool:
 
 
 def _move_folder(source: int, dest: int, name: str, mode: int) -> None:
-    """Only root may rename a folder that its owner may not write to."""
+    """Rename a folder. Only root may rename one that its owner may not write to, so it is made writable first."""
     _make_writable(source, name, mode)
     folder = os.open(name, FOLDER_FLAGS, dir_fd=source)
     try:
@@ -150,8 +153,10 @@ def _make_writable(source: int, name: str, mode: int) -> None:
         os.chmod(name, stat.S_IMODE(mode) | 0o700, dir_fd=source)
 
 
-def _drop_refused(staging: int, kinds: Kinds, problems: List[str]) -> None:
-    """Bring what is staged to what may come back: before any of it is moved, so that nobody ever sees the rest."""
+def _drop_refused(staging: int, kinds: AllowedKinds, problems: List[str]) -> None:
+    """Remove forbidden kinds from the staged tree. This happens before any move, so nobody ever sees them in
+    place.
+    """
     waiting = [""]
     while waiting:
         place = waiting.pop()
@@ -169,7 +174,7 @@ def _drop_refused(staging: int, kinds: Kinds, problems: List[str]) -> None:
                     waiting.append(path)
 
 
-def _refused(status: os.stat_result, kinds: Kinds) -> str:
+def _refused(status: os.stat_result, kinds: AllowedKinds) -> str:
     if not kinds.special_modes and (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
         return "is a device, which comes back with special_modes only"
     if kinds.owner is not None and status.st_uid != kinds.owner:
@@ -178,7 +183,7 @@ def _refused(status: os.stat_result, kinds: Kinds) -> str:
 
 
 def _plain(folder: int, name: str, mode: int) -> None:
-    """Without setuid, setgid, sticky bit and capabilities: whoever granted them did not grant them to this file."""
+    """Remove setuid, setgid, sticky bit and capabilities: they were granted to another file."""
     if stat.S_ISLNK(mode):
         return
     if mode & _SPECIAL_MODES:
@@ -193,7 +198,7 @@ def _empty(folder: int) -> None:
 
 
 def _remove(folder: int, name: str, mode: int) -> None:
-    """Remove an entry of the staging folder, with all beneath it."""
+    """Remove an entry of the staging folder and everything beneath it."""
     if not stat.S_ISDIR(mode):
         os.unlink(name, dir_fd=folder)
         return
@@ -217,7 +222,7 @@ def _remove(folder: int, name: str, mode: int) -> None:
 
 
 def _mode(folder: int, name: str) -> int:
-    """The type and mode of an entry, links not followed; 0 where nothing is."""
+    """Return type and mode of an entry without following links; 0 for an absent one."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     except FileNotFoundError:

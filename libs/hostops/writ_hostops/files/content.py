@@ -1,6 +1,6 @@
-"""The bytes of an opened file: digests, chunks, and which version of a file it was.
+"""The bytes of an opened file: digests, chunks, and the version of a file.
 
-A loop over bytes asks `stop` once a chunk, so that a cancel ends it within one chunk.
+A loop over bytes checks `stop` once a chunk, so a cancel ends it within one chunk.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Optional
 
 from writ_hostops.errors import HostError, system_errors
-from writ_hostops.files.open_beneath import Place, open_existing, opened_place
+from writ_hostops.files.open_beneath import OpenedPlace, open_existing, opened_place
 from writ_hostops.protocol import Call
 from writ_hostops.stop import Stop
 
 CHUNK = 1024 * 1024
 HASHED_UNASKED = 64 * 1024 * 1024
-"""Bytes up to which a file is hashed for the record; a larger one only where the digest decides something."""
+"""Largest file hashed for the record alone, in bytes; a larger one is hashed only if its digest decides something."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a file is at one moment. `digest` is "" if nobody needed it and the file is large.
+class FileFacts:
+    """The state of a file at one moment. `digest` is "" if it was not needed and the file is large.
 
-    `version` names inode, size and modification time in one string: equal versions are the same file, unwritten since.
+    `version` joins inode, size and modification time: equal versions are the same file, unwritten since.
     """
 
     digest: str
@@ -34,7 +34,7 @@ class Facts:
     version: str
 
     def as_state(self) -> Dict[str, Any]:
-        """For baselines and the `state` of answers."""
+        """Return the facts for baselines and the `state` of answers."""
         return {
             "exists": True,
             "digest": self.digest,
@@ -47,23 +47,23 @@ class Facts:
 ABSENT: Dict[str, Any] = {"exists": False, "digest": "", "size": 0, "mode": "", "version": ""}
 
 
-def state_of(facts: Optional[Facts]) -> Dict[str, Any]:
-    """The state of a file that may not be there."""
+def state_of(facts: Optional[FileFacts]) -> Dict[str, Any]:
+    """Return the state of a file that may be absent."""
     return dict(ABSENT) if facts is None else facts.as_state()
 
 
 def mode_text(mode: int) -> str:
-    """Permission bits as chmod(1) writes them: "0644"."""
+    """Return permission bits as chmod(1) writes them: "0644"."""
     return f"{mode:04o}"
 
 
 def version_of(status: os.stat_result) -> str:
-    """See Facts.version. Not the change time: renaming a file changes that."""
+    """Return the version of a file, as in FileFacts. The change time is no part of it: a rename changes that."""
     return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
 def chunks(fd: int, stop: Optional[Stop]) -> Iterator[bytes]:
-    """The file from its start to its end, whatever the descriptor's own offset is."""
+    """Yield the file from start to end, at any offset of the descriptor."""
     offset = 0
     while True:
         if stop is not None:
@@ -76,18 +76,18 @@ def chunks(fd: int, stop: Optional[Stop]) -> Iterator[bytes]:
 
 
 def sha256_of(fd: int, stop: Optional[Stop]) -> str:
-    """Hex SHA-256 of the whole file; None where there is no stopping any more."""
+    """Return the SHA-256 of the whole file in hex. `stop` is None once an operation can no longer be stopped."""
     digest = hashlib.sha256()
     for chunk in chunks(fd, stop):
         digest.update(chunk)
     return digest.hexdigest()
 
 
-def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> Facts:
-    """The facts of an opened regular file."""
+def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> FileFacts:
+    """Return the facts of an opened regular file."""
     status = os.fstat(fd)
     hashed = always_hash or status.st_size <= HASHED_UNASKED
-    return Facts(
+    return FileFacts(
         digest=sha256_of(fd, stop) if hashed else "",
         size=status.st_size,
         mode=stat.S_IMODE(status.st_mode),
@@ -95,8 +95,8 @@ def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> Facts:
     )
 
 
-def facts_at(place: Place, stop: Stop, always_hash: bool = False) -> Optional[Facts]:
-    """The facts of the file at a place; None if nothing is there."""
+def facts_at(place: OpenedPlace, stop: Stop, always_hash: bool = False) -> Optional[FileFacts]:
+    """Return the facts of the file at a place; None if it is absent."""
     fd = open_existing(place)
     if fd is None:
         return None
@@ -108,7 +108,7 @@ def facts_at(place: Place, stop: Stop, always_hash: bool = False) -> Optional[Fa
 
 
 def state_at(call: Call, name: str) -> Dict[str, Any]:
-    """The state of the file that the parameter `name` is the path of, for a baseline or probe."""
+    """Return the state of the file named by the parameter `name`, for a baseline or probe."""
     path = call.parameters.get(name)
     if not isinstance(path, str):
         raise HostError("invalid_parameter", f"parameters.{name} must be a string")

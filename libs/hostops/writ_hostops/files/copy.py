@@ -1,4 +1,6 @@
-"""file_copy: one regular file to another name beneath the roots, atomically, with the digest of what was copied."""
+"""file_copy: copy one regular file to another name beneath the roots, atomically, with the digest of the copied
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -12,40 +14,40 @@ from typing import Any, Dict, Iterator, Optional
 
 from writ_hostops.errors import HostError, Raced, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.files.content import CHUNK, Facts, chunks, facts_of, state_at, state_of, version_of
+from writ_hostops.files.content import CHUNK, FileFacts, chunks, facts_of, state_at, state_of, version_of
 from writ_hostops.files.file_locks import locked
-from writ_hostops.files.open_beneath import Place, opened_file, opened_place
-from writ_hostops.files.replace import Old, opened_old, put, refuse_without_room, shown_put
+from writ_hostops.files.open_beneath import OpenedPlace, opened_file, opened_place
+from writ_hostops.files.replacement import ExistingFile, opened_old, put, refuse_without_room, shown_put
 from writ_hostops.files.write import ATTEMPTS
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict
 
 _PROGRESS_EVERY = 1.0
 _ZEROS = bytes(CHUNK)
 
 
 @dataclass(frozen=True)
-class Copy:
-    """Both ends, opened: the file to copy and the place to copy it to."""
+class CopyEnds:
+    """Both ends of a copy, opened."""
 
     source_path: str
     source: int
-    dest: Place
+    dest: OpenedPlace
     overwrite: bool
 
 
-def run(call: Call) -> Answer:
-    """Copy. A destination that already is an equal copy is left alone (`changed` false, effect none)."""
+def run(call: Call) -> HostAnswer:
+    """Copy the file. An equal copy at the destination is left alone (`changed` false, effect none)."""
     with _opened(call) as copy:
         for _ in range(ATTEMPTS):
             try:
                 return _copy(call, copy)
             except Raced:
-                call.progress("the destination was changed by another program at the same moment; looking again")
+                call.progress("the destination was changed by another program at the same moment; reading it again")
         raise Raced(copy.dest.path)
 
 
-def preview(call: Call) -> Answer:
-    """What `run` would do now."""
+def preview(call: Call) -> HostAnswer:
+    """Return the effect that `run` would have now."""
     with _opened(call) as copy, opened_old(copy.dest, call.stop, "") as old, system_errors(copy.source_path):
         source = facts_of(copy.source, call.stop)
         _refuse_same(copy, old)
@@ -56,17 +58,17 @@ def preview(call: Call) -> Answer:
         commands = [] if equal else shown_put(copy.dest, source.size, bool(old))
     would = "nothing" if equal else "replace" if before else "create"
     output = {"would": would, "commands": commands, **_output(copy, before, source.digest, source.size)}
-    return Answer(output=output, state=state_of(before))
+    return HostAnswer(output=output, state=state_of(before))
 
 
-def baseline(call: Call) -> Answer:
-    """The destination as it is."""
+def baseline(call: Call) -> HostAnswer:
+    """Return the destination's state."""
     state = state_at(call, "dest_path")
-    return Answer(output=state, state=state)
+    return HostAnswer(output=state, state=state)
 
 
-def probe(call: Call) -> Answer:
-    """Whether both ends have equal digests."""
+def probe(call: Call) -> HostAnswer:
+    """Report success if both ends have equal digests."""
     dest = state_at(call, "dest_path")
     if dest["exists"] and _digests_match(call):
         return verdict("succeeded", "both files have the same content", dest)
@@ -87,7 +89,7 @@ def _digests_match(call: Call) -> bool:
 
 
 @contextmanager
-def _opened(call: Call) -> Iterator[Copy]:
+def _opened(call: Call) -> Iterator[CopyEnds]:
     fields = Fields(dict(call.parameters), "parameters")
     source_path, dest_path = fields.text("source_path"), fields.text("dest_path")
     overwrite = fields.flag("overwrite", False)
@@ -97,10 +99,10 @@ def _opened(call: Call) -> Iterator[Copy]:
         opened_file(place) as source,
         opened_place(call.target, dest_path, "dest_path") as dest,
     ):
-        yield Copy(source_path, source, dest, overwrite)
+        yield CopyEnds(source_path, source, dest, overwrite)
 
 
-def _copy(call: Call, copy: Copy) -> Answer:
+def _copy(call: Call, copy: CopyEnds) -> HostAnswer:
     with locked(copy.dest, call.stop) as temporary, opened_old(copy.dest, call.stop, "") as old:
         _refuse_same(copy, old)
         before = old.facts if old else None
@@ -108,15 +110,15 @@ def _copy(call: Call, copy: Copy) -> Answer:
             source = facts_of(copy.source, call.stop) if old else None
         if old and source and _equal(copy, source, old, call):
             output = {"changed": False, **_output(copy, before, source.digest or old.facts.digest, source.size)}
-            return Answer(output=output, state=state_of(before))
+            return HostAnswer(output=output, state=state_of(before))
         if old and not copy.overwrite:
             raise HostError("exists", f"{copy.dest.path} exists, and overwrite is false")
         after = _put(call, copy, temporary, old)
     output = {"changed": True, **_output(copy, before, after.digest, after.size)}
-    return Answer(output=output, state=after.as_state(), effect="done")
+    return HostAnswer(output=output, state=after.as_state(), effect="done")
 
 
-def _equal(copy: Copy, source: Facts, old: Optional[Old], call: Call) -> bool:
+def _equal(copy: CopyEnds, source: FileFacts, old: Optional[ExistingFile], call: Call) -> bool:
     if old is None or source.size != old.facts.size:
         return False
     if source.digest:
@@ -125,12 +127,12 @@ def _equal(copy: Copy, source: Facts, old: Optional[Old], call: Call) -> bool:
         return facts_of(copy.source, call.stop, True).digest == facts_of(old.fd, call.stop, True).digest
 
 
-def _refuse_same(copy: Copy, old: Optional[Old]) -> None:
+def _refuse_same(copy: CopyEnds, old: Optional[ExistingFile]) -> None:
     if old and os.path.samestat(old.status, os.fstat(copy.source)):
         raise HostError("invalid_parameter", "source_path and dest_path are the same file")
 
 
-def _put(call: Call, copy: Copy, temporary: str, old: Optional[Old]) -> Facts:
+def _put(call: Call, copy: CopyEnds, temporary: str, old: Optional[ExistingFile]) -> FileFacts:
     before = os.fstat(copy.source)
     refuse_without_room(copy.dest, before.st_size)
     digest = hashlib.sha256()
@@ -145,17 +147,17 @@ def _put(call: Call, copy: Copy, temporary: str, old: Optional[Old]) -> Facts:
 
     mode = None if old else stat.S_IMODE(before.st_mode) & 0o777
     status = put(copy.dest, temporary, old, mode, fill, call.stop)
-    return Facts(digest.hexdigest(), status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
+    return FileFacts(digest.hexdigest(), status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
 
 
-def _reported(call: Call, copy: Copy, size: int) -> Iterator[bytes]:
-    done, said = 0, time.monotonic()
+def _reported(call: Call, copy: CopyEnds, size: int) -> Iterator[bytes]:
+    done, reported_at = 0, time.monotonic()
     with system_errors(copy.source_path):
         for chunk in chunks(copy.source, call.stop):
             yield chunk
             done += len(chunk)
-            if time.monotonic() - said >= _PROGRESS_EVERY:
-                said = time.monotonic()
+            if time.monotonic() - reported_at >= _PROGRESS_EVERY:
+                reported_at = time.monotonic()
                 call.progress(f"copied {done} of {size} bytes")
 
 
@@ -168,7 +170,7 @@ def _write_sparse(fd: int, chunk: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _output(copy: Copy, before: Optional[Facts], digest: str, size: int) -> Dict[str, Any]:
+def _output(copy: CopyEnds, before: Optional[FileFacts], digest: str, size: int) -> Dict[str, Any]:
     return {
         "source_path": copy.source_path,
         "dest_path": copy.dest.path,

@@ -1,4 +1,4 @@
-"""file_delete: one regular file, gone from its name only if it is the one that was meant. Never a folder."""
+"""file_delete: remove one regular file by its name, only if it is still the intended file. Folders are refused."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from typing import Any, Dict
 
 from writ_hostops.errors import HostError, Raced
 from writ_hostops.fields import Fields
-from writ_hostops.files.content import ABSENT, Facts, state_at
+from writ_hostops.files.content import ABSENT, FileFacts, state_at
 from writ_hostops.files.file_locks import locked
-from writ_hostops.files.open_beneath import Place, opened_place
-from writ_hostops.files.replace import opened_old, shown_take_away, take_away
+from writ_hostops.files.open_beneath import OpenedPlace, opened_place
+from writ_hostops.files.replacement import opened_old, shown_take_away, take_away
 from writ_hostops.files.write import ATTEMPTS, digest_field
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict
 
 
-def run(call: Call) -> Answer:
-    """Delete. A file that is not there is `not_found`: whoever asked meant another name."""
+def run(call: Call) -> HostAnswer:
+    """Delete the file. An absent file is `not_found`: the requester probably meant another name."""
     path, if_digest = _parse(call)
     with opened_place(call.target, path, "file_path") as place:
         for _ in range(ATTEMPTS):
             try:
                 facts = _delete(call, place, if_digest)
             except Raced:
-                call.progress("the file was changed by another program at the same moment; looking again")
+                call.progress("the file was changed by another program at the same moment; reading it again")
             else:
-                return Answer(output={"changed": True, **_output(path, facts)}, state=dict(ABSENT), effect="done")
+                return HostAnswer(output={"changed": True, **_output(path, facts)}, state=dict(ABSENT), effect="done")
         raise Raced(path)
 
 
-def preview(call: Call) -> Answer:
-    """What `run` would do now."""
+def preview(call: Call) -> HostAnswer:
+    """Return the effect that `run` would have now."""
     path, if_digest = _parse(call)
     with opened_place(call.target, path, "file_path") as place, opened_old(place, call.stop, if_digest) as old:
         if old is None:
             raise HostError("not_found", f"{path} does not exist")
         output = {"would": "delete", "commands": shown_take_away(place), **_output(path, old.facts)}
-        return Answer(output=output, state=old.facts.as_state())
+        return HostAnswer(output=output, state=old.facts.as_state())
 
 
-def baseline(call: Call) -> Answer:
-    """The file as it is."""
+def baseline(call: Call) -> HostAnswer:
+    """Return the file's state."""
     state = state_at(call, "file_path")
-    return Answer(output=state, state=state)
+    return HostAnswer(output=state, state=state)
 
 
-def probe(call: Call) -> Answer:
-    """Whether the file that was there is gone."""
+def probe(call: Call) -> HostAnswer:
+    """Report success if the file of the baseline is gone."""
     state = state_at(call, "file_path")
     if call.baseline and state == dict(call.baseline):
         return verdict("not_done", "all is as it was before", state)
@@ -54,7 +54,7 @@ def probe(call: Call) -> Answer:
     return verdict("unknown", "a file is there, and whether it is the old one is not known", state)
 
 
-def _delete(call: Call, place: Place, if_digest: str) -> Facts:
+def _delete(call: Call, place: OpenedPlace, if_digest: str) -> FileFacts:
     with locked(place, call.stop) as temporary, opened_old(place, call.stop, if_digest) as old:
         if old is None:
             raise HostError("not_found", f"{place.path} does not exist")
@@ -69,5 +69,5 @@ def _parse(call: Call) -> "tuple[str, str]":
     return path, if_digest
 
 
-def _output(path: str, facts: Facts) -> Dict[str, Any]:
+def _output(path: str, facts: FileFacts) -> Dict[str, Any]:
     return {"file_path": path, "digest_before": facts.digest, "size_before": facts.size}

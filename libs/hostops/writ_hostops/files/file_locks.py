@@ -1,6 +1,7 @@
 """Turns with a file: writers through Writ take one after the other, by flock(2) on a lock file beside it.
 
-The names beside a file are known from its own (paths.TEMPORARY), so that what a crash leaves is found by the next turn.
+The names beside a file follow from its own name (paths.TEMPORARY), so the next turn finds the leftovers of a
+crash.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from writ_hostops.errors import system_errors
-from writ_hostops.files.open_beneath import Place, refuse_irregular
+from writ_hostops.files.open_beneath import OpenedPlace, refuse_irregular
 from writ_hostops.stop import Stop
 
 _TURN = 0.02
 
 
 @contextmanager
-def locked(place: Place, stop: Stop) -> Iterator[str]:
-    """Our turn with this file; gives the name of a temporary file beside it, which is gone before and after."""
+def locked(place: OpenedPlace, stop: Stop) -> Iterator[str]:
+    """Take this file's lock. Yield the name of a temporary file beside it, which is absent before and afterwards."""
     lock, temporary = (beside(place, ending) for ending in ("lock", "tmp"))
     with system_errors(place.path):
         fd = _take_turn(place, lock, stop)
@@ -38,18 +39,18 @@ def locked(place: Place, stop: Stop) -> Iterator[str]:
         os.close(fd)
 
 
-def beside(place: Place, ending: str) -> str:
-    """The name that a change of this file uses beside it (paths.TEMPORARY)."""
+def beside(place: OpenedPlace, ending: str) -> str:
+    """Return the name beside the file for this kind of change (paths.TEMPORARY)."""
     return f".writ-{hashlib.sha256(place.name.encode('utf-8')).hexdigest()[:16]}.{ending}"
 
 
 def remove(folder: int, name: str) -> None:
-    """One name of a folder; nothing happens if it is not there."""
+    """Remove a name from a folder; do nothing if it is absent."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
 
 
-def _take_turn(place: Place, lock: str, stop: Stop) -> int:
+def _take_turn(place: OpenedPlace, lock: str, stop: Stop) -> int:
     while True:
         fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place.folder)
         try:
@@ -72,7 +73,7 @@ def _flock(fd: int) -> bool:
 
 
 def _names(folder: int, name: str, fd: int) -> bool:
-    """Whether the name still is this file: whoever held the lock before us has removed it."""
+    """Return whether the name still is this file. The previous holder of the lock may have removed it."""
     try:
         return os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(fd))
     except FileNotFoundError:

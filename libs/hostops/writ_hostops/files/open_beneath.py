@@ -1,8 +1,8 @@
-"""Opens files beneath a declared root, following no link of any kind, and then works by descriptor only.
+"""Open files beneath a declared root without following any link, then work by descriptor only.
 
-The folder of the file is opened by openat2(2) with RESOLVE_BENEATH, NO_SYMLINKS and NO_MAGICLINKS; where the kernel
-lacks it, component by component with O_NOFOLLOW. The file is then one name in that descriptor, so that no rename or
-link made meanwhile can lead elsewhere. Mounts beneath a root count as beneath it.
+The folder of the file is opened by openat2(2) with RESOLVE_BENEATH, NO_SYMLINKS and NO_MAGICLINKS; on kernels without
+it, component by component with O_NOFOLLOW. The file is then one name in that descriptor, so no later rename or
+link redirects the operation. Mounts beneath a root count as beneath it.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _MOST_OWN = 20_000
 
 
 @dataclass(frozen=True)
-class Place:
-    """A name in an opened folder; whether anything is there is another question. `own` is Writ's own, on this host."""
+class OpenedPlace:
+    """A name in an opened folder, present or absent. `own`: Writ's own paths on this host."""
 
     path: str
     folder: int
     name: str
     own: Tuple[str, ...] = ()
 
-    def look(self) -> Optional[os.stat_result]:
-        """What is at the name itself, links not followed; None if nothing is."""
+    def stat(self) -> Optional[os.stat_result]:
+        """Return the status of the name itself, without following links; None if it is absent."""
         with system_errors(self.path):
             try:
                 return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
@@ -45,8 +45,8 @@ class Place:
 
 
 @contextmanager
-def opened_place(target: Target, path: str, name: str) -> Iterator[Place]:
-    """The place of the parameter called `name`, checked against roots and Writ's own paths."""
+def opened_place(target: Target, path: str, name: str) -> Iterator[OpenedPlace]:
+    """Yield the place of the parameter called `name`, checked against roots and Writ's own paths."""
     check_path(path, name)
     root, relative = locate(path, target.file_roots)
     if relative == ".":
@@ -55,14 +55,14 @@ def opened_place(target: Target, path: str, name: str) -> Iterator[Place]:
     folder = open_folder(root, parent)
     try:
         refuse_own(target, path, folder, last)
-        yield Place(path, folder, last, tuple(secret_paths(target)))
+        yield OpenedPlace(path, folder, last, tuple(secret_paths(target)))
     finally:
         os.close(folder)
 
 
 @contextmanager
-def opened_file(place: Place) -> Iterator[int]:
-    """A descriptor for reading the regular file at the place; HostError `not_found` or `not_a_regular_file`."""
+def opened_file(place: OpenedPlace) -> Iterator[int]:
+    """Yield a descriptor for reading the regular file at the place; HostError `not_found` or `not_a_regular_file`."""
     fd = open_existing(place)
     if fd is None:
         raise HostError("not_found", f"{place.path} does not exist")
@@ -72,8 +72,8 @@ def opened_file(place: Place) -> Iterator[int]:
         os.close(fd)
 
 
-def open_existing(place: Place) -> Optional[int]:
-    """Like opened_file, but None where nothing is; to be closed by the caller."""
+def open_existing(place: OpenedPlace) -> Optional[int]:
+    """Open like opened_file, or return None for an absent file. The caller closes it."""
     with system_errors(place.path):
         try:
             return _open_regular(place)
@@ -90,7 +90,7 @@ def refuse_irregular(status: os.stat_result, path: str) -> None:
 
 
 def open_folder(root: str, relative: str) -> int:
-    """A descriptor of the folder `relative` ("" for the root itself) beneath `root`."""
+    """Return a descriptor of the folder `relative` ("" for the root itself) beneath `root`."""
     start = os.open("/", _PATH_ONLY | os.O_DIRECTORY)
     try:
         # The root is held to the same: one reached through a link could be pointed elsewhere by who owns the link.
@@ -107,7 +107,9 @@ def open_folder(root: str, relative: str) -> int:
 
 @contextmanager
 def reopened(folder: int, relative: str, path: str) -> Iterator[int]:
-    """A descriptor of the folder `relative` ("" for itself) beneath an opened one, at `path`; no link is followed."""
+    """Return a descriptor of the folder `relative` ("" for itself) beneath an opened one, at `path`, without
+    following links.
+    """
     fd = _resolve(folder, relative, _FOLDER, f"{path}/{relative}")
     try:
         yield fd
@@ -139,7 +141,7 @@ def _by_openat2(start: int, relative: str, flags: int) -> int:
 
 
 def by_walking(start: int, components: Sequence[str], flags: int, path: str) -> int:
-    """What openat2 does, in steps, for kernels before 5.6."""
+    """Resolve a path as openat2 does, in steps, for kernels before 5.6."""
     current = os.dup(start)
     try:
         for component in components[:-1]:
@@ -167,7 +169,7 @@ def _step(folder: int, component: str, flags: int, path: str) -> int:
     raise OSError(errno.EAGAIN, "folders were renamed all the while")
 
 
-def _open_regular(place: Place) -> int:
+def _open_regular(place: OpenedPlace) -> int:
     # Opening a device or FIFO has effects of its own; O_PATH has none, and the second open names the very same inode.
     handle = os.open(place.name, _PATH_ONLY | os.O_NOFOLLOW, dir_fd=place.folder)
     try:
@@ -182,19 +184,19 @@ def _open_regular(place: Place) -> int:
 
 
 def own_paths(target: Target) -> List[str]:
-    """Writ's own files and folders on this host, and those of the target's backups."""
+    """Return Writ's own files and folders on this host, and those of the target's backups."""
     backup = [] if target.backup is None else [target.backup.password_file, target.backup.folder]
     return [item for item in (*target.forbidden_paths, target.state_dir, *backup) if item]
 
 
 def secret_paths(target: Target) -> List[str]:
-    """Of these, what must not even be read; a repository is encrypted."""
+    """Return the paths that must not even be read. A backup repository is not among them: it is encrypted."""
     password = [] if target.backup is None else [target.backup.password_file]
     return [item for item in (*target.forbidden_paths, target.state_dir, *password) if item]
 
 
 def refuse_own(target: Target, path: str, folder: int, name: str) -> None:
-    """Refuse Writ's own keys and state, whatever the roots allow: by path, and by inode for other mounts."""
+    """Refuse Writ's own keys and state inside any root: by path, and by inode for other mounts."""
     own = own_paths(target)
     if any(within(path, os.path.realpath(item)) for item in own):
         raise HostError("outside_roots", f"{path} belongs to Writ itself")
@@ -204,9 +206,11 @@ def refuse_own(target: Target, path: str, folder: int, name: str) -> None:
             raise HostError("outside_roots", f"{path} belongs to Writ itself")
 
 
-def _is_among(wanted: os.stat_result, own: Sequence[str]) -> bool:
-    """Whether the file is one of these or in one of these folders; also said where there are too many to look at."""
-    return any(seen > _MOST_OWN or _inode(status) == _inode(wanted) for seen, status in enumerate(_beneath(own)))
+def _is_among(sought: os.stat_result, own: Sequence[str]) -> bool:
+    """Return whether the file is one of these or inside one of these folders. True also if there are too many to
+    check.
+    """
+    return any(count > _MOST_OWN or _inode(status) == _inode(sought) for count, status in enumerate(_beneath(own)))
 
 
 def _beneath(own: Sequence[str]) -> Iterator[os.stat_result]:

@@ -1,6 +1,6 @@
-"""Which paths an operation may name: a pure function of the text and the declared roots; the kernel enforces the rest.
+"""The paths that an operation may name: a pure function of text and declared roots. The kernel enforces the rest.
 
-A path has one spelling (absolute, no empty, `.` or `..` component), so that what policy decided on is what is opened.
+A path has one spelling (absolute, no empty, `.` or `..` component), so policy decides on the path that is opened.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from writ_hostops.errors import HostError
 from writ_hostops.protocol import FileRoot
 
 SYSTEM_ROOTS = ("/etc", "/proc", "/sys", "/dev", "/boot", "/root")
-"""With `/` itself and everything beneath these: roots only by `allow_system_root`."""
+"""`/`, these folders and everything beneath them may be roots only with `allow_system_root`."""
 KERNEL_TREES = ("/proc", "/sys", "/dev")
-"""Not even beneath an allowed `/`: only a root inside one of them reaches it."""
+"""Folders excluded even from an allowed `/`: only a root inside one of them reaches it."""
 TEMPORARY = re.compile(r"\.writ-[0-9a-f]{16}\.(lock|tmp|restore)")
-"""Names that a write uses beside the file, a restore in its folder; never one that may be asked for."""
+"""Names that a write uses beside the file, and a restore in its folder. Requests may not name them."""
 
 MAX_PATH = 4095
 MAX_NAME = 255
@@ -48,7 +48,9 @@ def check_path(path: str, name: str) -> None:
 
 
 def locate(path: str, roots: Iterable[FileRoot]) -> Tuple[str, str]:
-    """The longest declared root that holds `path`, and `path` relative to it; HostError `outside_roots` if none may."""
+    """Return the longest declared root that holds `path`, and `path` relative to it; HostError `outside_roots` without
+    one.
+    """
     holding = [root for root in roots if within(path, root.path)]
     if not holding:
         raise HostError("outside_roots", f"{path} is not beneath any file root of the target")
@@ -58,7 +60,7 @@ def locate(path: str, roots: Iterable[FileRoot]) -> Tuple[str, str]:
 
 
 def within(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or beneath it; both in their one spelling."""
+    """Return whether `path` is `folder` or beneath it. Both are in their one spelling."""
     return folder == "/" or path == folder or path.startswith(folder + "/")
 
 

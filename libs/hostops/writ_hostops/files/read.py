@@ -11,14 +11,16 @@ from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import facts_of, mode_text
 from writ_hostops.files.open_beneath import opened_file, opened_place
-from writ_hostops.protocol import Answer, Call
+from writ_hostops.protocol import Call, HostAnswer
 
 MAX_BYTES = 1024 * 1024
 MAX_OFFSET = 2**63 - 1
 
 
-def run(call: Call) -> Answer:
-    """Read. Text ends at a whole character, so `length` may be 3 bytes less than asked; the next offset is the sum."""
+def run(call: Call) -> HostAnswer:
+    """Read a piece. Text ends at a whole character, so up to 3 bytes less than `length` may come. The next offset is
+    the sum of offset and bytes.
+    """
     fields = Fields(dict(call.parameters), "parameters")
     path = fields.text("file_path")
     encoding = fields.choice("encoding", ("utf-8", "base64"), "utf-8")
@@ -41,7 +43,7 @@ def run(call: Call) -> Answer:
         "digest": facts.digest,
         "mode": mode_text(facts.mode),
     }
-    return Answer(output=output, state=facts.as_state())
+    return HostAnswer(output=output, state=facts.as_state())
 
 
 def _piece(fd: int, offset: int, limit: int) -> bytes:

@@ -1,6 +1,6 @@
-"""Opens a whole folder (or one file) beneath a declared root, for programs that then work in it by descriptor.
+"""Open a whole folder (or one file) beneath a declared root, for programs that then work in it by descriptor.
 
-What holds something of Writ's own, or of the target's backups, is refused as a whole: nothing is left out silently.
+A folder with files of Writ or of the target's backups is refused as a whole: nothing is left out silently.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class Tree:
-    """`folder` is the descriptor to work in; `name` is "" for all of it, else the one file in it."""
+    """An opened tree. `folder` is its descriptor; `name` is "" for all of it, else the one file in it."""
 
     path: str
     folder: int
@@ -30,20 +30,20 @@ class Tree:
 
     @property
     def where(self) -> str:
-        """The path of `folder`."""
+        """Return the path of `folder`."""
         return posixpath.dirname(self.path) if self.name else self.path
 
     @property
     def entry(self) -> str:
-        """As an argument; it never looks like an option."""
+        """Return the entry as an argument that cannot be taken for an option."""
         return f"./{self.name}" if self.name else "."
 
 
 @contextmanager
 def opened_tree(target: Target, path: str, name: str, make: Optional[int] = None) -> Iterator[Tree]:
-    """The folder or regular file of the parameter called `name`; HostError `not_found`, `outside_roots`.
+    """Open the folder or regular file of the parameter called `name`; HostError `not_found`, `outside_roots`.
 
-    With `make`, a mode, a folder that is not there is made, if its parent is.
+    With `make`, a mode, an absent folder is created if its parent exists.
     """
     with opened_parent(target, path, name) as (folder, last):
         if make is not None and last:
@@ -54,7 +54,7 @@ def opened_tree(target: Target, path: str, name: str, make: Optional[int] = None
 
 @contextmanager
 def opened_around(target: Target, path: str, name: str) -> Iterator[Tree]:
-    """The folder around a file that may be there or not; HostError if something else is."""
+    """Open the folder around a file that may be absent; HostError for anything other than a regular file."""
     with opened_parent(target, path, name) as (folder, last):
         tree = Tree(path, folder, last)
         refuse_own(target, path, folder, last or ".")
@@ -65,7 +65,7 @@ def opened_around(target: Target, path: str, name: str) -> Iterator[Tree]:
 
 @contextmanager
 def opened_parent(target: Target, path: str, name: str) -> Iterator[Tuple[int, str]]:
-    """The folder above, and the last name; for a root the root itself and ""."""
+    """Yield the parent folder and the last name; for a root the root itself and ""."""
     check_path(path, name)
     root, relative = locate(path, target.file_roots)
     _refuse_holding_own(target, path)
@@ -101,7 +101,7 @@ def refuse_not_new(folder: int, path: str) -> None:
 
 @contextmanager
 def entered(target: Target, path: str, folder: int, name: str) -> Iterator[Tree]:
-    """The folder or file `name` of an opened folder; the folder itself for ""."""
+    """Yield the folder or file `name` of an opened folder; the folder itself for ""."""
     tree = _entered(path, folder, name) if name else Tree(path, folder)
     try:
         refuse_own(target, path, tree.folder, tree.name or ".")

@@ -12,11 +12,11 @@ from typing import Any, Dict, Optional
 
 from writ_hostops.errors import HostError, Raced
 from writ_hostops.fields import Fields
-from writ_hostops.files.content import Facts, mode_text, state_at, state_of, version_of
+from writ_hostops.files.content import FileFacts, mode_text, state_at, state_of, version_of
 from writ_hostops.files.file_locks import locked
-from writ_hostops.files.open_beneath import Place, opened_place
-from writ_hostops.files.replace import DEFAULT_MODE, Old, opened_old, put, shown_put, write_all
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.files.open_beneath import OpenedPlace, opened_place
+from writ_hostops.files.replacement import DEFAULT_MODE, ExistingFile, opened_old, put, shown_put, write_all
+from writ_hostops.protocol import Call, HostAnswer, verdict
 
 MAX_CONTENT = 1024 * 1024
 ATTEMPTS = 5
@@ -25,8 +25,8 @@ _MODE = re.compile(r"0?[0-7]{3}")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The parameters, decoded."""
+class WriteArguments:
+    """Decoded parameters of file_write."""
 
     path: str
     content: bytes
@@ -35,11 +35,11 @@ class Wanted:
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of the content."""
+        """Return the SHA-256 of the content in hex."""
         return hashlib.sha256(self.content).hexdigest()
 
-    def is_there(self, facts: Optional[Facts]) -> bool:
-        """Whether the file already is as wanted."""
+    def is_there(self, facts: Optional[FileFacts]) -> bool:
+        """Return whether the file already has this content and mode."""
         return (
             facts is not None
             and facts.size == len(self.content)
@@ -48,45 +48,49 @@ class Wanted:
         )
 
 
-def run(call: Call) -> Answer:
-    """Write. A file that already has this content and mode is left alone (`changed` false, effect none)."""
-    wanted = _wanted(call)
-    with opened_place(call.target, wanted.path, "file_path") as place:
+def run(call: Call) -> HostAnswer:
+    """Write the file. One with this content and mode already is left alone (`changed` false, effect none)."""
+    arguments = _parse_arguments(call)
+    with opened_place(call.target, arguments.path, "file_path") as place:
         for _ in range(ATTEMPTS):
             try:
-                return _write(call, place, wanted)
+                return _write(call, place, arguments)
             except Raced:
-                call.progress("the file was changed by another program at the same moment; looking again")
-        raise Raced(wanted.path)
+                call.progress("the file was changed by another program at the same moment; reading it again")
+        raise Raced(arguments.path)
 
 
-def preview(call: Call) -> Answer:
-    """What `run` would do now."""
-    wanted = _wanted(call)
+def preview(call: Call) -> HostAnswer:
+    """Return the effect that `run` would have now."""
+    arguments = _parse_arguments(call)
     with (
-        opened_place(call.target, wanted.path, "file_path") as place,
-        opened_old(place, call.stop, wanted.if_digest) as old,
+        opened_place(call.target, arguments.path, "file_path") as place,
+        opened_old(place, call.stop, arguments.if_digest) as old,
     ):
         before = old.facts if old else None
-        commands = [] if wanted.is_there(before) else shown_put(place, len(wanted.content), bool(old))
-    would = "nothing" if wanted.is_there(before) else "replace" if before else "create"
-    return Answer(output={"would": would, "commands": commands, **_output(wanted, before)}, state=state_of(before))
+        commands = [] if arguments.is_there(before) else shown_put(place, len(arguments.content), bool(old))
+    would = "nothing" if arguments.is_there(before) else "replace" if before else "create"
+    return HostAnswer(
+        output={"would": would, "commands": commands, **_output(arguments, before)}, state=state_of(before)
+    )
 
 
-def baseline(call: Call) -> Answer:
-    """The file as it is."""
+def baseline(call: Call) -> HostAnswer:
+    """Return the file's state."""
     state = state_at(call, "file_path")
-    return Answer(output=state, state=state)
+    return HostAnswer(output=state, state=state)
 
 
 def expect(parameters: Dict[str, Any]) -> Dict[str, Any]:
-    """What the marker keeps, for a probe that no longer has the content."""
-    wanted = _parse(parameters)
-    return {"digest": wanted.digest, "mode": "" if wanted.mode is None else mode_text(wanted.mode)}
+    """Return the digest that the marker keeps for a probe, which has no content any more."""
+    arguments = _parse(parameters)
+    return {"digest": arguments.digest, "mode": "" if arguments.mode is None else mode_text(arguments.mode)}
 
 
-def probe(call: Call) -> Answer:
-    """Whether the content is there now; without marker and content only an unchanged file tells anything."""
+def probe(call: Call) -> HostAnswer:
+    """Report success if the file has the content now. Without marker and content only an unchanged file is
+    conclusive.
+    """
     state = state_at(call, "file_path")
     expected = call.expected or (expect(dict(call.parameters)) if "content" in call.parameters else {})
     if expected and state["digest"] == expected["digest"] and expected["mode"] in ("", state["mode"]):
@@ -96,57 +100,59 @@ def probe(call: Call) -> Answer:
     return verdict("unknown", "the file is neither as it was nor known to be as it should be", state)
 
 
-def _write(call: Call, place: Place, wanted: Wanted) -> Answer:
-    with locked(place, call.stop) as temporary, opened_old(place, call.stop, wanted.if_digest) as old:
+def _write(call: Call, place: OpenedPlace, arguments: WriteArguments) -> HostAnswer:
+    with locked(place, call.stop) as temporary, opened_old(place, call.stop, arguments.if_digest) as old:
         before = old.facts if old else None
-        if wanted.is_there(before):
-            return Answer(output={"changed": False, **_output(wanted, before)}, state=state_of(before))
-        after = _put(call, place, temporary, old, wanted)
-    return Answer(output={"changed": True, **_output(wanted, before)}, state=after.as_state(), effect="done")
+        if arguments.is_there(before):
+            return HostAnswer(output={"changed": False, **_output(arguments, before)}, state=state_of(before))
+        after = _put(call, place, temporary, old, arguments)
+    return HostAnswer(output={"changed": True, **_output(arguments, before)}, state=after.as_state(), effect="done")
 
 
-def _put(call: Call, place: Place, temporary: str, old: Optional[Old], wanted: Wanted) -> Facts:
+def _put(
+    call: Call, place: OpenedPlace, temporary: str, old: Optional[ExistingFile], arguments: WriteArguments
+) -> FileFacts:
     def fill(fd: int) -> None:
-        write_all(fd, wanted.content, call.stop)
+        write_all(fd, arguments.content, call.stop)
 
-    status = put(place, temporary, old, wanted.mode, fill, call.stop)
-    return Facts(wanted.digest, status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
+    status = put(place, temporary, old, arguments.mode, fill, call.stop)
+    return FileFacts(arguments.digest, status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
 
 
-def _output(wanted: Wanted, before: Optional[Facts]) -> Dict[str, Any]:
+def _output(arguments: WriteArguments, before: Optional[FileFacts]) -> Dict[str, Any]:
     kept = DEFAULT_MODE if before is None else before.mode & 0o777
     return {
-        "file_path": wanted.path,
+        "file_path": arguments.path,
         "created": before is None,
         "digest_before": before.digest if before else "",
-        "digest_after": wanted.digest,
+        "digest_after": arguments.digest,
         "size_before": before.size if before else 0,
-        "size_after": len(wanted.content),
-        "mode": mode_text(kept if wanted.mode is None else wanted.mode),
+        "size_after": len(arguments.content),
+        "mode": mode_text(kept if arguments.mode is None else arguments.mode),
     }
 
 
-def _wanted(call: Call) -> Wanted:
+def _parse_arguments(call: Call) -> WriteArguments:
     return _parse(dict(call.parameters))
 
 
-def _parse(parameters: Dict[str, Any]) -> Wanted:
+def _parse(parameters: Dict[str, Any]) -> WriteArguments:
     fields = Fields(parameters, "parameters")
     mode = fields.text("mode", "")
     if mode and not _MODE.fullmatch(mode):
         raise fields.wrong("mode", "must be three octal digits such as 0644, without setuid, setgid and sticky")
-    wanted = Wanted(
+    arguments = WriteArguments(
         path=fields.text("file_path"),
         content=_decoded(fields.text("content"), fields.choice("encoding", ("utf-8", "base64"), "utf-8")),
         mode=int(mode, 8) if mode else None,
         if_digest=digest_field(fields),
     )
     fields.end()
-    return wanted
+    return arguments
 
 
 def digest_field(fields: Fields) -> str:
-    """`if_digest`: hex SHA-256, or "" for no condition."""
+    """Take `if_digest`: a SHA-256 in hex, or "" for no condition."""
     value = fields.text("if_digest", "")
     if value and not DIGEST.fullmatch(value):
         raise fields.wrong("if_digest", "must be a SHA-256 in 64 lower-case hex digits")

@@ -1,1 +1,1 @@
-"""The host's network as the kernel tells it (netlink, /proc), and what can be reached from the host. No commands."""
+"""The host's network by the kernel (netlink, /proc), and reachability from the host. No commands are run."""

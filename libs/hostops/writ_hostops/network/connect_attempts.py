@@ -1,6 +1,6 @@
-"""One try to reach an address: an echo request, a TCP connection, an HTTP answer. Each ends within `seconds`.
+"""One attempt to reach an address: an echo request, a TCP connection, an HTTP answer. Each ends within `seconds`.
 
-A try gives a word about what came (for `detail`), or raises OSError: nothing came, or not what should have.
+An attempt returns a short text on the answer (for `detail`). It raises OSError if no answer or a wrong one came.
 """
 
 from __future__ import annotations
@@ -25,29 +25,31 @@ HTTPS_PORT = 443
 
 
 def icmp(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
-    """An ICMP echo; its payload is random, so that no other's answer counts."""
+    """Send an ICMP echo. Its payload is random, so no other program's answer counts."""
     family, host = address
-    asked, answered, _ = _ECHO[socket.AddressFamily(family)]
+    request_type, reply_type, _ = _ECHO[socket.AddressFamily(family)]
     payload = os.urandom(16)
-    header = _ICMP.pack(asked, 0, 0, os.getpid() & 0xFFFF, 1)
-    request = _ICMP.pack(asked, 0, _checksum(header + payload), os.getpid() & 0xFFFF, 1) + payload
+    header = _ICMP.pack(request_type, 0, 0, os.getpid() & 0xFFFF, 1)
+    request = _ICMP.pack(request_type, 0, _checksum(header + payload), os.getpid() & 0xFFFF, 1) + payload
     deadline = time.monotonic() + seconds
     with _icmp_socket(family) as connection:
         connection.sendto(request, (host, 0))
         while True:
             answer = _within(connection, stop, deadline, _MOST_ANSWER)
-            if answer.endswith(payload) and answer[-len(payload) - _ICMP.size] == answered:
+            if answer.endswith(payload) and answer[-len(payload) - _ICMP.size] == reply_type:
                 return ""
 
 
 def tcp(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
-    """A TCP connection, closed at once."""
+    """Open a TCP connection and close it at once."""
     with _connected(address, port, stop, time.monotonic() + seconds):
         return ""
 
 
 def http(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
-    """HEAD / of the host; on port 443 over TLS, whose certificate must hold. Any HTTP status is an answer."""
+    """Request HEAD / of the host, on port 443 over TLS with a valid certificate. Any HTTP status counts as an
+    answer.
+    """
     deadline = time.monotonic() + seconds
     host = f"[{name}]" if ":" in name else name
     request = f"HEAD / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: writ\r\nConnection: close\r\n\r\n"
@@ -106,7 +108,9 @@ def _within(connection: socket.socket, stop: Stop, deadline: float, most: int) -
 
 
 def _icmp_socket(family: int) -> socket.socket:
-    """The kind that needs no right where the kernel allows it (net.ipv4.ping_group_range), else a raw one."""
+    """Open the socket type that needs no privilege where the kernel allows it (net.ipv4.ping_group_range), else a raw
+    one.
+    """
     protocol = _ECHO[socket.AddressFamily(family)][2]
     for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
         try:
@@ -119,7 +123,7 @@ def _icmp_socket(family: int) -> socket.socket:
 
 
 def _checksum(data: bytes) -> int:
-    """RFC 1071; over IPv6 the kernel fills it in."""
+    """Return the checksum of RFC 1071; over IPv6 the kernel fills it in."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF

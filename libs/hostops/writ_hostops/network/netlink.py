@@ -36,7 +36,7 @@ Attributes = Dict[int, bytes]
 
 
 def interfaces() -> List[Dict[str, Any]]:
-    """Each interface: name, index, state, whether it is set up, MAC and MTU."""
+    """Return each interface: name, index, state, flags, MAC and MTU."""
     found = []
     for body in _dump(_GETLINK, _IFINFO.size):
         _, _, index, flags, _ = _IFINFO.unpack_from(body)
@@ -56,7 +56,7 @@ def interfaces() -> List[Dict[str, Any]]:
 
 
 def addresses() -> Dict[int, List[Dict[str, Any]]]:
-    """By interface index: each address with its prefix, as "192.0.2.1/24"."""
+    """Return each address with its prefix ("192.0.2.1/24"), by interface index."""
     found: Dict[int, List[Dict[str, Any]]] = {}
     for body in _dump(_GETADDR, _IFADDR.size):
         family, prefix, _, scope, index = _IFADDR.unpack_from(body)
@@ -74,7 +74,7 @@ def addresses() -> Dict[int, List[Dict[str, Any]]]:
 
 
 def routes(names: Dict[int, str]) -> List[Dict[str, Any]]:
-    """The unicast routes of the main table; `names` are the interfaces' by index."""
+    """Return the unicast routes of the main table. `names`: the interfaces by index."""
     found = []
     for body in _dump(_GETROUTE, _RTMSG.size):
         family, prefix, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(body)
@@ -96,7 +96,7 @@ def routes(names: Dict[int, str]) -> List[Dict[str, Any]]:
 
 
 def parse_attributes(data: bytes) -> Attributes:
-    """The attributes (struct rtattr, padded to 4) in `data`; what is cut short is left out."""
+    """Parse the attributes (struct rtattr, padded to 4) in `data`. A truncated one is left out."""
     attributes: Attributes = {}
     offset = 0
     while offset + _ATTRIBUTE.size <= len(data):
@@ -109,7 +109,7 @@ def parse_attributes(data: bytes) -> Attributes:
 
 
 def parse_messages(data: bytes) -> Iterator[Tuple[int, bytes]]:
-    """Type and body of each netlink message in one datagram."""
+    """Return type and body of each netlink message in one datagram."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
@@ -125,7 +125,7 @@ def _dump(kind: int, smallest: int) -> List[bytes]:
         try:
             return [body for body in _bodies(kind, bytes(smallest)) if len(body) >= smallest]
         except OSError as error:
-            # The kernel's lists changed while it told them.
+            # The kernel's lists changed during the dump.
             if error.errno not in (errno.EINTR, errno.ENOBUFS):
                 raise HostError("unavailable", f"netlink: {error.strerror or type(error).__name__}") from error
     raise HostError("unavailable", "netlink: the network's configuration kept changing")

@@ -1,4 +1,4 @@
-"""network_test: tries to reach a host, several times; that it is not reached is an answer and no failure."""
+"""network_test: try several times to reach a host. An unreachable host is an answer and no failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.network import connect_attempts
 from writ_hostops.network.resolve import Address, check_host, resolved
-from writ_hostops.protocol import Answer, Call
+from writ_hostops.protocol import Call, HostAnswer
 
 MOST_TRIES = 20
 _PAUSE = 0.2
@@ -18,7 +18,7 @@ _HTTP_PORT = 80
 _TRY = {"icmp": connect_attempts.icmp, "tcp": connect_attempts.tcp, "http": connect_attempts.http}
 
 
-def run(call: Call) -> Answer:
+def run(call: Call) -> HostAnswer:
     """Try `count` times, one after the other. `dns` asks the host's own resolver for the name."""
     fields = Fields(dict(call.parameters), "parameters")
     host, protocol = fields.text("host"), fields.choice("protocol", ("icmp", "tcp", "dns", "http"), "icmp")
@@ -34,15 +34,15 @@ def run(call: Call) -> Answer:
         test.resolve()
     else:
         test.reach(protocol, port or _HTTP_PORT)
-    return Answer(output=test.output())
+    return HostAnswer(output=test.output())
 
 
 class _Test:
-    """Counts tries and times the answers."""
+    """Counts the tries and times the answers."""
 
     def __init__(self, call: Call, host: str, count: int) -> None:
         self._call, self._host, self._count = call, host, count
-        # What is left for an answer is spread over the tries, so that all of them are made in time.
+        # The remaining time is spread over the tries, so that all of them are made.
         self._seconds = min(_LONGEST_TRY, max(0.1, call.stop.remaining() * 0.8 / count - _PAUSE))
         self._address: Optional[Address] = None
         self._sent = 0
@@ -50,14 +50,13 @@ class _Test:
         self._detail = ""
 
     def resolve(self) -> None:
-        """Ask for the name."""
         for _ in range(self._count):
-            self._timed(self._look)
+            self._timed(self._resolve_once)
 
     def reach(self, protocol: str, port: int) -> None:
-        """Ask for the name once, then try its first address."""
+        """Resolve the name once, then try its first address."""
         try:
-            self._look()
+            self._resolve_once()
         except HostError as error:
             if error.code != "not_found":
                 raise
@@ -81,7 +80,7 @@ class _Test:
             "detail": self._detail,
         }
 
-    def _look(self) -> None:
+    def _resolve_once(self) -> None:
         self._address = resolved(self._host, self._call.stop, self._seconds)[0]
 
     def _reach(self, protocol: str, port: int) -> None:

@@ -1,4 +1,6 @@
-"""Names to addresses by the host's own resolver, in time: the resolver cannot be told to stop, so it is left behind."""
+"""Resolve names by the host's own resolver, within a time. The resolver cannot be stopped, so a slow one is
+abandoned.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,13 @@ def check_host(host: str) -> None:
 
 
 def resolved(host: str, stop: Stop, seconds: float) -> List[Address]:
-    """Its addresses, as the host prefers them; HostError `not_found`, also for a name that takes too long."""
+    """Return the host's addresses in its order of preference; HostError `not_found`, also for a name that takes too
+    long.
+    """
     found: List[Address] = []
     woken, wake = os.pipe()
 
-    def look() -> None:
+    def resolve() -> None:
         try:
             for family, _, _, _, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
                 if family in (socket.AF_INET, socket.AF_INET6):
@@ -41,7 +45,7 @@ def resolved(host: str, stop: Stop, seconds: float) -> List[Address]:
         finally:
             os.close(wake)
 
-    threading.Thread(target=look, daemon=True).start()
+    threading.Thread(target=resolve, daemon=True).start()
     try:
         select.select([woken, stop.fileno()], [], [], min(seconds, stop.remaining()))
         stop.check()

@@ -1,7 +1,7 @@
-"""network_scan: which TCP ports accept connections, in a network that the target declares for it, and in no other.
+"""network_scan: find the TCP ports that accept connections, in a network declared for the target and no other.
 
-Plain connects, no raw packets: at most `rate` begin a second and AT_ONCE are under way. A time that is up before all
-was tried is told (`complete` false), with what was found.
+Plain connects, no raw packets: at most `rate` begin a second and AT_ONCE are open. If time runs out first, the result
+has `complete` false and the ports found until then.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Dict, Iterator, List, Tuple, Union
 
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.protocol import Answer, Call
+from writ_hostops.protocol import Call, HostAnswer
 
 AT_ONCE = 256
 PATIENCE = 1.5
-"""Seconds that a connection may take; what does not answer by then is taken for closed."""
+"""Seconds for one connection. A port that does not answer by then counts as closed."""
 MOST_ADDRESSES = 65_536
 MOST_PORTS = 1024
 MOST_FOUND = 50_000
@@ -29,14 +29,14 @@ _TELL_EVERY = 2.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
-"""Behind these addresses is IPv4, whatever is declared of IPv6."""
+"""Addresses mapped to IPv4, whatever is declared for IPv6."""
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Door = Tuple[str, int]
 
 
-def run(call: Call) -> Answer:
-    """Scan. Refused as a whole unless all of `cidr` is inside one declared network."""
+def run(call: Call) -> HostAnswer:
+    """Scan the network. Refused as a whole unless all of `cidr` is inside one declared network."""
     fields = Fields(dict(call.parameters), "parameters")
     network = _network(fields.text("cidr"), fields)
     ports = _ports(fields)
@@ -44,9 +44,9 @@ def run(call: Call) -> Answer:
     fields.end()
     _refuse_undeclared(network, call.target.scan_networks)
     scan = _Scan(call, rate, network.version)
-    complete = scan.run(_doors(network, ports))
+    complete = scan.run(_endpoints(network, ports))
     found = {address: sorted(scan.found[address]) for address in sorted(scan.found, key=ipaddress.ip_address)}
-    return Answer(
+    return HostAnswer(
         output={"cidr": str(network), "open_ports": found, "tried": scan.tried, "complete": complete},
     )
 
@@ -78,7 +78,7 @@ def _refuse_undeclared(network: Network, declared: Tuple[str, ...]) -> None:
         try:
             outer = ipaddress.ip_network(text, strict=False)
         except ValueError:
-            raise HostError("invalid_parameter", "target.scan_networks holds what is no network") from None
+            raise HostError("invalid_parameter", "target.scan_networks has an entry that is no network") from None
         if _inside(network, outer):
             return
     raise HostError("outside_networks", f"{network} is not inside a network that the target declares for scans")
@@ -94,15 +94,15 @@ def _inside(inner: Network, outer: Network) -> bool:
     )
 
 
-def _doors(network: Network, ports: List[int]) -> Iterator[Door]:
-    """Port by port over all addresses, so that no single host gets them all at once."""
+def _endpoints(network: Network, ports: List[int]) -> Iterator[Door]:
+    """Yield port by port over all addresses, so no host gets all connections at once."""
     for port in ports:
         for address in network.hosts():
             yield str(address), port
 
 
 class _Scan:
-    """Connections under way, and what they found."""
+    """The open connections and the ports found."""
 
     def __init__(self, call: Call, rate: int, version: int) -> None:
         self.tried = 0
@@ -113,15 +113,15 @@ class _Scan:
         self._ready = selectors.DefaultSelector()
         self._open: Dict[socket.socket, Tuple[Door, float]] = {}
         self._count = 0
-        self._began = self._told = time.monotonic()
+        self._began = self._reported_at = time.monotonic()
 
-    def run(self, doors: Iterator[Door]) -> bool:
-        """Whether all of it was tried in time."""
+    def run(self, endpoints: Iterator[Door]) -> bool:
+        """Scan all endpoints. Return whether all were tried in time."""
         try:
-            for door in doors:
+            for endpoint in endpoints:
                 if not self._may_go_on():
                     return False
-                self._begin(door)
+                self._begin(endpoint)
             while self._open:
                 if not self._may_go_on(waiting=True):
                     return False
@@ -132,7 +132,9 @@ class _Scan:
             self._ready.close()
 
     def _may_go_on(self, waiting: bool = False) -> bool:
-        """Turn to what has come until the next may begin; False when the time is up or enough was found."""
+        """Handle answers until the next connection may begin. Return False when time is up or enough ports are
+        found.
+        """
         while True:
             if self._call.stop.cancelled:
                 raise HostError("cancelled", "it was cancelled; nothing was changed")
@@ -140,11 +142,11 @@ class _Scan:
                 return False
             ahead = self._began + self.tried / self._rate - time.monotonic()
             free = ahead <= 0 and len(self._open) < AT_ONCE
-            self._look(0.05 if waiting or not free else 0.0, ahead)
+            self._poll(0.05 if waiting or not free else 0.0, ahead)
             if waiting or free:
                 return True
 
-    def _look(self, seconds: float, ahead: float) -> None:
+    def _poll(self, seconds: float, ahead: float) -> None:
         events = self._ready.select(max(0.0, min(seconds, ahead) if ahead > 0 else seconds)) if self._open else []
         if not self._open and ahead > 0:
             time.sleep(min(ahead, 0.05))
@@ -155,34 +157,34 @@ class _Scan:
         now = time.monotonic()
         for connection in [one for one, (_, since) in self._open.items() if now - since > PATIENCE]:
             self._close(connection)
-        if now - self._told >= _TELL_EVERY:
-            self._told = now
+        if now - self._reported_at >= _TELL_EVERY:
+            self._reported_at = now
             self._call.progress(f"{self.tried} connections tried, {self._count} open ports found")
 
-    def _begin(self, door: Door) -> None:
+    def _begin(self, endpoint: Door) -> None:
         with system_errors("a socket for the scan"):
             connection = socket.socket(self._family, socket.SOCK_STREAM)
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.tried += 1
-        error = connection.connect_ex(door)
+        error = connection.connect_ex(endpoint)
         if error == errno.EINPROGRESS:
-            self._open[connection] = (door, time.monotonic())
+            self._open[connection] = (endpoint, time.monotonic())
             self._ready.register(connection, selectors.EVENT_WRITE)
             return
         connection.close()
         if error == 0:
-            self._note(door)
+            self._note(endpoint)
 
     def _settle(self, connection: socket.socket) -> None:
-        door = self._open[connection][0]
+        endpoint = self._open[connection][0]
         if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-            self._note(door)
+            self._note(endpoint)
         self._close(connection)
 
-    def _note(self, door: Door) -> None:
+    def _note(self, endpoint: Door) -> None:
         self._count += 1
-        self.found.setdefault(door[0], []).append(door[1])
+        self.found.setdefault(endpoint[0], []).append(endpoint[1])
 
     def _close(self, connection: socket.socket) -> None:
         self._ready.unregister(connection)

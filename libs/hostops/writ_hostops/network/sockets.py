@@ -21,7 +21,7 @@ _WORD = "<I" if sys.byteorder == "little" else ">I"
 
 @dataclass(frozen=True)
 class Socket:
-    """One that waits for others to come."""
+    """A listening socket."""
 
     protocol: str
     address: str
@@ -31,7 +31,9 @@ class Socket:
 
 
 def listening(stop: Stop) -> List[Dict[str, Any]]:
-    """Sorted by protocol, port and address. `pid` 0 and `process` "" where another user's processes are not shown."""
+    """Return listening sockets sorted by protocol, port and address. `pid` 0 and `process` "" for hidden processes
+    of other users.
+    """
     found = [item for name, protocol in _FILES for item in parse_table(protocol, _lines(name))]
     owners = _owners({item.inode for item in found}, stop)
     found.sort(key=lambda item: (item.protocol, item.port, item.address))
@@ -49,22 +51,22 @@ def listening(stop: Stop) -> List[Dict[str, Any]]:
 
 
 def ports() -> List[int]:
-    """Those on which something waits for others to come, whoever it belongs to."""
+    """Return all listening ports, of any user."""
     return sorted({item.port for name, protocol in _FILES for item in parse_table(protocol, _lines(name))})
 
 
 def parse_table(protocol: str, lines: Iterable[str]) -> Iterator[Socket]:
-    """The listening ones in the lines of a /proc/net table, without its heading."""
-    wanted = _TCP_LISTEN if protocol == "tcp" else _UDP_UNCONNECTED
+    """Return the listening sockets in the lines of a /proc/net table, without its heading."""
+    state = _TCP_LISTEN if protocol == "tcp" else _UDP_UNCONNECTED
     for line in lines:
         fields = line.split()
-        if len(fields) >= 10 and fields[3] == wanted and fields[2] in _ANYWHERE:
+        if len(fields) >= 10 and fields[3] == state and fields[2] in _ANYWHERE:
             address, _, port = fields[1].partition(":")
             yield Socket(protocol, parse_address(address), int(port, 16), int(fields[7]), int(fields[9]))
 
 
 def parse_address(text: str) -> str:
-    """An address as /proc writes it: words of 32 bits in hex, each in the order of the machine."""
+    """Parse an address as /proc writes it: words of 32 bits in hex, each in the machine's byte order."""
     words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
     return str(ipaddress.ip_address(b"".join(struct.pack(_WORD, word) for word in words)))
 
@@ -79,7 +81,7 @@ def _lines(name: str) -> List[str]:
 
 
 def _owners(inodes: "set[int]", stop: Stop) -> Dict[int, int]:
-    """The pid that holds each of these sockets; a socket may have several, and the lowest is named."""
+    """Return the pid that holds each of these sockets. A socket may have several; the lowest counts."""
     owners: Dict[int, int] = {}
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         stop.check()

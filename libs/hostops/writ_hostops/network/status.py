@@ -6,13 +6,13 @@ from typing import Any, Dict
 
 from writ_hostops.fields import Fields
 from writ_hostops.network import netlink, sockets
-from writ_hostops.protocol import Answer, Call
+from writ_hostops.protocol import Call, HostAnswer
 
 LIMIT = 1000
 
 
-def run(call: Call) -> Answer:
-    """Look at the network. `truncated`: one of the lists was longer."""
+def run(call: Call) -> HostAnswer:
+    """Report the network. `truncated`: a list was longer than reported."""
     Fields(dict(call.parameters), "parameters").end()
     interfaces = netlink.interfaces()
     names = {item["index"]: item["name"] for item in interfaces}
@@ -23,4 +23,4 @@ def run(call: Call) -> Answer:
         "listening": sockets.listening(call.stop),
     }
     output: Dict[str, Any] = {name: items[:LIMIT] for name, items in lists.items()}
-    return Answer(output={**output, "truncated": any(len(items) > LIMIT for items in lists.values())})
+    return HostAnswer(output={**output, "truncated": any(len(items) > LIMIT for items in lists.values())})

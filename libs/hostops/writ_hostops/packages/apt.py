@@ -1,4 +1,4 @@
-"""apt-get(8): its commands, what it would do (`-s`), and what its failures mean; nobody answers its questions."""
+"""apt-get(8): its commands, simulations (`-s`) and the meaning of its failures. No question of it is answered."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence
 
 from writ_hostops import commands
-from writ_hostops.commands import Ran
+from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import Call
 from writ_hostops.stop import Stop
 
 OPTIONS: Sequence[str] = ()
-"""Before every command; tests put another root here."""
+"""Options of every command; tests set another root here."""
 ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
     "DEBIAN_PRIORITY": "critical",
@@ -39,7 +39,7 @@ _SIMULATED = (
     "-o", "Dir::Log::Solver=/dev/null",
 )  # fmt: skip
 _LOCKED = re.compile(r"^E: (Could not get lock|Unable to (acquire|lock))", re.MULTILINE)
-INTERRUPTED = "dpkg was interrupted before; `dpkg --configure -a` on the host mends it"
+INTERRUPTED = "dpkg was interrupted before; `dpkg --configure -a` on the host repairs it"
 _REASONS = (
     (
         re.compile(r"^E: .*(\(13: Permission denied\)|are you root\?)", re.MULTILINE),
@@ -79,7 +79,7 @@ _DONE = re.compile(r"(Inst|Remv|Purg) (\S+)(?: \[([^\]]*)\])?(?: \(([^ ]+) [^)]*
 
 
 @dataclass(frozen=True)
-class Step:
+class AptStep:
     """One package of a simulation. `before` and `after` are versions, "" for none."""
 
     verb: str
@@ -88,7 +88,7 @@ class Step:
     after: str = ""
 
     def text(self) -> str:
-        """For people."""
+        """Return the step as text for people."""
         if self.verb == "install":
             return (
                 f"install {self.name} {self.after}" if not self.before else f"{self.name} {self.before} to {self.after}"
@@ -97,17 +97,19 @@ class Step:
 
 
 def command(*words: str, simulate: bool = False) -> List[str]:
-    """The argument vector."""
+    """Return the argument vector."""
     return ["apt-get", *OPTIONS, *_QUIET, *(_SIMULATED if simulate else ()), *words]
 
 
 def shown(*words: str) -> str:
-    """The command for people."""
+    """Return the command for people."""
     return shlex.join(command(*words))
 
 
-def simulate(stop: Stop, *words: str) -> List[Step]:
-    """What apt would do now, in order; HostError `not_found` or `tool_failed`. Takes no lock and changes nothing."""
+def simulate(stop: Stop, *words: str) -> List[AptStep]:
+    """Return the steps that apt would take now, in order; HostError `not_found` or `tool_failed`. Takes no lock and
+    changes nothing.
+    """
     ran = commands.run(command(*words, simulate=True), stop, environment=ENVIRONMENT)
     ran.refuse_stopped("the simulation")
     if ran.status:
@@ -115,9 +117,9 @@ def simulate(stop: Stop, *words: str) -> List[Step]:
     return steps(ran.whole("apt-get"))
 
 
-def steps(text: str) -> List[Step]:
-    """The transaction in the output of a simulation."""
-    found: Dict[str, Step] = {}
+def steps(text: str) -> List[AptStep]:
+    """Return the steps in the output of a simulation."""
+    found: Dict[str, AptStep] = {}
     for line in text.splitlines():
         match = _DONE.match(line)
         if match:
@@ -125,26 +127,28 @@ def steps(text: str) -> List[Step]:
             verb = {"Inst": "install", "Remv": "remove", "Purg": "purge"}[word]
             # A purge comes as Remv and Purg.
             before = before or (found[name].before if name in found else "")
-            found[name] = Step(verb, name, before or "", after or "" if verb == "install" else "")
+            found[name] = AptStep(verb, name, before or "", after or "" if verb == "install" else "")
     return list(found.values())
 
 
-def change(call: Call, *words: str) -> Ran:
-    """Do it: waits for the lock, tells each package, ends with the operation. What came of it the caller looks at."""
+def change(call: Call, *words: str) -> ProgramResult:
+    """Make the change: wait for the lock, report each package, end with the operation. The caller reads the result from
+    dpkg.
+    """
 
-    def attempt() -> Ran:
+    def attempt() -> ProgramResult:
         return commands.run(command(*words), call.stop, environment=ENVIRONMENT, line=_teller(call))
 
     return commands.while_busy(attempt, _is_locked, call.stop, call.progress, "the package system")
 
 
-def _is_locked(ran: Ran) -> bool:
-    """By somebody else; one that this user may not even open looks much the same."""
+def _is_locked(ran: ProgramResult) -> bool:
+    """Return whether another process holds the lock. A lock that this user may not open looks much the same."""
     return bool(ran.status and _LOCKED.search(ran.errors)) and "Permission denied" not in ran.errors
 
 
-def failure(ran: Ran, what: str, effect: str = "none") -> HostError:
-    """The error for a command that failed; apt's own words go to `log`, the common reasons into the message."""
+def failure(ran: ProgramResult, what: str, effect: str = "none") -> HostError:
+    """Return the error for a failed command. apt's own text goes to `log`, the common reasons into the message."""
     code, reason = "tool_failed", f"{what} (exit status {ran.status})"
     for grammar, its_code, its_reason in _REASONS:
         if grammar.search(ran.errors + ran.out):
@@ -162,6 +166,6 @@ def _teller(call: Call) -> "commands.Line":
     return tell
 
 
-def only(found: Sequence[Step], name: str) -> Optional[Step]:
-    """The step of that very package; None where it has none."""
+def only(found: Sequence[AptStep], name: str) -> Optional[AptStep]:
+    """Return the step of that very package; None without one."""
     return next((step for step in found if step.name == name), None)

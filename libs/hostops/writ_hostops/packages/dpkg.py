@@ -1,4 +1,4 @@
-"""What dpkg has on its list (dpkg-query(1))."""
+"""dpkg's list of packages (dpkg-query(1))."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from writ_hostops.errors import HostError
 from writ_hostops.stop import Stop
 
 OPTIONS: Sequence[str] = ()
-"""Before every command of dpkg-query; tests put another root here."""
+"""Options of every dpkg-query; tests set another root here."""
 _FORMAT = "${db:Status-Status}\\t${Package}\\t${Version}\\t${Architecture}\\n"
 # Broken ones (half-installed, half-configured, unpacked, …) are there too, and are not well.
 _ABSENT = ("not-installed", "config-files")
@@ -18,7 +18,7 @@ _ABSENT = ("not-installed", "config-files")
 
 @dataclass(frozen=True)
 class Package:
-    """One package as dpkg has it. `status` is dpkg's word, `installed` when all is well."""
+    """A package as dpkg has it. `status` is dpkg's word, `installed` when all is well."""
 
     name: str
     version: str
@@ -27,18 +27,20 @@ class Package:
 
 
 Installed = Mapping[str, Package]
-"""By `name` for the host's own architecture, else by `name:architecture`."""
+"""Packages by `name` for the host's own architecture, else by `name:architecture`."""
 
 
 def installed(stop: Stop, absent: bool = False) -> Dict[str, Package]:
-    """All packages that are there, well or not; with `absent` also those of which only settings are left."""
+    """Return all packages on the list, broken ones included; with `absent` also removed ones with remaining
+    configuration.
+    """
     ran = commands.run(query(), stop)
     ran.refuse_stopped("dpkg-query")
     return packages_of(ran.status, ran.whole("dpkg-query"), absent)
 
 
 def query() -> List[str]:
-    """What dpkg-query is asked; `packages_of` reads the answer."""
+    """Return the arguments of dpkg-query; `packages_of` parses its output."""
     return ["dpkg-query", *OPTIONS, "--show", f"--showformat={_FORMAT}"]
 
 
@@ -56,18 +58,18 @@ def packages_of(status: int, out: str, absent: bool = False) -> Dict[str, Packag
 
 
 def version_of(packages: Installed, name: str) -> str:
-    """Its version; "" where it is not there."""
+    """Return the installed version; "" if absent."""
     package = packages.get(name)
     return package.version if package else ""
 
 
 def changed(before: Installed, after: Installed) -> List[str]:
-    """The names whose package came, went, or is another one; sorted."""
+    """Return the names of packages that were added, removed or replaced, sorted."""
     return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
 
 
 def broken(packages: Installed) -> List[str]:
-    """The names of those that dpkg could not finish; sorted."""
+    """Return the names of unfinished packages, sorted."""
     return sorted(name for name, package in packages.items() if package.status != "installed")
 
 
@@ -79,7 +81,7 @@ def _package(line: str) -> Package:
 
 
 def _native(packages: Sequence[Package]) -> Optional[str]:
-    """dpkg's own architecture is the host's."""
+    """Return the host's architecture: that of dpkg itself."""
     return next((one.architecture for one in packages if one.name == "dpkg"), None)
 
 

@@ -1,4 +1,4 @@
-"""package_list: what is installed, and what an upgrade would bring. The glob is matched here, not by dpkg."""
+"""package_list: installed packages and available upgrades. The glob is matched here, not by dpkg."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any, Dict, List, Mapping, Tuple
 from writ_hostops.fields import Fields
 from writ_hostops.packages import apt, dpkg
 from writ_hostops.packages.names import pattern_from
-from writ_hostops.protocol import Answer, Call
+from writ_hostops.protocol import Call, HostAnswer
 
 LIMIT = 5000
 
 
-def run(call: Call) -> Answer:
-    """By name. `candidate` is filled in where it was asked for with `upgradable`."""
-    pattern, upgradable = wish(call.parameters)
+def run(call: Call) -> HostAnswer:
+    """List the packages by name. `candidate` is filled in if `upgradable` was requested."""
+    pattern, upgradable = parse_arguments(call.parameters)
     found = dpkg.installed(call.stop)
     newer = {step.name: step.after for step in apt.simulate(call.stop, "dist-upgrade")} if upgradable else {}
     return listed(found, newer, pattern, upgradable)
 
 
-def wish(parameters: Mapping[str, Any]) -> Tuple[str, bool]:
-    """`pattern` and `upgradable`. HostError `invalid_parameter`."""
+def parse_arguments(parameters: Mapping[str, Any]) -> Tuple[str, bool]:
+    """Parse `pattern` and `upgradable`. HostError `invalid_parameter`."""
     fields = Fields(dict(parameters), "parameters")
     pattern, upgradable = pattern_from(fields), fields.flag("upgradable", False)
     fields.end()
     return pattern, upgradable
 
 
-def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", upgradable: bool = False) -> Answer:
-    """Those that match, at most LIMIT. `newer`: the versions that an upgrade would bring."""
+def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", upgradable: bool = False) -> HostAnswer:
+    """Return the matching packages, at most LIMIT. `newer`: versions that an upgrade would bring."""
     names = [
         name
         for name in sorted(found)
@@ -46,14 +46,16 @@ def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", u
         }
         for name in names[:LIMIT]
     ]
-    return Answer(output={"packages": entries, "truncated": len(names) > LIMIT})
+    return HostAnswer(output={"packages": entries, "truncated": len(names) > LIMIT})
 
 
 def names(call: Call) -> List[str]:
-    """The packages that are installed and well, by name; those of another architecture by both."""
+    """Return the names of installed packages without problems; packages of another architecture also as
+    name:architecture.
+    """
     return well(dpkg.installed(call.stop))
 
 
 def well(found: dpkg.Installed) -> List[str]:
-    """The names of those that are installed and well."""
+    """Return the names of installed packages without problems."""
     return sorted(name for name, package in found.items() if package.status == "installed")

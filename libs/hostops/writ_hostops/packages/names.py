@@ -1,4 +1,6 @@
-"""Packages and versions by Debian Policy 5.6.1 and 5.6.12, less what apt-get would read as a command."""
+"""Package names and versions by Debian Policy 5.6.1 and 5.6.12, without the forms that apt-get would read as a
+command.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,17 @@ _PATTERN = re.compile(r"[a-z0-9*?][a-z0-9*?+.-]*")
 
 
 def name_from(fields: Fields, default: "str | None" = None) -> str:
-    """`package_name`; "" only where the default is."""
+    """Take `package_name`; "" only with that default."""
     return _taken(fields, "package_name", _NAME, "is no package name of Debian", default)
 
 
 def version_from(fields: Fields) -> str:
-    """`version`, whole and exact; "" for the newest."""
+    """Take `version`, whole and exact; "" for the newest."""
     return _taken(fields, "version", _VERSION, "is no exact version of a Debian package", "")
 
 
 def pattern_from(fields: Fields) -> str:
-    """`pattern`; "" for all."""
+    """Take `pattern`; "" for all."""
     return _taken(fields, "pattern", _PATTERN, "is no glob over package names", "")
 
 

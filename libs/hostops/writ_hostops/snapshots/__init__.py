@@ -1,1 +1,1 @@
-"""Snapshots of a folder that is a btrfs subvolume, by the kernel's own calls, or a zfs dataset, by zfs(8)."""
+"""Snapshots of a folder: of a btrfs subvolume by kernel calls, of a zfs dataset by zfs(8)."""

@@ -1,8 +1,9 @@
-"""Snapshots of a btrfs subvolume: read-only ones, in `.writ-snapshots/<its path>` of its file root, Writ's alone.
+"""Snapshots of a btrfs subvolume: read-only ones in `.writ-snapshots/<its path>` of its file root, which belongs to
+Writ.
 
-A restore makes a writable copy of the snapshot beside the subvolume and exchanges the two in one step; what was there
-is then removed. A subvolume that is a mount point has nothing beside it: no kernel exchanges one, and what is put in
-its place shows only once it is mounted anew. Its snapshots are kept all the same, and a restore is refused.
+A restore makes a writable copy of the snapshot beside the subvolume and exchanges the two in one step; the old one is
+then removed. A subvolume that is a mount point has no place beside it: the kernel does not exchange mount points, and a
+replacement would show only after the next mount. Its snapshots are kept, and a restore is refused.
 """
 
 from __future__ import annotations
@@ -45,7 +46,6 @@ class BtrfsStore:
             )
 
     def all(self) -> List[Snapshot]:
-        """See Store."""
         with self._folder(make=False) as folder:
             if folder is None:
                 return []
@@ -53,7 +53,9 @@ class BtrfsStore:
         return sorted(found, key=lambda one: one.created_at, reverse=True)
 
     def create(self, name: str, description: str, operation_id: str) -> None:
-        """See Store. Read-only only once all of it is there: an unfinished one is told from a finished one."""
+        """Create the snapshot. It becomes read-only only when complete: this tells finished ones from unfinished
+        ones.
+        """
         with self._folder(make=True) as folder, system_errors(self._path):
             if folder is None:
                 raise FileNotFoundError(errno.ENOENT, "no folder for snapshots")
@@ -69,7 +71,6 @@ class BtrfsStore:
                 calls.sync(folder)
 
     def restore(self, snapshot: Snapshot) -> str:
-        """See Store."""
         self._refuse_mounted()
         temporary = f".writ-{secrets.token_hex(8)}.tmp"
         with self._folder(make=False) as folder, system_errors(self._path):
@@ -86,13 +87,11 @@ class BtrfsStore:
         return self._settle(temporary)
 
     def now(self) -> Dict[str, str]:
-        """See Store."""
         with system_errors(self._path):
-            told = calls.info(self._source)
-        return {"reference": told.uuid, "origin": told.origin}
+            info = calls.info(self._source)
+        return {"reference": info.uuid, "origin": info.origin}
 
     def delete(self, snapshot: Snapshot) -> None:
-        """See Store."""
         with self._folder(make=False) as folder, system_errors(self._path):
             if folder is None:
                 raise FileNotFoundError(errno.ENOENT, "no folder for snapshots")
@@ -105,7 +104,7 @@ class BtrfsStore:
                 ) from error
 
     def commands(self, verb: str, snapshot: Snapshot) -> List[str]:
-        """See Store; in the words of btrfs(8), though the kernel is asked directly."""
+        """Return the commands in the syntax of btrfs(8), although the kernel is called directly."""
         if verb == "restore":
             self._refuse_mounted()
         kept = shlex.quote(f"{self._root.rstrip('/')}/{FOLDER}/{self._place}/{snapshot.name}")
@@ -122,11 +121,9 @@ class BtrfsStore:
         }[verb]
 
     def caveat(self) -> str:
-        """See Store."""
         return f"Writ cannot go back to it: {self._path} is a mount point" if self._mounted else ""
 
     def free(self) -> int:
-        """See Store."""
         room = os.fstatvfs(self._source)
         return room.f_bavail * room.f_frsize
 
@@ -135,7 +132,7 @@ class BtrfsStore:
             raise HostError("unsupported", f"{self._path} is a mount point; only subvolumes beneath one can go back")
 
     def _prepare(self, temporary: str) -> None:
-        """The copy forgets that it was a snapshot; what it replaces must still be what was opened."""
+        """Clear the copy's link to its snapshot, and check that the subvolume to replace is still the opened one."""
         copy = os.open(temporary, _OPEN, dir_fd=self._parent)
         try:
             for attribute in (_OPERATION, _DESCRIPTION):
@@ -149,7 +146,7 @@ class BtrfsStore:
         calls.sync(self._parent)
 
     def _settle(self, temporary: str) -> str:
-        """After the exchange all failures leave the effect."""
+        """Sync after the exchange. From then on a failure has the effect."""
         try:
             calls.sync(self._parent)
             calls.destroy(self._parent, temporary)
@@ -164,7 +161,7 @@ class BtrfsStore:
 
     @contextmanager
     def _folder(self, make: bool) -> Iterator[Optional[int]]:
-        """The folder of this subvolume's snapshots; None where there is none."""
+        """Return the folder of this subvolume's snapshots; None without one."""
         opened: List[int] = [open_folder(self._root, "")]
         try:
             for name in (FOLDER, self._place):
@@ -180,7 +177,7 @@ class BtrfsStore:
 
 
 def names_beneath(root: str) -> List[str]:
-    """The names of all finished snapshots that are kept in this file root."""
+    """Return the names of all finished snapshots in this file root."""
     top = open_folder(root, "")
     try:
         kept = _own_folder(top, FOLDER, make=False)
@@ -215,16 +212,16 @@ def _read(folder: int, path: str) -> List[Snapshot]:
                 continue
             try:
                 if calls.is_subvolume(subvolume):
-                    told = calls.info(subvolume)
+                    info = calls.info(subvolume)
                     operation, description = (_attribute(subvolume, key) for key in (_OPERATION, _DESCRIPTION))
-                    found.append(Snapshot(name, told.created_at, description, operation, told.uuid, told.read_only))
+                    found.append(Snapshot(name, info.created_at, description, operation, info.uuid, info.read_only))
             finally:
                 os.close(subvolume)
     return found
 
 
 def _own_folder(parent: int, name: str, make: bool) -> Optional[int]:
-    """Refused if anybody else could have put something there."""
+    """Return the folder; refuse one that another user could have written to."""
     try:
         if make:
             with contextlib.suppress(FileExistsError):
@@ -259,6 +256,6 @@ def _on_the_file_system_of(root: str, subvolume: int) -> bool:
 
 
 def _mount_of(fd: int) -> str:
-    """The kernel's number of the mount that a descriptor is on (proc(5), fdinfo)."""
+    """Return the kernel's mount id of a descriptor (proc(5), fdinfo)."""
     with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
         return next((line.split()[1] for line in file if line.startswith("mnt_id:")), "")

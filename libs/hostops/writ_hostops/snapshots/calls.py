@@ -1,6 +1,7 @@
-"""The btrfs calls that Python has no function for (linux/btrfs.h): by descriptor, so that no path is read twice.
+"""btrfs calls missing in Python (linux/btrfs.h), by descriptor, so no path is resolved twice.
 
-Each raises OSError as os.* would. The numbers are those of _IOC on all but alpha, mips, powerpc and sparc.
+Each raises OSError as os.* would. The numbers are those of _IOC on all architectures but alpha, mips, powerpc and
+sparc.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _GET_INFO = _number(2, 60, _INFO_SIZE)
 
 @dataclass(frozen=True)
 class Subvolume:
-    """What the kernel says of one. `origin`: the uuid of what it is a snapshot of, zeros for none."""
+    """The kernel's data on a subvolume. `origin`: the uuid of the subvolume it is a snapshot of, else zeros."""
 
     uuid: str
     origin: str
@@ -50,22 +51,22 @@ class Subvolume:
 
 
 def snapshot(source: int, folder: int, name: str) -> None:
-    """A writable snapshot of the subvolume `source`, as `name` in `folder`; EEXIST."""
+    """Make a writable snapshot of the subvolume `source` as `name` in `folder`; EEXIST."""
     fcntl.ioctl(folder, _SNAP_CREATE, bytearray(_V2.pack(source, 0, 0, b"", os.fsencode(name))))
 
 
 def destroy(folder: int, name: str) -> None:
-    """Remove the subvolume `name` of `folder` with all that is in it; ENOTEMPTY where it holds other subvolumes."""
+    """Remove the subvolume `name` of `folder` with all its content; ENOTEMPTY if it holds other subvolumes."""
     fcntl.ioctl(folder, _SNAP_DESTROY, bytearray(_V1.pack(0, os.fsencode(name))))
 
 
 def set_read_only(subvolume: int) -> None:
-    """Nobody writes to it any more."""
+    """Make the subvolume read-only."""
     fcntl.ioctl(subvolume, _SET_FLAGS, bytearray(_FLAGS.pack(READ_ONLY)))
 
 
 def is_subvolume(folder: int) -> bool:
-    """Whether it is the top of a btrfs subvolume."""
+    """Return whether the folder is the top of a btrfs subvolume."""
     if os.fstat(folder).st_ino != SUBVOLUME_INODE:
         return False
     try:
@@ -77,21 +78,21 @@ def is_subvolume(folder: int) -> bool:
 
 def info(subvolume: int) -> Subvolume:
     """See Subvolume; needs Linux 4.18."""
-    flags, told = bytearray(_FLAGS.size), bytearray(_INFO_SIZE)
+    flags, info = bytearray(_FLAGS.size), bytearray(_INFO_SIZE)
     fcntl.ioctl(subvolume, _GET_FLAGS, flags)
-    fcntl.ioctl(subvolume, _GET_INFO, told)
-    seconds, nanoseconds = _CREATED_AT.unpack_from(told, _CREATED_OFFSET)
+    fcntl.ioctl(subvolume, _GET_INFO, info)
+    seconds, nanoseconds = _CREATED_AT.unpack_from(info, _CREATED_OFFSET)
     read_only = bool(_FLAGS.unpack(flags)[0] & READ_ONLY)
-    return Subvolume(bytes(told[_UUID]).hex(), bytes(told[_ORIGIN]).hex(), seconds + nanoseconds / 1e9, read_only)
+    return Subvolume(bytes(info[_UUID]).hex(), bytes(info[_ORIGIN]).hex(), seconds + nanoseconds / 1e9, read_only)
 
 
 def file_system(folder: int) -> str:
-    """Which btrfs it is on, whichever subvolume and mount of it."""
-    told = bytearray(_FS_INFO_SIZE)
-    fcntl.ioctl(folder, _GET_FS_INFO, told)
-    return bytes(told[_FS_ID]).hex()
+    """Return the btrfs file system's id, the same for all its subvolumes and mounts."""
+    info = bytearray(_FS_INFO_SIZE)
+    fcntl.ioctl(folder, _GET_FS_INFO, info)
+    return bytes(info[_FS_ID]).hex()
 
 
 def sync(folder: int) -> None:
-    """Until all that was done on this file system survives a power cut."""
+    """Wait until all earlier changes on this file system survive a power cut."""
     fcntl.ioctl(folder, _SYNC)

@@ -1,4 +1,4 @@
-"""snapshot_create, snapshot_list, snapshot_restore and snapshot_delete: what is told is what is listed afterwards."""
+"""snapshot_create, snapshot_list, snapshot_restore and snapshot_delete. Results come from the list read afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.files.paths import locate, within
 from writ_hostops.files.trees import entered, opened_parent
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict
 from writ_hostops.snapshots import btrfs, calls
 from writ_hostops.snapshots.btrfs import BtrfsStore
 from writ_hostops.snapshots.store import Snapshot, Store
@@ -26,105 +26,102 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """The parameters."""
+class SnapshotArguments:
+    """Parameters of the snapshot operations."""
 
     path: str
     name: str = ""
     description: str = ""
 
 
-def create(call: Call) -> Answer:
-    """snapshot_create."""
-    wish = _wish(call)
-    with _store(call, wish.path) as store:
-        _refuse_taken(store, wish)
-        store.create(wish.name, wish.description, call.public_id)
+def create(call: Call) -> HostAnswer:
+    arguments = _parse_arguments(call)
+    with _store(call, arguments.path) as store:
+        _refuse_taken(store, arguments)
+        store.create(arguments.name, arguments.description, call.public_id)
         with afterwards():
-            made, caveat = _find(store, wish.name), store.caveat()
-    if made is None or not made.finished:
+            snapshot, caveat = _find(store, arguments.name), store.caveat()
+    if snapshot is None or not snapshot.finished:
         raise HostError("tool_failed", "the snapshot was made, but is not there", effect="maybe")
-    output = {**_output(made), "log": caveat}
-    return Answer(output=output, state={"snapshot_name": made.name, "exists": True}, effect="done")
+    output = {**_output(snapshot), "log": caveat}
+    return HostAnswer(output=output, state={"snapshot_name": snapshot.name, "exists": True}, effect="done")
 
 
-def restore(call: Call) -> Answer:
-    """snapshot_restore."""
-    wish = _wish(call)
-    with _store(call, wish.path) as store:
-        kept = _existing(store, wish)
+def restore(call: Call) -> HostAnswer:
+    arguments = _parse_arguments(call)
+    with _store(call, arguments.path) as store:
+        kept = _existing(store, arguments)
         call.stop.check()
         left = store.restore(kept)
-    return Answer(output={**_output(kept), "log": left}, state={"snapshot_name": kept.name}, effect="done")
+    return HostAnswer(output={**_output(kept), "log": left}, state={"snapshot_name": kept.name}, effect="done")
 
 
-def delete(call: Call) -> Answer:
-    """snapshot_delete. One that is not there is `not_found`."""
-    wish = _wish(call)
-    with _store(call, wish.path) as store:
-        store.delete(_existing(store, wish, unfinished=True))
+def delete(call: Call) -> HostAnswer:
+    """Carry out snapshot_delete. An absent snapshot is `not_found`."""
+    arguments = _parse_arguments(call)
+    with _store(call, arguments.path) as store:
+        store.delete(_existing(store, arguments, unfinished=True))
         with afterwards():
-            left = _find(store, wish.name)
+            left = _find(store, arguments.name)
     if left is not None:
         raise HostError("tool_failed", "the snapshot was deleted, but is still there", effect="maybe")
-    output = {"snapshot_name": wish.name, "removed": True}
-    return Answer(output=output, state={"snapshot_name": wish.name, "exists": False}, effect="done")
+    output = {"snapshot_name": arguments.name, "removed": True}
+    return HostAnswer(output=output, state={"snapshot_name": arguments.name, "exists": False}, effect="done")
 
 
-def listing(call: Call) -> Answer:
-    """snapshot_list."""
-    with _store(call, _wish(call).path) as store:
+def listing(call: Call) -> HostAnswer:
+    with _store(call, _parse_arguments(call).path) as store:
         found = [one for one in store.all() if one.finished]
-    return Answer(output={"snapshots": [one.entry() for one in found[:MOST]], "truncated": len(found) > MOST})
+    return HostAnswer(output={"snapshots": [one.entry() for one in found[:MOST]], "truncated": len(found) > MOST})
 
 
-def preview(call: Call) -> Answer:
-    """What would be done now, and the room that is left."""
-    wish, verb = _wish(call), call.operation.rpartition("_")[2]
-    with _store(call, wish.path) as store:
+def preview(call: Call) -> HostAnswer:
+    """Return the effect that the operation would have now, and the free space."""
+    arguments, verb = _parse_arguments(call), call.operation.rpartition("_")[2]
+    with _store(call, arguments.path) as store:
         if verb == "create":
-            _refuse_taken(store, wish)
-            snapshot = Snapshot(wish.name, 0.0, wish.description, call.public_id)
-            would = "; ".join(filter(None, (f"keep {wish.path} as {wish.name}", store.caveat())))
+            _refuse_taken(store, arguments)
+            snapshot = Snapshot(arguments.name, 0.0, arguments.description, call.public_id)
+            would = "; ".join(filter(None, (f"keep {arguments.path} as {arguments.name}", store.caveat())))
         else:
-            snapshot = _existing(store, wish, unfinished=verb == "delete")
-            would = _loss(store, wish, snapshot, verb)
-        free, told = store.free(), store.commands(verb, snapshot)
-    return Answer(
-        output={"snapshot_name": wish.name, "would": f"{would}; {free} bytes are free", "commands": told},
+            snapshot = _existing(store, arguments, unfinished=verb == "delete")
+            would = _loss(store, arguments, snapshot, verb)
+        free, commands = store.free(), store.commands(verb, snapshot)
+    return HostAnswer(
+        output={"snapshot_name": arguments.name, "would": f"{would}; {free} bytes are free", "commands": commands},
         state={"free_bytes": free},
     )
 
 
-def probe(call: Call) -> Answer:
-    """For create whether this very operation's snapshot is there, for delete whether it is gone."""
-    wish = _wish(call)
-    with _store(call, wish.path) as store:
-        there = _find(store, wish.name)
-    state = {"snapshot_name": wish.name, "exists": there is not None}
+def probe(call: Call) -> HostAnswer:
+    """Report success if the very snapshot of this operation exists after a create, or is gone after a delete."""
+    arguments = _parse_arguments(call)
+    with _store(call, arguments.path) as store:
+        there = _find(store, arguments.name)
+    state = {"snapshot_name": arguments.name, "exists": there is not None}
     word, reason = judge(call.operation, call.public_id, there)
     return verdict(word, reason, state)
 
 
-def baseline(call: Call) -> Answer:
-    """Which subvolume the folder is, before it is put back."""
-    with _store(call, _wish(call).path) as store:
+def baseline(call: Call) -> HostAnswer:
+    """Return the folder's subvolume before a restore."""
+    with _store(call, _parse_arguments(call).path) as store:
         state = store.now()
-    return Answer(output=state, state=state)
+    return HostAnswer(output=state, state=state)
 
 
-def probe_restore(call: Call) -> Answer:
-    """Whether the folder is a copy of the snapshot that was not there before."""
-    wish = _wish(call)
-    with _store(call, wish.path) as store:
-        kept, now = _find(store, wish.name), store.now()
+def probe_restore(call: Call) -> HostAnswer:
+    """Report success if the folder is a copy of the snapshot and was none before."""
+    arguments = _parse_arguments(call)
+    with _store(call, arguments.path) as store:
+        kept, now = _find(store, arguments.name), store.now()
     return verdict(*judge_restore(dict(call.baseline), now, kept), now)
 
 
 def judge_restore(before: Dict[str, Any], now: Dict[str, str], kept: Optional[Snapshot]) -> Tuple[str, str]:
-    """succeeded, not_done or unknown, and why."""
+    """Return succeeded, not_done or unknown, with the reason."""
     if not now or not before.get("reference"):
-        return "unknown", "there is nothing to tell what the folder was before from what it is now"
+        return "unknown", "the folder's former and present state cannot be distinguished"
     if now["reference"] == before["reference"]:
         return "not_done", "it is the subvolume that it was before"
     if kept is not None and now["origin"] == kept.reference:
@@ -133,7 +130,7 @@ def judge_restore(before: Dict[str, Any], now: Dict[str, str], kept: Optional[Sn
 
 
 def judge(operation: str, operation_id: str, there: Optional[Snapshot]) -> Tuple[str, str]:
-    """succeeded, not_done or unknown, and why."""
+    """Return succeeded, not_done or unknown, with the reason."""
     if operation == "snapshot_delete":
         return ("succeeded", "it is gone") if there is None else ("not_done", "it is there")
     if there is None:
@@ -146,7 +143,7 @@ def judge(operation: str, operation_id: str, there: Optional[Snapshot]) -> Tuple
 
 
 def names(call: Call) -> List[str]:
-    """Of all folders beneath the target's file roots, whichever they are of."""
+    """Return the snapshot names of all folders beneath the target's file roots."""
     roots = [root.path for root in call.target.file_roots]
     found: List[str] = []
     for root in roots:
@@ -159,7 +156,9 @@ def names(call: Call) -> List[str]:
 
 @contextmanager
 def _store(call: Call, path: str) -> Iterator[Store]:
-    """The snapshots of a folder strictly beneath a declared root; HostError `unsupported` where there can be none."""
+    """Yield the store of a folder strictly beneath a declared root; HostError `unsupported` where snapshots are
+    impossible.
+    """
     with opened_parent(call.target, path, "target_path") as (parent, name):
         if not name:
             raise HostError("unsupported", f"{path} is a file root itself; snapshots are of folders beneath one")
@@ -179,15 +178,15 @@ def _zfs_store(call: Call, path: str) -> Store:
     return ZfsStore(path, dataset, call)
 
 
-def _refuse_taken(store: Store, wish: Wish) -> None:
-    if _find(store, wish.name) is not None:
-        raise HostError("exists", f"{wish.path} has a snapshot {wish.name} already")
+def _refuse_taken(store: Store, arguments: SnapshotArguments) -> None:
+    if _find(store, arguments.name) is not None:
+        raise HostError("exists", f"{arguments.path} has a snapshot {arguments.name} already")
 
 
-def _existing(store: Store, wish: Wish, unfinished: bool = False) -> Snapshot:
-    found = _find(store, wish.name)
+def _existing(store: Store, arguments: SnapshotArguments, unfinished: bool = False) -> Snapshot:
+    found = _find(store, arguments.name)
     if found is None or not (found.finished or unfinished):
-        raise HostError("not_found", f"{wish.path} has no snapshot {wish.name}")
+        raise HostError("not_found", f"{arguments.path} has no snapshot {arguments.name}")
     return found
 
 
@@ -195,13 +194,13 @@ def _find(store: Store, name: str) -> Optional[Snapshot]:
     return next((one for one in store.all() if one.name == name), None)
 
 
-def _loss(store: Store, wish: Wish, kept: Snapshot, verb: str) -> str:
+def _loss(store: Store, arguments: SnapshotArguments, kept: Snapshot, verb: str) -> str:
     if verb == "delete":
         freed = "" if kept.size is None else f", which frees {kept.size} bytes"
-        return f"delete the snapshot {kept.name} of {wish.path}{freed}"
+        return f"delete the snapshot {kept.name} of {arguments.path}{freed}"
     later = [one.name for one in store.all() if one.created_at > kept.created_at]
     lost = f", and its later snapshots {', '.join(later[:20])}" if later and isinstance(store, ZfsStore) else ""
-    return f"put {wish.path} back to {kept.name}; what came after is lost{lost}"
+    return f"put {arguments.path} back to {kept.name}; what came after is lost{lost}"
 
 
 def _output(snapshot: Snapshot) -> Dict[str, Any]:
@@ -212,7 +211,7 @@ def _output(snapshot: Snapshot) -> Dict[str, Any]:
     }
 
 
-def _wish(call: Call) -> Wish:
+def _parse_arguments(call: Call) -> SnapshotArguments:
     fields = Fields(dict(call.parameters), "parameters")
     if fields.text("container_name", ""):
         raise HostError("unsupported", "containers are kept by the backend that runs them, not by this host")
@@ -224,4 +223,4 @@ def _wish(call: Call) -> Wish:
         raise fields.wrong("snapshot_name", "must be letters, digits, '_', '.', ':' and '-', at most 128")
     if len(description) > MAX_DESCRIPTION or _CONTROL.search(description):
         raise fields.wrong("description", f"must be one line of at most {MAX_DESCRIPTION} characters")
-    return Wish(path, name, description)
+    return SnapshotArguments(path, name, description)

@@ -1,4 +1,4 @@
-"""Where the snapshots of one folder are: the port `Store`, and the way from a path to the one that has it."""
+"""The port `Store`: the snapshots of one folder; and the choice of the store for a path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from writ_hostops.errors import HostError
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One snapshot. `finished`: it was made to its end; `created_at` in Unix seconds; `size` in bytes of its own."""
+    """A snapshot. `finished`: complete; `created_at` in Unix seconds; `size`: bytes of its own."""
 
     name: str
     created_at: float
@@ -22,7 +22,7 @@ class Snapshot:
     size: Optional[int] = None
 
     def entry(self) -> Dict[str, Any]:
-        """As snapshot_list tells it."""
+        """Return the snapshot in the form of snapshot_list."""
         return {
             "snapshot_name": self.name,
             "created_at": self.created_at,
@@ -35,35 +35,35 @@ class Store(Protocol):
     """The snapshots of one folder."""
 
     def all(self) -> List[Snapshot]:
-        """All of them, unfinished ones too, newest first."""
+        """Return all snapshots, unfinished ones too, newest first."""
 
     def create(self, name: str, description: str, operation_id: str) -> None:
         """Make one; HostError `exists`."""
 
     def restore(self, snapshot: Snapshot) -> str:
-        """Go back to it. A word about what could not be cleaned up, or ""."""
+        """Go back to the snapshot. Return a note on leftovers that could not be removed, or ""."""
 
     def now(self) -> Dict[str, str]:
-        """Which one the folder is now (`reference`), and the reference of the snapshot that it came from (`origin`);
-        empty where that can't be told.
+        """Return the folder's present subvolume or dataset (`reference`) and the snapshot it came from (`origin`);
+        empty if unknown.
         """
 
     def delete(self, snapshot: Snapshot) -> None:
-        """Remove it."""
+        """Remove the snapshot."""
 
     def caveat(self) -> str:
-        """What whoever makes a snapshot must know of going back to it, or ""."""
+        """Return the limits of a later restore that a requester must know, or ""."""
 
     def commands(self, verb: str, snapshot: Snapshot) -> List[str]:
-        """The commands or calls for create, restore or delete, for people."""
+        """Return the commands or calls for create, restore or delete, for people."""
 
     def free(self) -> int:
-        """Bytes that are free where the snapshots are."""
+        """Return the free bytes at the place of the snapshots."""
 
 
 @contextmanager
 def undone(tidy: Callable[[], None]) -> Iterator[None]:
-    """Tidy up if what follows fails."""
+    """Call `tidy` if the block fails."""
     try:
         yield
     except (HostError, OSError):

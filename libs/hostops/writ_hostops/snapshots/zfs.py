@@ -1,4 +1,4 @@
-"""Snapshots of a zfs dataset, by zfs(8): the dataset that is mounted at the very path."""
+"""Snapshots of a zfs dataset by zfs(8): of the dataset mounted at exactly the path."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 from typing import Callable, Dict, List, Sequence, Tuple
 
 from writ_hostops import commands
-from writ_hostops.commands import Ran
+from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.protocol import Call
 from writ_hostops.snapshots.store import Snapshot
@@ -21,7 +21,7 @@ _KINDS = ("zfs", "fuse.zfs")
 
 
 def datasets() -> List[Tuple[str, str]]:
-    """Where each mounted dataset is mounted, and its name, as the kernel has it (proc(5), mountinfo)."""
+    """Return the mount point and name of each mounted dataset, by the kernel (proc(5), mountinfo)."""
     with system_errors(_MOUNTS), open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
         lines = [line.split() for line in file]
     found = []
@@ -33,45 +33,41 @@ def datasets() -> List[Tuple[str, str]]:
 
 
 def _plain(word: str) -> str:
-    """Spaces and the like come as octal."""
+    """Decode octal escapes such as those of spaces."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), word)
 
 
 class ZfsStore:
-    """See Store."""
+    """A Store by zfs(8)."""
 
     def __init__(self, path: str, dataset: str, call: Call) -> None:
         self._path, self._dataset, self._call = path, dataset, call
         self._changed = False
 
     def all(self) -> List[Snapshot]:
-        """See Store."""
         if not self._changed:
             return self._listed(self._call.stop)
         with afterwards() as patience:
             return self._listed(patience)
 
     def create(self, name: str, description: str, operation_id: str) -> None:
-        """See Store."""
         words = self._words("create", Snapshot(name, 0.0, description, operation_id))
         self._change(words, lambda there: any((one.name, one.operation_id) == (name, operation_id) for one in there))
 
     def restore(self, snapshot: Snapshot) -> str:
-        """See Store. Snapshots that are younger are lost with the rest."""
+        """Roll back. Younger snapshots are lost with it."""
         _zfs(self._words("restore", snapshot), self._call.stop, effect="maybe")
         return ""
 
     def now(self) -> Dict[str, str]:
-        """See Store: a dataset that was rolled back is the same dataset."""
+        """Return the present reference. A dataset that was rolled back is the same dataset."""
         return {}
 
     def delete(self, snapshot: Snapshot) -> None:
-        """See Store."""
         words = self._words("delete", snapshot)
         self._change(words, lambda there: all(one.name != snapshot.name for one in there))
 
     def commands(self, verb: str, snapshot: Snapshot) -> List[str]:
-        """See Store."""
         return [shlex.join(["zfs", *self._words(verb, snapshot)])]
 
     def caveat(self) -> str:
@@ -79,7 +75,6 @@ class ZfsStore:
         return ""
 
     def free(self) -> int:
-        """See Store."""
         room = os.statvfs(self._path)
         return room.f_bavail * room.f_frsize
 
@@ -92,9 +87,9 @@ class ZfsStore:
 
     def _listed(self, stop: Stop) -> List[Snapshot]:
         keys = f"creation,guid,used,{_OPERATION},{_DESCRIPTION}"
-        told = _zfs(["get", "-rHp", "-d", "1", "-o", "name,property,value", keys, self._dataset], stop)
+        properties = _zfs(["get", "-rHp", "-d", "1", "-o", "name,property,value", keys, self._dataset], stop)
         found: Dict[str, Dict[str, str]] = {}
-        for line in told.whole("zfs").splitlines():
+        for line in properties.whole("zfs").splitlines():
             name, _, rest = line.partition("\t")
             key, _, value = rest.partition("\t")
             dataset, at, snapshot = name.partition("@")
@@ -103,7 +98,7 @@ class ZfsStore:
         return sorted((_snapshot(*item) for item in found.items()), key=lambda one: one.created_at, reverse=True)
 
     def _change(self, words: Sequence[str], shows: Callable[[List[Snapshot]], bool]) -> None:
-        """Where it fails, whether it took effect is what `shows` finds in all that is there then."""
+        """Run a change. After a failure `shows`, applied to the snapshots then listed, decides if it took effect."""
         self._call.stop.check()
         self._changed = True
         try:
@@ -115,7 +110,7 @@ class ZfsStore:
             raise HostError(error.code, error.message, effect=effect, output=error.output) from error
 
 
-def _zfs(words: Sequence[str], stop: Stop, effect: str = "none") -> Ran:
+def _zfs(words: Sequence[str], stop: Stop, effect: str = "none") -> ProgramResult:
     ran = commands.run(["zfs", *words], stop)
     ran.refuse_stopped(f"zfs {words[0]}", effect)
     if ran.status:

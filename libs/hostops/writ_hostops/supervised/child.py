@@ -1,8 +1,7 @@
-"""A request in a process of its own, forked ahead of it: it gets ready, waits, carries it out, tells, and is gone.
-Requests that only look follow each other in one.
+"""One request in a process of its own, forked in advance: it waits, carries the request out, reports, and ends.
 
-SIGTERM cancels what it does. It leads a session of its own, holds no descriptor of the others, and bears the mark of
-its operation, so that everything that it starts can be found.
+Reads follow each other in one process. SIGTERM cancels the request. The process leads a session of its own, holds no
+descriptor of the others, and bears the mark of its operation, so all its descendants can be found.
 """
 
 from __future__ import annotations
@@ -24,41 +23,41 @@ from writ_hostops.systemd.bus import open_ahead
 _READ = 1 << 18
 _MOST_LOG = 8192
 LATE = 15
-"""Seconds after its timeout at which a child ends itself, should nobody else."""
+"""Seconds after its timeout at which a child ends itself, in case its parent does not."""
 
 
-class Place(NamedTuple):
-    """Where Writ keeps its own on this host: the marks, and what no operation may touch."""
+class HostFolders(NamedTuple):
+    """Writ's own folders on this host: the marks, and the paths that no operation may touch."""
 
     state_dir: str
     forbidden: "tuple[str, ...]"
 
 
-class Fork(NamedTuple):
-    """A child as its parent sees it."""
+class ChildProcess(NamedTuple):
+    """A child process, from its parent's side."""
 
     pid: int
     into: int
     out: int
 
 
-def fork(place: Place) -> Fork:
-    """A child that waits for its request. Raises OSError where the host has no process or descriptor to give."""
+def fork(folders: HostFolders) -> ChildProcess:
+    """Fork a child that waits for its request. Raises OSError if the host has no process or descriptor left."""
     with contextlib.ExitStack() as failed:
-        asked, into = _pipe(failed)
-        out, told = _pipe(failed)
+        requests, into = _pipe(failed)
+        out, replies = _pipe(failed)
         pid = os.fork()
         failed.pop_all()
     if pid == 0:
         status = 1
         try:
-            _alone(asked, told)
-            status = _live(3, 4, place)
+            _alone(requests, replies)
+            status = _live(3, 4, folders)
         finally:
             os._exit(status)
-    os.close(asked)
-    os.close(told)
-    return Fork(pid, into, out)
+    os.close(requests)
+    os.close(replies)
+    return ChildProcess(pid, into, out)
 
 
 def _pipe(failed: contextlib.ExitStack) -> "tuple[int, int]":
@@ -68,13 +67,13 @@ def _pipe(failed: contextlib.ExitStack) -> "tuple[int, int]":
     return ends
 
 
-def _alone(asked: int, told: int) -> None:
-    """Keep these two descriptors, as 3 and 4, and nothing else; no terminal, no group of somebody else."""
+def _alone(requests: int, replies: int) -> None:
+    """Keep these two descriptors, as 3 and 4, and nothing else: no terminal, no foreign process group."""
     for awaited in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(awaited, signal.SIG_DFL)
-    high = max(asked, told, 10) + 1
-    os.dup2(asked, high)
-    os.dup2(told, high + 1)
+    high = max(requests, replies, 10) + 1
+    os.dup2(requests, high)
+    os.dup2(replies, high + 1)
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
@@ -84,42 +83,42 @@ def _alone(asked: int, told: int) -> None:
     os.setsid()
 
 
-def _live(asked: int, told: int, place: Place) -> int:
-    """What only looks may be followed by more; what changes something is the last of its process."""
+def _live(requests: int, replies: int, folders: HostFolders) -> int:
+    """Serve requests. Another may follow a read; a change is the last of its process."""
     cutter = frames.Cutter(frames.REQUEST + frames.SETTLE)
     while True:
         open_ahead()
-        frame = _read_one(asked, cutter)
+        frame = _read_one(requests, cutter)
         if frame is None:
             return 0
         message = frame.message()
         tag = message["tag"]
         if frame.kind == frames.SETTLE:
-            answer = settle(message, place.state_dir)
+            answer = settle(message, folders.state_dir)
         else:
-            answer = _carry_out(message["request"], tag, told, place, message.get("parameters"))
-        _write(told, frames.pack(frames.RESULT, {**answer, "tag": tag}))
+            answer = _carry_out(message["request"], tag, replies, folders, message.get("parameters"))
+        _write(replies, frames.pack(frames.RESULT, {**answer, "tag": tag}))
         if is_last(frame.kind, message):
             return 0
 
 
 def is_last(kind: bytes, message: Mapping[str, Any]) -> bool:
-    """Whether a child ends after this request: both sides must know."""
+    """Return whether a child ends after this request. Parent and child must agree on it."""
     request = message.get("request") or {}
     return kind != frames.REQUEST or changes(str(request.get("action")), str(request.get("operation")))
 
 
 def _carry_out(
-    request: Dict[str, Any], tag: int, told: int, place: Place, parameters: Optional[Dict[str, Any]]
+    request: Dict[str, Any], tag: int, replies: int, folders: HostFolders, parameters: Optional[Dict[str, Any]]
 ) -> Dict[str, Any]:
     request["parameters"] = parameters or {}
-    request["target"] = {**request.get("target", {}), "state_dir": place.state_dir}
+    request["target"] = {**request.get("target", {}), "state_dir": folders.state_dir}
     forbidden = request["target"].get("forbidden_paths", [])
-    request["target"]["forbidden_paths"] = [*forbidden, *place.forbidden]
-    log = _Log(told, tag)
+    request["target"]["forbidden_paths"] = [*forbidden, *folders.forbidden]
+    log = _Log(replies, tag)
 
     def progress(text: str) -> None:
-        _write(told, frames.pack(frames.PROGRESS, {"tag": tag, "message": text[:MAX_MESSAGE]}))
+        _write(replies, frames.pack(frames.PROGRESS, {"tag": tag, "message": text[:MAX_MESSAGE]}))
 
     with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
         try:
@@ -145,20 +144,20 @@ def _end_all(operation_id: str) -> None:
 
 
 class _Log:
-    """What is printed here is told as a log, as long as somebody listens."""
+    """Send prints as log frames while somebody listens."""
 
-    def __init__(self, told: int, tag: int) -> None:
-        self._told, self._tag, self._left = told, tag, _MOST_LOG
+    def __init__(self, replies: int, tag: int) -> None:
+        self._replies, self._tag, self._left = replies, tag, _MOST_LOG
 
     def write(self, text: str) -> int:
-        """A piece of it."""
+        """Send a piece of text."""
         if text.strip() and self._left > 0:
-            _write(self._told, frames.pack(frames.LOG, {"tag": self._tag, "message": text[: self._left]}))
+            _write(self._replies, frames.pack(frames.LOG, {"tag": self._tag, "message": text[: self._left]}))
             self._left -= len(text)
         return len(text)
 
     def flush(self) -> None:
-        """It is told already."""
+        """Do nothing: every piece was sent already."""
 
 
 def _read_one(fd: int, cutter: frames.Cutter) -> Optional[frames.Frame]:
@@ -171,7 +170,7 @@ def _read_one(fd: int, cutter: frames.Cutter) -> Optional[frames.Frame]:
 
 
 def _write(fd: int, data: bytes) -> None:
-    """Whoever asked may be gone; what was begun is finished and marked all the same."""
+    """Write all data. The reader may be gone; a begun operation is finished and marked all the same."""
     left = memoryview(data)
     with contextlib.suppress(BrokenPipeError):
         while left:

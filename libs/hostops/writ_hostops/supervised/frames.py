@@ -1,10 +1,10 @@
-"""Frames on a byte stream: nine bytes (kind, length of the JSON, length of what is attached), then both.
+"""Frames on a byte stream: nine bytes (kind, length of the JSON, length of the attachment), then both.
 
-Long texts (the content of a file) travel attached as the bytes that they are, not as JSON; `pack` takes them out of
-`parameters` and `output`, `unpack` puts them back.
+Long texts (the content of a file) travel attached as their bytes, not as JSON; `pack` takes them out of `parameters`
+and `output`, `unpack` puts them back.
 
-Either end may be hostile. Reading a frame takes time and memory in proportion to its bytes, which are bounded by its
-kind; what is no JSON that every reader understands alike (depth, numbers, surrogates) is refused.
+Either end may be hostile. Reading a frame takes time and memory in proportion to its bytes, which its kind bounds. JSON
+that readers understand differently (depth, numbers, surrogates) is refused.
 """
 
 from __future__ import annotations
@@ -15,61 +15,62 @@ import struct
 from typing import Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 REQUEST, SETTLE, STOP, PING = b"Q", b"T", b"S", b"P"
-"""What is asked: of hostops; of the marks; to end a request; nothing, but an answer."""
+"""Kinds of requests: to hostops; to the marks; to end a request; for a sign of life."""
 HELLO, PROGRESS, RESULT, LOG = b"H", b"G", b"R", b"L"
-"""What is told. Every request, settle, stop and ping gets one RESULT with its `tag`."""
+"""Kinds of replies. Every request, settle, stop and ping gets one RESULT with its `tag`."""
 MOST, MOST_HEAD = 8 * 1024 * 1024, 4 * 1024 * 1024
-"""Bytes of a frame that carries a request or a result, and of its JSON; a stream that announces more is ended."""
+"""Bytes of a frame with a request or result, and of its JSON; a stream that announces more is ended."""
 MOST_OF_OTHERS = 64 * 1024
-"""Bytes of a frame of any other kind."""
+"""Bytes of a frame of another kind."""
 MOST_SYMBOLS, MOST_DEPTH, MOST_DIGITS, MOST_ATTACHED = 400_000, 20, 20, 64
-"""Commas, colons and brackets of a frame's JSON, which bound its values; its nesting; the digits of a whole number; the
-texts that are attached."""
+"""Commas, colons and brackets of a frame's JSON, which bound its values; its nesting; the digits of an integer; its
+attached texts.
+"""
 LONG = 4096
 HEADER = struct.Struct(">cII")
 _PLACES = ("parameters", "output")
 _LARGE = REQUEST + RESULT
 
 
-class Broken(Exception):
-    """What came is no frame: somebody else wrote into the stream, or it was cut."""
+class BrokenFrame(Exception):
+    """The bytes are no frame: another program wrote into the stream, or it was cut."""
 
 
 class Frame(NamedTuple):
-    """One of them, as it came."""
+    """A frame as received."""
 
     kind: bytes
     head: bytes
     attached: bytes
 
     def message(self) -> Dict[str, Any]:
-        """What it says; Broken if that is no object."""
+        """Return the message; BrokenFrame if it is no object."""
         return unpack(self.head, self.attached)
 
     def without_attached(self) -> Dict[str, Any]:
-        """What it says but for the long texts, which are somebody else's to read. Raises Broken."""
+        """Return the message without the attached texts, which are for another reader. Raises BrokenFrame."""
         return unpack(self.head, None)
 
     def raw(self) -> bytes:
-        """As it is sent."""
+        """Return the frame's bytes."""
         return HEADER.pack(self.kind, len(self.head), len(self.attached)) + self.head + self.attached
 
 
 def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
-    """The bytes of a frame that says this.
+    """Return the bytes of a frame with this message.
 
-    Raises UnicodeEncodeError for half a surrogate pair in a request, which must arrive as it is. Elsewhere "?" stands
-    for it: names of files may hold bytes that are no text.
+    Raises UnicodeEncodeError for half a surrogate pair in a request, which must arrive unchanged. Elsewhere "?"
+    replaces it: file names may hold bytes outside of UTF-8.
     """
     shown, names, parts = dict(message), [], []
     errors = "strict" if kind == REQUEST else "replace"
-    for place in _PLACES:
-        for name, value in _long(shown.get(place)):
-            if shown[place] is message[place]:
-                shown[place] = dict(message[place])
+    for folders in _PLACES:
+        for name, value in _long(shown.get(folders)):
+            if shown[folders] is message[folders]:
+                shown[folders] = dict(message[folders])
             data = value.encode("utf-8", errors)
-            del shown[place][name]
-            names.append([place, name, len(data)])
+            del shown[folders][name]
+            names.append([folders, name, len(data)])
             parts.append(data)
     if names:
         shown["attached"] = names
@@ -79,15 +80,15 @@ def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
 
 
 def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
-    """What a frame says; None for `attached` leaves out what is attached. Raises Broken."""
+    """Return the message of a frame; without the attached texts if `attached` is None. Raises BrokenFrame."""
     if sum(map(head.count, (b",", b":", b"[", b"{"))) > MOST_SYMBOLS:
-        raise Broken("a frame has too many values")
+        raise BrokenFrame("a frame has too many values")
     try:
         message = json.loads(head.decode("utf-8"), parse_int=_whole, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        raise Broken("a frame says nothing that can be read") from None
+        raise BrokenFrame("a frame without readable JSON") from None
     if not isinstance(message, dict):
-        raise Broken("a frame says nothing that can be read")
+        raise BrokenFrame("a frame without readable JSON")
     _check(message)
     names = message.pop("attached", [])
     if attached is not None:
@@ -96,34 +97,34 @@ def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
 
 
 def _attach(message: Dict[str, Any], names: Any, attached: bytes) -> None:
-    """Put back the attached texts: one after the other, each once, and all of them."""
+    """Put back the attached texts: in order, each once, and all of them."""
     if not isinstance(names, list) or len(names) > MOST_ATTACHED:
-        raise Broken("a frame attaches what is no list of texts")
+        raise BrokenFrame("an attachment list that is no list of texts")
     offset = 0
     for entry in names:
-        place, name, length = _attached_entry(entry)
-        values = message.setdefault(place, {})
+        folders, name, length = _attached_entry(entry)
+        values = message.setdefault(folders, {})
         if not isinstance(values, dict) or name in values or length > len(attached) - offset:
-            raise Broken("a frame attaches a text that is not there, or twice")
+            raise BrokenFrame("a frame attaches a text that is not there, or twice")
         try:
             values[name] = attached[offset : offset + length].decode("utf-8")
         except UnicodeDecodeError:
-            raise Broken("a frame attaches what is no text") from None
+            raise BrokenFrame("an attachment that is no text") from None
         offset += length
     if offset != len(attached):
-        raise Broken("a frame attaches more than it says")
+        raise BrokenFrame("a frame with more attached bytes than listed")
 
 
 def _attached_entry(entry: Any) -> Tuple[str, str, int]:
     if isinstance(entry, list) and len(entry) == 3:
-        place, name, length = entry
-        if place in _PLACES and isinstance(name, str) and type(length) is int and length >= 0:
-            return place, name, length
-    raise Broken("a frame attaches something without place, name and length")
+        folders, name, length = entry
+        if folders in _PLACES and isinstance(name, str) and type(length) is int and length >= 0:
+            return folders, name, length
+    raise BrokenFrame("a frame attaches something without place, name and length")
 
 
 def _check(message: Any) -> None:
-    """Raise Broken for what some readers of JSON take and others do not."""
+    """Raise BrokenFrame for JSON that some readers accept and others refuse."""
     waiting = [(message, 1)]
     while waiting:
         value, depth = waiting.pop()
@@ -133,7 +134,7 @@ def _check(message: Any) -> None:
             _no_number("")
         elif isinstance(value, (dict, list)):
             if depth > MOST_DEPTH:
-                raise Broken("a frame is nested too deep")
+                raise BrokenFrame("a frame is nested too deep")
             if isinstance(value, dict):
                 waiting += [(name, depth) for name in value]
             waiting += [(one, depth + 1) for one in (value.values() if isinstance(value, dict) else value)]
@@ -144,18 +145,18 @@ def _check_text(text: str) -> None:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            raise Broken("a frame holds half a character") from None
+            raise BrokenFrame("a frame holds half a character") from None
 
 
 def _whole(digits: str) -> int:
     number = int(digits) if len(digits) <= MOST_DIGITS else 1 << 64
     if not -(1 << 63) <= number < 1 << 64:
-        raise Broken("a frame holds a number that is too large")
+        raise BrokenFrame("a frame holds a number that is too large")
     return number
 
 
 def _no_number(_: str) -> NoReturn:
-    raise Broken("a frame holds what is no number")
+    raise BrokenFrame("a frame with an invalid number")
 
 
 def _long(values: Any) -> List[Tuple[str, str]]:
@@ -165,19 +166,19 @@ def _long(values: Any) -> List[Tuple[str, str]]:
 
 
 class Cutter:
-    """Cuts a stream into frames, however its bytes come."""
+    """Cuts a stream of any chunks into frames."""
 
     def __init__(self, kinds: bytes) -> None:
         self._kinds = kinds
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that are complete with this. Raises Broken."""
+        """Yield the frames that are complete with this data. Raises BrokenFrame."""
         self._buffer += data
         while len(self._buffer) >= HEADER.size:
             kind, head, attached = HEADER.unpack_from(self._buffer)
             if kind not in self._kinds or not _is_bounded(kind, head, attached):
-                raise Broken("this is no frame")
+                raise BrokenFrame("this is no frame")
             end = HEADER.size + head + attached
             if len(self._buffer) < end:
                 return

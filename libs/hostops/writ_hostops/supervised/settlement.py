@@ -1,6 +1,6 @@
-"""What this host knows of an operation whose connection broke: never begun, running, ended with that result, or lost.
+"""This host's knowledge of an operation whose connection broke: never begun, running, ended with its result, or lost.
 
-Asking settles it: what was not begun by now never will be, since its mark is taken here.
+The question settles it: an operation not begun by now cannot begin later, since its mark is taken here.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from writ_hostops.errors import HostError
 from writ_hostops.markers import Markers
 
 NEVER = "never"
-"""The name under which a mark is taken so that the operation can't begin any more."""
+"""The name of a mark that prevents the operation's begin."""
 _TORN, _PAUSE = 1.0, 0.02
-"""Seconds after which a mark without a word is one that a crash has left, and none that is being written just now."""
+"""Seconds after which an empty mark is the leftover of a crash, and not one being written."""
 
 
 def settle(message: Mapping[str, Any], state_dir: str) -> Dict[str, Any]:
-    """{seen: never | ended | running | lost | unknown, result, certain}. With `end`, what runs is ended first."""
+    """Return {seen: never | ended | running | lost | unknown, result, certain}. With `end`, a running operation is
+    ended first.
+    """
     operation_id, attempt = str(message.get("id", "")), int(message.get("attempt", 1))
     try:
         begun, ended = _fenced(Markers(state_dir), operation_id, attempt)

@@ -1,4 +1,4 @@
-"""Starts the supervisor in a Python that a bootstrap has made ready: finds its places, says who it is, serves."""
+"""Start the supervisor in a Python that a bootstrap prepared: find the folders, send the hello, serve."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any, Dict, Sequence
 
 from writ_hostops import processes
 from writ_hostops.operations import HANDLERS
-from writ_hostops.supervised.child import Place
+from writ_hostops.supervised.child import HostFolders
 from writ_hostops.supervised.supervisor import Supervisor
 
 
 def start(source: int, output: int, folder: str, carried: Sequence[str]) -> None:
-    """Serve. `folder`: Writ's own on this host; `carried`: modules beside hostops whose HANDLERS are added."""
+    """Start and serve. `folder`: Writ's own on this host; `carried`: modules beside hostops whose HANDLERS are
+    added.
+    """
     for name in carried:
         HANDLERS.update(importlib.import_module(name).HANDLERS)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -26,9 +28,9 @@ def start(source: int, output: int, folder: str, carried: Sequence[str]) -> None
     os.umask(0o077)
     if os.getpid() != os.getsid(0):
         _lead()
-    gc.freeze()  # what is here by now stays: children that share it do not copy it
-    place = Place(os.path.join(folder, "marks"), tuple({folder, os.path.realpath(folder)}))
-    Supervisor(source, output, place).serve(_hello())
+    gc.freeze()  # freeze loaded objects: children that share them do not copy them
+    folders = HostFolders(os.path.join(folder, "marks"), tuple({folder, os.path.realpath(folder)}))
+    Supervisor(source, output, folders).serve(_hello())
 
 
 def _lead() -> None:

@@ -1,7 +1,7 @@
-"""Serves one connection: takes requests as frames, has each carried out by a child, relays what it tells, ends it.
+"""Serve one connection: receive requests as frames, have children carry them out, relay their replies, end them.
 
-One thread, one loop. When the connection is gone, what only looks is ended; what changes something is finished and
-marked, within its own time, and then nothing of this is left.
+One thread, one loop. When the connection is gone, reads are ended; changes are finished and marked within their own
+time. Then nothing of this process is left.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from writ_hostops import processes
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import DEFAULT_TIMEOUT, MAX_TIMEOUT, failure, result
 from writ_hostops.supervised import frames
-from writ_hostops.supervised.child import Fork, Place, fork, is_last
+from writ_hostops.supervised.child import ChildProcess, HostFolders, fork, is_last
 
 SILENCE = 90.0
-"""Seconds without a frame after which nobody is there any more: whoever is, pings more often."""
+"""Seconds without a frame after which the other end counts as gone: it pings more often."""
 LATE = 3.0
-"""Seconds after its timeout at which a child that has not ended is ended."""
+"""Seconds after its timeout at which a child is ended."""
 MOST_AT_ONCE = 64
 _FULL = f"this host carries out {MOST_AT_ONCE} requests of this agent already; nothing was done"
 MOST_SPARES, MOST_USES = 4, 200
-"""Children that wait for what comes next, and requests that one of them looks for."""
+"""Waiting children, and the reads that one of them serves."""
 _FORCE = 2.0
 _SPARE_AGAIN = 1.0
 _MOST_WAITING = 8 * 1024 * 1024
@@ -34,13 +34,15 @@ _READ = 1 << 18
 
 
 class _Job:
-    """A request that a child carries out. `kill_at`: when its patience ends; `asked`: the tags of those who wait."""
+    """A request that a child carries out. `kill_at`: the end of its grace. `asked`: the tags of the stops that wait for
+    it.
+    """
 
-    def __init__(self, tag: int, operation_id: str, child: Fork, last: bool, deadline: float) -> None:
+    def __init__(self, tag: int, operation_id: str, child: ChildProcess, last: bool, deadline: float) -> None:
         """`last`: it may change something, and its child ends with it."""
         self.tag, self.operation_id, self.child, self.last = tag, operation_id, child, last
         self.cutter = frames.Cutter(frames.PROGRESS + frames.RESULT + frames.LOG)
-        self.told = False
+        self.has_result = False
         self.stop_at: Optional[float] = deadline
         self.kill_at: Optional[float] = None
         self.give_up_at: Optional[float] = None
@@ -48,27 +50,27 @@ class _Job:
 
     @property
     def undisturbed(self) -> bool:
-        """Whether nobody told its child to end."""
+        """Return whether nobody ended its child."""
         return self.kill_at is None and self.give_up_at is None and not self.stops
 
 
 class Supervisor:
-    """`serve` it once."""
+    """One supervisor; call `serve` once."""
 
-    def __init__(self, source: int, output: int, place: Place) -> None:
-        self._source, self._output, self._place = source, output, place
+    def __init__(self, source: int, output: int, folders: HostFolders) -> None:
+        self._source, self._output, self._folders = source, output, folders
         self._jobs: Dict[int, _Job] = {}
         self._waiting = bytearray()
         self._cutter = frames.Cutter(frames.REQUEST + frames.SETTLE + frames.STOP + frames.PING)
         self._ready = selectors.PollSelector()
         self._listening = True
-        self._heard = time.monotonic()
-        self._spares = [fork(place)]
+        self._heard_at = time.monotonic()
+        self._spares = [fork(folders)]
         self._spare_at = 0.0
         self._uses: Dict[int, int] = {}
 
     def serve(self, hello: Dict[str, Any]) -> None:
-        """Until the connection is gone and everything that changes something has ended."""
+        """Serve until the connection is gone and every change has ended."""
         os.set_blocking(self._output, False)
         self._ready.register(self._source, selectors.EVENT_READ)
         self._send(frames.pack(frames.HELLO, hello))
@@ -77,7 +79,7 @@ class Supervisor:
                 ready = self._ready.select(self._pause())
                 for key, _ in ready:
                     self._handle(key.fd)
-                if not ready and not self._spares:  # nobody waits for it just now
+                if not ready and not self._spares:  # it has no waiter just now
                     self._prepare()
                 self._look_at_the_clock()
         finally:
@@ -87,10 +89,10 @@ class Supervisor:
                 _drop(spare)
 
     def _prepare(self) -> None:
-        """A child for what comes next. A host that has no process to give just now is no reason to end what runs."""
+        """Fork a child for the next request. Running requests go on if the host has no process left just now."""
         if time.monotonic() >= self._spare_at:
             try:
-                self._spares.append(fork(self._place))
+                self._spares.append(fork(self._folders))
             except OSError:
                 self._spare_at = time.monotonic() + _SPARE_AGAIN
 
@@ -105,10 +107,10 @@ class Supervisor:
     def _hear(self) -> None:
         try:
             data = os.read(self._source, _READ)
-            self._heard = time.monotonic()
+            self._heard_at = time.monotonic()
             for frame in self._cutter.feed(data):
                 self._take(frame)
-        except (OSError, frames.Broken, KeyError, TypeError, ValueError):
+        except (OSError, frames.BrokenFrame, KeyError, TypeError, ValueError):
             data = b""
         if not data:
             self._hang_up()
@@ -133,7 +135,7 @@ class Supervisor:
         limit = time.monotonic() + min(float(seconds), MAX_TIMEOUT) + LATE
         operation_id = str(request.get("id", ""))
         try:
-            child = self._spares.pop() if self._spares else fork(self._place)
+            child = self._spares.pop() if self._spares else fork(self._folders)
         except OSError as error:
             no_process = HostError("unavailable", f"no process could be started: {error.strerror}; nothing was done")
             self._answer(tag, result(operation_id, failure(no_process)))
@@ -141,7 +143,7 @@ class Supervisor:
         job = _Job(tag, operation_id, child, is_last(frame.kind, message), limit)
         self._jobs[child.out] = job
         self._ready.register(child.out, selectors.EVENT_READ)
-        with contextlib.suppress(BrokenPipeError):  # it was killed: its end of the other pipe says so
+        with contextlib.suppress(BrokenPipeError):  # it was killed: the end of its other pipe shows that
             _write_all(child.into, frame.raw())
 
     def _stop(self, message: Dict[str, Any]) -> None:
@@ -160,20 +162,20 @@ class Supervisor:
         data = os.read(job.child.out, _READ)
         try:
             for frame in job.cutter.feed(data):
-                job.told = job.told or frame.kind == frames.RESULT
+                job.has_result = job.has_result or frame.kind == frames.RESULT
                 self._send(frame.raw())
-            if data and job.told and not job.last:
+            if data and job.has_result and not job.last:
                 if job.undisturbed:
                     self._free(job)
                     return
                 processes.kill_group(job.child.pid, signal.SIGKILL)  # it was to end, and waits for the next one instead
-        except frames.Broken:
+        except frames.BrokenFrame:
             processes.kill_group(job.child.pid, signal.SIGKILL)
         if not data:
             self._ended(job)
 
     def _free(self, job: _Job) -> None:
-        """Its child may look for the next one, unless enough of them wait or it has looked for many."""
+        """Keep its child for the next read, unless enough children wait or it has served many."""
         self._ready.unregister(job.child.out)
         del self._jobs[job.child.out]
         uses = self._uses[job.child.pid] = self._uses.get(job.child.pid, 0) + 1
@@ -182,7 +184,7 @@ class Supervisor:
         else:
             self._retire(job.child)
 
-    def _retire(self, child: Fork) -> None:
+    def _retire(self, child: ChildProcess) -> None:
         self._uses.pop(child.pid, None)
         _drop(child)
 
@@ -190,12 +192,12 @@ class Supervisor:
         os.waitpid(job.child.pid, 0)
         self._uses.pop(job.child.pid, None)
         self._forget(job)
-        # One that was killed has left what it had started, which nobody watches any more.
-        doubtful = job.operation_id and (job.stops or (job.last and not job.told))
+        # A killed child leaves its processes behind, which nothing watches any more.
+        doubtful = job.operation_id and (job.stops or (job.last and not job.has_result))
         self._close(job, certain=not doubtful or processes.end({}, job.operation_id, 0.0))
 
     def _close(self, job: _Job, certain: bool) -> None:
-        if not job.told:
+        if not job.has_result:
             self._answer(job.tag, {"gone": True, "certain": certain})
         for tag in job.stops:
             self._answer(tag, {"certain": certain})
@@ -208,7 +210,7 @@ class Supervisor:
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
-        if self._listening and now - self._heard > SILENCE:
+        if self._listening and now - self._heard_at > SILENCE:
             self._hang_up()
         for job in list(self._jobs.values()):
             if job.stop_at is not None and now >= job.stop_at:
@@ -228,7 +230,7 @@ class Supervisor:
         return max(0.0, min(soonest - time.monotonic(), SILENCE / 3))
 
     def _hang_up(self) -> None:
-        """Nobody asks any more: end what only looks, let the rest be finished."""
+        """End reads and let changes finish: nobody listens any more."""
         if not self._listening:
             return
         self._listening = False
@@ -263,15 +265,15 @@ class Supervisor:
             return
         self._watch_output(False)
 
-    def _watch_output(self, wanted: bool) -> None:
+    def _watch_output(self, pending: bool) -> None:
         watched = self._output in self._ready.get_map()
-        if wanted and not watched:
+        if pending and not watched:
             self._ready.register(self._output, selectors.EVENT_WRITE)
-        elif watched and not wanted:
+        elif watched and not pending:
             self._ready.unregister(self._output)
 
 
-def _drop(spare: Fork) -> None:
+def _drop(spare: ChildProcess) -> None:
     processes.kill([spare.pid], signal.SIGKILL)  # it may be waiting for the bus
     os.close(spare.into)
     os.close(spare.out)

@@ -1,7 +1,7 @@
-"""systemd over D-Bus (org.freedesktop.systemd1(5)), by jeepney, whose errors end here and in `answers`.
+"""systemd over D-Bus (org.freedesktop.systemd1(5)), by jeepney, whose errors end here and in replies.py.
 
-A job's result comes by the signal JobRemoved, which systemd sends only to those who subscribed before; it counts only
-if it comes from systemd's own connection, since anybody on the bus can send a signal of that name.
+A job's result comes by the signal JobRemoved, which systemd sends only to earlier subscribers. It counts only if it
+comes from systemd's own connection, since any program on the bus can send a signal of that name.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _SERIAL_AT = 8  # of every message (D-Bus specification, message format); jeepne
 
 
 class NoBus(Exception):
-    """There is no system bus on this host."""
+    """This host has no system bus."""
 
 
 @contextmanager
 def system_bus() -> Iterator[SystemdOnBus]:
-    """A connection to the system bus (DBUS_SYSTEM_BUS_ADDRESS, or its usual place); NoBus if there is none."""
+    """Connect to the system bus (DBUS_SYSTEM_BUS_ADDRESS, or its usual place); NoBus without one."""
     systemd = _ahead.pop() if _ahead else _opened()
-    if systemd.hung_up():  # the bus was started anew meanwhile
+    if systemd.hung_up():  # the bus was restarted meanwhile
         systemd.close()
         systemd = _opened()
     kept = False
@@ -59,9 +59,9 @@ def system_bus() -> Iterator[SystemdOnBus]:
 
 
 def open_ahead() -> None:
-    """Connect now, while nobody waits for it; from now on a connection is kept for the next question.
+    """Connect in advance, while nobody waits. From now on one connection is kept for the next question.
 
-    Where that can't be, that question finds out why.
+    If connecting fails, the next question reports it.
     """
     _keeping.on = True
     if not _ahead:
@@ -75,7 +75,7 @@ class _Keeping:
 
 _keeping = _Keeping()
 _ahead: List[SystemdOnBus] = []
-"""Of this process, for whoever asks next."""
+"""The connection of this process for the next question."""
 
 
 def _opened() -> SystemdOnBus:
@@ -107,30 +107,29 @@ class SystemdOnBus:
         self._signals: Deque[Message] = deque()
 
     def close(self) -> None:
-        """Leave the bus."""
         self._connection.close()
 
     @property
     def listens(self) -> bool:
-        """Whether it gets signals, so that it is of no use for other questions."""
+        """Return whether the connection receives signals, which makes it useless for other questions."""
         return self._rule is not None
 
     def hung_up(self) -> bool:
-        """Whether the bus is gone; what it has sent is left to be read."""
+        """Return whether the bus closed the connection. Bytes sent before are still read."""
         try:
-            told = select.select([self._connection], [], [], 0)[0]
-            return bool(told) and not self._connection.recv(1, socket.MSG_PEEK)
+            readable = select.select([self._connection], [], [], 0)[0]
+            return bool(readable) and not self._connection.recv(1, socket.MSG_PEEK)
         except OSError:
             return True
 
     def greet(self) -> None:
-        """What the bus wants to hear first."""
+        """Send the first message of every D-Bus connection, Hello."""
         body_of(self._ask([message_bus.Hello()], effect="none")[0])
 
     def unit(self, name: str) -> Unit:
-        """See Systemd. The properties come in one exchange: all questions are sent before the answers are read.
+        """Return the unit. All property requests are sent in one exchange before any reply is read.
 
-        systemd loads a unit whose path is asked for, so that it need not be told to (systemctl does the same).
+        systemd loads a unit whose path is requested, so no load call is needed (systemctl does the same).
         """
         general, *special = self._exchange(_about(name), effect="none")
         values = {key: plain(value) for key, value in body_of(general)[0].items() if key in UNIT_PROPERTIES}
@@ -143,7 +142,6 @@ class SystemdOnBus:
         return unit
 
     def names(self) -> List[str]:
-        """See Systemd."""
         units = self._call(_MANAGER, "ListUnits", "", ())[0]
         files = self._call(_MANAGER, "ListUnitFiles", "", ())[0]
         found = [unit[0] for unit in units if unit[2] == "loaded"]
@@ -151,7 +149,7 @@ class SystemdOnBus:
         return [name for name in found if can_be_named(name)]
 
     def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
-        """See Systemd. If the connection breaks once the job may be queued, that is HostError with the effect maybe."""
+        """Run the job. If the connection breaks once the job may be queued, HostError has the effect maybe."""
         owner = body_of(self._ask([message_bus.GetNameOwner(NAME)], effect="none")[0])[0]
         self._rule = MatchRule(type="signal", sender=owner, interface=_MANAGER.interface, member="JobRemoved")
         body_of(self._ask([message_bus.AddMatch(self._rule)], effect="none")[0])
@@ -165,7 +163,6 @@ class SystemdOnBus:
             return self._await(path, stop)
 
     def shown(self, verb: str, name: str) -> str:
-        """See Systemd."""
         return f"{_MANAGER.interface}.{_VERBS[verb]}('{name}', 'replace')"
 
     def _await(self, path: str, stop: Stop) -> JobEnd:
@@ -180,7 +177,7 @@ class SystemdOnBus:
         except HostError as error:
             if error.code not in ("job_failed", "permission_denied"):
                 raise
-            # Either it has just ended, and the signal is on its way; or we may not, and the wait below tells nothing.
+            # Either it has just ended, and the signal is on its way; or we may not, and the wait below is in vain.
         with Stop(CANCEL_TIMEOUT) as patience:
             try:
                 return JobEnd(self._job_result(path, patience), reason)
@@ -207,11 +204,11 @@ class SystemdOnBus:
         return body_of(self._ask([new_method_call(address, method, signature or None, body)], effect)[0])
 
     def _ask(self, questions: List[Message], effect: str) -> List[Message]:
-        """The replies, in order. `effect` is what may have happened if the connection breaks."""
+        """Return the replies, in order. `effect`: the possible effect if the connection breaks."""
         return self._exchange([question.serialise(serial=1) for question in questions], effect)
 
     def _exchange(self, questions: Sequence[bytes], effect: str) -> List[Message]:
-        """The same for questions that are written already, with whatever serial."""
+        """Return the replies to encoded questions, whatever their serials."""
         with lost_connections(effect):
             serials = [next(self._serials) for _ in questions]
             self._connection.sendall(b"".join(map(_numbered, questions, serials)))
@@ -228,7 +225,7 @@ class SystemdOnBus:
         return [replies[serial] for serial in serials]
 
     def _receive(self, timeout: float, stop: Optional[Stop] = None) -> Optional[Message]:
-        """The next message; None once the time is up or `stop` is cancelled."""
+        """Return the next message; None once time is up or `stop` is cancelled."""
         awaited: List[Union[socket.socket, Stop]] = [self._connection] if stop is None else [self._connection, stop]
         while True:
             message: Optional[Message] = self._parser.get_next_message()
@@ -242,16 +239,18 @@ class SystemdOnBus:
             self._parser.add_data(data)
 
     def _keep(self, message: Message) -> None:
-        """Put aside a signal that a job has ended; whatever else comes is nobody's."""
+        """Keep a signal of an ended job; drop any other message."""
         if self._rule is not None and self._rule.matches(message):
             self._signals.append(message)
 
 
 @lru_cache(maxsize=256)
 def _about(name: str) -> Sequence[bytes]:
-    """What is asked about a unit, written once: it is the same each time, and takes a tenth of a millisecond."""
+    """Return the encoded questions about a unit. They are always the same, and encoding takes a tenth of a
+    millisecond.
+    """
     address = DBusAddress(f"{_MANAGER.object_path}/unit/{escaped(name)}", NAME, "org.freedesktop.DBus.Properties")
-    # All of Unit at once is faster than each that we want; the other interfaces have hundreds.
+    # All of Unit at once is faster than single properties; the other interfaces have hundreds.
     questions = [new_method_call(address, "GetAll", "s", (f"{NAME}.Unit",))]
     questions += [
         new_method_call(address, "Get", "ss", (f"{NAME}.{interface_of(name)}", key)) for key in properties_of(name)

@@ -1,6 +1,6 @@
-"""systemd by its own command, for hosts without a system bus. Argument vectors only, and a `--` before names.
+"""systemd by its command, for hosts without a system bus. Argument vectors only, with `--` before names.
 
-It knows a job's end by systemctl's exit status alone, so after a stop of ours it can tell less than D-Bus can.
+The end of a job shows in systemctl's exit status alone, so after a stop this knows less than D-Bus does.
 """
 
 from __future__ import annotations
@@ -44,13 +44,11 @@ class SystemdByCommand:
         return unit_of(name, status, out)
 
     def names(self) -> List[str]:
-        """See Systemd."""
         with Stop(_SHOW_TIMEOUT) as stop:
             units, files = (self._run(listing(which), stop)[:2] for which in (UNITS, UNIT_FILES))
         return names_of(units, files)
 
     def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
-        """See Systemd."""
         progress(f"systemctl {verb} {name}")
         try:
             status, _, _ = self._run(job(verb, name), stop)
@@ -62,7 +60,6 @@ class SystemdByCommand:
         return end_of(verb, name, status)
 
     def shown(self, verb: str, name: str) -> str:
-        """See Systemd."""
         return shown(verb, name)
 
     def _cancel(self, name: str) -> None:
@@ -93,32 +90,32 @@ class SystemdByCommand:
 
 
 def show(name: str) -> List[str]:
-    """What systemctl is asked for a unit; `unit_of` reads the answer."""
+    """Return systemctl's arguments to show a unit; `unit_of` parses its output."""
     return ["show", f"--property={','.join((*UNIT_PROPERTIES, *KIND_PROPERTIES))}", "--", name]
 
 
 def job(verb: str, name: str) -> List[str]:
-    """What it is asked to do; `end_of` reads its exit status."""
+    """Return systemctl's arguments for a job; `end_of` reads the exit status."""
     return [verb, "--no-ask-password", "--", name]
 
 
 def shown(verb: str, name: str) -> str:
-    """The same for people."""
+    """Return the command of a job, for people."""
     return shlex.join(["systemctl", *job(verb, name)])
 
 
 def cancel(number: int) -> List[str]:
-    """Take a job back."""
+    """Return systemctl's arguments to cancel a job."""
     return ["cancel", "--", str(number)]
 
 
 def listing(which: Sequence[str]) -> List[str]:
-    """UNITS or UNIT_FILES; `names_of` reads both answers."""
+    """Return systemctl's arguments for UNITS or UNIT_FILES; `names_of` parses both outputs."""
     return [*which, "--full", "--no-legend", f"--type={','.join(KINDS)}"]
 
 
 def unit_of(name: str, status: int, out: str) -> Unit:
-    """The unit that was shown. HostError `unavailable`, `unit_not_found`, `garbled`."""
+    """Parse the shown unit. HostError `unavailable`, `unit_not_found`, `garbled`."""
     if status or not out:
         raise HostError("unavailable", "systemd does not answer on this host")
     values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
@@ -130,7 +127,7 @@ def unit_of(name: str, status: int, out: str) -> Unit:
 
 
 def names_of(units: Tuple[int, str], files: Tuple[int, str]) -> List[str]:
-    """Those that are loaded, or could be; each a status and an output. HostError `unavailable`."""
+    """Return the units that are loaded or could be, from status and output of both lists. HostError `unavailable`."""
     if units[0] or files[0]:
         raise HostError("unavailable", "systemd does not answer on this host")
     found = [unit for unit, state in _columns(units[1]) if state == "loaded"]
@@ -139,7 +136,7 @@ def names_of(units: Tuple[int, str], files: Tuple[int, str]) -> List[str]:
 
 
 def end_of(verb: str, name: str, status: int) -> JobEnd:
-    """How a job ended. HostError `permission_denied`, `unit_not_found`."""
+    """Return the end of a job. HostError `permission_denied`, `unit_not_found`."""
     if status == _STATUS_NO_PRIVILEGE:
         raise HostError("permission_denied", f"systemd refuses to {verb} {name} for this user")
     if status == _STATUS_NOT_INSTALLED:
@@ -148,7 +145,7 @@ def end_of(verb: str, name: str, status: int) -> JobEnd:
 
 
 def _columns(out: str) -> List[Tuple[str, str]]:
-    """The first two words of each line."""
+    """Return the first two words of each line."""
     lines = (line.split() for line in out.splitlines())
     return [(words[0], words[1]) for words in lines if len(words) > 1]
 

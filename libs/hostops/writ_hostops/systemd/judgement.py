@@ -1,6 +1,6 @@
-"""What a service operation has come to, by how the unit is and was. Pure functions, whoever asked systemd and how.
+"""The outcome of a service operation, from the unit's state before and after. Pure functions for every way to systemd.
 
-A job that systemd calls done counts only together with the state of the unit afterwards.
+A job that systemd calls done counts only together with the unit's state afterwards.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 from typing import Any, Dict, Tuple
 
 from writ_hostops.errors import HostError
-from writ_hostops.protocol import Answer
+from writ_hostops.protocol import HostAnswer
 from writ_hostops.systemd.unit import JobEnd, Unit, aliases
 
 SETTLING = 0.25
-"""Seconds that a service has to live whose start systemd calls done as soon as its process is there."""
+"""Seconds that a started service must live if systemd calls its start done at once."""
 _UNTRIED = ("simple", "exec", "idle")
-"""Types of services (systemd.service(5)) that say nothing of having come up."""
+"""Service types (systemd.service(5)) whose start does not show readiness."""
 _RUNS = ("active", "reloading")
 _RESTS = ("inactive", "failed")
 
 
 def judge(verb: str, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, str]:
-    """succeeded, not_done or unknown, and why, from two states."""
+    """Return succeeded, not_done or unknown, with the reason, from two states."""
     active = str(now["active_state"])
     if active not in (*_RUNS, *_RESTS):
         return "unknown", f"the unit is {active}"
@@ -29,54 +29,56 @@ def judge(verb: str, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, 
     if not before:
         return "unknown", "there is no baseline to compare with"
     if before.get("boot_id") != now["boot_id"]:
-        return "unknown", "the host was started anew since"
+        return "unknown", "the host was restarted since"
     same = all(before.get(key) == now[key] for key in ("invocation_id", "active_enter", "active_state"))
     if same:
         return "not_done", "the unit is as it was before"
     if verb == "restart" and active in _RUNS:
-        return "succeeded", "the unit was started anew since"
+        return "succeeded", "the unit was restarted since"
     return "unknown", f"the unit has changed since, and is {active}"
 
 
-def would(verb: str, unit: Unit, boot_id: str, asking: str) -> Answer:
-    """What systemd would be asked to do now, by the call or command `asking`; `job_failed` if it would refuse."""
-    seen = state(unit, boot_id)
+def would(verb: str, unit: Unit, boot_id: str, asking: str) -> HostAnswer:
+    """Return the job that systemd would get now, as the call or command `asking`; `job_failed` if systemd would
+    refuse.
+    """
+    observed = state(unit, boot_id)
     if unit.load_state != "loaded":
-        raise HostError("job_failed", f"{unit.id} cannot be used: it is {unit.load_state}", state=seen)
+        raise HostError("job_failed", f"{unit.id} cannot be used: it is {unit.load_state}", state=observed)
     if (verb != "stop" and not unit.can_start) or (verb != "start" and not unit.can_stop):
-        raise HostError("job_failed", f"{unit.id} refuses a {verb} by hand", state=seen)
-    asked = "start" if unit.active_state in _RESTS else verb
-    word = "nothing" if _is_there(verb, unit) else asked
-    return Answer(output={"would": word, "commands": [asking], **output(unit, boot_id)}, state=seen)
+        raise HostError("job_failed", f"{unit.id} refuses a manual {verb}", state=observed)
+    verb_asked = "start" if unit.active_state in _RESTS else verb
+    word = "nothing" if _is_there(verb, unit) else verb_asked
+    return HostAnswer(output={"would": word, "commands": [asking], **output(unit, boot_id)}, state=observed)
 
 
 def is_watched(verb: str, before: Unit, unit: Unit) -> bool:
-    """Whether that it runs right after its job says little: its process is there, and nobody knows yet if it lives."""
+    """Return whether the unit must be watched: right after its job its process exists, but may not live."""
     started = verb != "stop" and not _is_there(verb, before)
     return started and unit.type in _UNTRIED and unit.active_state in _RUNS
 
 
-def ended(verb: str, before: Unit, end: JobEnd, after: Unit, boot_id: str) -> Answer:
-    """How a job went, by the unit before and after it. Raises HostError for one that did not reach its goal."""
+def ended(verb: str, before: Unit, end: JobEnd, after: Unit, boot_id: str) -> HostAnswer:
+    """Return the answer to a job from the unit before and after it. Raises HostError for a job that missed its goal."""
     changed = _identity(after) != _identity(before) or (end.result == "done" and not _is_there(verb, before))
-    told = {"job_result": end.result, "changed": changed, **output(after, boot_id)}
+    details = {"job_result": end.result, "changed": changed, **output(after, boot_id)}
     effect = "done" if changed else "none"
     if end.result == "done" and _reached(verb, after):
-        return Answer(output=told, state=state(after, boot_id), effect=effect)
-    # A job that was taken back leaves what it had begun to go on by itself.
+        return HostAnswer(output=details, state=state(after, boot_id), effect=effect)
+    # A cancelled job leaves its begun work running by itself.
     certain = end.result not in ("", "canceled") or after.settled
     raise HostError(
         end.stopped if end.stopped and end.result != "done" else "job_failed",
         _account(verb, end, after),
         effect=effect if certain else "maybe",
         certain=certain,
-        output=told,
+        output=details,
         state=state(after, boot_id),
     )
 
 
 def output(unit: Unit, boot_id: str) -> Dict[str, Any]:
-    """The unit for who asked."""
+    """Return the unit for the requester."""
     return {
         "service_name": unit.id,
         "description": unit.description,
@@ -96,17 +98,17 @@ def output(unit: Unit, boot_id: str) -> Dict[str, Any]:
 
 
 def state(unit: Unit, boot_id: str) -> Dict[str, Any]:
-    """The unit as it is: enough to tell afterwards whether an operation took effect."""
+    """Return the unit's state: enough to decide later if an operation took effect."""
     return {**unit.as_state(), "boot_id": boot_id}
 
 
 def baseline(unit: Unit, boot_id: str) -> Dict[str, Any]:
-    """The same, and its other names, under which policy judges the operation too before it starts."""
+    """Return the state with the unit's other names, by which policy judges the start, too."""
     return {**state(unit, boot_id), "names": aliases(unit)}
 
 
 def _is_there(verb: str, unit: Unit) -> bool:
-    """Whether a job has nothing to do; a oneshot that was run again looks as before."""
+    """Return whether a job has nothing to do. A oneshot that ran again looks as before."""
     return (verb == "start" and unit.active_state in _RUNS) or (verb == "stop" and unit.active_state in _RESTS)
 
 
@@ -118,8 +120,8 @@ def _reached(verb: str, unit: Unit) -> bool:
 
 
 def _account(verb: str, end: JobEnd, unit: Unit) -> str:
-    asked = {"cancelled": "cancelled", "timeout": "out of time", "": ""}[end.stopped]
-    how = asked or f"job {end.result or 'without an end'}"
+    verb_asked = {"cancelled": "cancelled", "timeout": "out of time", "": ""}[end.stopped]
+    how = verb_asked or f"job {end.result or 'without an end'}"
     detail = f", {unit.result}, exit status {unit.exec_main_status}" if unit.result not in ("", "success") else ""
     return f"{verb} of {unit.id}: {how}; the unit is {unit.active_state} ({unit.sub_state}{detail})"
 

@@ -16,30 +16,34 @@ _NAME = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\@-]*)?")
 
 
 def can_be_named(name: str) -> bool:
-    """Whether it is a unit of one of our kinds, and no template."""
+    """Return whether the name is a unit of a supported kind, and no template."""
     stem, _, kind = name.rpartition(".")
     return kind in KINDS and not stem.endswith("@")
 
 
 def is_own(state: str) -> bool:
-    """Whether a unit file in this state (systemctl(1), is-enabled) is that of a unit by its own name, not masked."""
+    """Return whether a unit file in this state (systemctl(1), is-enabled) belongs to a unit of that name and is not
+    masked.
+    """
     return state != "alias" and not state.startswith("masked")
 
 
 def escaped(name: str) -> str:
-    """As the last part of the unit's object path has it (bus_label_escape in systemd's source)."""
+    """Escape a name as in the unit's object path (bus_label_escape in systemd's source)."""
     plain = [at > 0 if one.isdigit() else one.isalpha() for at, one in enumerate(name)]
     return "".join(one if as_is else f"_{ord(one):02x}" for one, as_is in zip(name, plain))
 
 
 def short_name(full: str) -> str:
-    """The one spelling that a request may have."""
+    """Return the one spelling that a request may use."""
     stem, _, kind = full.rpartition(".")
     return stem if kind == "service" else full
 
 
 def full_name(name: str) -> str:
-    """`name` with its kind: a bare `nginx` means nginx.service. HostError `invalid_parameter` if it is no such unit."""
+    """Return `name` with its kind: a bare `nginx` means nginx.service. HostError `invalid_parameter` for an invalid
+    name.
+    """
     stem, dot, kind = name.rpartition(".")
     if dot and kind in _OTHER_KINDS:
         raise HostError("invalid_parameter", f"service_name must be one of {', '.join(KINDS)}, not a {kind} unit")

@@ -1,4 +1,4 @@
-"""What comes back on the bus: the bodies of replies as plain values, D-Bus errors and broken connections as ours."""
+"""Replies from the bus: bodies as plain values; D-Bus errors and broken connections as HostError."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _CODES = {
 }
 
 LACKING = ("org.freedesktop.DBus.Error.UnknownProperty", "org.freedesktop.DBus.Error.UnknownInterface")
-"""What a systemd says that is older than the property."""
+"""The error of a systemd older than the property."""
 
 
 @contextmanager
 def lost_connections(effect: str) -> Iterator[None]:
-    """A connection that breaks within is a HostError; `effect` is what may have happened."""
+    """Turn a broken connection in the block into a HostError. `effect`: the possible effect."""
     try:
         yield
     except (OSError, TimeoutError) as error:
@@ -42,7 +42,7 @@ def lost_connections(effect: str) -> Iterator[None]:
 
 
 def body_of(reply: Message) -> Tuple[Any, ...]:
-    """What a reply brings; a D-Bus error becomes a HostError: it was refused, and nothing was done."""
+    """Return the body of a reply. A D-Bus error becomes a HostError without effect: systemd refused it."""
     name = error_name(reply)
     if not name:
         return tuple(reply.body)
@@ -51,13 +51,13 @@ def body_of(reply: Message) -> Tuple[Any, ...]:
 
 
 def error_name(reply: Message) -> str:
-    """The D-Bus error that it is; empty if it is none."""
+    """Return the name of the D-Bus error; "" if the reply is none."""
     is_error = reply.header.message_type is MessageType.error
     return str(reply.header.fields.get(HeaderFields.error_name, "unnamed")) if is_error else ""
 
 
 def plain(variant: Tuple[str, Any]) -> Any:
-    """The value of a D-Bus variant; bytes as hex (InvocationID), a job (id, path) as its id."""
+    """Return a D-Bus variant's plain value: bytes as hex (InvocationID), a job (id, path) as its id."""
     signature, value = variant
     if signature == "ay":
         return bytes(value).hex()

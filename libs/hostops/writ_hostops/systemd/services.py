@@ -1,6 +1,6 @@
-"""service_status, service_start, service_stop and service_restart, of a unit by its own name.
+"""service_status, service_start, service_stop and service_restart of a unit by its own name.
 
-An alias is refused: policy has judged the name that was asked for, and a rule about the unit would be got round.
+An alias is refused: policy judged the requested name, and an alias would evade a rule about the unit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Iterator, List
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.processes import boot_id
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict
 from writ_hostops.stop import Stop
 from writ_hostops.systemd import judgement
 from writ_hostops.systemd.bus import NoBus, system_bus
@@ -24,67 +24,63 @@ from writ_hostops.systemd.unit import Systemd, Unit, judged, own
 _POLL = 0.05
 
 
-def status(call: Call) -> Answer:
-    """service_status."""
-    unit = _look(call)
-    return Answer(output=judgement.output(unit, boot_id()), state=judgement.state(unit, boot_id()))
+def status(call: Call) -> HostAnswer:
+    unit = _read_unit(call)
+    return HostAnswer(output=judgement.output(unit, boot_id()), state=judgement.state(unit, boot_id()))
 
 
-def start(call: Call) -> Answer:
-    """service_start."""
+def start(call: Call) -> HostAnswer:
     return _change("start", call)
 
 
-def stop(call: Call) -> Answer:
-    """service_stop."""
+def stop(call: Call) -> HostAnswer:
     return _change("stop", call)
 
 
-def restart(call: Call) -> Answer:
-    """service_restart."""
+def restart(call: Call) -> HostAnswer:
     return _change("restart", call)
 
 
-def baseline(call: Call) -> Answer:
-    """The unit as it is, see `judgement.baseline`."""
-    seen = judgement.baseline(_look(call), boot_id())
-    return Answer(output=seen, state=seen)
+def baseline(call: Call) -> HostAnswer:
+    """Return the unit's state, see `judgement.baseline`."""
+    observed = judgement.baseline(_read_unit(call), boot_id())
+    return HostAnswer(output=observed, state=observed)
 
 
-def preview(call: Call) -> Answer:
-    """What systemd would be asked to do now; `job_failed` if it would refuse."""
+def preview(call: Call) -> HostAnswer:
+    """Return the job that systemd would get now; `job_failed` if systemd would refuse."""
     verb, name = verb_of(call.operation), _name(call)
     with _systemd() as systemd:
         unit = own(name, systemd.unit(name))
         return judgement.would(verb, unit, boot_id(), systemd.shown(verb, unit.id))
 
 
-def probe(call: Call) -> Answer:
-    """Whether the operation took effect, by what has changed since its baseline."""
-    now = judgement.state(_look(call), boot_id())
+def probe(call: Call) -> HostAnswer:
+    """Report success by the changes since the baseline."""
+    now = judgement.state(_read_unit(call), boot_id())
     word, reason = judgement.judge(verb_of(call.operation), dict(call.baseline), now)
     return verdict(word, reason, now)
 
 
 def names() -> List[str]:
-    """All units of our kinds that can be named, by their own names."""
+    """Return all nameable units of supported kinds, by their own names."""
     with _systemd() as systemd:
         return systemd.names()
 
 
 def verb_of(operation: str) -> str:
-    """start, stop, restart or status."""
+    """Return start, stop, restart or status."""
     return operation.rpartition("_")[2]
 
 
 def name_from(fields: Fields) -> str:
-    """`service_name`, in full, and nothing beside it. HostError `invalid_parameter`."""
+    """Take `service_name`, in full, and refuse further fields. HostError `invalid_parameter`."""
     name = full_name(fields.text("service_name"))
     fields.end()
     return name
 
 
-def _change(verb: str, call: Call) -> Answer:
+def _change(verb: str, call: Call) -> HostAnswer:
     name = _name(call)
     with _systemd() as systemd:
         before = judged(own(name, systemd.unit(name)), call.baseline)
@@ -97,7 +93,9 @@ def _change(verb: str, call: Call) -> Answer:
 
 
 def _settled(systemd: Systemd, verb: str, before: Unit, stop: Stop) -> Unit:
-    """The unit after its job, watched for a moment where that is needed, or until it dies or we should end."""
+    """Return the unit after its job. If needed it is watched for a moment, until it dies or the operation should
+    end.
+    """
     deadline = time.monotonic() + min(judgement.SETTLING, stop.remaining())
     while True:
         unit, left = systemd.unit(before.id), deadline - time.monotonic()
@@ -106,7 +104,7 @@ def _settled(systemd: Systemd, verb: str, before: Unit, stop: Stop) -> Unit:
         select.select([stop.fileno()], [], [], min(_POLL, left))
 
 
-def _look(call: Call) -> Unit:
+def _read_unit(call: Call) -> Unit:
     name = _name(call)
     with _systemd() as systemd:
         return own(name, systemd.unit(name))

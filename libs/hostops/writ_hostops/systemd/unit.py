@@ -1,4 +1,4 @@
-"""What systemd says about a unit, and the port through which it is asked: `Systemd`, over D-Bus or by command."""
+"""A unit's state by systemd, and the port `Systemd`, by D-Bus or by command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from writ_hostops.stop import Stop
 from writ_hostops.systemd.names import short_name
 
 SETTLED = ("active", "inactive", "failed")
-"""Active states in which nothing goes on by itself."""
+"""Active states without a transition."""
 
 UNIT_PROPERTIES = (
     "Id",
@@ -28,7 +28,7 @@ UNIT_PROPERTIES = (
     "CanStop",
     "NeedDaemonReload",
 )
-"""What is read of every unit: properties of org.freedesktop.systemd1.Unit."""
+"""Properties read of every unit, from org.freedesktop.systemd1.Unit."""
 KIND_PROPERTIES: Mapping[str, str] = {
     "Result": "",
     "Type": "Service",
@@ -36,22 +36,22 @@ KIND_PROPERTIES: Mapping[str, str] = {
     "ExecMainStatus": "Service",
     "NRestarts": "Service",
 }
-"""What is read of a unit of one kind; "" is every kind."""
+"""Properties read of units of one kind; "" is every kind."""
 
 
 def interface_of(name: str) -> str:
-    """The kind of a unit, as the last word of its interface."""
+    """Return a unit's kind as the last word of its D-Bus interface."""
     return name.rpartition(".")[2].capitalize()
 
 
 def properties_of(name: str) -> List[str]:
-    """Those of KIND_PROPERTIES that this unit's kind has."""
+    """Return those of KIND_PROPERTIES that this unit's kind has."""
     return [key for key, interface in KIND_PROPERTIES.items() if interface in ("", interface_of(name))]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit at one moment. `names`: its own and its aliases.
+    """A unit at one moment. `names`: its own and its aliases.
 
     `active_since` in Unix microseconds, `active_enter` in those of the monotonic clock.
     """
@@ -78,11 +78,11 @@ class Unit:
 
     @property
     def settled(self) -> bool:
-        """Nothing goes on: no job is queued, and its state is not one between two others."""
+        """Return True if nothing goes on: no job is queued, and its state is no transition."""
         return self.job == 0 and self.active_state in SETTLED
 
     def as_state(self) -> Dict[str, Any]:
-        """For the `state` of answers and for baselines."""
+        """Return the unit for baselines and the `state` of answers."""
         return {
             "service_name": self.id,
             "active_state": self.active_state,
@@ -95,7 +95,7 @@ class Unit:
 
 
 def unit_from(values: Mapping[str, Any]) -> Unit:
-    """The unit with these properties, already plain: text, numbers, bools; what is absent keeps its default."""
+    """Return the unit with these plain properties: text, numbers, bools. Absent ones keep their default."""
     return Unit(
         id=values["Id"],
         names=tuple(values.get("Names", ())),
@@ -120,31 +120,33 @@ def unit_from(values: Mapping[str, Any]) -> Unit:
 
 
 def own(name: str, unit: Unit) -> Unit:
-    """The unit that was found by that name, if it is its own. HostError `unit_alias`."""
+    """Return the found unit if the name is its own. HostError `unit_alias`."""
     if unit.id == name:
         return unit
     raise HostError("unit_alias", f"{name} is another name of {unit.id} on this host: ask for {short_name(unit.id)}")
 
 
 def judged(unit: Unit, baseline: Mapping[str, Any]) -> Unit:
-    """The unit, if its baseline has told policy all of its names. HostError `unit_alias`."""
-    untold = [name for name in aliases(unit) if name not in (baseline.get("names") or ())]
-    if untold:
-        told = f"{unit.id} is also {', '.join(untold)} on this host, which nobody told policy in time: ask again"
-        raise HostError("unit_alias", told)
+    """Return the unit if its baseline reported all of its names to policy. HostError `unit_alias`."""
+    unjudged = [name for name in aliases(unit) if name not in (baseline.get("names") or ())]
+    if unjudged:
+        reason = (
+            f"{unit.id} is also {', '.join(unjudged)} on this host, which policy did not know: send the request again"
+        )
+        raise HostError("unit_alias", reason)
     return unit
 
 
 def aliases(unit: Unit) -> List[str]:
-    """Its other names, as a request would say them."""
+    """Return its other names, in the form of a request."""
     return sorted(short_name(name) for name in unit.names if name != unit.id)
 
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How a job ended: systemd's word (done, failed, canceled, timeout, dependency, skipped …), "" if none came.
+    """The end of a job. `result`: systemd's word (done, failed, canceled, timeout, dependency, skipped …), or "".
 
-    `stopped` is "" or why we ended it ourselves: cancelled or timeout.
+    `stopped`: "", `cancelled` or `timeout`, if hostops ended it.
     """
 
     result: str
@@ -152,17 +154,20 @@ class JobEnd:
 
 
 class Systemd(Protocol):
-    """Asks the host's systemd."""
+    """The port to the host's systemd."""
 
     def unit(self, name: str) -> Unit:
-        """The unit of that name or alias; HostError `unit_not_found`."""
+        """Return the unit with that name or alias; HostError `unit_not_found`."""
 
     def names(self) -> List[str]:
-        """The units of our kinds that are loaded, or have a file and are neither masked nor templates; not their
-        aliases."""
+        """Return the units of supported kinds that are loaded, or have a file and are neither masked nor templates,
+        without aliases.
+        """
 
     def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
-        """Start, stop or restart the unit and wait for the end; a stop cancels the job and still waits for a moment."""
+        """Start, stop or restart the unit and wait for the end. A cancel cancels the job, and still waits for a
+        moment.
+        """
 
     def shown(self, verb: str, name: str) -> str:
-        """What `job` asks for, for people."""
+        """Return the call or command of `job`, for people."""

@@ -25,7 +25,7 @@ from writ_installation.files.lock import holder
 from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.report import read_report
 
-ENROLMENT = (*MODULE, "writ_agent_ssh.enrolment")
+SSH = "ssh"
 ENROL_SECONDS = 30.0
 SERVED_WITHIN = 20.0
 PAUSE = 0.1
@@ -87,7 +87,7 @@ def refuse_relative(file_roots: Iterable[str]) -> None:
             raise Invalid(f"the file root {folder[:200]!r} is no absolute path")
 
 
-def told_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]) -> HostKey:
+def verified_host_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]) -> HostKey:
     """The host key to pin: the line that was given, or the key that the host shows if its fingerprint is the given one
     or somebody confirms it. Raises Untrusted for another one, Unreachable, Invalid.
     """
@@ -109,55 +109,69 @@ def refuse_known(home: Home, name: str) -> None:
         raise Conflict(f"there is a target {name} already")
 
 
-async def add_ssh_target(home: Home, wish: NewTarget, host_key: HostKey) -> Added:
+async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added:
     """With a key of its own; returns when a running Writ has an agent for it. Raises Conflict, Invalid."""
-    refuse_known(home, wish.name)
-    path, public = _make_key(home, wish)
-    address = wish.address
+    refuse_known(home, new.name)
+    path, public = _make_key(home, new)
+    address = new.address
     connection: dict[str, Any] = {"host": address.host, "user": address.user, "host_keys": [host_key.line]}
-    entry: dict[str, Any] = {"id": wish.name, "role": wish.role, "backend": "ssh"}
-    if wish.pool is not None:
-        entry["agent"] = wish.pool
+    entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": "ssh"}
+    if new.pool is not None:
+        entry["agent"] = new.pool
     entry["connection"] = connection if address.port == 22 else {**connection, "port": address.port}
-    if wish.file_roots:
-        entry["file_roots"] = list(wish.file_roots)
-    list_edits.append(home.inventory, "targets", entry, unique="id")
-    try:
-        target = next(one for one in read_inventory(home.inventory).targets if one.id == wish.name)
-    except ConfigError as error:
-        raise Invalid(f"the target is in {home.inventory}, which cannot be used as it is: {error}") from error
-    served = await _served(home, f"agent-{target.pool}")
+    if new.file_roots:
+        entry["file_roots"] = list(new.file_roots)
+    target = put_entry(home, entry)
+    served = await served_within(home, target)
     return Added(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
 
 
-def _make_key(home: Home, wish: NewTarget) -> tuple[Path, str]:
+def put_entry(home: Home, entry: dict[str, Any]) -> Target:
+    """Add an entry to the inventory, and return it as it is read. Raises Conflict, Invalid."""
+    list_edits.append(home.inventory, "targets", entry, unique="id")
+    try:
+        return next(one for one in read_inventory(home.inventory).targets if one.id == entry["id"])
+    except ConfigError as error:
+        raise Invalid(f"the target is in {home.inventory}, which cannot be used as it is: {error}") from error
+
+
+def _make_key(home: Home, new: NewTarget) -> tuple[Path, str]:
     """The private key's file, and its public half as authorized_keys has it."""
-    path = home.ssh / wish.name
-    given = path if path.exists() else wish.key_file
-    if given is not None:
-        private = given.read_bytes()
+    path = home.ssh / new.name
+    source = path if path.exists() else new.key_file
+    if source is not None:
+        private = source.read_bytes()
         line = _enrol(["read-key"], private)["line"]
     else:
-        made = _enrol(["new-key", f"writ {wish.name}"])
+        made = _enrol(["new-key", f"writ {new.name}"])
         private, line = made["private"].encode(), made["line"]
-    public = f"{line} writ-{wish.name}"
-    return ssh_keys.put(home, wish.name, private, f"{public}\n".encode()), public
+    public = f"{line} writ-{new.name}"
+    return ssh_keys.put(home, new.name, private, f"{public}\n".encode()), public
 
 
 def _enrol(words: list[str], stdin: bytes = b"") -> dict[str, str]:
-    done = subprocess.run([*ENROLMENT, *words], input=stdin, capture_output=True, timeout=ENROL_SECONDS, check=False)
+    return ask_agent(SSH, words, stdin)
+
+
+def ask_agent(backend: str, words: list[str], stdin: bytes = b"") -> dict[str, str]:
+    """Return the answer of the enrolment module of a backend's agent. Raises Unreachable, Invalid."""
+    command = [*MODULE, f"writ_agent_{backend}.enrolment", *words]
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=ENROL_SECONDS, check=False)
     try:
         answer = msgspec.json.decode(done.stdout, type=dict[str, str])
     except msgspec.DecodeError:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
-        raise Unreachable(f"the SSH agent gives: {last}; it must be installed here, by `writops[agent-ssh]`") from None
+        advice = f"it must be installed here, by `writops[agent-{backend}]`"
+        raise Unreachable(f"the agent of backend {backend} gives: {last}; {advice}") from None
     if "error" in answer:
         kind = Unreachable if answer["code"] == "unreachable" else Invalid
         raise kind(answer["error"], code=answer["code"])
     return answer
 
 
-async def _served(home: Home, process: str) -> bool | None:
+async def served_within(home: Home, target: Target) -> bool | None:
+    """Wait for an agent here that is ready for the target. None where Writ is not up."""
+    process = f"agent-{target.pool}"
     deadline = time.monotonic() + SERVED_WITHIN
     while (report := read_report(home.report_file)) is not None and holder(home.lock) is not None:
         if any(one.name == process and one.state == "ready" for one in report.processes):

@@ -57,7 +57,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     members: list[Member]
 
 
-async def back_up(home: Home, path: Path, url: str | None, say: Callable[[str], None]) -> Manifest:
+async def back_up(home: Home, path: Path, url: str | None, show: Callable[[str], None]) -> Manifest:
     """All of it into the file. `url`: a NATS server that somebody else runs. Raises WritError, BusError."""
     if home.written != home.root:
         raise Invalid(
@@ -68,7 +68,7 @@ async def back_up(home: Home, path: Path, url: str | None, say: Callable[[str], 
     home.key("policy")
     path = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 - no look at the disk
     with BundleWriter(path) as writer:
-        async with _server(home, url, say) as bus:
+        async with _server(home, url, show) as bus:
             streams, members = await _pack(bus, writer)
         for file in sorted(_files(home, leaving_out=path)):
             members.append(writer.put(_FILES + file.relative_to(home.root).as_posix(), file.read_bytes()))
@@ -113,7 +113,7 @@ def _files(home: Home, leaving_out: Path) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def _server(home: Home, url: str | None, say: Callable[[str], None]) -> AsyncIterator[NatsBus]:
+async def _server(home: Home, url: str | None, show: Callable[[str], None]) -> AsyncIterator[NatsBus]:
     """A bus of the bootstrap user's: of the server that runs, or of one that is started for this."""
     report = read_report(home.report_file) if holder(home.lock) is not None else None
     if url or report is not None:
@@ -123,7 +123,7 @@ async def _server(home: Home, url: str | None, say: Callable[[str], None]) -> As
     home.make_folders()
     with held(home.lock):
         address = Address(host=LOOPBACK, port=free_port(), monitor_port=free_port())
-        server = BundledServer(home, address, say, os.environ)
+        server = BundledServer(home, address, show, os.environ)
         await server.start()
         try:
             async with bootstrapped(home, server.url) as bus:
@@ -151,20 +151,20 @@ def read_manifest(path: Path) -> Manifest:
 
 def _inside(path: Path, name: str) -> PurePosixPath:
     """A member's place below the home. Raises Damaged for one that leads out of it."""
-    place = PurePosixPath(name.removeprefix(_FILES))
+    member_path = PurePosixPath(name.removeprefix(_FILES))
     known = name.startswith((_FILES, _PACKED))
-    if not known or place.is_absolute() or ".." in place.parts or not place.parts:
+    if not known or member_path.is_absolute() or ".." in member_path.parts or not member_path.parts:
         raise Damaged(f"{path}: {name} is no place in a home")
-    return place
+    return member_path
 
 
-async def restore(home: Home, path: Path, url: str | None, say: Callable[[str], None]) -> Manifest:
+async def restore(home: Home, path: Path, url: str | None, show: Callable[[str], None]) -> Manifest:
     """A home as it was, in a folder that is empty or not there; whole, or not at all. Raises WritError, BusError."""
     _must_be_empty(home)
     manifest = await asyncio.to_thread(read_manifest, path)
     draft = draft_of(home)
     try:
-        await _restore(Home(draft), path, manifest, url, say)
+        await _restore(Home(draft), path, manifest, url, show)
         _must_be_empty(home)
         sync_folder(draft)
         draft.rename(home.root)
@@ -196,7 +196,7 @@ def _must_be_empty(home: Home) -> None:
         raise Conflict(f"{home.root} is a mount, which a folder cannot be moved onto: restore into a folder in it")
 
 
-async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None, say: Callable[[str], None]) -> None:
+async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None, show: Callable[[str], None]) -> None:
     draft.make_folders()
     with Bundle(path) as bundle:
         for member in manifest.members:
@@ -206,7 +206,7 @@ async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None,
                 write_atomically(file, b"".join(bundle.chunks(member.name)))  # of any size, as it was packed
         if draft.key("policy").public != manifest.policy_key:
             raise Damaged(f"{path}: its policy key is not the one of its manifest")
-        async with _server(draft, url, say) as bus:
+        async with _server(draft, url, show) as bus:
             await _restore_streams(bus, path, manifest, bundle)
     now = Restored(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)
     write_atomically(draft.root / FILE, msgspec.json.encode(now))
@@ -229,6 +229,6 @@ async def _restore_streams(bus: NatsBus, path: Path, manifest: Manifest, bundle:
 def _compare(path: Path, stream: Packed, state: dict[str, Any]) -> None:
     """The record is whole; the others may lose what had its time."""
     kept = stream.name in (subjects.JOURNAL_STREAM, subjects.POLICIES_STREAM)
-    wanted = [stream.info.state.get(name) for name in ("first_seq", "last_seq", "messages")]
-    if kept and [state.get(name) for name in ("first_seq", "last_seq", "messages")] != wanted:
+    expected = [stream.info.state.get(name) for name in ("first_seq", "last_seq", "messages")]
+    if kept and [state.get(name) for name in ("first_seq", "last_seq", "messages")] != expected:
         raise Unreachable(f"{path}: the server has {state} of {stream.name}, and the backup {stream.info.state}")

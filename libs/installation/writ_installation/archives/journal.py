@@ -25,7 +25,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.lock import held, turn
 from writ_installation.nats.server import options_of, sizes
 from writ_nats_server import journal_generations
-from writ_nats_server.streams import journal_as_wanted
+from writ_nats_server.streams import restore_journal_configuration
 from writ_proof.archive import check, write
 from writ_proof.archive.format import SEAL, Manifest, digest_of
 from writ_proof.archive.write import Plan
@@ -64,7 +64,7 @@ class Archiver:
         another archive where the one that was announced is not of what is in the journal.
         """
         with held(self._home.run / "archive.lock", "an archive is being made of"):
-            await self._as_wanted()  # a killed one may have left it closed
+            await self._restore_configuration()  # a killed one may have left it closed
             standing = await self._writ.journal(until)
             announced = in_force(await archives(self._bus.journal), standing.first)
             there = path.exists()  # noqa: ASYNC240 - one look, in a command
@@ -144,10 +144,10 @@ class Archiver:
         try:
             done = await self._writ.run(ARCHIVE, WRIT_TARGET, parameters, reason=reason, timeout=ARCHIVE_SECONDS)
         except BaseException:
-            await self._as_wanted()
+            await self._restore_configuration()
             raise
         if done.outcome != "succeeded":
-            await self._as_wanted()
+            await self._restore_configuration()
             why = f"{ARCHIVE} {done.operation_id} is {done.outcome}: {done.message}"
             raise error_of(Failure(code=done.code or "internal", message=why))
         found = [one for one in await archives(self._bus.journal) if one.operation_id == done.operation_id]
@@ -155,9 +155,9 @@ class Archiver:
             raise Conflict(f"archive {manifest.generation} is not announced in the journal")
         return found[0]
 
-    async def _as_wanted(self) -> None:
+    async def _restore_configuration(self) -> None:
         async with turn(self._home.streams_lock):
-            await journal_as_wanted(self._bus.replies, sizes(self._home))
+            await restore_journal_configuration(self._bus.replies, sizes(self._home))
 
     def _verified(self, path: Path, announced: Announced) -> check.Verified:
         verified = check.verify(path, self._policy_keys)

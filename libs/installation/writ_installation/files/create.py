@@ -65,9 +65,9 @@ def make_files(home: Home, machine: Machine | None = None) -> None:
 
 def write_public(home: Home) -> None:
     """The public halves of the services' keys, for who may not read the private ones."""
-    wanted = (PUBLIC_HEAD + yaml_file.dump({name: home.key(name).public for name in SERVICES})).encode()
-    if not home.public_file.exists() or home.public_file.read_bytes() != wanted:
-        atomic_files.save(home.public_file, wanted)
+    expected = (PUBLIC_HEAD + yaml_file.dump({name: home.key(name).public for name in SERVICES})).encode()
+    if not home.public_file.exists() or home.public_file.read_bytes() != expected:
+        atomic_files.save(home.public_file, expected)
 
 
 INVENTORY_HEAD = "# What Writ may act on. Read again whenever it changes.\n"

@@ -31,10 +31,10 @@ def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -
         entries = data.get(section) or []
         if any(other.get(unique) == entry[unique] for other in entries):
             raise Conflict(f"{path}: {unique} {entry[unique]!r} is there already")
-        wanted = {**data, section: [*entries, dict(entry)]}
+        expected = {**data, section: [*entries, dict(entry)]}
         added = _with_block(text, entry)
-        if not _reads_as(added, wanted):  # the list is empty, or in flow style, or not the last thing in the file
-            added = _leading_comments(text) + yaml_file.dump(wanted)
+        if not _reads_as(added, expected):  # the list is empty, or in flow style, or not the last thing in the file
+            added = _leading_comments(text) + yaml_file.dump(expected)
         save(path, added.encode())
 
 
@@ -45,9 +45,9 @@ def _with_block(text: str, entry: Mapping[str, Any]) -> str:
     return text.rstrip("\n") + "\n" + block
 
 
-def _reads_as(text: str, wanted: Mapping[str, Any]) -> bool:
+def _reads_as(text: str, expected: Mapping[str, Any]) -> bool:
     try:
-        return bool(yaml_file.parse(text.encode(), "").data == wanted)
+        return bool(yaml_file.parse(text.encode(), "").data == expected)
     except ConfigError:
         return False
 

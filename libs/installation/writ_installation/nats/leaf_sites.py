@@ -89,20 +89,20 @@ def listener(home: Home) -> Listener | None:
     return Listener(host=leaves.listen, port=leaves.port, tls=tls)
 
 
-def check_place(wanted: Listener | None, now: Listener | None) -> None:
+def check_listener(new: Listener | None, now: Listener | None) -> None:
     """Raises ConfigError where no server of this machine can wait for leaf nodes: one that is told to does not start.
     `now`: where the one that runs does, whose port is therefore taken.
     """
-    if wanted is None:
+    if new is None:
         return
-    port = 0 if now is not None and now.port == wanted.port else wanted.port
+    port = 0 if now is not None and now.port == new.port else new.port
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(wanted.host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(new.host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(place)
+            trial.bind(address)
     except OSError as error:
-        where = f"{wanted.host}, port {wanted.port}"
+        where = f"{new.host}, port {new.port}"
         raise ConfigError(f"NATS cannot wait for leaf nodes at {where}: {error.strerror or error}") from error
 
 
@@ -123,7 +123,7 @@ def add_site(home: Home, site: Site, listen: str, tls: Shown | None = None) -> N
         _usable(tls)
     if there is None:
         if _served_here(home):
-            check_place(Listener(host=listen, port=ports[0], tls=None), None)
+            check_listener(Listener(host=listen, port=ports[0], tls=None), None)
         shown = {"tls": msgspec.to_builtins(tls)} if tls else {}
         list_edits.write(home.leaves, HEAD, {"listen": listen, "port": ports[0], **shown, "leaves": []})
     linked = {(one.site, one.pool) for one in there.leaves} if there else set()

@@ -27,8 +27,8 @@ from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.files.lock import turn
 from writ_installation.files.site import Site
-from writ_installation.nats.leaf_sites import check_place, listener, read_leaves
-from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, put_aside, tie
+from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
+from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, rotate_log, tie
 from writ_installation.processes.services import passed_on
 from writ_nats_server.config import SERVICES, ServerPlan, render
 from writ_nats_server.leaf import Listener
@@ -154,14 +154,14 @@ async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptio
 class BundledServer:
     """A nats-server of our own: a child that is started again when it dies."""
 
-    def __init__(self, home: Home, address: Address, say: Callable[[str], None], environ: Mapping[str, str]) -> None:
+    def __init__(self, home: Home, address: Address, show: Callable[[str], None], environ: Mapping[str, str]) -> None:
         self.address = address
         self.url = address.url
         self.state = "starting"
         self.restarts = 0
         self.log = home.log / "nats.log"
         self._home = home
-        self._say = say
+        self._show = show
         self._environ = passed_on(environ)
         self._server: ServerProcess | None = None
         self._loaded = ""
@@ -184,10 +184,10 @@ class BundledServer:
         self._keeper = asyncio.create_task(self._keep(), name="keep nats")
 
     async def _spawn(self) -> None:
-        address, wanted = self.address, configuration(self._home, self.address)
+        address, expected = self.address, configuration(self._home, self.address)
         leaf = listener(self._home)
-        atomic_files.save(self._home.server_config, wanted.encode())
-        put_aside(self.log)
+        atomic_files.save(self._home.server_config, expected.encode())
+        rotate_log(self.log)
         self._server = await ServerProcess.start(
             self._home.server_config,
             self.log,
@@ -197,22 +197,22 @@ class BundledServer:
             through=tie(SLACK),
             environ=self._environ,
         )
-        self._loaded, self._leaf = wanted, leaf
+        self._loaded, self._leaf = expected, leaf
         self.state = "ready"
         self._serves.set()
 
     async def adapt(self) -> bool:
         """Takes in what changed in the files; whether anything did. Raises ConfigError, BusError."""
-        wanted = configuration(self._home, self.address)
-        if wanted == self._loaded:
+        expected = configuration(self._home, self.address)
+        if expected == self._loaded:
             return False
         if self._server is not None and self.pid is not None:  # else it reads its new file when it is started again
             if (leaf := listener(self._home)) != self._leaf:
-                await asyncio.to_thread(check_place, leaf, self._leaf)
-            atomic_files.save(self._home.server_config, wanted.encode())
+                await asyncio.to_thread(check_listener, leaf, self._leaf)
+            atomic_files.save(self._home.server_config, expected.encode())
             if leaf == self._leaf:
                 await self._server.reload()
-                self._loaded = wanted
+                self._loaded = expected
             else:  # the one thing of ours that nats-server cannot take in while it runs
                 await check_config(self._home.server_config)
                 await self._start_again(self._server)
@@ -220,7 +220,7 @@ class BundledServer:
 
     async def _start_again(self, server: ServerProcess) -> None:
         """Ends it, and returns when the next one serves."""
-        self._say("nats waits for leaf nodes elsewhere now, and is started again for that")
+        self._show("nats waits for leaf nodes elsewhere now, and is started again for that")
         self._serves.clear()
         await server.stop()
         async with asyncio.timeout(READY_WITHIN):
@@ -232,14 +232,14 @@ class BundledServer:
             await self._server.exited.wait()
             self.state = "restarting"
             self.restarts += 1
-            self._say(f"nats ended: starting it again in {pause:g} s (log: {self.log})")
+            self._show(f"nats ended: starting it again in {pause:g} s (log: {self.log})")
             await asyncio.sleep(pause)
             try:
                 await self._spawn()
-                self._say("nats is ready again")
+                self._show("nats is ready again")
                 pause = FIRST_PAUSE
             except (BusError, ConfigError, OSError) as error:
-                self._say(str(error))
+                self._show(str(error))
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def stop(self) -> None:
@@ -256,14 +256,14 @@ class BundledServer:
 class ExternalServer:
     """One that NATS_URL names. It has our configuration (`writ up --write-server-config`), or it lets nobody in."""
 
-    def __init__(self, home: Home, url: str, say: Callable[[str], None]) -> None:
+    def __init__(self, home: Home, url: str, show: Callable[[str], None]) -> None:
         self.url = url
         self.log: Path | None = None
         self.state = "ready"
         self.restarts = 0
         self.pid: int | None = None
         self._home = home
-        self._say = say
+        self._show = show
         self._known = self._names()
 
     def _names(self) -> set[str]:
@@ -280,7 +280,7 @@ class ExternalServer:
         if names == self._known:
             return False
         self._known = names
-        self._say(f"principals or pools changed: {self.url} needs the file of `writ up --write-server-config`")
+        self._show(f"principals or pools changed: {self.url} needs the file of `writ up --write-server-config`")
         return True
 
     async def stop(self) -> None:

@@ -41,6 +41,12 @@ KINDS: Mapping[str, AgentKind] = MappingProxyType(
     {
         "local": AgentKind(argv=(*MODULE, "writ_agent_local"), extra="server"),
         "ssh": AgentKind(argv=(*MODULE, "writ_agent_ssh"), credentials="WRIT_SSH_KEYS", extra="agent-ssh"),
+        "docker": AgentKind(
+            argv=(*MODULE, "writ_agent_docker"), credentials="WRIT_DOCKER_CREDENTIALS", extra="agent-docker"
+        ),
+        "proxmox": AgentKind(
+            argv=(*MODULE, "writ_agent_proxmox"), credentials="WRIT_PROXMOX_TOKENS", extra="agent-proxmox"
+        ),
     }
 )
 

@@ -40,7 +40,7 @@ class Child:
         service: Service,
         home: Home,
         environ: Mapping[str, str],
-        say: ShowLine,
+        show: ShowLine,
         *,
         start_seconds: float = START_SECONDS,
         stop_seconds: float = STOP_SECONDS,
@@ -52,7 +52,7 @@ class Child:
         self.log = home.log / f"{service.name}.log"
         self.run_file = home.run / f"{service.name}.json"
         self._environ = environ
-        self._say = say
+        self._show = show
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self._process: asyncio.subprocess.Process | None = None
@@ -87,7 +87,7 @@ class Child:
         try:
             await asyncio.wait_for(process.wait(), self._stop_seconds)
         except TimeoutError:
-            self._say(f"{self.name} did not end within {self._stop_seconds:g} s: killed")
+            self._show(f"{self.name} did not end within {self._stop_seconds:g} s: killed")
             process.kill()
             await process.wait()
 
@@ -95,7 +95,7 @@ class Child:
         self.run_file.unlink(missing_ok=True)
         for folder in (self.log.parent, self.run_file.parent):  # somebody may have tidied up
             folder.mkdir(mode=0o700, exist_ok=True)
-        put_aside(self.log)
+        rotate_log(self.log)
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *tie(),
@@ -128,7 +128,7 @@ class Child:
             pause = FIRST_PAUSE if time.monotonic() - began > STEADY_SECONDS else pause
             self.state = "restarting"
             self.restarts += 1
-            self._say(f"{self.name} {self._how_it_ended()}: starting it again in {pause:g} s (log: {self.log})")
+            self._show(f"{self.name} {self._how_it_ended()}: starting it again in {pause:g} s (log: {self.log})")
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
             await self._again()
@@ -137,13 +137,13 @@ class Child:
         try:
             await self._spawn()
         except OSError as error:
-            self._say(str(error))
+            self._show(str(error))
         while self.pid is not None and self.state != "ready":  # one that takes longer is told, and waited for still
             try:
                 await self._ready()
-                self._say(f"{self.name} is ready again")
+                self._show(f"{self.name} is ready again")
             except Unreachable as error:
-                self._say(str(error))
+                self._show(str(error))
 
     def _how_it_ended(self) -> str:
         code = self._process.returncode if self._process is not None else None
@@ -155,7 +155,7 @@ class Child:
         return quoted(self.log)
 
 
-def put_aside(log: Path) -> None:
+def rotate_log(log: Path) -> None:
     """Lets a log that has grown too large begin anew, keeping the old one beside it."""
     if log.exists() and log.stat().st_size > LARGEST_LOG:
         log.replace(log.with_suffix(".log.1"))

@@ -49,10 +49,10 @@ async def probe(run_file: Path, pid: int | None, host: str = "127.0.0.1") -> Rea
     found = read_run_file(run_file, pid)
     if found is None:
         return Readiness("starting")
-    return await ask(host, found.health_port)
+    return await fetch_readiness(host, found.health_port)
 
 
-async def ask(host: str, port: int) -> Readiness:
+async def fetch_readiness(host: str, port: int) -> Readiness:
     """What is said there."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):

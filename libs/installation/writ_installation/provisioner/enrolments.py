@@ -52,29 +52,30 @@ def _done(home: Home, token: Token, key: str) -> None:
 
 
 class Enrolments:
-    """Answers `writ.enrol.<token>`. `tell` has something recorded some time, `record` before it returns; `clock` gives
-    Unix seconds.
+    """Answer `writ.enrol.<token>`.
+
+    `notify` has an event recorded later, `record` before it returns; `clock` gives Unix seconds.
     """
 
     def __init__(
         self,
         home: Home,
-        tell: Callable[[Notice], None],
+        notify: Callable[[Notice], None],
         record: Callable[[Notice], Awaitable[None]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._home = home
-        self._tell = tell
+        self._notify = notify
         self._record = record
         self._clock = clock
         self._buckets = Buckets(RATE, BURST)
 
     def service(self, version: str) -> Service:
         """What the bus is given to serve."""
-        asked = channel("enrol")
-        endpoint = Endpoint(name=asked.name, subject=asked.subject(), handler=self._answered, concurrency=1)
-        said = "lets agents in that have a one-time token"
-        return Service(name=Role.KEEPER.value, version=version, description=said, endpoints=[endpoint])
+        request = channel("enrol")
+        endpoint = Endpoint(name=request.name, subject=request.subject(), handler=self._answered, concurrency=1)
+        description = "lets agents in that have a one-time token"
+        return Service(name=Role.KEEPER.value, version=version, description=description, endpoints=[endpoint])
 
     async def _answered(self, message: Message) -> EndpointReply:
         """One answer on every path."""
@@ -96,21 +97,21 @@ class Enrolments:
         if not self._buckets.take(number, time.monotonic()):
             raise Full("too many attempts with this token: wait", code="rate_limited")
         try:
-            token, wanted = self._checked(number, message.data)
+            token, enrolment = self._checked(number, message.data)
             if tokens.is_done(self._home, token.id):
                 return
-            await self._on_record(token, wanted.key)
+            await self._on_record(token, enrolment.key)
             self._checked(number, message.data)  # meanwhile it may have been taken back
-            self._let_in(token, wanted.key)
+            self._enrol(token, enrolment.key)
         except (Denied, Untrusted, Conflict) as error:
-            self._tell(Notice(kind="enrolment_refused", detail=f"token {number}: {error}"[:1000]))
+            self._notify(Notice(kind="enrolment_refused", detail=f"token {number}: {error}"[:1000]))
             raise
 
     async def _on_record(self, token: Token, key: str) -> None:
         detail = f"a host enrolled for pool {token.pool} with token {token.id}"
         await self._record(Notice(kind="agent_enrolled", detail=detail, pool=token.pool, key=key, token=token.id))
 
-    def _let_in(self, token: Token, key: str) -> None:
+    def _enrol(self, token: Token, key: str) -> None:
         tokens.use(self._home, token, key)
         with suppress(Conflict):  # this very key, the time before
             list_edits.append(self._home.agents, "agents", {"pool": token.pool, "key": key}, unique="key")
@@ -118,21 +119,21 @@ class Enrolments:
         _log.info("enrolment.done", pool=token.pool, key=key, token=token.id)
 
     def _checked(self, number: str, data: bytes) -> tuple[Token, Enrolment]:
-        asked = decode(data, Enrol, limit=LARGEST)
+        request = decode(data, Enrol, limit=LARGEST)
         token = next((one for one in tokens.known(self._home) if one.id == number), None)
         if token is None or token.until <= self._clock():
             raise Denied("this token has expired, or was taken back")
-        wanted = open_signed(asked.by_token, Enrolment, [token.key])
-        if open_signed(asked.by_agent, Enrolment, [wanted.key]) != wanted:
+        enrolment = open_signed(request.by_token, Enrolment, [token.key])
+        if open_signed(request.by_agent, Enrolment, [enrolment.key]) != enrolment:
             raise Untrusted("what the token signed and what the agent's key signed are not the same")
-        if (wanted.token, wanted.pool) != (token.id, token.pool):
+        if (enrolment.token, enrolment.pool) != (token.id, token.pool):
             raise Untrusted(f"this token is for pool {token.pool} and nothing else")
-        decode_public(wanted.key)
+        decode_public(enrolment.key)
         for key, whose in self._held():
-            if key == wanted.key and whose != f"an agent of {token.pool}":
+            if key == enrolment.key and whose != f"an agent of {token.pool}":
                 raise Conflict(f"this key belongs to {whose} already: one key, one party")
-        self._check_use(token, wanted.key)
-        return token, wanted
+        self._check_use(token, enrolment.key)
+        return token, enrolment
 
     def _check_use(self, token: Token, key: str) -> None:
         used = tokens.used_for(self._home, token.id)

@@ -83,8 +83,8 @@ def names(home: Home) -> tuple[str, ...]:
 
 def write_servers(home: Home) -> bool:
     """Each server's configuration, as the files have it now; whether any of them is new."""
-    wanted = configurations(home)
-    changed = {path: text for path, text in wanted.items() if not path.exists() or path.read_text() != text}
+    expected = configurations(home)
+    changed = {path: text for path, text in expected.items() if not path.exists() or path.read_text() != text}
     for path, text in changed.items():
         write_atomically(path, text.encode())
     return bool(changed)

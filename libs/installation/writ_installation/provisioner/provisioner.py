@@ -35,7 +35,7 @@ class Provisioner:
         self._home = home
         self._url = url
         self._tls = tls
-        self._door = EnrolmentEndpoint(home, tls)
+        self._enrolment_endpoint = EnrolmentEndpoint(home, tls)
         self._seen: list[object] | None = None
         self._reload_due = True
         self._problem: str | None = "not made yet"
@@ -66,7 +66,7 @@ class Provisioner:
 
     async def close(self) -> None:
         """Lets no agent in any more."""
-        await self._door.close()
+        await self._enrolment_endpoint.close()
 
     async def _try(self, now: list[object]) -> None:
         try:
@@ -92,15 +92,15 @@ class Provisioner:
             self._reload_due = False
         pools = {agent.pool for agent in read_agents(self._home.agents).agents}
         await make_streams(self._home, self._url, sorted(pools), self._tls)
-        await self._door.open(self._url)
+        await self._enrolment_endpoint.open(self._url)
 
 
 def _write(home: Home) -> bool:
     """The servers' configurations, as the files have them now; whether any of them is new."""
     if home.site is None:
         return write_servers(home)
-    wanted = configuration(home, address_of(home.site)).encode()
-    if home.server_config.exists() and home.server_config.read_bytes() == wanted:
+    expected = configuration(home, address_of(home.site)).encode()
+    if home.server_config.exists() and home.server_config.read_bytes() == expected:
         return False
-    atomic_files.save(home.server_config, wanted)
+    atomic_files.save(home.server_config, expected)
     return True

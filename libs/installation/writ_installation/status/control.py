@@ -22,7 +22,7 @@ from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
-from writ_installation.status.foreign_processes import HealthAddress, asked, places
+from writ_installation.status.foreign_processes import HealthAddress, health_addresses, probe_readiness
 from writ_installation.status.server_url import running_url
 
 DOWN_WITHIN = 90.0
@@ -74,7 +74,7 @@ def running(home: Home) -> InstallationReport:
 
 async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
     """Every process asked now. Raises Unreachable where no installation is running, ConfigError."""
-    if others := await places(home, environ):
+    if others := await health_addresses(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "")
     report = running(home)
     processes = await asyncio.gather(*(_status(home, one) for one in report.processes))
@@ -94,19 +94,19 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
 
 async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> InstallationStatus:
     """Of processes that others start."""
-    seen = await asyncio.gather(*map(asked, others))
+    replies = await asyncio.gather(*map(probe_readiness, others))
     processes = [
         ProcessStatus(
-            name=place.name,
+            name=endpoint.name,
             pid=None,
             restarts=0,
             ready=one.ready,
             state=one.status,
-            health_port=place.port,
+            health_port=endpoint.port,
             failing=one.failing,
             details=one.details,
         )
-        for place, one in zip(others, seen, strict=True)
+        for endpoint, one in zip(others, replies, strict=True)
         if one is not None
     ]
     journal = await _journal(home, url)

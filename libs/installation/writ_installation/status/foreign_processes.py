@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
-from writ_installation.processes.readiness import Readiness, ask
+from writ_installation.processes.readiness import Readiness, fetch_readiness
 
 SERVICES = "WRIT_SERVICES"
 LOOPBACK = "127.0.0.1"
@@ -27,13 +27,13 @@ class HealthAddress(Struct, frozen=True):
     expected: bool = True
 
 
-async def places(home: Home, environ: Mapping[str, str]) -> list[HealthAddress]:
+async def health_addresses(home: Home, environ: Mapping[str, str]) -> list[HealthAddress]:
     """All of them, as `WRIT_SERVICES` (NAME:PORT …; each address of a name is a replica) or the units of
     `deploy/systemd` have them; none where `writ up` starts them. Raises ConfigError.
     """
-    if given := environ.get(SERVICES):
-        found = await asyncio.gather(*(_named(word) for word in given.split()))
-        return [place for each in found for place in each]
+    if services := environ.get(SERVICES):
+        found = await asyncio.gather(*(_named(word) for word in services.split()))
+        return [endpoint for each in found for endpoint in each]
     if not home.split:
         return []
     units = [
@@ -44,10 +44,10 @@ async def places(home: Home, environ: Mapping[str, str]) -> list[HealthAddress]:
     return [HealthAddress("keeper", LOOPBACK, PROVISIONER_PORT), *units]
 
 
-async def asked(place: HealthAddress) -> Readiness | None:
+async def probe_readiness(endpoint: HealthAddress) -> Readiness | None:
     """How it is; None where nothing is, and nothing need be."""
-    seen = await ask(place.host, place.port)
-    return seen if seen.answered or place.expected else None
+    reply = await fetch_readiness(endpoint.host, endpoint.port)
+    return reply if reply.answered or endpoint.expected else None
 
 
 async def _named(word: str) -> list[HealthAddress]:

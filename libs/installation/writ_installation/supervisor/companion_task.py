@@ -9,7 +9,7 @@ from writ_runtime.signals import Stop
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+async def companion_task(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
     """Goes on with `work` while the block runs."""
     task = asyncio.create_task(work) if work is not None else None
     try:
@@ -23,15 +23,15 @@ async def beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
 async def unless(stop: Stop, starting: Coroutine[Any, Any, None]) -> None:
     """Waits for the start, but no longer than until somebody asks to stop."""
     work = asyncio.ensure_future(starting)
-    asked = asyncio.ensure_future(stop.wait())
+    stopped = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             try:
                 work.result()
             except ExceptionGroup as group:
                 raise group.exceptions[0] from group
     finally:
-        for task in (work, asked):
+        for task in (work, stopped):
             task.cancel()
-        await asyncio.gather(work, asked, return_exceptions=True)
+        await asyncio.gather(work, stopped, return_exceptions=True)

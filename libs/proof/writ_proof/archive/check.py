@@ -51,9 +51,9 @@ def verify(path: Path, policy_keys: Collection[str]) -> Verified:
         signatures = Signatures(policy_keys)
         for record in records(bundle, manifest):
             signatures.take(record)
-    told = {problem.sequence for problem in signatures.problems} - set(manifest.damaged)
-    if told:
-        first = next(problem for problem in signatures.problems if problem.sequence in told)
+    unverified = {problem.sequence for problem in signatures.problems} - set(manifest.damaged)
+    if unverified:
+        first = next(problem for problem in signatures.problems if problem.sequence in unverified)
         raise Damaged(f"{path}: event {first.sequence}: {first.what}")
     return Verified(
         file=str(path),
@@ -121,13 +121,20 @@ def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys:
     """The control event that archived it. Raises Damaged unless policy allowed its author exactly this."""
     try:
         event = decode(seal, ControlEvent)
-        wanted = parameters_of(event)
+        parameters = parameters_of(event)
         check_decision(event, policy_keys)
     except (Invalid, Untrusted) as error:
         raise Damaged(f"{path}: its seal does not hold: {error}") from error
-    said = (wanted.generation, wanted.first, wanted.last, wanted.events, wanted.digest, wanted.control)
+    stated = (
+        parameters.generation,
+        parameters.first,
+        parameters.last,
+        parameters.events,
+        parameters.digest,
+        parameters.control,
+    )
     has = (manifest.generation, manifest.first, manifest.last, manifest.events, name, manifest.control)
-    if said != has:
+    if stated != has:
         raise Damaged(f"{path}: its seal is that of another archive: the manifest was changed, or was never archived")
     return event
 
@@ -146,8 +153,14 @@ def check_decision(event: ControlEvent, policy_keys: Collection[str]) -> None:
     if event.kind != "journal_archive" or event.decision is None or event.statement is None:
         raise Untrusted("nobody signed for it")
     decision = open_signed(event.decision, Decision, policy_keys)
-    asked = (decision.operation, decision.operation_id, decision.principal, decision.effect, decision.authenticated)
-    if asked != (event.kind, event.operation_id, event.principal, "allow", "signature") or decision.dry_run:
+    granted_fields = (
+        decision.operation,
+        decision.operation_id,
+        decision.principal,
+        decision.effect,
+        decision.authenticated,
+    )
+    if granted_fields != (event.kind, event.operation_id, event.principal, "allow", "signature") or decision.dry_run:
         raise Untrusted("policy allowed something else")
     if decision.statement_digest != digest(event.statement):
         raise Untrusted("policy allowed another request")

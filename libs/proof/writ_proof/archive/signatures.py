@@ -81,15 +81,15 @@ class Signatures:
                 self._is_of(event, decision)
                 self._demanded(record, event, decision)
                 self._statement(event.statement, decision)
-                self._look(event.look)
-                self._look(event.ahead)
+                self._check_read_grant(event.look)
+                self._check_read_grant(event.ahead)
             case journal.Refused():
                 # A refused statement may be anybody's: that it does not hold is what the refusal says.
                 if event.decision is not None:
                     self._is_of(event, self._of_policy(event.decision, Decision))
             case journal.Dispatched():
-                self._look(event.look)
-                self._look(event.ahead)
+                self._check_read_grant(event.look)
+                self._check_read_grant(event.ahead)
                 if event.over is not None:
                     self._own(event.over, Receipt)
             case journal.ApprovalGiven() | journal.Approved() | journal.Rejected():
@@ -197,7 +197,7 @@ class Signatures:
         if decision.statement_digest != digest(statement):
             raise Untrusted("its decision is on another statement")
 
-    def _look(self, look: Signed | None) -> None:
+    def _check_read_grant(self, look: Signed | None) -> None:
         if look is not None:
             self._of_policy(look, ReadGrant)
 

@@ -1,7 +1,7 @@
-"""Who may do what, as it follows from a policy: for each operation, target and principal whether always or when.
+"""Access lists derived from a policy: for each operation, target and principal never, always, or under conditions.
 
-The answers come from the same decisions as requests get: one of each kind of request that the policy can tell apart is
-put to it. So `never` means that each of them is denied, and `always` that none is.
+The results come from the same decisions as requests get: one request of each kind that the policy can distinguish is
+decided. So `never` means that each of them is denied, and `always` that none is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,11 +33,11 @@ from writ_rules.engine.verbs import Verb
 
 Extent = Literal["always", "sometimes", "never"]
 MOST_ASKED = 400_000
-"""Requests put to the policy in all."""
+"""Upper limit of the requests that one query decides."""
 
 
 class Grant(Struct, frozen=True, kw_only=True):
-    """A rule that allows, and what it asks: its conditions in words, its windows, its approvals."""
+    """A rule that allows, with its requirements: conditions in words, windows, approvals."""
 
     rule: str
     parameters: list[str]
@@ -47,9 +47,10 @@ class Grant(Struct, frozen=True, kw_only=True):
 
 
 class Access(Struct, frozen=True, kw_only=True):
-    """What principals that the policy can't tell apart may do to targets that it can't tell apart.
+    """The access of one class of principals to one class of targets. The policy cannot distinguish the members of a
+    class.
 
-    `allowed`: with no approval or with one; `approval`: how often it needs one; `emergency`: only in an emergency.
+    `allowed`: with or without an approval; `approval`: how often it needs one; `emergency`: only in an emergency.
     `grants` are the rules that allow it, `denies` those that deny or limit some of it. `example_allowed` and
     `example_denied` are requests that show it, where there is one.
     """
@@ -69,7 +70,7 @@ class Access(Struct, frozen=True, kw_only=True):
 
 
 class AccessListing(Struct, frozen=True, kw_only=True):
-    """What was asked for; `bounded` says where not every kind of request was tried."""
+    """The result of a query; `bounded` names the places where not every kind of request was tried."""
 
     accesses: list[Access]
     bounded: list[str] = field(default_factory=list)
@@ -78,8 +79,10 @@ class AccessListing(Struct, frozen=True, kw_only=True):
 
 
 class AccessQuery(Struct, frozen=True, kw_only=True):
-    """Which operations, targets and principals are asked about; None is all. `at` (Unix seconds): at that instant;
-    None: at any time from `around` on. `parameters`: with exactly these; None: with any.
+    """The operations, targets and principals of a query; None is all.
+
+    `at` (Unix seconds): at that instant; None: at any time from `around` on. `parameters`: with exactly these; None:
+    with any.
     """
 
     operations: tuple[str, ...] | None = None
@@ -92,35 +95,35 @@ class AccessQuery(Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Any] | None = None
 
 
-def allowed(policy: Policy, scene: QuestionSpace, wanted: AccessQuery) -> AccessListing:
-    """For each operation, class of targets and class of principals that is asked about, in this order.
+def allowed(policy: Policy, scene: QuestionSpace, query: AccessQuery) -> AccessListing:
+    """Return the access of each operation, class of targets and class of principals in the query, in this order.
 
     Raises Invalid (`unknown_operation`, `unknown_target`, `unknown_principal`).
     """
-    _check(scene, wanted)
-    names = policy.verbs if wanted.operations is None else wanted.operations
-    asked = _AccessSearch(policy, scene, wanted)
-    accesses = [access for name in names for access in asked.about(_verb(policy, name))]
+    _check(scene, query)
+    names = policy.verbs if query.operations is None else query.operations
+    search = _AccessSearch(policy, scene, query)
+    accesses = [access for name in names for access in search.about(_verb(policy, name))]
     return AccessListing(
         accesses=accesses,
-        bounded=list(asked.bounded),
-        targets=asked.targets if scene.targets is None else [],
-        principals=asked.principals if scene.principals is None else [],
+        bounded=list(search.bounded),
+        targets=search.targets if scene.targets is None else [],
+        principals=search.principals if scene.principals is None else [],
     )
 
 
-def who_can(policy: Policy, scene: QuestionSpace, operation: str, wanted: AccessQuery) -> AccessListing:
-    """As `allowed` for one operation, without those who never may. Raises Invalid for parameters that it can't have."""
-    if wanted.parameters is not None:
-        _verb(policy, operation).operation.check(wanted.parameters)
-    found = allowed(policy, scene, structs.replace(wanted, operations=(operation,)))
+def who_can(policy: Policy, scene: QuestionSpace, operation: str, query: AccessQuery) -> AccessListing:
+    """Return the access to one operation, without `never`. Raises Invalid for parameters that the operation refuses."""
+    if query.parameters is not None:
+        _verb(policy, operation).operation.check(query.parameters)
+    found = allowed(policy, scene, structs.replace(query, operations=(operation,)))
     able = [access for access in found.accesses if access.allowed != "never"]
     return structs.replace(found, accesses=able)
 
 
-def can_i(policy: Policy, scene: QuestionSpace, asked: DecisionRequest) -> Ruling:
-    """What is decided of one request, with its trace and its reason; with no stop in force."""
-    return Asker(populated(scene, [policy]).people()).ask(policy, asked)
+def can_i(policy: Policy, scene: QuestionSpace, search: DecisionRequest) -> Ruling:
+    """Decide one request, with trace and reason; no stop is in force."""
+    return Asker(populated(scene, [policy]).people()).ask(policy, search)
 
 
 def _verb(policy: Policy, name: str) -> Verb:
@@ -129,16 +132,16 @@ def _verb(policy: Policy, name: str) -> Verb:
     return policy.verbs[name]
 
 
-def _check(scene: QuestionSpace, wanted: AccessQuery) -> None:
-    if scene.targets is not None and wanted.target not in {None, *(target.id for target in scene.targets)}:
-        raise Invalid(f"no target {wanted.target!r} in the inventory", code="unknown_target")
-    if scene.principals is not None and wanted.principal not in {None, *(one.id for one in scene.principals)}:
-        raise Invalid(f"no principal {wanted.principal!r}", code="unknown_principal")
+def _check(scene: QuestionSpace, query: AccessQuery) -> None:
+    if scene.targets is not None and query.target not in {None, *(target.id for target in scene.targets)}:
+        raise Invalid(f"no target {query.target!r} in the inventory", code="unknown_target")
+    if scene.principals is not None and query.principal not in {None, *(one.id for one in scene.principals)}:
+        raise Invalid(f"no principal {query.principal!r}", code="unknown_principal")
 
 
 class _AccessSearch:
-    def __init__(self, policy: Policy, scene: QuestionSpace, wanted: AccessQuery) -> None:
-        self.policy, self.scene, self.wanted = policy, scene, wanted
+    def __init__(self, policy: Policy, scene: QuestionSpace, query: AccessQuery) -> None:
+        self.policy, self.scene, self.wanted = policy, scene, query
         self.asker = Asker(populated(scene, [policy]).people())
         self.bounded: dict[str, None] = {}
         self.asked = 0
@@ -146,7 +149,7 @@ class _AccessSearch:
         self.principals: list[Principal] = []
 
     def about(self, verb: Verb) -> Iterator[Access]:
-        """All about one operation."""
+        """Yield the access to one operation."""
         rules = rules_of([self.policy], verb.operation.name)
         principals = [who for one in principal_classes(self.scene, verb, rules) if (who := self._who(one))]
         self.bounded |= dict.fromkeys(made_up_too_few(self.scene, verb, rules))
@@ -178,11 +181,11 @@ class _AccessSearch:
         if many < tried.every or left < many:
             self.bounded[f"{place}: {min(left, many)} of {tried.every} kinds of request tried"] = None
         self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.unseen)
-        asked = [request(verb.operation, targets[0], members[0], option) for option in tried.options[:left]]
-        self.asked += len(asked)
+        search = [request(verb.operation, targets[0], members[0], option) for option in tried.options[:left]]
+        self.asked += len(search)
         answers = [
             (one, known, self.asker.ask(self.policy, one, known))
-            for one, option in zip(asked, tried.options, strict=False)
+            for one, option in zip(search, tried.options, strict=False)
             if one is not None
             for known in [facts(option.supposed, one, defaults_of([self.policy], verb.operation.name))]
         ]
@@ -228,7 +231,12 @@ def _grant(rule: Rule, verb: Verb) -> Grant:
     conditions = rule.conditions[verb.operation.name]
     return Grant(
         rule=rule.name,
-        parameters=[text for clause in conditions if isinstance(clause, Parameter) for text in _words(clause, verb)],
+        parameters=[
+            text
+            for clause in conditions
+            if isinstance(clause, Parameter) and not clause.implied
+            for text in _words(clause, verb)
+        ],
         windows="" if rule.times is None else rule.times.wanted,
         other=[
             clause.wanted
@@ -240,7 +248,7 @@ def _grant(rule: Rule, verb: Verb) -> Grant:
 
 
 def _words(clause: Parameter, verb: Verb) -> Iterable[str]:
-    """The constraint in words; of a parameter that is not public, no values."""
+    """Return the constraint in words; without values for a parameter that is not public."""
     shown = [check.wanted for check in clause.checks if clause.name in verb.public or not check.tells]
     shown += ["required"] if clause.required else []
     shown += [clause.listed.wanted] if clause.listed is not None else []

@@ -1,7 +1,8 @@
-"""What an analysis supposes that targets list and scanners report: each way that makes a difference to some rule.
+"""Facts that an analysis assumes of targets and scanners: each combination that makes a difference to some rule.
 
-A list has the values of the request, or nothing; a scanner has not reported, or found nothing, or one thing of some
-severity; all of it fresh. A list that nobody asked for is no case of its own: executors ask.
+A list holds the values of the request, or nothing. A scanner has not reported, or found nothing, or one thing of some
+severity. All of it is fresh. A missing list is no case of its own, since executors always fetch the lists that a
+decision needs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,9 @@ FINDING = "a-finding"
 
 
 class AssumedFacts(Struct, frozen=True, kw_only=True):
-    """`listed`: whether each source lists what the request names. `scans`: the worst finding of each scanner."""
+    """`listed`: true for each source that lists the values of the request. `scans`: the worst finding of each
+    scanner.
+    """
 
     listed: Mapping[str, bool] = {}
     scans: Mapping[str, str] = {}
@@ -34,12 +37,13 @@ NOTHING = AssumedFacts()
 def suppositions(
     rules: Sequence[Rule], operation: str, answers: Callable[[AssumedFacts], object]
 ) -> tuple[list[AssumedFacts], int]:
-    """One for each combination of `answers` of the rules' scans, with each list full and empty; no more than MOST, and
-    of how many at least.
+    """Return one assumption for each combination of results of the rules' scans, with each list full and empty.
+
+    At most MOST are returned, with the number of combinations, or a lower bound of it.
     """
-    asked = [condition for rule in rules for condition in rule.conditions[operation]]
-    sources = sorted({source for source in _sources(asked) if source in SOURCES})
-    scanners = sorted({one.scanner for one in asked if isinstance(one, Scan)})
+    conditions = [condition for rule in rules for condition in rule.conditions[operation]]
+    sources = sorted({source for source in _sources(conditions) if source in SOURCES})
+    scanners = sorted({one.scanner for one in conditions if isinstance(one, Scan)})
     found: dict[object, AssumedFacts] = {}
     listings = product((True, False), repeat=len(sources))
     reports = list(product((UNREPORTED, CLEAN, *SEVERITIES), repeat=len(scanners)))
@@ -53,7 +57,9 @@ def suppositions(
 
 
 def facts(supposed: AssumedFacts, request: DecisionRequest, defaults: Iterable[Any] = ()) -> Facts:
-    """As the engine takes them. `defaults`: what rules may fill in, which is listed with the request's own values."""
+    """Return the assumptions as facts for the engine. `defaults`: values that rules may fill in; they are listed with
+    the request's own values.
+    """
     if supposed == NOTHING:
         return NO_FACTS
     names = frozenset(text for value in (*request.effective.values(), *defaults) for text in _texts(value))
@@ -65,7 +71,7 @@ def facts(supposed: AssumedFacts, request: DecisionRequest, defaults: Iterable[A
 
 
 def scans(supposed: AssumedFacts, target: str, at: float) -> dict[str, ScanReport]:
-    """The reports alone."""
+    """Return the assumed scan reports."""
     return {
         scanner: ScanReport(scanner, target, at, tuple(_findings(worst, at)))
         for scanner, worst in supposed.scans.items()
@@ -73,8 +79,8 @@ def scans(supposed: AssumedFacts, target: str, at: float) -> dict[str, ScanRepor
     }
 
 
-def told(known: Facts) -> dict[str, Any]:
-    """As `writ policy eval` reads them; empty for none."""
+def supplied_form(known: Facts) -> dict[str, Any]:
+    """Return the facts in the form that `writ policy eval` reads; empty without facts."""
     listings = {source: sorted(listing.names) for source, listing in known.listings.items()}
     reports = {
         scanner: [{"id": finding.id, "severity": finding.severity} for finding in report.findings]
@@ -90,8 +96,8 @@ def _findings(worst: str, at: float) -> Iterator[ScanFinding]:
             yield ScanFinding(FINDING, severity, "", at)
 
 
-def _sources(asked: Iterable[Condition]) -> Iterator[str]:
-    for condition in asked:
+def _sources(conditions: Iterable[Condition]) -> Iterator[str]:
+    for condition in conditions:
         if isinstance(condition, Parameter) and condition.listed is not None:
             yield condition.listed.source
 

@@ -1,4 +1,4 @@
-"""The changes between two policies as they are found: those of the same roles and of the same kind put together."""
+"""Changes between two policies, collected while they are found; changes of the same roles and kind are merged."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -22,16 +22,16 @@ Kind = Literal[
     "other_terms",
 ]
 ChangeKind = tuple[Kind, tuple[str, ...]]
-"""The kind of a change, and what is different in what an allow comes with."""
+"""The kind of a change, and the differing terms of an allow."""
 _Key = tuple[str, str, tuple[str, ...], ChangeKind]
 
 
 class Change(Struct, frozen=True, kw_only=True):
     """One kind of change, of one operation on targets of one role for principals of the same roles.
 
-    `targets` and `principals` are those whom it concerns. `example` is decided as `before` by the old policy and as
+    `targets` and `principals` are those that it concerns. `example` is decided as `before` by the old policy and as
     `after` by the new one, by these rules and for these reasons. `changed`: the rules, and keys of the policy, that
-    differ and bring it about. `terms`: what an allow comes with, before and after, where that differs.
+    differ and cause it. `terms`: the terms of an allow, before and after, where they differ.
     """
 
     kind: Kind
@@ -55,9 +55,9 @@ class Change(Struct, frozen=True, kw_only=True):
 class Diff(Struct, frozen=True, kw_only=True):
     """All changes, by operation and role, from `since` on.
 
-    `bounded` says where not every kind of request was tried; `notes` what else
-    is different. `targets` and `principals` were made up, for lack of files, and occur in the examples; of those with
-    several roles only what no single one of the roles shows.
+    `bounded` names the places where not every kind of request was tried; `notes` are other differences. `targets` and
+    `principals` are synthetic, for lack of files, and occur in the examples. Of principals with several roles only
+    those are kept that show a change which no single role shows.
     """
 
     changes: list[Change]
@@ -70,7 +70,7 @@ class Diff(Struct, frozen=True, kw_only=True):
 
 
 class Changes:
-    """Changes as they are found, those of the same roles put together."""
+    """Collected changes; those of the same roles are merged."""
 
     def __init__(self, scene: QuestionSpace) -> None:
         self._scene = scene
@@ -80,7 +80,7 @@ class Changes:
 
     def note(
         self,
-        what: ChangeKind,
+        kind_of_change: ChangeKind,
         asked: DecisionRequest,
         facts: Facts,
         before: Ruling,
@@ -90,26 +90,26 @@ class Changes:
         targets: Sequence[Target],
         principals: Sequence[Principal],
     ) -> None:
-        """One more, with the request that shows it."""
-        who = asked.principal
-        key = (asked.operation.name, asked.target.role, tuple(sorted(who.roles)), what)
+        """Add a change, with the request that shows it."""
+        requester = asked.principal
+        key = (asked.operation.name, asked.target.role, tuple(sorted(requester.roles)), kind_of_change)
         known = self._found.get(key)
         if known is None:
-            known = _change(what, example(asked, facts), asked, before, after)
+            known = _change(kind_of_change, example(asked, facts), asked, before, after)
             self._targets[json.encode(asked.target)] = asked.target
-            self._principals[json.encode(who)] = who
+            self._principals[json.encode(requester)] = requester
         self._found[key] = structs.replace(
             known,
             changed=sorted({*known.changed, *changed}),
             targets=sorted({*known.targets, *(target.id for target in targets)}),
-            principal_kinds=sorted({*known.principal_kinds, who.kind}),
+            principal_kinds=sorted({*known.principal_kinds, requester.kind}),
             principals=sorted({*known.principals, *(principal.id for principal in principals)}),
         )
 
-    def told(self, bounded: list[str], notes: list[str], asked: int, people: QuestionSpace) -> Diff:
-        """All of them; what was made up for the examples is told with them."""
+    def diff(self, bounded: list[str], notes: list[str], asked: int, people: QuestionSpace) -> Diff:
+        """Return all changes, with the synthetic targets and principals of their examples."""
         changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
-        approvers = {who for change in changes for who in change.example.approvals}
+        approvers = {requester for change in changes for requester in change.example.approvals}
         made_up = [one for one in people.principals or () if one.id in approvers]
         no_files = self._scene.targets is None, self._scene.principals is None
         return Diff(
@@ -122,18 +122,20 @@ class Changes:
         )
 
     def _follows(self, key: _Key, change: Change) -> bool:
-        """Whether one of the roles alone shows the same; told of principals that exist all the same."""
-        operation, role, roles, what = key
+        """Return whether one of the roles alone shows the same change. Always false for principals that exist."""
+        operation, role, roles, kind_of_change = key
         if self._scene.principals is not None or len(roles) < 2:
             return False
-        alone = (self._found.get((operation, role, (one,), what)) for one in roles)
+        alone = (self._found.get((operation, role, (one,), kind_of_change)) for one in roles)
         return any(one is not None and set(change.principal_kinds) <= set(one.principal_kinds) for one in alone)
 
 
-def _change(what: ChangeKind, shown: Example, asked: DecisionRequest, before: Ruling, after: Ruling) -> Change:
+def _change(
+    kind_of_change: ChangeKind, shown: Example, asked: DecisionRequest, before: Ruling, after: Ruling
+) -> Change:
     return Change(
-        kind=what[0],
-        terms=list(what[1]),
+        kind=kind_of_change[0],
+        terms=list(kind_of_change[1]),
         operation=asked.operation.name,
         role=asked.target.role,
         principal_kinds=[],

@@ -1,4 +1,4 @@
-"""Targets and principals that policies can't tell apart, put together: one of each class stands for all of it."""
+"""Equivalence classes of targets and principals: policies cannot distinguish the members, so one stands for all."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ Member = TypeVar("Member")
 
 
 def rules_of(policies: Iterable[Policy], operation: str) -> list[Rule]:
-    """All rules of these policies that are about an operation, each once."""
+    """Return all rules of these policies that are about an operation, each once."""
     found: dict[Rule, None] = {}
     for policy in policies:
         for (name, _), rules in policy.index.items():
@@ -33,20 +33,22 @@ def rules_of(policies: Iterable[Policy], operation: str) -> list[Rule]:
 
 
 def defaults_of(policies: Iterable[Policy], operation: str) -> list[Any]:
-    """What rules may fill in for parameters of an operation."""
+    """Return the values that rules may fill in for parameters of an operation."""
     return [value for rule in rules_of(policies, operation) for value in rule.defaults[operation].values()]
 
 
 def target_classes(
     scene: QuestionSpace, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
 ) -> list[list[Target]]:
-    """Of the targets that have the operation; `about`: only those that one of these rules is about."""
+    """Return the classes of the targets that have the operation; `about`: only of targets in the scope of one of these
+    rules.
+    """
     every = synthetic.targets(verb.operation, rules) if scene.targets is None else scene.targets
     name = verb.operation.name
-    asked: dict[Any, None] = {}
+    distinguishing: dict[Any, None] = {}
     for rule in rules:
-        asked |= dict.fromkeys(clause for clause in rule.scope if not isinstance(clause, InEffect))
-        asked |= dict.fromkeys(clause for clause in rule.conditions[name] if isinstance(clause, Attribute))
+        distinguishing |= dict.fromkeys(clause for clause in rule.scope if not isinstance(clause, InEffect))
+        distinguishing |= dict.fromkeys(clause for clause in rule.conditions[name] if isinstance(clause, Attribute))
     opaque = judged_elsewhere(verb, rules)
     return _grouped(
         (
@@ -55,7 +57,7 @@ def target_classes(
                 target.id if opaque else "",
                 target.role,
                 target.gateway is not None,
-                *signature(asked, case_of(verb, target, ANYBODY)),
+                *signature(distinguishing, case_of(verb, target, ANYBODY)),
             ),
         )
         for target in every
@@ -67,35 +69,35 @@ def target_classes(
 def principal_classes(
     scene: QuestionSpace, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
 ) -> list[list[Principal]]:
-    """Of all principals; `about`: only of those that one of these rules is about."""
+    """Return the classes of all principals; `about`: only of principals in the scope of one of these rules."""
     every = synthetic.principals(rules) if scene.principals is None else scene.principals
-    asked: dict[Any, None] = {}
+    distinguishing: dict[Any, None] = {}
     for rule in rules:
-        asked |= dict.fromkeys(rule.people)
+        distinguishing |= dict.fromkeys(rule.people)
     opaque = judged_elsewhere(verb, rules)
     return _grouped(
-        (principal, (principal.id if opaque else "", *signature(asked, case_of(verb, ANY_TARGET, principal))))
+        (principal, (principal.id if opaque else "", *signature(distinguishing, case_of(verb, ANY_TARGET, principal))))
         for principal in every
         if about is None or _is_about([rule.people for rule in about], case_of(verb, ANY_TARGET, principal))
     )
 
 
 def _is_about(scopes: Iterable[Iterable[Any]], case: Case) -> bool:
-    """Whether one of these scopes has the case, at whatever time."""
+    """Return whether one of these scopes covers the case, ignoring time."""
     return any(
         all(clause.miss(case) is None for clause in scope if not isinstance(clause, InEffect)) for scope in scopes
     )
 
 
 def made_up_too_few(scene: QuestionSpace, verb: Verb, rules: Sequence[Rule]) -> list[str]:
-    """What to say where not every kind of target or principal was made up."""
+    """Return notes on the kinds of targets or principals that were not synthesised."""
     no_files = scene.targets is None, scene.principals is None
     notes = synthetic.too_many(verb.operation, rules, of_targets=no_files[0], of_principals=no_files[1])
     return [f"{verb.operation.name}: {note}" for note in notes]
 
 
 def of_the_same_roles(members: Sequence[Principal]) -> list[list[Principal]]:
-    """Those of one kind and the same roles together."""
+    """Group principals by kind and roles."""
     found: dict[tuple[object, ...], list[Principal]] = {}
     for member in members:
         found.setdefault((member.kind, *sorted(member.roles)), []).append(member)
@@ -103,18 +105,20 @@ def of_the_same_roles(members: Sequence[Principal]) -> list[list[Principal]]:
 
 
 def judged_elsewhere(verb: Verb, rules: Iterable[Rule]) -> bool:
-    """Whether an installed package has a say: what it can tell apart nobody knows, so no two are put together."""
+    """Return whether an evaluator of a plugin is involved. Its distinctions are unknown, so no two members share a
+    class.
+    """
     return any(isinstance(one, Evaluated) for rule in rules for one in rule.conditions[verb.operation.name])
 
 
 def asks_more(verb: Verb, rules: Iterable[Rule]) -> bool:
-    """Whether it matters which target or principal it is, beyond which rules are about them."""
-    asked = (one for rule in rules for one in rule.conditions[verb.operation.name])
-    return any(isinstance(one, Attribute | Evaluated) for one in asked)
+    """Return whether the decision depends on the identity of target or principal, beyond the scope of the rules."""
+    distinguishing = (one for rule in rules for one in rule.conditions[verb.operation.name])
+    return any(isinstance(one, Attribute | Evaluated) for one in distinguishing)
 
 
 def populated(scene: QuestionSpace, policies: Iterable[Policy]) -> QuestionSpace:
-    """The scene, with people to approve where no file says who there is."""
+    """Return the question space, with synthetic approvers where no file lists principals."""
     if scene.principals is not None:
         return scene
     demands = {ADMIN_DEMAND, *(rule.demand for policy in policies for rule in every_rule(policy) if rule.demand)}
@@ -123,7 +127,7 @@ def populated(scene: QuestionSpace, policies: Iterable[Policy]) -> QuestionSpace
 
 
 def every_rule(policy: Policy) -> list[Rule]:
-    """All rules in force, each once."""
+    """Return all rules in force, each once."""
     found = dict.fromkeys(rule for rules in policy.index.values() for rule in rules)
     found |= dict.fromkeys(rule for rules in policy.inherited.values() for rule in rules)
     return [*(found | dict.fromkeys(policy.emergency))]

@@ -1,4 +1,4 @@
-"""Combinations of values, one of each axis: all of them, or as many as may be tried, from everywhere."""
+"""Combinations of values, one of each axis: all of them, or a limited number spread over the whole space."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -10,7 +10,9 @@ _STRIDE = 7_919
 
 
 def spread(axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
-    """Where there are more than `most`: first those that differ from the first in one thing, then all over."""
+    """Yield combinations. With more than `most`: first those that differ from the first in one value, then an even
+    spread.
+    """
     if prod(len(axis) for axis in axes) <= most:
         yield from product(*axes)
         return
@@ -19,16 +21,16 @@ def spread(axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
     yield from _strided(axes, most)
 
 
-def spread_over(places: Sequence[Any], axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
-    """The same, with what differs in one thing at each of the places."""
-    if len(places) * prod(len(axis) for axis in axes) <= most:
-        yield from product(places, *axes)
+def spread_over(bases: Sequence[Any], axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
+    """Yield combinations as `spread` does, with the variations of one value for each of the bases."""
+    if len(bases) * prod(len(axis) for axis in axes) <= most:
+        yield from product(bases, *axes)
         return
     first = tuple(axis[0] for axis in axes)
     for at, axis in enumerate(axes):
-        for value, place in product(axis, places):
-            yield (place, *first[:at], value, *first[at + 1 :])
-    yield from _strided([places, *axes], most)
+        for value, base in product(axis, bases):
+            yield (base, *first[:at], value, *first[at + 1 :])
+    yield from _strided([bases, *axes], most)
 
 
 def _strided(axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
@@ -37,6 +39,6 @@ def _strided(axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
     for number in range(most):
         at, picked = number * stride % total, []
         for axis in axes:
-            at, place = divmod(at, len(axis))
-            picked.append(axis[place])
+            at, base = divmod(at, len(axis))
+            picked.append(axis[base])
         yield tuple(picked)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import combinations, product
 
 from writ_rules.analysis.domains import domain
-from writ_rules.analysis.implication import said
+from writ_rules.analysis.implication import canonical
 from writ_rules.analysis.instants import instants
 from writ_rules.analysis.reading import Reading, Verbs
 from writ_rules.analysis.samples import candidates, optional
@@ -21,23 +21,27 @@ MOST_COMPARED = 20_000
 
 
 def conflicts(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -> Iterator[Finding]:
-    """One finding for each rule whose default differs from that of an earlier rule that can match with it, and one if
-    there are more pairs than are compared.
+    """Yield a finding for each rule whose default differs from that of an earlier rule that can match with it.
+
+    One more finding says when there are more pairs than are compared.
     """
-    told: set[int] = set()
+    reported: set[int] = set()
     compared = 0
     for (operation, name), group in _by_parameter(rules, verbs).items():
         for one, other in combinations(group, 2):
-            if said(one.constraints[name].default) == said(other.constraints[name].default) or other.at in told:
+            if (
+                canonical(one.constraints[name].default) == canonical(other.constraints[name].default)
+                or other.at in reported
+            ):
                 continue
             compared += 1
             if compared > most:
                 text = f"from '{one.name}' on, defaults were not compared with each other: there are too many"
-                yield Finding(Severity.WARNING, (*one.place.keys, "parameter_constraints", name), text)
+                yield Finding(Severity.WARNING, (*one.placed_rule.keys, "parameter_constraints", name), text)
                 return
             if _both_match(one, other, verbs[operation], name):
-                told.add(other.at)
-                keys = (*other.place.keys, "parameter_constraints", name, "default")
+                reported.add(other.at)
+                keys = (*other.placed_rule.keys, "parameter_constraints", name, "default")
                 text = f"'{one.name}' has another default for {operation}.{name}: what both allow is denied"
                 yield Finding(Severity.LINT, keys, text)
 
@@ -53,7 +57,7 @@ def _by_parameter(rules: Sequence[Reading], verbs: Verbs) -> dict[tuple[str, str
 
 
 def _both_match(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
-    """Whether one request makes both match, as far as can be told: without examples that do, they don't."""
+    """Return whether one request can match both rules, as far as is known: without an example the answer is no."""
     return (
         _same_people_and_targets(one, other)
         and _same_time(one, other)
@@ -73,7 +77,10 @@ def _same_people_and_targets(one: Reading, other: Reading) -> bool:
         if None not in lists and set(present(lists[0])).isdisjoint(present(lists[1])):
             return False
     attributes = [getattr(rule.entry, "target_attributes", None) or {} for rule in (one, other)]
-    if any(said(attributes[0][name]) != said(attributes[1][name]) for name in set(attributes[0]) & set(attributes[1])):
+    if any(
+        canonical(attributes[0][name]) != canonical(attributes[1][name])
+        for name in set(attributes[0]) & set(attributes[1])
+    ):
         return False
     ids = present(one.entry.targets), present(other.entry.targets)
     either = one.entry.targets is None or other.entry.targets is None
@@ -82,7 +89,7 @@ def _same_people_and_targets(one: Reading, other: Reading) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _meet(one: str, other: str) -> bool:
-    """Whether some id is covered by both globs."""
+    """Return whether both globs cover a common id."""
     if not one or not other:
         return not (one + other).strip("*")
     if one[0] == "*":
@@ -93,9 +100,11 @@ def _meet(one: str, other: str) -> bool:
 
 
 def _same_facts(one: Reading, other: Reading) -> bool:
-    """One report can't hold a finding and none; of two evaluators nobody knows whether both ever say yes."""
+    """Return whether both rules' facts can hold together. One report cannot hold a finding and none; of two different
+    evaluators it is unknown whether both ever agree, so they count as exclusive.
+    """
     evaluators = [rule.entry.evaluators for rule in (one, other)]
-    if all(evaluators) and said(evaluators[0]) != said(evaluators[1]):
+    if all(evaluators) and canonical(evaluators[0]) != canonical(evaluators[1]):
         return False
     scans = present(one.entry.scans), present(other.entry.scans)
     return not any(_exclude(each, every) for each, every in product(*scans))
@@ -128,11 +137,11 @@ def _local(window: Occasion, moment: float) -> datetime:
 
 
 def _same_value(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
-    asked = [rule.constraints[name] for rule in (one, other) if name in rule.constraints]
+    constraints = [rule.constraints[name] for rule in (one, other) if name in rule.constraints]
     may_miss = optional(verb, name) and domain(verb, name).default is None
-    if may_miss and not any(each.required or each.default is not None for each in asked):
+    if may_miss and not any(each.required or each.default is not None for each in constraints):
         return True
-    listed = [check for each in asked for check in checks(each, deny=False)]
+    listed = [check for each in constraints for check in checks(each, deny=False)]
     for value in candidates(verb, name, listed):
         try:
             if all(check.holds(value) for check in listed):

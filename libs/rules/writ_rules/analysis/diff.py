@@ -1,7 +1,8 @@
-"""What two policies decide differently: by operation, target role and roles of principals, each with a request.
+"""Differences between two policies in their decisions: by operation, target role and principal roles, each with a
+request.
 
-Both are asked one request of each kind that either can tell apart, so what is found is all there is, unless the result
-says that there were too many kinds. Every change is told with a request that was put to both.
+Both policies decide one request of each kind that either can distinguish. So the result is complete, unless it says
+that there were too many kinds. Every change comes with a request that both policies decided.
 """
 
 from collections import Counter
@@ -41,7 +42,7 @@ from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
 MOST_ASKED = 200_000
-"""Requests put to the two policies in all."""
+"""Upper limit of the requests that one comparison decides."""
 _KINDS: dict[tuple[Effect, Effect], Kind] = {
     ("deny", "allow"): "newly_allowed",
     ("deny", "require_approval"): "newly_allowed_with_approval",
@@ -55,7 +56,7 @@ _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_a
 
 
 def diff(old: PolicyFile, new: PolicyFile, scene: QuestionSpace, at: float) -> Diff:
-    """What becomes different with `new`. `at` (Unix seconds): around when; windows are tried for weeks from then on.
+    """Return the changes that `new` brings. Windows are tried for weeks from `at` (Unix seconds) on.
 
     Raises Invalid (`invalid_policy`) for a policy that doesn't compile.
     """
@@ -63,14 +64,14 @@ def diff(old: PolicyFile, new: PolicyFile, scene: QuestionSpace, at: float) -> D
 
 
 class _Difference(Struct, frozen=True, eq=False):
-    """A way to ask that shows a change; `approving`: which side's demands are met, 0 the old, 1 the new."""
+    """A kind of request that shows a change; `approving`: the side whose demands are met, 0 the old, 1 the new."""
 
     option: Option
     approving: int | None = None
 
 
 class _Side:
-    """One of the two policies, and its rules' texts, to see which of them are the same on the other side."""
+    """One of the two policies, with the texts of its rules, which tell the unchanged ones."""
 
     def __init__(self, file: PolicyFile, scene: QuestionSpace) -> None:
         policy, findings = compile_policy(file, scene.catalogue)
@@ -82,23 +83,23 @@ class _Side:
         kept = {key: value for key, value in entry.items() if key not in _SECTIONS | _WORDS}
         self.switches = json.encode(kept, order="deterministic")
         self.texts = {
-            place.entry.name: json.encode([place.section, structs.replace(place.entry, name="-", description="")])
-            for place in placed(file.policies)
+            scope.entry.name: json.encode([scope.section, structs.replace(scope.entry, name="-", description="")])
+            for scope in placed(file.policies)
         }
 
     def text(self, found: Relevant) -> tuple[Counter[bytes], ...]:
-        """What these rules say, in whatever order."""
+        """Return the texts of these rules, without their order."""
         return tuple(
             Counter(self.texts[rule.name] for rule in rules) for rules in (found.own, found.inherited, found.emergency)
         )
 
-    def said_of(self, operation: str) -> Counter[bytes]:
-        """What all rules about an operation say."""
+    def rules_text(self, operation: str) -> Counter[bytes]:
+        """Return the texts of all rules about an operation."""
         return Counter(self.texts[rule.name] for rule in rules_of([self.policy], operation))
 
 
 def _differing(old: _Side, new: _Side) -> set[Rule]:
-    """The rules of either side that say what none on the other side says."""
+    """Return the rules of either side whose text the other side lacks."""
     texts = set(old.texts.values()) ^ set(new.texts.values())
     counts = Counter(old.texts.values()), Counter(new.texts.values())
     texts |= {text for text in counts[0] if counts[0][text] != counts[1][text]}
@@ -122,9 +123,9 @@ class _Comparison:
     def run(self) -> Diff:
         same = self.sides[0].switches == self.sides[1].switches
         for name, verb in self.policies[0].verbs.items():
-            if not same or self.sides[0].said_of(name) != self.sides[1].said_of(name):
+            if not same or self.sides[0].rules_text(name) != self.sides[1].rules_text(name):
                 self._operation(verb, same=same)
-        found = self.found.told(list(self.bounded), list(self._notes()), self.asked, self.people)
+        found = self.found.diff(list(self.bounded), list(self._notes()), self.asked, self.people)
         return structs.replace(found, since=self.at)
 
     def _operation(self, verb: Verb, *, same: bool) -> None:
@@ -146,32 +147,36 @@ class _Comparison:
             key = (*key, targets[0].id, members[0].id)
         if key not in self.known:
             self.known[key] = self._differences(verb, targets[0], members[0], found)
-        for what, difference in self.known[key].items():
+        for change_kind, difference in self.known[key].items():
             for alike in of_the_same_roles(members):
                 # The approvals are those of this principal: nobody may approve their own request.
                 shown = self._shown(verb, targets[0], alike[0], difference)
-                if shown is not None and self._what(verb.operation.name, *shown[2:]) == what:
+                if shown is not None and self._kind_of_change(verb.operation.name, *shown[2:]) == change_kind:
                     changed = self._changed(found, *shown[2:])
-                    self.found.note(what, *shown, changed=changed, targets=targets, principals=alike)
+                    self.found.note(change_kind, *shown, changed=changed, targets=targets, principals=alike)
 
     def _differences(
         self, verb: Verb, target: Target, principal: Principal, found: list[Relevant]
     ) -> dict[ChangeKind, _Difference]:
         kinds: dict[ChangeKind, _Difference] = {}
         tried = options(verb, self.policies, found, self.at, about=self._may_matter(found))
-        place, many = f"{verb.operation.name} on {target.role}", len(tried.options)
+        scope, many = f"{verb.operation.name} on {target.role}", len(tried.options)
         if many < tried.every or self.asked + many > MOST_ASKED:
-            self.bounded[f"{place}: {many} of {tried.every} kinds of request tried"] = None
-        self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.unseen)
+            self.bounded[f"{scope}: {many} of {tried.every} kinds of request tried"] = None
+        self.bounded |= dict.fromkeys(f"{scope}: {note}" for note in tried.unseen)
         for option in tried.options[: max(0, MOST_ASKED - self.asked)]:
-            shown = self._asked(verb, target, principal, option)
-            decided = {what: one for what, one in shown.items() if what[0] != "other_terms"}
-            for what, difference in (decided or shown).items():
-                kinds.setdefault(what, difference)
+            shown = self._compared(verb, target, principal, option)
+            decided = {change_kind: one for change_kind, one in shown.items() if change_kind[0] != "other_terms"}
+            for change_kind, difference in (decided or shown).items():
+                kinds.setdefault(change_kind, difference)
         return kinds
 
-    def _asked(self, verb: Verb, target: Target, principal: Principal, option: Option) -> dict[ChangeKind, _Difference]:
-        """What one way to ask shows: as it is, and where both want approvals with those of either side."""
+    def _compared(
+        self, verb: Verb, target: Target, principal: Principal, option: Option
+    ) -> dict[ChangeKind, _Difference]:
+        """Return the changes that one kind of request shows: as it is, and with the approvals of either side where both
+        demand some.
+        """
         found: dict[ChangeKind, _Difference] = {}
         for approving in (None, 0, 1):
             difference = _Difference(option, approving)
@@ -179,9 +184,9 @@ class _Comparison:
             self.asked += 1
             if shown is None:
                 break
-            what = self._what(verb.operation.name, *shown[2:])
-            if what is not None:
-                found.setdefault(what, difference)
+            change_kind = self._kind_of_change(verb.operation.name, *shown[2:])
+            if change_kind is not None:
+                found.setdefault(change_kind, difference)
             if [ruling.effect for ruling in shown[2:]] != ["require_approval"] * 2 and approving is None:
                 break
         return found
@@ -189,7 +194,7 @@ class _Comparison:
     def _shown(
         self, verb: Verb, target: Target, principal: Principal, difference: _Difference
     ) -> tuple[DecisionRequest, Facts, Ruling, Ruling] | None:
-        """The request, and what both make of it; None if the schema refuses it."""
+        """Return the request with the rulings of both policies; None if the schema refuses it or nothing differs."""
         asked = request(verb.operation, target, principal, difference.option)
         if asked is None:
             return None
@@ -201,8 +206,10 @@ class _Comparison:
         return asked, known, before, after
 
     def _may_matter(self, found: list[Relevant]) -> list[Rule] | None:
-        """The rules that differ, where a request that none of them matches is decided alike; None where it may not be:
-        by what a rule covers, too, under an open default and within a gateway's limits.
+        """Return the differing rules if a request that none of them matches is decided alike; None where that is not
+        sure.
+
+        Under an open default and within a gateway's limits, the scope of a rule matters too.
         """
         rules = [rule for each in found for rule in each.all() if rule in self.differing]
         open_default = any(not policy.deny_by_default for policy in self.policies)
@@ -211,8 +218,8 @@ class _Comparison:
             return None
         return rules
 
-    def _what(self, operation: str, before: Ruling, after: Ruling) -> ChangeKind | None:
-        """What is different; None if nothing is."""
+    def _kind_of_change(self, operation: str, before: Ruling, after: Ruling) -> ChangeKind | None:
+        """Return the kind of the change; None if nothing changes."""
         kind = _KINDS.get((before.effect, after.effect))
         if kind is not None:
             return kind, ()
@@ -223,7 +230,9 @@ class _Comparison:
         return ("other_terms", found) if found else None
 
     def _changed(self, found: list[Relevant], before: Ruling, after: Ruling) -> list[str]:
-        """The rules that differ: of those that decided, else of all that could apply; else the policy's own keys."""
+        """Return the differing rules: of those that decided, else of all that could apply; else the policy's own
+        keys.
+        """
         deciding = {*before.rules, *after.rules}
         names = {rule.name for each in found for rule in each.all()}
         texts = [side.texts for side in self.sides]

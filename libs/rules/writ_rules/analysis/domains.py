@@ -1,4 +1,6 @@
-"""What values a parameter can have at all, by its operation's schema and a constraint; only what is certain is said."""
+"""Domains of parameters: the values that the operation's schema and a constraint permit. Only certain statements are
+made.
+"""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -21,9 +23,9 @@ SCALARS = frozenset({"string", "int", "float", "bool"})
 
 
 class Domain(Struct, frozen=True, kw_only=True):
-    """What the schema takes: types, limits of value and length, and all values where these are few.
+    """The values that the schema permits: types, limits of value and length, and all values where these are few.
 
-    `nullable`: it may be given as null. `optional`: it may be left out. `default`: the catalogue's, None for none.
+    `nullable`: null is permitted. `optional`: it may be left out. `default`: the catalogue's, None for none.
     """
 
     types: frozenset[str]
@@ -38,17 +40,17 @@ class Domain(Struct, frozen=True, kw_only=True):
 
     @property
     def may_be_missing(self) -> bool:
-        """Whether a request can come without a value, if no rule fills one in."""
+        """Return whether a request can come without a value, if no rule fills one in."""
         return self.nullable or (self.optional and self.default is None)
 
 
 def domain(verb: Verb, name: str) -> Domain:
-    """Of one parameter of one operation."""
+    """Return the domain of one parameter."""
     return _domains(verb)[name]
 
 
 def metas(verb: Verb, name: str) -> tuple[Meta, ...]:
-    """What its schema asks of the parameter, besides its type."""
+    """Return the schema's requirements for the parameter, besides its type."""
     return tuple(meta for _, found in _arms(verb.hints[name], ()) for meta in found)
 
 
@@ -99,25 +101,25 @@ def _few(kind: Any) -> tuple[Any, ...] | None:
 
 
 def fits(known: Domain, constraint: Constraint) -> bool:
-    """Whether each check of the constraint can be judged on each value that its type lets through."""
+    """Return whether each check of the constraint can be judged on each value of its type."""
     if constraint.allowlist_source is not None:
         return False
-    asked = (suited(constraint, key) for key in FITS if getattr(constraint, key) is not None)
-    return all(known.types <= types or constraint.type in types for types in asked)
+    required = (suited(constraint, key) for key in FITS if getattr(constraint, key) is not None)
+    return all(known.types <= types or constraint.type in types for types in required)
 
 
 def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tuple[Any, ...] | None:
-    """All values that both schema and constraint take, where these are few; None where they may be many."""
+    """Return all values that both schema and constraint permit, where these are few; None where they may be many."""
     known = domain(verb, name)
     values = present(constraint.allowed_values) if constraint.allowed_values is not None else known.values
     if values is None:
         return None
-    asked = checks(constraint, deny=deny)
-    return tuple(value for value in taken(verb, name, values) if _all_hold(asked, value))
+    required = checks(constraint, deny=deny)
+    return tuple(value for value in taken(verb, name, values) if _all_hold(required, value))
 
 
 def taken(verb: Verb, name: str, values: Iterable[Any]) -> Iterator[Any]:
-    """Those that the operation's schema takes, as what it makes of them: 1 for a float is 1.0."""
+    """Yield the values that the operation's schema accepts, as it converts them: 1 for a float is 1.0."""
     for value in values:
         try:
             yield msgspec.to_builtins(msgspec.convert(whole(value), verb.hints[name]))
@@ -126,7 +128,7 @@ def taken(verb: Verb, name: str, values: Iterable[Any]) -> Iterator[Any]:
 
 
 def impossible(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> str | None:
-    """Why no value at all is taken by schema and constraint; None if there may be one."""
+    """Return the reason why schema and constraint together permit no value; None if there may be one."""
     known = domain(verb, name)
     if not fits(known, constraint):
         return None
@@ -134,37 +136,37 @@ def impossible(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> 
         return "none of its values is one that the operation takes and that the constraint allows"
     least, most = bounds(known, constraint)
     if known.types <= NUMBERS and (least > most or (known.types == {"int"} and _no_whole_number(least, most))):
-        return f"no number is at least {_said(least)} and at most {_said(most)}"
+        return f"no number is at least {_text_of(least)} and at most {_text_of(most)}"
     shortest, longest = lengths(known, constraint)
     if known.types <= SIZED and shortest > longest:
-        return f"nothing is at least {_said(shortest)} and at most {_said(longest)} long"
+        return f"nothing is at least {_text_of(shortest)} and at most {_text_of(longest)} long"
     return None
 
 
 def bounds(known: Domain, constraint: Constraint) -> tuple[float, float]:
-    """The least and the most that both take."""
+    """Return the least and the greatest value that both permit."""
     least = known.least if constraint.min is None else max(known.least, constraint.min)
     most = known.most if constraint.max is None else min(known.most, constraint.max)
     return least, most
 
 
 def lengths(known: Domain, constraint: Constraint) -> tuple[float, float]:
-    """The shortest and the longest that both take."""
+    """Return the least and the greatest length that both permit."""
     shortest = known.shortest if constraint.min_length is None else max(known.shortest, constraint.min_length)
     longest = known.longest if constraint.max_length is None else min(known.longest, constraint.max_length)
     return shortest, longest
 
 
 def takes(constraint: Constraint, value: Any, *, deny: bool) -> bool | None:
-    """Whether a constraint takes a value; None if that can't be judged."""
+    """Return whether a constraint permits a value; None if that can't be judged."""
     answers = [_holds(check, value) for check in checks(constraint, deny=deny)]
     if False in answers:
         return False
     return None if None in answers else True
 
 
-def _all_hold(asked: Iterable[Check], value: Any) -> bool:
-    return all(_holds(check, value) for check in asked)
+def _all_hold(required: Iterable[Check], value: Any) -> bool:
+    return all(_holds(check, value) for check in required)
 
 
 def _holds(check: Check, value: Any) -> bool | None:
@@ -178,5 +180,5 @@ def _no_whole_number(least: float, most: float) -> bool:
     return -inf < least and most < inf and ceil(least) > floor(most)
 
 
-def _said(limit: float) -> str:
+def _text_of(limit: float) -> str:
     return f"{limit:g}"

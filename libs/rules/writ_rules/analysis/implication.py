@@ -1,6 +1,7 @@
-"""Whether one rule matches whenever another does. Each clause of the wider rule must follow from the narrower one.
+"""Implication between rules: one matches whenever another does. Each clause of the wider rule must follow from the
+narrower one.
 
-It only says yes where that is certain; of two patterns it knows no more than whether they are the same text.
+A yes is certain. Of two patterns only equality of their text is known.
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from writ_rules.analysis.domains import NUMBERS, SCALARS, SIZED, Domain, accepte
 from writ_rules.analysis.reading import ALL_ROLES, CONDITIONS, Reading, Verbs
 from writ_rules.engine.format import Constraint, RuleEntry, present
 from writ_rules.engine.patterns import glob
+from writ_rules.engine.rules import named
 from writ_rules.engine.times import DAY, Window
 from writ_rules.engine.verbs import Verb
 
@@ -21,19 +23,19 @@ OUTCOME = {"name", "allowed", "description", "enabled", "requires_approval", "ap
 OUTCOME |= {"operation_timeout", "emergency_overridable", "max_targets", "max_concurrent"}
 KNOWN = SCOPE | OUTCOME | {"parameter_constraints", "time_restrictions", *CONDITIONS}
 UNKNOWN = tuple(sorted(set(RuleEntry.__struct_fields__) - KNOWN))
-"""Keys that nobody has thought of here: two rules must say the same of them."""
+"""Keys that this module does not know: two rules must have the same values for them."""
 _WHOLE_WEEK = frozenset(range(7))
 
 
 def implied(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
-    """Whether `wide` covers all that `narrow` covers, and matches all that it matches."""
+    """Return whether `wide` covers all that `narrow` covers, and matches all that it matches."""
     if not follows_by_bits(narrow, wide):
         return False
     return _scope(narrow, wide) and _conditions(narrow, wide, verbs)
 
 
 def follows_by_bits(narrow: Reading, wide: Reading) -> bool:
-    """The quick half: sets of words, and which kinds of clauses there are."""
+    """Return the result of the quick test: sets of words, and the kinds of clauses."""
     return not narrow.about & ~wide.about and not wide.asks & ~narrow.asks
 
 
@@ -65,9 +67,11 @@ def _glob_covers(wide: str, narrow: str) -> bool:
 def _conditions(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
     if not all(_same(narrow.entry, wide.entry, key) for key in UNKNOWN):
         return False
-    if not all(_asked_alike(narrow.entry, wide.entry, key) for key in CONDITIONS):
+    if not all(_requires_as_much(narrow.entry, wide.entry, key) for key in CONDITIONS):
         return False
     if wide.windows and not (narrow.windows and _windows(narrow.windows, wide.windows)):
+        return False
+    if any(_flags_lack(narrow, wide, verbs[operation]) for operation in narrow.operations):
         return False
     return all(
         _parameter(verbs[operation], name, narrow, wide)
@@ -77,24 +81,34 @@ def _conditions(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
     )
 
 
+def _flags_lack(narrow: Reading, wide: Reading, verb: Verb) -> bool:
+    """Whether `narrow` matches a request with a flag that `wide`, which allows, does not name."""
+    lacking = verb.breakouts - named(wide.entry) if wide.entry.allowed else frozenset[str]()
+    return bool(lacking & named(narrow.entry) if narrow.entry.allowed else lacking)
+
+
 def _same(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
-    return said(getattr(narrow, key, None)) == said(getattr(wide, key, None))
+    return canonical(getattr(narrow, key, None)) == canonical(getattr(wide, key, None))
 
 
-def _asked_alike(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
-    """Whether the narrower rule asks all of this that the wider one asks."""
-    wanted, has = getattr(wide, key, None), getattr(narrow, key, None)
-    if not wanted:
+def _requires_as_much(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
+    """Return whether the narrower rule requires everything that the wider one requires under this key."""
+    required, has = getattr(wide, key, None), getattr(narrow, key, None)
+    if not required:
         return True
-    if isinstance(wanted, dict):
-        return isinstance(has, dict) and {said(pair) for pair in wanted.items()} <= {said(pair) for pair in has.items()}
-    if isinstance(wanted, list):
-        return isinstance(has, list) and {said(each) for each in present(wanted)} <= {said(each) for each in has}
-    return said(has) == said(wanted)
+    if isinstance(required, dict):
+        return isinstance(has, dict) and {canonical(pair) for pair in required.items()} <= {
+            canonical(pair) for pair in has.items()
+        }
+    if isinstance(required, list):
+        return isinstance(has, list) and {canonical(each) for each in present(required)} <= {
+            canonical(each) for each in has
+        }
+    return canonical(has) == canonical(required)
 
 
-def said(value: Any) -> bytes:
-    """A value in a form to compare: true is not 1."""
+def canonical(value: Any) -> bytes:
+    """Return a comparable form of a value, in which true is not 1."""
     return json.encode(value, order="sorted")
 
 
@@ -115,7 +129,7 @@ def _within(narrow: Window, wide: Window) -> bool:
 
 
 def _end(window: Window) -> int:
-    """Seconds after the midnight at which its day begins."""
+    """Return the end of the window, in seconds after the midnight at which its day begins."""
     return window.end if window.end > window.start else window.end + DAY
 
 
@@ -139,15 +153,19 @@ def _parameter(verb: Verb, name: str, narrow: Reading, wide: Reading) -> bool:
 
 
 def _missing(known: Domain, one: Constraint, other: Constraint) -> bool:
-    """A request without a value: the wider rule may not want one where the narrower does not."""
+    """Return whether a request without a value is fine: the wider rule may not require one where the narrower does
+    not.
+    """
     if not other.required or one.required:
         return True
     return not known.nullable and (not known.may_be_missing or other.default is not None)
 
 
 def _left_out(known: Domain, one: Constraint, other: Constraint, *, deny: bool) -> bool:
-    """A parameter that is left out: both judge the same value, or the wider rule takes the one that it judges."""
-    if not known.optional or said(one.default) == said(other.default):
+    """Return whether a left-out parameter is fine: both judge the same value, or the wider rule permits the one that it
+    judges.
+    """
+    if not known.optional or canonical(one.default) == canonical(other.default):
         return True
     value = known.default if other.default is None else other.default
     return not other.required if value is None else takes(other, value, deny=deny) is True
@@ -180,7 +198,7 @@ def _limits(known: Domain, one: Constraint, other: Constraint) -> bool:
 
 
 def _denied(verb: Verb, name: str, one: Constraint, other: Constraint, *, deny: bool) -> bool:
-    """None of what the wider rule excludes gets through the narrower one."""
+    """Return whether the narrower rule excludes everything that the wider one excludes by `denied_values`."""
     if other.denied_values is None:
         return True
     return domain(verb, name).types <= SCALARS and all(
@@ -190,7 +208,9 @@ def _denied(verb: Verb, name: str, one: Constraint, other: Constraint, *, deny: 
 
 
 def _pattern(known: Domain, one: Constraint, other: Constraint, *, deny: tuple[bool, bool]) -> bool:
-    """The same text; a deny rule's takes newlines besides, so it follows from an allow rule's and not the other way."""
+    """Return whether the patterns agree: the same text. A deny rule's pattern also covers newlines, so it follows from
+    an allow rule's and not the other way round.
+    """
     if other.pattern is None:
         return True
     return one.pattern == other.pattern and known.types <= {"string"} and (deny[0] or not deny[1])

@@ -1,6 +1,6 @@
-"""What a policy says that this installation hasn't: rules about nobody or nothing, approvals that nobody can give.
+"""Lint of a policy against its installation: rules about missing targets or principals, approvals that nobody can give.
 
-The policy may be right and the inventory not there yet: a service that loads it only warns.
+The policy may be right and the inventory incomplete, so a service that loads it only warns.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,9 +32,9 @@ def lint_with(
     targets: Iterable[Target] | None = None,
     principals: Iterable[Principal] | None = None,
 ) -> list[Finding]:
-    """Findings that these targets and principals give rise to; None is a file that isn't there, and says nothing.
+    """Return the findings that these targets and principals give rise to; None means no file, hence no findings.
 
-    LINT: the rule can't do what it says, as things are. WARNING: it does less.
+    LINT: the rule has no effect at present. WARNING: it has less effect than it seems.
     """
     known = verbs(catalogue)
     rules = readings(placed(file.policies), known)
@@ -47,7 +47,7 @@ def lint_with(
 
 
 def as_warnings(found: Iterable[Finding]) -> list[Finding]:
-    """The same, none of which refuses a policy."""
+    """Return the findings as warnings, which do not refuse a policy."""
     return [structs.replace(finding, severity=Severity.WARNING) for finding in found]
 
 
@@ -68,43 +68,47 @@ class _Targets:
     def about(self, rules: Iterable[Reading]) -> Iterator[Finding]:
         for rule in rules:
             yield from _unknown(rule, "targets", lambda word: bool(self._named(word)), "no target is")
-            for key, what in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
-                yield from _unknown(rule, key, self._words[key].__contains__, what)
+            for key, problem in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
+                yield from _unknown(rule, key, self._words[key].__contains__, problem)
             for name in rule.entry.target_attributes or {}:
                 if name not in self._attributes:
                     text = "no target has this attribute" + ("" if rule.entry.allowed else ": denies all in its scope")
-                    yield Finding(Severity.WARNING, (*rule.place.keys, "target_attributes", name), text, at_key=True)
+                    yield Finding(
+                        Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text, at_key=True
+                    )
                 yield from self._other_kinds(rule, name)
             yield from self._reach(rule)
 
     def _other_kinds(self, rule: Reading, name: str) -> Iterator[Finding]:
-        """Targets where the attribute is of a kind that the rule can't compare: text "1" and the number 1."""
+        """Yield findings for targets whose attribute is of a kind that the rule can't compare: text "1" and the number
+        1.
+        """
         deny = not rule.entry.allowed
         asked = attribute(name, deny, (rule.entry.target_attributes or {})[name])
         values = {one.id: one.attributes[name] for one in self._scope(rule) if name in one.attributes}
         if odd := [target for target, value in values.items() if not asked.can_judge(value)]:
             then = "denies all in its scope there" if deny else "never matches there"
             text = f"can't be compared with {show(values[odd[0]])} of {_named(odd)}: '{rule.name}' {then}"
-            yield Finding(Severity.WARNING, (*rule.place.keys, "target_attributes", name), text)
+            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text)
 
     def _reach(self, rule: Reading) -> Iterator[Finding]:
         scope = self._scope(rule)
         if not scope:
             text = f"no target of the inventory is one that '{rule.name}' is about"
-            yield Finding(Severity.LINT, rule.place.keys, text)
+            yield Finding(Severity.LINT, rule.placed_rule.keys, text)
             return
         missing = [name for name in rule.operations if not any(_offers(one, self._known[name]) for one in scope)]
         if missing and len(missing) == len(rule.operations):
             text = f"no target that '{rule.name}' is about has any of its operations"
-            yield Finding(Severity.LINT, (*rule.place.keys, "operations"), text)
+            yield Finding(Severity.LINT, (*rule.placed_rule.keys, "operations"), text)
         elif missing:
             text = f"no target that '{rule.name}' is about has {_named(missing)}"
-            yield Finding(Severity.WARNING, (*rule.place.keys, "operations"), text)
+            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "operations"), text)
 
     def _scope(self, rule: Reading) -> list[Target]:
         entry = rule.entry
         key = (rule.roles, rule.inherited, _key(entry.targets), _key(entry.target_tags))
-        return _kept(self._scopes, key, lambda: [one for one in self._targets if self._is_about(rule, one)])
+        return _cached(self._scopes, key, lambda: [one for one in self._targets if self._is_about(rule, one)])
 
     def _is_about(self, rule: Reading, target: Target) -> bool:
         entry = rule.entry
@@ -122,7 +126,7 @@ class _Targets:
             pattern = glob(text)
             return {one for one in self._ids if pattern.covers(one)}
 
-        return _kept(self._globs, text, named)
+        return _cached(self._globs, text, named)
 
 
 class _Principals:
@@ -145,7 +149,7 @@ class _Principals:
                 yield from self._approval(rule)
             else:
                 text = f"no principal is one that '{rule.name}' is about"
-                yield Finding(Severity.LINT, rule.place.keys, text)
+                yield Finding(Severity.LINT, rule.placed_rule.keys, text)
         if admin:
             yield from self._admin(rules)
 
@@ -154,7 +158,10 @@ class _Principals:
         if asked is None:
             return
         steps = tuple(ApproverStep(roles, quorum) for roles, quorum in asked[0])
-        scope, keys = self._scope(rule), (*rule.place.keys, "approval" if rule.entry.approval else "requires_approval")
+        scope, keys = (
+            self._scope(rule),
+            (*rule.placed_rule.keys, "approval" if rule.entry.approval else "requires_approval"),
+        )
         unable = self._lacking(rule, Demand(rule.name, steps, 0))
         if len(unable) == len(scope):
             yield Finding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, scope)}")
@@ -163,7 +170,7 @@ class _Principals:
             yield Finding(Severity.WARNING, keys, text)
 
     def _admin(self, rules: Iterable[Reading]) -> Iterator[Finding]:
-        """Whoever may do operations of risk admin needs an approver who is somebody else."""
+        """Yield findings for principals with operations of risk admin and no possible approver besides themselves."""
         unable: dict[str, None] = {}
         for rule in rules:
             risky = any(self._known[name].operation.risk is Risk.ADMIN for name in rule.operations)
@@ -175,9 +182,9 @@ class _Principals:
             yield Finding(Severity.WARNING, keys, text + _named(list(unable)))
 
     def _lacking(self, rule: Reading, asked: Demand) -> list[Principal]:
-        """Those in the rule's scope for whom there are not enough people."""
+        """Return the principals in the rule's scope that lack enough approvers."""
         key = (self._scope_key(rule), asked.steps)
-        return _kept(
+        return _cached(
             self._unable,
             key,
             lambda: [one for one in self._scope(rule) if not progress(asked, (), one, self._people).possible],
@@ -194,7 +201,7 @@ class _Principals:
         return "those who could are the ones who ask, or too few for all steps"
 
     def _scope(self, rule: Reading) -> list[Principal]:
-        return _kept(
+        return _cached(
             self._scopes, self._scope_key(rule), lambda: [one for one in self._all if _is_about(rule.entry, one)]
         )
 
@@ -214,19 +221,19 @@ def _offers(target: Target, verb: Verb) -> bool:
     return offered(target, verb.operation)
 
 
-def _unknown(rule: Reading, key: str, known: Callable[[str], bool], what: str) -> Iterator[Finding]:
+def _unknown(rule: Reading, key: str, known: Callable[[str], bool], problem: str) -> Iterator[Finding]:
     if key == "target_roles" and rule.roles >= ALL_ROLES:
         return
     for at, word in enumerate(getattr(rule.entry, key) or ()):
         if word is not None and not known(word):
-            yield Finding(Severity.WARNING, (*rule.place.keys, key, at), f"{what} '{word}'")
+            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, key, at), f"{problem} '{word}'")
 
 
 def _key(words: Sequence[str | None] | None) -> Any:
     return None if words is None else frozenset(present(words))
 
 
-def _kept(store: dict[Any, Stored], key: Any, make: Callable[[], Stored]) -> Stored:
+def _cached(store: dict[Any, Stored], key: Any, make: Callable[[], Stored]) -> Stored:
     if key not in store:
         store[key] = make()
     return store[key]

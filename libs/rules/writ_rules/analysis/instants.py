@@ -1,6 +1,6 @@
-"""Instants at which what a policy says about time may change: edges of windows, and first and last moments.
+"""Instants at which a policy's time clauses may change: edges of windows, and first and last moments.
 
-What holds is constant between two of them, so one instant of each kind stands for all of its kind.
+Between two of them nothing changes, so one instant of each kind stands for all of its kind.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,11 +15,11 @@ MINUTE = 60.0
 HALF_A_YEAR = 26 * 7 * DAY
 WEEK = 8
 MOST_DATED = 12
-"""First and last moments around which a week is looked at, too."""
+"""Upper limit of first and last moments around which a week of windows is tried."""
 
 
 def instants(clauses: Iterable[Any], at: float) -> list[float]:
-    """Instants to try: `at` itself, then what is to come, the nearest first. Clauses without a time are passed over."""
+    """Return instants to try: `at` itself, then later ones, the nearest first. Clauses without a time are ignored."""
     listed = list(clauses)
     windows, dated = _windows(listed), dates(listed)
     found = [at, *(moment + step for moment in dated for step in (0.0, -MINUTE, MINUTE))]
@@ -30,7 +30,7 @@ def instants(clauses: Iterable[Any], at: float) -> list[float]:
 
 
 def dates(clauses: Iterable[Any]) -> list[float]:
-    """First and last moments that they name, in order; those of all time aside."""
+    """Return the first and last moments of the clauses, in order, without the infinite ones."""
     listed = list(clauses)
     ends = [end for clause in listed if isinstance(clause, InEffect) for end in (clause.since, clause.until)]
     ends = [end for end in ends if abs(end) < float("inf")]
@@ -42,11 +42,11 @@ def _windows(clauses: Iterable[Any]) -> list[Occasion]:
 
 
 def distinct(candidates: Iterable[float], holds: Iterable[Callable[[float], object]]) -> list[float]:
-    """One instant for each combination of answers; the first that gives it."""
-    asked = list(holds)
+    """Return one instant for each combination of results: the first that gives it."""
+    predicates = list(holds)
     found: dict[tuple[object, ...], float] = {}
     for moment in candidates:
-        found.setdefault(tuple(ask(moment) for ask in asked), moment)
+        found.setdefault(tuple(holds_at(moment) for holds_at in predicates), moment)
     return list(found.values())
 
 

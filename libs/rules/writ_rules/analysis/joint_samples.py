@@ -1,7 +1,7 @@
 """Texts that several patterns match at once, such as the operation's own and those of an allow and a deny rule.
 
 A sample of one pattern alone rarely matches another: `.env` is no absolute path, `/srv/.conf` holds no `secret`. So
-samples are put into each other, at every place, and what answers the patterns in a new way is kept and built on.
+samples are inserted into each other, at every position. A text with a new combination of matches is kept and extended.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from writ_rules.engine.patterns import Pattern
 from writ_rules.engine.verbs import Verb
 
 MOST_PATTERNS = 12
-"""Patterns of one parameter that are put together; of more, the first."""
+"""Upper limit of the patterns of one parameter that are combined; of more, the first are used."""
 MOST_PIECES = 4
 MOST_TRIES = 4_000
 ROUNDS = 3
@@ -23,22 +23,22 @@ LONGEST = 120
 
 @lru_cache(maxsize=1_024)
 def joined(verb: Verb, name: str, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Texts that the schema takes and that answer the patterns otherwise than `texts` do, a text for each way."""
-    asked = patterns[:MOST_PATTERNS]
-    pieces = [piece for each in asked for piece in regexes.samples(each.text)[:MOST_PIECES]]
-    pieces += [piece for each in asked for piece in regexes.named(each.text)]
+    """Return texts that the schema accepts, one for each combination of matches that `texts` lack."""
+    used = patterns[:MOST_PATTERNS]
+    pieces = [piece for each in used for piece in regexes.samples(each.text)[:MOST_PIECES]]
+    pieces += [piece for each in used for piece in regexes.named(each.text)]
     pieces = list(dict.fromkeys(pieces))
     known: dict[tuple[bool, ...], str] = {}
     for text in taken(verb, name, texts):
-        known.setdefault(_answers(asked, text), text)
+        known.setdefault(_answers(used, text), text)
     first, tried = len(known), 0
     for _ in range(ROUNDS):
         before = len(known)
         for text in islice(_mixed(list(known.values()), pieces), MOST_TRIES - tried):
             tried += 1
             for made in taken(verb, name, [text]):
-                known.setdefault(_answers(asked, made), made)
-        if len(known) in (before, 2 ** len(asked)):
+                known.setdefault(_answers(used, made), made)
+        if len(known) in (before, 2 ** len(used)):
             break
     return tuple(islice(known.values(), first, None))
 
@@ -55,7 +55,7 @@ def _covers(pattern: Pattern, text: str) -> bool:
 
 
 def _mixed(texts: Iterable[str], pieces: list[str]) -> Iterator[str]:
-    """Each piece within each text: at its ends first."""
+    """Yield each piece within each text, at its ends first."""
     for text in texts:
         for at in sorted(range(len(text) + 1), key=lambda place: place not in (0, len(text))):
             yield from (text[:at] + piece + text[at:] for piece in pieces if len(text) + len(piece) <= LONGEST)

@@ -1,5 +1,5 @@
-"""All that is wrong with a policy by itself, in Cedar's words: vacuous, shadowed, redundant and overridden rules,
-defaults that conflict, emergency rules that can't be used. With `engine.lint`, which looks at one key at a time.
+"""Lint of a policy by itself, in Cedar's terms: vacuous, shadowed, redundant and overridden rules, conflicting
+defaults, and unusable emergency rules. `engine.lint` checks one key at a time.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,9 +22,9 @@ DECLARE = "emergency_declare"
 def lint(
     file: PolicyFile, catalogue: Catalogue, already: Iterable[Finding] = (), *, most_compared: int = MOST_COMPARED
 ) -> list[Finding]:
-    """Findings besides those that are known `already`: what these say of a rule is not said twice.
+    """Return findings besides those that are known `already`; a rule with an error there gets no second finding.
 
-    `most_compared`: pairs of rules; where there are more, a finding says so.
+    `most_compared`: pairs of rules; a finding says when there are more.
     """
     known = verbs(catalogue)
     wrong = {
@@ -34,13 +34,13 @@ def lint(
         if finding.severity is not Severity.WARNING
     }
     every = readings(placed(file.policies), known)
-    told = {rule.at for rule in every if rule.place.keys in wrong}
+    reported = {rule.at for rule in every if rule.placed_rule.keys in wrong}
     found = list(_in_effect(file))
     for rule in every:
-        mistakes = [] if rule.at in told else [*vacuous(rule, known), *misspelled(rule, known)]
-        told |= {rule.at for finding in mistakes if finding.severity is Severity.LINT}
+        mistakes = [] if rule.at in reported else [*vacuous(rule, known), *misspelled(rule, known)]
+        reported |= {rule.at for finding in mistakes if finding.severity is Severity.LINT}
         found += mistakes
-    rest = [rule for rule in every if rule.at not in told]
+    rest = [rule for rule in every if rule.at not in reported]
     return [
         *found,
         *covered(rest, known, most_compared),
@@ -57,7 +57,7 @@ def _in_effect(file: PolicyFile) -> Iterator[Finding]:
 
 
 def _emergencies(file: PolicyFile, rules: Sequence[Reading]) -> Iterator[Finding]:
-    """Rules for emergencies that nobody can declare."""
+    """Yield a finding when there are emergency rules and nobody can declare an emergency."""
     if not any(rule.emergency for rule in rules) or not file.policies.deny_by_default:
         return
     declared = any(

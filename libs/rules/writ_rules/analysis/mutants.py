@@ -1,6 +1,6 @@
-"""A policy with one thing changed, over and over: a suite of cases that is any good notices each of these.
+"""Mutants of a policy, each with one thing changed: a good test suite detects every one.
 
-Every mutant is a whole policy that still loads as a file; whether its decisions differ is for the suite to say.
+Every mutant is a whole policy that still loads as a file. The suite has to show that its decisions differ.
 """
 
 from collections.abc import Iterator
@@ -26,11 +26,11 @@ NARROWING = (
     "effective_from",
     "expires_at",
 )
-"""Keys without which a rule is about more."""
+"""Keys that narrow a rule: without one of them it covers more."""
 
 
 class Mutant(Struct, frozen=True, eq=False, kw_only=True):
-    """One change to one rule. `key`: what was taken away, for `widened`; `parameter_constraints.<name>` is one such."""
+    """One change to one rule. `key`: the removed key, for `widened`; `parameter_constraints.<name>` is one such."""
 
     rule: str
     change: Change
@@ -42,49 +42,51 @@ class Mutant(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def mutants(file: PolicyFile, changes: tuple[Change, ...] = CHANGES) -> Iterator[Mutant]:
-    """Each enabled rule dropped, turned round, without its approval, and without each key that narrows it."""
-    for place in placed(file.policies):
-        if place.entry.enabled:
-            for change, key, entry in _changed(place):
+    """Yield each enabled rule removed, inverted, without its approval, and without each key that narrows it."""
+    for placed_rule in placed(file.policies):
+        if placed_rule.entry.enabled:
+            for change, key, entry in _changed(placed_rule):
                 if change in changes:
-                    yield Mutant(rule=place.entry.name, change=change, key=key, file=replaced(file, place, entry))
+                    yield Mutant(
+                        rule=placed_rule.entry.name, change=change, key=key, file=replaced(file, placed_rule, entry)
+                    )
 
 
-def replaced(file: PolicyFile, place: PlacedRule, entry: RuleEntry | None) -> PolicyFile:
-    """The same policy with another entry, or none, at a place."""
-    at = int(place.keys[-1])
+def replaced(file: PolicyFile, placed_rule: PlacedRule, entry: RuleEntry | None) -> PolicyFile:
+    """Return the policy with another entry, or none, in place of a rule."""
+    at = int(placed_rule.keys[-1])
 
     def within(rules: list[RuleEntry | None] | None) -> list[RuleEntry | None]:
         return [entry if index == at else rule for index, rule in enumerate(rules or ())]
 
     policy = file.policies
-    if place.role is not None:
+    if placed_rule.role is not None:
         sections = dict(policy.role_policies or {})
-        sections[place.role] = within(sections[place.role])
+        sections[placed_rule.role] = within(sections[placed_rule.role])
         return PolicyFile(policies=structs.replace(policy, role_policies=sections))
-    if place.section == "emergency_policies":
+    if placed_rule.section == "emergency_policies":
         return PolicyFile(policies=structs.replace(policy, emergency_policies=within(policy.emergency_policies)))
     return PolicyFile(policies=structs.replace(policy, global_policies=within(policy.global_policies)))
 
 
-def _changed(place: PlacedRule) -> Iterator[tuple[Change, str, RuleEntry | None]]:
-    entry = place.entry
+def _changed(placed_rule: PlacedRule) -> Iterator[tuple[Change, str, RuleEntry | None]]:
+    entry = placed_rule.entry
     yield "dropped", "", None
     yield "flipped", "", structs.replace(entry, allowed=not entry.allowed, requires_approval=None, approval=None)
     if entry.allowed and (entry.requires_approval or entry.approval is not None):
         yield "approval_dropped", "", structs.replace(entry, requires_approval=None, approval=None)
-    for key, changes in _widened(place):
+    for key, changes in _widened(placed_rule):
         yield "widened", key, structs.replace(entry, **changes)
 
 
-def _widened(place: PlacedRule) -> Iterator[tuple[str, dict[str, Any]]]:
+def _widened(placed_rule: PlacedRule) -> Iterator[tuple[str, dict[str, Any]]]:
     plain = {field.name: field.default for field in structs.fields(RuleEntry)}
     for key in NARROWING:
-        if getattr(place.entry, key, None):
+        if getattr(placed_rule.entry, key, None):
             yield key, {key: plain[key]}
-    if place.role is None and place.entry.target_roles is not None:
+    if placed_rule.role is None and placed_rule.entry.target_roles is not None:
         yield "target_roles", {"target_roles": None}
-    constraints = place.entry.parameter_constraints or {}
+    constraints = placed_rule.entry.parameter_constraints or {}
     for name in constraints:
         rest = {other: constraint for other, constraint in constraints.items() if other != name}
         yield f"parameter_constraints.{name}", {"parameter_constraints": rest or None}

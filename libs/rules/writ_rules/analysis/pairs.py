@@ -1,15 +1,15 @@
-"""Rules that other rules leave nothing to do, in Cedar's words.
+"""Rules without an effect of their own because of other rules, in Cedar's terms.
 
 shadowed: an allow whose requests another allow matches, with demands that are no weaker · redundant: a deny whose
-requests another deny matches, or a rule that says what another one says · overridden: an allow all of whose requests a
-deny matches.
+requests another deny matches, or a rule that repeats another one · overridden: an allow all of whose requests a deny
+matches.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from writ_rules.analysis.implication import implied, said
+from writ_rules.analysis.implication import canonical, implied
 from writ_rules.analysis.reading import Reading, Verbs
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import RuleEntry, present
@@ -17,13 +17,15 @@ from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER
 from writ_rules.engine.times import duration
 
 MOST_COMPARED = 4_000_000
-"""Pairs of rules that are compared when a policy is loaded; one that has to be looked at closely counts as forty."""
+"""Upper limit of the pairs of rules that are compared when a policy is loaded; a pair that needs a close comparison
+counts as forty.
+"""
 _CLOSELY = 40
 GATEWAY = frozenset({"gateway"})
 
 
 def covered(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -> list[Finding]:
-    """A finding for each rule that is left nothing to do, and one if there are too many pairs to compare."""
+    """Return a finding for each rule without an effect of its own, and one if there are too many pairs to compare."""
     index = _index(rules)
     found: list[Finding] = []
     compared = 0
@@ -34,7 +36,7 @@ def covered(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -
         compared += len(others) + _CLOSELY * len(likely)
         if compared > most:
             text = f"from '{narrow.name}' on, rules were not compared with each other: there are too many"
-            return [*found, Finding(Severity.WARNING, narrow.place.keys, text)]
+            return [*found, Finding(Severity.WARNING, narrow.placed_rule.keys, text)]
         found += islice(_about(narrow, likely, verbs), 1)
     return found
 
@@ -49,9 +51,9 @@ def _index(rules: Sequence[Reading]) -> dict[tuple[str, str], list[Reading]]:
 
 
 def _smallest(rule: Reading, index: Mapping[tuple[str, str], list[Reading]]) -> list[Reading]:
-    """Whatever covers the rule is among these."""
-    places = [(operation, role) for operation in rule.operations for role in rule.roles]
-    return min((index[place] for place in places), key=len, default=[])
+    """Return the smallest list of rules that contains every rule which can cover this one."""
+    cells = [(operation, role) for operation in rule.operations for role in rule.roles]
+    return min((index[cell] for cell in cells), key=len, default=[])
 
 
 def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator[Finding]:
@@ -61,7 +63,7 @@ def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator
             continue
         if kind == "overridden":
             text = f"overridden: '{wide.name}' denies all that '{narrow.name}' allows"
-            yield Finding(Severity.LINT, narrow.place.keys, text)
+            yield Finding(Severity.LINT, narrow.placed_rule.keys, text)
             continue
         if not narrow.sure or not _adds_nothing(narrow, wide):
             continue
@@ -69,17 +71,17 @@ def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator
             # They say the same: only the later one is one too many.
             if narrow.at > wide.at:
                 text = f"redundant: '{narrow.name}' says what '{wide.name}' says"
-                yield Finding(Severity.WARNING, narrow.place.keys, text)
+                yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)
         elif kind == "shadowed":
             text = f"shadowed: '{wide.name}' allows all that '{narrow.name}' allows"
-            yield Finding(Severity.WARNING, narrow.place.keys, text)
+            yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)
         else:
             text = f"redundant: '{wide.name}' denies all that '{narrow.name}' denies"
-            yield Finding(Severity.WARNING, narrow.place.keys, text)
+            yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)
 
 
 def _relation(narrow: Reading, wide: Reading) -> str | None:
-    """What it would be called if the wider rule matched all that the narrower one matches."""
+    """Return the name of the relation, should the wider rule match all that the narrower one matches."""
     one, other = narrow.entry, wide.entry
     if not other.allowed:
         if wide.emergency and not narrow.emergency:
@@ -95,7 +97,7 @@ def _relation(narrow: Reading, wide: Reading) -> str | None:
 
 
 def _adds_nothing(narrow: Reading, wide: Reading) -> bool:
-    """Whether without the narrower rule an allow comes with the same demands, limits and values."""
+    """Return whether an allow has the same demands, limits and values without the narrower rule."""
     one, other = narrow.entry, wide.entry
     if not one.allowed:
         return True
@@ -104,12 +106,13 @@ def _adds_nothing(narrow: Reading, wide: Reading) -> bool:
         return False
     limits = ("operation_timeout", "max_targets", "max_concurrent")
     return all(_no_laxer(getattr(one, key), getattr(other, key)) for key in limits) and all(
-        each.default is None or said(each.default) == _default(wide, name) for name, each in narrow.constraints.items()
+        each.default is None or canonical(each.default) == _default(wide, name)
+        for name, each in narrow.constraints.items()
     )
 
 
 def _default(rule: Reading, name: str) -> bytes:
-    return said(rule.constraints[name].default if name in rule.constraints else None)
+    return canonical(rule.constraints[name].default if name in rule.constraints else None)
 
 
 def _no_laxer(narrow: int | None, wide: int | None) -> bool:
@@ -117,7 +120,7 @@ def _no_laxer(narrow: int | None, wide: int | None) -> bool:
 
 
 def demand(entry: RuleEntry) -> tuple[Any, ...] | None:
-    """What an allow rule demands: its steps and seconds, in a form to compare."""
+    """Return the steps and seconds that an allow rule demands, in a comparable form."""
     if not entry.allowed or not (entry.requires_approval or entry.approval is not None):
         return None
     approval = entry.approval

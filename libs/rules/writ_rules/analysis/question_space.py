@@ -1,4 +1,4 @@
-"""What the questions of an analysis are made of: operations, targets, principals; and one question, written down."""
+"""The space of an analysis: operations, targets and principals; and one concrete request of it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,8 +11,10 @@ from writ_contracts.operations import Catalogue, Operation, offers
 
 
 class QuestionSpace(Struct, frozen=True, eq=False, kw_only=True):
-    """The installation that an analysis is about. Without `targets` or `principals` (None), some are made up from what
-    the policies name, so that every rule has somebody and something to be about.
+    """The installation that an analysis is about.
+
+    Without `targets` or `principals` (None), synthetic ones are derived from the policies, so that every rule has a
+    subject.
     """
 
     catalogue: Catalogue
@@ -20,7 +22,7 @@ class QuestionSpace(Struct, frozen=True, eq=False, kw_only=True):
     principals: tuple[Principal, ...] | None = None
 
     def people(self) -> dict[str, tuple[str, ...]]:
-        """The humans of each role: who could approve."""
+        """Return the humans of each role: the possible approvers."""
         found: dict[str, list[str]] = {}
         for principal in self.principals or ():
             for role in principal.roles if principal.kind == "human" else ():
@@ -29,7 +31,7 @@ class QuestionSpace(Struct, frozen=True, eq=False, kw_only=True):
 
 
 class Example(Struct, frozen=True, kw_only=True):
-    """One concrete request, in the form of `writ policy eval`. `facts`: what is supposed of the target."""
+    """One concrete request, in the form of `writ policy eval`. `facts`: assumed facts of the target."""
 
     principal: str
     operation: str
@@ -42,13 +44,13 @@ class Example(Struct, frozen=True, kw_only=True):
 
 
 def offered(target: Target, operation: Operation) -> bool:
-    """Whether the target has this operation: Writ itself has the control operations, and no other target has."""
+    """Return whether the target has this operation: Writ itself has the control operations, and no other target has."""
     if operation.control:
         return target.id == WRIT.id
     return target.id != WRIT.id and offers(target.capabilities, target.backend, operation)
 
 
 def written(at: float) -> str:
-    """An instant as requests write it: ISO 8601, UTC."""
+    """Return an instant in the form of requests: ISO 8601, UTC."""
     text = datetime.fromtimestamp(at, UTC).isoformat()
     return text.replace("+00:00", "Z")

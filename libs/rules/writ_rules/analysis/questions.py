@@ -1,10 +1,10 @@
-"""Asking policies what they make of a request, and writing the request down so that others can ask the same."""
+"""Decisions of policies on the requests of an analysis, and the requests in a form that others can repeat."""
 
 from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
-from writ_rules.analysis.assumed_facts import told
+from writ_rules.analysis.assumed_facts import supplied_form
 from writ_rules.analysis.question_space import Example, written
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
@@ -18,28 +18,28 @@ MOST_APPROVALS = 64
 
 
 class Asker(Struct, frozen=True, eq=False):
-    """Asks, with these people to approve and no stop in force."""
+    """Decides requests, with these people as approvers and no stop in force."""
 
     people: People
 
     def ask(self, policy: Policy, request: DecisionRequest, known: Facts = NO_FACTS) -> Ruling:
-        """The decision."""
+        """Return the decision."""
         return decide(policy, request, NO_EVENTS, self.people, known)
 
     def approvals(self, demands: Sequence[Demand], request: DecisionRequest) -> tuple[str, ...]:
-        """Who would have to say yes, in order; as far as there are people for it."""
-        given: list[str] = []
+        """Return the approvers that the demands need, in order, as far as there are people for them."""
+        approvals: list[str] = []
         for _ in range(MOST_APPROVALS):
-            found = [progress(demand, given, request.principal, self.people) for demand in demands]
+            found = [progress(demand, approvals, request.principal, self.people) for demand in demands]
             able = next((how.able for how in found if how.waits_for is not None and how.able), None)
             if not able:
                 break
-            given.append(min(able))
-        return tuple(given)
+            approvals.append(min(able))
+        return tuple(approvals)
 
 
 def example(request: DecisionRequest, known: Facts = NO_FACTS) -> Example:
-    """As `writ policy eval` reads it."""
+    """Return the request in the form that `writ policy eval` reads."""
     return Example(
         principal=request.principal.id,
         operation=request.operation.name,
@@ -48,10 +48,10 @@ def example(request: DecisionRequest, known: Facts = NO_FACTS) -> Example:
         at=written(request.at),
         emergency=bool(request.emergency),
         approvals=list(request.approvals),
-        facts=told(known),
+        facts=supplied_form(known),
     )
 
 
 def approved(request: DecisionRequest, by: Sequence[str]) -> DecisionRequest:
-    """The same request, with these approvals."""
+    """Return the request with these approvals."""
     return structs.replace(request, approvals=tuple(by))

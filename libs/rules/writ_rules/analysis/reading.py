@@ -1,6 +1,6 @@
-"""A rule as it is compared with others: who and what it is about as sets of bits, so that two are compared in one step.
+"""Rules in a form for comparison: their scopes as sets of bits, so that two are compared in one step.
 
-A rule that says nothing of, say, roles is about all of them: its bits are all set.
+A rule without, say, roles covers all of them: its bits are all set.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,13 +21,13 @@ ROLES: tuple[str, ...] = get_args(Role)
 KINDS: tuple[str, ...] = get_args(Kind)
 ALL_ROLES = frozenset(ROLES)
 CONDITIONS = ("maintenance_windows_only", "target_attributes", "scans", "evaluators")
-"""Conditions besides windows and parameters: for these one rule implies another if it says the same."""
+"""Conditions besides windows and parameters: one rule implies another only if both have equal values for these."""
 
 
 class Reading(Struct, frozen=True, eq=False, kw_only=True):
-    """One enabled rule. `sure`: it never errs. `inherited`: it binds targets behind gateways, too."""
+    """One enabled rule. `sure`: it never errs. `inherited`: it also binds targets behind gateways."""
 
-    place: PlacedRule
+    placed_rule: PlacedRule
     at: int
     operations: tuple[str, ...]
     roles: frozenset[str]
@@ -41,23 +41,22 @@ class Reading(Struct, frozen=True, eq=False, kw_only=True):
 
     @property
     def entry(self) -> RuleEntry:
-        """What the file says."""
-        return self.place.entry
+        """The rule as the file has it."""
+        return self.placed_rule.entry
 
     @property
     def name(self) -> str:
-        """Its name."""
-        return self.place.entry.name
+        return self.placed_rule.entry.name
 
     @property
     def emergency(self) -> bool:
-        """Whether it counts in emergencies only."""
-        return self.place.section == "emergency_policies"
+        """Return whether it counts in emergencies only."""
+        return self.placed_rule.section == "emergency_policies"
 
     @property
     def inherited(self) -> bool:
-        """Whether it binds the targets behind a gateway, too."""
-        return self.place.role == "gateway" and self.place.entry.inherit
+        """Return whether it also binds the targets behind a gateway."""
+        return self.placed_rule.role == "gateway" and self.placed_rule.entry.inherit
 
 
 class _Bits:
@@ -78,27 +77,27 @@ class _Bits:
             self.whole[key] = sum(1 << at for (owner, _), at in self._at.items() if owner == key)
 
     def of(self, key: str, words: Iterable[str] | None) -> int:
-        """The bits of these words; all of the key's for None."""
+        """Return the bits of these words; all of the key's for None."""
         return self.whole[key] if words is None else sum(1 << self._at[key, word] for word in set(words))
 
 
 def readings(every: Sequence[PlacedRule], verbs: Verbs) -> list[Reading]:
-    """The enabled rules; those that can't be read, since something in them is an error of its own, are left out."""
-    enabled = [(at, place) for at, place in enumerate(every) if place.entry.enabled]
-    bits = _Bits([place.entry for _, place in enabled], verbs)
+    """Return the enabled rules. Rules with errors, which have findings of their own, are left out."""
+    enabled = [(at, placed_rule) for at, placed_rule in enumerate(every) if placed_rule.entry.enabled]
+    bits = _Bits([placed_rule.entry for _, placed_rule in enabled], verbs)
     found = []
-    for at, place in enabled:
+    for at, placed_rule in enabled:
         try:
-            found.append(_reading(at, place, verbs, bits))
+            found.append(_reading(at, placed_rule, verbs, bits))
         except ValueError:
             continue
     return found
 
 
-def _reading(at: int, place: PlacedRule, verbs: Verbs, bits: _Bits) -> Reading:
-    entry = place.entry
+def _reading(at: int, placed_rule: PlacedRule, verbs: Verbs, bits: _Bits) -> Reading:
+    entry = placed_rule.entry
     operations = tuple(dict.fromkeys(name for name in present(entry.operations) if name in verbs))
-    roles = _roles(place)
+    roles = _roles(placed_rule)
     constraints = {name: each or Constraint() for name, each in (entry.parameter_constraints or {}).items()}
     windows = tuple(times.window(each) for each in present(entry.time_restrictions))
     lists = {
@@ -109,7 +108,7 @@ def _reading(at: int, place: PlacedRule, verbs: Verbs, bits: _Bits) -> Reading:
     for key, words in lists.items():
         about |= bits.of(key, words)
     return Reading(
-        place=place,
+        placed_rule=placed_rule,
         at=at,
         operations=operations,
         roles=roles,
@@ -118,21 +117,21 @@ def _reading(at: int, place: PlacedRule, verbs: Verbs, bits: _Bits) -> Reading:
         windows=windows,
         constraints=constraints,
         sure=_sure(entry, operations, constraints, verbs),
-        asks=_asks(entry, windows),
+        asks=_condition_bits(entry, windows),
         about=about,
     )
 
 
-def _roles(place: PlacedRule) -> frozenset[str]:
-    if place.entry.target_roles is not None:
-        return frozenset(present(place.entry.target_roles))
-    return ALL_ROLES if place.role is None else frozenset({place.role})
+def _roles(placed_rule: PlacedRule) -> frozenset[str]:
+    if placed_rule.entry.target_roles is not None:
+        return frozenset(present(placed_rule.entry.target_roles))
+    return ALL_ROLES if placed_rule.role is None else frozenset({placed_rule.role})
 
 
-def _asks(entry: RuleEntry, windows: Sequence[Window]) -> int:
-    """A bit for each kind of clause that the rule has and that only a rule with such a clause can imply."""
-    asked: list[Any] = [entry.targets is not None, windows, *(getattr(entry, key, None) for key in CONDITIONS)]
-    return sum(1 << at for at, has in enumerate(asked) if has)
+def _condition_bits(entry: RuleEntry, windows: Sequence[Window]) -> int:
+    """Return a bit for each kind of clause of the rule that a rule without such a clause can't imply."""
+    conditions: list[Any] = [entry.targets is not None, windows, *(getattr(entry, key, None) for key in CONDITIONS)]
+    return sum(1 << at for at, has in enumerate(conditions) if has)
 
 
 def _sure(entry: RuleEntry, operations: Sequence[str], constraints: Mapping[str, Constraint], verbs: Verbs) -> bool:

@@ -1,7 +1,7 @@
-"""Strings that a regular expression may match, made from its syntax tree; whoever uses them checks each one.
+"""Strings that a regular expression may match, derived from its syntax tree; callers check each one.
 
-The tree is that of Python's own parser, which reads nearly all that RE2 does. What it can't read or what would be
-guessing (Unicode classes) gives no samples: no sample is a statement about the generator alone.
+The tree is that of Python's own parser, which reads nearly all of RE2's syntax. Unreadable patterns and Unicode
+classes, where samples would be guesses, give no samples: the lack of a sample is a statement about the generator alone.
 """
 
 import re
@@ -19,11 +19,11 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 class NoSample(Exception):
-    """Nothing can be made of this pattern."""
+    """Raised when no sample can be derived from the pattern."""
 
 
 def samples(pattern: str) -> list[str]:
-    """A few strings, short ones first; empty where nothing can be made."""
+    """Return a few strings, short ones first; empty where none can be derived."""
     try:
         return list(dict.fromkeys(islice(_sequence(_tree(pattern)), MOST)))
     except (re.error, NoSample, OverflowError, RecursionError):
@@ -31,7 +31,9 @@ def samples(pattern: str) -> list[str]:
 
 
 def named(pattern: str) -> list[str]:
-    """The first characters that it names, also to exclude them: texts with these may be just those it doesn't match."""
+    """Return the first characters in the pattern, also excluded ones: texts with these may be just those that it
+    doesn't match.
+    """
     try:
         codes = dict.fromkeys(_characters(_tree(pattern)))
     except (re.error, OverflowError, RecursionError):
@@ -42,7 +44,9 @@ def named(pattern: str) -> list[str]:
 
 
 def alternatives_ending(pattern: str, end: str) -> tuple[int, int]:
-    """How many of its alternatives match only what ends so, and how many there are; none where that can't be told."""
+    """Return the number of alternatives that match only texts with this end, and the number of all; none where that is
+    unknown.
+    """
     try:
         tree = _tree(pattern)
         found = [] if tree.state.flags & re.IGNORECASE else list(_ending(tree, end))
@@ -69,7 +73,9 @@ def _ending(items: Iterable[Any], end: str) -> Iterator[bool]:
 
 
 def _tree(pattern: str) -> Any:
-    """RE2's own words in Python's; what these would mean elsewhere makes samples that don't match, and no harm."""
+    """Parse the pattern, with RE2's classes in Python's syntax. A mistranslation yields samples that don't match, and
+    no harm.
+    """
     for name, characters in _posix.items():
         pattern = pattern.replace(f"[:{name}:]", characters)
     pattern = re.sub(r"\\x\{([0-9A-Fa-f]{1,6})\}", lambda found: f"\\U{int(found[1], 16):08x}", pattern)

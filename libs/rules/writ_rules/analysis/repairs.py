@@ -1,7 +1,7 @@
-"""Parameters that an operation refuses for what they are together, made whole by those that no rule asks about.
+"""Repair of parameters that an operation refuses in combination, by changing those that no rule constrains.
 
-`give exactly one of container_name, target_path` is in no type: without this, no request for such an operation could be
-tried, and an analysis would take it for one that nobody may do.
+`give exactly one of container_name, target_path` is in no type. Without repairs no request for such an operation could
+be tried, and an analysis would report that nobody may do it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,14 @@ from writ_rules.engine.verbs import Verb
 
 MOST_CHANGED = 2
 MOST_VALUES = (0, 40, 3)
-"""Values of each that are tried where none, one, two are changed."""
+"""Values that are tried for each parameter where none, one or two are changed."""
 MOST_FAILURES = 20
 
 
 class Repairs:
-    """For one operation, the parameters that rules ask about being `named`: what helped once is tried first."""
+    """Repairs for one operation, with `named` the parameters that rules constrain; a change that helped is tried first
+    later.
+    """
 
     def __init__(self, verb: Verb, named: Sequence[str]) -> None:
         self._verb = verb
@@ -30,7 +32,7 @@ class Repairs:
         self._failures = 0
 
     def whole(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The parameters, with as few changed as it takes; as they are, if nothing helps."""
+        """Return the parameters, with as few changes as necessary; unchanged, if nothing helps."""
         for change in self._helped:
             made = _changed(parameters, change)
             if self._fits(made):
@@ -46,7 +48,7 @@ class Repairs:
         return parameters
 
     def are_possible(self, parameters: Mapping[str, Any]) -> bool:
-        """Whether some request has these."""
+        """Return whether some valid request has these parameters."""
         return self._fits(self.whole(parameters))
 
     def _few(self, name: str, most: int) -> list[Any]:

@@ -1,5 +1,5 @@
-"""Values to try for one parameter: at and around every limit, listed and not, matching and not, of every length that
-matters, and always such as the operation's own schema takes.
+"""Values to try for one parameter: at and around every limit, listed and not, matching and not, of every relevant
+length, and always some that the operation's own schema accepts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,22 +33,22 @@ GENERIC = (
     "/\u00e9",
 )
 LONGEST = 1_025
-"""Characters or items up to which a length is tried; beyond, limits are not, and `unseen` says so."""
+"""Characters or items up to which lengths are tried; limits beyond are not, and `unseen` names them."""
 
 
 def candidates(verb: Verb, name: str, checks: Iterable[Check]) -> list[Any]:
-    """Values that the schema takes, each once, those that the schema itself suggests first."""
+    """Return values that the schema accepts, each once, those that the schema itself suggests first."""
     listed = list(checks)
     suggested = list(_of_hint(verb.hints[name], ()))
-    wanted = [value for check in listed for value in suggestions(check)]
-    texts = [value for value in (*suggested, *wanted) if isinstance(value, str)]
+    needed = [value for check in listed for value in suggestions(check)]
+    texts = [value for value in (*suggested, *needed) if isinstance(value, str)]
     lengths = [check.limit for check in listed if isinstance(check, Length)]
     more = [value for length in lengths for value in _of_length(length, texts, suggested)]
     if texts or "string" in verb.types[name]:
         more += [*GENERIC, *(text + "x" for text in texts)]
         more += _of_patterns(verb, name, listed, [*texts, *more])
     found: dict[bytes, Any] = {}
-    for value in (*suggested, *wanted, *more):
+    for value in (*suggested, *needed, *more):
         for made in taken(verb, name, [value]) if value is not None else ():
             found.setdefault(json.encode(made) + type(made).__name__.encode(), made)
     return list(found.values())
@@ -62,12 +62,12 @@ def _of_patterns(verb: Verb, name: str, checks: list[Check], texts: list[Any]) -
 
 
 def optional(verb: Verb, name: str) -> bool:
-    """Whether a request may leave the parameter out."""
+    """Return whether a request may leave the parameter out."""
     return not next(field for field in structs.fields(verb.operation.parameters) if field.name == name).required
 
 
 def suggestions(check: Check) -> Iterator[Any]:
-    """Values at and around what one check asks."""
+    """Yield values at and around the limits of one check."""
     if isinstance(check, NumberLimit):
         for step in (0, 1, -1):
             yield check.limit + step
@@ -85,21 +85,21 @@ def suggestions(check: Check) -> Iterator[Any]:
 
 
 def _of_length(length: int, texts: list[str], suggested: list[Any]) -> Iterator[Any]:
-    for wanted in (length, length + 1, length - 1):
-        if not 0 <= wanted <= LONGEST:
+    for needed in (length, length + 1, length - 1):
+        if not 0 <= needed <= LONGEST:
             continue
         for text in (*texts, *GENERIC[:4]):
-            yield text[:wanted] if len(text) >= wanted else text + text[-1:] * (wanted - len(text))
+            yield text[:needed] if len(text) >= needed else text + text[-1:] * (needed - len(text))
         for value in suggested:
             if isinstance(value, list) and value:
-                yield (value * (wanted // len(value) + 1))[:wanted]
+                yield (value * (needed // len(value) + 1))[:needed]
             elif isinstance(value, dict) and value:
                 key, item = next(iter(value.items()))
-                yield {f"{key}{at}": item for at in range(wanted)}
+                yield {f"{key}{at}": item for at in range(needed)}
 
 
 def _of_hint(hint: Any, metas: tuple[Meta, ...]) -> Iterator[Any]:
-    """What a type suggests; not all of it need be valid."""
+    """Yield values that a type suggests; not all of them are valid."""
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *more = get_args(hint)
@@ -129,8 +129,8 @@ def _containers(hint: Any, origin: Any) -> Iterator[Any]:
         yield from ({}, dict(zip(keys[:1], items, strict=False)))
     elif isinstance(hint, type) and issubclass(hint, Struct):
         hints = get_type_hints(hint, include_extras=True)
-        wanted = [field.name for field in structs.fields(hint) if field.required]
-        yield {name: next(_of_hint(hints[name], ()), None) for name in wanted}
+        needed = [field.name for field in structs.fields(hint) if field.required]
+        yield {name: next(_of_hint(hints[name], ()), None) for name in needed}
 
 
 def _numbers(kind: Any, metas: tuple[Meta, ...]) -> Iterator[Any]:

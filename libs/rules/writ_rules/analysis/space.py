@@ -1,8 +1,8 @@
-"""The requests that policies can tell apart: one of each kind.
+"""The requests that policies can distinguish: one of each kind.
 
-Of a rule's clauses a decision only uses whether each holds, fails or can't be judged. So for one operation, target and
-principal it is enough to try one value, one instant, one state for each combination of answers of the clauses that
-these policies ask about them; the rest of all requests is decided as one of these is.
+A decision depends only on each clause of the rules holding, failing or being unanswerable. So for one operation, target
+and principal it is enough to try one value, one instant and one state for each combination of results of the clauses.
+All other requests are decided like one of these.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,25 +32,26 @@ from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
 MOST_OPTIONS = 1_000
-"""Requests tried for one operation, target and principal; where there are more kinds, the result says so."""
+"""Upper limit of the requests tried for one operation, target and principal; the result says when there are more
+kinds.
+"""
 ANYBODY = Principal(id="anybody", kind="human", key=NOBODYS_KEY)
 ANY_TARGET = WRIT
 
 
 class Relevant(Struct, frozen=True, eq=False, kw_only=True):
-    """The rules of one policy whose scope is about a target and a principal, whatever is asked and when."""
+    """The rules of one policy whose scope covers a target and a principal, for any parameters and time."""
 
     own: tuple[Rule, ...]
     inherited: tuple[Rule, ...]
     emergency: tuple[Rule, ...]
 
     def all(self) -> tuple[Rule, ...]:
-        """All of them."""
         return (*self.own, *self.inherited, *self.emergency)
 
 
 class Option(Struct, frozen=True, eq=False, kw_only=True):
-    """What of a request is left when operation, target and principal are given."""
+    """The rest of a request besides operation, target and principal."""
 
     parameters: Mapping[str, Any]
     at: float
@@ -59,7 +60,7 @@ class Option(Struct, frozen=True, eq=False, kw_only=True):
 
 
 class Tried(Struct, frozen=True, eq=False, kw_only=True):
-    """Ways to ask, of `every` kind that there is as many as may be tried. `unseen`: what they can't show."""
+    """Kinds of requests, `every` of them or as many as may be tried. `unseen`: notes on their limits."""
 
     options: list[Option]
     every: int
@@ -67,7 +68,7 @@ class Tried(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def request(operation: Operation, target: Target, principal: Principal, option: Option) -> DecisionRequest | None:
-    """The request, unless the operation's own schema refuses it."""
+    """Return the request; None if the operation's own schema refuses it."""
     try:
         effective = operation.check(option.parameters)
     except Invalid:
@@ -84,7 +85,7 @@ def request(operation: Operation, target: Target, principal: Principal, option: 
 
 
 def relevant(policy: Policy, operation: str, target: Target, principal: Principal) -> Relevant:
-    """The rules that could apply."""
+    """Return the rules that could apply."""
     case = case_of(policy.verbs[operation], target, principal)
     gateway = policy.inherited.get(operation, ()) if is_behind_gateway(target) else ()
     emergency = [
@@ -109,8 +110,10 @@ def options(
     exactly: Mapping[str, Any] | None = None,
     about: Sequence[Rule] | None = None,
 ) -> Tried:
-    """One of each kind of request. `at_only`: at this instant and no other; `exactly`: with these parameters; `about`:
-    only requests that one of these rules may match, or can't judge.
+    """Return one request of each kind.
+
+    `at_only`: at this instant and no other; `exactly`: with these parameters; `about`: only requests that one of these
+    rules may match, or can't judge.
     """
     rules = [rule for each in found for rule in each.all()]
     names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
@@ -134,7 +137,7 @@ def options(
 
 
 def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:
-    """How each clause answers: two cases of one signature are the same to all of them."""
+    """Return the result of each clause: two cases of one signature are the same to all of them."""
     return tuple(_answer(clause, case) for clause in clauses)
 
 
@@ -146,7 +149,7 @@ def case_of(
     at: float = 0.0,
     known: Facts = NO_FACTS,
 ) -> Case:
-    """A case with only these parameters, for clauses one by one; what is missing has the catalogue's default."""
+    """Return a case with only these parameters, for single clauses; missing ones have the catalogue's default."""
     effective = {**defaults(verb.operation.parameters), **(given or {})}
     asked = DecisionRequest(
         operation=verb.operation, target=target, principal=principal, given=given or {}, effective=effective, at=at
@@ -165,14 +168,17 @@ def _answer(clause: Any, case: Case) -> bool | None:
 
 
 def _parameters(rules: Iterable[Rule], verb: Verb) -> list[Parameter]:
-    name = verb.operation.name
-    return [clause for rule in rules for clause in rule.conditions[name] if isinstance(clause, Parameter)]
+    """What rules say of parameters. A flag that none of them names stays as it is by default."""
+    conditions = (clause for rule in rules for clause in rule.conditions[verb.operation.name])
+    return [clause for clause in conditions if isinstance(clause, Parameter) and not clause.implied]
 
 
 def _values(
     verb: Verb, name: str, rules: Sequence[Rule], at: float, notes: dict[str, None], about: Sequence[Rule] | None
 ) -> list[Any]:
-    """One value for each combination of answers. Left out (UNSET) and null are kinds of their own: defaults differ."""
+    """Return one value for each combination of results. Left out (UNSET) and null are kinds of their own: defaults
+    differ.
+    """
     first = list(about or ())
     asked = list(dict.fromkeys(one for one in _parameters([*first, *rules], verb) if one.name == name))
     checks = [check for clause in asked for check in clause.checks]
@@ -196,7 +202,7 @@ def _values(
 
 
 def _may_match(verb: Verb, name: str, value: Any, about: Sequence[Rule], at: float) -> bool:
-    """Whether one of these rules doesn't fail for certain on this value."""
+    """Return whether one of these rules doesn't certainly fail on this value."""
     case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
     return any(
         all(_answer(one, case) is not False for one in _parameters([rule], verb) if one.name == name) for rule in about
@@ -235,7 +241,7 @@ def _moments(
 
 
 def _required(verb: Verb, named: Sequence[str]) -> dict[str, Any]:
-    """Values for what a request can't do without and no rule asks about; different ones, where two are of one type."""
+    """Return values for required parameters that no rule constrains; different ones for two of one type."""
     found: dict[str, Any] = {}
     for name in verb.types:
         if name not in named and not optional(verb, name):

@@ -1,6 +1,6 @@
-"""Names of units that a rule spells as no request may: with `.service`. What it means to say, it says of nothing.
+"""Names of units in rules that no request may use: with `.service`. Such a name matches nothing.
 
-In a deny rule that is a hole, hence refused; in an allow rule it is refused only where nothing else is left.
+In a deny rule that is a hole, hence an error. In an allow rule it is an error only where no other name is left.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ ENDING = ".service"
 
 
 def misspelled(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
-    """What of the rule's names and patterns is about no unit."""
+    """Yield findings for names and patterns of the rule that match no unit."""
     severity = Severity.WARNING if rule.entry.allowed else Severity.LINT
     for name, constraint in rule.constraints.items():
         if not any(_is_unit(verbs, operation, name) for operation in rule.operations):
             continue
-        keys = (*rule.place.keys, "parameter_constraints", name)
+        keys = (*rule.placed_rule.keys, "parameter_constraints", name)
         for key, at, value in _listed(constraint):
             text = f"{name} is never '{value}': units are named without {ENDING}"
             yield Finding(severity, (*keys, key, at), text)

@@ -1,8 +1,8 @@
-"""Targets and principals made up from what policies name, for an analysis without inventory or principals: for every
-rule somebody whom it is about, for every clause somebody whom it is about and somebody whom it is not.
+"""Targets and principals derived from the policies, for an analysis without inventory or principals.
 
-Nobody knows which role, tags or roles an id that is named has. So it is made up with each of them, one instead of the
-other: several targets, or principals, of one id, of which a request is about one.
+Every rule gets a subject within its scope; every clause gets one inside and one outside. The role, tags or roles of a
+named id are unknown, so there is one variant for each: several targets, or principals, with one id, of which a request
+has one.
 """
 
 import re
@@ -28,7 +28,9 @@ GATEWAY = "some-gateway"
 
 
 def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
-    """Of each role, alone and behind a gateway, with and without each id, tag and attribute that the rules name."""
+    """Return targets of each role, alone and behind a gateway, with and without each id, tag and attribute that the
+    rules name.
+    """
     if operation.control:
         return [WRIT]
     listed = list(rules)
@@ -54,7 +56,9 @@ def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
 
 
 def principals(rules: Iterable[Rule]) -> list[Principal]:
-    """Of each kind, with and without each role that the rules name, alone and two at a time; each named user."""
+    """Return principals of each kind, with and without each role that the rules name, alone and two at a time; and each
+    named user.
+    """
     listed = list(rules)
     kinds, axes = _principal_axes(listed)
     made = [*(each for rule in listed for each in _by(rule)), *spread_over(kinds, axes, MOST_PRINCIPALS)]
@@ -69,7 +73,7 @@ def principals(rules: Iterable[Rule]) -> list[Principal]:
 
 
 def too_many(operation: Operation, rules: Iterable[Rule], *, of_targets: bool, of_principals: bool) -> Iterator[str]:
-    """Of what there are more combinations than are made up."""
+    """Yield a note for each kind with more combinations than are derived."""
     listed = list(rules)
     counted = [(MOST_TARGETS, "targets", _target_axes(operation, listed))] if of_targets else []
     counted += [(MOST_PRINCIPALS, "principals", _principal_axes(listed))] if of_principals else []
@@ -80,17 +84,19 @@ def too_many(operation: Operation, rules: Iterable[Rule], *, of_targets: bool, o
 
 
 def _target_axes(operation: Operation, rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
-    asked = [clause for rule in rules for clause in _clauses(rule, operation.name)]
-    ids = list(dict.fromkeys(_id(text) for clause in asked for text in _names(clause)))
-    tags = sorted({tag for clause in asked if isinstance(clause, clauses.Tags) for tag in clause.tags})
+    clauses_of_rules = [clause for rule in rules for clause in _clauses(rule, operation.name)]
+    ids = list(dict.fromkeys(_id(text) for clause in clauses_of_rules for text in _names(clause)))
+    tags = sorted({tag for clause in clauses_of_rules if isinstance(clause, clauses.Tags) for tag in clause.tags})
     tag_sets = [(), *((tag,) for tag in tags), *([tuple(tags)] if len(tags) > 1 else [])]
-    return list(product(ROLES, ("", GATEWAY))), [tag_sets, _attributes(asked), [None, *ids]]
+    return list(product(ROLES, ("", GATEWAY))), [tag_sets, _attributes(clauses_of_rules), [None, *ids]]
 
 
 def _principal_axes(rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
-    asked = [clause for rule in rules for clause in rule.people]
-    users = sorted({who for clause in asked if isinstance(clause, clauses.Users) for who in clause.ids})
-    roles = sorted({role for clause in asked if isinstance(clause, clauses.UserRoles) for role in clause.roles})
+    clauses_of_rules = [clause for rule in rules for clause in rule.people]
+    users = sorted({who for clause in clauses_of_rules if isinstance(clause, clauses.Users) for who in clause.ids})
+    roles = sorted(
+        {role for clause in clauses_of_rules if isinstance(clause, clauses.UserRoles) for role in clause.roles}
+    )
     sets = [(), *((role,) for role in roles)]
     sets += list(combinations(roles, 2)) if len(roles) <= MOST_ROLES else []
     sets += [tuple(roles)] if len(roles) > 2 else []
@@ -98,11 +104,15 @@ def _principal_axes(rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
 
 
 def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:
-    """Targets that the rule is about: of each of its roles, with the first of its ids and tags, and its attributes."""
-    asked = list(_clauses(rule, operation.name))
-    name = next((_id(text) for clause in asked for text in _names(clause)), None)
-    tags = tuple(sorted(min(clause.tags) for clause in asked if isinstance(clause, clauses.Tags) and clause.tags))
-    values = {clause.name: _wanted(clause) for clause in asked if isinstance(clause, Attribute)}
+    """Yield targets in the rule's scope: of each of its roles, with the first of its ids and tags, and its
+    attributes.
+    """
+    clauses_of_rules = list(_clauses(rule, operation.name))
+    name = next((_id(text) for clause in clauses_of_rules for text in _names(clause)), None)
+    tags = tuple(
+        sorted(min(clause.tags) for clause in clauses_of_rules if isinstance(clause, clauses.Tags) and clause.tags)
+    )
+    values = {clause.name: _fitting_values(clause) for clause in clauses_of_rules if isinstance(clause, Attribute)}
     for each in islice(product(*values.values()), MOST_VALUES):
         for role, gateway in product(sorted(rule.roles or ROLES), ("", GATEWAY)):
             yield (role, gateway), tags, dict(zip(values, each, strict=True)), name
@@ -111,7 +121,7 @@ def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:
 
 
 def _by(rule: Rule) -> Iterator[tuple[Any, ...]]:
-    """Principals that the rule is about: of each of its kinds, with one of its roles, as one of its users."""
+    """Yield principals in the rule's scope: of each of its kinds, with one of its roles, as one of its users."""
     kinds = [kind for clause in rule.people if isinstance(clause, clauses.Kinds) for kind in sorted(clause.kinds)]
     roles = tuple(min(clause.roles) for clause in rule.people if isinstance(clause, clauses.UserRoles) and clause.roles)
     users = [min(clause.ids) for clause in rule.people if isinstance(clause, clauses.Users) and clause.ids]
@@ -120,13 +130,13 @@ def _by(rule: Rule) -> Iterator[tuple[Any, ...]]:
 
 
 def approvers(steps: Iterable[Any]) -> list[Principal]:
-    """Enough humans for these steps of approvals, each with one role."""
-    wanted: dict[str, int] = {}
+    """Return enough humans for these approval steps, each with one role."""
+    quorums: dict[str, int] = {}
     for step in steps:
-        wanted[step.approvers[0]] = wanted.get(step.approvers[0], 0) + step.quorum
+        quorums[step.approvers[0]] = quorums.get(step.approvers[0], 0) + step.quorum
     return [
         _principal(_token(role, str(number + 1)), "human", (role,))
-        for role, count in wanted.items()
+        for role, count in quorums.items()
         for number in range(min(count, 20))
     ]
 
@@ -147,24 +157,24 @@ def _names(clause: Any) -> Iterator[str]:
         yield from (glob.text for glob in clause.globs)
 
 
-def _attributes(asked: Iterable[Any]) -> list[dict[str, Any]]:
-    """None, each value that is asked for alone, and the first of each together."""
+def _attributes(clauses_of_rules: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return no attributes, each constrained value alone, and the first value of each together."""
     found: dict[str, dict[str, Any]] = {}
-    for clause in asked:
+    for clause in clauses_of_rules:
         if isinstance(clause, Attribute):
-            for value in _wanted(clause):
+            for value in _fitting_values(clause):
                 found.setdefault(clause.name, {})[f"{type(value).__name__} {value}"] = value
     alone = [{name: value} for name, values in found.items() for value in values.values()]
     together = {name: next(iter(values.values())) for name, values in found.items() if values}
     return [{}, *alone, *([together] if len(together) > 1 else [])]
 
 
-def _wanted(clause: Attribute) -> list[Any]:
+def _fitting_values(clause: Attribute) -> list[Any]:
     return [value for check in clause.checks for value in suggestions(check)][:MOST_VALUES]
 
 
 def _id(text: str) -> str:
-    """An id that the text, an id or a pattern made of a glob, covers."""
+    """Return an id that the text, an id or a pattern made of a glob, covers."""
     plain = text.replace(".*", "x").replace("\\", "")
     return _token(plain.replace(".", "x"))
 
@@ -174,7 +184,7 @@ def _token(*words: str) -> str:
 
 
 def _unused(name: str, taken: set[str]) -> str:
-    """The name, or the first of those made of it that is not taken; which it is then."""
+    """Return the name, or its first numbered variant that is not taken, and mark it as taken."""
     numbered = (f"{name}-{at}" for at in count(2))
     free = next(each for each in chain([name], numbered) if each not in taken)
     taken.add(free)

@@ -1,4 +1,6 @@
-"""What an allow comes with besides its effect: limits, timeouts, approvals, defaults; and where two of them differ."""
+"""Terms of an allow besides its effect: limits, timeouts, approvals, defaults; and the differences between two
+allows.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,7 +13,7 @@ Rules = Mapping[str, Rule]
 
 
 def terms(verb: Verb, rules: tuple[Rules, Rules], before: Ruling, after: Ruling) -> Iterator[str]:
-    """Each thing that differs between two rulings that allow, as `what: before → after`. `rules`: of each policy."""
+    """Yield each difference between two rulings that allow, as `what: before → after`. `rules`: of each policy."""
     one, other = (_terms(*pair) for pair in zip(rules, (before, after), strict=True))
     for name in sorted({*one, *other}):
         if one.get(name) != other.get(name):

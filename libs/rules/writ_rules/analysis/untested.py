@@ -1,7 +1,7 @@
-"""What trying one request of each kind does not show, told beside every answer that rests on it.
+"""Notes on the limits of trying one request of each kind; they accompany every result that rests on it.
 
-Texts for patterns are samples, and nobody but an evaluator knows what it tells apart. So where no value was found that
-a pattern or a length lets through, or none that it stops, this is said: there may be one all the same.
+Texts for patterns are samples, and only an evaluator knows its own distinctions. So a note says where no value was
+found that a pattern or a length permits, or none that it stops: there may be one all the same.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,20 +18,20 @@ from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
 _ALL = {"", ".*", ".+", "(?s).*", "(?s).+", "(?s:.*)", "(?s:.+)"}
-"""Patterns that match whatever has the characters that `.` means: one that doesn't is always tried."""
+"""Patterns that match every text of the characters that `.` covers; a text of other characters is always tried."""
 MOST_PAIRS = 16
 _SPECIAL = frozenset(".^$*+?{}[]()|\\")
 
 
 def of_evaluators(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
-    """They are asked, but only about the requests that are tried."""
+    """Yield a note for each evaluator: it judges only the requests that are tried."""
     asked = {one.name for rule in rules for one in rule.conditions[verb.operation.name] if isinstance(one, Evaluated)}
     for name in sorted(asked):
         yield f"what evaluator '{name}' says of other requests than those tried is not known"
 
 
 def of_scans(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
-    """Reports are supposed to be fresh for every rule, or not there."""
+    """Yield a note on scanners: their reports are assumed to be fresh for every rule, or absent."""
     ages: dict[str, set[float]] = {}
     for rule in rules:
         for one in rule.conditions[verb.operation.name]:
@@ -43,16 +43,16 @@ def of_scans(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
 
 
 def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[Any]) -> Iterator[str]:
-    """`tried`: all values of the parameter that were."""
+    """Yield notes on one parameter. `tried`: all its values that were tried."""
     texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)
     for pattern in patterns:
-        said = f"'{pattern.wanted}'" if name in verb.public else SECRET
+        shown_pattern = f"'{pattern.wanted}'" if name in verb.public else SECRET
         covered = {pattern.pattern.covers(text) for text in texts}
         if True not in covered:
-            yield f"no {name} was found that pattern {said} matches"
+            yield f"no {name} was found that pattern {shown_pattern} matches"
         elif False not in covered and not _takes_all(verb, name, pattern):
-            yield f"no {name} was found that pattern {said} does not match"
+            yield f"no {name} was found that pattern {shown_pattern} does not match"
     if len(patterns) > MOST_PATTERNS:
         yield f"of {len(patterns)} patterns for {name}, {MOST_PATTERNS} were tried together"
     for check in checks:
@@ -69,8 +69,8 @@ def _patterns(checks: Iterable[Check]) -> list[Matches]:
 def of_pairs(
     verb: Verb, name: str, checks: Sequence[Check], others: Sequence[Check], tried: Sequence[Any]
 ) -> Iterator[str]:
-    """Of two patterns, one of `checks` and one of `others`, each is known to take what the other stops; or it is said
-    that none was found.
+    """Yield a note for each pair of patterns, one of `checks` and one of `others`, without a sample that only one of
+    them permits.
     """
     texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)[:MOST_PATTERNS]
@@ -89,14 +89,16 @@ def of_pairs(
 
 
 def _is_within(verb: Verb, name: str, one: Matches, other: Matches) -> bool:
-    """Whether one surely takes nothing that the other stops: it takes a single text, or the other all or the same."""
+    """Return whether one pattern certainly permits nothing that the other stops: it permits a single text, or the other
+    permits all or the same.
+    """
     if one.pattern.text == other.pattern.text and "." not in one.pattern.text:
         return True  # without a dot it makes no difference that one denies
     return not _SPECIAL & set(one.pattern.text) or _takes_all(verb, name, other)
 
 
 def _takes_all(verb: Verb, name: str, check: Matches) -> bool:
-    """Whether it stops nothing that the operation's own schema lets through."""
+    """Return whether the pattern permits everything that the operation's own schema permits."""
     own = {_core(meta.pattern) for meta in metas(verb, name) if meta.pattern is not None}
     return _core(check.pattern.text) in _ALL | own
 

@@ -1,4 +1,4 @@
-"""Rules that can never match, and those that match less than they seem to; said only where it is certain."""
+"""Rules that can never match, and those that match less than they seem to; reported only where it is certain."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -12,11 +12,11 @@ from writ_rules.engine.patterns import glob
 from writ_rules.engine.times import Window
 
 MOST_DAYS = 400
-"""Dated windows of up to so many days are gone through day by day."""
+"""Longest dated window, in days, that is checked day by day."""
 
 
 def vacuous(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
-    """Why the rule, or a part of it, can never match."""
+    """Yield the reasons why the rule, or a part of it, can never match."""
     yield from _in_effect(rule)
     yield from _windows(rule)
     yield from _control(rule, verbs)
@@ -26,11 +26,11 @@ def vacuous(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
 def _in_effect(rule: Reading) -> Iterator[Finding]:
     if rule.since >= rule.until:
         text = f"vacuous: '{rule.name}' expires before it takes effect"
-        yield Finding(Severity.LINT, (*rule.place.keys, "expires_at"), text)
+        yield Finding(Severity.LINT, (*rule.placed_rule.keys, "expires_at"), text)
 
 
 def _windows(rule: Reading) -> Iterator[Finding]:
-    keys = (*rule.place.keys, "time_restrictions")
+    keys = (*rule.placed_rule.keys, "time_restrictions")
     listed = [(at, each) for at, each in enumerate(rule.entry.time_restrictions or ()) if each is not None]
     closed = [(at, why) for (at, _), window in zip(listed, rule.windows, strict=True) if (why := never_opens(window))]
     every = bool(closed) and len(closed) == len(rule.windows)
@@ -43,7 +43,7 @@ def _windows(rule: Reading) -> Iterator[Finding]:
 
 
 def never_opens(window: Window) -> str:
-    """Why it never does; empty if it does or nobody can tell."""
+    """Return the reason why the window never opens; empty if it does or that is unknown."""
     if not window.days:
         return "it has no days"
     if window.first is None or window.last is None:
@@ -62,7 +62,9 @@ def never_opens(window: Window) -> str:
 
 
 def _opens_on(window: Window, day: date) -> bool:
-    """Whether its first or its last second comes: what lies between alone is never skipped on one night."""
+    """Return whether the first or the last second of the window occurs on that day. A clock change never skips only the
+    time between.
+    """
     end = window.end if window.end > window.start else window.end + 86_400
     for second in (window.start, end - 1):
         clock = datetime(day.year, day.month, day.day, tzinfo=window.zone) + timedelta(seconds=second)
@@ -72,7 +74,7 @@ def _opens_on(window: Window, day: date) -> bool:
 
 
 def _control(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
-    """Control operations act on Writ itself, which has one role, one id and no tags."""
+    """Yield findings for control operations, which act on Writ itself: one role, one id and no tags."""
     control = [name for name in rule.operations if verbs[name].operation.control]
     if not control:
         return
@@ -90,9 +92,9 @@ def _control(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
         return
     text = f"{_names(control)} acts on target '{WRIT.id}', {why}"
     if len(control) == len(rule.operations):
-        yield Finding(Severity.LINT, rule.place.keys, f"vacuous: '{rule.name}' never matches, for {text}")
+        yield Finding(Severity.LINT, rule.placed_rule.keys, f"vacuous: '{rule.name}' never matches, for {text}")
     else:
-        yield Finding(Severity.WARNING, rule.place.keys, f"'{rule.name}' never matches some operations: {text}")
+        yield Finding(Severity.WARNING, rule.placed_rule.keys, f"'{rule.name}' never matches some operations: {text}")
 
 
 def _parameters(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
@@ -113,7 +115,7 @@ def _parameters(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
             never |= set() if without else {operation}
     whole = bool(never) and never == set(rule.operations)
     for name, operation, why, without in reasons:
-        keys = (*rule.place.keys, "parameter_constraints", name)
+        keys = (*rule.placed_rule.keys, "parameter_constraints", name)
         if whole and not without:
             yield Finding(Severity.LINT, keys, f"vacuous: '{rule.name}' never matches {operation}: {why}")
         else:

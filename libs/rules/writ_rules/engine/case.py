@@ -1,4 +1,4 @@
-"""One request as the clauses of rules see it, and how it shows its values without giving secrets away."""
+"""One request as the clauses of rules read it, with its values in a form that gives no secrets away."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,9 +19,12 @@ SHOWN = 160
 
 
 class DecisionRequest(Struct, frozen=True, kw_only=True):
-    """What is to be decided, `at` Unix seconds. `given` are the caller's own parameters, `effective` the same with the
-    catalogue's defaults, checked. `own`: a control operation on what is the principal's own. `approvals`: who said yes,
-    in order. `emergency`: whether one that covers the target is in force; None: as the control state says.
+    """The request to decide, `at` Unix seconds.
+
+    `given` are the caller's own parameters, `effective` the same with the catalogue's defaults, checked. `own`: a
+    control operation on something of the principal's own. `approvals`: the approvers so far, in order. `emergency`:
+    true if one that covers the target is in force; None: as the control state says. `person`: the person who acts by
+    the principal (`writ_contracts.persons`), if that is known.
     """
 
     operation: Operation
@@ -34,10 +37,16 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
     own: bool = False
     approvals: tuple[str, ...] = ()
     emergency: bool | None = None
+    person: str = ""
+
+    @property
+    def behind(self) -> str:
+        """The person who acts by the principal."""
+        return self.person or self.principal.person or self.principal.acts_for or self.principal.id
 
 
 class Case:
-    """A request made ready for many rules; made anew for each decision."""
+    """A request prepared for many rules; one for each decision."""
 
     __slots__ = (
         "_local",
@@ -71,7 +80,7 @@ class Case:
         self._local: dict[ZoneInfo, datetime] = {}
 
     def show(self, parameter: str, value: Any) -> str:
-        """The value for people, cut; never that of a parameter that is not public."""
+        """Return the value for people, cut; never that of a parameter that is not public."""
         if value is None:
             return ABSENT
         if parameter not in self.public:
@@ -82,14 +91,14 @@ class Case:
         return text
 
     def local(self, zone: ZoneInfo) -> datetime:
-        """The wall clock of a zone."""
+        """Return the wall clock of a zone."""
         if zone not in self._local:
             self._local[zone] = wall_clock(self.at, zone)
         return self._local[zone]
 
 
 def show(value: Any) -> str:
-    """Any value as JSON, printable and short."""
+    """Return any value as JSON, printable and short."""
     text = msgspec.json.encode(value, order="sorted").decode()
     text = text if text.isprintable() else text.encode("ascii", "backslashreplace").decode()
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

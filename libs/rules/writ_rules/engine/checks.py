@@ -1,7 +1,7 @@
-"""What a constraint may ask of one value, key by key of the format.
+"""Checks of a constraint on one value, key by key of the format.
 
-Types are strict: a bool is no int, an int is a float. A check that makes no sense for the value's type can't be
-answered, and the rule that asks errs; loading a policy finds such a rule before it ever does.
+Types are strict: a bool is no int, an int is a float. A check that does not apply to the value's type is unanswerable,
+and its rule errs. Loading a policy finds such a rule before it errs in a decision.
 """
 
 from typing import Any, Protocol
@@ -14,7 +14,9 @@ from writ_rules.engine.patterns import Pattern, pattern
 
 
 class Unanswerable(Exception):
-    """The check can't be judged on this value; the message says why, without the value. `need`: a list is lacking."""
+    """Raised when a check can't be judged on this value; the message gives the reason, without the value. `need`: the
+    missing list.
+    """
 
     def __init__(self, message: str, *, need: str = "") -> None:
         super().__init__(message)
@@ -22,7 +24,7 @@ class Unanswerable(Exception):
 
 
 class Check(Protocol):
-    """One question about a value."""
+    """One check on a value."""
 
     @property
     def clause(self) -> str:
@@ -30,14 +32,16 @@ class Check(Protocol):
 
     @property
     def wanted(self) -> str:
-        """What the rule wants, for people."""
+        """The requirement, for people."""
 
     @property
     def tells(self) -> bool:
-        """Whether `wanted` tells what a value is or is not, so that it must not be shown of a secret one."""
+        """Return whether `wanted` reveals a value or an excluded value, so that it must not be shown for a secret
+        one.
+        """
 
     def holds(self, value: Any) -> bool:
-        """Whether it is so; raises Unanswerable."""
+        """Return whether the value passes. Raises Unanswerable."""
 
 
 # Made once: a union written where it is asked for is made anew for each request.
@@ -45,19 +49,18 @@ NUMBERS, SIZED, MANY = (int, float), (str, list, dict), (list, dict)
 
 
 class HasType(Struct, frozen=True):
-    """`type`."""
+    """The check of `type`."""
 
     wanted: str
     clause: str = "type"
     tells: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Strictly."""
         return has_type(value, self.wanted)
 
 
 class NumberLimit(Struct, frozen=True):
-    """`min`, `max`: inclusive, for numbers."""
+    """The check of `min` or `max`: inclusive, for numbers."""
 
     clause: str
     limit: int | float
@@ -65,14 +68,13 @@ class NumberLimit(Struct, frozen=True):
     tells: bool = False
 
     def holds(self, value: Any) -> bool:
-        """By value."""
         if isinstance(value, bool) or not isinstance(value, NUMBERS):
             raise Unanswerable("not a number")
         return bool(value >= self.limit) if self.clause == "min" else bool(value <= self.limit)
 
 
 class Length(Struct, frozen=True):
-    """`min_length`, `max_length`: inclusive, characters of a string or items of a list or mapping."""
+    """The check of `min_length` or `max_length`: inclusive, characters of a string or items of a list or mapping."""
 
     clause: str
     limit: int
@@ -80,14 +82,15 @@ class Length(Struct, frozen=True):
     tells: bool = False
 
     def holds(self, value: Any) -> bool:
-        """By length."""
         if not isinstance(value, SIZED):
             raise Unanswerable("has no length")
         return len(value) >= self.limit if self.clause == "min_length" else len(value) <= self.limit
 
 
 class Values(Struct, frozen=True):
-    """`allowed_values`, `denied_values`: scalars; true is not 1. `kinds` are those that can be compared; None: any."""
+    """The check of `allowed_values` or `denied_values`: scalars; true is not 1. `kinds` are those that can be compared;
+    None: any.
+    """
 
     clause: str
     values: frozenset[tuple[bool, Any]]
@@ -96,7 +99,6 @@ class Values(Struct, frozen=True):
     tells: bool = True
 
     def holds(self, value: Any) -> bool:
-        """In the list, or not in it."""
         if isinstance(value, MANY):
             raise Unanswerable("not a single value")
         if self.kinds is not None and kind(value) not in self.kinds:
@@ -107,7 +109,7 @@ class Values(Struct, frozen=True):
 
 
 class Matches(Struct, frozen=True):
-    """`pattern`: the whole string."""
+    """The check of `pattern`: it must match the whole string."""
 
     pattern: Pattern
     wanted: str
@@ -115,7 +117,6 @@ class Matches(Struct, frozen=True):
     tells: bool = True
 
     def holds(self, value: Any) -> bool:
-        """By RE2."""
         if not isinstance(value, str):
             raise Unanswerable("not a string")
         try:
@@ -125,7 +126,7 @@ class Matches(Struct, frozen=True):
 
 
 def has_type(value: Any, name: str) -> bool:
-    """Whether a value has a type of the format."""
+    """Return whether a value has a type of the format."""
     if type(value) is _types[name]:
         return True
     if isinstance(value, bool):
@@ -139,19 +140,19 @@ _types: dict[str, type] = {"string": str, "int": int, "float": float, "bool": bo
 
 
 def kind(value: Any) -> str:
-    """Of a single value: values of different kinds can't be compared."""
+    """Return the kind of a scalar: values of different kinds can't be compared."""
     if isinstance(value, bool):
         return "truth value"
     return "number" if isinstance(value, NUMBERS) else "text"
 
 
 def whole(value: Any) -> Any:
-    """60.0 in a policy is 60 in a request."""
+    """Return 60.0 of a policy as 60 of a request."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple[Check, ...]:
-    """The checks of a constraint on the value alone; raises ValueError for a bad pattern."""
+    """Return the checks of a constraint on the value alone; raises ValueError for a bad pattern."""
     found: list[Check] = []
     if constraint.type is not None:
         found.append(HasType(constraint.type))
@@ -173,17 +174,19 @@ def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple
 
 
 def _values(clause: str, word: str, constraint: Constraint | AttributeConstraint, values: list[Any]) -> Values:
-    """An empty list has no kind to compare by: it says nothing of a parameter, and of an attribute nobody can tell."""
+    """Return the check of a list of values. An empty list has no kind to compare by: a parameter always fails it, an
+    attribute can't be judged.
+    """
     listed = present(values)
     made = values_of(clause, word + show(listed), listed)
     return made if listed or isinstance(constraint, AttributeConstraint) else structs.replace(made, kinds=None)
 
 
 def values_of(clause: str, wanted: str, values: list[Any]) -> Values:
-    """One or none of these values."""
+    """Return the check against these values."""
     return Values(clause, frozenset(map(plain, values)), wanted, frozenset(map(kind, values)))
 
 
 def plain(value: Any) -> tuple[bool, Any]:
-    """A single value to be compared: 1 is 1.0, and true is not 1."""
+    """Return a scalar in comparable form: 1 is 1.0, and true is not 1."""
     return isinstance(value, bool), value

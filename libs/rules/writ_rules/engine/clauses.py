@@ -1,6 +1,6 @@
-"""What a rule's scope asks of a request, one small struct per kind of question; `miss` answers None when it is so.
+"""Clauses of a rule's scope, one small struct for each kind; `miss` returns None when the clause holds.
 
-Clauses of scope (who, which target, when the rule is in effect) never err; conditions may, see `conditions`.
+Clauses of scope (principal, target, time in effect) never err; conditions may, see `conditions`.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,9 @@ from writ_rules.engine.times import UTC_ZONE, when_text
 
 
 class Miss(Struct, frozen=True, gc=False):
-    """A clause that does not hold, with both values; `erred` when nobody can tell, `need` what list would help."""
+    """A clause that does not hold, with both values; `erred` when it can't be judged, `need` the list that would
+    help.
+    """
 
     clause: str
     wanted: str
@@ -24,10 +26,10 @@ class Miss(Struct, frozen=True, gc=False):
 
 
 class Clause(Protocol):
-    """One question."""
+    """One clause of a scope."""
 
     def miss(self, case: Case) -> Miss | None:
-        """None when the request is as the clause wants it."""
+        """Return None when the clause holds for the request."""
 
 
 class InEffect(Struct, frozen=True):
@@ -38,7 +40,7 @@ class InEffect(Struct, frozen=True):
     wanted: str
 
     def miss(self, case: Case) -> Miss | None:
-        """Outside its time a rule is as if absent."""
+        """Return a miss outside that time: the rule then counts as absent."""
         if self.since <= case.at < self.until:
             return None
         return Miss("effective", self.wanted, when_text(case.local(UTC_ZONE)))
@@ -51,7 +53,6 @@ class Users(Struct, frozen=True):
     wanted: str
 
     def miss(self, case: Case) -> Miss | None:
-        """By id."""
         return None if case.who in self.ids else Miss("users", self.wanted, case.who)
 
 
@@ -62,20 +63,18 @@ class UserRoles(Struct, frozen=True):
     wanted: str
 
     def miss(self, case: Case) -> Miss | None:
-        """Any of them."""
         if self.roles.isdisjoint(case.roles):
             return Miss("user_roles", self.wanted, ", ".join(case.request.principal.roles) or ABSENT)
         return None
 
 
 class Kinds(Struct, frozen=True):
-    """The principal is a human, an agent or a service."""
+    """The principal is of one of these kinds: human, agent, service."""
 
     kinds: frozenset[str]
     wanted: str
 
     def miss(self, case: Case) -> Miss | None:
-        """By kind."""
         kind = case.request.principal.kind
         return None if kind in self.kinds else Miss("principal_kinds", self.wanted, kind)
 
@@ -88,7 +87,6 @@ class Targets(Struct, frozen=True):
     wanted: str
 
     def miss(self, case: Case) -> Miss | None:
-        """By id."""
         if case.target in self.ids or any(glob.covers(case.target) for glob in self.globs):
             return None
         return Miss("targets", self.wanted, case.target)
@@ -101,13 +99,12 @@ class Tags(Struct, frozen=True):
     wanted: str
 
     def miss(self, case: Case) -> Miss | None:
-        """Any of them."""
         if self.tags.isdisjoint(case.tags):
             return Miss("target_tags", self.wanted, ", ".join(case.request.target.tags) or ABSENT)
         return None
 
 
 def listed(items: Iterable[str]) -> str:
-    """The wanted values of a clause, for people."""
+    """Return the values of a clause for people, cut."""
     text = ", ".join(sorted(items))
     return text if len(text) <= 160 else text[:159] + "…"

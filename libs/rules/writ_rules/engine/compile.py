@@ -1,4 +1,6 @@
-"""From a policy file to the policy in force: immutable, indexed by operation and target role, swapped whole."""
+"""Compilation of a policy file to the policy in force: immutable, indexed by operation and target role, swapped
+whole.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +14,7 @@ from writ_contracts.operations import Catalogue
 from writ_rules.engine import lint
 from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.conditions import Evaluated, Parameter
+from writ_rules.engine.emergency_terms import EmergencyTerms, terms_of
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PlacedRule, PolicyFile, placed
 from writ_rules.engine.rules import Rule, Workshop
@@ -22,10 +25,12 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Policy(Struct, frozen=True, eq=False, kw_only=True):
-    """A policy that decides. `index`: rules by (operation, target role); `inherited`: the gateway's rules that bind
-    targets behind it, by operation. `emergency`: rules that are inert outside an emergency; `urgent` is their index.
-    All of these are in the order of their names; `trees` have the same rules by what they ask. `naming`: where
-    (operation, target role) a deny hangs on what the thing is called.
+    """A policy that decides.
+
+    `index`: rules by (operation, target role); `inherited`: the gateway's rules that bind targets behind it, by
+    operation. `emergency`: rules that are inert outside an emergency; `urgent` is their index. All of these are in the
+    order of their names; `trees` hold the same rules by their clauses. `naming`: the (operation, target role) pairs
+    where a deny depends on the name of the thing.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     index: Mapping[tuple[str, str], tuple[Rule, ...]]
     inherited: Mapping[str, tuple[Rule, ...]]
     emergency: tuple[Rule, ...]
+    emergency_terms: EmergencyTerms
     urgent: Mapping[tuple[str, str], tuple[Rule, ...]]
     allowing: Mapping[str, tuple[Role, ...]]
     naming: frozenset[tuple[str, str]]
@@ -44,30 +50,31 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     rules: int
     trees: Trees
     file: PolicyFile
-    """What it was compiled from."""
+    """The source of this policy."""
 
     def own(self, operation: str, target: Target) -> tuple[Rule, ...]:
-        """The rules for the target's role."""
+        """Return the rules for the target's role."""
         return self.index.get((operation, target.role), ())
 
     def roles_with(self, operation: str) -> tuple[Role, ...]:
-        """The target roles for which some rule allows the operation."""
+        """Return the target roles for which some rule allows the operation."""
         return self.allowing.get(operation, ())
 
 
 def is_behind_gateway(target: Target) -> bool:
-    """Whether the rules of gateways bind this target."""
+    """Return whether the rules of gateways bind this target."""
     return target.gateway is not None and target.role != "gateway"
 
 
 def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | None, list[Finding]]:
-    """The policy, unless there is an error among the findings."""
+    """Return the policy, unless there is an error among the findings."""
     entry = file.policies
     workshop = Workshop(verbs(catalogue), entry, catalogue.evaluators)
     every = placed(entry)
     made = [(item, workshop.rule(item)) for item in every]
     ready = sorted((rule for item, rule in made if item.entry.enabled), key=lambda rule: rule.name)
     in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
+    terms = terms_of(entry.emergencies, workshop.notes.attempt)
     findings = [*workshop.notes.findings, *_named_twice(every), *lint.lint(file, every, workshop.verbs)]
     if any(finding.severity is Severity.ERROR for finding in findings):
         return None, findings
@@ -84,6 +91,7 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
         index=MappingProxyType(index),
         inherited=MappingProxyType(inherited),
         emergency=tuple(emergency),
+        emergency_terms=terms,
         urgent=MappingProxyType(_index(emergency)),
         allowing=MappingProxyType(_allowing(index)),
         naming=frozenset(_naming(ready, catalogue)),
@@ -105,13 +113,15 @@ def _index(rules: Iterable[Rule]) -> dict[tuple[str, str], tuple[Rule, ...]]:
 
 
 def _allowing(index: Mapping[tuple[str, str], Iterable[Rule]]) -> dict[str, tuple[Role, ...]]:
-    open_at = {place for place, rules in index.items() if any(rule.effect != "deny" for rule in rules)}
+    open_at = {cell for cell, rules in index.items() if any(rule.effect != "deny" for rule in rules)}
     operations = {operation for operation, _ in open_at}
     return {operation: tuple(role for role in ROLES if (operation, role) in open_at) for operation in operations}
 
 
 def _naming(rules: Iterable[Rule], catalogue: Catalogue) -> Iterator[tuple[str, str]]:
-    """Only what a rule asks of that parameter tells one name from another; what a package judges may, too."""
+    """Yield (operation, role) pairs where a deny depends on the name: by a condition on that parameter, or by an
+    evaluator.
+    """
     for rule in rules:
         if rule.effect != "deny":
             continue

@@ -1,4 +1,4 @@
-"""From a rule's entry to its conditions, in the order in which they are asked."""
+"""Construction of a rule's conditions, in the order in which they are judged."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -31,7 +31,7 @@ Evaluators = Mapping[str, Evaluator]
 
 
 class Conditioning:
-    """Makes the conditions of all rules of a policy; what is wrong is noted."""
+    """Makes the conditions of all rules of a policy, and notes the mistakes."""
 
     def __init__(self, notes: Notes, policy: PolicyEntry, evaluators: Evaluators) -> None:
         self._notes = notes
@@ -39,7 +39,7 @@ class Conditioning:
         self._maintenance = self._maintenance_windows(policy)
 
     def of(self, placed: PlacedRule) -> list[Condition]:
-        """All of them; those on parameters bind only the operations that have these."""
+        """Return all conditions of a rule; those on parameters bind only the operations that have these."""
         found = [self._times(placed), self._maintenance if placed.entry.maintenance_windows_only else None]
         return [
             *(one for one in found if one is not None),
@@ -63,11 +63,11 @@ class Conditioning:
     def _maintenance_windows(self, policy: PolicyEntry) -> Times:
         found = list[Occasion]()
         entries = policy.maintenance_windows or ()
-        places = entries.items() if isinstance(entries, Mapping) else enumerate(entries)
-        for place, entry in places:
+        keyed_entries = entries.items() if isinstance(entries, Mapping) else enumerate(entries)
+        for key, entry in keyed_entries:
             if entry is not None:
-                name = entry.name or (place if isinstance(place, str) else f"window {place + 1}")
-                keys = ("policies", "maintenance_windows", place)
+                name = entry.name or (key if isinstance(key, str) else f"window {key + 1}")
+                keys = ("policies", "maintenance_windows", key)
                 made = self._notes.whole(keys, parts(entry), partial(maintenance, name, entry))
                 found += [made] if made is not None else []
         wanted = f"inside {' or '.join(map(str, found))}"[:300] if found else "inside a maintenance window"
@@ -129,7 +129,7 @@ class Conditioning:
 
 
 def attribute(name: str, deny: bool, wanted: Any) -> Attribute:
-    """What a rule wants an attribute to be. Raises ValueError for a bad pattern."""
+    """Return the condition on an attribute. Raises ValueError for a bad pattern."""
     if isinstance(wanted, AttributeConstraint):
         made = checks(wanted, deny=deny)
         return Attribute(name, "; ".join(check.wanted for check in made)[:160], deny, made)

@@ -1,6 +1,6 @@
-"""A rule's conditions: what is asked, when, of which kind of target, and what is known of it.
+"""A rule's conditions: on parameters, time, attributes of the target, and facts.
 
-A condition that can't be judged errs, and a rule that errs denies; one that fails for certain outweighs it.
+A condition that can't be judged errs, and a rule that errs denies. A condition that certainly fails outweighs it.
 """
 
 from collections.abc import Mapping
@@ -21,21 +21,21 @@ SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 
 
 class Condition(Protocol):
-    """One question."""
+    """One condition of a rule."""
 
     def miss(self, case: Case) -> Miss | None:
-        """None when the request is as the condition wants it."""
+        """Return None when the condition holds for the request."""
 
 
 class Times(Struct, frozen=True, eq=False):
-    """One of the windows is open; `clause` is the key that asks for it."""
+    """One of the windows is open; `clause` is the key of the format."""
 
     windows: tuple[Occasion, ...]
     wanted: str
     clause: str = "time_restrictions"
 
     def miss(self, case: Case) -> Miss | None:
-        """Each window by the wall clock of its own zone."""
+        """Judge each window by the wall clock of its own zone."""
         for window in self.windows:
             if window.holds(case.local(window.zone)):
                 return None
@@ -44,22 +44,26 @@ class Times(Struct, frozen=True, eq=False):
         return Miss(self.clause, self.wanted, when_text(case.local(self.windows[0].zone)))
 
     def opens(self, at: float) -> tuple[float, str] | None:
-        """When the first of them opens after `at`, also for people; None if that is not in sight."""
+        """Return the first opening after `at`, also for people; None if there is none in sight."""
         openings = [moment for window in self.windows if (moment := window.opens(at)) is not None]
         return (min(openings).timestamp(), when_text(min(openings))) if openings else None
 
 
 class Parameter(Struct, frozen=True, eq=False):
-    """One parameter's constraint, judged on the caller's value, else `default`, else the catalogue's default."""
+    """One parameter's constraint, judged on the caller's value, else `default`, else the catalogue's default.
+
+    `implied`: no rule says it; it holds since the rule does not name the parameter.
+    """
 
     name: str
     default: Any
     required: bool
     checks: tuple[Check, ...]
     listed: Listed | None = None
+    implied: bool = False
 
     def miss(self, case: Case) -> Miss | None:
-        """The first check that fails; an absent parameter fails `required` and nothing else."""
+        """Return the first check that fails; an absent parameter fails `required` and nothing else."""
         fills = self.default is not None and self.name not in case.given
         value = self.default if fills else case.effective.get(self.name)
         if value is None:
@@ -91,7 +95,7 @@ class Parameter(Struct, frozen=True, eq=False):
 
 
 class Attribute(Struct, frozen=True, eq=False):
-    """A typed attribute of the target. What is absent, or can't be compared, opens no door: it errs in a deny rule."""
+    """A typed attribute of the target. An absent or incomparable value never allows: it errs in a deny rule."""
 
     name: str
     wanted: str
@@ -99,7 +103,6 @@ class Attribute(Struct, frozen=True, eq=False):
     checks: tuple[Check, ...]
 
     def miss(self, case: Case) -> Miss | None:
-        """By the inventory."""
         clause = f"target_attributes.{self.name}"
         value = case.request.target.attributes.get(self.name)
         if value is None:
@@ -110,12 +113,12 @@ class Attribute(Struct, frozen=True, eq=False):
         return Miss(clause, self.wanted, show(value), erred=self.deny and certain is None)
 
     def can_judge(self, value: Any) -> bool:
-        """Whether it says for certain of a target with this value that it is as wanted, or not."""
+        """Return whether the result for a target with this value is certain."""
         certain, comparable = self._compare(value)
         return comparable or certain is False
 
     def _compare(self, value: Any) -> tuple[bool | None, bool]:
-        """False if it is certainly not as wanted, and whether it can be compared at all."""
+        """Return False if the value certainly fails, and whether it can be compared at all."""
         comparable = True
         for check in self.checks:
             try:
@@ -131,7 +134,7 @@ class Attribute(Struct, frozen=True, eq=False):
 
 
 class Scan(Struct, frozen=True, eq=False):
-    """What a scanner's latest report on the target says."""
+    """A condition on a scanner's latest report of the target."""
 
     scanner: str
     severity: Severity

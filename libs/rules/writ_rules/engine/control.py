@@ -1,39 +1,76 @@
-"""What the journal's control events say that every decision must know: the stops and emergencies that are in force."""
+"""The state that the journal's control events lead to, which every decision must know: stops and emergencies."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from writ_contracts.inventory import Principal, Target
 from writ_contracts.journal import ControlEvent
+from writ_contracts.stops import Reach
 from writ_rules.engine.patterns import Pattern, glob
 
 
 class Stop(Struct, frozen=True, eq=False):
-    """Nothing may start on these targets until `until` (Unix seconds; None: until it is lifted)."""
+    """Nothing within its reach may start until `until` (Unix seconds; None: until it is lifted)."""
 
     id: str
-    scope: tuple[Pattern, ...]
+    reach: Reach
     reason: str
     until: float | None
+    by: str = ""
+    since: float = 0.0
 
-    def covers(self, target: str, at: float) -> bool:
-        """Whether it stops this target now."""
-        return (self.until is None or at < self.until) and any(one.covers(target) for one in self.scope)
+    def lasts(self, at: float) -> bool:
+        """Return true before its end."""
+        return self.until is None or at < self.until
 
 
-class Emergency(Struct, frozen=True, eq=False):
-    """The emergency rules count on these targets until `until` (Unix seconds), or until somebody ends it."""
+class Emergency(Struct, frozen=True, eq=False, kw_only=True):
+    """The emergency rules count on these targets until `until` (Unix seconds), or until somebody ends it.
+
+    `person` declared it; another person has to confirm it before `confirm_by`, or it lapses (None: nobody else could).
+    An emergency with a person stays in the state until its review is signed off, also after its end. Without one it
+    is of a version of Writ that had no reviews.
+    """
 
     id: str
     scope: tuple[Pattern, ...]
+    targets: tuple[str, ...]
     reason: str
     until: float
+    by: str = ""
+    person: str = ""
+    since: float = 0.0
+    confirm_by: float | None = None
+    confirmed_by: str = ""
+    ended_by: str = ""
+    closed: bool = False
+    """Its closing event is in the journal."""
+
+    def lasts(self, at: float) -> bool:
+        """Return true while it is in force."""
+        if self.ended_by or self.closed or at >= self.until:
+            return False
+        return not self.unconfirmed or at < (self.confirm_by or 0.0)
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Another person has to confirm it and has not."""
+        return self.confirm_by is not None and not self.confirmed_by
 
     def covers(self, target: str, at: float) -> bool:
-        """Whether this target is in an emergency now."""
-        return at < self.until and any(one.covers(target) for one in self.scope)
+        """Return true if this target is in the emergency now."""
+        return self.lasts(at) and any(one.covers(target) for one in self.scope)
+
+    def end(self, at: float) -> Literal["", "ended", "expired", "lapsed"]:
+        """Return how it ended: `ended` by somebody, `expired`, or `lapsed` for lack of a confirmation; "" if not."""
+        if self.lasts(at):
+            return ""
+        if self.ended_by:
+            return "ended"
+        return "lapsed" if self.unconfirmed and (self.confirm_by or 0.0) <= at else "expired"
 
 
 class ControlState(Struct, frozen=True, eq=False):
@@ -43,23 +80,25 @@ class ControlState(Struct, frozen=True, eq=False):
     stops: tuple[Stop, ...] = ()
     emergencies: tuple[Emergency, ...] = ()
 
-    def stop_of(self, target: str, at: float) -> Stop | None:
-        """A stop in force for this target, if any."""
-        for stop in self.stops:  # a loop, since there is mostly none and every decision asks
-            if stop.covers(target, at):
-                return stop
-        return None
+    def stop_of(self, target: Target, principal: Principal, operation: str, at: float) -> Stop | None:
+        """Return a stop that holds up this operation now, if any."""
+        if not self.stops:  # there is mostly none, and every decision asks
+            return None
+        names = [name for name in (principal.id, principal.acts_for, principal.person) if name]
+        covered = (stop for stop in self.stops if stop.lasts(at))
+        return next((stop for stop in covered if stop.reach.covers(target.id, target.role, names, operation)), None)
 
     def emergency_of(self, target: str, at: float) -> Emergency | None:
-        """An emergency in force for this target, if any."""
-        for emergency in self.emergencies:
-            if emergency.covers(target, at):
-                return emergency
-        return None
+        """Return an emergency in force for this target, if any; a confirmed one before others."""
+        found = [emergency for emergency in self.emergencies if emergency.covers(target, at)]
+        return min(found, key=lambda one: one.unconfirmed, default=None)
 
 
 class _StopBody(Struct, frozen=True, kw_only=True):
     scope: list[str]
+    roles: list[str] = []
+    principals: list[str] = []
+    operations: list[str] = []
     reason: str = ""
     until: float | None = None
 
@@ -68,6 +107,8 @@ class _EmergencyBody(Struct, frozen=True, kw_only=True):
     scope: list[str]
     until: float
     reason: str = ""
+    declared_by: str | None = None
+    confirm_by: float | None = None
 
 
 def apply(state: ControlState, sequence: int, event: ControlEvent | None) -> ControlState:
@@ -81,7 +122,7 @@ def apply(state: ControlState, sequence: int, event: ControlEvent | None) -> Con
 
 def _stops(stops: Iterable[Stop], event: ControlEvent) -> Iterable[Stop]:
     if event.kind == "stop_set":
-        return (*stops, _stop(event.id, event.body))
+        return (*stops, _stop(event))
     if event.kind == "stop_lift":
         return (stop for stop in stops if stop.id != event.body.get("stop_id"))
     return stops
@@ -94,20 +135,54 @@ def _emergencies(emergencies: Iterable[Emergency], event: ControlEvent) -> Itera
             read = msgspec.convert(event.body, _EmergencyBody)
         except msgspec.ValidationError:
             return emergencies
-        scope = tuple(glob(text) for text in read.scope)
-        return (*emergencies, Emergency(event.id, scope, read.reason, read.until))
-    if event.kind == "emergency_confirm" and event.body.get("verdict") == "end":
-        return (one for one in emergencies if one.id != event.body.get("emergency_id"))
+        return (*emergencies, _declared(event, read))
+    named = str(event.body.get("emergency_id", ""))
+    if event.kind == "emergency_confirm":
+        return _changed(emergencies, named, event, ends=event.body.get("verdict") == "end")
+    if event.kind == "emergency_closed":
+        return _kept(structs.replace(one, closed=True) if one.id == named else one for one in emergencies)
+    if event.kind == "emergency_review":
+        return (one for one in emergencies if one.id != named)
     return emergencies
 
 
-def _stop(stop_id: str, body: dict[str, Any]) -> Stop:
+def _declared(event: ControlEvent, read: _EmergencyBody) -> Emergency:
+    return Emergency(
+        id=event.id,
+        scope=tuple(glob(text) for text in read.scope),
+        targets=tuple(read.scope),
+        reason=read.reason,
+        until=read.until,
+        by=event.principal,
+        person=read.declared_by or "",
+        since=event.at,
+        confirm_by=read.confirm_by,
+    )
+
+
+def _changed(emergencies: Iterable[Emergency], named: str, event: ControlEvent, *, ends: bool) -> Iterable[Emergency]:
+    change = {"ended_by": event.principal} if ends else {"confirmed_by": event.principal}
+    return _kept(structs.replace(one, **change) if one.id == named else one for one in emergencies)
+
+
+def _kept(emergencies: Iterable[Emergency]) -> Iterable[Emergency]:
+    """What is over and needs no review is forgotten."""
+    return (one for one in emergencies if one.person or not (one.ended_by or one.closed))
+
+
+def _stop(event: ControlEvent) -> Stop:
     try:
-        read = msgspec.convert(body, _StopBody)
+        read = msgspec.convert(event.body, _StopBody)
     except msgspec.ValidationError:
-        return _everything(stop_id)
-    return Stop(stop_id, tuple(glob(text) for text in read.scope), read.reason, read.until)
+        return _everything(event.id)
+    reach = Reach(
+        targets=read.scope,
+        roles=frozenset(read.roles),
+        principals=frozenset(read.principals),
+        operations=frozenset(read.operations),
+    )
+    return Stop(event.id, reach, read.reason, read.until, event.principal, event.at)
 
 
 def _everything(stop_id: str) -> Stop:
-    return Stop(stop_id, (glob("*"),), "a control event could not be read", None)
+    return Stop(stop_id, Reach(), "a control event could not be read", None)

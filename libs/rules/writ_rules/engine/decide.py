@@ -36,8 +36,8 @@ def decide(
     early = _before_rules(policy, request, control)
     if early is not None:
         return early
-    emergency = _emergency(request, control)
-    first = _by_rules(policy, request, people or {}, facts, emergency)
+    emergency, counts = _emergency(request, control)
+    first = _by_rules(policy, request, people or {}, facts, emergency, counts=counts)
     if first.effect == "deny" or first.effective == request.effective:
         return first
     try:
@@ -55,7 +55,8 @@ def decide(
         )
     # Rules filled in defaults: what came out must itself be allowed, or a deny would not see what runs.
     again = structs.replace(request, given=filled, effective=filled)
-    return stricter(structs.replace(first, effective=filled), _by_rules(policy, again, people or {}, facts, emergency))
+    second = _by_rules(policy, again, people or {}, facts, emergency, counts=counts)
+    return stricter(structs.replace(first, effective=filled), second)
 
 
 def _before_rules(policy: Policy, request: DecisionRequest, control: ControlState) -> Ruling | None:
@@ -63,7 +64,7 @@ def _before_rules(policy: Policy, request: DecisionRequest, control: ControlStat
         return _short(request, "allow", "own", "one's own may always be read and cancelled")
     operation = request.operation
     if not operation.control and operation.risk is not Risk.READ:
-        stop = control.stop_of(request.target.id, request.at)
+        stop = control.stop_of(request.target, request.principal, operation.name, request.at)
         if stop is not None:
             return _short(request, "deny", "stopped", f"stop {stop.id} is in force: {stop.reason}"[:1000])
     if request.dry_run and not policy.enable_dry_run:
@@ -78,24 +79,30 @@ def _short(request: DecisionRequest, effect: Effect, code: str, reason: str) -> 
     return Ruling(effect=effect, code=code, reason=reason, effective=request.effective)
 
 
-def _emergency(request: DecisionRequest, control: ControlState) -> str:
-    """The id of the emergency in force for the target, or nothing."""
+def _emergency(request: DecisionRequest, control: ControlState) -> tuple[str, bool]:
+    """Return the id of the emergency in force for the target, if any, and whether its rules count for the requester.
+
+    Until another person has confirmed it, they do not count for the person who declared it, nor for their agents: else
+    a declaration would free its own author from every approval.
+    """
     if request.emergency is False:
-        return ""
+        return "", False
     declared = control.emergency_of(request.target.id, request.at)
     if declared is not None:
-        return declared.id
-    return ASSUMED if request.emergency else ""
+        return declared.id, not (declared.unconfirmed and declared.person == request.behind)
+    return (ASSUMED, True) if request.emergency else ("", False)
 
 
-def _by_rules(policy: Policy, request: DecisionRequest, people: People, facts: Facts, emergency: str) -> Ruling:
+def _by_rules(
+    policy: Policy, request: DecisionRequest, people: People, facts: Facts, emergency: str, *, counts: bool
+) -> Ruling:
     operation, role = request.operation.name, request.target.role
     case = Case(request, policy.verbs[operation].public, facts)
     own = Part(policy.index.get((operation, role), ()), TreeMatches(policy.trees.own(operation, role), operation, case))
     gateway = urgent = Part((), TreeMatches((), operation, case))
     if is_behind_gateway(request.target) and (inherited := policy.inherited.get(operation)):
         gateway = Part(inherited, TreeMatches(policy.trees.inherited(operation), operation, case), INHERITED)
-    if emergency and (rules := policy.urgent.get((operation, role))):
+    if counts and (rules := policy.urgent.get((operation, role))):
         urgent = Part(rules, TreeMatches(policy.trees.urgent(operation, role), operation, case))
     trace = Trace((own, gateway, urgent), case, lifted=bool(allows(urgent.found.matching)))
     considered = Considered(own.found, gateway.found, urgent.found, emergency, trace)

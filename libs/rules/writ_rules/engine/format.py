@@ -177,6 +177,13 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = True
 
 
+class EmergenciesEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bounds of every emergency."""
+
+    longest: Annotated[str, Meta(description="from its declaration, as `4h`")] = "8h"
+    confirm_within: Annotated[str, Meta(description="unless another person confirms it by then, it lapses")] = "30m"
+
+
 class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole policy, under the key `policies`."""
 
@@ -212,6 +219,7 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     emergency_policies: Annotated[
         list[RuleEntry | None] | None, Meta(description="rules that join in while an emergency is in force")
     ] = None
+    emergencies: Annotated[EmergenciesEntry | None, Meta(description="how long one may last")] = None
 
 
 class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -182,8 +182,8 @@ def _by_text(
     text: Callable[[Case], str | None], pairs: Iterable[tuple[Item, Iterable[Beginning]]], every: Sequence[Item]
 ) -> ByText[Item]:
     whole, begun = dict[str, list[Item]](), dict[int, dict[str, list[Item]]]()
-    for item, wanted in pairs:
-        for one in dict.fromkeys(wanted):
+    for item, values in pairs:
+        for one in dict.fromkeys(values):
             known = whole if one.whole else begun.setdefault(min(len(one.text), LONGEST), {})
             known.setdefault(one.text if one.whole else one.text[:LONGEST], []).append(item)
     by_length = tuple(

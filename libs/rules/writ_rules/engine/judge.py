@@ -82,7 +82,7 @@ def erring(rule: Rule, misses: tuple[Miss, ...], depth: int = 0) -> Judged:
     return Judged(rule, misses[0], depth=depth, needs=needs)
 
 
-def set_aside(judged: Judged) -> bool:
+def overridden_by_emergency(judged: Judged) -> bool:
     """Whether a matching allow of an emergency makes this rule's deny, or its error, count for nothing."""
     rule = judged.rule
     if rule.emergency:
@@ -101,7 +101,7 @@ def sources(rule: Rule, operation: str, case: Case) -> Iterator[str]:
                 yield f"{listing.source}, {case.at - listing.at:.0f} s old"
 
 
-def told(judged: Judged, section: str = "", note: str = "") -> TraceEntry:
+def trace_step(judged: Judged, section: str = "", note: str = "") -> TraceEntry:
     """What the trace says of a rule."""
     rule, miss = judged.rule, judged.miss
     if section == INHERITED and rule.effect != "deny":

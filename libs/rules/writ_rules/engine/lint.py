@@ -28,12 +28,13 @@ FITS = {
 }
 LISTED = {
     "list_services": ("service", "unit"),
-    "list_containers": ("container",),
+    "list_containers": ("container", "guest"),
     "list_stacks": ("stack",),
     "list_packages": ("package",),
     "list_backups": ("backup",),
     "list_snapshots": ("snapshot",),
     "list_ports": ("port",),
+    "list_storages": ("storage",),
     "list_file_roots": ("path", "source", "folder", "root"),
 }
 """What each source lists, as words of the names that such a parameter has."""
@@ -76,8 +77,10 @@ def _policy(file: PolicyFile) -> Iterator[Finding]:
     for at, window in every:
         for key in ("days_of_week", "day_of_month"):
             if window is not None and window.recurrence in (None, "none") and getattr(window, key) is not None:
-                place = ("policies", "maintenance_windows", at, key)
-                yield Finding(Severity.WARNING, place, "the window comes once: without a recurrence this is ignored")
+                keys_of_window = ("policies", "maintenance_windows", at, key)
+                yield Finding(
+                    Severity.WARNING, keys_of_window, "the window comes once: without a recurrence this is ignored"
+                )
 
 
 def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
@@ -177,10 +180,10 @@ def _excludes_all(wanted: AttributeConstraint) -> str:
     if wanted.allowed_values is None:
         return ""
     try:
-        asked = checks(wanted, deny=False)
+        required_checks = checks(wanted, deny=False)
     except ValueError:
         return ""  # the pattern is no pattern, which is an error of its own
-    possible = any(all(_holds(check, value) for check in asked) for value in present(wanted.allowed_values))
+    possible = any(all(_holds(check, value) for check in required_checks) for value in present(wanted.allowed_values))
     return "" if possible else "each of allowed_values is excluded by the rest"
 
 
@@ -221,7 +224,9 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
     types, what = verb.types[name], f"{verb.operation.name}.{name}"
     for key in FITS:
         if getattr(constraint, key) is not None and not types & suited(constraint, key):
-            yield Finding(Severity.LINT, (*keys, key), f"{what} is of type {_said(types)}, which '{key}' can't judge")
+            yield Finding(
+                Severity.LINT, (*keys, key), f"{what} is of type {_type_names(types)}, which '{key}' can't judge"
+            )
     yield from _impossible_values(keys, name, constraint, verb)
     source = constraint.allowlist_source
     named = LISTED.get(source or "", ())
@@ -230,7 +235,7 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
         yield Finding(Severity.WARNING, (*keys, "allowlist_source"), text)
     wanted = {"int", "float"} if constraint.type == "float" else {constraint.type}
     if constraint.type is not None and not types & wanted:
-        yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_said(types)}: the rule never matches")
+        yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_type_names(types)}: the rule never matches")
     if constraint.default is not None:
         yield from _default((*keys, "default"), name, constraint, verb)
 
@@ -277,5 +282,5 @@ def _breaks(check: Check, default: Any) -> bool:
         return False
 
 
-def _said(types: Iterable[str]) -> str:
+def _type_names(types: Iterable[str]) -> str:
     return " or ".join(sorted(types))

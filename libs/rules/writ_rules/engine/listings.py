@@ -39,6 +39,7 @@ SOURCES: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
     "list_backups": _exactly,
     "list_snapshots": _exactly,
     "list_ports": _exactly,
+    "list_storages": _exactly,
     "list_file_roots": _below,
 }
 """What targets list, and how a value is found there."""

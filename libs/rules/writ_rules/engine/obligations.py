@@ -65,22 +65,24 @@ def progress(demand: Demand, approvals: Sequence[str], asker: Principal, people:
     pending = iter(approvals)
     for at, step in enumerate(demand.steps):
         able = {who for role in step.approvers for who in people.get(role, ())}
-        given = 0
-        while given < step.quorum:
+        approved = 0
+        while approved < step.quorum:
             who = next(pending, None)
             if who is None:
                 left = frozenset(able - used)
-                return Progress(step, step.quorum - given, left, _possible(demand.steps[at:], given, used, people))
+                return Progress(
+                    step, step.quorum - approved, left, _possible(demand.steps[at:], approved, used, people)
+                )
             if who in able and who not in used:
                 used.add(who)
                 by.append(who)
-                given += 1
+                approved += 1
     return Progress(None, by=tuple(by))
 
 
-def _possible(steps: Sequence[ApproverStep], given: int, used: set[str | None], people: People) -> bool:
+def _possible(steps: Sequence[ApproverStep], approved: int, used: set[str | None], people: People) -> bool:
     """Whether people are left for each of the steps; by their number for each alone and for all together."""
     left = [{who for role in step.approvers for who in people.get(role, ())} - used for step in steps]
-    wanted = [step.quorum - (given if at == 0 else 0) for at, step in enumerate(steps)]
-    enough = all(len(able) >= count for able, count in zip(left, wanted, strict=True))
-    return enough and len(set[str | None]().union(*left)) >= sum(wanted)
+    quorums = [step.quorum - (approved if at == 0 else 0) for at, step in enumerate(steps)]
+    enough = all(len(able) >= count for able, count in zip(left, quorums, strict=True))
+    return enough and len(set[str | None]().union(*left)) >= sum(quorums)

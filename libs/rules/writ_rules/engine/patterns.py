@@ -24,8 +24,8 @@ class Pattern:
         try:
             self._match = re2.compile(text.encode(), options).fullmatch
         except re2.error as error:
-            said = error.args[0] if error.args else ""
-            raise ValueError(said.decode() if isinstance(said, bytes) else str(said)) from error
+            message = error.args[0] if error.args else ""
+            raise ValueError(message.decode() if isinstance(message, bytes) else str(message)) from error
         self.text = text
 
     def covers(self, value: str) -> bool:

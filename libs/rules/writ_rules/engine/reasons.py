@@ -28,8 +28,8 @@ class ReasonedEffect(Struct, frozen=True):
 def denied(denying: list[Rule]) -> str:
     """A deny, with what the rule's author said of it."""
     names = names_of(denying)
-    said = next(rule.description for rule in denying if rule.name == names[0])
-    return _cut(f"{_rules(names)} {'denies' if len(names) == 1 else 'deny'} it" + (f": {said}" if said else ""))
+    sentence = next(rule.description for rule in denying if rule.name == names[0])
+    return _cut(f"{_rules(names)} {'denies' if len(names) == 1 else 'deny'} it" + (f": {sentence}" if sentence else ""))
 
 
 def erred(erring: list[Judged], names: list[str]) -> str:
@@ -62,13 +62,13 @@ def opening(near: Judged, request: DecisionRequest) -> tuple[float, str] | None:
     return None
 
 
-def missed(said: str, near: Judged, opens: tuple[float, str] | None) -> str:
+def missed(sentence: str, near: Judged, opens: tuple[float, str] | None) -> str:
     """What came nearest, and what it lacked."""
     miss, name = near.miss, near.rule.name
     if miss is None:
-        return _cut(f"{said}; nearest is '{name}'")
+        return _cut(f"{sentence}; nearest is '{name}'")
     then = f" (opens {opens[1]})" if opens else ""
-    return _cut(f"{said}; nearest is '{name}': {miss.clause} is {miss.got}, wanted {miss.wanted}{then}")
+    return _cut(f"{sentence}; nearest is '{name}': {miss.clause} is {miss.got}, wanted {miss.wanted}{then}")
 
 
 def conflicting(parameter: str, names: list[str]) -> str:

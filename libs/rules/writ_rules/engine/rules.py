@@ -1,12 +1,14 @@
 """One rule, made ready: its scope and conditions as clauses, its demands, its limits."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from msgspec import Struct
 
 from writ_contracts.decisions import Effect
 from writ_rules.engine import clauses, times
+from writ_rules.engine.checks import values_of
 from writ_rules.engine.clauses import Clause, listed
 from writ_rules.engine.conditioning import Conditioning, Evaluators
 from writ_rules.engine.conditions import Condition, Parameter, Scan, Times
@@ -51,6 +53,13 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
         return self.section == EMERGENCY
 
 
+@cache
+def refused_flag(name: str) -> Parameter:
+    """Return the condition that a flag is not set; one for all rules, so that it is judged once a request."""
+    wanted = "one of false, since no rule names it"
+    return Parameter(name, None, False, (values_of("allowed_values", wanted, [False]),), implied=True)
+
+
 class Workshop:
     """Makes rules of a policy's entries, and notes what is wrong with them."""
 
@@ -79,7 +88,10 @@ class Workshop:
             times=next(
                 (one for one in conditions if isinstance(one, Times) and one.clause == "time_restrictions"), None
             ),
-            conditions={name: _binding(conditions, self.verbs[name]) for name in operations},
+            conditions={
+                name: (*_binding(conditions, self.verbs[name]), *_unnamed(entry, self.verbs[name]))
+                for name in operations
+            },
             asks_facts=any(isinstance(one, Scan) or getattr(one, "listed", None) for one in conditions),
             defaults={name: _defaults(self.verbs[name], parameters) for name in operations},
             demand=self._demand(placed),
@@ -118,6 +130,18 @@ class Workshop:
 
 def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:
     return tuple(one for one in conditions if not isinstance(one, Parameter) or one.name in verb.types)
+
+
+def _unnamed(entry: RuleEntry, verb: Verb) -> tuple[Parameter, ...]:
+    """What breaks out of a container is allowed only by a rule that names the flag for it."""
+    if not entry.allowed:
+        return ()
+    return tuple(refused_flag(name) for name in sorted(verb.breakouts - named(entry)))
+
+
+def named(entry: RuleEntry) -> set[str]:
+    """Return the parameters that a rule says something of; a name with nothing behind it says nothing."""
+    return {name for name, constraint in (entry.parameter_constraints or {}).items() if constraint is not None}
 
 
 def _effect(entry: RuleEntry) -> Effect:

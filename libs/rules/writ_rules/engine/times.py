@@ -38,12 +38,12 @@ def wall_clock(at: float, zone: ZoneInfo) -> datetime:
 
 def first_at(day: date, seconds: int, zone: ZoneInfo) -> datetime:
     """When a clock on the wall first shows this time of a day; where it leaps over it, when it lands."""
-    wanted = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(seconds=seconds)
-    early, late = sorted(wanted.replace(fold=fold).timestamp() for fold in (0, 1))
-    if wall_clock(late, zone).replace(tzinfo=None, fold=0) == wanted.replace(tzinfo=None):
+    wall = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(seconds=seconds)
+    early, late = sorted(wall.replace(fold=fold).timestamp() for fold in (0, 1))
+    if wall_clock(late, zone).replace(tzinfo=None, fold=0) == wall.replace(tzinfo=None):
         return wall_clock(early, zone)
     landings = (wall_clock(early + minutes * 60, zone) for minutes in range(LONGEST_LEAP // 60))
-    return next((local for local in landings if local.replace(tzinfo=None) >= wanted.replace(tzinfo=None)), wanted)
+    return next((local for local in landings if local.replace(tzinfo=None) >= wall.replace(tzinfo=None)), wall)
 
 
 class Occasion(Protocol):

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from writ_contracts.decisions import TraceEntry
 from writ_rules.engine.case import Case
-from writ_rules.engine.judge import Judged, judge, set_aside, sources, told
+from writ_rules.engine.judge import Judged, judge, overridden_by_emergency, sources, trace_step
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.tree import TreeMatches
 
@@ -50,23 +50,23 @@ class Trace:
         if self._case is None:
             return
         for part in self._parts:
-            yield from (self._told(Judged(rule), part) for rule in sorted(part.found.matching, key=_name))
+            yield from (self._step(Judged(rule), part) for rule in sorted(part.found.matching, key=_name))
         for part in self._parts:
-            yield from (self._told(one, part) for one in sorted(part.found.erring, key=lambda one: one.rule.name))
+            yield from (self._step(one, part) for one in sorted(part.found.erring, key=lambda one: one.rule.name))
         operation = self._case.request.operation.name
         for part in self._parts:
             known = {*part.found.matching, *(one.rule for one in part.found.erring)}
             rest = (rule for rule in part.rules if rule not in known)
-            yield from (self._told(judge(rule, operation, self._case), part) for rule in rest)
+            yield from (self._step(judge(rule, operation, self._case), part) for rule in rest)
 
-    def _told(self, judged: Judged, part: Part) -> TraceEntry:
+    def _step(self, judged: Judged, part: Part) -> TraceEntry:
         """With the facts by which it was judged, and whether the emergency set it aside."""
         rule, notes = judged.rule, list[str]()
         if rule.asks_facts and self._case is not None and (judged.covers or judged.depth):
             notes += sources(rule, self._case.request.operation.name, self._case)
-        if self._lifted and set_aside(judged) and (judged.miss is None or judged.miss.erred):
+        if self._lifted and overridden_by_emergency(judged) and (judged.miss is None or judged.miss.erred):
             notes.append("set aside by the emergency")
-        return told(judged, part.section, "; ".join(notes)[:120])
+        return trace_step(judged, part.section, "; ".join(notes)[:120])
 
 
 def _name(rule: Rule) -> str:

@@ -7,19 +7,22 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts.operations import Catalogue, Operation
-from writ_contracts.parameters import Class, classes
+from writ_contracts.parameters import Class, breakouts, classes
 
 NAMES = {str: "string", int: "int", float: "float", bool: "bool", list: "list", dict: "dict"}
 ANY = frozenset(NAMES.values())
 
 
 class Verb(Struct, frozen=True, eq=False):
-    """One operation. `types` has the format's names of what each parameter may be."""
+    """One operation. `types` has the format's names of what each parameter may be; `breakouts` are flags that are
+    refused unless a rule names them.
+    """
 
     operation: Operation
     hints: dict[str, Any]
     types: dict[str, frozenset[str]]
     public: frozenset[str]
+    breakouts: frozenset[str]
 
     def refuses(self, parameter: str, value: Any) -> str | None:
         """Why the operation's own schema refuses the value, if it does."""
@@ -39,7 +42,9 @@ def _verb(operation: Operation) -> Verb:
     hints = get_type_hints(operation.parameters, include_extras=True)
     hints = {name: hints[name] for name in operation.parameters.__struct_fields__}
     public = frozenset(name for name, kind in classes(operation.parameters).items() if kind is Class.PUBLIC)
-    return Verb(operation, hints, {name: _types(hint) for name, hint in hints.items()}, public)
+    return Verb(
+        operation, hints, {name: _types(hint) for name, hint in hints.items()}, public, breakouts(operation.parameters)
+    )
 
 
 def _types(hint: Any) -> frozenset[str]:

@@ -13,7 +13,7 @@ from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.checks import plain
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.facts import Need
-from writ_rules.engine.judge import INHERITED, Judged, set_aside, told
+from writ_rules.engine.judge import INHERITED, Judged, overridden_by_emergency, trace_step
 from writ_rules.engine.obligations import ADMIN_DEMAND, People, by_rule
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.ruling import Ruling
@@ -47,8 +47,8 @@ class Weighing(Struct, frozen=True, eq=False):
         erring = [*own.erring, *gateway.erring, *urgent.erring]
         denying = [rule for rule in matching if rule.effect == "deny"]
         if lifting:
-            denying = [rule for rule in denying if not set_aside(Judged(rule))]
-            erring = [one for one in erring if not set_aside(one)]
+            denying = [rule for rule in denying if not overridden_by_emergency(Judged(rule))]
+            erring = [one for one in erring if not overridden_by_emergency(one)]
         if denying:
             return self._deny("denied", reasons.denied(denying), reasons.names_of(denying))
         if erring:
@@ -67,8 +67,13 @@ class Weighing(Struct, frozen=True, eq=False):
         return self._allow(allowing, allowing)
 
     def _open_by_default(self) -> bool:
-        """Control operations need a rule always: by an open default an agent could give itself any role."""
-        return not self.policy.deny_by_default and not self.request.operation.control
+        """Control operations need a rule always: by an open default an agent could give itself any role. So does what
+        breaks out of a container.
+        """
+        request = self.request
+        breakouts = self.policy.verbs[request.operation.name].breakouts
+        needs_rule = request.operation.control or any(request.effective.get(name) for name in breakouts)
+        return not self.policy.deny_by_default and not needs_rule
 
     def _deny(self, code: str, reason: str, rules: list[str], needs: Sequence[str] = ()) -> Ruling:
         return Ruling(
@@ -93,7 +98,7 @@ class Weighing(Struct, frozen=True, eq=False):
         near = [near for found in (self.considered.own, self.considered.urgent) if (near := found.nearest())]
         return self._missed("no_rule", "no rule allows it", min(near, key=lambda one: one.nearness, default=None))
 
-    def _missed(self, code: str, said: str, near: Judged | None) -> Ruling:
+    def _missed(self, code: str, text: str, near: Judged | None) -> Ruling:
         if near is None:
             restricting = allows(self.considered.gateway.matching)
             return self._deny(code, reasons.nowhere(self.policy, self.request, restricting), [])
@@ -102,10 +107,10 @@ class Weighing(Struct, frozen=True, eq=False):
         return Ruling(
             effect="deny",
             code=code,
-            reason=reasons.missed(said, near, opening),
+            reason=reasons.missed(text, near, opening),
             effective=self.request.effective,
             account=self.considered.account,
-            nearest=told(near, section),
+            nearest=trace_step(near, section),
             opens_at=None if opening is None else opening[0],
             emergency=self.considered.emergency,
         )

@@ -1,1 +1,1 @@
-"""Lists as a service reads them, again and again: a large one in a process of its own."""
+"""Lists of a service, read again and again: large ones in a process of their own."""

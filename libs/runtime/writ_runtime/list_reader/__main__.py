@@ -1,6 +1,6 @@
 """`python -m writ_runtime.list_reader SECTION FILE`: write the list to standard output, in MessagePack.
 
-Where the file has mistakes, they are written instead, and the exit status is `REFUSED`.
+Mistakes in the file are written in its place, with the exit status `REFUSED`.
 """
 
 import gc
@@ -14,8 +14,8 @@ from writ_runtime.list_reader.lists import REFUSED, SORTS
 
 
 def main(section: str, path: str) -> int:
-    """The status that it ends with."""
-    gc.disable()  # until its end it needs most of what it makes
+    """Return the exit status."""
+    gc.disable()  # until its end it needs most of its objects
     status, answer = 0, b""
     try:
         answer = msgpack.encode(getattr(SORTS[section].read(Path(path)), section))

@@ -1,8 +1,8 @@
-"""`writ_documents.readers` for a service: the same values, the same mistakes, and no trace of having read a large file.
+"""`writ_documents.readers` for a service: the same values, the same errors, and no lasting memory of a large file.
 
-Read here, ten thousand targets take many times their own memory for a second. What lasts is put down among what goes,
-so that pages half full stay; each thread that ever reads keeps some of its own; and all the while the interpreter is
-taken from who decides. So another process reads them, and what comes of it comes back in few bytes.
+Read in the service itself, ten thousand targets would take many times their own memory for a second. Lasting values
+would lie among temporary ones and keep pages half full; each reading thread would keep some memory of its own; and
+decisions would wait for the interpreter. So another process reads large files and returns the result in few bytes.
 """
 
 import os
@@ -22,16 +22,16 @@ from writ_runtime.logs import Log
 
 Kind = TypeVar("Kind", bound=Struct)
 SMALL = 64 << 10
-"""Bytes of a file that is read here, in less time than a process takes to begin."""
+"""Bytes of a file read here, in less time than a process takes to begin."""
 SECONDS = 60.0
 REFUSED = 3
-"""The status of a process whose output is the file's mistakes."""
+"""The exit status of a process whose output is the file's mistakes."""
 
 _log = Log("writ.files")
 
 
 class ListKind(Struct, Generic[Kind], frozen=True, kw_only=True):
-    """A sort of list: what reads it, and what `section` of it holds."""
+    """A kind of list: its reader, and the type of its `section`."""
 
     read: Callable[[Path], Kind]
     kind: type[Kind]
@@ -46,22 +46,20 @@ SORTS: Mapping[str, ListKind[Any]] = {sort.section: sort for sort in (TARGETS, P
 
 
 def read_inventory(path: Path) -> Inventory:
-    """The targets."""
     return _read(path, TARGETS)
 
 
 def read_principals(path: Path) -> Principals:
-    """Who may ask."""
     return _read(path, PRINCIPALS)
 
 
 def read_agents(path: Path) -> Agents:
-    """Which keys may claim for which pool."""
+    """Return the keys that may claim for each pool."""
     return _read(path, AGENTS)
 
 
 def _read(path: Path, sort: ListKind[Kind]) -> Kind:
-    """Whatever becomes of the process, the file is read: a right that was taken away must not go on for that."""
+    """Read the file, in this process if the other one fails: a revoked right must not stay for that reason."""
     if not _is_large(path):
         return sort.read(path)
     try:
@@ -72,11 +70,11 @@ def _read(path: Path, sort: ListKind[Kind]) -> Kind:
 
 
 def _read_beside(path: Path, sort: ListKind[Kind]) -> Kind:
-    """Raises FileErrors as the reader does. For what is not the file's fault OSError and SubprocessError, or, where it
-    says something else than we know (a newer version was put in our place), ValueError and MsgspecError.
+    """Read in another process. Raises FileErrors as the reader does; for other failures OSError and SubprocessError;
+    for an unknown reply (a newer version was installed) ValueError and MsgspecError.
 
-    What comes back is mapped and not read, which would leave its size to the thread. A group of its own keeps a Ctrl-C
-    that is meant for others away from it.
+    The reply is mapped and not read, since reading would leave its size to the thread. The process has a group of its
+    own, so a Ctrl-C does not reach it.
     """
     command = subprocess_env.command("writ_runtime.list_reader", sort.section, str(path))
     with open(os.memfd_create("reading"), "w+b", buffering=0) as answer:  # noqa: PTH123 - a file without a path
@@ -91,20 +89,20 @@ def _read_beside(path: Path, sort: ListKind[Kind]) -> Kind:
         ).returncode
         if status not in (0, REFUSED):
             raise subprocess.CalledProcessError(status, command)
-        data = mmap(answer.fileno(), 0)  # not closed by hand: that fails while an error holds parts of it
+        data = mmap(answer.fileno(), 0)  # not closed explicitly: that fails while an error holds parts of it
         if status == REFUSED:
             raise FileErrors(*msgpack.decode(data, type=list[Problem]))
         return sort.kind(**{sort.section: _entries(data, sort.entry)})
 
 
 def _entries(data: mmap, kind: type[Struct]) -> list[Struct]:
-    """One at a time: all at once would take the interpreter from everybody else for as long."""
+    """Yield one entry at a time: all at once would hold the interpreter for as long."""
     decoder = msgpack.Decoder(kind)
     return [decoder.decode(each) for each in msgpack.decode(data, type=list[Raw])]
 
 
 def _is_large(path: Path) -> bool:
-    """Whether a process is worth it; where there are no files without a path, none is."""
+    """Return whether a process is worthwhile. Without an open path it never is."""
     try:
         return path.stat().st_size > SMALL and hasattr(os, "memfd_create")
     except OSError:

@@ -1,1 +1,1 @@
-"""Fakes: backends, executors and policies that follow a script."""
+"""Fakes: scripted backends, executors and policies."""

@@ -1,4 +1,4 @@
-"""A backend without a host: its effects are kept in a list. It passes BackendSuite, and can be told to misbehave."""
+"""A backend without a host: its effects are kept in a list. It passes BackendSuite, and tests can make it misbehave."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,8 +16,8 @@ Script = Callable[[Task, Progress], Awaitable[Done]]
 class FakeBackend(CoroutineHandler):
     """Carries out test operations: each effect is its operation id in `effects`.
 
-    `listed` is what its listings say, or fail with; `found` is what a visit finds. `scripts` replaces what an operation
-    does; `deaf` makes `stop` end nothing and say so.
+    `listed` has the results or errors of its listings; `found` the result of a target test. `scripts` replaces an
+    operation's action; `deaf` makes `stop` end nothing and say so.
     """
 
     name = "fake"
@@ -35,25 +35,20 @@ class FakeBackend(CoroutineHandler):
         self.deaf = False
 
     async def stop(self, operation_id: str, grace: float) -> bool:
-        """See Handler."""
         return False if self.deaf else await super().stop(operation_id, grace)
 
     async def check(self) -> str | None:
-        """See Backend."""
         return None
 
     async def baseline(self, task: Task) -> dict[str, Any]:
-        """See Baselines."""
         self.looks.append("baseline")
         return {"effects": len(self.effects)}
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """See Previews."""
         self.looks.append("preview")
         return {"effects": len(self.effects) + 1}
 
     async def listing(self, target: Target, source: str) -> list[str]:
-        """See Listings."""
         self.looks.append(source)
         if source not in self.listed:
             raise cannot_list(source)
@@ -63,13 +58,11 @@ class FakeBackend(CoroutineHandler):
         return list(listed)
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        """See Visits."""
         self.looks.append("visit")
         self.target_health.record(target.id, self.found.code)
         return self.found
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        """See Probes."""
         self.looks.append("probe")
         return Probed(
             verdict="took_effect" if task.operation_id in self.effects else "no_effect",
@@ -107,6 +100,6 @@ class FakeBackend(CoroutineHandler):
 
 
 class PluginBackend(FakeBackend):
-    """As a plugin brings one (entry point `writ.backends`): what it carries out comes by the handlers of plugins."""
+    """A backend of a plugin (entry point `writ.backends`). Its operations come by the handlers of plugins."""
 
     operations = frozenset()

@@ -1,4 +1,4 @@
-"""Archives and backups as somebody else would leave them."""
+"""Archives and backups with foreign changes."""
 
 import zipfile
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def rewritten(path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
-    """A copy beside it whose members somebody changed."""
+    """Write a copy with changed members beside the original."""
     with zipfile.ZipFile(path) as bundle:
         members = {name: bundle.read(name) for name in bundle.namelist()}
     change(members)

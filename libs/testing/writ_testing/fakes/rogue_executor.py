@@ -1,7 +1,7 @@
-"""An executor in the wrong hands: it has the executor's key, may write the journal, and cannot make an agent act.
+"""An executor with a stolen key: it may write the journal, and cannot make an agent act.
 
-It dispatches what nobody decided, and answers claims with grants of its own making. Pause the true executors meanwhile:
-an agent believes the first answer, and this way the forger's is the first.
+It dispatches undecided operations, and answers claims with grants of its own making. Pause the true executors
+meanwhile: an agent believes the first answer, and must get the forged one first.
 """
 
 import secrets
@@ -31,10 +31,10 @@ Change = Callable[[Grant], Grant]
 
 
 class Forger:
-    """Works on a bus that is connected with the executor's key."""
+    """The attacker, on a bus connected with the executor's key."""
 
     def __init__(self, bus: Bus, target: Target, signer: Key, change: Change = lambda grant: grant) -> None:
-        """`signer` signs the grants (the true policy key makes them genuine), `change` makes them wrong."""
+        """`signer` signs the grants (the true policy key makes them genuine); `change` falsifies them."""
         self._bus = bus
         self._target = target
         self._signer = signer
@@ -44,20 +44,20 @@ class Forger:
         self._operation = ""
         self._answers: ClaimAnswer | None = None
         self.replay = False
-        """Answer every claim with the first answer that was given."""
+        """Answer every claim with the first answer."""
         self.claims: list[Claim] = []
-        """Those that were answered."""
+        """The answered claims."""
 
     async def listen(self) -> None:
         """Answer the pool's claims, before the true executors do."""
         await self._bus.subscribe(subjects.claim(self._target.pool), self._claimed)
 
     async def answered(self, operation_id: str) -> bool:
-        """Whether it has answered a claim for that operation."""
+        """Return whether it has answered a claim for that operation."""
         return any(claim.operation_id == operation_id for claim in self.claims)
 
     async def dispatch(self, operation: str, parameters: dict[str, Any], *, principal: str = "operator") -> str:
-        """Write what looks like an accepted operation into the journal; its id."""
+        """Write the events of an apparently accepted operation into the journal. Return its id."""
         self._operation, self._parameters = operation, parameters
         operation_id = encode_id(secrets.token_bytes(16))
         decision = sign(self._signer, self._decision(operation_id, principal))
@@ -156,5 +156,5 @@ class Forger:
 
 
 def changed(**fields: Any) -> Change:
-    """A grant with these fields otherwise."""
+    """Return a function that changes these fields of a grant."""
     return lambda grant: structs.replace(grant, **fields)

@@ -1,7 +1,7 @@
 # long: two parties of one conversation, which are read together
-"""A policy that decides as a test tells it, and the hands of an agent, for tests of whoever talks to them.
+"""A policy that decides by script, and an agent driven step by step.
 
-Both sign for real, with keys of their own: what is checked in production is checked here too.
+Both sign for real, with keys of their own: checks of production hold here too.
 """
 
 import secrets
@@ -59,9 +59,9 @@ VERSION = PolicyVersion(
 
 
 class ScriptedPolicy:
-    """Allows everything, unless `effects`, `errors` or `grant_effects` say otherwise for an operation.
+    """Allows everything, unless `effects`, `errors` or `grant_effects` name the operation.
 
-    `needs`: what it asks to be listed before it decides. `limits`: what its decisions come with.
+    `needs`: listings it asks for before it decides. `limits`: limits in its decisions.
     """
 
     def __init__(self, catalogue: Catalogue, targets: Mapping[str, Target]) -> None:
@@ -77,13 +77,13 @@ class ScriptedPolicy:
         self.lifetime = 30.0
         self.kill_grace = KILL_GRACE
         self.agents: frozenset[str] | None = None
-        """Whose claims it believes; None: anybody's."""
+        """The keys whose claims are accepted; None: any key."""
         self._bus: Bus | None = None
         self._catalogue = catalogue
         self._targets = dict(targets)
 
     def know(self, targets: Iterable[Target]) -> None:
-        """These are in the scripted inventory too."""
+        """Add targets to the scripted inventory."""
         self._targets |= {target.id: target for target in targets}
 
     async def serve(self, bus: Bus) -> None:
@@ -102,7 +102,7 @@ class ScriptedPolicy:
         )
 
     def target(self, target_id: str) -> Target:
-        """The target of the scripted inventory."""
+        """Return a target of the scripted inventory."""
         return WRIT if target_id == WRIT_TARGET else self._targets[target_id]
 
     async def _decide(self, message: Message) -> bytes:
@@ -149,7 +149,7 @@ class ScriptedPolicy:
     async def _record(
         self, ask: AskGrant, grant: Grant, writ: Signed, decision: Signed, effective: dict[str, Any]
     ) -> None:
-        """Append `granted` where the operation waits for this claim. Raises Conflict (`moved_on`) where it does not."""
+        """Append `granted` if the operation waits for this claim. Raises Conflict (`moved_on`) otherwise."""
         assert self._bus is not None
         subject, claim = ask.subject, decode(bytes(ask.claim.payload), Claim)
         operation = subjects.operation_filter(subject.principal, subject.operation_id)
@@ -181,7 +181,7 @@ class ScriptedPolicy:
         return self._catalogue.find(subject.operation).check(subject.parameters)
 
     def decision(self, subject: Subject, effective: dict[str, Any], effect: Effect, control: int) -> Decision:
-        """A decision on the subject."""
+        """Return a decision on the subject."""
         return Decision(
             operation_id=subject.operation_id,
             principal=subject.principal,
@@ -218,7 +218,7 @@ class ScriptedPolicy:
         return sign(self.key, look)
 
     def grant(self, ask: AskGrant, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
-        """A grant for the claim."""
+        """Return a grant for the claim."""
         claim = decode(bytes(ask.claim.payload), Claim)
         return Grant(
             operation_id=decision.operation_id,
@@ -257,7 +257,7 @@ class ScriptedPolicy:
 
 
 class Held(Struct):
-    """What an agent got for its claim."""
+    """The answer to an agent's claim."""
 
     claim: Signed
     answer: ClaimAnswer
@@ -274,7 +274,7 @@ class AgentHands:
         self.instance = f"i-{secrets.token_hex(4)}"
 
     def claim_for(self, work: Dispatched, seal: SealKey) -> Signed:
-        """A signed claim."""
+        """Return a signed claim."""
         return sign(
             self.key,
             Claim(
@@ -288,7 +288,7 @@ class AgentHands:
         )
 
     async def claim(self, work: Dispatched) -> Held:
-        """Claim it; what came of it."""
+        """Send a claim. Return its answer."""
         seal = SealKey()
         claim = self.claim_for(work, seal)
         return await self.send_claim(claim, work.principal, seal)
@@ -302,7 +302,7 @@ class AgentHands:
         return Held(claim, answer, opened)
 
     def receipt_for(self, work: Dispatched, held: Held, **how: Any) -> Signed:
-        """A signed receipt; `succeeded` unless `how` says otherwise."""
+        """Return a signed receipt; `succeeded` unless `how` says otherwise."""
         receipt = Receipt(
             operation_id=work.operation_id,
             attempt=work.attempt,
@@ -322,7 +322,7 @@ class AgentHands:
     async def finish(
         self, work: Dispatched, held: Held, full: dict[str, Any] | None = None, **how: Any
     ) -> Acknowledged:
-        """Say what became of it."""
+        """Send a receipt for the operation."""
         message = ReceiptMessage(
             receipt=self.receipt_for(work, held, **how), principal=work.principal, full_output=full or {}
         )

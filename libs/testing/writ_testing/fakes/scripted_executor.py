@@ -1,4 +1,4 @@
-"""An executor and a policy in one, for tests of agents: it signs for real, and lies when a test tells it to.
+"""An executor and a policy in one, for tests of agents: it signs for real, and lies on request.
 
 One claim of each attempt starts, the same claim gets the same answer again, and every receipt is kept.
 """
@@ -52,7 +52,7 @@ VERSION = PolicyVersion(
 
 
 class DispatchedOperation(Struct, kw_only=True):
-    """One operation that was dispatched, and what its grant is made of."""
+    """A dispatched operation, with the content of its grant."""
 
     work: Dispatched
     target: Target
@@ -66,7 +66,9 @@ Answering = Callable[[DispatchedOperation, Claim, Signed], Awaitable[ClaimAnswer
 
 
 class ScriptedExecutor:
-    """`answering` says what a claim gets; None is no answer at all. `refusing` turns receipts away while it is set."""
+    """`answering` makes the answer to a claim; None is no answer at all. While `refusing` is set, receipts are
+    refused.
+    """
 
     def __init__(self, bus: Bus, catalogue: Catalogue) -> None:
         self.bus = bus
@@ -93,7 +95,9 @@ class ScriptedExecutor:
         await self.bus.subscribe("writ.progress.*", self._progress)
 
     async def dispatch(self, operation: str, target: Target, *, attempt: int = 1, again: str = "", **given: Any) -> str:
-        """Have an agent of the target's pool do it; the operation's id. `again`: another attempt at that one."""
+        """Dispatch an operation to the target's pool. Return its id. `again`: the operation that gets another
+        attempt.
+        """
         operation_id = again or encode_id(secrets.token_bytes(16))
         definition = self.catalogue.find(operation)
         parameters = definition.check(given)
@@ -144,11 +148,11 @@ class ScriptedExecutor:
         )
 
     async def grant(self, asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
-        """What an honest executor answers."""
+        """Return an honest executor's answer."""
         return self.sealed(asked, claim, sign(self.key, self.honest_grant(asked, claim, signed)))
 
     def honest_grant(self, asked: DispatchedOperation, claim: Claim, signed: Signed) -> Grant:
-        """The grant that holds."""
+        """Return a valid grant."""
         return Grant(
             operation_id=asked.work.operation_id,
             operation=asked.work.operation,
@@ -170,7 +174,7 @@ class ScriptedExecutor:
     def sealed(
         self, asked: DispatchedOperation, claim: Claim, grant: Signed, parameters: dict[str, Any] | None = None
     ) -> ClaimAnswer:
-        """An answer with this grant."""
+        """Return an answer with this grant."""
         inside = SealedParameters(parameters=parameters or asked.parameters, parameters_key=asked.key)
         return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
 
@@ -184,7 +188,7 @@ class ScriptedExecutor:
         key: str,
         **changed: Any,
     ) -> Signed:
-        """A look that holds for a minute, unless `changed`."""
+        """Return a read grant valid for a minute, unless `changed`."""
         fields: dict[str, Any] = {
             "operation_id": operation_id,
             "operation": operation,
@@ -198,12 +202,12 @@ class ScriptedExecutor:
         return sign(changed.pop("signer", self.key), ReadGrant(**{**fields, **changed}))
 
     async def ask_look(self, ask: AskRead, pool: str) -> ReadReply:
-        """The agent's answer."""
+        """Return the agent's answer."""
         message = await self.bus.request(subjects.look(pool), encode(ask), timeout=PATIENCE)
         return decode(message.data, ReadReply)
 
     def decision(self, operation_id: str, parameters: dict[str, Any], key: str, **changed: Any) -> Signed:
-        """An allowed operation_cancel, unless `changed`."""
+        """Return an allowed operation_cancel, unless `changed`."""
         fields: dict[str, Any] = {
             "operation_id": encode_id(secrets.token_bytes(16)),
             "principal": PRINCIPAL,
@@ -222,7 +226,7 @@ class ScriptedExecutor:
         return sign(changed.pop("signer", self.key), Decision(**{**fields, **changed}))
 
     async def cancel(self, operation_id: str, **changed: Any) -> Cancelled:
-        """Tell the instance that claimed it to stop."""
+        """Send a cancel to the instance that claimed it."""
         asked, key = self.asked[operation_id], secrets.token_hex(32)
         parameters = {"operation_id": operation_id, "timeout": 30}
         ask = AskCancel(
@@ -236,16 +240,16 @@ class ScriptedExecutor:
         return decode((await self.bus.request(subject, encode(ask), timeout=PATIENCE)).data, Cancelled)
 
     async def ended(self, operation_id: str) -> Receipt:
-        """Its receipt, once it is there."""
+        """Return the operation's receipt once it has arrived."""
         await self.until(lambda: any(read(one.receipt, Receipt).operation_id == operation_id for one in self.receipts))
         return next(one for one in self.signed_receipts() if one.operation_id == operation_id)
 
     def signed_receipts(self) -> list[Receipt]:
-        """All that came, in their order."""
+        """Return all receipts, in order."""
         return [read(one.receipt, Receipt) for one in self.receipts]
 
     async def until(self, true: Callable[[], bool], patience: float = PATIENCE) -> None:
-        """Until it is so after some message; a TimeoutError if it never is."""
+        """Wait until the condition holds after some message; TimeoutError if it never does."""
         async with asyncio.timeout(patience), self._changed:
             await self._changed.wait_for(true)
 

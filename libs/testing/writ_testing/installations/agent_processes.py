@@ -1,4 +1,4 @@
-"""Agents as real processes, on a real nats-server with its permissions; the executor does as it is told."""
+"""Agents as real processes, on a real nats-server with its permissions, and with a scripted executor."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from writ_testing.peers.nats_server import WritServer, writ_server
 
 
 class AgentInstallation:
-    """A server, an executor, and agents by pool. `module` is what an agent's process runs, `environ` what it needs."""
+    """A server, an executor, and agents by pool. `module` is the agent process's module, `environ` its environment."""
 
     def __init__(
         self, folder: Path, server: WritServer, executor: ScriptedExecutor, module: str, environ: Mapping[str, str]
@@ -25,7 +25,7 @@ class AgentInstallation:
         self._module, self._environ = module, environ
 
     async def agent(self, pool: str, **environ: str) -> "AgentProcess":
-        """Another process of the pool's agent; it is ready when the executor has heard of it."""
+        """Start another process of the pool's agent. It is ready when the executor has its heartbeat."""
         beats = self.executor.heartbeats
         before = {beat.instance for beat in beats}
         agent = AgentProcess(await self.process(pool, **environ))
@@ -34,12 +34,12 @@ class AgentInstallation:
         return agent
 
     async def quiet(self, operation_id: str) -> None:
-        """Until the agent that spoke last has that operation no longer in hand."""
+        """Wait until the last heartbeat no longer names that operation."""
         beats = self.executor.heartbeats
         await self.executor.until(lambda: operation_id not in beats[-1].running)
 
     async def process(self, pool: str, **environ: str) -> Process:
-        """One that nobody waits for."""
+        """Start a process without waiting for it."""
         seed = self.folder / f"{pool}.seed"
         seed.write_bytes(self.server.keys[f"agent-{pool}"].seed)
         seed.chmod(0o600)
@@ -71,13 +71,13 @@ class AgentProcess:
         self._reading = asyncio.create_task(self._read())
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Its exit status."""
+        """Stop the process. Return its exit status."""
         if self.process.returncode is None:
             self.process.send_signal(number)
         return await self.ended()
 
     async def ended(self) -> int:
-        """Its exit status, once it has one."""
+        """Wait for the end. Return the exit status."""
         async with asyncio.timeout(30):
             await self.process.wait()
             await self._reading
@@ -92,7 +92,7 @@ class AgentProcess:
 async def agent_installation(
     folder: Path, module: str, pools: Sequence[str], environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[AgentInstallation]:
-    """Its agents are gone after the block."""
+    """Yield an installation whose agents end with the block."""
     async with writ_server(folder, pools=tuple(pools)) as server:
         executor = ScriptedExecutor(await server.bus("executor"), load_catalogue())
         await executor.serve()

@@ -22,7 +22,7 @@ _numbers = count(1)
 async def more_agents(
     installation: RunningInstallation, number: int = 1, environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[list[Process]]:
-    """They are heard by the executors within the block, and gone after."""
+    """Run more agents within the block, known to the executors."""
     processes: list[Process] = []
     try:
         async with await installation.client() as writ:

@@ -28,7 +28,7 @@ START_SECONDS = 60.0
 
 
 class RunningInstallation:
-    """What a test does with it."""
+    """A running installation, with the actions of tests."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class RunningInstallation:
         cwd: Path | None = None,
         command: Path | None = None,
     ) -> None:
-        """`command`: another `writ` than the one that is installed here."""
+        """`command`: another `writ` than the one installed here."""
         self.home = home
         self._cwd = cwd
         self._command = command or Path(sys.executable).with_name("writ")
@@ -47,7 +47,7 @@ class RunningInstallation:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """`writ up`, until it is ready. Raises AssertionError with its last words if it isn't."""
+        """Run `writ up` until it is ready. Raises AssertionError with its last output otherwise."""
         self.output = self.home.log / "up.log"
         with self.output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
@@ -73,7 +73,7 @@ class RunningInstallation:
         raise AssertionError(f"writ up ended with {process.returncode}: {self.output.read_text()[-2000:]}")
 
     async def stop(self) -> None:
-        """As Ctrl-C does; kill after a while."""
+        """Stop as Ctrl-C does; kill after a while."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -87,22 +87,22 @@ class RunningInstallation:
 
     @property
     def report(self) -> InstallationReport:
-        """What the supervisor says now."""
+        """Return the supervisor's present report."""
         report = read_report(self.home.report_file)
         assert report is not None
         return report
 
     @property
     def url(self) -> str:
-        """Where NATS is."""
+        """Return the address of NATS."""
         return self.report.url
 
     def pid(self, name: str) -> int | None:
-        """The process of that name, if it runs."""
+        """Return the pid of that process, if it runs."""
         return next((one.pid for one in self.report.processes if one.name == name), None)
 
     def kill(self, name: str) -> int:
-        """SIGKILL that process (the supervisor starts it again); its pid."""
+        """Send SIGKILL to that process, which the supervisor starts again. Return its old pid."""
         pid = self.pid(name)
         assert pid is not None, f"{name} does not run"
         os.kill(pid, signal.SIGKILL)
@@ -110,7 +110,7 @@ class RunningInstallation:
 
     @contextmanager
     def paused(self, prefix: str) -> Iterator[None]:
-        """The processes whose names begin so stand still (SIGSTOP) within the block."""
+        """Stop the processes with this name prefix (SIGSTOP) within the block."""
         pids = [one.pid for one in self.report.processes if one.name.startswith(prefix) and one.pid is not None]
         try:
             for pid in pids:
@@ -121,7 +121,7 @@ class RunningInstallation:
                 os.kill(pid, signal.SIGCONT)
 
     async def until(self, name: str, *, other_than: int | None = None, within: float = START_SECONDS) -> int:
-        """The pid of that process once it is ready (and another than before)."""
+        """Return the pid of that process once it is ready (and differs from `other_than`)."""
         async with asyncio.timeout(within):
             while True:
                 for one in self.report.processes:
@@ -130,12 +130,12 @@ class RunningInstallation:
                 await asyncio.sleep(0.05)
 
     async def client(self, principal: str = "operator", *, wait: float = 10.0) -> Writ:
-        """A connected client."""
+        """Return a connected client."""
         seed = self.home.seed_file(f"principal-{principal}").read_bytes()
         return await Writ.connect(self.url, seed=seed, principal=principal, wait=wait)
 
     def logs(self) -> str:
-        """All that the services wrote."""
+        """Return the logs of all services."""
         return "\n".join(contents(path).decode(errors="replace") for path in sorted(self.home.log.iterdir()))
 
     async def writ(self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> "Ended":
@@ -152,7 +152,7 @@ class RunningInstallation:
 
 
 class Ended:
-    """A command that has ended."""
+    """The result of a command."""
 
     def __init__(self, status: int, out: str, err: str) -> None:
         self.status, self.out, self.err = status, out, err
@@ -162,7 +162,7 @@ class Ended:
 
 
 def open_policy(*rules: Mapping[str, Any]) -> str:
-    """A policy that allows every operation on targets, and what `rules` add."""
+    """Return a policy that allows every operation on targets, with additional `rules`."""
     names = [name for name, operation in load_catalogue().items() if not operation.control]
     everything = {"name": "tests_may", "operations": names, "allowed": True}
     policy = {
@@ -177,7 +177,7 @@ def open_policy(*rules: Mapping[str, Any]) -> str:
 
 
 def local_target(target_id: str, root: Path, **more: Any) -> dict[str, Any]:
-    """An inventory entry for this machine (`connection.host` may say otherwise), with one folder for files."""
+    """Return an inventory entry for this machine (or `connection.host`), with one folder for files."""
     entry: dict[str, Any] = {
         "id": target_id,
         "role": "development",
@@ -195,7 +195,7 @@ def prepare(
     policy: str | None = None,
     principals: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> Home:
-    """A home with keys, these targets (default: `web-1`, this machine) and principals besides `operator`."""
+    """Create a home with keys, these targets (default: `web-1`, this machine) and principals besides `operator`."""
     home = Home(folder / "home")
     home.make_folders()
     root = folder / "files"
@@ -224,7 +224,7 @@ async def running_installation(
     command: Path | None = None,
     **prepared: Any,
 ) -> AsyncIterator[RunningInstallation]:
-    """It runs within the block, and nothing of it after."""
+    """Yield an installation that runs within the block."""
     made = home or prepare(folder, **prepared)
     installation = RunningInstallation(made, environ or {}, ["--executors", str(executors), *arguments], cwd, command)
     try:

@@ -1,4 +1,4 @@
-"""Load that goes on while a test does something to the installation, and what became of it: all, once each.
+"""Load during a test's actions on the installation, and its result: all operations, once each.
 
 async with load(writ, ["web-1", "web-2"], files / "counted") as ran:
     ...
@@ -18,11 +18,11 @@ from writ_testing.eventually import eventually
 
 ENDS_WITHIN = 120.0
 TIMEOUT = 8
-"""Of each operation, in seconds: how long it takes until something is known of one whose agent was killed."""
+"""Timeout of each operation, in seconds: the time until the fate of one with a killed agent is known."""
 
 
 class Load:
-    """One `test_count` after the other on each target, all targets at once; asked once each, as a client asks."""
+    """One `test_count` after the other on each target, all targets at once. Each is requested once, as by a client."""
 
     def __init__(self, path: Path, delay: float) -> None:
         self.done: list[OperationView] = []
@@ -30,13 +30,13 @@ class Load:
         self._path, self._delay = path, delay
 
     async def work(self, writ: Writ, target: str) -> None:
-        """Until it is over; an error of the client's is the test's."""
+        """Run until the load ends; an error of the client fails the test."""
         while not self.over.is_set():
             wanted = {"path": str(self._path), "delay": self._delay, "timeout": TIMEOUT}
             self.done.append(await writ.run("test_count", target, wanted, timeout=ENDS_WITHIN))
 
     async def more(self, number: int) -> None:
-        """Until that many more than now have ended."""
+        """Wait until that many more have ended."""
         wanted = len(self.done) + number
 
         async def enough() -> bool:
@@ -45,7 +45,7 @@ class Load:
         await eventually(enough, within=ENDS_WITHIN, what=f"{number} more operations")
 
     async def check(self, writ: Writ) -> None:
-        """Each succeeded, has one effect, and is on record as begun once and ended once."""
+        """Check that each succeeded, took effect once, and began and ended once on record."""
         assert Counter(view.outcome for view in self.done) == {"succeeded": len(self.done)}
         assert Counter(self._path.read_text().split()) == Counter(view.operation_id for view in self.done)
         for view in self.done:
@@ -53,7 +53,7 @@ class Load:
             assert (told["requested"], told["granted"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
 
     async def check_ends(self, writ: Writ) -> Counter[str]:
-        """Whoever was killed meanwhile: each has one outcome on record, and an effect, one, if it succeeded."""
+        """Check after kills: each has one recorded outcome, and exactly one effect if it succeeded."""
         ends = {view.operation_id: await settled(writ, view.operation_id) for view in self.done}
         effects = Counter(self._path.read_text().split())
         assert effects == Counter(one for one, outcome in ends.items() if outcome == "succeeded")
@@ -64,7 +64,7 @@ class Load:
 
 
 async def settled(writ: Writ, operation_id: str) -> str:
-    """Its outcome, after a while in which an `unknown` may be resolved."""
+    """Return the outcome, after a while in which an `unknown` may be resolved."""
 
     async def look() -> str | None:
         try:
@@ -77,7 +77,7 @@ async def settled(writ: Writ, operation_id: str) -> str:
 
 
 async def fill(writ: Writ, target: str = "web-1") -> Full:
-    """Asks for operations until the journal has no room for another; with what words."""
+    """Request operations until the journal has no room for another. Return the refusal."""
     for _ in range(1000):
         asked = await asyncio.gather(*(writ.submit("test_noop", target) for _ in range(8)), return_exceptions=True)
         errors = [one for one in asked if isinstance(one, BaseException)]
@@ -90,7 +90,7 @@ async def fill(writ: Writ, target: str = "web-1") -> Full:
 
 @asynccontextmanager
 async def load(writ: Writ, targets: Sequence[str], path: Path, *, delay: float = 0.0) -> AsyncIterator[Load]:
-    """It runs within the block; at its end what has begun is waited for."""
+    """Run load within the block. At its end, begun operations are waited for."""
     ran = Load(path, delay)
     async with asyncio.TaskGroup() as group:
         for target in targets:

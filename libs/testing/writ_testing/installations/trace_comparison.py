@@ -1,7 +1,7 @@
-"""One operation in several kinds of installation: what of its trace must be the same everywhere, and what cannot be.
+"""One operation in several kinds of installations: the part of its trace that must be equal everywhere.
 
-What differs is who it was (keys, signatures, processes), when, and where the folder and the machine are. Everything
-else counts: which events, in which order, with which fields, and each value that isn't one of those.
+Identities (keys, signatures, processes), times, and names of folder and machine differ. Everything else counts: the
+events, their order, their fields, and every other value.
 """
 
 import json
@@ -32,19 +32,19 @@ OWN = frozenset(
     | {"parameters_digest", "statement_digest", "decision_digest", "claim_digest", "grant_digest", "output_digest"}
     | {"inventory_digest", "principals_digest", "result_digest"}
 )
-"""Fields whose values are one operation's own, or as long as the folder's name makes them."""
+"""Fields with values of one operation, or with a length that depends on the folder's name."""
 
 
 def same_part(trace: Mapping[str, Any], places: Mapping[str, str]) -> list[Any]:
-    """What an installation's `writ trace ID -o json` must have in common with any other's.
+    """Return the part of `writ trace ID -o json` that all installations must share.
 
-    `places`: what its folder, host and pool are called, and what to call them here.
+    `places`: the names of its folder, host and pool, with their replacements.
     """
     return [_common(event, places) for event in trace["events"]]
 
 
 async def in_the_demo(folder: Path) -> list[Any]:
-    """The same of the first operation, in the demo's installation by `writ up` on this machine."""
+    """Return the same part of the first operation of the demo's installation on this machine."""
     root = folder / "files"
     home = prepare(folder, targets=[local_target(TARGET, root)], policy=POLICY)
     (root / "same").write_text("old words\n")

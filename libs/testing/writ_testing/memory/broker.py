@@ -1,4 +1,4 @@
-"""Who listens to what within one process: delivery, queue groups, services."""
+"""Subscriptions within one process: delivery, queue groups, services."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
@@ -24,7 +24,7 @@ class _Listener(Struct, frozen=True, eq=False):
 
 
 class Broker:
-    """What the server is: who listens to what, and the disk."""
+    """The server: its subscriptions and its disk."""
 
     def __init__(self, *, max_bytes: int = 64 << 20, ack_wait: float = 10.0) -> None:
         self.disk = Disk(max_bytes=max_bytes, ack_wait=ack_wait)
@@ -35,11 +35,11 @@ class Broker:
         self._inboxes = count()
 
     def inbox(self) -> str:
-        """A new reply subject."""
+        """Return a new reply subject."""
         return f"_INBOX.memory.{next(self._inboxes)}"
 
     def deliver(self, message: Message) -> bool:
-        """To every plain listener, and to one of each queue group; whether anybody was there."""
+        """Deliver to every plain listener and to one of each queue group. Return whether there was any."""
         if not self.disk.online.is_set():
             raise Unreachable("the server is away")
         hearing = [one for one in self.listeners if matches(one.filter, message.subject)]
@@ -52,13 +52,13 @@ class Broker:
         return bool(hearing)
 
     def stop(self) -> None:
-        """The server goes away; what it stored stays."""
+        """Stop the server; stored events stay."""
         self.disk.online.clear()
         self.policies.online.clear()
         self.scans.online.clear()
 
     def start(self) -> None:
-        """It is there again."""
+        """Start the server again."""
         self.disk.online.set()
         self.policies.online.set()
         self.scans.online.set()
@@ -66,7 +66,7 @@ class Broker:
 
 
 class MemorySubscribed:
-    """The Subscription port over one or more listeners."""
+    """A Subscription over one or more listeners."""
 
     def __init__(self, broker: Broker, workers: Sequence[Workers | Lanes]) -> None:
         self._broker = broker
@@ -74,7 +74,7 @@ class MemorySubscribed:
         self._listeners: list[_Listener] = []
 
     def listen(self, filter: str, queue: str, receive: Receive) -> None:
-        """From now on."""
+        """Listen from now on."""
         listener = _Listener(check_filter(filter), queue, receive)
         self._listeners.append(listener)
         self._broker.listeners.append(listener)
@@ -85,20 +85,19 @@ class MemorySubscribed:
         self._listeners.clear()
 
     async def close(self) -> None:
-        """See Subscription."""
         self._unlisten()
         for workers in self._workers:
             await workers.finish()
 
     async def abort(self) -> None:
-        """End the handlers that still run."""
+        """End the running handlers."""
         self._unlisten()
         for workers in self._workers:
             await workers.cancel()
 
 
 class MemoryServing(MemorySubscribed):
-    """The Serving port."""
+    """A Serving within one process."""
 
     def __init__(self, broker: Broker, service: Service) -> None:
         super().__init__(broker, [])
@@ -113,7 +112,6 @@ class MemoryServing(MemorySubscribed):
 
     @property
     def failures(self) -> int:
-        """See Serving."""
         return sum(stats.num_errors for stats in self._discovery.stats.values())
 
     def _presenter(self, verb: str) -> Receive:

@@ -1,6 +1,6 @@
 """The Bus port within one process: as strict as NATS where it matters, and with nothing to start.
 
-Every MemoryBus of one Broker talks to the others. Requests, queue groups, discovery, the journal's lock, pull and ack
+Every MemoryBus of one Broker reaches the others. Requests, queue groups, discovery, the journal's lock, pull and ack
 behave as over NATS, which BusSuite shows; permissions do not exist here.
 """
 
@@ -26,7 +26,7 @@ S = TypeVar("S", bound=MemorySubscribed)
 
 
 class MemoryBus:
-    """The Bus port; give several the same broker to let them talk."""
+    """A Bus within one process. Give several the same broker to connect them."""
 
     def __init__(self, broker: Broker | None = None) -> None:
         self.broker = broker or Broker()
@@ -40,22 +40,18 @@ class MemoryBus:
 
     @property
     def connected(self) -> bool:
-        """See Bus."""
         return self.broker.disk.online.is_set()
 
     async def server_time(self, *, timeout: float) -> float:
-        """See Bus."""
         await self.broker.disk.until_online(timeout)
         return self.broker.disk.clock()
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """See Bus."""
         self.broker.deliver(Message(check_subject(subject), data, tracing.outgoing(headers)))
 
     async def request(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Message:
-        """See Bus."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[Message] = loop.create_future()
         deadline = loop.time() + timeout
@@ -85,7 +81,6 @@ class MemoryBus:
     async def request_many(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Message]:
-        """See Bus."""
         answers: list[Message] = []
         asked = MemorySubscribed(self.broker, [])
         reply = self.broker.inbox()
@@ -98,7 +93,6 @@ class MemoryBus:
     async def subscribe(
         self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
     ) -> MemorySubscribed:
-        """See Bus."""
         workers = Workers(concurrency, concurrency * BACKLOG)
 
         async def handle(message: Message) -> None:
@@ -113,13 +107,11 @@ class MemoryBus:
         return self._keep(subscribed)
 
     async def serve(self, service: Service) -> MemoryServing:
-        """See Bus."""
         return self._keep(MemoryServing(self.broker, service))
 
     async def pull(
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
     ) -> MemoryPull:
-        """See Bus."""
         if stream != subjects.JOURNAL_STREAM:
             raise BusRefused(f"no stream {stream} here")
         return self._keep(MemoryPull(self.broker, self.broker.disk.consumer(durable), handler, slots))
@@ -129,7 +121,6 @@ class MemoryBus:
         return subscribed
 
     async def drain(self, grace: float) -> None:
-        """See Bus."""
         try:
             async with asyncio.timeout(grace):
                 await asyncio.gather(*(one.close() for one in self._open))
@@ -138,7 +129,6 @@ class MemoryBus:
         self._open.clear()
 
     async def close(self) -> None:
-        """See Bus."""
         await asyncio.gather(*(one.abort() for one in self._open))
         self._open.clear()
 

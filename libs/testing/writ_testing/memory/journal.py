@@ -1,4 +1,4 @@
-"""The journal, the stores and the pools' consumers within one process: what JetStream does, as a few lists."""
+"""The journal, the stores and the pools' consumers within one process: JetStream as a few lists."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ PATIENCE = 10.0
 
 
 class Disk:
-    """What outlives a restart of the server; and whether the server is there now."""
+    """The state that survives a restart of the server, and whether the server is up."""
 
     def __init__(self, *, max_bytes: int, ack_wait: float) -> None:
         self.records: list[Record] = []
@@ -28,26 +28,24 @@ class Disk:
         self.online.set()
         self.lost_answers = 0
         self.clock = time.time
-        """The server's."""
+        """The server's clock."""
         self._watchers: set[asyncio.Event] = set()
 
     def watch(self) -> asyncio.Event:
-        """An event that is set at every change."""
+        """Return an event that is set at every change."""
         watcher = asyncio.Event()
         self._watchers.add(watcher)
         return watcher
 
     def unwatch(self, watcher: asyncio.Event) -> None:
-        """No more."""
         self._watchers.discard(watcher)
 
     def changed(self) -> None:
-        """Wake all who watch."""
         for watcher in self._watchers:
             watcher.set()
 
     def consumer(self, durable: str) -> "Consumer":
-        """The durable consumer of a pool."""
+        """Return the durable consumer of a pool."""
         if durable not in self.consumers:
             pool = durable.removeprefix("agent-")
             self.consumers[durable] = Consumer(self, subjects.dispatched_filter(pool))
@@ -62,11 +60,11 @@ class Disk:
             raise Unreachable("the server is away") from None
 
     def last_sequence(self, filter: str) -> int:
-        """Of the events under `filter`; 0 if there are none."""
+        """Return the last sequence of events under `filter`; 0 without any."""
         return next((one.sequence for one in reversed(self.records) if matches(filter, one.subject)), 0)
 
     def store(self, entries: Sequence[Entry]) -> int:
-        """All or none, as the server does it; the last one's sequence."""
+        """Store all or none, as the server does. Return the last sequence."""
         for entry in entries:
             last = self.last_sequence(entry.filter)
             if last != entry.expected:
@@ -90,17 +88,15 @@ def _size(record: Record) -> int:
 
 
 class MemoryJournal:
-    """The Journal port."""
+    """A Journal within one process."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
 
     async def append(self, entry: Entry) -> int:
-        """See Journal."""
         return await self.append_together([entry])
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
-        """See Journal."""
         for entry in entries:
             check_subject(entry.subject)
         await self._disk.until_online(PATIENCE)
@@ -126,30 +122,26 @@ class MemoryJournal:
         return sequence
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        """See Journal."""
         check_filter(filter)
         await self._disk.until_online(PATIENCE)
         return [one for one in self._disk.records[after:] if matches(filter, one.subject)][:limit]
 
     async def last(self, filter: str) -> Record | None:
-        """See Journal."""
         await self._disk.until_online(PATIENCE)
         sequence = self._disk.last_sequence(check_filter(filter))
         return self._disk.records[sequence - 1] if sequence else None
 
     def tail(self, after: int) -> "MemoryTail":
-        """See Journal."""
         return MemoryTail(self._disk, after)
 
     async def usage(self) -> Usage:
-        """See Journal."""
         await self._disk.until_online(PATIENCE)
         count = len(self._disk.records)
         return Usage(self._disk.bytes, self._disk.max_bytes, count, count)
 
 
 class MemoryTail:
-    """The Tail port."""
+    """A Tail within one process."""
 
     def __init__(self, disk: Disk, after: int) -> None:
         self._disk = disk
@@ -167,12 +159,11 @@ class MemoryTail:
         return self._disk.records[self._position - 1]
 
     async def aclose(self) -> None:
-        """See Tail."""
         self._disk.unwatch(self._changed)
 
 
 class Consumer:
-    """A durable consumer: what it has handed out, and when that is due again."""
+    """A durable consumer: delivered events, and the times of their redelivery."""
 
     def __init__(self, disk: Disk, filter: str) -> None:
         self._disk = disk
@@ -183,7 +174,7 @@ class Consumer:
         self._due: dict[int, float] = {}
 
     def take(self, now: float) -> tuple[Record, int] | None:
-        """The next event to work on, and which attempt that is."""
+        """Return the next event to work on, with its attempt."""
         overdue = [sequence for sequence, due in self._due.items() if due <= now]
         if overdue:
             return self._hand_out(min(overdue), now)
@@ -199,40 +190,37 @@ class Consumer:
         return self._disk.records[sequence - 1], self._attempts[sequence]
 
     def next_due(self) -> float | None:
-        """When something is to be handed out again."""
+        """Return the time of the next redelivery."""
         return min(self._due.values(), default=None)
 
     def ack(self, sequence: int) -> None:
-        """Never again."""
+        """Do not deliver it again."""
         self._due.pop(sequence, None)
 
     def again(self, sequence: int, at: float) -> None:
-        """Hand it out at that time, unless it was acked."""
+        """Deliver it again at that time, unless it was acked."""
         if sequence in self._due:
             self._due[sequence] = at
             self._disk.changed()
 
 
 class MemoryStore:
-    """The Store port."""
+    """A Store within one process."""
 
     def __init__(self, disk: Disk, prefix: str) -> None:
         self._disk = disk
         self._prefix = prefix
 
     async def put(self, key: str, data: bytes, *, ttl: float) -> None:
-        """See Store."""
         await self._disk.until_online(PATIENCE)
         self._disk.kept[self._name(key)] = (data, time.monotonic() + ttl)
 
     async def get(self, key: str) -> bytes | None:
-        """See Store."""
         await self._disk.until_online(PATIENCE)
         data, until = self._disk.kept.get(self._name(key), (None, 0.0))
         return data if time.monotonic() < until else None
 
     async def delete(self, key: str) -> None:
-        """See Store."""
         await self._disk.until_online(PATIENCE)
         self._disk.kept.pop(self._name(key), None)
 

@@ -11,7 +11,7 @@ from writ_testing.memory.journal import Consumer
 
 
 class MemoryDelivery:
-    """The Delivery port."""
+    """A Delivery within one process."""
 
     def __init__(self, consumer: Consumer, message: Message, sequence: int, attempt: int) -> None:
         self._consumer = consumer
@@ -20,15 +20,12 @@ class MemoryDelivery:
         self.attempt = attempt
 
     async def ack(self) -> None:
-        """See Delivery."""
         self._consumer.ack(self.sequence)
 
     async def nak(self, delay: float = 0.0) -> None:
-        """See Delivery."""
         self._consumer.again(self.sequence, asyncio.get_running_loop().time() + delay)
 
     async def working(self) -> None:
-        """See Delivery."""
         self._consumer.again(self.sequence, asyncio.get_running_loop().time() + self._consumer.ack_wait)
 
 
@@ -74,12 +71,11 @@ class MemoryPull(MemorySubscribed):
             raise
 
     async def close(self) -> None:
-        """See Subscription."""
         await self._stop()
         await super().close()
 
     async def abort(self) -> None:
-        """Stop now."""
+        """Stop at once."""
         await self._stop()
         await super().abort()
 

@@ -26,7 +26,7 @@ NODES = ("n1", "n2", "n3")
 
 
 class Node:
-    """One of the servers."""
+    """One server of the cluster."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Node:
         self.process: ServerProcess
 
     def configure(self, ours: Path, routes: list[int]) -> None:
-        """`ours` is the file that Writ writes; what is named again after it counts."""
+        """Write the configuration. `ours` is the file that Writ writes; later lines override it."""
         settings: dict[str, Any] = {
             "server_name": self.name,
             "port": self.port,
@@ -52,13 +52,13 @@ class Node:
         self._config.write_text("\n".join(lines))
 
     async def start(self) -> None:
-        """It serves when this returns: it sees a majority, and has caught up."""
+        """Start it, and wait until it sees a majority and has caught up."""
         self.process = await ServerProcess.start(
             self._config, self._log, port=self.port, monitor_port=self.monitor_port
         )
 
     async def stream(self, name: str) -> dict[str, Any] | None:
-        """What it tells of its copy of this stream; None while it has none, or does not answer."""
+        """Return the node's data on its copy of this stream; None without a copy or an answer."""
         try:
             seen = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
         except OSError:
@@ -72,18 +72,18 @@ class Node:
 
 
 class Cluster:
-    """All of them."""
+    """All nodes."""
 
     def __init__(self, folder: Path) -> None:
         self.nodes = [Node(name, folder) for name in NODES]
 
     @property
     def url(self) -> str:
-        """As NATS_URL names it."""
+        """Return the address for NATS_URL."""
         return ",".join(f"nats://127.0.0.1:{node.port}" for node in self.nodes)
 
     async def leader(self, stream: str = JOURNAL_STREAM) -> Node:
-        """The node that leads this stream now."""
+        """Return the present leader of this stream."""
 
         async def look() -> Node | None:
             for node in self.nodes:
@@ -97,7 +97,7 @@ class Cluster:
         return await eventually(look, within=60, what=f"a leader of {stream}")
 
     async def whole(self, stream: str = JOURNAL_STREAM) -> None:
-        """Until every copy of the stream has all of it."""
+        """Wait until every copy of the stream is complete."""
 
         async def look() -> bool:
             seen = await (await self.leader(stream)).stream(stream)
@@ -109,7 +109,7 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster_for(home: Home, folder: Path) -> AsyncIterator[Cluster]:
-    """It runs within the block; the installation is to be told `cluster.url` as NATS_URL."""
+    """Run a cluster within the block. Start the installation with `cluster.url` as NATS_URL."""
     cluster = Cluster(folder)
     wanted = replace(sizes(home), replicas=len(NODES))
     write_atomically(home.nats / "sizes.json", fast.encode(wanted))

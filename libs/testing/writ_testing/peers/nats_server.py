@@ -1,4 +1,4 @@
-"""A real nats-server for tests: Writ's own configuration, made-up keys, free ports on loopback, streams in place."""
+"""A real nats-server for tests: Writ's own configuration, throw-away keys, free ports on loopback, streams in place."""
 
 import random
 import socket
@@ -22,12 +22,13 @@ JOURNAL_BYTES = 64 << 20
 ACK_WAIT = 10.0
 CONNECTED_WITHIN = 30.0
 PORTS = range(12_000, 32_768)
-"""Below those that Linux gives to whoever connects or asks for any (ip(7), `ip_local_port_range`): what was free stays
-so until it is used, and while a server is started again."""
+"""Below the ports that Linux gives to clients (ip(7), `ip_local_port_range`): a free port stays free until it is
+used, and during a restart of a server.
+"""
 
 
 def _from_anywhere() -> Iterator[int]:
-    """All of them, over and over; each process of tests begins elsewhere."""
+    """Yield all ports over and over; each test process begins elsewhere."""
     at = random.SystemRandom().randrange(len(PORTS))
     return cycle([*PORTS[at:], *PORTS[:at]])
 
@@ -36,7 +37,7 @@ _ports = _from_anywhere()
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of loopback, one after the other, that nobody had a moment ago and that were not given here just before."""
+    """Return consecutive loopback ports that were just free and were not returned lately."""
     found: list[int] = []
     while len(found) < number:
         port = next(_ports)
@@ -46,7 +47,7 @@ def free_ports(number: int) -> list[int]:
 
 
 def free_port() -> int:
-    """One of them."""
+    """Return a free port."""
     return free_ports(1)[0]
 
 
@@ -60,7 +61,7 @@ def _is_free(port: int) -> bool:
 
 
 class WritServer:
-    """A server with its plan and everybody's keys. Users are named as their inboxes: `executor`, `alice`, `agent-a`."""
+    """A server with its plan and all keys. Users are named as their inboxes: `executor`, `alice`, `agent-a`."""
 
     def __init__(
         self,
@@ -92,16 +93,16 @@ class WritServer:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """Return the address for clients."""
         return f"nats://{self.plan.host}:{self.plan.port}"
 
     @property
     def config(self) -> Path:
-        """The file that the server reads."""
+        """Return the server's configuration file."""
         return self._directory / "nats-server.conf"
 
     async def start(self) -> None:
-        """Start the process: the first time, or again on the same state."""
+        """Start the process, for the first time or again on the same state."""
         self.config.write_text(render(self.plan))
         log = self._directory / "nats-server.log"
         self.process = await ServerProcess.start(
@@ -109,40 +110,40 @@ class WritServer:
         )
 
     async def provision(self, *, journal_bytes: int = JOURNAL_BYTES, ack_wait: float = ACK_WAIT) -> None:
-        """Streams, and a consumer for each pool."""
+        """Create streams, and a consumer for each pool."""
         sizes = Sizes(journal=journal_bytes, params=16 << 20, results=16 << 20)
         async with self.connected("bootstrap") as bus:
             await provision(bus, self.plan.pools, sizes, ack_wait=ack_wait)
 
     async def add_principal(self, name: str) -> None:
-        """A new user, while the server runs."""
+        """Add a user while the server runs."""
         self.keys[name] = Key(generate_seed())
         self.plan = replace(self.plan, principals={**self.plan.principals, name: [self.keys[name].public]})
         self.config.write_text(render(self.plan))
         await self.process.reload()
 
     async def add_pool(self, pool: str) -> None:
-        """A new pool's agents, while the server runs; their consumer is `provision`'s."""
+        """Add a new pool's agents while the server runs; `provision` makes their consumer."""
         key = self.keys[f"agent-{pool}"] = Key(generate_seed())
         self.plan = replace(self.plan, pools={**self.plan.pools, pool: [key.public]})
         self.config.write_text(render(self.plan))
         await self.process.reload()
 
     def options(self, name: str, **changed: object) -> Options:
-        """How `name` connects."""
+        """Return the connection options of `name`."""
         seed, inbox = self.keys[name].seed, inbox_prefix(name)
         options = Options(name=name, servers=[self.url], seed=seed, inbox_prefix=inbox, wait=CONNECTED_WITHIN)
         return replace(options, **changed)
 
     async def bus(self, name: str, **changed: object) -> NatsBus:
-        """A bus of that user's, closed when the server is."""
+        """Return a bus of that user, closed with the server."""
         bus = await connect(self.options(name, **changed))
         self._stack.push_async_callback(bus.close)
         return bus
 
     @asynccontextmanager
     async def connected(self, name: str) -> AsyncIterator[NatsBus]:
-        """A bus of that user's, for a moment."""
+        """Yield a bus of that user."""
         bus = await connect(self.options(name))
         try:
             yield bus
@@ -166,7 +167,7 @@ async def writ_server(
     journal_bytes: int = JOURNAL_BYTES,
     ack_wait: float = ACK_WAIT,
 ) -> AsyncIterator[WritServer]:
-    """A server that is ready, with streams and consumers."""
+    """Yield a ready server with streams and consumers."""
     server = WritServer(directory, [*principals, *scanners], pools, scanners, tokens)
     await server.start()
     try:
@@ -178,7 +179,7 @@ async def writ_server(
 
 @asynccontextmanager
 async def open_server(directory: Path, *extra: str) -> AsyncIterator[tuple[ServerProcess, str]]:
-    """A server that lets everybody do everything, and its address; `extra` are lines of its configuration."""
+    """Yield a server without permissions, and its address. `extra`: lines of its configuration."""
     config, port, monitor_port = directory / "open.conf", free_port(), free_port()
     lines = ("host: 127.0.0.1", f"port: {port}", f"http: 127.0.0.1:{monitor_port}", *extra)
     config.write_text("\n".join(lines))
@@ -190,14 +191,14 @@ async def open_server(directory: Path, *extra: str) -> AsyncIterator[tuple[Serve
 
 
 def anybody(url: str, **changed: object) -> Options:
-    """Options for a server that asks nobody who they are."""
+    """Return options for a server without authentication."""
     seed, inbox = generate_seed(), "_INBOX_anybody"
     options = Options(name="anybody", servers=[url], seed=seed, inbox_prefix=inbox, wait=CONNECTED_WITHIN)
     return replace(options, **changed)
 
 
 def transport_info(bus: NatsBus, what: str) -> Any:
-    """What asyncio knows of the bus's connection: `socket`, `cipher`."""
+    """Return asyncio's data on the bus's connection: `socket`, `cipher`."""
     writer = getattr(bus.connection.client._transport, "_io_writer", None)
     assert writer is not None
     return writer.get_extra_info(what)

@@ -1,7 +1,7 @@
-"""The programs of other projects that tests run for real.
+"""Programs of other projects that tests run for real.
 
-Where one is missing, the tests that need it are skipped and say where to get it. Where `TEST_PEERS=required`, as in
-`.ci/run`, they fail instead: nothing is skipped there.
+Tests without their program are skipped, with a hint where to get it. With `TEST_PEERS=required`, as in `.ci/run`, they
+fail instead.
 """
 
 import os
@@ -30,13 +30,13 @@ PACKAGES = {
 
 
 def program(name: str) -> str:
-    """Its path, looked for where only root's PATH leads, too; a key of PACKAGES."""
+    """Return the program's path, searched in root's PATH, too. `name`: a key of PACKAGES."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     return found or missing(name, f"it is in Debian's package {PACKAGES[name]}")
 
 
 def missing(what: str, how: str) -> NoReturn:
-    """Ends the test: `how` says what to do about it."""
+    """Skip or fail the test. `how`: the remedy."""
     said = f"no {what} here: {how}"
     if os.environ.get("TEST_PEERS") == "required":
         pytest.fail(said, pytrace=False)

@@ -1,4 +1,4 @@
-"""A real sshd on loopback, as the user that runs the tests: made-up keys, any shell, whatever options a test wants."""
+"""A real sshd on loopback, as the user that runs the tests: throw-away keys, any shell, any options."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ USER = pwd.getpwuid(os.geteuid()).pw_name
 
 
 class Sshd:
-    """One server. Keys are files in `folder`; `log` is what it says."""
+    """One server. Keys are files in `folder`; `log` is its log."""
 
     def __init__(self, folder: Path, port: int, options: Sequence[str]) -> None:
         self.folder, self.port, self.options = folder, port, options
@@ -33,21 +33,21 @@ class Sshd:
 
     @property
     def host_folder(self) -> Path:
-        """Writ's own folder on this host."""
+        """Return Writ's own folder on this host."""
         return self.folder / "writ-hostops"
 
     def connection(self, **more: Any) -> dict[str, Any]:
-        """As an inventory has it."""
+        """Return the `connection` of an inventory entry."""
         port = more.pop("port", self.port)
         return {"host": "127.0.0.1", "port": port, "user": USER, "folder": str(self.host_folder), **more}
 
     def target(self, name: str = "web1", *, connection: dict[str, Any] | None = None, **more: Any) -> Target:
-        """A target on this server, with a key of its own that is let in."""
+        """Return a target on this server with an accepted key of its own."""
         self.let_in(name)
         return Target(id=name, role="testing", backend="ssh", connection=connection or self.connection(), **more)
 
     def let_in(self, name: str) -> None:
-        """Make the key of that name, and let it in."""
+        """Make a key of that name, and accept it."""
         if name not in self._let_in:
             self._let_in.add(name)
             path = self.keys / name
@@ -56,13 +56,13 @@ class Sshd:
                 file.write(path.with_name(f"{name}.pub").read_text())
 
     def trust(self, ports: Sequence[int] = ()) -> None:
-        """Put its host key on record, for its own port and these."""
+        """Add its host key to known_hosts, for its own port and these."""
         key = (self.folder / "host_key.pub").read_text().rpartition(" ")[0]
         lines = [f"[127.0.0.1]:{port} {key}\n" for port in (self.port, *ports)]
         self.known_hosts.write_text("".join(lines))
 
     async def start(self) -> None:
-        """Until it listens."""
+        """Start it and wait until it listens."""
         sshd = program("sshd")
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -76,14 +76,14 @@ class Sshd:
         await eventually(self._listens)
 
     async def stop(self) -> None:
-        """With all its sessions."""
+        """Stop it with all its sessions."""
         if self.process is not None and self.process.returncode is None:
             for pid in [*self.sessions(), self.process.pid]:
                 _kill(pid)
             await self.process.wait()
 
     def sessions(self) -> list[int]:
-        """The processes of its connections."""
+        """Return the processes of its connections."""
         return descendants(self.process.pid) if self.process is not None else []
 
     def _config(self) -> list[str]:
@@ -109,8 +109,9 @@ class Sshd:
 
 @asynccontextmanager
 async def sshd(folder: Path, *options: str, shell: str = "") -> AsyncIterator[Sshd]:
-    """A server that listens, its host key on record. `shell`: what runs commands instead of the user's login shell; it
-    gets the very string that the login shell would get. `options`: lines of sshd_config.
+    """Yield a listening server with its host key in known_hosts.
+
+    `shell`: runs commands instead of the user's login shell, and gets the same string. `options`: lines of sshd_config.
     """
     folder.mkdir(parents=True, exist_ok=True)
     make_key(folder / "host_key")
@@ -127,13 +128,13 @@ async def sshd(folder: Path, *options: str, shell: str = "") -> AsyncIterator[Ss
 
 
 def make_key(path: Path, kind: str = "ed25519") -> None:
-    """A key without a passphrase, and its `.pub`."""
+    """Make a key without a passphrase, and its `.pub`."""
     command = [program("ssh-keygen"), "-q", "-t", kind, "-N", "", "-C", path.name, "-f", str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes that came from it and still have their parents."""
+    """Return all descendants that still have their parents."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile

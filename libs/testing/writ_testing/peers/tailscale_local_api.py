@@ -1,7 +1,7 @@
-"""The LocalAPI of tailscaled on a unix socket, as far as one asks it who a peer is: `status` and `whois`.
+"""tailscaled's LocalAPI on a unix socket, with `status` and `whois`.
 
-Shapes and refusals are those of tailscale's ipn/localapi/localapi.go and ipn/ipnstate/ipnstate.go; what is not here is
-answered 404. Threads serve it, so that tests with and without an event loop use it alike.
+Shapes and refusals are those of tailscale's ipn/localapi/localapi.go and ipn/ipnstate/ipnstate.go; other paths are
+answered 404. Threads serve it, so tests with and without an event loop use it alike.
 """
 
 import hashlib
@@ -25,19 +25,19 @@ SUFFIX = "tailnet.example"
 NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time."""
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
-"""What Go reads as false; all else of `peers` is the default, true."""
+"""Go's texts for false; any other value of `peers` is the default, true."""
 
 State = Literal["NoState", "NeedsLogin", "NeedsMachineAuth", "Stopped", "Starting", "Running"]
 
 
 def node_key(name: str) -> str:
-    """A made-up node key, the same for the same name."""
+    """Return a node key, always the same one for a name."""
     return f"nodekey:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """One node of the tailnet. Tagged ones belong to nobody; the others to `user`."""
+    """One node of the tailnet. Tagged ones have no user; the others belong to `user`."""
 
     name: str
     addresses: tuple[str, ...]
@@ -47,22 +47,22 @@ class Peer:
     expired: bool = False
     key_expiry: str | None = None
     last_seen: str = NEVER
-    """Only there when it is offline, as with the real one."""
+    """Set only while it is offline, as in the real one."""
     ssh_host_keys: tuple[str, ...] = ()
     user: str = "operator@example.org"
 
     @property
     def node_key(self) -> str:
-        """As given, else made of its name."""
+        """Return the given node key, or one made of the name."""
         return self.key or node_key(self.name)
 
     @property
     def number(self) -> int:
-        """A node id."""
+        """Return the node id."""
         return int(self.node_key[-8:], 16)
 
     def status(self) -> dict[str, Any]:
-        """As `PeerStatus`; what is empty and `omitempty` there is left out."""
+        """Return the peer as `PeerStatus`, without empty `omitempty` fields."""
         shown: dict[str, Any] = {
             "ID": f"n{self.number}CNTRL", "PublicKey": self.node_key, "HostName": self.name,
             "DNSName": f"{self.name}.{SUFFIX}.", "OS": "linux", "UserID": self._user_id,
@@ -79,7 +79,7 @@ class Peer:
         return shown | {name: value for name, value in more.items() if value}
 
     def whois(self) -> dict[str, Any]:
-        """As `WhoIsResponse`."""
+        """Return the peer as `WhoIsResponse`."""
         node = {
             "ID": self.number, "StableID": f"n{self.number}CNTRL", "Name": f"{self.name}.{SUFFIX}.",
             "User": self._user_id, "Key": self.node_key, "KeyExpiry": self.key_expiry or NEVER,
@@ -92,7 +92,7 @@ class Peer:
         return {"Node": node, "UserProfile": self.profile(), "CapMap": None}
 
     def profile(self) -> dict[str, Any]:
-        """As `UserProfile`."""
+        """Return the peer as `UserProfile`."""
         login = "tagged-devices" if self.tags else self.user
         return {"ID": self._user_id, "LoginName": login, "DisplayName": login.partition("@")[0]}
 
@@ -107,7 +107,7 @@ class Peer:
 
 @dataclass
 class LocalApi:
-    """What the server answers from. Change it while it serves, as the tailnet changes."""
+    """The data of the server. Change it while the server runs, as the tailnet changes."""
 
     socket: Path
     peers: list[Peer] = field(default_factory=list)
@@ -118,19 +118,19 @@ class LocalApi:
     permit_read: bool = True
     """False as for a caller without the right to read."""
     silent: bool = False
-    """True: it takes connections and answers nothing, until it is stopped."""
+    """True: it accepts connections and answers nothing, until it is stopped."""
     garbage: bytes | None = None
-    """These bytes instead of every answer."""
+    """These bytes replace every answer."""
     asked: list[str] = field(default_factory=list)
-    """The paths with their queries, in order."""
+    """The requested paths with their queries, in order."""
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def put(self, peer: Peer) -> None:
-        """There it is, instead of one of the same name."""
+        """Add the peer in place of one with the same name."""
         self.peers = [*(one for one in self.peers if one.name != peer.name), peer]
 
     def status(self, peers: bool) -> dict[str, Any]:
-        """As `Status`. Without peers there is null for them, not {}."""
+        """Return the answer as `Status`. Without peers they are null, not {}."""
         others = self.peers if peers else []
         tailnet = {"Name": "example.org", "MagicDNSSuffix": SUFFIX, "MagicDNSEnabled": True}
         running = self.state == "Running"
@@ -144,7 +144,7 @@ class LocalApi:
         }  # fmt: skip
 
     def whois(self, address: str) -> Peer | None:
-        """Whose address `IP`, `IP:port` or `nodekey:…` is; ValueError when it is none of these."""
+        """Return the owner of `IP`, `IP:port` or `nodekey:…`; ValueError for any other form."""
         if address.startswith("nodekey:"):
             return next((one for one in [self.own, *self.peers] if one.node_key == address), None)
         return next((one for one in [self.own, *self.peers] if _address(address) in one.addresses), None)
@@ -170,13 +170,13 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection. The order of the checks is that of the real one."""
+    """One connection. The checks have the order of the real ones."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
 
     def do_GET(self) -> None:
-        """The method matters to neither `status` nor `whois`."""
+        """Answer; `status` and `whois` ignore the method."""
         api, url = self.server.api, urlsplit(self.path)
         api.asked.append(self.path)
         if api.silent:
@@ -240,12 +240,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nowhere."""
+        """Log nothing."""
 
 
 @contextmanager
 def local_api(socket: Path, *peers: Peer) -> Iterator[LocalApi]:
-    """Serves on that socket (its path shorter than 108 bytes), and is gone with it afterwards."""
+    """Serve on that socket (a path shorter than 108 bytes), and remove it afterwards."""
     api = LocalApi(socket, list(peers))
     with _Server(api) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="local-api")

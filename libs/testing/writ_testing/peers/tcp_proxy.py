@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can close what it forwards, or stop without closing: a network that fell silent."""
+"""A TCP proxy on loopback that can close its connections, or stop without closing: a silent network."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 
 class TcpProxy:
-    """Forwards to one port while `flowing`; a connection that stalls stays open."""
+    """Forwards to one port while `flowing`. A stalled connection stays open."""
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
@@ -19,24 +19,24 @@ class TcpProxy:
         self.port = 0
 
     def stall(self) -> None:
-        """From now on nothing passes, on the connections that are there and on new ones."""
+        """Let nothing pass from now on, on present and new connections."""
         self._flowing.clear()
 
     def cut(self) -> None:
-        """Every connection is closed, and on new ones nothing passes."""
+        """Close every connection, and let nothing pass on new ones."""
         self._flowing.clear()
         for writer in self._writers:
             writer.close()
         self._writers.clear()
 
     def flow(self) -> None:
-        """New connections pass again; old ones stay silent for ever, as after a router forgot them."""
+        """Let new connections pass again; old ones stay silent, as after a router forgot them."""
         for task in self._tasks:
             task.cancel()
         self._flowing.set()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client."""
+        """Accept one client."""
         task = asyncio.create_task(self._accept(reader, writer))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
@@ -69,7 +69,7 @@ class TcpProxy:
                 sink.close()
 
     async def close(self) -> None:
-        """End all forwarding; first whoever may still begin to."""
+        """End all forwarding, after pending accepts."""
         for tasks in (self._accepting, self._tasks):
             ending = list(tasks)
             for task in ending:
@@ -81,7 +81,7 @@ class TcpProxy:
 
 @asynccontextmanager
 async def tcp_proxy(to_port: int) -> AsyncIterator[TcpProxy]:
-    """A proxy that flows."""
+    """Yield a proxy that forwards."""
     proxy = TcpProxy(to_port)
     server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

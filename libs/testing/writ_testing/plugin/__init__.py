@@ -1,6 +1,6 @@
 """An example plugin: operations, handlers and an evaluator for tests.
 
-It is not installed. `libs/testing/plugin` holds its metadata, and whoever has that folder on PYTHONPATH has the plugin.
+It is not installed. `libs/testing/plugin` holds its metadata: with that folder on PYTHONPATH a process has the plugin.
 """
 
 import os
@@ -13,7 +13,7 @@ METADATA = Path(writ_testing.__file__).parents[1] / "plugin"
 
 
 def enable() -> None:
-    """Make the plugin known to this process and to those that it starts."""
+    """Make the plugin known to this process and its children."""
     folder = str(METADATA)
     if folder not in sys.path:
         sys.path.append(folder)

@@ -1,4 +1,4 @@
-"""The operations for tests as hostops carries them out on a host: sent there with it, so for Python 3.9."""
+"""The test operations for hostops: sent to a host with it, so for Python 3.9."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 from writ_hostops import commands
 from writ_hostops.errors import HostError
 from writ_hostops.packages import apt, dpkg
-from writ_hostops.protocol import Answer, Call, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict
 
 PACKAGES = "WRIT_TEST_PACKAGES"
-"""Names the file that says in which root this host's packages are."""
+"""Names the file with the root of this host's packages."""
 _STUBBORN = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -29,13 +29,12 @@ time.sleep({seconds})
 """
 
 
-def noop(call: Call) -> Answer:
-    """test_noop."""
-    return Answer()
+def noop(call: Call) -> HostAnswer:
+    return HostAnswer()
 
 
-def count(call: Call) -> Answer:
-    """test_count: this operation's id as one more line."""
+def count(call: Call) -> HostAnswer:
+    """Carry out test_count: append this operation's id as a line."""
     path = str(call.parameters["path"])
     call.progress("waiting")
     if call.parameters.get("delay"):
@@ -47,45 +46,44 @@ def count(call: Call) -> Answer:
     finally:
         os.close(descriptor)
     lines = len(_counted(path))
-    return Answer(output={"lines": lines}, state={"lines": lines}, effect="done")
+    return HostAnswer(output={"lines": lines}, state={"lines": lines}, effect="done")
 
 
-def count_baseline(call: Call) -> Answer:
-    """How many lines there are."""
-    return Answer(state={"lines": len(_counted(str(call.parameters["path"])))})
+def count_baseline(call: Call) -> HostAnswer:
+    """Return the present number of lines."""
+    return HostAnswer(state={"lines": len(_counted(str(call.parameters["path"])))})
 
 
-def count_preview(call: Call) -> Answer:
-    """How many there would be."""
-    return Answer(output={"lines": len(_counted(str(call.parameters["path"]))) + 1})
+def count_preview(call: Call) -> HostAnswer:
+    """Return the expected number of lines."""
+    return HostAnswer(output={"lines": len(_counted(str(call.parameters["path"]))) + 1})
 
 
-def count_probe(call: Call) -> Answer:
-    """Whether this operation's id is among them."""
+def count_probe(call: Call) -> HostAnswer:
+    """Report success if this operation's id is among the lines."""
     lines = _counted(str(call.parameters["path"]))
     return verdict("succeeded" if call.id in lines else "not_done", "its line", {"lines": len(lines)})
 
 
-def sleep(call: Call) -> Answer:
-    """test_sleep: processes that leave their session; `stubborn` ones ignore SIGTERM."""
+def sleep(call: Call) -> HostAnswer:
+    """Carry out test_sleep: processes that leave their session; `stubborn` ones ignore SIGTERM."""
     script = _STUBBORN.format(processes=call.parameters["processes"], seconds=call.parameters["seconds"])
     if not call.parameters.get("stubborn"):
         script = script.replace("SIG_IGN", "SIG_DFL")
     call.progress("they sleep")
     ran = commands.run([sys.executable, "-c", script], call.stop)
     ran.refuse_stopped("sleeping", "maybe")
-    return Answer(effect="done")
+    return HostAnswer(effect="done")
 
 
-def keep(call: Call) -> Answer:
-    """test_secret."""
+def keep(call: Call) -> HostAnswer:
     secret = str(call.parameters["secret"])
     digest = hashlib.sha256(secret.encode()).hexdigest()
-    return Answer(output={"digest": digest, "echo": secret}, effect="done")
+    return HostAnswer(output={"digest": digest, "echo": secret}, effect="done")
 
 
-def fail(call: Call) -> Answer:
-    """test_fail; a defect is a process that ends without a word."""
+def fail(call: Call) -> HostAnswer:
+    """Carry out test_fail. A defect is a process that ends without a result."""
     how = call.parameters["how"]
     if how == "refused":
         raise HostError("permission_denied", "refused as asked for")
@@ -94,9 +92,9 @@ def fail(call: Call) -> Answer:
     raise HostError("internal", "nobody can tell, as asked for", effect="maybe")
 
 
-def unseen(call: Call) -> Answer:
-    """A preview that says nothing."""
-    return Answer()
+def unseen(call: Call) -> HostAnswer:
+    """Return an empty preview."""
+    return HostAnswer()
 
 
 class _Told:

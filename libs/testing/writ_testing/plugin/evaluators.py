@@ -1,4 +1,4 @@
-"""A condition for policies, brought the way that any package brings one: see docs/plugins.md."""
+"""A condition for policies, provided like any package's: see docs/plugins.md."""
 
 from typing import Annotated
 from zlib import crc32
@@ -9,7 +9,7 @@ from writ_contracts.evaluators import Evaluator, Question
 
 
 class Share(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many of a hundred targets, the same ones each time."""
+    """A share of targets in percent, always the same ones."""
 
     percent: Annotated[int, Meta(ge=0, le=100)]
 

@@ -1,4 +1,4 @@
-"""What carries out the operations for tests, in any agent. Their effects are on disk and in the process table."""
+"""The handlers of the test operations, for any agent. Their effects are on disk and in the process table."""
 
 import asyncio
 import hashlib
@@ -26,12 +26,11 @@ _PLAIN = "import subprocess, sys\nsubprocess.run(['sleep', '{seconds}'])\n"
 
 
 async def noop(task: Task, progress: Progress) -> Done:
-    """test_noop."""
     return Done(outcome="succeeded")
 
 
 async def sleep(task: Task, progress: Progress) -> Done:
-    """test_sleep: as many processes as asked for, each with a child of its own."""
+    """Carry out test_sleep: start the requested processes, each with a child of its own."""
     arguments: Sleep = task.arguments(Sleep)
     script = (_STUBBORN if arguments.stubborn else _PLAIN).format(seconds=arguments.seconds)
     started = [await _start(script, task.operation_id) for _ in range(arguments.processes)]
@@ -58,14 +57,12 @@ async def _start(script: str, operation_id: str) -> Process:
 
 
 async def keep(task: Task, progress: Progress) -> Done:
-    """test_secret."""
     arguments: Keep = task.arguments(Keep)
     digest = hashlib.sha256(arguments.secret.encode()).hexdigest()
     return Done(outcome="succeeded", output={"digest": digest, "echo": arguments.secret}, effect="done")
 
 
 async def fail(task: Task, progress: Progress) -> Done:
-    """test_fail."""
     arguments: Fail = task.arguments(Fail)
     match arguments.how:
         case "refused":
@@ -77,7 +74,6 @@ async def fail(task: Task, progress: Progress) -> Done:
 
 
 async def count(task: Task, progress: Progress) -> Done:
-    """test_count."""
     arguments: Count = task.arguments(Count)
     path = counting_file(task)
     progress("waiting")
@@ -90,27 +86,27 @@ async def count(task: Task, progress: Progress) -> Done:
 
 
 class CountHandler(CoroutineHandler):
-    """test_count, and what can be seen of it."""
+    """The handler of test_count, with its reads."""
 
     def __init__(self) -> None:
         super().__init__(count)
 
     async def baseline(self, task: Task) -> dict[str, Any]:
-        """How many lines there are."""
+        """Return the present number of lines."""
         return {"lines": len(counted(counting_file(task)))}
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """How many there would be."""
+        """Return the expected number of lines."""
         return {"lines": len(counted(counting_file(task))) + 1}
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        """Whether this operation's id is among them."""
+        """Report success if this operation's id is among the lines."""
         lines = counted(counting_file(task))
         return Probed(verdict="took_effect" if task.operation_id in lines else "no_effect", seen={"lines": len(lines)})
 
 
 def counting_file(task: Task) -> Path:
-    """The file of a test_count: beneath the target's `count_dir`, or anywhere if it declares none."""
+    """Return the file of a test_count: beneath the target's `count_dir`, or anywhere without one."""
     named = Path(str(task.parameters["path"]))
     folder = task.target.attributes.get("count_dir")
     path = named if folder is None else Path(str(folder)) / named
@@ -120,7 +116,7 @@ def counting_file(task: Task) -> Path:
 
 
 def append(path: Path, operation_id: str) -> int:
-    """The id as one more line, on disk; how many there are."""
+    """Append the id as a line, on disk. Return the number of lines."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, f"{operation_id}\n".encode())
@@ -131,7 +127,7 @@ def append(path: Path, operation_id: str) -> int:
 
 
 def counted(path: Path) -> list[str]:
-    """The ids that were counted."""
+    """Return the counted ids."""
     return path.read_text().splitlines() if path.exists() else []
 
 

@@ -1,6 +1,6 @@
-"""Operations for tests, as a plugin would bring them: they do next to nothing, and what they do can be counted.
+"""Test operations, in the form of a plugin's: they do next to nothing, and their effects can be counted.
 
-`handlers` carries them out. Every service of an installation with this package knows them; production has it not.
+`handlers` carries them out. Every service of an installation with this package knows them; production lacks it.
 """
 
 from typing import Annotated, Literal
@@ -16,13 +16,13 @@ Delay = Annotated[float, Meta(ge=0, le=600), PUBLIC]
 
 
 class Noop(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nothing to say."""
+    """No parameters."""
 
     timeout: Annotated[Timeout, Meta(le=60)] = 10
 
 
 class Count(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which file counts, and how many seconds pass before it does."""
+    """The counted file, and the seconds before it counts."""
 
     path: Path
     delay: Delay = 0.0
@@ -30,7 +30,7 @@ class Count(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Sleep(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long, with how many processes; `stubborn` ones ignore SIGTERM and leave their session."""
+    """Duration and number of processes; `stubborn` ones ignore SIGTERM and leave their session."""
 
     seconds: Delay = 60.0
     processes: Annotated[int, Meta(ge=0, le=20), PUBLIC] = 3
@@ -39,7 +39,7 @@ class Sleep(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Keep(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something that must be found nowhere afterwards."""
+    """A secret that must be found nowhere afterwards."""
 
     secret: Annotated[str, Meta(max_length=100_000)]
     label: Annotated[str, Meta(max_length=200), PUBLIC] = ""
@@ -47,24 +47,24 @@ class Keep(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Fail(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """In which way it fails: refused before any effect, by a defect, or so that nobody can tell."""
+    """The kind of failure: refused before any effect, a defect, or an unknown effect."""
 
     how: Annotated[Literal["refused", "defect", "unknown"], PUBLIC] = "refused"
     timeout: Annotated[Timeout, Meta(le=60)] = 10
 
 
 class Nothing(Output, frozen=True, kw_only=True):
-    """There is nothing to tell."""
+    """An empty output."""
 
 
 class Counted(Output, frozen=True, kw_only=True):
-    """How many lines the file has now."""
+    """The present number of lines in the file."""
 
     lines: Annotated[int, PUBLIC] = 0
 
 
 class Kept(Output, frozen=True, kw_only=True):
-    """`echo` is the secret again; `digest` its SHA-256."""
+    """`echo` repeats the secret; `digest` is its SHA-256."""
 
     digest: Annotated[str, PUBLIC] = ""
     echo: str = ""

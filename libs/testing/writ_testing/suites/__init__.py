@@ -1,1 +1,1 @@
-"""Suites that every implementation of a port must pass."""
+"""Suites for every implementation of a port."""

@@ -1,6 +1,6 @@
-"""What every backend must pass. Effects are looked at on the host itself, never taken from what the backend says.
+"""The suite of all backends. Effects are read on the host itself, never taken from the backend's report.
 
-A subclass gives the fixture `host`: the backend, with tasks that mean something to it.
+A subclass gives the fixture `host`: the backend, with tasks that suit it.
 """
 
 import asyncio
@@ -28,30 +28,30 @@ class Host(Protocol):
     backend: Backend
 
     def change(self, operation_id: str) -> Task:
-        """Something with an effect that can be seen, and that has a probe."""
+        """Return a task with a visible effect and a probe."""
 
     def slow(self, operation_id: str) -> Task:
-        """Something that takes a minute, by several processes where the backend has any."""
+        """Return a task of a minute, by several processes where the backend has any."""
 
     def refused(self, operation_id: str) -> Task:
-        """Something that the host refuses before any effect."""
+        """Return a task that the host refuses before any effect."""
 
     async def changed(self, operation_id: str) -> bool:
-        """Whether the effect of `change` is there."""
+        """Return whether the effect of `change` exists."""
 
     async def busy(self, operation_id: str) -> bool:
-        """Whether anything of `slow` goes on, on the host."""
+        """Return whether a part of `slow` runs on the host."""
 
     def trials(self) -> Iterator[Trial]:
-        """Of the operations that the backend claims, each with its look at the host; made one after the other."""
+        """Yield a trial for each operation of the backend, one after the other."""
 
     @property
     def elsewhere(self) -> Collection[str]:
-        """What it claims, and what only the lab's hosts can show."""
+        """Return the operations that only the lab's hosts can show."""
 
 
 class ProgressRecorder:
-    """Progress, and a way to wait for it."""
+    """Records progress, and lets a test wait for it."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -63,7 +63,7 @@ class ProgressRecorder:
 
 
 class BackendSuite:
-    """Inherit, and give the fixture `host`."""
+    """Inherit it, and give the fixture `host`."""
 
     async def test_a_change_takes_effect_and_is_told_as_it_is(self, host: Host) -> None:
         task = host.change(_id(1))
@@ -160,17 +160,17 @@ class BackendSuite:
 
 
 async def run(host: Host, task: Task) -> Done:
-    """Run it to its end."""
+    """Run the task to its end."""
     return await asyncio.wait_for(host.backend.run(task, ProgressRecorder()), PATIENCE)
 
 
 def _id(number: int) -> str:
-    """Of this process alone: what runs is known by its id all over the machine."""
+    """Return an id unique to this process: running operations are found by id on the whole machine."""
     return encode_id(((os.getpid() << 32) + number).to_bytes(16, "big"))
 
 
 def task(operation: Any, target: Any, operation_id: str, **parameters: Any) -> Task:
-    """A task as the runtime would make it."""
+    """Return a task as the runtime makes it."""
     return Task(
         operation_id=operation_id,
         attempt=1,

@@ -1,6 +1,6 @@
-"""What every implementation of the Bus port must do, but for services, the record and pulled work (their own suites).
+"""The suite of all Bus implementations, except for services, the journal and pulled work (their own suites).
 
-A test class inherits the suites, and says with the fixture `ground` how buses are made.
+A test class inherits the suites, and its fixture `ground` makes buses.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from writ_testing.suites.work import WorkSuite
 
 
 class MessagingSuite:
-    """Requests, subscriptions, trace context."""
+    """The suite of requests, subscriptions and trace context."""
 
     async def test_a_request_is_answered(self, ground: Ground) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
@@ -138,4 +138,4 @@ class MessagingSuite:
 
 
 class BusSuite(MessagingSuite, ServiceSuite, JournalSuite, WorkSuite):
-    """All of it."""
+    """The suite of the Bus port."""

@@ -1,4 +1,4 @@
-"""Where the suites of the bus stand: one server, any number of buses, and the means to do something to them."""
+"""The fixture of the bus suites: one server, any number of buses, and faults."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,23 +8,23 @@ from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.port import Bus, Endpoint, Message, Responder, Service
 
 SOON = 20.0
-"""Seconds; a wait that takes longer has failed."""
+"""Seconds; a longer wait has failed."""
 
 
 class Ground(Protocol):
-    """Where a suite stands: one server, any number of buses."""
+    """The fixture of a suite: one server, any number of buses."""
 
     ack_wait: float
     max_bytes: int
 
     async def bus(self, name: str) -> Bus:
-        """A new bus of that user: `executor`, `policy`, `status`, `alice`, `agent-a`."""
+        """Return a new bus of that user: `executor`, `policy`, `status`, `alice`, `agent-a`."""
 
     async def restart(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
-        """The server goes away, `meanwhile` happens, and it is there again with what it had stored."""
+        """Stop the server, run `meanwhile`, and start it again with its stored data."""
 
     def lose_answers(self, bus: Bus, number: int) -> None:
-        """The next appends of this bus are stored, and their answers get lost."""
+        """Store the next appends of this bus, but lose their answers."""
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], within: float = SOON) -> None:
@@ -35,7 +35,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]], within: float = SOON)
 
 
 async def until_unreachable(bus: Bus, subject: str) -> None:
-    """Until the bus says that nobody is there: where the server itself is slow, it says that nothing came in time."""
+    """Wait until the bus reports no listener. A slow server makes it report a timeout first."""
 
     async def told() -> bool:
         try:
@@ -50,7 +50,7 @@ async def until_unreachable(bus: Bus, subject: str) -> None:
 
 
 async def everybody(bus: Bus, subject: str, number: int = 1) -> list[Message]:
-    """What comes from all who are there, as soon as as many as that answer within a moment."""
+    """Return the answers of all listeners, once that many come within a moment."""
     answers: list[Message] = []
 
     async def there() -> bool:
@@ -62,13 +62,13 @@ async def everybody(bus: Bus, subject: str, number: int = 1) -> list[Message]:
 
 
 def service(name: str, subject: str, handler: Responder, *, concurrency: int = 64, version: str = "0.1.0") -> Service:
-    """A service with one endpoint."""
+    """Return a service with one endpoint."""
     endpoint = Endpoint(name="one", subject=subject, handler=handler, concurrency=concurrency)
     return Service(name=name, version=version, description="for tests", endpoints=[endpoint])
 
 
 async def echo(message: Message) -> bytes:
-    """Answers with what was asked."""
+    """Answer with the request."""
     return message.data
 
 

@@ -1,4 +1,4 @@
-"""Operations tried on a host, each with a look at the host itself: what a backend says of an effect is not enough."""
+"""Trials: operations on a host, each with a read of the host itself, since a backend's report is not enough."""
 
 import asyncio
 import hashlib
@@ -27,20 +27,21 @@ ON_A_REAL_HOST = frozenset(
     for kind, verbs in {"service": "status start stop restart", "snapshot": "create list restore delete"}.items()
     for verb in verbs.split()
 )
-"""What needs systemd or a file system of its own; the lab shows these."""
+"""Operations that need systemd or a file system of their own; the lab shows these."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One operation. `shows`: whether the host is as the operation, which answered `Done`, says; before it, with None,
-    a change must not show yet."""
+    """One operation. `shows` returns whether the host has the effect of the operation's answer `Done`; before it,
+    with None, a change must not show yet.
+    """
 
     task: Task
     shows: Callable[[Done | None], Awaitable[bool]]
 
 
 async def show(backend: Backend, trial: Trial) -> None:
-    """Preview it, carry it out, probe it, and look at the host in between. AssertionError where it does not show."""
+    """Preview it, run it, probe it, and read the host in between. Raises AssertionError for a mismatch."""
     task, name = trial.task, trial.task.operation.name
     change = not task.operation.read_only
     if change:
@@ -60,7 +61,7 @@ async def show(backend: Backend, trial: Trial) -> None:
 
 
 class Trials:
-    """Makes trials for hosts that are this very machine, whichever way one comes to it."""
+    """Makes trials for hosts that are this very machine, by any backend."""
 
     def __init__(self, catalogue: Catalogue, target: Target, root: Path) -> None:
         self._catalogue = catalogue
@@ -69,7 +70,7 @@ class Trials:
         self._number = (os.getpid() << 32) + 1000  # what runs is known by its id all over the machine
 
     def task(self, name: str, **given: Any) -> Task:
-        """With an id of its own."""
+        """Return a task with an id of its own."""
         self._number += 1
         operation = self._catalogue[name]
         return Task(
@@ -82,7 +83,7 @@ class Trials:
         )
 
     def trial(self, name: str, look: Callable[[dict[str, Any] | None], bool], **given: Any) -> Trial:
-        """`look` gets the output, or None."""
+        """Return a trial. `look` gets the output, or None."""
 
         async def shows(done: Done | None) -> bool:
             return await asyncio.to_thread(look, None if done is None else done.output)
@@ -90,7 +91,7 @@ class Trials:
         return Trial(self.task(name, **given), shows)
 
     def files(self) -> Iterator[Trial]:
-        """Written, read, copied, deleted, in this order."""
+        """Yield trials that write, read, copy and delete, in this order."""
         one, two = self._root / "trial-one", self._root / "trial-two"
         digest = hashlib.sha256(b"new\n").hexdigest()
         yield self.trial("file_write", lambda _: _text(one) == "new\n", file_path=str(one), content="new\n")
@@ -99,7 +100,7 @@ class Trials:
         yield self.trial("file_delete", lambda _: not two.exists(), file_path=str(two))
 
     def network(self, port: int) -> Iterator[Trial]:
-        """`port` listens on loopback, which the target declares for scans."""
+        """Yield network trials. `port` listens on loopback, which the target declares for scans."""
         yield self.trial("network_status", lambda seen: seen is not None and port in _ports(seen))
         given = {"host": "127.0.0.1", "protocol": "tcp", "port": port, "count": 1}
         yield self.trial("network_test", lambda seen: seen is not None and seen["reachable"], **given)
@@ -112,7 +113,7 @@ class Trials:
         )
 
     def backups(self) -> Iterator[Trial]:
-        """In the restic repository that the target declares, as `repository` makes it."""
+        """Yield trials in the target's restic repository, made by `repository`."""
         folder, backup = self._root / "trial-data", self._target.backup
         folder.mkdir()
         (folder / "a").write_text("before")
@@ -126,13 +127,13 @@ class Trials:
 
 @contextmanager
 def listener() -> Iterator[int]:
-    """A port on loopback that listens."""
+    """Yield a listening port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield int(server.getsockname()[1])
 
 
 def repository(folder: Path) -> dict[str, Any]:
-    """A new restic repository beneath it, as a target's `backup` declares one."""
+    """Make a new restic repository in the folder, as a target's `backup` declares one."""
     folder.mkdir()
     (folder / "password").write_text("correct horse")
     backup = {"repository": str(folder / "repo"), "password_file": str(folder / "password")}
@@ -163,4 +164,4 @@ def _text(path: Path) -> str:
 
 
 def _nobody(message: str) -> None:
-    """Nobody wants to hear how far it is."""
+    """Discard progress."""

@@ -1,4 +1,4 @@
-"""What every implementation of the Journal port must do: it is the record and the lock of the whole installation."""
+"""The suite of all Journal implementations: the journal is record and lock of the whole installation."""
 
 import asyncio
 from contextlib import aclosing
@@ -14,11 +14,11 @@ from writ_contracts.records import Record
 from writ_testing.suites.bus_fixture import SOON, Ground
 
 KINDS = ("requested", "started", "cancel_requested", "finished")
-"""Real ones: a NATS server takes no others."""
+"""Real kinds: a NATS server accepts no others."""
 
 
 def event(operation: str, number: int, expected: int, *, writer: str = "", data: bytes = b"{}") -> Entry:
-    """An event of alice's operation."""
+    """Return an event of alice's operation."""
     return Entry(
         subject=subjects.operation_event("alice", operation, KINDS[(number - 1) % len(KINDS)]),
         data=data,
@@ -29,24 +29,24 @@ def event(operation: str, number: int, expected: int, *, writer: str = "", data:
 
 
 def lock(target: str, holder: str, expected: int) -> Entry:
-    """A target's lock, held by an operation."""
+    """Return the lock of a target, held by an operation."""
     subject = subjects.target_lock(target)
     return Entry(subject=subject, data=holder.encode(), event_id=f"lock-{holder}", filter=subject, expected=expected)
 
 
 def an_operation(number: int = 1) -> str:
-    """An operation id."""
+    """Return an operation id."""
     return operation_id("alice", str(number))
 
 
 async def append_many(bus: Bus, count: int, *, first: int = 0) -> None:
-    """One event to each of `count` operations."""
+    """Append one event to each of `count` operations."""
     for number in range(first, first + count):
         await bus.journal.append(event(an_operation(number), 1, 0))
 
 
 async def take(tail: Tail, count: int) -> list[Record]:
-    """The next `count` records of a tail."""
+    """Return the next `count` records of a tail."""
     found: list[Record] = []
     async with asyncio.timeout(2 * SOON):
         async for record in tail:
@@ -57,7 +57,7 @@ async def take(tail: Tail, count: int) -> list[Record]:
 
 
 class JournalSuite:
-    """Appends, reads, tails."""
+    """The suite of the Journal port."""
 
     async def test_what_was_appended_is_read_back_in_order(self, ground: Ground) -> None:
         executor = await ground.bus("executor")

@@ -1,4 +1,4 @@
-"""What every implementation must do for services: bounds, failures, discovery, draining."""
+"""The suite of all service implementations: bounds, failures, discovery, draining."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from writ_testing.suites.bus_fixture import (
 
 
 class ServiceSuite:
-    """Services and those who ask them."""
+    """The suite of services and their clients."""
 
     async def test_an_answer_may_have_headers(self, ground: Ground) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")

@@ -1,4 +1,4 @@
-"""What every implementation must do for pulled work and for stores."""
+"""The suite of pulled work and of stores."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ STREAM = subjects.JOURNAL_STREAM
 
 
 async def dispatch(executor: Bus, number: int = 1, *, pool: str = "a") -> int:
-    """An operation dispatched to a pool."""
+    """Dispatch an operation to a pool."""
     operation = an_operation(number)
     return await executor.journal.append(
         Entry(
@@ -28,7 +28,7 @@ async def dispatch(executor: Bus, number: int = 1, *, pool: str = "a") -> int:
 
 
 class WorkSuite:
-    """Pull, ack, redelivery; put, get, delete."""
+    """The suite of pull, ack and redelivery; put, get and delete."""
 
     async def test_work_goes_to_one_agent_of_its_pool(self, ground: Ground) -> None:
         executor = await ground.bus("executor")

@@ -1,6 +1,6 @@
-"""Whether a request may come in at all: rate of its principal, its open operations, room in the journal.
+"""Admission of requests: the rate of a principal, its open operations, and free space in the journal.
 
-The last part of the journal is kept for the ends of what has begun, for cancels and for control operations.
+The last part of the journal is reserved for the ends of begun operations, for cancels and for control operations.
 """
 
 import time
@@ -20,7 +20,7 @@ from writ_runtime.buckets import Buckets
 from writ_runtime.logs import Log
 
 OPEN_BYTES = 12_288
-"""What an operation that has not ended still writes, on average at the most: `granted` and `finished`."""
+"""Average upper bound of the bytes that an open operation still writes: `granted` and `finished`."""
 
 _log = Log("writ.executor")
 
@@ -39,12 +39,12 @@ class Admission:
         self._refusal_counts = RefusalCounts()
         self._under_way: dict[str, int] = {}
         self._each = 0.0
-        """Share of the journal that one open operation will take yet."""
+        """Share of the journal that one open operation will still need."""
         self.fill = 0.0
-        """Share of the journal that is used."""
+        """Used share of the journal."""
 
     def rate(self, principal: str) -> None:
-        """One more message of this principal. Raises Full (`rate_limited`)."""
+        """Count a message of this principal. Raises Full (`rate_limited`)."""
         if not self._requests.take(principal, time.monotonic()):
             self.count_refusal(principal, "rate_limited")
             raise Full(
@@ -53,7 +53,7 @@ class Admission:
             )
 
     def room(self, principal: str, *, control: bool) -> None:
-        """One more operation. Raises Full (`full`, `too_many_open`); control operations pass."""
+        """Check the room for one more operation. Raises Full (`full`, `too_many_open`); control operations pass."""
         if control:
             return
         if full := self.full():
@@ -64,15 +64,17 @@ class Admission:
             raise Full(f"{principal} has {self._config.most_open} operations that have not ended", code="too_many_open")
 
     def full(self) -> str | None:
-        """Why no operation may begin: what is left of the journal is for those that have begun."""
+        """Return the reason why no operation may begin, or None. The rest of the journal is reserved for begun
+        operations.
+        """
         if self.fill + self._index.count() * self._each < self._config.full_at:
             return None
         return f"the journal is {self.fill:.0%} full: new operations are refused until `writ journal archive`"
 
     @contextmanager
     def reserve_parameters(self, principal: str, size: int) -> Iterator[None]:
-        """Parameters of that many bytes are to be kept: the store is shared, and one principal gets no more than a part
-        of it. Raises Full (`too_many_open`).
+        """Reserve room for parameters of that many bytes: the store is shared, and one principal gets a part of it.
+        Raises Full (`too_many_open`).
         """
         under_way = self._under_way.get(principal, 0)
         if size and (kept := self._kept(principal) + under_way) + size > self._config.most_hidden:
@@ -89,9 +91,8 @@ class Admission:
         return sum(life.requested.hidden_bytes for life in self._index.open_of(principal) if life.requested)
 
     def records(self, event: Refused) -> bool:
-        """Whether one more refusal of its principal is recorded by itself; otherwise it is counted.
-
-        What is left of a nearly full journal is not for those.
+        """Return whether this refusal gets an event of its own; otherwise it is counted. A nearly full journal has
+        no room for such events.
         """
         if self.fill < self._config.full_at and self._refusals.take(event.principal, time.monotonic()):
             return True
@@ -100,18 +101,18 @@ class Admission:
         return False
 
     def count_refusal(self, principal: str, code: str) -> None:
-        """Count what is not recorded."""
+        """Count a refusal that gets no event."""
         self._refusal_counts.add(principal, code, self._recorder.clock())
         self._measures.count_refusal(code)
 
     async def measure_fill(self) -> None:
-        """Look how full the journal is."""
+        """Read the fill level of the journal."""
         usage = await self._bus.journal.usage()
         if usage.max_bytes > 0:
             self.fill, self._each = usage.bytes / usage.max_bytes, OPEN_BYTES / usage.max_bytes
 
     async def summarise(self, after: float = 60.0) -> None:
-        """Record what was turned away, once a minute and principal; a flood is also a security event."""
+        """Record the counted refusals, once a minute and principal. A flood is also a security event."""
         for principal, away in self._refusal_counts.due(self._recorder.clock(), after).items():
             count = sum(away.codes.values())
             event = RefusedSummary(
@@ -120,7 +121,7 @@ class Admission:
             try:
                 await self._recorder.append_last(subjects.refused_summary(principal), event)
                 if away.codes.get("rate_limited"):
-                    detail = f"{count} requests of {principal} in a minute were turned away unrecorded"
+                    detail = f"{count} requests of {principal} in a minute were refused without a record"
                     await self._recorder.security("flood", detail, principal=principal)
             except WritError as error:
                 _log.warning("refusals.not_summarised", principal=principal, count=count, error=str(error))

@@ -1,28 +1,28 @@
-"""What was turned away of a flood, counted by principal. How much is too much: `writ_runtime.buckets`. Pure."""
+"""Counts of refusals in a flood, by principal. The limits are in `writ_runtime.buckets`. Pure."""
 
 from msgspec import Struct, field
 
 
 class RefusalCount(Struct):
-    """What was not recorded of one principal since `since` (Unix seconds), by code."""
+    """Refusals of one principal without an event since `since` (Unix seconds), by code."""
 
     since: float
     codes: dict[str, int] = field(default_factory=dict)
 
 
 class RefusalCounts:
-    """Counts per principal, handed over once a minute."""
+    """Counts per principal, taken out once a minute."""
 
     def __init__(self) -> None:
         self._counts: dict[str, RefusalCount] = {}
 
     def add(self, principal: str, code: str, now: float) -> None:
-        """One more was turned away."""
+        """Count a refusal."""
         entry = self._counts.setdefault(principal, RefusalCount(now))
         entry.codes[code] = entry.codes.get(code, 0) + 1
 
     def due(self, now: float, after: float = 60.0) -> dict[str, RefusalCount]:
-        """Take out the counts that are at least `after` seconds old."""
+        """Take out the counts at least `after` seconds old."""
         ready = {name: entry for name, entry in self._counts.items() if now - entry.since >= after}
         for name in ready:
             del self._counts[name]

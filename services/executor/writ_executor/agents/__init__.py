@@ -1,1 +1,1 @@
-"""The agents as an executor sees them: keys, presence, alarms and notices."""
+"""The executor's side of agents: keys, presence, alarms and notices."""

@@ -1,6 +1,6 @@
-"""What the agents of a pool give cause to record as security events: each by itself, and not without end.
+"""Security events that agents of a pool cause: each is recorded, at a limited rate.
 
-A pool in the wrong hands must not fill the journal, of which everybody else's operations live.
+A stolen agent key must not fill the journal, which every other operation needs.
 """
 
 import time
@@ -15,7 +15,7 @@ RATE, BURST = 1.0, 200.0
 
 
 class Alarms:
-    """Recorded, or refused with Full: an honest agent keeps its report and comes again."""
+    """Records security events of pools, or refuses with Full: an honest agent keeps its report and sends it again."""
 
     def __init__(self, recorder: Recorder, rate: float = RATE, burst: float = BURST) -> None:
         """`rate`: events of one pool a second, on average."""
@@ -33,7 +33,7 @@ class Alarms:
         correlation_id: str = "",
         report: Signed | None = None,
     ) -> None:
-        """One more of this pool. Raises Full (`rate_limited`)."""
+        """Record a security event of this pool. Raises Full (`rate_limited`)."""
         if not self._buckets.take(pool, time.monotonic()):
             raise Full(f"pool {pool} raises more alarms than are recorded: {detail[:200]}", code="rate_limited")
         await self._recorder.security(

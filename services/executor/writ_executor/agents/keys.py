@@ -1,11 +1,11 @@
-"""Which public keys may speak for which pool, from agents.yaml as it is now."""
+"""The public keys of each pool's agents, from the present agents.yaml."""
 
 from writ_contracts.inventory import Agents
 from writ_runtime.watched_file import Watched
 
 
 class AgentKeys:
-    """By pool."""
+    """The agents' public keys by pool."""
 
     def __init__(self, agents: Watched[Agents]) -> None:
         self._agents = agents
@@ -13,7 +13,7 @@ class AgentKeys:
         self._by_pool: dict[str, frozenset[str]] = {}
 
     async def of(self, pool: str) -> frozenset[str]:
-        """The keys of a pool, as the file has them now."""
+        """Return the keys of a pool in the present file."""
         await self._agents.refresh()
         if self._known is not self._agents.value:
             self._known = self._agents.value

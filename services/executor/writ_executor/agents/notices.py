@@ -1,6 +1,7 @@
-"""What policy, audit and the keeper want on record: each its own kinds, from a closed list, and not without end.
+"""Notices of policy, audit and the provisioner to be recorded: each service has its own closed list of kinds and a
+rate.
 
-Who sends is told by the subject, which NATS lets that service's key alone publish on.
+The subject identifies the sender: NATS lets that service's key alone publish on it.
 """
 
 import time
@@ -29,15 +30,15 @@ class Notices:
         self._buckets = Buckets(rate, burst)
 
     async def of_policy(self, message: Message) -> Noted:
-        """A file or version that cannot be used, or a file that became a version."""
+        """Record an unusable file or version, or a file that became a version."""
         return await self._note("policy", BY_POLICY, message)
 
     async def of_audit(self, message: Message) -> Noted:
-        """Who was not let read what."""
+        """Record a refused read."""
         return await self._note("audit", BY_AUDIT, message)
 
     async def of_provisioner(self, message: Message) -> Noted:
-        """An agent's key that was let in, or not."""
+        """Record an accepted or refused key of an agent."""
         return await self._note("keeper", BY_PROVISIONER, message)
 
     async def _note(self, service: str, kinds: frozenset[str], message: Message) -> Noted:
@@ -46,6 +47,8 @@ class Notices:
             raise Invalid(f"{service} has nothing of kind {notice.kind} recorded")
         if notice.kind == "file_version":
             return Noted(sequence=await self._became_version(notice))
+        if notice.kind == "emergency_closed":
+            return Noted(sequence=await self._closed(notice))
         if notice.kind == "agent_enrolled":
             return Noted(sequence=await self._enrolled(notice))
         if not self._buckets.take(service, time.monotonic()):
@@ -54,7 +57,7 @@ class Notices:
         return Noted(sequence=await self._recorder.security(kind, notice.detail, principal=notice.principal))
 
     async def _enrolled(self, notice: Notice) -> int:
-        """A control event, like whatever else changes who may do what; once for each token and key."""
+        """Record an enrolment as a control event, like every change of rights; once for each token and key."""
         if notice.pool is None or notice.key is None or notice.token is None:
             raise Invalid("an agent_enrolled names its pool, key and token")
         event = ControlEvent(
@@ -66,8 +69,23 @@ class Notices:
         )
         return await self._recorder.append_once(subjects.control_event("agent_enrolled"), event, after=0)
 
+    async def _closed(self, notice: Notice) -> int:
+        """A control event, so that nobody has to infer when the emergency ended; once for each."""
+        if notice.emergency is None:
+            raise Invalid("an emergency_closed names its emergency")
+        event = ControlEvent(
+            **{**self._recorder.stamp(), "id": f"emergency-closed-{notice.emergency}"},
+            kind="emergency_closed",
+            principal="policy",
+            operation_id="",
+            body={"emergency_id": notice.emergency, "how": notice.detail},
+        )
+        return await self._recorder.append_once(subjects.control_event("emergency_closed"), event, after=0)
+
     async def _became_version(self, notice: Notice) -> int:
-        """A control event, since replicas on other hosts decide by it from now on; once, whoever tells of it."""
+        """Record the version as a control event, since replicas on other hosts decide by it from now on; once for
+        all reporters.
+        """
         if notice.version is None:
             raise Invalid("a file_version names its version")
         event = ControlEvent(

@@ -1,7 +1,7 @@
-"""Which agents are there, as their heartbeats tell. Soft state: every executor hears them all, for itself.
+"""The agents that are alive, by their heartbeats. Soft state: every executor hears them all.
 
-A replica that has just started gives everybody one full lease before it calls anyone silent. So does one that did not
-listen for a while itself: it was suspended, stopped, or kept from running.
+A replica that has just started gives every agent one full lease before it counts as silent. So does one that did not
+listen for a while: it was suspended, stopped, or starved of CPU.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,36 +11,36 @@ from msgspec import Struct
 from writ_contracts.agents import Heartbeat
 
 ROUND, LONG_GAP = 1.0, 5.0
-"""Seconds: what a round of the sweep may take on a busy machine, and what is no busy machine any more."""
+"""Seconds: the longest round of the sweep on a busy machine, and a gap too long for a busy machine."""
 
 
 class LastHeartbeat(Struct, frozen=True):
-    """The latest heartbeat of an instance and when it came (boot clock, less what was missed)."""
+    """The latest heartbeat of an instance and its arrival (boot clock, minus missed time)."""
 
     heartbeat: Heartbeat
     at: float
 
 
 class Presence:
-    """Instances by pool."""
+    """Agent instances by pool."""
 
     def __init__(self, lease: float, clock: Callable[[], float]) -> None:
         """`clock`: the boot clock."""
         self._lease = lease
         self._clock = clock
         self._missed = 0.0
-        """Seconds in which this replica did not listen: they count as nobody's silence."""
+        """Seconds in which this replica did not listen. They count as silence of nobody."""
         self._tidied = clock()
         self._began = self._now()
         self._latest: dict[tuple[str, str], LastHeartbeat] = {}
         self._running: dict[tuple[str, str], float] = {}
-        """By pool too: what another pool says that it runs, it does not."""
+        """By pool too: an operation named by another pool's agent does not count."""
 
     def _now(self) -> float:
         return self._clock() - self._missed
 
     def record(self, heartbeat: Heartbeat) -> None:
-        """Take in one heartbeat."""
+        """Take in a heartbeat."""
         now = self._now()
         key = (heartbeat.pool, heartbeat.instance)
         if heartbeat.leaving:
@@ -51,15 +51,16 @@ class Presence:
             self._running[heartbeat.pool, operation_id] = now
 
     def silence(self, pool: str, operation_id: str) -> float:
-        """Seconds since anybody of the pool said that it runs this, counted from when we began to listen at the
-        earliest.
+        """Return the seconds since an agent of the pool last named this operation, counted at most from the start of
+        listening.
         """
         return self._now() - max(self._running.get((pool, operation_id), self._began), self._began)
 
     def forget_silent(self) -> None:
-        """Forget what nobody has said for a lease: silent it is either way. Called at each round of the sweep: where
-        the last one was longer ago than rounds are, nobody listened here meanwhile, and after a lease of that the lease
-        of all begins anew.
+        """Forget operations that were not named for a lease: they count as silent either way.
+
+        Called at each round of the sweep. If the last call is older than a round, this replica did not listen
+        meanwhile; after a gap of a lease, every lease begins again.
         """
         now = self._clock()
         since, self._tidied = now - self._tidied, now
@@ -70,24 +71,24 @@ class Presence:
         self._running = {key: at for key, at in self._running.items() if at >= horizon}
 
     def start_lease(self, pool: str, operation_id: str) -> None:
-        """It was granted just now: its lease begins."""
+        """Begin the lease of an operation granted just now."""
         self._running[pool, operation_id] = self._now()
 
     @property
     def new(self) -> bool:
-        """Whether we have listened for less than a lease, so that silence says nothing yet."""
+        """Return True while this replica has listened for less than a lease, so silence is not conclusive."""
         return self._now() - self._began < self._lease
 
     def agents(self, pool: str) -> list[Heartbeat]:
-        """The instances of a pool that were heard within a lease."""
+        """Return the instances of a pool heard within a lease."""
         return [last.heartbeat for last in self._alive() if last.heartbeat.pool == pool]
 
     def all_agents(self) -> list[Heartbeat]:
-        """The instances of all pools that were heard within a lease."""
+        """Return the instances of all pools heard within a lease."""
         return [last.heartbeat for last in self._alive()]
 
     def agents_of(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
-        """The same of each of these pools, all at once."""
+        """Return the live agents of each of these pools at once."""
         found: dict[str, list[Heartbeat]] = {pool: [] for pool in pools}
         for last in self._alive():
             if last.heartbeat.pool in found:
@@ -95,7 +96,7 @@ class Presence:
         return found
 
     def forget(self, pool: str, operation_id: str) -> None:
-        """It has ended."""
+        """Forget an operation that has ended."""
         self._running.pop((pool, operation_id), None)
 
     def _alive(self) -> list[LastHeartbeat]:

@@ -1,8 +1,8 @@
-"""`journal_archive`: what must outlive a range of the journal is stored again behind it, then the range is given up.
+"""`journal_archive`: store again whatever must outlive a range of the journal, then release the range.
 
-Of each operation in it stays one small event under the operation's own subjects, so that the journal itself still
-refuses its idempotency key to everybody; of control events all stay, byte for byte. The archive is made before, and
-the range is taken out after, by whoever asked (`writ journal archive`). Each step may be repeated.
+Each operation of the range keeps one small event under its own subjects, so the journal still refuses its
+idempotency key. All control events are kept byte for byte. The client (`writ journal archive`) makes the archive before
+and removes the range afterwards. Each step may be repeated.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ from writ_runtime.faults import fault
 from writ_trust.digests import of_all
 
 PAGE = 200
-"""Operations that are looked at and written together."""
+"""Operations handled and written together."""
 AT_ONCE = 32
 DAY = 86_400.0
 
 
 class Archiving:
-    """Carries it out."""
+    """The operation `journal_archive`."""
 
     def __init__(
         self, bus: Bus, recorder: Recorder, vault: Vault, generations: Generations, remember_days: float
@@ -50,7 +50,7 @@ class Archiving:
         self._at_it = asyncio.Lock()
 
     async def carry_out(self, requested: Requested) -> Done:
-        """What became of it. Raises Invalid for a range that is not the next one, or not over yet."""
+        """Archive the range. Raises Invalid for a range that is not the next one, or that still has open operations."""
         async with self._at_it:  # the sweep takes up what takes long: here it waits, and finds it done
             archive = msgspec.convert(requested.effective, JournalArchive)
             if await self._generations.is_announced(requested.operation_id):
@@ -74,7 +74,7 @@ class Archiving:
             raise Invalid(held, code="conflict")
 
     async def _keep_names(self, generation: int, last: int) -> None:
-        """Leave an `archived` of each operation that began up to `last`."""
+        """Leave an `archived` event for each operation that began up to `last`."""
         for event in ("requested", "archived"):
             kind, after = subjects.every_operation_filter(event), 0
             while records := await self._journal.read(kind, after=after, limit=PAGE):
@@ -115,7 +115,7 @@ class Archiving:
         raise Conflict(f"{event.operation_id} moved on {AT_ONCE} times while it was to be archived")
 
     async def _name(self, record: Record, generation: int, last: int) -> tuple[Life, Archived] | None:
-        """The life of this operation and what is to stay of it; None where that is there, or nothing is to."""
+        """Return the operation and its `archived` event; None if the event exists or none is needed."""
         event = decode_event(record.data)
         if not isinstance(event, Requested | Archived):
             raise Invalid(f"event {record.sequence} is not what its subject says")
@@ -131,7 +131,7 @@ class Archiving:
 
     def _archived(self, life: Life, generation: int) -> Archived:
         requested = life.requested
-        if life.archived is not None:  # by an earlier archive: it says so still, unless its beginning is in this one
+        if life.archived is not None:  # by an earlier archive: it stays, unless the operation begins in this one
             found = life.archived.generation if requested is None else generation
             return structs.replace(life.archived, id=os.urandom(16).hex(), at=self._recorder.clock(), generation=found)
         assert requested is not None  # noqa: S101 - it began with one of them
@@ -154,7 +154,7 @@ class Archiving:
         )
 
     async def _carry(self, archive: JournalArchive) -> None:
-        """Store the control events of the range again; where each was first tells their order."""
+        """Store the control events of the range again. Their first sequences give their order."""
         inside = {
             origin: one for origin, one in (await control_events(self._journal)).items() if origin <= archive.last
         }
@@ -167,7 +167,9 @@ class Archiving:
                 )
 
     async def _announce(self, requested: Requested, archive: JournalArchive) -> None:
-        """From here on the range may go. Raises Invalid where another archive was first, Conflict if just now."""
+        """Announce the archive: from here on the range may go. Raises Invalid if another archive was first, Conflict
+        for a race.
+        """
         kind = requested.operation
         event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
         last = await self._generations.must_be_next(archive)
@@ -175,7 +177,9 @@ class Archiving:
 
 
 def _is_named(life: Life, generation: int) -> bool:
-    """Not where it was named for an archive that another took the place of, which ended before it began."""
+    """Return whether the operation has its `archived` event. An event of an archive that was replaced, and ended
+    before the operation began, does not count.
+    """
     return life.requested is None or (life.archived is not None and life.archived.generation >= generation)
 
 

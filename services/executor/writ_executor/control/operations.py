@@ -1,10 +1,9 @@
-"""The operations on Writ itself that an executor carries out: cancels, stops, emergencies, versions of the policy,
-archives of the journal.
+"""Control operations: cancels, stops, emergencies, policy versions and journal archives.
 
-Each was decided by policy like any other; what it does is an event in the journal, and nothing else.
+Policy decides on each like on any other. Its effect is an event in the journal and nothing else.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from msgspec import structs
 
@@ -14,24 +13,30 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import CancelRequested, Requested, Started
 from writ_contracts.life import Life, State
 from writ_contracts.signing import Signed
+from writ_contracts.stops import Reach
 from writ_executor.control.archiving import Archiving
 from writ_executor.control.policy_versions import Done, Publishing
 from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
+from writ_executor.requests.targets import Targets
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Review
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
 
 INSTANCE = "executor"
-EVENTS = ("stop_set", "stop_lift", "emergency_declare", "emergency_confirm")
-"""What these do is a control event, named after them: policy follows it."""
+EVENTS = ("stop_set", "stop_lift", "emergency_declare", "emergency_confirm", "emergency_review")
+"""Operations whose effect is a control event of the same name, which policy follows."""
+RUNNING = (State.STARTED, State.CANCELLING)
+MOST_RUNNING = 500
+"""Ids in the output of a stop, which has to fit into one event."""
 Carry = Callable[[Requested], Awaitable[Done]]
 
 
 class Controls:
-    """Control operations by name."""
+    """The control operations by name."""
 
     def __init__(
         self,
@@ -42,8 +47,12 @@ class Controls:
         cancels: Cancels,
         publishing: Publishing,
         archiving: Archiving,
+        index: Index,
+        targets: Targets,
         review: Review,
     ) -> None:
+        self._index = index
+        self._targets = targets
         self._recorder = recorder
         self._lives = lives
         self._vault = vault
@@ -56,10 +65,13 @@ class Controls:
             "policy_rollback": publishing.carry_out,
             "journal_archive": archiving.carry_out,
             **dict.fromkeys(EVENTS, self._control),
+            "stop_set": self._stop,
         }
 
     async def carry_out(self, life: Life) -> None:
-        """From `requested` (or `started`, where another replica died) to its outcome; each step may be repeated."""
+        """Carry the operation from `requested` (or `started`, after a replica's death) to its outcome. Each step may
+        be repeated.
+        """
         requested = life.requested
         if requested is None:
             return
@@ -89,6 +101,25 @@ class Controls:
             decision=decision,
         )
 
+    async def _stop(self, requested: Requested) -> Done:
+        outcome, code, message, output = await self._control(requested)
+        found = [one async for one in self._running_within(requested)]
+        listed = {"running": found[:MOST_RUNNING], "more": max(len(found) - MOST_RUNNING, 0)}
+        return outcome, code, message, {**output, **listed}
+
+    async def _running_within(self, requested: Requested) -> AsyncIterator[str]:
+        """Yield the operations that the stop does not hold up any more: they had started before it was stored."""
+        given = requested.effective
+        names = ("roles", "principals", "operations")
+        reach = Reach(targets=given.get("scope", ["*"]), **{name: given.get(name) or () for name in names})
+        for life in self._index.open():
+            one = life.requested
+            if one is None or life.state not in RUNNING or one.risk == "read" or one.target == WRIT_TARGET:
+                continue
+            principals = [name for name in (one.principal, one.acts_for) if name]
+            if reach.covers(one.target, await self._targets.role_of(one.target), principals, one.operation):
+                yield one.operation_id
+
     async def _control(self, requested: Requested) -> Done:
         kind = requested.operation
         event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
@@ -109,7 +140,7 @@ class Controls:
             try:
                 return await self._cancel_now(requested, life)
             except Conflict:
-                continue  # it moved on while we looked: look again
+                continue  # it moved on meanwhile: read it again
         raise Conflict(f"{victim_id} moved on {ATTEMPTS} times while it was to be cancelled")
 
     async def _cancel_now(self, requested: Requested, life: Life) -> Done:

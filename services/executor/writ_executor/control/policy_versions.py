@@ -1,7 +1,7 @@
-"""`policy_publish` and `policy_rollback`: a version is stored, then a control event says from when on it decides.
+"""`policy_publish` and `policy_rollback`: store a version, then record the control event from which it decides.
 
-Policy decides once more right before: its decision names the version that is in force, which the new one follows. The
-document is in no event: it is kept with the secret parameters until the version is stored. Each step may be repeated.
+Policy decides once more right before: its decision names the version in force, which the new one follows. The document
+is in no event: it is kept with the secret parameters until the version is stored. Each step may be repeated.
 """
 
 from typing import Any, Literal
@@ -28,7 +28,7 @@ Done = tuple[Literal["succeeded", "failed"], str, str, dict[str, Any]]
 
 
 class Publishing:
-    """Carries out both operations."""
+    """The operations `policy_publish` and `policy_rollback`."""
 
     def __init__(
         self, bus: Bus, index: Index, recorder: Recorder, lives: Lives, vault: Vault, policy: PolicyClient
@@ -41,7 +41,9 @@ class Publishing:
         self._policy = policy
 
     async def carry_out(self, requested: Requested) -> Done:
-        """What became of it. Raises Invalid for what policy calls so by now, Conflict where others keep being first."""
+        """Publish the version. Raises Invalid if policy now refuses the request, Conflict if other publishers keep
+        winning.
+        """
         try:
             version = await self._stored(requested) or await self._store(requested)
         except (Denied, ParametersLost) as error:
@@ -52,7 +54,7 @@ class Publishing:
         return "succeeded", "", "", {"id": requested.operation_id, "sequence": sequence, "version": version.number}
 
     async def _stored(self, requested: Requested) -> StoredPolicy | None:
-        """The version that this operation has already made, where a replica died after that."""
+        """Return the version that this operation stored before, if a replica died after that."""
         record = await self._policies.last(subjects.published_policy(requested.operation_id))
         return None if record is None else decode(record.data, StoredPolicy, limit=LARGEST)
 
@@ -66,7 +68,7 @@ class Publishing:
             try:
                 await self._policies.append(_entry(version, stored))
             except Conflict:
-                continue  # somebody else was first: whether this may still follow is policy's to say
+                continue  # another was first: policy decides whether this one may still follow
             return version
         raise Conflict(f"{ATTEMPTS} others stored a version of the policy first")
 

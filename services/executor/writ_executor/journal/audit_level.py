@@ -1,7 +1,7 @@
-"""How much of parameters, trace and output the journal keeps (`SYSTEMMANAGER_AUDIT_LEVEL`).
+"""The audit level: how much of parameters, traces and outputs the journal keeps (`SYSTEMMANAGER_AUDIT_LEVEL`).
 
-The events themselves, their order, their decisions and who signed what are the same at every level.
-Control operations are always kept whole: what was done to Writ itself everybody must know.
+The events, their order, decisions and signatures are the same at every level. Control operations are always kept whole,
+since everybody must know the changes of Writ itself.
 """
 
 from collections.abc import Mapping
@@ -17,38 +17,40 @@ AuditLevel = Literal["minimal", "standard", "full"]
 
 
 class AuditDetail(Struct, frozen=True, kw_only=True):
-    """What one level keeps."""
+    """The detail that one audit level keeps."""
 
     traced: int
-    """Rules in the trace of a decision, at the most."""
+    """Largest number of rules in the trace of a decision."""
     values: bool
-    """Values of public parameters; without them they are kept as secret ones are, until the outcome."""
+    """Values of public parameters; otherwise they are kept like secret ones, until the outcome."""
     outputs: bool
-    """Public outputs and states; without them they go to the requester alone."""
+    """Public outputs and states; otherwise only the requester gets them."""
     refused_bytes: int
-    """Of the parameters of a refused request."""
+    """Bytes of a refused request's parameters."""
     shown_bytes: int
-    """Of what a preview or a probe saw."""
+    """Bytes of a preview or probe result."""
 
     def given(self, definition: Operation, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """The values that the record has of the caller's parameters, and the names of the others."""
+        """Return the parameters to record, and the names of the others."""
         if self.values or definition.control:
             return params.public(definition.parameters, given), params.hidden(definition.parameters, given)
         return {}, sorted(given)
 
     def effective(self, definition: Operation, effective: Mapping[str, Any]) -> dict[str, Any]:
-        """With all defaults. What an agent looks at before it starts it must be told in any case."""
+        """Return the effective parameters to record, defaults included. Those for a baseline are always recorded:
+        the agent needs them.
+        """
         if self.values or definition.control or definition.baseline:
             return params.public(definition.parameters, effective)
         return {}
 
     def refused(self, definition: Operation, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """As `given`, and nothing that is too large."""
+        """Return the same as `given`, without values that are too large."""
         shown, hidden = self.given(definition, given)
         return (shown if len(json.encode(shown)) <= self.refused_bytes else {}), hidden
 
     def shown(self, observed: dict[str, Any]) -> dict[str, Any]:
-        """What was seen, unless it is too large."""
+        """Return the observed state, unless it is too large."""
         if len(json.encode(observed)) <= self.shown_bytes:
             return observed
         return {"note": f"more than {self.shown_bytes} bytes: not kept in the journal"}

@@ -1,4 +1,4 @@
-"""Whether audit is there and keeps up, as it says itself. Nobody waits for it: this is only told. Soft state."""
+"""The state of audit by its own reports: its presence and its lag. Only for health, nobody waits for it. Soft state."""
 
 from collections import deque
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from writ_contracts.audit import AuditStanding
 
 SILENCE = 20.0
-"""Seconds without a word of any audit service: three in a row got lost, or there is none."""
+"""Seconds without a report of any audit service: three in a row got lost, or none is running."""
 MOST_BEHIND = 1_000
 
 
 class AuditServices:
-    """What was heard lately of each audit service. The best one answers; what none may miss the last one says."""
+    """Recent reports of each audit service. The most recent index answers queries; the slowest one limits archives."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock`: the boot clock."""
@@ -20,23 +20,23 @@ class AuditServices:
         self._heard: deque[tuple[float, AuditStanding]] = deque(maxlen=64)
 
     def record(self, standing: AuditStanding) -> None:
-        """Take in one word."""
+        """Take in a report."""
         self._heard.append((self._clock(), standing))
 
     @property
     def unheard(self) -> bool:
-        """Whether nothing was heard yet, and too little time has gone by to call that silence."""
+        """Return True while no report was heard and too little time has passed to count that as silence."""
         return not self._lately() and self._began >= self._clock() - SILENCE
 
     def problem(self) -> str | None:
-        """Why somebody should look, if so; silence says nothing before we have listened for long enough."""
+        """Return a reason for attention, or None. Silence counts only after listening for long enough."""
         lags = [standing.lag for standing in self._lately()]
         if not lags:
             return None if self.unheard else f"no audit service was heard for {SILENCE:g} s"
         return f"audit is {min(lags)} events behind the journal" if min(lags) > MOST_BEHIND else None
 
     def position(self) -> int | None:
-        """The last sequence that every one of them has read; None where none was heard lately."""
+        """Return the last sequence that every recently heard audit service has read; None if none was heard."""
         latest = {standing.instance: standing.position for standing in self._lately()}
         return min(latest.values(), default=None)
 

@@ -1,7 +1,7 @@
-"""Keeps the index in step with the journal, and lets others wait until it has come to a sequence.
+"""Keep the index in step with the journal, and let others wait until it reaches a sequence.
 
-A new replica starts from the latest snapshot (which operations were open at which sequence) and reads on from there,
-so that its start does not depend on the journal's length.
+A new replica starts from the latest snapshot (the operations open at one sequence) and reads on from there, so its
+start does not depend on the journal's length.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ _log = Log("writ.executor")
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """Which operations had not ended once the journal had been read up to `sequence`."""
+    """The operations open when the journal had been read up to `sequence`."""
 
     sequence: int
     control_sequence: int
     open: list[tuple[str, str]]
     mark: Mark = Mark()
-    """Of the journal that it is of; without one, of before marks were kept."""
+    """The mark of its journal; absent in snapshots written before marks existed."""
 
 
 class Follower:
@@ -56,11 +56,11 @@ class Follower:
         self.heard: Callable[[Life, str], None] | None = None
         """Called with each operation and the kind of event that just came, but not for what was read at the start."""
         self.damaged = 0
-        """Records that could not be taken in: defects, or a writer that is not an executor."""
+        """Unreadable records: defects, or a writer other than an executor."""
 
     async def start(self, *, restored: bool = False) -> None:
-        """Read the snapshot, then all that came after it. `restored`: both are from a backup, in streams that were made
-        since, so that its mark names a journal that is gone.
+        """Read the snapshot, then all later events. `restored`: snapshot and journal come from a backup, and the
+        snapshot's mark names the earlier stream.
         """
         snapshot, usage = await self._load(), await self._bus.journal.usage()
         if snapshot is not None and not restored:
@@ -77,11 +77,11 @@ class Follower:
                 break
             for record in records:
                 self._take(record)
-        if strange or restored:  # before this journal is as long, and somebody takes it for one of its own
+        if strange or restored:  # before this journal is as long, and the snapshot passes for one of its own
             await self.save()
 
     async def follow(self) -> None:
-        """Take in every new record, for ever; write a snapshot now and then."""
+        """Take in every new record until cancelled; write a snapshot now and then."""
         async with aclosing(self._bus.journal.tail(self._index.sequence)) as tail:
             async for record in tail:
                 self._take(record)
@@ -104,7 +104,7 @@ class Follower:
         return True
 
     async def save(self) -> None:
-        """Leave a snapshot for the next replica that starts; failing to is no harm, and said."""
+        """Write a snapshot for the next replica that starts. A failure is logged and does no harm."""
         snapshot = Snapshot(
             sequence=self._index.sequence,
             control_sequence=self._index.control_sequence,
@@ -169,7 +169,7 @@ class Follower:
 
 
 async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:
-    """One operation, folded from the journal itself."""
+    """Return one operation, folded from the journal itself."""
     records = await bus.journal.read(operation_filter(principal, operation_id))
     life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
     if not records:

@@ -1,7 +1,7 @@
-"""How far the journal has been archived, and how far it may be now: the question `journal`, and what archiving asks.
+"""The archived part of the journal and the part that may be archived now: the query `journal`, and checks of archiving.
 
-A range may go when nothing in it can still be needed as it is: every operation that began there has ended, what is
-`unknown` had a week to be resolved, audit has read it, and it is old enough (`WRIT_JOURNAL_KEEP`).
+A range may go when nothing in it is needed any more: every operation that began there has ended, `unknown` ones had a
+week to be resolved, audit has read it, and it is old enough (`WRIT_JOURNAL_KEEP`).
 """
 
 from collections.abc import Callable, Iterator
@@ -22,11 +22,11 @@ from writ_executor.journal.audit_services import AuditServices
 from writ_executor.journal.index import Index
 
 RESOLVED_WITHIN = 7 * 86_400.0
-"""Seconds in which a late receipt may still settle an `unknown`."""
+"""Seconds in which a late receipt may still resolve an `unknown`."""
 
 
 class ArchiveLimit(Struct, frozen=True):
-    """Up to where the journal may be archived now, and what keeps it from being more. `passing`: for a moment only."""
+    """The last sequence that may be archived now, and the cause of the limit. `passing`: a limit for a moment only."""
 
     cut: int
     held_by: str
@@ -34,7 +34,7 @@ class ArchiveLimit(Struct, frozen=True):
 
 
 class Generations:
-    """What was archived, and what can be."""
+    """The archives so far and the next possible one."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Generations:
         self._clock = clock
 
     async def is_announced(self, operation_id: str) -> bool:
-        """Whether this operation announced an archive, be it one that does not count any more."""
+        """Return whether this operation announced an archive, even one that no longer counts."""
         return any(one.operation_id == operation_id for one in await archives(self._journal))
 
     async def must_be_next(self, archive: JournalArchive) -> int:
@@ -76,7 +76,7 @@ class Generations:
         return in_force(await archives(self._journal), usage.first_sequence)
 
     async def cut(self, until: float | None = None) -> ArchiveLimit:
-        """Up to where it may be archived now; nothing later than `until` (Unix seconds)."""
+        """Return the last sequence that may be archived now, of events not later than `until` (Unix seconds)."""
         usage = await self._journal.usage()
         limits = [*self._held(), await self._old_enough(usage, until)]
         return min(limits, key=lambda limit: limit.cut)
@@ -85,7 +85,7 @@ class Generations:
         now, position = self._clock(), self._audit_services.position()
         yield ArchiveLimit(self._index.sequence, "what this executor has not read yet", passing=True)
         if position is None:
-            silent = "audit, of which nothing was heard lately: its index must have read what is archived"
+            silent = "audit, which has not reported lately: its index must have read whatever is archived"
             yield ArchiveLimit(0, silent, passing=True)
         else:
             yield ArchiveLimit(position, "audit, which has read no further", passing=True)
@@ -98,11 +98,11 @@ class Generations:
                 )
 
     async def _old_enough(self, usage: Usage, until: float | None) -> ArchiveLimit:
-        """The last event that is old enough, by halves."""
+        """Find the last event that is old enough, by bisection."""
         newest = self._clock() - self._keep
         why = f"WRIT_JOURNAL_KEEP, {self._keep:g} s"
         if until is not None and until < newest:
-            newest, why = until, "the time that was asked for"
+            newest, why = until, "the requested time"
         low, high = usage.first_sequence - 1, usage.last_sequence
         while low < high:
             middle = (low + high + 1) // 2
@@ -111,7 +111,9 @@ class Generations:
         return ArchiveLimit(low, why)
 
     async def standing(self, until: float | None) -> JournalAnswer:
-        """The answer to the question `journal`. Raises Unreachable (`behind`) where this executor has just begun."""
+        """Return the answer to the query `journal`. Raises Unreachable (`behind`) while this executor has just
+        started.
+        """
         if self._audit_services.unheard:
             raise Unreachable("this executor began lately, and has not heard yet how far audit has read", code="behind")
         usage, limit = await self._journal.usage(), await self.cut(until)
@@ -130,7 +132,7 @@ class Generations:
         )
 
     async def problem(self) -> str | None:
-        """Why the journal cannot be the one that this executor knows, if so."""
+        """Return evidence that the journal is not the one this executor knows, or None."""
         usage = await self._journal.usage()
         if usage.last_sequence < self._index.sequence:
             return f"the journal ends at {usage.last_sequence}, before {self._index.sequence}: was it restored?"
@@ -144,7 +146,7 @@ class Generations:
 
 
 async def control_events(journal: Journal) -> dict[int, Record]:
-    """All control events by the sequence that each had at first, in that order: of each the latest copy."""
+    """Return all control events by their first sequence, in that order; of each the latest copy."""
     records = await journal.read(subjects.CONTROL)
     latest = {origin(record.headers, record.sequence): record for record in records}
     return dict(sorted(latest.items()))

@@ -1,4 +1,5 @@
-"""Parameters and outputs that must not be in the journal: encrypted under the executors' shared key, kept for a while.
+"""Parameters and outputs that must not be in the journal: encrypted under the executors' shared key, for a limited
+time.
 
 Also the keys of an operation's digests, derived from that key: nobody else can guess a short secret from its digest.
 """
@@ -17,37 +18,39 @@ RESULT_SECONDS = 3600.0
 
 
 class ParametersLost(Unreachable):
-    """What was kept is not there any more, and never will be again."""
+    """The stored parameters are gone for good."""
 
     default_code = "lost"
     retry = False
 
 
 class Vault:
-    """By operation id."""
+    """Hidden parameters and results by operation id."""
 
     def __init__(self, bus: Bus, key: bytes) -> None:
         self._bus = bus
         self._key = key
 
     def digest_key(self, operation_id: str) -> str:
-        """Keys the digests of an operation's effective parameters."""
+        """Return the key for digests of an operation's effective parameters."""
         return derive(self._key, "parameters", operation_id)
 
     def fingerprint_key(self, operation_id: str) -> str:
-        """Keys the digest that tells a repeated request from another with the same idempotency key."""
+        """Return the key for the digest that distinguishes a repeated request from another one with its idempotency
+        key.
+        """
         return derive(self._key, "fingerprint", operation_id)
 
     def read_grant_key(self, operation_id: str) -> str:
-        """Keys the digest in a look; it becomes known to agents, and opens nothing but that."""
+        """Return the key for the digest in a read grant. Agents learn it; it opens nothing else."""
         return derive(self._key, "look", operation_id)
 
     async def keep(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
-        """Keep the caller's parameters until the operation's outcome, at the most for `seconds`."""
+        """Keep the requester's parameters until the outcome, at most for `seconds`."""
         await self._bus.params.put(_place(requested), encrypt(self._key, msgspec.json.encode(parameters)), ttl=seconds)
 
     async def parameters(self, requested: Requested) -> dict[str, Any]:
-        """The caller's parameters, whole. Raises Gone."""
+        """Return the requester's whole parameters. Raises ParametersLost."""
         if not requested.hidden:
             return dict(requested.parameters)
         data = await self._bus.params.get(_place(requested))
@@ -56,7 +59,7 @@ class Vault:
         return dict(msgspec.json.decode(decrypt(self._key, data)))
 
     async def forget(self, requested: Requested) -> None:
-        """Its outcome is there: the parameters go."""
+        """Delete the parameters of an ended operation."""
         if requested.hidden:
             await self._bus.params.delete(_place(requested))
 
@@ -66,11 +69,13 @@ class Vault:
         await self._bus.results.put(f"{principal}.{operation_id}", data, ttl=RESULT_SECONDS)
 
     async def result(self, principal: str, operation_id: str) -> dict[str, Any] | None:
-        """A full output, while it is kept."""
+        """Return a full output while it is kept."""
         data = await self._bus.results.get(f"{principal}.{operation_id}")
         return None if data is None else dict(msgspec.json.decode(decrypt(self._key, data)))
 
 
 def _place(requested: Requested) -> str:
-    """Not by the id alone: another request with the same idempotency key must not overwrite what is kept for this."""
+    """Return the storage key. The fingerprint is part of it: another request with the same idempotency key must not
+    overwrite these parameters.
+    """
     return f"{requested.operation_id}.{requested.fingerprint}"

@@ -1,10 +1,10 @@
-"""The operations that have not ended, as far as the journal has been followed: a fold, kept up to date.
+"""The open operations, as far as the journal was followed: a fold, kept up to date.
 
-Whoever has to wait stands in lines, in the order of requests: for its target, where one at a time may change something,
-and for each limit of its decision. A line is named by the subject on which the journal says who was let in last.
+Waiting operations stand in lines, in the order of their requests: one line for the target, where one change runs at a
+time, and one for each limit of the decision. A line is named by the subject of its lock in the journal.
 
-Pure: records go in, lives come out. It is a view for finding things quickly and in order; what decides who wins is
-always the journal's expected sequence, so a view that lags can lose a race but never break a rule.
+Pure: records go in, lives come out. The view is for finding operations quickly and in order. The journal's expected
+sequence decides races, so a lagging view can lose a race but never break a rule.
 """
 
 from collections import OrderedDict
@@ -28,14 +28,14 @@ _HOLDING = (State.DISPATCHED, State.STARTED, State.CANCELLING)
 
 
 class Lock(Struct, frozen=True):
-    """Who was let in last in a line, and where the journal says so."""
+    """The operation that last took the lock of a line, and the sequence of that event."""
 
     operation_id: str
     sequence: int
 
 
 class Index:
-    """Lives by operation id, the lines that they stand in, and how far the journal has been read."""
+    """Lives by operation id, their lines, and the last sequence read."""
 
     def __init__(self) -> None:
         self.sequence = 0
@@ -50,7 +50,7 @@ class Index:
 
     @contextmanager
     def writing(self, event: OperationEvent) -> Iterator[None]:
-        """While this replica appends that event, which comes back by the tail before the answer does, as a rule."""
+        """Remember the event while this replica appends it. It usually comes back by the tail before the reply does."""
         self._own[event.id] = event
         try:
             yield
@@ -58,35 +58,35 @@ class Index:
             del self._own[event.id]
 
     def get(self, operation_id: str) -> Life | None:
-        """The life, if it is open or ended lately."""
+        """Return the life of an open or lately ended operation."""
         return self._open.get(operation_id) or self._unknown.get(operation_id) or self._ended.get(operation_id)
 
     def open(self) -> Iterator[Life]:
-        """All that have not ended; safe against changes while one iterates."""
+        """Yield all operations that have not ended. Changes during iteration are safe."""
         return iter(tuple(self._open.values()))
 
     def unknown(self) -> Iterator[Life]:
-        """Those that ended `unknown` lately and may still be resolved."""
+        """Yield operations that ended `unknown` lately and may still be resolved."""
         return iter(tuple(self._unknown.values()))
 
     def count(self) -> int:
-        """How many have not ended."""
+        """Return the number of open operations."""
         return len(self._open)
 
     def open_of(self, principal: str) -> list[Life]:
-        """One principal's, in the order of their requests."""
+        """Return one principal's open operations, in the order of their requests."""
         ids = self._by_principal.get(principal, ())
         return sorted((self._open[item] for item in ids), key=lambda life: life.first_sequence)
 
     def count_of(self, principal: str) -> int:
-        """How many of one principal's have not ended."""
+        """Return the number of one principal's open operations."""
         return len(self._by_principal.get(principal, ()))
 
     def next_in(self, line: str) -> Life | None:
-        """Whoever is next in this line; None if nobody waits, or the target is being changed.
+        """Return the next operation in this line; None if none waits or the target is being changed.
 
-        Only what the journal has been read up to is in line: before what came later there may be one we do not know. In
-        the line of a limit those who still wait for their target hold up nobody.
+        Only operations up to the last sequence read are in line: an unknown one may precede anything later. In the line
+        of a limit, operations that still wait for their target hold up nobody.
         """
         members = self._lines.get(line, {}).values()
         targets = line.startswith(_TARGETS)
@@ -96,14 +96,14 @@ class Index:
         return min((life for life in waiting if targets or self.has_target(life)), key=_first, default=None)
 
     def has_target(self, life: Life) -> bool:
-        """Whether its target lets it go, as far as we know."""
+        """Return whether its target is free for it, as far as this replica knows."""
         requested = life.requested
         return requested is None or not changes(requested) or self.next_in(target_lock(requested.target)) is life
 
     def has_room(self, line: str, life: Life, lock: Lock | None) -> bool:
-        """Whether this limit lets one more go. Sure only once the journal has been read up to `lock`.
+        """Return whether this limit has room for one more. Certain only once the journal was read up to `lock`.
 
-        The number is that of the latest request in line, so a limit that was lowered counts for all who still wait.
+        The latest request in line has the number, so a lowered limit counts for all waiting ones.
         """
         members = self._lines.get(line, {})
         last = lock.operation_id if lock else None
@@ -118,8 +118,8 @@ class Index:
         return len(targets) <= limit.most
 
     def read(self, sequence: int, subject: str, data: bytes, event_id: str = "", time: float = 0.0) -> None:
-        """Take in the next record of the journal, which its writer gave that id and the server that time. Raises
-        Invalid or Conflict on one that cannot be.
+        """Take in the next record of the journal with its event id and server time. Raises Invalid or Conflict on an
+        impossible one.
         """
         self.sequence = max(self.sequence, sequence)
         if subject.startswith("writ.journal.control."):
@@ -148,7 +148,7 @@ class Index:
             self._keep(apply(_before(known, event), event, sequence, time))  # type: ignore[arg-type]
 
     def put(self, life: Life) -> None:
-        """Remember the life as it is now, unless a later one is known."""
+        """Remember the life, unless a later one is known."""
         what = life.what
         if what is None or (life.open and life.sequence <= self.sequence and self.get(what.operation_id) is None):
             return  # a late answer: the tail has passed this event, and the end that came after it is forgotten
@@ -195,13 +195,15 @@ class Index:
             groups.pop(key, None)
 
     def snapshot(self) -> list[tuple[str, str]]:
-        """(principal, operation id) of all that may still get an event: what a new replica needs, with `sequence`."""
+        """Return (principal, operation id) of all operations that may still get an event: the content of a snapshot,
+        with `sequence`.
+        """
         lives: Iterable[Life] = (*self.open(), *self.unknown())
         return [(life.requested.principal, life.requested.operation_id) for life in lives if life.requested]
 
 
 def _before(known: Life | None, event: JournalEvent) -> Life:
-    """What the event comes after; nothing, where the end went into an archive before it was read here."""
+    """Return the life before the event; an empty one if its end went into an archive before this replica read it."""
     return Life() if known is None or (known.open and isinstance(event, Archived)) else known
 
 
@@ -228,12 +230,12 @@ def may_start(life: Life) -> bool:
 
 
 def changes(requested: Requested) -> bool:
-    """Whether it takes its target's lock: it changes something, for real, on something other than Writ itself."""
+    """Return whether it takes its target's lock: a change, no dry run, on a target other than Writ itself."""
     return requested.risk != "read" and _by_agents(requested)
 
 
 def lines(requested: Requested) -> tuple[str, ...]:
-    """The lines that it stands in: first that of its target, if it changes something, then those of its limits."""
+    """Return the lines of the operation: its target's line for a change, then those of its limits."""
     own = (target_lock(requested.target),) if changes(requested) else ()
     if not requested.limits or not _by_agents(requested):
         return own
@@ -241,7 +243,7 @@ def lines(requested: Requested) -> tuple[str, ...]:
 
 
 def limit_of(requested: Requested, line: str) -> RuleLimit | None:
-    """The limit that the line is of; the strictest, were there several; None for a target's."""
+    """Return the limit of a line, the strictest if several share it; None for a target's line."""
     found = (limit for limit in requested.limits if limit_line(limit.rule, limit.kind) == line)
     return min(found, key=lambda limit: limit.most, default=None)
 

@@ -1,4 +1,4 @@
-"""Finding an operation: in the index if it is there, in the journal otherwise."""
+"""Finding an operation: in the index, else in the journal."""
 
 from writ_bus.port import Bus
 from writ_contracts.errors import Invalid
@@ -12,7 +12,7 @@ from writ_executor.metrics import Measures
 
 
 class Lives:
-    """By operation id, and its principal where that is known."""
+    """Operations by id, and by principal where it is known."""
 
     def __init__(self, bus: Bus, index: Index, measures: Measures) -> None:
         self._bus = bus
@@ -20,11 +20,11 @@ class Lives:
         self._measures = measures
 
     def known(self, operation_id: str) -> Life | None:
-        """The operation, if it is open or ended lately."""
+        """Return an open or lately ended operation."""
         return self._index.get(operation_id)
 
     def cached(self, principal: str, operation_id: str) -> Life | None:
-        """The operation, if the journal need not be asked; perhaps a few milliseconds old."""
+        """Return the operation if the index has it, perhaps a few milliseconds old; else None."""
         life = self._index.get(operation_id)
         if life is None or _principal(life) != principal:
             return None
@@ -32,11 +32,11 @@ class Lives:
         return life
 
     async def find(self, principal: str, operation_id: str) -> Life:
-        """The operation, perhaps a few milliseconds old. Raises Invalid (`not_found`)."""
+        """Return the operation, perhaps a few milliseconds old. Raises Invalid (`not_found`)."""
         return self.cached(principal, operation_id) or await self.fresh(principal, operation_id)
 
     async def fresh(self, principal: str, operation_id: str) -> Life:
-        """The operation as the journal has it now. Raises Invalid (`not_found`)."""
+        """Return the operation as the journal has it now. Raises Invalid (`not_found`)."""
         self._measures.looked_up(hit=False)
         life = await read_life(self._bus, principal, operation_id)
         if life.state is State.ABSENT:
@@ -45,7 +45,7 @@ class Lives:
         return life
 
     async def start_of(self, principal: str, operation_id: str, attempt: int) -> Granted | None:
-        """How an earlier attempt of it was started, if it was."""
+        """Return the start of an earlier attempt, or None."""
         for record in await self._bus.journal.read(operation_filter(principal, operation_id)):
             event = event_of(record.subject, record.data)
             if isinstance(event, Granted) and event.attempt == attempt:
@@ -53,7 +53,7 @@ class Lives:
         return None
 
     async def find_any(self, operation_id: str) -> tuple[str, Life]:
-        """(principal, operation), whoever asked for it. Raises Invalid (`not_found`)."""
+        """Return (principal, operation) of any requester. Raises Invalid (`not_found`)."""
         life = self._index.get(operation_id)
         if life is not None:
             self._measures.looked_up(hit=True)

@@ -1,7 +1,7 @@
-"""The only way to write the journal: one event, one expected sequence, nothing after a failed append.
+"""The only way to write the journal: one event, one expected sequence, and nothing after a failed append.
 
-Each append says which event of the operation its writer had seen last; the server stores it only if that still is the
-last one. The life that an append returns is the one to go on with.
+Each append names the last event of the operation known to its writer. The server stores it only if that still is the
+last one. Continue with the life that an append returns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,21 +31,23 @@ _KINDS = frozenset(get_args(SecurityKind))
 
 
 class Recorder:
-    """Appends events, and keeps the index a step ahead of the tail for what it wrote itself."""
+    """Append events, and update the index for them ahead of the tail."""
 
     def __init__(self, stream: Journal, index: Index, measures: Measures, clock: Callable[[], float]) -> None:
-        """`clock`: the journal server's time, which every event tells as its own."""
+        """`clock`: the journal server's time, which every event states."""
         self._journal = stream
         self._index = index
         self._measures = measures
         self.clock = clock
 
     def stamp(self, correlation_id: str = "") -> dict[str, Any]:
-        """The fields that every event has, for an event that happens now."""
+        """Return the fields that every event has, for an event that happens now."""
         return tracing.stamp(self.clock(), correlation_id)
 
     async def append(self, life: Life, event: journal.OperationEvent) -> Life:
-        """Store the event as the next of this operation. Raises Conflict if it isn't, Full, Unreachable, TimedOut."""
+        """Store the event as the next of this operation. Raises Conflict if it is not the next, Full, Unreachable,
+        TimedOut.
+        """
         event = _detached(event)
         after = apply(life, event, life.sequence + 1)  # refuses what the table does not have, before anything is sent
         entry = self._entry(life, after, event)
@@ -54,7 +56,7 @@ class Recorder:
             return self._remember(life, event, sequence)
 
     async def take_lock(self, requested: journal.Requested, lock: Lock | None) -> None:
-        """Let this operation have its target, if nobody took it since `lock`. Raises as `append`."""
+        """Take the target's lock for this operation, unless it was taken since `lock`. Raises as `append`."""
         line = subjects.target_lock(requested.target)
         sequence = await self._journal.append(self._taken(requested, line, lock))
         self._index.locks[line] = Lock(requested.operation_id, sequence)
@@ -62,8 +64,8 @@ class Recorder:
     async def dispatch_with_locks(
         self, life: Life, event: journal.Dispatched, locks: Mapping[str, Lock | None]
     ) -> Life:
-        """Store `dispatched` with all that it takes (its target, places under its limits), or none of it. `locks`: by
-        line, who was let in last. Raises as `append`.
+        """Store `dispatched` together with all its locks (its target, places under limits), or nothing. `locks`: by
+        line, the last lock seen. Raises as `append`.
         """
         requested = life.requested
         assert requested is not None  # noqa: S101 - what was never accepted stands in no line
@@ -91,7 +93,9 @@ class Recorder:
         return Entry(subject=line, data=_bytes(event), event_id=event.id, filter=line, expected=expected)
 
     def control_event(self, requested: journal.Requested, parameters_key: str) -> journal.ControlEvent:
-        """What a control operation that was allowed leaves for all who decide by it: its own id is the event's."""
+        """Return the control event of an allowed control operation. Its id is the operation's, and every replica of
+        policy decides by it.
+        """
         return journal.ControlEvent(
             **{**self.stamp(requested.correlation_id), "id": requested.operation_id},
             kind=requested.operation,
@@ -114,7 +118,7 @@ class Recorder:
         correlation_id: str = "",
         report: Signed | None = None,
     ) -> int:
-        """Record something that should not happen, in the trace that it belongs to; its sequence."""
+        """Record a security event in the trace it belongs to. Return its sequence."""
         event = journal.SecurityEvent(
             **self.stamp(correlation_id),
             kind=kind,
@@ -134,7 +138,7 @@ class Recorder:
     async def security_of(
         self, error: WritError, operation_id: str | None, principal: str | None, correlation_id: str = ""
     ) -> None:
-        """Record an error that is a security event by its code; others are not."""
+        """Record an error whose code is a security event; ignore others."""
         if error.code in _KINDS:
             await self.security(
                 cast(SecurityKind, error.code),
@@ -145,7 +149,7 @@ class Recorder:
             )
 
     async def append_last(self, subject: str, event: journal.JournalEvent) -> int:
-        """Store an event that depends on nothing before it; its subject is its own filter. Returns its sequence."""
+        """Store an event without predecessors; its subject is its own filter. Return its sequence."""
         for _ in range(ATTEMPTS):
             last = await self._journal.last(subject)
             try:
@@ -155,7 +159,7 @@ class Recorder:
         raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
 
     async def append_once(self, subject: str, event: journal.JournalEvent, *, after: int) -> int:
-        """As `append_last`, unless this event (by its id) is there already, behind `after`: then its sequence."""
+        """Append unless an event with this id is stored behind `after`. Return its sequence."""
         for _ in range(ATTEMPTS):
             last = await self._journal.last(subject)
             there = await self._journal.read(subject, after=after)
@@ -168,7 +172,7 @@ class Recorder:
         raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
 
     async def append_again(self, record: Record, origin: int, event_id: str) -> None:
-        """Store a control event once more, byte for byte: it was at `origin` first."""
+        """Store a control event once more, byte for byte, with its first sequence `origin`."""
         for _ in range(ATTEMPTS):
             last = await self._journal.last(record.subject)
             try:
@@ -188,12 +192,12 @@ class Recorder:
         raise Conflict(f"{ATTEMPTS} others wrote {record.subject} first")
 
     async def append_each(self, events: Sequence[tuple[Life, journal.Archived]]) -> None:
-        """Store what stays of these operations, of all or of none. Raises as `append`."""
+        """Store the `archived` events of these operations, all or none. Raises as `append`."""
         entries = [self._entry(life, apply(life, event, life.sequence + 1), event) for life, event in events]
         await self._journal.append_together(entries)
 
     async def append_after(self, expected: int, subject: str, event: journal.JournalEvent) -> int:
-        """Store an event whose subject is its own filter and stands at `expected`. Raises as `append`."""
+        """Store an event whose subject is its own filter with the last sequence `expected`. Raises as `append`."""
         entry = Entry(subject=subject, data=_bytes(event), event_id=event.id, filter=subject, expected=expected)
         return await self._journal.append(entry)
 
@@ -226,8 +230,8 @@ def _signed(kind: Any) -> tuple[str, ...]:
 
 
 def _detached(event: Event) -> Event:
-    """To be kept for as long as the operation is known here, without the messages that its signed parts came in: with
-    full outputs in them, or parameters that nobody else may see.
+    """Return a copy to keep in the index, without the messages that its signed parts came in. Those hold full
+    outputs, or hidden parameters.
     """
     kind: Any = type(event)
     parts = {name: getattr(event, name) for name in _signed(kind)}

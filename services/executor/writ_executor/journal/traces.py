@@ -1,4 +1,4 @@
-"""In which trace an operation goes on, whoever takes the next step: its own, as its request began it."""
+"""The trace of an operation: every later step joins the one that its request began."""
 
 from contextlib import AbstractContextManager
 
@@ -7,8 +7,8 @@ from writ_contracts.life import Life
 
 
 def going_on(life: Life) -> AbstractContextManager[tracing.Trace]:
-    """Work within the operation's trace. Not every step comes out of it: a sweep, the end of another operation, and an
-    agent that was restarted come from elsewhere.
+    """Work within the operation's trace. Some steps begin elsewhere: a sweep, the end of another operation, a
+    restarted agent.
     """
     about = life.requested or life.refused
     if about is None:

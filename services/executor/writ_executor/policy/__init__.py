@@ -1,1 +1,1 @@
-"""Calls to the policy service, and the listings that its decisions need."""
+"""The client of the policy service, and the listings that its decisions need."""

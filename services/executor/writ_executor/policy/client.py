@@ -1,4 +1,4 @@
-"""Asking policy. Its answers are checked here: nothing goes on that it did not sign for this very question."""
+"""Requests to policy. Replies are checked here: an operation goes on only if policy signed for this very question."""
 
 import asyncio
 import time
@@ -25,14 +25,14 @@ TIMEOUT = 4.0
 Answered = TypeVar("Answered", Decided, GrantAnswer)
 REMEMBERED = 60.0
 NO_ANSWER = frozenset({"internal", "denied"})
-"""Codes of a grant's errors which say nothing of the operation: a defect of policy's, or NATS refuses it the append.
-What rules deny comes as a decision. `internal` is passed on: agents take it that the start may be stored.
+"""Codes of grant errors without information on the operation: a defect of policy, or an append that NATS refused.
+Denials come as decisions. `internal` is passed on: agents then assume that the start may be stored.
 """
 BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class CheckedDecision(Struct, frozen=True, kw_only=True):
-    """A decision that was checked, with its signed form and what came with it."""
+    """A verified decision with its signed form, effective parameters and grants."""
 
     decision: Decision
     signed: Signed
@@ -45,9 +45,9 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
 
 
 class PolicyClient:
-    """Decisions and grants, from any replica that has seen the control events that we have.
+    """Decisions and grants from any replica that has seen this executor's control events.
 
-    Where policy says what it needs to know of the target, that is gathered, and it is asked once more.
+    If policy needs facts of the target, they are gathered and the question is sent once more.
     """
 
     def __init__(self, bus: Bus, policy_key: str, presence: Presence, measures: Measures) -> None:
@@ -58,13 +58,13 @@ class PolicyClient:
         self._silent: tuple[float, str] | None = None
 
     def problem(self) -> str | None:
-        """That policy did not answer the last question, of this minute."""
+        """Return a reason for attention if policy did not answer the last question, within the last minute."""
         if self._silent is None or time.monotonic() > self._silent[0] + REMEMBERED:
             return None
         return f"policy does not answer: {self._silent[1]}"
 
     async def decide(self, ask: Decide) -> CheckedDecision:
-        """The decision. Raises Invalid (what policy calls invalid), Unreachable, TimedOut, Untrusted."""
+        """Return the decision. Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted."""
         with self._measures.stage("decide", "", ask.subject.operation_id):
             answer = await self._ask_with_facts(subjects.POLICY_DECIDE, ask, Decided)
         if answer.decision is None:
@@ -79,8 +79,10 @@ class PolicyClient:
         )
 
     async def grant(self, ask: AskGrant) -> CheckedDecision:
-        """The decision, with a grant if it allows, which the journal has by then. Raises as `decide` does, Untrusted
-        for a claim that is refused, Conflict where the operation has moved on. After TimedOut it may have started.
+        """Return the decision, with a grant if it allows; the journal has the start by then.
+
+        Raises as `decide` does, Untrusted for a refused claim, Conflict if the operation has moved on. After TimedOut
+        it may have started.
         """
         with self._measures.stage("grant", "", ask.subject.operation_id):
             answer = await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantAnswer)
@@ -102,9 +104,9 @@ class PolicyClient:
         )
 
     async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
-        """The answer on all the facts that there are: whatever is still missing in the second one stays so.
+        """Return the answer on all available facts. Facts missing in the second question stay missing.
 
-        Agents take their time, and a stop counts from the moment that it is stored: the second one knows of it.
+        Gathering takes time, and a stop counts from its storage: the second question names the latest control event.
         """
         answer = await self._ask_current(subject, ask, kind)
         if not answer.needs or answer.look is None or ask.look_key is None:
@@ -138,12 +140,12 @@ class PolicyClient:
 
 
 def _preflight_grant(answer: Decided) -> Signed | None:
-    """What was asked for; not the one for listings."""
+    """Return the requested read grant; None if the answer's grant is for listings."""
     return None if answer.needs else answer.look
 
 
 def _bound_decision(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
-    """The decision that the grant names by its digest, so that one signature holds for both."""
+    """Return the decision that the grant names by its digest, so one signature holds for both."""
     if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
         raise Untrusted("policy's grant is for another claim")
     if grant.decision_digest != digest(signed):
@@ -152,7 +154,7 @@ def _bound_decision(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
 
 
 async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answered:
-    """Ask again while the replica that answers is behind the control events; raise what else it refuses with."""
+    """Send again while the answering replica is behind the control events. Raises its other errors."""
     for delay in (*BEHIND_DELAYS, None):
         answer = await ask()
         if answer.error is None:
@@ -171,7 +173,7 @@ def _exception_of(answer: Decided | GrantAnswer, failure: Failure) -> Conflict |
 
 
 def exception_of(failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
-    """A failure of the wire as the exception that a caller handles."""
+    """Return the exception for a failure from the wire."""
     if failure.retry:
         return Unreachable(failure.message, code=failure.code)
     if failure.code == "moved_on":

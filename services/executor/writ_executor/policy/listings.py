@@ -1,6 +1,6 @@
-"""Gathering what a decision hangs on: a target's agents are asked to list, under the look that policy signed for it.
+"""Listings for decisions: agents of the target list names under the read grant that policy signed for it.
 
-Nothing is kept: every decision that needs a listing has a fresh one. Whoever does not answer in time is no yes.
+Nothing is cached: every decision that needs a listing gets a fresh one. A missing answer never counts as a yes.
 """
 
 from writ_bus.port import Bus
@@ -16,11 +16,11 @@ from writ_executor.metrics import Measures
 from writ_trust.statements import open_signed
 
 LISTING_SECONDS = 4.0
-"""An agent may take so long; a claim that waits for it is sent again, and finds what came of it."""
+"""Time for an agent. A claim that waits for it is sent again, and gets the result then."""
 
 
 class Listings:
-    """Asks any agent of the pool."""
+    """Requests for listings to any agent of the pool."""
 
     def __init__(self, bus: Bus, policy_key: str, presence: Presence, measures: Measures) -> None:
         self._bus = bus
@@ -29,7 +29,9 @@ class Listings:
         self._measures = measures
 
     async def gather(self, signed: Signed, look_key: str) -> Gathered:
-        """What the look asks for, or why it is not there. Raises Untrusted for a look that policy did not sign."""
+        """Return the listings that the read grant permits, or the reason for their absence. Raises Untrusted for a
+        grant that policy did not sign.
+        """
         grant = open_signed(signed, ReadGrant, self._trusted)
         if not self._presence.new and not self._presence.agents(grant.pool):  # NATS would take 4 s to say so
             return self._failed("no_agent", signed, f"no agent of pool {grant.pool} is there")
@@ -42,7 +44,7 @@ class Listings:
         except WritError as error:
             return self._failed("unusable", signed, f"the answer of pool {grant.pool} is of no use: {error}")
         if reply.error is not None:
-            return self._failed("refused", signed, f"pool {grant.pool} says: {reply.error.message}")
+            return self._failed("refused", signed, f"pool {grant.pool} answers: {reply.error.message}")
         self._measures.listed("listed")
         return Gathered(look=signed, listings=reply.listings[: len(grant.sources)])
 

@@ -1,4 +1,4 @@
-"""The question to policy about an operation that is in the journal: the same as at its request, asked again later."""
+"""The question to policy about an operation in the journal: the same as at its request."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from writ_contracts.journal import Requested
 
 
 def subject_of(requested: Requested, parameters: dict[str, Any], parameters_key: str) -> Subject:
-    """What policy needs, from the record and the caller's own (whole) parameters."""
+    """Return the subject of a decision, from the record and the requester's whole parameters."""
     return Subject(
         operation_id=requested.operation_id,
         principal=requested.principal,

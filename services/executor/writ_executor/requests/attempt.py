@@ -1,24 +1,22 @@
-"""What is known of a request while it is being understood; enough to record it, whatever turns out to be wrong."""
+"""A request while it is being understood. At each point there is enough to record it, with its error."""
 
 import os
 from typing import Any
 
-import msgspec
-from msgspec import Struct, json
+from msgspec import Struct
 
 from writ_bus import tracing
 from writ_bus.port import Message
+from writ_bus.sender import sender_key
 from writ_contracts import wire
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import TargetId, encode_id, operation_id
 from writ_contracts.operations import Operation
 from writ_contracts.requests import MAX_REQUEST_BYTES, Request
 
-REQUEST_INFO = "Nats-Request-Info"
-
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """What is known of a request so far; enough to record it, whatever turns out to be wrong with it."""
+    """The known facts of a request so far, enough to record it with any error."""
 
     principal: str
     operation: str
@@ -33,17 +31,17 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     @property
     def target(self) -> str:
-        """The target as claimed, also where the rest of the request was not understood."""
+        """Return the target, even if the rest of the request was not understood."""
         return self.request.target if self.request else self.claimed
 
     @property
     def dry_run(self) -> bool:
-        """Whether only a preview is asked for."""
+        """Return whether only a preview is requested."""
         return self.request is not None and self.request.dry_run
 
 
 def new_attempt(principal: str, operation: str, message: Message) -> Attempt:
-    """Before anything of the message is understood."""
+    """Return the attempt before anything of the message is decoded."""
     trace = tracing.current() or tracing.root()
     return Attempt(
         principal=principal,
@@ -55,19 +53,10 @@ def new_attempt(principal: str, operation: str, message: Message) -> Attempt:
 
 
 def chosen_id(attempt: Attempt, request: Request) -> str:
-    """The id that the idempotency key gives, if there is one."""
+    """Return the id from the idempotency key, or the random one without a key."""
     if request.idempotency_key is None:
         return attempt.operation_id
     return operation_id(attempt.principal, request.idempotency_key)
-
-
-def sender_key(message: Message) -> str:
-    """The user key that the NATS server says sent this (it overwrites a forged header); empty if it says none."""
-    try:
-        info = json.decode(message.headers.get(REQUEST_INFO, "{}"))
-    except msgspec.DecodeError:
-        return ""
-    return str(info.get("user", "")) if isinstance(info, dict) else ""
 
 
 class _Claimed(Struct, frozen=True):
@@ -75,7 +64,7 @@ class _Claimed(Struct, frozen=True):
 
 
 def claimed_target(message: Message) -> str:
-    """The target of a request that has something else wrong with it; empty if that cannot be told either."""
+    """Return the target of an otherwise invalid request; "" if it cannot be read either."""
     content_type = message.headers.get("Content-Type", wire.JSON)
     try:
         return wire.decode(message.data, _Claimed, content_type=content_type, limit=MAX_REQUEST_BYTES).target
@@ -84,14 +73,14 @@ def claimed_target(message: Message) -> str:
 
 
 def request_of(attempt: Attempt) -> Request:
-    """The request, once it was understood."""
+    """Return the decoded request."""
     if attempt.request is None:
         raise Invalid("the request was not understood")
     return attempt.request
 
 
 def definition_of(attempt: Attempt) -> Operation:
-    """The operation, once it was found."""
+    """Return the found operation."""
     if attempt.definition is None:
         raise Invalid("the operation is not known", code="unknown_operation")
     return attempt.definition

@@ -1,12 +1,13 @@
-"""How a target's own agents find it: one of them goes there, under a look that policy signed for exactly that.
+"""Target tests: an agent of the target's pool tests it under a read grant that policy signed for exactly that.
 
-Nothing is carried out. A refusal is recorded like that of any other reading.
+Nothing is changed. A refusal is recorded like that of any other read.
 """
 
 import os
 import time
 
 from writ_bus.port import Bus, Message
+from writ_bus.sender import sender_key
 from writ_contracts import subjects
 from writ_contracts.agents import AskRead, ReadReply
 from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, TargetReport
@@ -20,18 +21,17 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient, exception_of
-from writ_executor.requests.attempt import sender_key
 from writ_runtime.buckets import Buckets
 from writ_trust.statements import read
 
 TEST_SECONDS = 40.0
-"""An agent may take so long to be let in, and to see what is there."""
+"""Time for an agent to connect and to read the target."""
 RATE, BURST = 1.0, 20.0
-"""Of one principal's refusals so many are recorded, a second and at once."""
+"""Recorded refusals of one principal: a second on average, and at once."""
 
 
 class BackendTests:
-    """Asks policy, then any agent of the target's pool."""
+    """Target tests: asks policy, then any agent of the target's pool."""
 
     def __init__(self, bus: Bus, index: Index, vault: Vault, policy: PolicyClient, recorder: Recorder) -> None:
         self._bus = bus
@@ -42,7 +42,7 @@ class BackendTests:
         self._refusals = Buckets(RATE, BURST)
 
     async def run(self, principal: str, message: Message, query: BackendTestQuery) -> BackendTestAnswer:
-        """How an agent finds it. Raises Invalid, Denied, Unreachable (`no_agent`)."""
+        """Have an agent test the target, and return its report. Raises Invalid, Denied, Unreachable (`no_agent`)."""
         operation_id = encode_id(os.urandom(16))
         key = self._vault.read_grant_key(operation_id)
         subject = Subject(

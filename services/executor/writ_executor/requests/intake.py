@@ -1,7 +1,7 @@
-"""The intake of requests: understand, have decided, record, hand on. `Intake.handle_request` is the whole path.
+"""The intake of requests: decode, have decided, record, hand on. `Intake.handle_request` is the whole path.
 
-Whatever is wrong with it, its sender gets one clear answer and the journal an event; a request that could not be
-recorded was not accepted.
+An invalid request gets one clear answer and an event in the journal. A request that could not be recorded was not
+accepted.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from writ_contracts import wire
 from writ_contracts.approvals import can_be_met, seconds_of
 from writ_contracts.decisions import Decide, Decision, Subject
 from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life
@@ -29,13 +30,13 @@ from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.requests.attempt import Attempt, chosen_id, claimed_target, definition_of, new_attempt, request_of
 from writ_executor.requests.targets import Targets
-from writ_executor.requests.views import answer, failure, verdict
+from writ_executor.requests.views import answer, verdict
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
 
 STATEMENT_BYTES = 4_096
-"""No true one is longer."""
+"""No genuine statement is longer."""
 
 
 class Intake:
@@ -65,7 +66,7 @@ class Intake:
         self._accepted = accepted
 
     async def handle_request(self, message: Message) -> RequestAnswer:
-        """The one answer. Raises WritError for what is turned away unrecorded."""
+        """Return the one answer. Raises WritError for refusals without an event."""
         principal, operation = parse_request(message.subject)
         self._admission.rate(principal)
         self._targets.begin_refresh()
@@ -109,7 +110,7 @@ class Intake:
         return structs.replace(attempt, parameters=parameters)
 
     def _earlier(self, attempt: Attempt) -> RequestAnswer | None:
-        """The answer of the same request sent before, if its operation is known here without asking the journal."""
+        """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
         life = self._lives.known(attempt.operation_id)
         return None if life is None else self._again(attempt, life)
 
@@ -127,7 +128,9 @@ class Intake:
         return answer(life)
 
     def _fingerprint(self, operation_id: str, operation: str, request: Request) -> str:
-        """Of all that is asked for, whatever may be wrong with it: the key of a refused request is used as well."""
+        """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as
+        well.
+        """
         what = [operation, request.target, request.parameters, request.dry_run]
         try:
             return keyed_digest(self._vault.fingerprint_key(operation_id), what)
@@ -191,7 +194,7 @@ class Intake:
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestAnswer:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
         if life.requested is None or not life.open or life.requested.fingerprint != event.fingerprint:
-            await self._vault.forget(event)  # what we kept is nobody's
+            await self._vault.forget(event)  # the kept parameters belong to no operation
         return self._again(attempt, life)
 
     def _requested(self, attempt: Attempt, decided: CheckedDecision, target: Target) -> Requested:
@@ -245,7 +248,7 @@ class Intake:
     async def _refuse(self, attempt: Attempt, error: Invalid) -> RequestAnswer:
         event = Refused(**self._refusal(attempt, error.code, str(error)[:2000]), outcome="invalid")
         answered = await self._record(attempt, event)
-        if answered.operation_id is not None:  # what is too much to record by itself raises no alarm by itself either
+        if answered.operation_id is not None:  # a refusal without an event raises no alarm either
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
         return with_problems(answered, error)
 
@@ -286,13 +289,15 @@ def _can_be_approved(decision: Decision) -> bool:
 
 
 def with_problems(answered: RequestAnswer, error: Invalid) -> RequestAnswer:
-    """With what is wrong in a document that was sent: its author reads it, the journal does not."""
+    """Return the answer with the problems of the sent document. Its author reads them; the journal does not hold
+    them.
+    """
     if answered.error is None or not error.problems:
         return answered
-    return structs.replace(answered, error=structs.replace(answered.error, problems=failure(error).problems))
+    return structs.replace(answered, error=structs.replace(answered.error, problems=failure_of(error).problems))
 
 
 def _kept(statement: Signed | None) -> Signed | None:
-    """What somebody signed, unless it is of a size to keep the refusal itself out of the record."""
+    """Return the statement, unless its size would keep the refusal itself out of the record."""
     small = statement is not None and len(bytes(statement.payload)) + len(statement.signature) <= STATEMENT_BYTES
     return statement if small else None

@@ -1,4 +1,4 @@
-"""What requesters ask: of their own operations, of targets, of what would be decided. Nothing is recorded."""
+"""Queries of requesters: on their own operations, on targets, and on possible decisions. Nothing is recorded."""
 
 import os
 import time
@@ -7,6 +7,7 @@ from typing import TypeVar
 from msgspec import to_builtins
 
 from writ_bus.port import Message
+from writ_bus.sender import sender_key
 from writ_contracts import parameters as params
 from writ_contracts import wire
 from writ_contracts.audit import JournalAnswer, JournalQuery
@@ -34,7 +35,6 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.policy.client import PolicyClient
-from writ_executor.requests.attempt import sender_key
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
@@ -45,7 +45,7 @@ Query = TypeVar("Query")
 
 
 class Queries:
-    """Answers `writ.query.<principal>.<kind>`; each answer type carries its own error."""
+    """Answers `writ.query.<principal>.<kind>`. Each answer type carries its own error."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Queries:
         buckets: Buckets,
         generations: Generations,
     ) -> None:
-        """`buckets`: how many questions a second of one principal are answered."""
+        """`buckets` limits the queries of one principal."""
         self._catalogue = catalogue
         self._index = index
         self._lives = lives
@@ -73,19 +73,18 @@ class Queries:
         self._generations = generations
 
     async def operation(self, message: Message) -> OperationAnswer:
-        """One operation."""
         principal, query = self._decode_query(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
         return OperationAnswer(operation=view(life, latest(life)))
 
     async def operations(self, message: Message) -> OperationsAnswer:
-        """Those that have not ended."""
+        """Return the principal's open operations."""
         principal, _ = self._decode_query(message, OpenQuery)
         views = [view(life, latest(life)) for life in self._index.open_of(principal)]
         return OperationsAnswer(operations=[item for item in views if isinstance(item, OperationView)])
 
     async def result(self, message: Message) -> ResultAnswer:
-        """The full output: as kept, or the public part if that is all there was."""
+        """Return the full output if it is still kept, else the public part."""
         principal, query = self._decode_query(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
         shown = view(life, latest(life))
@@ -93,22 +92,22 @@ class Queries:
         return ResultAnswer(output=kept if kept is not None else shown.output if shown else {})
 
     async def targets(self, message: Message) -> TargetsAnswer:
-        """The inventory as requesters see it."""
+        """Return the inventory for requesters."""
         self._decode_query(message, TargetsQuery)
         return TargetsAnswer(targets=await self._targets.views())
 
     async def backend_test(self, message: Message) -> BackendTestAnswer:
-        """How a target's own agents find it."""
+        """Have a target tested by its own agents."""
         principal, query = self._decode_query(message, BackendTestQuery)
         return await self._tests.run(principal, message, query)
 
     async def journal(self, message: Message) -> JournalAnswer:
-        """How full the journal is, and what of it can be archived."""
+        """Return the fill level of the journal and the part that can be archived."""
         _, query = self._decode_query(message, JournalQuery)
         return await self._generations.standing(query.until)
 
     async def simulate(self, message: Message) -> SimulateAnswer:
-        """The very path of a request up to the decision."""
+        """Take a request's path up to the decision."""
         principal, query = self._decode_query(message, SimulateQuery)
         definition = self._catalogue.find(query.operation)
         definition.check(query.parameters)
@@ -140,7 +139,7 @@ class Queries:
         )
 
     def _decode_query(self, message: Message, kind: type[Query]) -> tuple[str, Query]:
-        """Who asks, and what. Raises Full (`rate_limited`) before anything is read of it, Invalid."""
+        """Return sender and query. Raises Full (`rate_limited`) before anything of it is read, Invalid."""
         principal, _ = parse_query(message.subject)
         if not self._buckets.take(principal, time.monotonic()):
             raise Full(f"{principal} asks more questions a second than are answered: wait", code="rate_limited")

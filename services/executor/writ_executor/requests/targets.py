@@ -1,4 +1,4 @@
-"""The inventory as the executor needs it: which pool serves a target, and what requesters may see of it."""
+"""The inventory for the executor: the pool of a target, and its view for requesters."""
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Inventory, Target
@@ -9,7 +9,7 @@ from writ_runtime.watched_file import Watched
 
 
 class Targets:
-    """Targets by id, from a file that may change while we run. Policy has its own copy, and the last word."""
+    """Targets by id, from a file that may change at any time. Policy has its own copy, which decides."""
 
     def __init__(self, inventory: Watched[Inventory], catalogue: Catalogue, presence: Presence) -> None:
         self._inventory = inventory
@@ -19,20 +19,27 @@ class Targets:
         self._by_id: dict[str, Target] = {}
 
     def begin_refresh(self) -> None:
-        """A request has come: what the file has now is read while policy reads the same."""
+        """Begin to read a changed file while policy reads the same one for this request."""
         self._inventory.begin()
 
     async def find(self, target_id: str) -> Target:
-        """The target as the file has it now. Raises Invalid (`unknown_target`)."""
+        """Return the target in the present file. Raises Invalid (`unknown_target`)."""
         await self._inventory.refresh()
         target = self._all().get(target_id)
         if target is None:
             raise Invalid(f"there is no target {target_id!r} in the inventory", code="unknown_target")
         return target
 
+    async def role_of(self, target_id: str) -> str | None:
+        """Return the target's role, None where the inventory does not have it any more."""
+        await self._inventory.refresh()
+        target = self._all().get(target_id)
+        return None if target is None else target.role
+
     async def require(self, target_id: str, operation: Operation) -> None:
-        """Raises Invalid (`unsupported`) where agents of the target's pool are there and none of them has it. Nobody is
-        refused by what the file said before; who is not, need not wait until it is read.
+        """Raises Invalid (`unsupported`) if the pool has agents and none of them offers the operation.
+
+        A refusal is always based on the present file; an acceptance does not wait for it.
         """
         if self._is_without(target_id, operation):
             await self._inventory.refresh()
@@ -40,7 +47,7 @@ class Targets:
                 raise Invalid(f"no agent of pool {pool} has {operation.name}", code="unsupported")
 
     def _is_without(self, target_id: str, operation: Operation) -> str:
-        """The target's pool, where that is so."""
+        """Return the target's pool if none of its agents offers the operation, else ""."""
         target = self._all().get(target_id)
         announced = self._announced(target.pool) if target and not operation.control else None
         lacks = announced is not None and operation.name not in announced
@@ -51,7 +58,7 @@ class Targets:
         return frozenset(name for agent in agents for name in agent.operations) if agents else None
 
     async def views(self) -> list[TargetView]:
-        """All of them, for requesters, as the file has them now."""
+        """Return all targets of the present file, for requesters."""
         await self._inventory.refresh()
         return [self._view(target) for _, target in sorted(self._all().items())]
 

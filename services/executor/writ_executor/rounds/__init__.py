@@ -1,1 +1,1 @@
-"""What drives accepted operations on: after their request, and in rounds over everything overdue."""
+"""The steps after a request, and the rounds over overdue operations."""

@@ -1,4 +1,4 @@
-"""What happens to an accepted operation: it waits for approval, or is dispatched, previewed, or carried out here."""
+"""The first step of an accepted operation: wait for approval, dispatch it, preview it, or carry it out here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ _log = Log("writ.executor")
 
 
 class AcceptedOperations:
-    """The first step after `requested`; the sweep takes it again where a replica died before."""
+    """The first step after `requested`. The sweep repeats it if a replica died before."""
 
     def __init__(
         self,
@@ -46,11 +46,13 @@ class AcceptedOperations:
         self._background = background
 
     def control_sequence(self) -> int:
-        """The last control event that we have seen."""
+        """Return the sequence of the last control event seen."""
         return self._index.control_sequence
 
     async def owner(self, definition: Operation, parameters: Mapping[str, Any]) -> str | None:
-        """Whose operation a control operation is about. Raises Invalid: not found, or not offered here."""
+        """Return the owner of the operation that a control operation is about. Raises Invalid: not found, or not
+        offered here.
+        """
         if not definition.control:
             return None
         if definition.name not in self._controls.offered:
@@ -61,7 +63,7 @@ class AcceptedOperations:
         return principal
 
     async def accept(self, requested: Requested) -> Life:
-        """Record the request and set it going. Raises Conflict if it is there."""
+        """Record the request and begin it. Raises Conflict if it exists."""
         life = await self._recorder.append(Life(), requested)
         fault("executor.requested")
         try:
@@ -71,7 +73,7 @@ class AcceptedOperations:
             return life
 
     async def begin(self, life: Life) -> Life:
-        """Set it going; the life as it is when the requester may be answered."""
+        """Begin it. Return the life when the requester may be answered."""
         requested = life.requested
         if requested is None:
             return life

@@ -1,8 +1,8 @@
-"""The first start from a backup: what had not ended when that was made may have run since, and is not run again.
+"""The first start from a backup: operations open in the backup may have run since, and are not run again.
 
-Before this executor answers anybody it records that the journal was restored, and lets all that is open from before
-end `unknown`; a receipt or a probe may settle it yet. Operations on Writ itself go on: all that they do is in the
-journal. At every later start there is nothing left to end.
+Before this executor answers anything it records that the journal was restored, and ends every older open operation
+`unknown`; a receipt or a probe may resolve it. Control operations go on, since all their effects are in the journal.
+Later starts find nothing to end.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ _log = Log("writ.executor")
 
 
 class RestoredJournal:
-    """Ends what a backup had open."""
+    """The end of operations that a backup had open."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class RestoredJournal:
         recorder: Recorder,
         outcomes: OutcomeRecorder,
     ) -> None:
-        """`path`: what `writ restore` left; None where nothing was restored."""
+        """`path`: the file that `writ restore` left; None if nothing was restored."""
         self._path = path
         self._journal = journal
         self._index = index
@@ -48,7 +48,7 @@ class RestoredJournal:
         self._outcomes = outcomes
 
     async def is_due(self) -> bool:
-        """Whether a restore was not settled yet. Raises as `settle`."""
+        """Return whether a restore is not settled yet. Raises as `settle`."""
         restored = _read(self._path)
         if restored is None:
             return False
@@ -56,7 +56,7 @@ class RestoredJournal:
         return _event_id(restored) not in {decode_event(record.data).id for record in records}
 
     async def settle(self) -> None:
-        """All of it. Raises ConfigError for a file that says nothing, and what the journal raises."""
+        """Settle the restore. Raises ConfigError for an unusable file, and errors of the journal."""
         restored = _read(self._path)
         if restored is None:
             return

@@ -1,6 +1,6 @@
-"""The rounds that every replica makes: whatever is overdue, whoever's it was. The journal decides which replica wins.
+"""The rounds of every replica over all overdue operations. The journal decides which replica wins.
 
-No leader, no lease among executors: a replica that died simply no longer acts, and the others find what it left.
+There is no leader and no lease among executors: a dead replica stops acting, and the others find its open steps.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _log = Log("writ.executor")
 
 
 class Sweep:
-    """One round a second (`WRIT_SWEEP`), give or take, so that replicas do not all come at once."""
+    """One round a second (`WRIT_SWEEP`), with jitter, so replicas do not act at once."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Sweep:
         self._busy: set[str] = set()
 
     async def run(self) -> None:
-        """Rounds, for ever."""
+        """Run rounds until cancelled."""
         while True:
             await asyncio.sleep(self._config.sweep * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, no secret
             try:
@@ -79,7 +79,7 @@ class Sweep:
                 _log.warning("sweep.interrupted", error=str(error))
 
     async def round(self) -> None:
-        """Look at everything once."""
+        """Check every operation once."""
         await self._admission.measure_fill()
         await self._admission.summarise()
         self._presence.forget_silent()
@@ -141,11 +141,13 @@ class Sweep:
         await self._outcomes.not_started(life, "expired", code, message)
 
     async def _mark_unknown(self, life: Life, operation_id: str) -> None:
-        """Its time and the kill's are over, and nobody said what became of it."""
+        """End an operation whose deadline and kill grace are over without a report; or dispatch it again if it is
+        idempotent.
+        """
         attempt = life.dispatched.attempt if life.dispatched else 1
         again = life.requested is not None and life.requested.idempotent and attempt < MOST_ATTEMPTS
         silence = self._presence.silence(_pool(life), operation_id)
-        silent = silence > self._config.lease  # whoever still has it must not have company
+        silent = silence > self._config.lease  # a live attempt must stay the only one
         if again and silent and life.state is State.STARTED:
             await self._dispatcher.again(life)
         else:
@@ -164,7 +166,7 @@ class Sweep:
         self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}
         self._probed[operation_id] = now
         if not changes(requested) or await self._dispatcher.holder(requested.target) == operation_id:
-            await self._host_reads.probe(life)  # later than that, what it sees may be another operation's doing
+            await self._host_reads.probe(life)  # later the state may be another operation's effect
 
 
 def _unapproved(life: Life) -> str:

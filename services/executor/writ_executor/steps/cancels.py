@@ -1,4 +1,4 @@
-"""Telling the agent that runs it to stop, until it answers. The outcome comes as its receipt, like any other."""
+"""Cancel requests to the agent of an operation, until it answers. The outcome comes by its receipt, like any other."""
 
 from typing import Literal
 
@@ -14,14 +14,14 @@ CancelResult = Literal["stopped", "not_confirmed", "not_running"]
 
 
 class Cancels:
-    """Sends what `cancel_requested` recorded."""
+    """Sends recorded cancels to agents."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._asking: set[str] = set()
 
     async def ask(self, life: Life) -> CancelResult:
-        """The agent's answer. Raises Unreachable or TimedOut; the sweep asks again."""
+        """Ask the agent once. Return its answer. Raises Unreachable or TimedOut; the sweep asks again."""
         if life.cancel is None or life.started is None or life.requested is None:
             return "not_running"
         ask = AskCancel(
@@ -38,7 +38,7 @@ class Cancels:
         return answer.result
 
     async def ask_again(self, life: Life) -> None:
-        """As `ask`, for the sweep: not while an earlier question is still open."""
+        """Ask as `ask` does, for the sweep, unless an earlier question is still open."""
         if life.requested is None or life.requested.operation_id in self._asking:
             return
         self._asking.add(life.requested.operation_id)

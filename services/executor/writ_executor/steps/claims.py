@@ -1,6 +1,7 @@
-"""An agent wants to start: policy decides again, records the start and grants it; the grant is passed on, sealed.
+"""Claims: an agent wants to start. Policy decides again, records the start and grants it; the grant is passed on with
+sealed parameters.
 
-The same claim sent twice gets the same grant twice, since an answer may get lost; two claims never both start.
+A repeated claim gets the same grant again, since a reply may get lost. Two claims never both start.
 """
 
 from typing import Any, Final
@@ -70,9 +71,9 @@ class Claims:
         self._measures = measures
 
     async def handle_claim(self, message: Message) -> ClaimAnswer:
-        """The grant with its sealed parameters, or why not. Raises WritError for what is wrong with the claim.
+        """Return the grant with its sealed parameters, or the refusal. Raises WritError for an invalid claim.
 
-        Policy checks whose claim it is before it grants anything; where it is not asked, that is done here.
+        Policy checks the claim's signature before it grants. On paths without policy it is checked here.
         """
         body, pool = decode(message.data, ClaimMessage), subjects.parse_pool(message.subject)
         try:
@@ -97,11 +98,11 @@ class Claims:
                 with going_on(life):
                     return await self._start(life, *startable, body.claim, claim)
             except Conflict:
-                life = None  # somebody else wrote: see what it is now
+                life = None  # another writer was first: read the life again
         raise Conflict(f"{claim.operation_id} moved on {ATTEMPTS} times")
 
     async def _check(self, signed: Signed, pool: str) -> None:
-        """Raises Untrusted unless an agent of the pool signed it, and records that."""
+        """Raises Untrusted, and records it, unless an agent of the pool signed the claim."""
         try:
             open_signed(signed, Claim, await self._keys.of(pool))
         except Untrusted as error:
@@ -118,7 +119,7 @@ class Claims:
         parameters = await self._parameters(life, requested, signed)
         try:
             granted = await self._grant(requested, parameters, signed)
-        except Untrusted:  # policy may know other keys than we: an alarm is for whom neither knows
+        except Untrusted:  # policy may know other keys than this replica: an alarm needs a key unknown to both
             await self._check(signed, requested.pool)
             raise
         except Invalid as error:  # what was a valid request is none any more: its principal or target is gone
@@ -135,7 +136,9 @@ class Claims:
         return self._sealed(granted.grant, claim, requested, dict(granted.effective), granted.approvals)
 
     async def _grant(self, requested: Requested, parameters: dict[str, Any], signed: Signed) -> CheckedDecision:
-        """Policy's word. It looks itself for the last control event, and records the start before it answers."""
+        """Ask policy for a grant. Policy reads the last control event itself, and records the start before it
+        answers.
+        """
         ask = AskGrant(
             subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
             claim=signed,
@@ -162,7 +165,7 @@ class Claims:
     async def _denied(
         self, life: Life, signed: Signed, code: str, reason: str, decision: Signed | None = None
     ) -> Denied:
-        """End it as denied, or as `stale` where its approvals do not hold any more; the error for the agent."""
+        """End it as denied, or as `stale` where its approvals no longer hold. Return the error for the agent."""
         outcome: Outcome = "stale" if code == "stale" else "denied"
         await self._end(life, signed, outcome, code, f"at its start: {reason}", decision)
         return Denied(reason, code=code)
@@ -170,12 +173,14 @@ class Claims:
     async def _end(
         self, life: Life, signed: Signed, outcome: Outcome, code: str, message: str, decision: Signed | None = None
     ) -> None:
-        """End it before it began, if whoever claims it may: where there is no grant, policy need not have looked."""
+        """End the operation before it began. Its claim is verified here, since without a grant policy may not have
+        done it.
+        """
         await self._check(signed, life.requested.pool if life.requested else "")
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
     async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimAnswer:
-        """The grant that this very claim got already; anybody else's is gone."""
+        """Return the grant that this very claim got before; any other claim finds nothing left."""
         started, requested = life.granted, life.requested
         under_way = life.state in (State.STARTED, State.CANCELLING)
         if not under_way or started is None or requested is None or started.claim != signed:
@@ -204,7 +209,7 @@ class Claims:
 
 
 def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:
-    """What the claim is about, if it is waiting for just this claim. The sweep alone says whether it is too late."""
+    """Return request and dispatch if the operation waits for just this claim. Its deadline is the sweep's business."""
     if life.state is not State.DISPATCHED or life.requested is None or life.dispatched is None:
         return None
     if life.dispatched.attempt != claim.attempt or life.requested.pool != claim.pool:

@@ -1,10 +1,10 @@
-"""Handing work to a pool: at once for what only reads, one after the other for what changes a target or has a limit.
+"""Dispatch to a pool: reads at once; changes of a target, and operations under a limit, in turn.
 
-Whoever is let in takes the line's lock, which names who was let in last, and only a writer who has seen it. A target
-lets in one at a time: its lock goes first, and whoever finds one whose holder was not dispatched dispatches that
-holder. Under a limit several are inside at once, so all that an operation takes is stored together with `dispatched`,
-or none of it. Whoever was requested first goes first: a line is looked at only when the index has read past the
-request, so nobody that came earlier can be missing from it.
+An operation takes the lock of its line, which names the previous holder; only a writer that has seen that event can
+take it. A target admits one at a time: its lock is taken first, and any replica that finds a holder without a dispatch
+dispatches it. A limit admits several, so all locks of an operation are stored together with `dispatched`, or none of
+them. The order is that of the requests: a line is read only when the index has passed the request, so no earlier
+one can be missing.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -47,7 +47,7 @@ class Dispatcher:
         """Policy's second decision on what people approved. Set once: what it needs in turn needs the dispatcher."""
 
     async def start(self, life: Life) -> Life:
-        """Dispatch it, or leave it waiting for its target or a limit; the life as it is then."""
+        """Dispatch it, or leave it waiting for its target or a limit. Return its life then."""
         requested = _requested(life)
         stands_in = lines(requested)
         if not stands_in:
@@ -58,7 +58,9 @@ class Dispatcher:
         return self._index.get(requested.operation_id) or life
 
     async def advance(self, *stood_in: str) -> None:
-        """Let those who are next in these lines go, as many as may. Losing a race to another replica is fine."""
+        """Dispatch as many of the next operations in these lines as possible. Losing a race to another replica is
+        fine.
+        """
         for line in stood_in:
             while (life := self._index.next_in(line)) is not None:
                 with going_on(life):
@@ -112,23 +114,25 @@ class Dispatcher:
         return True
 
     async def _has_room(self, line: str, life: Life, lock: Lock | None) -> bool:
-        """Who is inside is known once all is read up to whoever was let in last."""
+        """Return whether the limit has room. Its holders are known once the journal was read up to its last lock."""
         read = lock is None or await self._follower.reached(lock.sequence)
         return read and self._index.has_room(line, life, lock)
 
     async def holder(self, target: str) -> str | None:
-        """The operation that changed this target last, or does so now."""
+        """Return the operation that changed this target last, or changes it now."""
         lock = await self._lock(subjects.target_lock(target))
         return lock.operation_id if lock else None
 
     def held_up_by(self, life: Life) -> RuleLimit | None:
-        """The limit that it waits for, if it is not its target that it waits for."""
+        """Return the limit that it waits for, unless it waits for its target."""
         requested = _requested(life)
         return requested.limits[0] if requested.limits and self._index.has_target(life) else None
 
     async def again(self, life: Life, over: Signed | None = None) -> Life:
-        """Let an agent claim it once more; it still holds its target. `over`: the receipt that says that nothing of the
-        attempt before runs any more, without which policy waits for that one's deadline.
+        """Dispatch another attempt; the operation still holds its target.
+
+        `over`: the receipt saying that nothing of the earlier attempt runs any more. Without it policy waits for that
+        attempt's deadline.
         """
         attempt = life.dispatched.attempt + 1 if life.dispatched else 1
         event = structs.replace(self._event(_requested(life), attempt=attempt), over=over)
@@ -137,7 +141,9 @@ class Dispatcher:
         return await self._recorder.append(life, event)
 
     def _holds(self, lock: Lock) -> bool:
-        """Whoever took it and has not ended has it; one that we do not know has ended, unless it is news to us."""
+        """Return whether the lock is held: its operation has not ended. An unknown one has ended, unless its lock is
+        newer than the index.
+        """
         holder = self._index.get(lock.operation_id)
         return lock.sequence > self._index.sequence if holder is None else holder.open
 

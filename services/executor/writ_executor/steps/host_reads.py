@@ -1,6 +1,6 @@
-"""Reading a host without changing it: the preview of a dry run, and the probe of an operation whose agent fell silent.
+"""Reads of a host by agents: the preview of a dry run, and the probe of an operation whose agent is silent.
 
-Each carries a ReadGrant that policy signed for this very operation; without one no agent looks at anything.
+Each carries a ReadGrant that policy signed for this very operation. Without one no agent reads anything.
 """
 
 from typing import Any, Literal
@@ -27,7 +27,7 @@ ASK_SECONDS = 35.0
 
 
 class HostReads:
-    """Asks agents to look."""
+    """Requests for reads to agents."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class HostReads:
         self._previewing: set[str] = set()
 
     async def preview(self, life: Life) -> None:
-        """End a dry run: `previewed` with what would change as the target stands now, or `failed` with why not."""
+        """End a dry run: `previewed` with the expected changes on the present target, or `failed` with the reason."""
         requested = life.requested
         if requested is None or requested.operation_id in self._previewing:
             return
@@ -74,7 +74,7 @@ class HostReads:
         return reply.seen
 
     async def probe(self, life: Life) -> None:
-        """See whether it took effect, and say so in the journal if that is certain."""
+        """Probe the operation's effect, and record the outcome if the result is conclusive."""
         requested, started = life.requested, life.granted
         if requested is None or started is None:
             return

@@ -1,4 +1,4 @@
-"""How operations end: the event, then what must follow from it (parameters forgotten, the next in line let go)."""
+"""The ends of operations: the event, then its consequences (parameters deleted, the next in line dispatched)."""
 
 from typing import Any
 
@@ -44,11 +44,11 @@ class OutcomeRecorder:
         self._approvers = approvers
 
     def now(self) -> float:
-        """Unix seconds."""
+        """Return the time in Unix seconds."""
         return self._recorder.clock()
 
     def stamp(self, requested: Requested) -> dict[str, Any]:
-        """The fields that every event of this operation has."""
+        """Return the fields that every event of this operation has."""
         return self._recorder.stamp(requested.correlation_id)
 
     async def finish(
@@ -64,7 +64,7 @@ class OutcomeRecorder:
         receipt: Signed | None = None,
         decision: Signed | None = None,
     ) -> Life:
-        """Its one outcome. Raises Conflict if another was first."""
+        """Record its one outcome. Raises Conflict if another was first."""
         requested = _requested(life)
         if not self._keeps(requested):
             if output:
@@ -94,13 +94,13 @@ class OutcomeRecorder:
     async def not_started(
         self, life: Life, outcome: Outcome, code: str, message: str, decision: Signed | None = None
     ) -> Life:
-        """Its end before this attempt began: `unknown` where an earlier one may have taken effect."""
+        """End it before this attempt began: `unknown` if an earlier attempt may have taken effect."""
         if earlier_effect(life):
             return await self.mark_unknown(life, code, f"{message}; an earlier attempt may have taken effect")
         return await self.finish(life, outcome=outcome, code=code, message=message, decision=decision)
 
     async def mark_unknown(self, life: Life, code: str, message: str, receipt: Signed | None = None) -> Life:
-        """`unknown`: it may have run, and nobody can tell yet."""
+        """End it `unknown`: it may have run, and nobody can know yet."""
         requested = _requested(life)
         event = Unknown(
             **self.stamp(requested), operation_id=requested.operation_id, code=code, message=message, receipt=receipt
@@ -108,18 +108,18 @@ class OutcomeRecorder:
         return self._after(await self._recorder.append(life, event), requested)
 
     async def resolve(self, life: Life, event: Resolved) -> Life:
-        """What it was after all."""
+        """Record the outcome of an `unknown` operation."""
         requested = _requested(life)
         if not self._keeps(requested):
             event = structs.replace(event, output={}, state={})
         return self._after(await self._recorder.append(life, event), requested)
 
     def shown(self, observed: dict[str, Any]) -> dict[str, Any]:
-        """What of something seen on a host is not too large to be kept."""
+        """Return the observed state, unless it is too large to keep."""
         return self._audit_detail.shown(observed)
 
     def _keeps(self, requested: Requested) -> bool:
-        """Whether outputs of this one are for the record; those of control operations are in any case."""
+        """Return whether its outputs are kept in the journal. Those of control operations always are."""
         return self._audit_detail.outputs or requested.target == WRIT_TARGET
 
     def _after(self, life: Life, requested: Requested) -> Life:
@@ -138,7 +138,7 @@ class OutcomeRecorder:
 
 
 def earlier_effect(life: Life) -> bool:
-    """Whether an attempt before the latest dispatched one was started: what may be run again may have run before."""
+    """Return whether an earlier attempt was started: an idempotent operation may have taken effect before."""
     if life.requested is None or life.dispatched is None or life.requested.risk == "read":
         return False
     return life.started is not None and life.dispatched.attempt > 1

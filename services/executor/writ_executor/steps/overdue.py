@@ -1,7 +1,7 @@
-"""What is overdue in an operation's life: a pure function of that life and of ages, asked each second.
+"""Overdue steps of an operation: a pure function of its life and of ages, evaluated each second.
 
-No instant that another host wrote is compared with a clock here. A deadline is a duration; how much of it has passed is
-counted by this replica, from when it first saw the event (see sightings.py).
+No instant of another host is compared with a clock here. A deadline is a duration; this replica counts its passed part
+from its first sighting of the event (see sightings.py).
 """
 
 from enum import StrEnum
@@ -16,19 +16,19 @@ from writ_executor.journal.index import needs_approval
 RESOLVE_SECONDS = 900.0
 Phase = Requested | AwaitingApproval | Approved | Dispatched | Granted | Started
 STUBBORN_LEASES = 5
-"""So many leases past its deadline an operation that was to be stopped is lost, even if its agent still names it."""
+"""A cancelled operation counts as lost this many leases after its deadline, even if its agent still names it."""
 LONGEST_SHORT = 600.0
-"""Seconds. A new replica grants a period up to this length anew; of a longer one it grants what is left of it."""
+"""Seconds. A new replica grants a period up to this length in full, and only the rest of a longer one."""
 
 
 class Due(StrEnum):
-    """What somebody has to do now."""
+    """The step that is due now."""
 
     NOTHING = "nothing"
     BEGIN = "begin"
-    """Its replica died after `requested`: take the first step again."""
+    """Its replica died after `requested`: repeat the first step."""
     ADVANCE = "advance"
-    """Its target may have become free, or a place under its limits."""
+    """Its target, or a place under its limits, may have become free."""
     EXPIRE = "expire"
     CONTROL = "control"
     """A control operation whose replica died."""
@@ -38,28 +38,29 @@ class Due(StrEnum):
 
 
 class Patience(Struct, frozen=True, kw_only=True):
-    """How long we wait, in seconds: for the replica that began it, and for an agent that fell silent."""
+    """Waiting times in seconds: for the replica that began an operation, and for a silent agent."""
 
     takeover: float
     lease: float
 
 
 class Age(Struct, frozen=True, kw_only=True):
-    """How long ago the event was that an operation waits by now, in seconds.
+    """The age in seconds of the event that an operation waits by.
 
-    `seen`: since this replica first saw it, on the boot clock. `before`: how old it was then, by the journal's clock.
+    `seen`: since this replica first saw it, on the boot clock. `before`: its age at that moment, by the journal's
+    clock.
     """
 
     seen: float
     before: float = 0.0
 
     def past(self, period: float) -> float:
-        """Return by how much the period is over; below zero, what is left of it."""
+        """Return the seconds since the end of the period; negative while some of it is left."""
         return self.seen - period + (self.before if period > LONGEST_SHORT else 0.0)
 
 
 def due(life: Life, age: Age, silence: float, patience: Patience) -> Due:
-    """`age`: of `life`'s phase; `silence`: seconds since an agent last said that it runs this."""
+    """Return the due step. `age`: of the life's phase. `silence`: seconds since an agent last named the operation."""
     match life.state:
         case State.REQUESTED:
             return _requested(life, age, patience)
@@ -79,7 +80,7 @@ def due(life: Life, age: Age, silence: float, patience: Patience) -> Due:
 
 
 def phase_of(life: Life) -> Phase | None:
-    """Return the event that the operation's present deadline runs from."""
+    """Return the event that begins the present deadline."""
     match life.state:
         case State.AWAITING_APPROVAL:
             return life.awaiting
@@ -94,10 +95,10 @@ def phase_of(life: Life) -> Phase | None:
 
 
 def period_of(life: Life) -> float:
-    """Return how many seconds the operation has in its present phase.
+    """Return the length in seconds of the present phase.
 
-    Both instants in an event are readings of one clock by one writer, so their difference is a duration whatever that
-    clock shows.
+    Both instants in an event are readings of one clock by one writer, so their difference is a duration at any setting
+    of that clock.
     """
     match phase_of(life):
         case Requested(start_by=until, at=since) | Dispatched(start_by=until, at=since):

@@ -1,4 +1,4 @@
-"""What agents say they did, and what they saw that should not happen: checked, stored, and only then acknowledged."""
+"""Receipts and security reports of agents: verified, stored, and only then acknowledged."""
 
 from typing import Literal
 
@@ -46,7 +46,9 @@ class Receipts:
         self._alarms = alarms
 
     async def handle_receipt(self, message: Message) -> Acknowledged:
-        """Stored, or no longer wanted. Raises WritError where the agent must keep it or has no right to say it."""
+        """Acknowledge a receipt that is stored or not needed. Raises WritError if the agent must keep it or has no
+        right to send it.
+        """
         body = decode(message.data, ReceiptMessage)
         pool = subjects.parse_pool(message.subject)
         try:
@@ -63,13 +65,13 @@ class Receipts:
                 with going_on(life):
                     await self._take(life, receipt, body)
             except Conflict:
-                life = None  # somebody else wrote: see what it is now
+                life = None  # another writer was first: read the life again
                 continue
             return Acknowledged(stored=True)
         raise Conflict(f"{receipt.operation_id} moved on {ATTEMPTS} times")
 
     def _as_expected(self, receipt: Receipt) -> Life | None:
-        """The life as the index has it, if this is the receipt that it waits for; whatever else needs the journal."""
+        """Return the life from the index if it waits for exactly this receipt. Any other receipt needs the journal."""
         life = self._lives.known(receipt.operation_id)
         granted = life.granted if life else None
         waits = life is not None and life.state is State.STARTED
@@ -84,7 +86,7 @@ class Receipts:
         fault("executor.receipt")
         if receipt.outcome == "unknown":
             await self._unclear(life, receipt, body.receipt)
-        elif _ran_nothing(receipt) and earlier_effect(life):  # this attempt; nobody knows of the one before
+        elif _ran_nothing(receipt) and earlier_effect(life):  # this attempt; the fate of the earlier one is unknown
             if life.state is not State.UNKNOWN:
                 await self._outcomes.mark_unknown(life, receipt.code, receipt.message, receipt=body.receipt)
         elif life.state is State.UNKNOWN:
@@ -103,7 +105,7 @@ class Receipts:
         fault("executor.finished")
 
     async def _belongs(self, life: Life, requested: Requested, receipt: Receipt, key: str) -> bool:
-        """Whether it still says something new, by the instance and key that claimed, on the grant that it got."""
+        """Return whether the receipt is news, comes from the instance and key of the claim, and names its grant."""
         if life.dispatched is None or life.state not in _HEARD:
             return False
         over = life.state is State.DISPATCHED or receipt.attempt < life.dispatched.attempt
@@ -137,7 +139,9 @@ class Receipts:
         return await self._lives.start_of(requested.principal, requested.operation_id, receipt.attempt)
 
     async def _unclear(self, life: Life, receipt: Receipt, signed: Signed) -> None:
-        """The agent cannot tell. What may be run again is, once nothing of it runs any more; the rest is `unknown`."""
+        """Handle an undecided receipt: an idempotent operation runs again once nothing of it runs any more; others
+        become `unknown`.
+        """
         requested = life.requested
         if requested is None or life.state is State.UNKNOWN:
             return
@@ -169,7 +173,7 @@ class Receipts:
         )
 
     async def handle_report(self, message: Message) -> Acknowledged:
-        """A security event that an agent saw."""
+        """Record a security event that an agent saw."""
         body = decode(message.data, ReportMessage)
         pool = subjects.parse_pool(message.subject)
         report = open_signed(body.report, SecurityReport, await self._keys.of(pool))
@@ -189,7 +193,7 @@ class Receipts:
         return life.requested.correlation_id if life and life.requested else ""
 
     def may_tell(self, progress: Progress, pool: str) -> bool:
-        """Whether this pool runs that operation, so that its progress goes to its requester and nobody else's."""
+        """Return whether this pool runs the operation, so its progress reaches its requester and nobody else."""
         life = self._lives.known(progress.operation_id)
         requested = life.requested if life else None
         return requested is not None and requested.pool == pool and requested.principal == progress.principal
@@ -208,7 +212,9 @@ def _is_by(started: Granted, receipt: Receipt, key: str) -> bool:
 
 
 def _not_begun(started: Granted, receipt: Receipt) -> bool:
-    """Whoever made that very claim says that it ran nothing: its answer got lost, or was no grant of policy."""
+    """Return whether the sender of that very claim says that nothing ran: the reply got lost, or held no grant of
+    policy.
+    """
     same = digest(started.claim) == receipt.claim_digest
     return same and receipt.outcome == "failed" and receipt.effect == "none"
 

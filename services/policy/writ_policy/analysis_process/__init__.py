@@ -1,1 +1,1 @@
-"""A process beside the policy service for questions that take long: decisions must not wait for them."""
+"""A process beside the policy service for slow questions: decisions must not wait for them."""

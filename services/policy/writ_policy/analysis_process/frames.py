@@ -1,4 +1,4 @@
-"""Messages on a pipe: four bytes of length, then that many of content."""
+"""Messages on a pipe: four bytes of length, then the content."""
 
 from asyncio import IncompleteReadError, StreamReader
 from typing import BinaryIO
@@ -7,24 +7,24 @@ LONGEST = 64 << 20
 
 
 def framed(data: bytes) -> bytes:
-    """A message as it stands on the pipe."""
+    """Return a message in its form on the pipe."""
     return len(data).to_bytes(4, "big") + data
 
 
 def read_frame(source: BinaryIO) -> bytes | None:
-    """The next message; None at the end."""
+    """Return the next message; None at the end."""
     head = source.read(4)
     return source.read(int.from_bytes(head, "big")) if len(head) == 4 else None
 
 
 def write_frame(sink: BinaryIO, data: bytes) -> None:
-    """A message, sent at once."""
+    """Send a message at once."""
     sink.write(framed(data))
     sink.flush()
 
 
 async def next_frame(source: StreamReader) -> bytes | None:
-    """The next message; None where there is none any more."""
+    """Return the next message; None at the end."""
     try:
         length = int.from_bytes(await source.readexactly(4), "big")
         return await source.readexactly(length) if length <= LONGEST else None

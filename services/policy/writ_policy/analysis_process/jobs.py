@@ -1,4 +1,4 @@
-"""What the service has worked out beside its decisions, with all that the work needs: texts, and no state."""
+"""The jobs of the analysis process, with all their input: texts, and no state."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -39,7 +39,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Done(Struct, frozen=True, kw_only=True):
-    """Its answer, as it goes over the wire; or the error that it is instead."""
+    """The answer in its wire form, or an error in its place."""
 
     answer: Raw = Raw(b"null")
     code: str = ""
@@ -47,7 +47,7 @@ class Done(Struct, frozen=True, kw_only=True):
 
 
 def perform(job: Job, catalogue: Catalogue) -> Done:
-    """The work. Whatever is wrong with the question is in the answer."""
+    """Carry out the job. Mistakes in the question become part of the answer."""
     work: Mapping[Kind, Callable[[Job, Catalogue], Struct]] = {
         "validate": _validate,
         "test": _test,
@@ -62,7 +62,7 @@ def perform(job: Job, catalogue: Catalogue) -> Done:
 
 
 def fitting(answer: Struct) -> bytes:
-    """The answer's bytes, its longest list cut where it is too much for one message; which `bounded` says."""
+    """Return the answer's bytes. Its longest list is cut to fit one message, which `bounded` states."""
     data = msgspec.json.encode(answer)
     while len(data) > LARGEST_ANSWER:
         name = max(answer.__struct_fields__, key=lambda one: len(msgspec.json.encode(getattr(answer, one))))
@@ -71,7 +71,7 @@ def fitting(answer: Struct) -> bytes:
             raise Invalid("the answer is too large for one message: ask about less", code="oversize")
         changed: dict[str, Any] = {name: items[: len(items) // 2]}
         if hasattr(answer, "bounded") and name != "bounded":
-            changed["bounded"] = [f"{len(items) // 2} of {len(items)} {name} are told", *getattr(answer, "bounded", ())]
+            changed["bounded"] = [f"{len(items) // 2} of {len(items)} {name} listed", *getattr(answer, "bounded", ())]
         answer = msgspec.structs.replace(answer, **changed)
         data = msgspec.json.encode(answer)
     return data

@@ -1,7 +1,7 @@
-"""The process beside the service: started when there is work, one job at a time, killed when one takes too long.
+"""The analysis process: started for work, one job at a time, killed if one takes too long.
 
-It has a process of its own because the work holds the interpreter: in a thread it would hold up decisions as much as in
-the event loop. It is nicer than the service, and gone when there has been no work for a minute.
+It is a process because its work holds the interpreter: in a thread it would delay decisions as much as in the event
+loop. It has lower priority than the service, and ends after a minute without work.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from writ_runtime.logs import Log
 
 Answer = TypeVar("Answer", bound=Struct)
 SECONDS = 30.0
-"""How long one job may take."""
+"""Time limit of one job."""
 IDLE_SECONDS = 60.0
 MOST_WAITING = 8
 _COMMAND = subprocess_env.command("writ_policy.analysis_process")
@@ -29,7 +29,7 @@ _log = Log("writ.policy")
 
 
 class AnalysisPool:
-    """`work` on a job; `close` ends what runs."""
+    """The analysis process. `work` carries out a job; `close` ends it."""
 
     def __init__(self, *, seconds: float = SECONDS, idle_seconds: float = IDLE_SECONDS) -> None:
         self._seconds = seconds
@@ -40,8 +40,8 @@ class AnalysisPool:
         self._idle: asyncio.TimerHandle | None = None
 
     async def work(self, job: Job, kind: type[Answer]) -> Answer:
-        """The answer. Raises Invalid for what is wrong with the question or takes too long, Full where too many wait,
-        WritError where the process dies of it.
+        """Return the answer. Raises Invalid for a wrong or too slow question, Full if too many wait, WritError if
+        the process dies.
         """
         if self._waiting >= MOST_WAITING:
             raise Full("too many such questions wait for their turn: ask again later", code="rate_limited")
@@ -56,7 +56,6 @@ class AnalysisPool:
         return msgspec.json.decode(done.answer, type=kind)
 
     async def close(self) -> None:
-        """End the process."""
         if self._idle is not None:
             self._idle.cancel()
         process, self._process = self._process, None
@@ -79,7 +78,7 @@ class AnalysisPool:
             raise
         if frame is None:
             await self.close()
-            _log.error("policy.aside_died")
+            _log.error("policy.analysis_died")
             raise WritError("the process that works on such questions died of it")
         self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._stop_when_idle)
         return msgspec.json.decode(frame, type=Done)
@@ -107,6 +106,6 @@ class AnalysisPool:
         return process
 
     def _stop_when_idle(self) -> None:
-        """The end of its input ends the process."""
+        """End the process by closing its input."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()

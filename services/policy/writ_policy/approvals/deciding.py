@@ -6,24 +6,24 @@ Of two answers at once the first is recorded; the second reads the operation aga
 import time
 
 from writ_bus import tracing
-from writ_bus.port import Bus, Endpoint, EndpointReply, Entry, Message
+from writ_bus.port import Bus, Endpoint, Entry, Message
+from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
 from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, ApprovalMessage, SignedApproval, people_of
 from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
-from writ_contracts.requests import Failure
 from writ_policy.approvals.standing import Standings
 from writ_policy.approvals.verdicts import Standing, check_entitled, check_pending, repeated, strongest
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
-from writ_policy.endpoints.versions import sender_key
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import decide
+from writ_runtime.answering import answering
 from writ_runtime.buckets import Buckets
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
-from writ_runtime.metrics import Handled, Observer
+from writ_runtime.metrics import Observer
 from writ_runtime.security_events import SecurityEvents
 from writ_trust.approvals import BAD, verify_approval
 
@@ -51,30 +51,20 @@ class Approvals:
         self._buckets = Buckets(RATE, BURST)
 
     def endpoint(self) -> Endpoint:
-        """To be served."""
+        """Return the endpoint to be served."""
         subject = subjects.approval("x").replace(".x", ".*")
-        return Endpoint(name="approval", subject=subject, handler=self.answer, concurrency=CONCURRENCY)
+        respond = answering("approval", self.answer, ApprovalAnswer, self._observe, _log)
+        return Endpoint(name="approval", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
-    async def answer(self, message: Message) -> EndpointReply:
-        """One verdict; every way out is an ApprovalAnswer."""
-        began, code, outcome, principal = time.perf_counter(), "", "ok", ""
+    async def answer(self, message: Message) -> ApprovalAnswer:
+        """Record one verdict."""
+        principal = subjects.parse_approval(message.subject)
         try:
-            principal = subjects.parse_approval(message.subject)
-            reply = await self._decide(principal, message)
+            return await self._decide(principal, message)
         except WritError as error:
-            code, outcome = error.code, "refused" if not error.retry else "failed"
-            if code == BAD:
+            if error.code == BAD:
                 self._security.tell("bad_signature", f"an approval of {principal}: {error}", None, principal)
-            reply = ApprovalAnswer(error=Failure(code=code, message=str(error)[:1000], retry=error.retry))
-        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect is answered, and logged
-            _log.error("approval.crashed", exception=error)
-            code, outcome = "internal", "failed"
-            reply = ApprovalAnswer(error=Failure(code=code, message="a defect in policy: see its log"))
-        fields = {"principal": principal, "operation_id": reply.operation_id or ""}
-        seconds = time.perf_counter() - began
-        self._observe(Handled(endpoint="approval", outcome=outcome, seconds=seconds, code=code, fields=fields))
-        data, encoding = wire.encode_as(reply, message.headers.get("Content-Type", wire.JSON))
-        return EndpointReply(data, {"Content-Type": encoding})
+            raise
 
     async def _decide(self, principal: str, message: Message) -> ApprovalAnswer:
         if not self._buckets.take(principal, time.monotonic()):

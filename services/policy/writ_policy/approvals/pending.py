@@ -9,6 +9,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from writ_bus.port import Journal, Message
+from writ_bus.sender import sender_key
 from writ_contracts.approvals import (
     ApprovalCard,
     ApprovalCardAnswer,
@@ -29,7 +30,7 @@ from writ_policy.approvals.verdicts import Standing
 from writ_policy.decisions.demands import progress_of
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge
-from writ_policy.endpoints.versions import QueryHandler, decode_query, sender_key
+from writ_policy.endpoints.versions import QueryHandler, decode_query
 from writ_policy.state.snapshot import World
 from writ_runtime.logs import Log
 

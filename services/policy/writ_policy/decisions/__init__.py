@@ -1,1 +1,1 @@
-"""Decisions, grants and read grants: what they stand on, and how they are made and signed."""
+"""Decisions, grants and read grants: their inputs, and how they are made and signed."""

@@ -1,7 +1,7 @@
-"""What a decision is made on besides files and control events: listings that the target's agents signed.
+"""Facts for a decision besides files and control events: listings signed by the target's agents.
 
-A listing counts if an agent of the target's own pool signed it under a look of ours for this very operation. Its age
-runs from that look, by the journal's clock: whatever the agent's clock says, it looked later than that.
+A listing counts if an agent of the target's own pool signed it under our read grant for this very operation. Its age
+runs from that grant, by the journal's clock: the agent read later, at any setting of its own clock.
 """
 
 from collections.abc import Iterator
@@ -17,23 +17,23 @@ from writ_rules.engine.facts import TargetListing as Listed
 from writ_trust.statements import digest, open_signed
 
 CLOCK_SECONDS = 5.0
-"""How far two replicas of policy may be apart in what they measured as the journal's time: one signs the look, another
-may read the listing.
+"""Largest difference between two replicas' measures of the journal's time: one signs the grant, another may check
+the listing.
 """
 UNANSWERED = "no agent answered"
 
 
 class KnownFacts(Struct, frozen=True, kw_only=True):
-    """Facts as the engine takes them, and what the decision says of them."""
+    """Facts in the engine's form, and their record for the decision."""
 
     facts: Facts = NO_FACTS
     named: list[Fact] = field(default_factory=list)
     about: str = ""
-    """What the listing of other names is of."""
+    """The object of the listing of other names."""
 
 
 def listed(gathered: Gathered | None, subject: Subject, world: World, own_key: str, now: float) -> KnownFacts:
-    """What was gathered for this subject. Raises Untrusted (`forged_listing`) where any of it is not what it seems."""
+    """Return the gathered facts of this subject. Raises Untrusted (`forged_listing`) for any mismatch."""
     if gathered is None:
         return KnownFacts()
     grant = _open_grant(gathered, subject, world, own_key)
@@ -61,7 +61,7 @@ def _open_grant(gathered: Gathered, subject: Subject, world: World, own_key: str
     try:
         grant = open_signed(gathered.look, ReadGrant, (own_key,))
     except Untrusted as error:
-        raise Untrusted(f"a listing under a look that policy did not sign: {error}", code="forged_listing") from error
+        raise Untrusted(f"a listing under a read grant not signed by policy: {error}", code="forged_listing") from error
     signed_for = (grant.operation_id, grant.operation, grant.target.id)
     if signed_for != (subject.operation_id, subject.operation, target.id) or "listing" not in grant.actions:
         raise Untrusted(f"a listing for {grant.operation_id} on {grant.target.id}", code="forged_listing")
@@ -69,7 +69,7 @@ def _open_grant(gathered: Gathered, subject: Subject, world: World, own_key: str
 
 
 def _listings(gathered: Gathered, grant: ReadGrant, world: World) -> Iterator[tuple[str, tuple[Listing, str]]]:
-    """By source, with the digest. Raises Untrusted."""
+    """Yield the listings by source, with digests. Raises Untrusted."""
     pool = world.target(grant.target.id).pool
     seen = set[str]()
     for signed in gathered.listings:
@@ -81,18 +81,18 @@ def _listings(gathered: Gathered, grant: ReadGrant, world: World) -> Iterator[tu
         if signed_for != (digest(gathered.look), grant.operation_id, grant.target.id, pool) or listing.source in seen:
             raise Untrusted(f"the listing of {listing.source} was made for something else", code="forged_listing")
         if listing.source not in grant.sources:
-            raise Untrusted(f"nobody asked for {listing.source}", code="forged_listing")
+            raise Untrusted(f"{listing.source} was not requested", code="forged_listing")
         seen.add(listing.source)
         yield listing.source, (listing, digest(signed))
 
 
 def _stale(grant: ReadGrant, now: float) -> str:
-    """Why nothing under this look counts any more, if so."""
+    """Return the reason why listings under this grant do not count any more, or ""."""
     if now > grant.expires_at:
-        return f"it was asked for {now - grant.issued_at:.0f} s ago, and not used in time"
+        return f"it was requested {now - grant.issued_at:.0f} s ago, and not used in time"
     if grant.issued_at > now + CLOCK_SECONDS:
         ahead = grant.issued_at - now
-        return f"it was asked for {ahead:.0f} s in the future: the clocks of policy's replicas differ"
+        return f"it was requested {ahead:.0f} s in the future: the clocks of policy's replicas differ"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What policy signs besides decisions: the grant that binds one decision to one claim, and the look at a host."""
+"""Grants and read grants: a grant binds one decision to one claim; a read grant permits reads of a target."""
 
 from collections.abc import Iterable
 
@@ -20,12 +20,14 @@ from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed
 
 GRANT_SECONDS = 15.0
-"""How long after its claim an agent may still begin, by its own boot clock: CLOCK_MONOTONIC stands still in suspend."""
+"""Time after its claim in which an agent may still begin, by its own boot clock: CLOCK_MONOTONIC stands still in
+suspend.
+"""
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
 
 
 def check_claim(ask: AskGrant, world: World) -> Claim:
-    """The claim, if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
+    """Return the claim if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
     pool = world.target(ask.subject.target).pool
     try:
         claim = open_signed(ask.claim, Claim, world.agents.get(pool, frozenset()))
@@ -39,7 +41,7 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
 def grant(
     ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: Iterable[SignedApproval] = ()
 ) -> Grant:
-    """The writ for this claim, on this decision, which allows, and on these approvals."""
+    """Return the grant for this claim, on this allowing decision and these approvals."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
     if ruling.timeout is None:
         raise Invalid(f"{request.operation.name} has no timeout, so nothing would end it", code="internal")
@@ -67,8 +69,10 @@ def grant(
 def granted_event(
     ask: AskGrant, claim: Claim, ruled: RuledRequest, grant: Grant, decision: Signed, writ: Signed, correlation_id: str
 ) -> Granted:
-    """The start as the journal keeps it. Its parameters are the public ones; where their values are not for the record,
-    at least what rules and catalogue filled in, or the grant could not be repeated.
+    """Return the start for the journal, with public parameters.
+
+    At an audit level without values it keeps those that rules and catalogue filled in: without them the grant could not
+    be repeated.
     """
     shown = public(ruled.request.operation.parameters, ruled.ruling.effective)
     given = ask.subject.parameters
@@ -86,8 +90,8 @@ def granted_event(
 
 
 def read_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | None:
-    """The read-only grant that was asked for, unless the decision denies or the operation has nothing to look at; where
-    the decision hangs on listings, the one for those.
+    """Return the requested read grant; None if the decision denies or the operation has no such read. If the
+    decision needs listings, return the grant for those.
     """
     request, ruling, now = ruled.request, ruled.ruling, ruled.decision.at
     if ruling.needs:
@@ -96,8 +100,8 @@ def read_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | No
     if ruling.effect == "deny" or ask.subject.simulate or not actions:
         return None
     if ask.look_key is None:
-        raise Invalid("a look needs a look_key for the digest of its parameters")
-    # A preview shows what would be done with all of them; the others need what identifies the thing to look at.
+        raise Invalid("a read grant needs a look_key for the digest of its parameters")
+    # A preview shows the effect of all parameters; the others need the parameters that identify the object.
     shown = ruling.effective if "preview" in actions else public(request.operation.parameters, ruling.effective)
     until = now + LOOK_SECONDS if ask.look_until is None or actions == ["ahead"] else ask.look_until
     return ReadGrant(
@@ -114,7 +118,7 @@ def read_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | No
 
 
 def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -> ReadGrant | None:
-    """Lets the target's agents list what the decision hangs on, and nothing else; also for what only simulates."""
+    """Return the grant to list the names that the decision needs, and nothing else. Simulations get it too."""
     if look_key is None or not ruled.ruling.needs:
         return None
     sources, named = sorted({need.source for need in ruled.ruling.needs}), ruled.request.operation.named
@@ -134,15 +138,15 @@ def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -
 
 
 def target_test_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | None:
-    """Lets agents of the target that a `backend_test` names go there and see how they find it, and nothing else.
+    """Return the grant to test the target of a `backend_test`, and nothing else.
 
-    Raises Invalid for a target that is not in the inventory.
+    Raises Invalid for a target outside the inventory.
     """
     target = world.target(str(ruled.ruling.effective["target"]))
     if ruled.ruling.effect != "allow" or ask.subject.simulate or "visit" not in ask.look:
         return None
     if ask.look_key is None:
-        raise Invalid("a look needs a look_key for the digest of its parameters")
+        raise Invalid("a read grant needs a look_key for the digest of its parameters")
     return ReadGrant(
         operation_id=ask.subject.operation_id,
         operation=BACKEND_TEST,
@@ -157,7 +161,7 @@ def target_test_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGra
 
 
 def _actions(ask: Decide, ruled: RuledRequest, world: World) -> list[ReadAction]:
-    """Those that were asked for, and that the operation has."""
+    """Return the requested reads that the operation has."""
     operation = ruled.request.operation
     if operation.ahead and ask.look_until is not None and not ask.look:
         return ["ahead"] if _settled(ruled, world) else []
@@ -165,7 +169,7 @@ def _actions(ask: Decide, ruled: RuledRequest, world: World) -> list[ReadAction]
 
 
 def _settled(ruled: RuledRequest, world: World) -> bool:
-    """Whether it is allowed, and a start would be decided on nothing that is not known yet, such as other names."""
+    """Return whether it is allowed, and a start will depend on no unknown fact, such as other names."""
     naming = (ruled.request.operation.name, ruled.request.target.role) in world.policy.naming
     return ruled.ruling.effect == "allow" and not ruled.decision.dry_run and not naming
 

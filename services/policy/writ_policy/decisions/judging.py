@@ -1,4 +1,4 @@
-"""Everything that a decision stands on, brought up to now before each one."""
+"""The inputs of decisions, brought up to date before each one."""
 
 from collections.abc import Callable
 
@@ -34,8 +34,8 @@ class JudgeFactory:
         self._clock = clock
 
     async def at(self, control_sequence: int, stored_policies: int = 0) -> Judge:
-        """As of this control event and this stored version, or later. Raises Unreachable (`behind`): another replica
-        may be further.
+        """Return a judge that includes this control event and this stored version. Raises Unreachable (`behind`):
+        another replica may be further.
         """
         if not await self._follower.reach(control_sequence):
             sequence = self._follower.state.sequence
@@ -54,6 +54,6 @@ class JudgeFactory:
         )
 
     async def now(self) -> Judge:
-        """As of now, as far as this replica can see."""
+        """Return a judge as of now, as far as this replica can see."""
         await self._follower.read()
         return await self.at(0)

@@ -1,4 +1,4 @@
-"""From the executor's question to a ruling: who asks, for what, on which target, and what the engine says of it."""
+"""From an executor's question to a ruling: principal, operation, target and the engine's verdict."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -10,7 +10,9 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.operations import Catalogue, Risk, offers
 from writ_contracts.parameters import public
+from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
+from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.statements import check_statement
@@ -25,15 +27,15 @@ from writ_trust.statements import digest
 
 OWN = ("operation_cancel", "audit_read")
 OF_RULES = frozenset({"denied", "rule_error", "facts_needed"})
-"""Codes of lines 5 to 7 of docs/policy.md: a rule denies, or can't be judged."""
+"""Codes of lines 5 to 7 of docs/policy.md: a rule denies, or cannot be judged."""
 MOST_OTHER_NAMES = 64
-"""A host that says more of a unit keeps nobody else waiting for a decision."""
+"""The bound keeps a host with many names from delaying other decisions."""
 MOST_RULES, TRACE_BYTES = 100, 24_576
 """A decision is part of journal events, which are at most 64 KiB."""
 
 
 class RuledRequest(Struct, frozen=True, kw_only=True):
-    """A ruling with the request that it is on."""
+    """A ruling with its request and decision."""
 
     request: DecisionRequest
     ruling: Ruling
@@ -41,12 +43,12 @@ class RuledRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def sources(self) -> list[str]:
-        """The listings that the decision needs and has not."""
+        """Return the listings that the decision still needs."""
         return sorted({need.source for need in self.ruling.needs})
 
 
 class Judge(Struct, frozen=True, kw_only=True):
-    """Everything that a decision stands on, at `now` (Unix seconds)."""
+    """All inputs of a decision, at `now` (Unix seconds)."""
 
     world: World
     control: ControlState
@@ -64,14 +66,17 @@ class Judge(Struct, frozen=True, kw_only=True):
         approvals: tuple[str, ...] = (),
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
-        """The decision on what is `known`; `starting`: on a claim. `recorded`: the journal has policy's first decision
-        on this statement, so that its age is not judged again. `approvals`: people whose approvals the journal has.
-        Raises Invalid or Untrusted for no question.
+        """Decide on the `known` facts. `starting`: for a claim.
+
+        `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
+        `approvals`: people whose approvals the journal has. Raises Invalid or Untrusted for an invalid question.
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
         request = structs.replace(request, approvals=approvals)
         ruling = self._decide(request, known)
+        if request.operation.control and ruling.effect != "deny" and not request.own:
+            ruling = self._checks().apply(request, ruling)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
             reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
             ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
@@ -82,14 +87,14 @@ class Judge(Struct, frozen=True, kw_only=True):
     def under_other_names(
         self, ruled: RuledRequest, subject: Subject, names: object, known: KnownFacts, traced: int = MOST_TRACED
     ) -> RuledRequest:
-        """The same, unless a rule denies it under a name of `names`, which the thing is said to have as well: a deny of
-        an alias is one of the unit. Allowed it must be by its own name.
+        """Return the ruling, or a denial if a rule denies the object under one of its other `names`: a deny of an
+        alias is a deny of the unit. An allow needs the object's own name.
         """
         named = ruled.request.operation.named
         if ruled.ruling.effect == "deny" or not named or not isinstance(names, list):
             return ruled
         if len(names) > MOST_OTHER_NAMES:
-            reason = f"it is said to have {len(names)} other names: at most {MOST_OTHER_NAMES} are judged"
+            reason = f"it is reported to have {len(names)} other names: at most {MOST_OTHER_NAMES} are judged"
             return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "rule_error", reason))
         for name in names:
             other = {named: name}
@@ -105,9 +110,9 @@ class Judge(Struct, frozen=True, kw_only=True):
     def under_listed_names(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int = MOST_TRACED
     ) -> RuledRequest:
-        """As `under_other_names`, by what the target's agents list; it is needed where a deny hangs on names.
+        """Rule as `under_other_names`, by names that the target's agents list. Needed where a deny depends on names.
 
-        Raises Untrusted (`forged_listing`) for the names of something else: no deny hangs on those.
+        Raises Untrusted (`forged_listing`) for the names of another object, on which no deny depends.
         """
         request, ruling = ruled.request, ruled.ruling
         place = (request.operation.name, request.target.role)
@@ -115,15 +120,13 @@ class Judge(Struct, frozen=True, kw_only=True):
             return ruled
         listing, thing = known.facts.listings.get(OTHER_NAMES), str(request.effective[request.operation.named])
         if listing is None:
-            reason = f"a deny hangs on names, and what {thing} is called besides has not been asked for"
+            reason = f"a deny depends on names, and the other names of {thing} were not requested yet"
             needs = [*ruling.needs, Need(OTHER_NAMES)]
             return self._again(ruled, subject, known, traced, _denied(ruling, "facts_needed", reason, needs))
         if known.about != thing:
-            raise Untrusted(
-                f"a listing of what {known.about!r} is called besides, for {thing!r}", code="forged_listing"
-            )
+            raise Untrusted(f"a listing of the other names of {known.about!r}, for {thing!r}", code="forged_listing")
         if listing.failure:
-            reason = f"a deny hangs on names, and what {thing} is called besides is not known: {listing.failure}"
+            reason = f"a deny depends on names, and the other names of {thing} are not known: {listing.failure}"
             return self._again(ruled, subject, known, traced, _denied(ruling, "rule_error", reason))
         return self.under_other_names(ruled, subject, sorted(listing.names), known, traced)
 
@@ -145,10 +148,18 @@ class Judge(Struct, frozen=True, kw_only=True):
     def _again(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int, ruling: Ruling
     ) -> RuledRequest:
-        """Another ruling on the same request as it was asked for."""
+        """Return another ruling on the same request."""
         ruling = structs.replace(ruling, effective=ruled.ruling.effective)
         signed = ruled.decision.authenticated == "signature"
         return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
+
+    def _checks(self) -> ControlChecks:
+        def by_rules(request: DecisionRequest) -> Ruling:
+            return decide(self.world.policy, request, self.control, self.world.people)
+
+        return ControlChecks(
+            world=self.world, control=self.control, catalogue=self.catalogue, decide=by_rules, now=self.now
+        )
 
     def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
         return decide(self.world.policy, request, self.control, self.world.people, known.facts)
@@ -184,6 +195,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             at=self.now,
             dry_run=subject.dry_run and not self.dry_run_only,
             own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
+            person=person_of(principal.id, self.world.principals),
         )
         return request, check_statement(subject, principal, None if recorded else self.now)
 
@@ -239,8 +251,8 @@ def _wants_signature(request: DecisionRequest) -> bool:
 
 
 def _bounded(account: Trace, most: int) -> list[TraceEntry]:
-    """All of it, or what matched, what could not be judged, and the first of the rest; beyond the usual number as much
-    as there is room for.
+    """Return the whole trace, or its telling part: matched rules, rules in error, and the first of the others.
+    Beyond the usual number as many as fit.
     """
     first = account.first(max(most, 0))
     if len(first) <= MOST_TRACED:

@@ -1,4 +1,4 @@
-"""Whether a request is signed by the principal itself: exactly this request, and not long ago."""
+"""The principal's own signature on a request: exactly this request, and recent."""
 
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Untrusted
@@ -10,14 +10,14 @@ from writ_trust.statements import open_signed
 
 FRESH_SECONDS = 300.0
 AHEAD_SECONDS = 60.0
-"""How much the principal's clock may be ahead of ours."""
+"""Largest lead of the principal's clock over ours."""
 
 
 def check_statement(subject: Subject, principal: Principal, now: float | None) -> bool:
-    """True if the principal signed this request, False if nothing is signed. Raises Untrusted for anything else:
-    `bad_signature` where it is signed by another key or says something else, `stale_statement` where it is old.
+    """Return True if the principal signed this request, False if nothing is signed. Raises Untrusted for anything else.
 
-    Its age is judged once, at the first decision, which the journal keeps: later `now` is None.
+    `bad_signature`: another key, or another content. `stale_statement`: too old. The age is judged once, at the first
+    decision, which the journal keeps: later `now` is None.
     """
     if subject.statement is None:
         return False

@@ -1,7 +1,7 @@
-"""Questions about what the policy says: `writ.query.<principal>.policy_…`. Nothing here changes anything.
+"""Queries about the policy's meaning: `writ.query.<principal>.policy_…`. They change nothing.
 
-What is about oneself, or about an agent that acts for oneself, everybody may ask; all else is decided as `audit_read`
-of `policy`. Single decisions are made here, many of them a few at a time; what needs more is worked out aside.
+Everybody may ask about themselves and about agents that act for them; anything else is decided as `audit_read` of
+`policy`. Single decisions are made here, many of them a few at a time; the analysis process does the rest.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from writ_bus.port import Message
+from writ_bus.sender import sender_key
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts.decisions import MOST_TRACED, TraceEntry
@@ -23,7 +24,7 @@ from writ_policy.analysis_process.pool import AnalysisPool
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.scans import Scans
-from writ_policy.endpoints.versions import QueryHandler, decode_query, sender_key
+from writ_policy.endpoints.versions import QueryHandler, decode_query
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.explaining import can_i, explain
@@ -33,14 +34,14 @@ from writ_rules.setting import Setting
 
 LONGEST_QUESTION = 2_000_000
 SLICE_SECONDS, PAUSE_SECONDS = 0.0005, 0.002
-"""Of one question with many decisions: how long others may have to wait each time, and how long it then waits itself. A
-decision for somebody else takes several turns of the event loop, so a bare turn in between would not be enough.
+"""For one query with many decisions: the time it may hold others up at once, and its pause afterwards. Another
+decision takes several turns of the event loop, so a bare turn would be too little.
 """
 Answer = TypeVar("Answer", bound=Struct)
 
 
 class AnalysisQueries:
-    """One method a question; each answers with the struct that the registry names. Raises WritError."""
+    """One method for each query. It returns the struct that the registry names. Raises WritError."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class AnalysisQueries:
         scans: Scans,
         analysis_pool: AnalysisPool,
     ) -> None:
-        """`judge` gives all that a decision stands on, as it is now; `permit` raises Denied."""
+        """`judge` returns all inputs of a decision, as they are now; `permit` raises Denied."""
         self._scans = scans
         self._evaluating = asyncio.Lock()
         self._mode = mode
@@ -61,7 +62,7 @@ class AnalysisQueries:
         self._analysis_pool = analysis_pool
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """The answer to each question, by its channel's name."""
+        """Return the handler of each query, by its channel's name."""
         return {
             "query_policy_can_i": self.can_i,
             "query_policy_explain": self.explain,
@@ -74,7 +75,7 @@ class AnalysisQueries:
         }
 
     async def can_i(self, message: Message) -> questions.PolicyCanIAnswer:
-        """Whether one may."""
+        """Return whether the principal may do the operation."""
         query = decode_query(message, questions.PolicyCanIQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
@@ -82,7 +83,6 @@ class AnalysisQueries:
         return can_i(setting(judge), query, asker=asker, now=judge.now, facts=facts)
 
     async def explain(self, message: Message) -> questions.PolicyExplainAnswer:
-        """Why it would be decided so."""
         query = decode_query(message, questions.PolicyExplainQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, [query.principal or asker])
@@ -94,7 +94,7 @@ class AnalysisQueries:
         return questions.PolicyExplainAnswer(explanation=found)
 
     async def eval(self, message: Message) -> questions.PolicyEvalAnswer:
-        """Many decisions, for one asker at a time; those of others go on in between."""
+        """Evaluate many decisions, for one sender at a time; those of others go on in between."""
         query = decode_query(message, questions.PolicyEvalQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, {request.principal for request in query.requests})
@@ -118,26 +118,26 @@ class AnalysisQueries:
         return questions.PolicyEvalAnswer(results=results, policy=judge.world.version)
 
     async def validate(self, message: Message) -> questions.PolicyValidateAnswer:
-        """Whether a document could be published, and all that is wrong with it."""
+        """Return whether a document could be published, and all its mistakes."""
         return await self._analyse(message, "validate", questions.PolicyValidateQuery, questions.PolicyValidateAnswer)
 
     async def test(self, message: Message) -> questions.PolicyTestAnswer:
-        """A suite of cases, run."""
+        """Run a suite of cases."""
         return await self._analyse(message, "test", questions.PolicyTestQuery, questions.PolicyTestAnswer)
 
     async def allowed(self, message: Message) -> access.PolicyAllowedAnswer:
-        """What is allowed to whom."""
+        """Return the permissions of a principal."""
         query = decode_query(message, access.PolicyAllowedQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, [query.principal])
         return await self._analysis_pool.work(self._job("allowed", query, judge), access.PolicyAllowedAnswer)
 
     async def who_can(self, message: Message) -> access.PolicyWhoCanAnswer:
-        """Who may do an operation."""
+        """Return the principals that may do an operation."""
         return await self._analyse(message, "who_can", access.PolicyWhoCanQuery, access.PolicyWhoCanAnswer)
 
     async def diff(self, message: Message) -> access.PolicyDiffAnswer:
-        """What another policy would change."""
+        """Return the effects of another policy."""
         query = decode_query(message, access.PolicyDiffQuery, LONGEST_QUESTION)
         judge, _ = await self._asker(message)
         await self._permit(message)
@@ -153,20 +153,20 @@ class AnalysisQueries:
         return await self._analysis_pool.work(self._job(kind, query, judge), answer)
 
     async def _asker(self, message: Message) -> tuple[Judge, str]:
-        """All that a decision stands on, and who asks, whose key it is. Raises Invalid."""
+        """Return the judge and the sender's principal, after checking its key. Raises Invalid."""
         judge = await self._judge()
         principal, _ = parse_query(message.subject)
         return judge, judge.world.principal(principal, sender_key(message)).id
 
     async def _scanned(self, judge: Judge, operation: str, target: str) -> Facts:
-        """What scanners reported on the target, where rules about the operation ask for it."""
+        """Return scanner reports on the target, if rules about the operation ask for them."""
         scanners = judge.world.scanners.get(operation)
         if not scanners or target not in judge.world.targets:
             return NO_FACTS
         return (await self._scans.add(KnownFacts(), target, scanners)).facts
 
     async def _permit_others(self, message: Message, judge: Judge, asker: str, about: Iterable[str | None]) -> None:
-        """Raises Denied where the question is about somebody else, or about all, and the asker may not read that."""
+        """Raises Denied if the query is about other principals, or about all, and the sender may not read that."""
         if not all(judge.world.owns(asker, who) for who in about):
             await self._permit(message)
 
@@ -192,12 +192,12 @@ class AnalysisQueries:
 
 
 def _bounded(trace: list[TraceEntry]) -> list[TraceEntry]:
-    """What matched, what could not be judged, and then the first of the rest."""
+    """Return the telling part of the trace: matched rules, rules in error, and the first of the others."""
     return sorted(trace, key=lambda entry: (not entry.matched, not entry.erred))[:MOST_TRACED]
 
 
 def setting(judge: Judge) -> Setting:
-    """The policy in force among what there is, with the stops and emergencies in force."""
+    """Return the policy in force with its installation, stops and emergencies."""
     world = judge.world
     return Setting(
         policy=world.policy,

@@ -1,48 +1,47 @@
-"""Reports of scanners: taken from those who may send them, kept one by scanner and target, read for each decision.
+"""Reports of scanners: accepted from entitled scanners, stored one by scanner and target, read for each decision.
 
-Nothing is kept in memory: what a decision is made on is what is stored at that moment, for every replica alike.
+Nothing is cached: every replica decides by the reports stored at that moment.
 """
 
-import time
 from collections.abc import Callable, Iterable
 from types import MappingProxyType
 
 from msgspec import structs
 
-from writ_bus.port import Endpoint, EndpointReply, Entry, Message, Stored
+from writ_bus.port import Endpoint, Entry, Message, Stored
+from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
-from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted, WritError
+from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted
 from writ_contracts.facts import MOST_REPORT_BYTES, Fact, Reported, ScanReport, StoredReport
 from writ_contracts.inventory import SCANNER
 from writ_contracts.records import Record
-from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_policy.decisions.facts import KnownFacts
-from writ_policy.endpoints.versions import sender_key
 from writ_policy.state.sources import Sources
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.facts import ScanFinding as Finding
 from writ_rules.engine.facts import ScanReport as Report
+from writ_runtime.answering import answering
 from writ_runtime.logs import Log
-from writ_runtime.metrics import Handled, Observer
+from writ_runtime.metrics import Observer
 from writ_runtime.security_events import SecurityEvents
 from writ_trust.digests import plain_digest
 from writ_trust.keys import Key
 from writ_trust.statements import open_signed, sign
 
 AHEAD_SECONDS = 60.0
-"""How much a scanner's clock may be ahead of ours."""
+"""Largest lead of a scanner's clock over ours."""
 ATTEMPTS = 8
 CONCURRENCY = 8
 MOST_TOLD = 1_000
 MOST_STORED_BYTES = 4 * MOST_REPORT_BYTES
-"""MessagePack grows as JSON, and some more with the signature."""
+"""MessagePack has about the size of JSON, and the signature adds some."""
 
 _log = Log("writ.policy")
 
 
 class Scans:
-    """Answers `writ.scan.<scanner>`, and knows what is stored."""
+    """The endpoint `writ.scan.<scanner>`, and the stored reports."""
 
     def __init__(
         self,
@@ -53,7 +52,7 @@ class Scans:
         observe: Observer,
         clock: Callable[[], float],
     ) -> None:
-        """`key` signs what is stored, and nothing else that is stored counts; `security` has recorded what does not."""
+        """`key` signs stored reports; others do not count. `security` records them."""
         self._stored = stored
         self._key = key
         self._security = security
@@ -64,29 +63,18 @@ class Scans:
 
     def endpoint(self) -> Endpoint:
         """To be served."""
-        return Endpoint(
-            name="scan", subject=subjects.scan("x").replace(".x", ".*"), handler=self.answer, concurrency=CONCURRENCY
-        )
+        subject = subjects.scan("x").replace(".x", ".*")
+        respond = answering("scan", self.report, Reported, self._observe, _log)
+        return Endpoint(name="scan", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
-    async def answer(self, message: Message) -> EndpointReply:
-        """One report; every way out is a Reported."""
-        began, code, outcome = time.perf_counter(), "", "ok"
-        try:
-            reported = Reported(digest=await self._report(message))
-        except WritError as error:
-            code, outcome = error.code, "refused"
-            reported = Reported(error=Failure(code=error.code, message=str(error)[:1000], retry=error.retry))
-        except Exception as error:  # noqa: BLE001 - the last frame before the wire: a defect is answered, and told
-            _log.error("scan.crashed", exception=error)
-            code, outcome = "internal", "failed"
-            reported = Reported(error=Failure(code=code, message="a defect in policy: see its log"))
-        seconds = time.perf_counter() - began
-        self._observe(Handled(endpoint="scan", outcome=outcome, seconds=seconds, code=code, fields={}))
-        data, encoding = wire.encode_as(reported, message.headers.get("Content-Type", wire.JSON))
-        return EndpointReply(data, {"Content-Type": encoding})
+    async def report(self, message: Message) -> Reported:
+        """Store the report of one message; the reply names the digest of what is stored."""
+        return Reported(digest=await self._report(message))
 
     async def _report(self, message: Message) -> str:
-        """Check it and store it; the digest of what is stored. Raises WritError, and then the earlier one stays."""
+        """Check the report and store it. Return the digest of the stored form. Raises WritError, and then the
+        earlier one stays.
+        """
         scanner, key = subjects.parse_scan(message.subject), sender_key(message)
         world = await self._sources.refresh()
         principal = world.principal(scanner, key)
@@ -101,7 +89,7 @@ class Scans:
         return await self._store(StoredReport(scanner=scanner, key=key, received_at=now, report=report))
 
     async def _store(self, stored: StoredReport) -> str:
-        """Unless a later one is there."""
+        """Store it unless a later one exists."""
         subject, data = subjects.scanned(stored.scanner, stored.report.target), wire.encode(sign(self._key, stored))
         digest = plain_digest(data)
         for _ in range(ATTEMPTS):
@@ -120,7 +108,7 @@ class Scans:
         raise Conflict(f"{ATTEMPTS} others reported on {stored.report.target} as {stored.scanner} first")
 
     async def add(self, known: KnownFacts, target: str, scanners: Iterable[str]) -> KnownFacts:
-        """What is known, with the stored reports of these scanners on the target. Raises what the bus raises."""
+        """Add the stored reports of these scanners on the target. Raises errors of the bus."""
         reports, named = dict[str, Report](), list(known.named)
         for scanner in scanners:
             record = await self._stored.last(subjects.scanned(scanner, target))
@@ -136,7 +124,7 @@ class Scans:
         return structs.replace(known, facts=facts, named=named)
 
     def _open(self, record: Record) -> StoredReport | None:
-        """The report, if policy signed it for this place; else None, which is recorded once."""
+        """Return the report if policy signed it for this place; else None, which is recorded once."""
         try:
             signed = wire.decode(record.data, Signed, limit=MOST_STORED_BYTES)
             stored = open_signed(signed, StoredReport, (self._key.public,))

@@ -1,15 +1,14 @@
-"""Questions of principals about the policy: `writ.query.<principal>.policy_…`. Nothing here changes anything.
+"""Queries about policy versions: `writ.query.<principal>.policy_…`. They change nothing.
 
-Which policy is in force is everybody's to know. Its text and its history are decided as `audit_read` of `policy`.
+Everybody may know the version in force. Its text and history are decided as `audit_read` of `policy`.
 """
 
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from writ_bus.port import Message
+from writ_bus.sender import sender_key
 from writ_contracts.catalogue.control import MAX_POLICY_BYTES
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Denied, Invalid
@@ -29,16 +28,17 @@ from writ_contracts.subjects import parse_query
 from writ_contracts.wire import JSON, decode
 from writ_policy.config import Config
 from writ_policy.decisions.rulings import Judge
+from writ_policy.state import control_views
+from writ_policy.state.control_views import MOST_SHOWN
 from writ_policy.state.sources import FILES, Sources
 from writ_policy.versions.stored import Versions
 
 QUESTION_BYTES = 16_384
-REQUEST_INFO = "Nats-Request-Info"
 QueryHandler = Callable[[Message], Awaitable[Any]]
 
 
 class VersionQueries:
-    """One method a question; each answers with the struct that the registry names. Raises WritError."""
+    """One method for each query. It returns the struct that the registry names. Raises WritError."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class VersionQueries:
         judge: Callable[[], Awaitable[Judge]],
         tell: Callable[[Notice], None],
     ) -> None:
-        """`judge` gives all that a decision stands on, as it is now."""
+        """`judge` returns all inputs of a decision, as they are now."""
         self._config = config
         self._sources = sources
         self._versions = versions
@@ -56,7 +56,7 @@ class VersionQueries:
         self._tell = tell
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """The answer to each question, by its channel's name."""
+        """Return the handler of each query, by its channel's name."""
         return {
             "query_policy_history": self.history,
             "query_policy_show": self.show,
@@ -64,7 +64,7 @@ class VersionQueries:
         }
 
     async def history(self, message: Message) -> PolicyHistoryAnswer:
-        """The versions, newest first."""
+        """Return the versions, newest first."""
         query = decode_query(message, PolicyHistoryQuery)
         await self.permit(message)
         before = query.before or self._versions.stored + 1
@@ -73,7 +73,7 @@ class VersionQueries:
         return PolicyHistoryAnswer(versions=views, more=bool(found) and found[-1][2] > 1)
 
     async def show(self, message: Message) -> PolicyShowAnswer:
-        """One version with its document."""
+        """Return one version with its document."""
         query = decode_query(message, PolicyShowQuery)
         await self.permit(message)
         head = self._versions.head
@@ -87,13 +87,15 @@ class VersionQueries:
         return PolicyShowAnswer(version=self._view(version, problem, version.number), document=version.document)
 
     async def status(self, message: Message) -> PolicyStatusAnswer:
-        """What this replica decides by, and what is wrong."""
+        """Return this replica's inputs of decisions, and their problems."""
         decode_query(message, PolicyStatusQuery)
         judge = await self._judge()
         world, head = judge.world, self._versions.head
         store = self._versions.blocked or self._versions.problem
         found = {name: self._sources.problem(name) for name in FILES} | {"store": store}
         ignored = self._sources.ignored()
+        stops = control_views.stops(judge.control, judge.now)
+        emergencies = control_views.emergencies(judge.control, judge.now)
         return PolicyStatusAnswer(
             version=None if head is None else self._view(head, "", head.number),
             name=world.policy.name,
@@ -103,6 +105,9 @@ class VersionQueries:
             rules=world.policy.rules,
             stored=self._versions.stored,
             control_sequence=judge.control.sequence,
+            stops=stops[:MOST_SHOWN],
+            emergencies=emergencies[:MOST_SHOWN],
+            more=len(stops[MOST_SHOWN:]) + len(emergencies[MOST_SHOWN:]),
             inventory_digest=world.version.inventory_digest,
             principals_digest=world.version.principals_digest,
             problems={name: problem[:2000] for name, problem in found.items() if problem is not None},
@@ -110,7 +115,7 @@ class VersionQueries:
         )
 
     async def permit(self, message: Message, *, query: str = "policy") -> None:
-        """Raises Denied unless policy lets the sender read that; a refusal is recorded."""
+        """Raises Denied unless policy lets the sender read this; records a refusal."""
         principal, _ = parse_query(message.subject)
         subject = Subject(
             operation_id=encode_id(os.urandom(16)),
@@ -145,14 +150,5 @@ class VersionQueries:
 
 
 def decode_query(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:
-    """The question, in the encoding of its sender. Raises Invalid."""
+    """Decode the query from its sender's encoding. Raises Invalid."""
     return decode(message.data, kind, content_type=message.headers.get("Content-Type", JSON), limit=limit)
-
-
-def sender_key(message: Message) -> str:
-    """The user key that the NATS server says sent this; it overwrites what a sender puts there. "" if it says none."""
-    try:
-        info: dict[str, Any] = msgspec.json.decode(message.headers.get(REQUEST_INFO, "{}"), type=dict[str, Any])
-    except msgspec.DecodeError:
-        return ""
-    return str(info.get("user", ""))

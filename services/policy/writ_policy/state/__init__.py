@@ -1,1 +1,1 @@
-"""The state that decisions are made on: files, control events, scanner reports."""
+"""The inputs of decisions: files, control events, scanner reports."""

@@ -1,8 +1,8 @@
-"""Follows the journal's control events, so that a stop or a new policy counts from the moment it is stored.
+"""Follow the journal's control events, so a stop or a new policy counts from its storage.
 
-Nobody is told of each event: whoever asks for a decision names the last control sequence, and what is missing up to
-there is read before it is made. Besides, the journal is looked at every second. What opens doors (the lift of a stop,
-an emergency) counts only with policy's own decision on its asker's signature: an executor alone can only set a stop.
+There is no push: a question for a decision names the last control sequence, and missing events are read before it is
+made. The journal is also read every second. An event that widens rights (the lift of a stop, an emergency) counts only
+with policy's own decision on the requester's signature: an executor alone can only set a stop.
 """
 
 import asyncio
@@ -14,7 +14,13 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Journal
 from writ_contracts import subjects
-from writ_contracts.catalogue.control import EmergencyConfirm, EmergencyDeclare, JournalArchive, StopLift
+from writ_contracts.catalogue.control import (
+    EmergencyConfirm,
+    EmergencyDeclare,
+    EmergencyReview,
+    JournalArchive,
+    StopLift,
+)
 from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
@@ -30,21 +36,22 @@ from writ_trust.statements import open_signed
 
 INTERVAL = 1.0
 LOST_AFTER = 10
-"""Looks in a row that do not find the last event again: one copy of the journal may be behind for a moment."""
+"""Reads in a row that miss the last event: one copy of the journal may be behind for a moment."""
 DECIDED: dict[str, type[Struct]] = {
     "stop_lift": StopLift,
     "emergency_declare": EmergencyDeclare,
     "emergency_confirm": EmergencyConfirm,
+    "emergency_review": EmergencyReview,
     "journal_archive": JournalArchive,
 }
-"""Kinds that count only where policy allowed exactly these parameters."""
+"""Kinds that count only if policy allowed exactly these parameters."""
 VERSIONS = ("policy_publish", "policy_rollback")
 
 _log = Log("writ.policy")
 
 
 class Follower:
-    """`state` is the control state as of the last look."""
+    """`state` is the control state as of the last read."""
 
     def __init__(
         self,
@@ -55,8 +62,8 @@ class Follower:
         versions_lost: int = 0,
         former: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """Versions up to `versions_lost` are not waited for. `former`: policy's earlier keys, and up to which event of
-        the journal what each decided counts.
+        """Versions up to `versions_lost` are not waited for. `former`: policy's earlier keys, each with the last
+        event of the journal for which its decisions count.
         """
         self._journal = journal
         self._own_key = own_key
@@ -66,16 +73,18 @@ class Follower:
         self.state = ControlState()
         self.problem: str | None = None
         self.lost: str | None = None
-        """The journal is not the one that `state` is of: nothing is decided until it is, or all is read anew."""
+        """The journal is another one than `state` came from: nothing is decided until it returns, or all is read
+        anew.
+        """
         self._reading = asyncio.Lock()
         self._known: dict[int, bytes] = {}
-        """What was taken in, by the sequence that it had at first."""
+        """The events taken in, by their first sequence."""
         self._counted: set[tuple[str, str]] = set()
         self._latest: tuple[int, bytes] | None = None
-        """Of the last event that was read: where it was first, and what it is."""
+        """First sequence and digest of the last event read."""
 
     async def read(self) -> None:
-        """Look now. Raises what the bus raises, and Unreachable where a version that was published is not there."""
+        """Read now. Raises errors of the bus, and Unreachable if a published version is missing."""
         async with self._reading:
             records = await self._read_on()
             new = not self._known and records
@@ -90,7 +99,9 @@ class Follower:
                 self._latest = _mark(record)
 
     async def _read_on(self) -> Sequence[Record]:
-        """What came after the last event, which must still be there, or have been stored again. Raises Unreachable."""
+        """Return the events after the last one, which must still be there, or have been stored again. Raises
+        Unreachable.
+        """
         seen = self.state.sequence
         records = await self._journal.read(subjects.CONTROL, after=max(seen - 1, 0))
         if self._latest is not None and self._latest not in map(_mark, records):
@@ -100,14 +111,14 @@ class Follower:
         return [record for record in records if record.sequence > seen]
 
     def _is_strange(self, record: Record) -> bool:
-        """Stored again, and not the very event that was taken in before."""
+        """Return whether a copy differs from the event taken in before."""
         try:
             return self._known.get(origin(record.headers, record.sequence)) != _digest(record)
         except Invalid:
             return True
 
     async def _start_over(self) -> None:
-        """All of them, in the order that they had at first; until that is done the state stays as it was."""
+        """Read all events in their first order. The state changes only when this is done."""
         records = await self._journal.read(subjects.CONTROL)
         state, self._counted = ControlState(), set()
         try:
@@ -123,8 +134,10 @@ class Follower:
         self._latest = _mark(records[-1]) if records else None
 
     async def reach(self, sequence: int) -> bool:
-        """Whether the state is as of `sequence` or later, after reading on where it was not. Who knows of less may be
-        behind, or know another journal: then, too, it is looked at. Raises Unreachable where it is another.
+        """Return whether the state includes `sequence`, after reading on if needed.
+
+        A caller with a lower sequence may be behind, or know another journal: then the journal is read, too. Raises
+        Unreachable if it is another.
         """
         if self.state.sequence < sequence or 0 < sequence < self.state.sequence or self.lost:
             try:
@@ -136,8 +149,9 @@ class Follower:
         return self.state.sequence >= sequence
 
     async def follow(self) -> None:
-        """Look every second, until cancelled; what goes wrong is in `problem` until it goes well. Raises Unreachable
-        where the journal stays another: the process ends, and what is started in its place reads it anew.
+        """Read every second until cancelled. `problem` holds the last failure until a success.
+
+        Raises Unreachable if the journal stays another one: the process ends, and its successor reads the journal anew.
         """
         lost = 0
         while lost < LOST_AFTER:
@@ -152,7 +166,7 @@ class Follower:
         raise Unreachable(self.lost or "")
 
     async def _applied(self, state: ControlState, sequence: int, record: Record) -> ControlState:
-        """The state after the event, which was at `sequence` when it was first stored."""
+        """Return the state after the event, first stored at `sequence`."""
         try:
             event = decode(record.data, ControlEvent)
         except Invalid as error:
@@ -169,28 +183,32 @@ class Follower:
         return after
 
     async def _reach_version(self, event: ControlEvent, sequence: int) -> None:
-        """No decision after this event is made by a version before the one that it names."""
+        """Read the policy versions up to the one that the event names, so no later decision uses an earlier
+        one.
+        """
         number = event.body.get("version")
         decided = event.kind in VERSIONS and self._allowed(event, event.kind, sequence) is not None
         if not isinstance(number, int) or not decided:
-            await self._versions.read()  # a hint: what is stored there is believed by its own signatures
+            await self._versions.read()  # a hint only: stored versions are believed by their own signatures
         elif number > self._versions_lost and not await self._versions.reach(number):
             raise Unreachable(f"version {number} of the policy was published and is not in the store", code="behind")
 
     def _counts(self, event: ControlEvent, sequence: int) -> bool:
-        """Whether it was decided, and is not one of before that somebody stored once more."""
+        """Return whether the event was decided, and is no copy of an event counted before."""
         if not self._decided(event, sequence) or (event.kind, event.operation_id) in self._counted:
             return False
         self._counted.add((event.kind, event.operation_id))
         return True
 
     def _decided(self, event: ControlEvent, sequence: int) -> bool:
-        """Whether policy allowed exactly this on its asker's signature."""
+        """Return whether policy allowed exactly this event on its author's signature."""
         decision = self._allowed(event, event.kind, sequence)
         return decision is not None and _is_on(event, decision)
 
     def _allowed(self, event: ControlEvent, operation: str, sequence: int) -> Decision | None:
-        """Policy's own decision that allows the event's operation, if it names one. `sequence`: where it was first."""
+        """Return policy's own decision that allows the event's operation, or None. `sequence`: the event's first
+        one.
+        """
         if event.decision is None:
             return None
         try:
@@ -210,7 +228,7 @@ class Follower:
 
 
 def _is_on(event: ControlEvent, decision: Decision) -> bool:
-    """Whether the decision is on the parameters that the event names: its digest covers them alone."""
+    """Return whether the decision covers the event's parameters, by their digest."""
     known = DECIDED[event.kind].__struct_fields__
     parameters = {name: event.body[name] for name in known if name in event.body}
     try:
@@ -220,7 +238,7 @@ def _is_on(event: ControlEvent, decision: Decision) -> bool:
 
 
 def _mark(record: Record) -> tuple[int, bytes]:
-    """Which event it is."""
+    """Return the identity of the event."""
     try:
         return origin(record.headers, record.sequence), _digest(record)
     except Invalid:

@@ -1,7 +1,7 @@
-"""The journal's control events in the order that they had at first, where some were stored again (see `CARRIED_FROM`).
+"""The journal's control events in their first order, including copies that were stored again (see `CARRIED_FROM`).
 
-What executors stored again is believed only as far as it can be checked: a copy of what is still there must be equal
-to it, and what is there no longer must be, all of it, what the author of the last archive signed for.
+Copies by executors are believed only as far as they can be checked: a copy of a present event must equal it, and the
+copies of absent events must be, all of them, those that the author of the last archive signed for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +17,11 @@ from writ_trust.digests import of_all
 
 ARCHIVE = "journal_archive"
 IsDecided = Callable[[ControlEvent, int], bool]
-"""Whether policy allowed the event, which is at that sequence."""
+"""Returns whether policy allowed the event at that sequence."""
 
 
 def in_order(records: Sequence[Record], is_decided: IsDecided) -> dict[int, Record]:
-    """Each event once, by the sequence that it had at first. Raises Untrusted where they cannot be all of them, or not
-    as they were.
-    """
+    """Return each event once, by its first sequence. Raises Untrusted if events are missing or changed."""
     found: dict[int, Record] = {}
     for record in records:
         try:
@@ -31,7 +29,7 @@ def in_order(records: Sequence[Record], is_decided: IsDecided) -> dict[int, Reco
         except Invalid as error:
             raise Untrusted(str(error)) from error
         if found.setdefault(at, record).data != record.data:
-            raise Untrusted(f"event {record.sequence} is not event {at}, which it says that it was")
+            raise Untrusted(f"event {record.sequence} is not event {at}, as it claims")
     ordered = dict(sorted(found.items()))
     _check(ordered, is_decided)
     return ordered
@@ -39,7 +37,7 @@ def in_order(records: Sequence[Record], is_decided: IsDecided) -> dict[int, Reco
 
 def _check(ordered: Mapping[int, Record], is_decided: IsDecided) -> None:
     archives = [event for record in ordered.values() if (event := _archive(record, is_decided)) is not None]
-    last = max(archives, key=lambda event: int(event.body["last"]), default=None)  # all tell of the same events
+    last = max(archives, key=lambda event: int(event.body["last"]), default=None)  # all name the same events
     end = int(last.body["last"]) if last else 0
     if last and of_all(one.data for at, one in ordered.items() if at <= end) != last.body["control"]:
         raise Untrusted(f"the control events up to {end} are not those that archive {last.body['generation']} names")
@@ -49,7 +47,7 @@ def _check(ordered: Mapping[int, Record], is_decided: IsDecided) -> None:
 
 
 def _archive(record: Record, is_decided: IsDecided) -> ControlEvent | None:
-    """What it says was archived, if it is where it was first: where a copy was first is what archives vouch for."""
+    """Return the archive announcement, if the record is at its first sequence; a copy vouches for nothing."""
     if record.subject != subjects.control_event(ARCHIVE) or CARRIED_FROM in record.headers:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Files read, and the digests of exactly the bytes that were."""
+"""Files of the policy service, with digests of exactly the bytes read."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -26,14 +26,14 @@ _log = Log("writ.policy")
 
 
 class FileContent(Struct, Generic[Value], frozen=True):
-    """What a file says, and the SHA-256 of exactly the bytes that say so."""
+    """The content of a file, and the SHA-256 of exactly its bytes."""
 
     value: Value
     digest: str
 
 
 class FileReading(Struct, frozen=True):
-    """What the policy file says now, or why that cannot be used."""
+    """The present content of the policy file, or the reason why it cannot be used."""
 
     text: str = ""
     digest: str = ""
@@ -41,7 +41,9 @@ class FileReading(Struct, frozen=True):
 
 
 class Compiler:
-    """Documents to policies, for this catalogue and mode. The last result is kept: a file becomes a version next."""
+    """Compiles documents to policies for one catalogue and mode. The last result is cached: a file becomes a version
+    next.
+    """
 
     def __init__(self, catalogue: Catalogue, mode: Mode) -> None:
         self.mode = mode
@@ -49,8 +51,8 @@ class Compiler:
         self._last: tuple[str, Policy] | None = None
 
     def __call__(self, text: str, name: str) -> Policy:
-        """The policy. Raises FileErrors with all that is wrong with it, and ConfigError where the loader has a defect;
-        warnings go to the log.
+        """Return the policy; log warnings. Raises FileErrors with all mistakes, and ConfigError for a defect of the
+        loader.
         """
         last = self._last
         if last is not None and last[0] == text:
@@ -71,18 +73,18 @@ class Compiler:
         return policy
 
     def warn(self, policy: Policy, targets: Iterable[Target], principals: Iterable[Principal]) -> None:
-        """Logs what the policy names and these lists haven't; decisions are made all the same."""
+        """Log names in the policy that these lists lack. Decisions are made all the same."""
         found = lint_with(policy.file, self._catalogue, targets=targets, principals=principals)
         for finding in found[:MOST_WARNINGS]:
             place = ".".join(map(str, finding.keys))
             _log.warning("policy.lint", finding=f"{place}: {finding.message}")
         if len(found) > MOST_WARNINGS:
             _log.warning(
-                "policy.lint", finding=f"and {len(found) - MOST_WARNINGS} more: writ policy validate tells all"
+                "policy.lint", finding=f"and {len(found) - MOST_WARNINGS} more: writ policy validate lists all"
             )
 
     def read(self, path: Path) -> FileReading:
-        """The policy file, compiled to see whether it can be used; never raises."""
+        """Read the policy file, and compile it to find its mistakes; never raises."""
         try:
             data = yaml_file.content(path, largest=MAX_DOCUMENT_BYTES)
             text = data.decode(errors="surrogateescape")
@@ -95,7 +97,7 @@ class Compiler:
 
 
 def with_digest(read: Callable[[Path], Value]) -> Callable[[Path], FileContent[Value]]:
-    """The reader that also names the bytes: read again if the file changed under its hands. Raises ConfigError."""
+    """Return a reader that also gives the digest. It reads again if the file changed meanwhile. Raises ConfigError."""
 
     def exactly(path: Path) -> FileContent[Value]:
         for _ in range(ATTEMPTS):

@@ -1,4 +1,4 @@
-"""All that decisions stand on, as of one moment: policy, targets, principals, agents, and their versions."""
+"""All inputs of decisions as of one moment: policy, targets, principals, agents, and their versions."""
 
 from collections.abc import Iterable, Mapping
 
@@ -31,17 +31,17 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
     scanners: Mapping[str, tuple[str, ...]]
-    """Whose reports the rules ask for, by operation."""
+    """The scanners whose reports rules ask for, by operation."""
 
     def target(self, target_id: str) -> Target:
-        """Raises Invalid (`unknown_target`)."""
+        """Return the target. Raises Invalid (`unknown_target`)."""
         try:
             return self.targets[target_id]
         except KeyError:
             raise Invalid(f"no target {target_id!r} in the inventory", code="unknown_target") from None
 
     def principal(self, principal_id: str, key: str) -> Principal:
-        """Who it is, if the key is theirs. Raises Invalid (`unknown_principal`, `key_mismatch`)."""
+        """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `key_mismatch`)."""
         principal = self.principals.get(principal_id)
         if principal is None:
             raise Invalid(f"no principal {principal_id!r}", code="unknown_principal")
@@ -57,7 +57,7 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
         return [nkey_credential(person_of(principal_id, self.principals), principal.key)]
 
     def owns(self, principal_id: str, owner: str | None) -> bool:
-        """Whether what belongs to `owner` is the principal's own: by itself, or by the agent that acts for it."""
+        """Return whether records of `owner` are the principal's own: directly, or of an agent that acts for it."""
         if owner is None:
             return False
         known = self.principals.get(owner)
@@ -70,7 +70,7 @@ def compose(
     principals: FileContent[Principals],
     agents: FileContent[Agents],
 ) -> World:
-    """The world of this version and these files."""
+    """Return the world of this version and these files."""
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
     return World(

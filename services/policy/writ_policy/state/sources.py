@@ -1,8 +1,8 @@
-"""What decisions stand on, as it is now: the policy's version in force, and the other files as last read.
+"""The present inputs of decisions: the policy version in force, and the other files as last read.
 
-A changed file counts from the next decision on: each one first looks at the files' stamps (four `stat` calls). The
-policy file is only the way in while nobody has published: its content becomes the next stored version. From then on a
-file that differs is told, and not applied.
+A changed file counts from the next decision: each one first checks the files' stamps (four `stat` calls). The policy
+file is used only until somebody publishes: its content becomes the next stored version. After that a file that differs
+is reported, and not applied.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Sources:
         on_change: Callable[[World], None],
         clock: Callable[[], float],
     ) -> None:
-        """`on_refusal` gets the name of a file whose new content can't be used, `on_change` each new world."""
+        """`on_refusal` gets the name of a file with unusable new content, `on_change` each new world."""
         self._tell, self._on_refusal, self._on_change = tell, on_refusal, on_change
         self._clock = clock
         self._compiler = compiler
@@ -59,11 +59,11 @@ class Sources:
 
     @property
     def file(self) -> FileReading:
-        """The policy file as last read."""
+        """Return the policy file as last read."""
         return self._file.value
 
     async def start(self, versions: Versions) -> None:
-        """With the stored versions, which have been read. Raises ConfigError where there is no policy to decide by."""
+        """Start with the stored versions, after they were read. Raises ConfigError without a policy to decide by."""
         self._versions = versions
         if versions.head is None and self.file.error is not None:
             raise self.file.error
@@ -74,9 +74,9 @@ class Sources:
         await self.refresh()
 
     async def refresh(self, *, again: bool = False) -> World:
-        """The world as files and versions have it now; whoever comes while one is read waits for it.
+        """Return the world as files and versions are now. Concurrent callers share one read.
 
-        `again`: try once more to store a file that could not be.
+        `again`: retry the storage of a file that failed before.
         """
         versions = self._versions
         if versions is None:
@@ -95,7 +95,7 @@ class Sources:
             return self._world
 
     async def follow(self) -> None:
-        """Look every half second, so that a bad file is noticed when nobody asks; until cancelled."""
+        """Read every half second until cancelled, so a bad file is noticed without any request."""
         while True:
             await self._warn()
             await asyncio.sleep(INTERVAL)
@@ -105,13 +105,13 @@ class Sources:
                 _log.warning("sources.unread", error=str(error))
 
     def problem(self, name: str) -> str | None:
-        """What is wrong with the file as it is now, while an earlier version is in force."""
+        """Return the problem of the present file while an earlier version is in force, or None."""
         if name != "policy":
             return self._lists[name].problem
         return str(self.file.error) if self.file.error is not None else self._unstored
 
     def ignored(self) -> str | None:
-        """That the policy file differs from what is in force, where it cannot count any more."""
+        """Return a note if the policy file differs from a published policy and therefore does not count."""
         head = self._versions.head if self._versions else None
         if head is None or head.origin == "file" or self.file.digest in (head.digest, ""):
             return None
@@ -125,7 +125,7 @@ class Sources:
                 self._refused(name, None)
 
     async def _offer(self, versions: Versions, *, raising: bool = False) -> None:
-        """The file has new content: make it a version, or say that it does not count."""
+        """Make the file's new content a version, or report that it does not count."""
         if self.file.error is not None:
             self._waiting = False
             return
@@ -150,7 +150,7 @@ class Sources:
             self._tell(Notice(kind="file_version", detail=detail, version=head.number, digest=head.digest))
 
     def _refused(self, name: str, error: ConfigError | None) -> None:
-        """What is wrong may quote the file, and stays in the log."""
+        """Report the refused file without its mistakes, which may quote it and stay in the log."""
         self._on_refusal(name)
         found = error.found if isinstance(error, FileErrors) else ()
         where = f", first in line {found[0].line}, column {found[0].column}" if found else ""
@@ -165,7 +165,9 @@ class Sources:
         return world
 
     async def _warn(self) -> None:
-        """Of what a new world lacks; in a thread, since thousands of rules take seconds and decisions go on."""
+        """Warn of names that a new world lacks; in a thread, since thousands of rules take seconds and decisions go
+        on.
+        """
         world = self._world
         if world is not None and world is not self._warned:
             self._warned = world
@@ -173,7 +175,7 @@ class Sources:
             try:
                 await asyncio.to_thread(self._compiler.warn, world.policy, *among)
             except Exception as error:  # noqa: BLE001 - decisions do not need it
-                _log.error("policy.lint_defect", exception=error, effect="nothing is told of what the policy lacks")
+                _log.error("policy.lint_defect", exception=error, effect="missing names in the policy are not reported")
 
 
 def _same(values: list[Any], others: list[Any]) -> bool:

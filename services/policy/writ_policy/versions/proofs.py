@@ -1,9 +1,9 @@
-"""Why a stored version of the policy is believed. Plain functions; whoever stored it is not asked.
+"""Proofs of a stored policy version. Plain functions; the storing party is not trusted.
 
-A file's version has policy's own signature. What somebody published has two: the author's, over the operation and the
-document, and policy's on the decision that allowed exactly that. The decision says that the author's key was theirs
-and that they were entitled then, so that neither a key nor a right that changed since matters. It also says under
-which version it was made: that must be the one before, or a version is replayed or out of turn.
+A file's version has policy's own signature. A published version has two: the author's, over the operation and the
+document, and policy's, on the decision that allowed exactly that. The decision states that the author's key was theirs
+and entitled at that time, so later changes of keys and rights do not matter. It also names the version under which
+it was made: that must be the previous one, or the version is replayed or out of turn.
 """
 
 from collections.abc import Collection
@@ -22,16 +22,17 @@ from writ_trust.statements import digest, open_signed
 
 OPERATIONS = {"published": "policy_publish", "rollback": "policy_rollback"}
 LATEST, EARLIEST = 300.0, -60.0
-"""Seconds from policy's decision to the moment when the server stored what it allowed."""
+"""Seconds between policy's decision and the storage of its subject by the server."""
 
 
 def read_version(record: Record, trusted: Collection[str]) -> tuple[StoredPolicy, int]:
-    """The version in a record and the number of that which it follows, by the signatures of these keys of policy.
-    Raises Untrusted, or Invalid where it cannot be read at all.
+    """Return the version of a record and the number of its predecessor, by the signatures of these keys of policy.
+
+    Raises Untrusted, or Invalid if it cannot be read at all.
     """
     version = decode(record.data, StoredPolicy, limit=3_000_000)
     if version.number != record.sequence:
-        raise Untrusted(f"it says that it is version {version.number}, and is stored as {record.sequence}")
+        raise Untrusted(f"it claims to be version {version.number}, and is stored as {record.sequence}")
     if plain_digest(version.document.encode()) != version.digest:
         raise Untrusted("its document is not the one that its digest names")
     if version.origin == "file":
@@ -41,7 +42,7 @@ def read_version(record: Record, trusted: Collection[str]) -> tuple[StoredPolicy
 
 def _of_file(version: StoredPolicy, record: Record, trusted: Collection[str]) -> int:
     if version.file is None or record.subject != subjects.POLICY_FILE:
-        raise Untrusted("it says that it is the file's, and policy has not signed it")
+        raise Untrusted("it claims to be the file's, and policy has not signed it")
     signed = open_signed(version.file, PolicyFile, trusted)
     if (signed.number, signed.digest, version.author) != (version.number, version.digest, "file"):
         raise Untrusted("policy signed another file, or for another number")
@@ -70,7 +71,7 @@ def _request_in(decision: Decision) -> tuple[str, str, str, str]:
 
 
 def _check_statement(version: StoredPolicy, decision: Decision) -> None:
-    """The decision names the statement that policy had verified with the key of its author at that time."""
+    """Check that the decision names the statement that policy had verified with its author's key."""
     signed = version.statement
     if signed is None or decision.statement_digest != digest(signed):
         raise Untrusted("policy decided on another statement of the author's")
@@ -85,11 +86,11 @@ def _check_content(version: StoredPolicy, decision: Decision) -> None:
     if not _opens(version.parameters_key, _whole(version, version.effective), decision.parameters_digest):
         raise Untrusted("policy allowed something else than this document")
     if version.restores != (version.effective.get("version") if version.origin == "rollback" else None):
-        raise Untrusted("it restores another version than was asked for")
+        raise Untrusted("it restores another version than requested")
 
 
 def _whole(version: StoredPolicy, parameters: dict[str, Any]) -> dict[str, Any]:
-    """With the document, which is stored once."""
+    """Return the parameters with the document, which is stored once."""
     return {**parameters, "document": version.document} if version.origin == "published" else parameters
 
 

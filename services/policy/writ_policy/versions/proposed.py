@@ -1,4 +1,4 @@
-"""What somebody wants to put in force: looked at before it is allowed, so that nothing is stored that does not load.
+"""Proposed policies: compiled before they are allowed, so nothing is stored that does not load.
 
 One at a time and in a thread: a document may take seconds, and decisions do not wait for it.
 """
@@ -17,7 +17,7 @@ CHANGES = ("policy_publish", "policy_rollback")
 
 
 class ProposedVersions:
-    """Documents that are to be published, and versions that are to be restored."""
+    """Documents to publish, and versions to restore."""
 
     def __init__(self, versions: Versions, compile_text: Callable[[str, str], Policy]) -> None:
         self._versions = versions
@@ -25,8 +25,8 @@ class ProposedVersions:
         self._one = asyncio.Semaphore(1)
 
     async def check(self, operation: str, parameters: dict[str, Any]) -> None:
-        """Raises Invalid: `conflict` where another version is in force than its author thinks, `not_found`, and
-        `invalid_document` with all that is wrong.
+        """Raises Invalid: `conflict` if another version is in force than the author assumes, `not_found`, and
+        `invalid_document` with all mistakes.
         """
         current = self._versions.head.number if self._versions.head else 0
         if operation == "policy_publish":
@@ -54,13 +54,15 @@ class ProposedVersions:
                 raise _invalid(name, error) from error
         if policy.deny_by_default and not any("gateway" in policy.roles_with(change) for change in CHANGES):
             reason = (
-                "no rule of it allows policy_publish or policy_rollback on Writ itself: nobody could change it again"
+                "no rule of it allows policy_publish or policy_rollback on Writ itself: it could never be changed again"
             )
             raise Invalid(f"the {name} cannot be used: {reason}", code="invalid_document", problems=[(1, 1, reason)])
 
 
 def _invalid(name: str, error: ConfigError) -> Invalid:
-    """The message is on record and says where; what is wrong may quote the document, and goes to its author alone."""
+    """Return an error whose message has the place only, for the record. The mistakes may quote the document and go
+    to its author alone.
+    """
     if not isinstance(error, FileErrors):
         return Invalid(f"the {name} does not load", code="invalid_document", problems=[(1, 1, str(error))])
     found = [(problem.line, problem.column, problem.message[:500]) for problem in error.found]

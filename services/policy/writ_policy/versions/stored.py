@@ -1,7 +1,7 @@
-"""The stored versions of the policy, followed: the last that is believed and loads decides.
+"""The stored versions of the policy, followed: the last believed version that loads decides.
 
-`head` is the last believed one; what is not believed is refused, loudly, and changes nothing. One that is believed and
-does not load here blocks this replica: to decide by an older one would be to decide against what was published.
+`head` is the last believed one. Others are refused with an error in the log, and change nothing. A believed version
+that does not load here blocks this replica: deciding by an older one would contradict the published policy.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from writ_trust.keys import Key
 from writ_trust.statements import sign
 
 CONFIRMED = 3
-"""Looks in a row that miss versions: in a cluster, a leader that has just been deposed may answer for a moment."""
+"""Reads in a row that miss versions: in a cluster, a leader that has just been deposed may answer for a moment."""
 PAGE = 4
-"""Records of up to 2 MB that are read at once."""
+"""Records of up to 2 MB read at once."""
 ATTEMPTS = 8
 
 _log = Log("writ.policy")
@@ -42,7 +42,7 @@ class VersionInForce(Struct, frozen=True, eq=False):
 
 
 class Versions:
-    """`current` decides. `stored`: the last sequence that was looked at. `problem`: what is wrong with a later one."""
+    """`current` decides. `stored`: the last sequence read. `problem`: the fault of a later version."""
 
     def __init__(
         self,
@@ -53,9 +53,11 @@ class Versions:
         former: Mapping[str, int] = MappingProxyType({}),
         highest: HighestVersion | None = None,
     ) -> None:
-        """`compile_text` gets a document and its name and raises ConfigError; `on_refusal` a number and the reason.
-        `former`: policy's earlier keys, and up to which version each is believed. `highest`: what was enforced before,
-        where that is kept.
+        """`compile_text` gets a document and its name and raises ConfigError; `on_refusal` gets a number and the
+        reason.
+
+        `former`: policy's earlier keys, each with the last version it is believed for. `highest`: the versions enforced
+        before, if they are kept.
         """
         self._highest = highest
         self._stream = stream
@@ -71,15 +73,16 @@ class Versions:
         self.blocked: str | None = None
         self._missing = 0
         self.taken_back: str | None = None
-        """The store has less than was enforced, or another document: nothing is decided. Where that was found at the
-        start it holds until the next start, else until the store has that again.
+        """The store has less than was enforced, or another document: nothing is decided. If found at the start, this
+        holds until the next start; else until the store has the versions again.
         """
         self._started_behind = False
         self.refused: dict[int, str] = {}
 
     async def start(self) -> None:
-        """Find the version in force from the newest back, so that a start does not take longer with each version.
-        Raises ConfigError where it does not load, and what the bus raises.
+        """Find the version in force from the newest back, so the start does not slow down with each version.
+
+        Raises ConfigError if it does not load, and errors of the bus.
         """
         last = await self._stream.last(subjects.POLICIES)
         self.stored = last.sequence if last else 0
@@ -98,7 +101,7 @@ class Versions:
             raise ConfigError(f"none of the {self.stored} stored versions of the policy is believed: {self.problem}")
 
     async def read(self) -> None:
-        """Take in what was stored since. Raises what the bus raises."""
+        """Take in versions stored since. Raises errors of the bus."""
         async with self._reading:
             while records := await self._stream.read(subjects.POLICIES, after=self.stored, limit=PAGE):
                 for record in records:
@@ -111,7 +114,7 @@ class Versions:
             _log.error("policy.version_lost", error=self.taken_back, effect="nothing is decided")
 
     async def check_store(self) -> None:
-        """Notice a store that lost what was read here, and one that has it again. Raises what the bus raises."""
+        """Notice a store that lost versions read here, and one that has them again. Raises errors of the bus."""
         if self._started_behind:
             return
         lost = await self._lost()
@@ -135,13 +138,13 @@ class Versions:
         return f"version {head.number} was read here, and the store has another document under this number, or none"
 
     async def reach(self, number: int) -> bool:
-        """Whether everything up to that version has been looked at, after reading on where it was not."""
+        """Return whether everything up to that version was read, after reading on if needed."""
         if self.stored < number:
             await self.read()
         return self.stored >= number
 
     async def find(self, number: int) -> StoredPolicy | None:
-        """An earlier version, if there is one that is believed by its own signatures."""
+        """Return an earlier version if its own signatures make it believed, else None."""
         record = await self._record(number)
         if record is None:
             return None
@@ -151,7 +154,7 @@ class Versions:
             return None
 
     async def page(self, before: int, limit: int) -> list[tuple[StoredPolicy | None, str, int]]:
-        """Versions below `before`, newest first, each with why it is not believed; as read, one at a time."""
+        """Return versions below `before`, newest first, one at a time, each with the reason if it is not believed."""
         found: list[tuple[StoredPolicy | None, str, int]] = []
         for number in range(min(before - 1, self.stored), max(0, before - 1 - limit), -1):
             record = await self._record(number)
@@ -163,8 +166,10 @@ class Versions:
         return found
 
     async def add_file(self, text: str, at: float) -> bool:
-        """Make the file's content the next version, unless it is the last one or somebody has published; whether it
-        was made. Raises what the bus raises.
+        """Make the file's content the next version, unless it is the last one or somebody has published. Return whether
+        it was made.
+
+        Raises errors of the bus.
         """
         digest = plain_digest(text.encode())
         for _ in range(ATTEMPTS):
@@ -206,7 +211,9 @@ class Versions:
         self.stored = record.sequence
 
     async def _enforce(self, version: StoredPolicy) -> None:
-        """Remember it, then decide by it. Raises Unreachable where it cannot be remembered: it is read again then."""
+        """Remember the version, then decide by it. Raises Unreachable if it cannot be remembered: it is then read
+        again.
+        """
         try:
             if self._highest is not None:
                 await asyncio.to_thread(self._highest.note, version)
@@ -233,7 +240,7 @@ class Versions:
         _log.info("policy.in_force", **fields, name=policy.name, rules=policy.rules)
 
     async def _believed(self, number: int, known: dict[int, StoredPolicy | None]) -> StoredPolicy | None:
-        """The version of that number, if its signatures hold and it passes over no other that is believed."""
+        """Return the version of that number if its signatures hold and it passes over no other believed one."""
         if number not in known:
             known[number] = None
             try:

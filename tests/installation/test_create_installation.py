@@ -23,7 +23,7 @@ def test_the_policy_of_a_new_installation_is_the_shipped_one() -> None:
     assert default_policy() == (ROOT / "policies" / "development-flexible.yaml").read_bytes()
 
 
-def test_founding_again_changes_nothing(tmp_path: Path) -> None:
+def test_creating_an_installation_again_changes_nothing(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     assert create_installation(home)
     before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}

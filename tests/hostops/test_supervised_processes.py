@@ -19,13 +19,13 @@ from writ_testing.eventually import eventually
 SERVED = """
 import os, signal, sys, time
 from writ_hostops.supervised import supervisor
-from writ_hostops.supervised.child import Place
+from writ_hostops.supervised.child import HostFolders
 from writ_hostops.supervised.supervisor import Supervisor
 from writ_hostops.operations import HANDLERS
-from writ_hostops.protocol import Answer
+from writ_hostops.protocol import HostAnswer
 
 def me(call):
-    return Answer(output={"pid": os.getpid(), "mark": os.environ["WRIT_OPERATION_ID"]})
+    return HostAnswer(output={"pid": os.getpid(), "mark": os.environ["WRIT_OPERATION_ID"]})
 
 def wait(call):
     call.progress("waiting")
@@ -50,7 +50,7 @@ HANDLERS["test_look"] = {"run": me}
 HANDLERS["test_wait_for"] = {"run": wait_for}
 HANDLERS["test_wait"] = {"run": wait}
 HANDLERS["test_change"] = {"run": me, "preview": me}
-Supervisor(0, 1, Place(sys.argv[1], ())).serve({})
+Supervisor(0, 1, HostFolders(sys.argv[1], ())).serve({})
 """
 WITHIN = 20.0
 

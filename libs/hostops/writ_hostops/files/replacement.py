@@ -1,12 +1,15 @@
-"""Puts a file in the place of another, or takes one away: all or nothing, durable, and only if it is still the one.
+"""Replace or remove a file: all or nothing, durable, and only if it is still the same file.
 
-What is guaranteed. A reader sees the old content or the new, never a part. After a crash at any moment the name holds
-one of the two; at most `.writ-<16 hex>.lock` and `.tmp` lie beside it, and the next write or delete of that file
-removes them. Writers through Writ take turns (flock on the lock file). Against other programs: the old file is
-*exchanged* with the new one (RENAME_EXCHANGE) and looked at once it is out of the way; if it is not the one that was
-checked, the exchange is undone. What remains: during the microseconds before an undo others can see the new content,
-and a crash right there keeps it; and a program that has the old file open can still write to it, which the name does
-not show. A file system without RENAME_EXCHANGE (NFS) has only a check just before the rename.
+A reader sees the old content or the new, never a part. After a crash at any moment the name holds one of the two; at
+most `.writ-<16 hex>.lock` and `.tmp` lie beside it, and the next write or delete of that file removes them. Writers
+through Writ take turns (flock on the lock file).
+
+Against other programs: the old file is *exchanged* with the new one (RENAME_EXCHANGE) and compared once it is out of
+the way; if it is not the checked file, the exchange is undone.
+
+Limits: during the microseconds before an undo others can see the new content, and a crash then keeps it. A program with
+the old file open can still write to it, which the name does not show. A file system without RENAME_EXCHANGE (NFS) has
+only a check just before the rename.
 """
 
 from __future__ import annotations
@@ -22,29 +25,29 @@ from typing import Callable, Dict, Iterator, List, Optional
 
 from writ_hostops import syscalls
 from writ_hostops.errors import HostError, Raced, system_errors
-from writ_hostops.files.content import Facts, facts_of, sha256_of, version_of
+from writ_hostops.files.content import FileFacts, facts_of, sha256_of, version_of
 from writ_hostops.files.file_locks import beside, remove
-from writ_hostops.files.open_beneath import Place, open_existing
+from writ_hostops.files.open_beneath import OpenedPlace, open_existing
 from writ_hostops.stop import Stop
 
 DEFAULT_MODE = 0o644
 _FLAG_UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
-# The kernel makes these anew or must not keep them for other content.
+# The kernel creates these again or must not keep them for other content.
 _XATTRS_NOT_KEPT = ("security.capability", "security.ima", "security.evm")
 
 
 @dataclass(frozen=True)
-class Old:
-    """The file that is there now, opened for reading. `must_be` is the digest that was demanded, or ""."""
+class ExistingFile:
+    """The present file, opened for reading. `must_be`: the demanded digest, or ""."""
 
     fd: int
     status: os.stat_result
-    facts: Facts
+    facts: FileFacts
     must_be: str
 
 
-def shown_put(place: Place, size: int, replaces: bool) -> List[str]:
-    """The calls of `put`, for people; HostError where they would be refused as the folder and its disk are now."""
+def shown_put(place: OpenedPlace, size: int, replaces: bool) -> List[str]:
+    """Return the calls of `put`, for people; HostError if folder or disk would refuse them now."""
     _refuse_closed(place)
     refuse_without_room(place, size)
     temporary = posixpath.join(posixpath.dirname(place.path), beside(place, "tmp"))
@@ -54,14 +57,14 @@ def shown_put(place: Place, size: int, replaces: bool) -> List[str]:
     return [f"write {size} bytes to {shlex.quote(temporary)} and fsync it", rename, *rest]
 
 
-def shown_take_away(place: Place) -> List[str]:
-    """The calls of `take_away`, for people; HostError where they would be refused."""
+def shown_take_away(place: OpenedPlace) -> List[str]:
+    """Return the calls of `take_away`, for people; HostError if they would be refused."""
     _refuse_closed(place)
     temporary = shlex.quote(posixpath.join(posixpath.dirname(place.path), beside(place, "tmp")))
     return [f"renameat2({shlex.quote(place.path)}, {temporary}, RENAME_NOREPLACE)", f"unlink({temporary})"]
 
 
-def refuse_without_room(place: Place, size: int) -> None:
+def refuse_without_room(place: OpenedPlace, size: int) -> None:
     """Raise HostError where the file system has less room than this, which a change only finds out at its end."""
     with system_errors(place.path):
         room = os.fstatvfs(place.folder)
@@ -69,14 +72,14 @@ def refuse_without_room(place: Place, size: int) -> None:
         raise HostError("no_space", f"{place.path}: the file system has no room for {size} bytes")
 
 
-def _refuse_closed(place: Place) -> None:
+def _refuse_closed(place: OpenedPlace) -> None:
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=place.folder, effective_ids=True):
         raise HostError("permission_denied", f"{place.path}: this user may not write to its folder")
 
 
 @contextmanager
-def opened_old(place: Place, stop: Stop, must_be: str) -> Iterator[Optional[Old]]:
-    """The file in the place, checked to be one that may be replaced or deleted; None if there is none."""
+def opened_old(place: OpenedPlace, stop: Stop, must_be: str) -> Iterator[Optional[ExistingFile]]:
+    """Open the present file after checking that it may be replaced or deleted; None if there is none."""
     fd = open_existing(place)
     if fd is None:
         if must_be:
@@ -91,18 +94,23 @@ def opened_old(place: Place, stop: Stop, must_be: str) -> Iterator[Optional[Old]
         os.close(fd)
 
 
-def _examined(place: Place, fd: int, stop: Stop, must_be: str) -> Old:
+def _examined(place: OpenedPlace, fd: int, stop: Stop, must_be: str) -> ExistingFile:
     status = os.fstat(fd)
     if status.st_nlink != 1:
         raise HostError("not_a_regular_file", f"{place.path} has {status.st_nlink} names (hard links)")
     facts = facts_of(fd, stop, always_hash=bool(must_be))
     if must_be and facts.digest != must_be:
         raise HostError("digest_mismatch", f"{place.path} has another digest than if_digest")
-    return Old(fd, status, facts, must_be)
+    return ExistingFile(fd, status, facts, must_be)
 
 
 def put(
-    place: Place, temporary: str, old: Optional[Old], mode: Optional[int], fill: Callable[[int], None], stop: Stop
+    place: OpenedPlace,
+    temporary: str,
+    old: Optional[ExistingFile],
+    mode: Optional[int],
+    fill: Callable[[int], None],
+    stop: Stop,
 ) -> os.stat_result:
     """Create the file or replace `old`; `fill` writes the content. Owner and mode stay, unless `mode` is given.
 
@@ -127,7 +135,7 @@ def put(
     return status
 
 
-def take_away(place: Place, temporary: str, old: Old, stop: Stop) -> None:
+def take_away(place: OpenedPlace, temporary: str, old: ExistingFile, stop: Stop) -> None:
     """Delete `old`. Raises Raced, undone, if it turns out to be another file."""
     stop.check()
     with system_errors(place.path):
@@ -143,19 +151,19 @@ def take_away(place: Place, temporary: str, old: Old, stop: Stop) -> None:
 
 
 def write_all(fd: int, data: bytes, stop: Stop) -> None:
-    """All of `data`, a chunk at a time."""
+    """Write all of `data`, a chunk at a time."""
     view = memoryview(data)
     while view:
         stop.check()
         view = view[os.write(fd, view[: 1024 * 1024]) :]
 
 
-def _dress(fd: int, old: Optional[Old], mode: Optional[int]) -> None:
+def _dress(fd: int, old: Optional[ExistingFile], mode: Optional[int]) -> None:
     if old is None:
         os.fchmod(fd, DEFAULT_MODE if mode is None else mode)
         return
     os.fchown(fd, old.status.st_uid, old.status.st_gid)
-    # Not setuid and setgid: whoever granted them granted them to the old content. The kernel does the same on write(2).
+    # Not setuid and setgid: they were granted to the old content. The kernel does the same on write(2).
     os.fchmod(fd, stat.S_IMODE(old.status.st_mode) & 0o777)
     _copy_xattrs(old.fd, fd)
     if mode is not None:
@@ -163,11 +171,11 @@ def _dress(fd: int, old: Optional[Old], mode: Optional[int]) -> None:
 
 
 def _copy_xattrs(source: int, dest: int) -> None:
-    wanted, given = _xattrs(source), _xattrs(dest)
-    for name, value in wanted.items():
-        if name not in _XATTRS_NOT_KEPT and given.get(name) != value:
+    expected, present = _xattrs(source), _xattrs(dest)
+    for name, value in expected.items():
+        if name not in _XATTRS_NOT_KEPT and present.get(name) != value:
             os.setxattr(dest, name, value)
-    for name in given.keys() - wanted.keys():
+    for name in present.keys() - expected.keys():
         # From the folder's default ACL, which the old file did not have.
         if name.startswith("system.posix_acl_"):
             os.removexattr(dest, name)
@@ -182,14 +190,14 @@ def _xattrs(fd: int) -> Dict[str, bytes]:
         raise
 
 
-def _move_in(place: Place, temporary: str) -> None:
+def _move_in(place: OpenedPlace, temporary: str) -> None:
     try:
         _rename_to_free(place, temporary, place.name)
     except FileExistsError:
         raise Raced(place.path) from None
 
 
-def _swap_in(place: Place, temporary: str, old: Old, new: os.stat_result) -> None:
+def _swap_in(place: OpenedPlace, temporary: str, old: ExistingFile, new: os.stat_result) -> None:
     try:
         _exchange(place, temporary)
     except FileNotFoundError:
@@ -209,12 +217,12 @@ def _swap_in(place: Place, temporary: str, old: Old, new: os.stat_result) -> Non
     raise Raced(place.path)
 
 
-def _exchange(place: Place, temporary: str) -> None:
+def _exchange(place: OpenedPlace, temporary: str) -> None:
     syscalls.renameat2(place.folder, temporary, place.name, syscalls.RENAME_EXCHANGE)
 
 
-def _rename_to_free(place: Place, old: str, new: str) -> None:
-    """Rename onto a name that must be free; EEXIST otherwise."""
+def _rename_to_free(place: OpenedPlace, old: str, new: str) -> None:
+    """Rename onto a free name; EEXIST if it is taken."""
     try:
         syscalls.renameat2(place.folder, old, new, syscalls.RENAME_NOREPLACE)
     except OSError as error:
@@ -224,16 +232,16 @@ def _rename_to_free(place: Place, old: str, new: str) -> None:
         os.unlink(old, dir_fd=place.folder)
 
 
-def _replace_after_check(place: Place, temporary: str, old: Old) -> None:
+def _replace_after_check(place: OpenedPlace, temporary: str, old: ExistingFile) -> None:
     if not _is_still(place, place.name, old):
         raise Raced(place.path)
     os.rename(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
 
 
-def _is_still(place: Place, name: str, old: Old) -> bool:
-    """Whether the file at `name` is `old`, not written since; by its bytes where a digest was demanded.
+def _is_still(place: OpenedPlace, name: str, old: ExistingFile) -> bool:
+    """Return whether the file at `name` is `old`, unwritten since; by its bytes if a digest was demanded.
 
-    No stopping here, and no raising: the answer decides between keeping and undoing.
+    It neither stops nor raises: the result decides between keeping the change and undoing it.
     """
     try:
         status = os.stat(name, dir_fd=place.folder, follow_symlinks=False)
@@ -245,7 +253,7 @@ def _is_still(place: Place, name: str, old: Old) -> bool:
 
 
 @contextmanager
-def _undoing(place: Place) -> Iterator[None]:
+def _undoing(place: OpenedPlace) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -256,8 +264,10 @@ def _undoing(place: Place) -> Iterator[None]:
         ) from error
 
 
-def _settle(place: Place, temporary: str) -> None:
-    """Remove what was displaced and make it all durable; after a failure nobody knows what survives a power cut."""
+def _settle(place: OpenedPlace, temporary: str) -> None:
+    """Remove the displaced file and sync the folder. After a failed sync nobody knows which state survives a power
+    cut.
+    """
     try:
         remove(place.folder, temporary)
         os.fsync(place.folder)

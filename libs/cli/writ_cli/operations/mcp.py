@@ -1,0 +1,104 @@
+"""`writ mcp`: operations as tools of an AI agent's client, over the Model Context Protocol."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import click
+
+from writ_cli.options import asking
+from writ_cli.settings import Settings
+from writ_contracts.errors import Unreachable
+
+GATEWAY = "writ_gateway"
+
+
+@click.group()
+def mcp() -> None:
+    """Tools for AI agents (Model Context Protocol)."""
+
+
+@mcp.command()
+@click.option(
+    "--profile",
+    type=click.Choice(["small", "full"]),
+    default="small",
+    show_default=True,
+    help="Few tools for any operation, or one for each operation.",
+)
+@click.option("--read-only", is_flag=True, help="Request nothing that changes a target.")
+@click.option("--public-only", is_flag=True, help="Show no output that may be secret, such as contents of files.")
+@asking
+async def stdio(settings: Settings, profile: str, read_only: bool, public_only: bool) -> None:
+    """Serve one MCP client on standard input and output.
+
+    A client starts this command. What its model requests is decided as if that principal had run `writ`: use a
+    principal of kind agent, never your own. No tool approves, publishes a policy, or lifts a stop.
+    """
+    if find_spec(GATEWAY) is None:
+        raise Unreachable("the MCP gateway is not installed: install writops with the extra mcp")
+    context = settings.where()
+    environ = {
+        **os.environ,
+        "WRIT_PRINCIPAL": context.principal,
+        "NATS_URL": context.url,
+        "WRIT_KEY_FILE": context.key_file,
+        "WRIT_MCP_PROFILE": profile,
+        "WRIT_MCP_READ_ONLY": str(read_only).lower(),
+        "WRIT_MCP_PUBLIC_ONLY": str(public_only).lower(),
+        "WRIT_TLS_CA": context.tls_ca or "",
+        "WRIT_TLS_CERT": context.tls_cert or "",
+        "WRIT_TLS_KEY": context.tls_key or "",
+    }
+    os.execve(sys.executable, [sys.executable, "-m", GATEWAY], environ)  # noqa: S606 - the service itself, no shell
+
+
+def _json(section: str, **more: str) -> Callable[[dict[str, Any]], str]:
+    return lambda server: json.dumps({section: {"writ": {**more, **server}}}, indent=2)
+
+
+def _toml(server: dict[str, Any]) -> str:
+    """JSON strings and arrays are TOML as well."""
+    environ = ", ".join(f"{name} = {json.dumps(value)}" for name, value in server["env"].items())
+    command, arguments = json.dumps(server["command"]), json.dumps(server["args"])
+    return f"[mcp_servers.writ]\ncommand = {command}\nargs = {arguments}\nenv = {{ {environ} }}"
+
+
+CLIENTS: Mapping[str, tuple[str, Callable[[dict[str, Any]], str]]] = MappingProxyType(
+    {
+        "claude": (".mcp.json of a project, or claude_desktop_config.json", _json("mcpServers")),
+        "codex": ("~/.codex/config.toml", _toml),
+        "cursor": (".cursor/mcp.json", _json("mcpServers")),
+        "gemini": ("~/.gemini/settings.json", _json("mcpServers")),
+        "vscode": (".vscode/mcp.json", _json("servers", type="stdio")),
+        "windsurf": ("~/.codeium/windsurf/mcp_config.json", _json("mcpServers")),
+    }
+)
+"""The file that each client reads, and its form."""
+
+
+@mcp.command()
+@click.option("--client", type=click.Choice(list(CLIENTS)), required=True, help="The program that runs the agent.")
+@click.option("--profile", type=click.Choice(["small", "full"]), default="small", show_default=True)
+@click.option("--read-only", is_flag=True, help="Request nothing that changes a target.")
+@asking
+async def config(settings: Settings, client: str, profile: str, read_only: bool) -> None:
+    """Print what a client needs to start `writ mcp stdio`.
+
+    Nothing is written. Standard error names the file that it belongs in.
+    """
+    where = ["--context", str(settings.context.absolute())] if settings.context else ["--as", settings.who()]
+    options = ["--profile", profile, *(["--read-only"] if read_only else [])]
+    server = {
+        "command": str(Path(sys.executable).with_name("writ")),
+        "args": ["mcp", "stdio", *where, *options],
+        "env": {"WRIT_HOME": str(settings.home.root.absolute())},
+    }
+    file, form = CLIENTS[client]
+    click.echo(form(server))
+    click.echo(f"writ: this belongs in {file}", err=True)

@@ -1,0 +1,131 @@
+"""`writ stop`: hold up changes, list what is held up, and let changes start again."""
+
+import time
+
+import click
+from rich.text import Text
+
+from writ_cli import times
+from writ_cli.exit_status import Exit, of_outcome
+from writ_cli.operations.requests import show_view
+from writ_cli.options import asking
+from writ_cli.output import Screen, outcome
+from writ_cli.settings import Settings
+from writ_client.client import Writ
+from writ_contracts.policies import StopView
+from writ_contracts.requests import OperationView
+
+REASON = click.option("--reason", "-r", required=True, help="Why, for the record.")
+SPAN = click.option("--for", "span", metavar="SPAN", help="How long (15m, 2h).")
+
+
+@click.group()
+def stop() -> None:
+    """Hold up changes, of everything or a part; reads, the record and the lifting of stops go on."""
+
+
+@stop.command("set")
+@REASON
+@click.option("--target", "-t", "targets", multiple=True, metavar="GLOB", help="Only these targets (web-*).")
+@click.option("--role", "roles", multiple=True, metavar="ROLE", help="Only targets of this role.")
+@click.option("--principal", "principals", multiple=True, metavar="NAME", help="Only requests of this one.")
+@click.option("--operation", "operations", multiple=True, metavar="NAME", help="Only this operation.")
+@SPAN
+@click.option("--cancel-running", is_flag=True, help="Cancel the operations within its reach that already run.")
+@asking
+async def set_stop(
+    settings: Settings,
+    reason: str,
+    targets: tuple[str, ...],
+    roles: tuple[str, ...],
+    principals: tuple[str, ...],
+    operations: tuple[str, ...],
+    span: str | None,
+    cancel_running: bool,
+) -> int:
+    """Let no change start any more, until somebody lifts the stop.
+
+    It counts from the moment it is stored, also for what is accepted and has not started. What runs goes on, unless
+    --cancel-running is given: each cancel is an operation of its own, which the policy has to allow.
+    """
+    until = None if span is None else time.time() + times.seconds(span)
+    async with await settings.connect() as writ:
+        view = await writ.stop_set(
+            list(targets) or ["*"],
+            reason=reason,
+            until=until,
+            roles=roles,
+            principals=principals,
+            operations=operations,
+        )
+        if view.outcome != "succeeded":
+            return show_view(settings.screen, view)
+        running = list(view.output.get("running", []))
+        cancels = await _cancelled(writ, running, view) if cancel_running else []
+    if settings.screen.json:
+        settings.screen.data({"stop": view, "cancels": cancels})
+    else:
+        _show(settings.screen, view, running, cancels, cancel=cancel_running)
+    return next((of_outcome(one.outcome) for one in cancels if one.outcome != "succeeded"), int(Exit.DONE))
+
+
+async def _cancelled(writ: Writ, running: list[str], stop: OperationView) -> list[OperationView]:
+    return [await writ.cancel(one, reason=f"stop {stop.output.get('id')}") for one in running]
+
+
+def _show(
+    screen: Screen, view: OperationView, running: list[str], cancels: list[OperationView], *, cancel: bool
+) -> None:
+    stop_id = view.output.get("id", view.operation_id)
+    screen.line(Text(f"stop {stop_id}", style="bold red"), " is in force")
+    screen.line(f"  writ stop lift {stop_id}    lets changes start again")
+    for number, one in zip(running, cancels, strict=False):
+        said = one.message or str(one.output.get("result", ""))
+        screen.line(f"  {number}: cancel ", outcome(one.outcome or one.state), f" {said}")
+    if running and not cancel:
+        screen.line(f"  {len(running)} operations within its reach run on: writ op cancel {' '.join(running[:3])} …")
+    if more := view.output.get("more"):
+        screen.line(f"  {more} more run, which are not listed: writ audit search")
+
+
+@stop.command("lift")
+@click.argument("stop_id", metavar="STOP")
+@click.option("--reason", "-r", default="", help="Why, for the record.")
+@asking
+async def lift(settings: Settings, stop_id: str, reason: str) -> int:
+    """Let changes start again. Only people lift stops."""
+    async with await settings.connect() as writ:
+        view = await writ.stop_lift(stop_id, reason=reason)
+    if settings.screen.json or view.outcome != "succeeded":
+        return show_view(settings.screen, view)
+    settings.screen.line(f"stop {stop_id} is lifted")
+    return Exit.DONE
+
+
+@stop.command("list")
+@asking
+async def list_all(settings: Settings) -> int:
+    """The stops in force. Everybody may see them."""
+    async with await settings.connect() as writ:
+        found = (await writ.policy_status()).stops
+    if settings.screen.json:
+        settings.screen.data(found)
+    elif not found:
+        settings.screen.line("no stop is in force")
+    else:
+        columns = ("stop", "by", "since", "until", "reach", "reason")
+        settings.screen.table(columns, map(_row, found))
+    return Exit.DONE
+
+
+def _row(one: StopView) -> tuple[object, ...]:
+    until = times.date(one.until) if one.until else "it is lifted"
+    return one.id, one.by, times.date(one.since), until, reach(one), one.reason
+
+
+def reach(one: StopView) -> str:
+    """Return the reach for people."""
+    narrowed = [("role", one.roles), ("of", one.principals), ("operation", one.operations)]
+    parts = [f"{name} {', '.join(given)}" for name, given in narrowed if given]
+    targets = "everything" if one.targets == ["*"] and not parts else ", ".join(one.targets)
+    return "; ".join([targets, *parts])

@@ -1,0 +1,86 @@
+"""`writ.backups`: operations on backups."""
+
+from typing import Literal, Unpack
+
+from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_contracts.requests import OperationView
+
+
+class Backups(OperationGroup):
+    """Each method runs one operation on one target, and returns it when it has ended."""
+
+    async def create(
+        self,
+        target: str,
+        backup_id: str,
+        *,
+        target_path: str | None = None,
+        container_name: str | None = None,
+        backup_type: Literal["full", "incremental"] | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Back up a path or a container."""
+        return await self._run(
+            "backup_create",
+            target,
+            given(
+                backup_id=backup_id,
+                target_path=target_path,
+                container_name=container_name,
+                backup_type=backup_type,
+                timeout=timeout,
+            ),
+            options,
+        )
+
+    async def list(
+        self,
+        target: str,
+        *,
+        target_path: str | None = None,
+        container_name: str | None = None,
+        limit: int | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """List the backups."""
+        return await self._run(
+            "backup_list",
+            target,
+            given(target_path=target_path, container_name=container_name, limit=limit, timeout=timeout),
+            options,
+        )
+
+    async def restore(
+        self,
+        target: str,
+        backup_id: str,
+        *,
+        target_path: str | None = None,
+        container_name: str | None = None,
+        owners: Literal["any", "folder"] | None = None,
+        special_modes: bool | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Put a backup back over what is there."""
+        return await self._run(
+            "backup_restore",
+            target,
+            given(
+                backup_id=backup_id,
+                target_path=target_path,
+                container_name=container_name,
+                owners=owners,
+                special_modes=special_modes,
+                timeout=timeout,
+            ),
+            options,
+        )
+
+    async def delete(
+        self, target: str, backup_id: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Delete a backup."""
+        return await self._run("backup_delete", target, given(backup_id=backup_id, timeout=timeout), options)

@@ -1,0 +1,94 @@
+"""`writ.containers`: operations on containers, and guests of Proxmox."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Unpack
+
+from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_contracts.requests import OperationView
+
+
+class Containers(OperationGroup):
+    """Each method runs one operation on one target, and returns it when it has ended."""
+
+    async def create(
+        self,
+        target: str,
+        container_name: str,
+        image: str,
+        *,
+        command: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        ports: Sequence[str] | None = None,
+        mounts: Sequence[str] | None = None,
+        network: str | None = None,
+        restart_policy: Literal["always", "no", "on-failure", "unless-stopped"] | None = None,
+        memory: int | None = None,
+        cpus: float | None = None,
+        start: bool | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Create a container from an image, and start it."""
+        return await self._run(
+            "container_create",
+            target,
+            given(
+                container_name=container_name,
+                image=image,
+                command=command,
+                env=env,
+                ports=ports,
+                mounts=mounts,
+                network=network,
+                restart_policy=restart_policy,
+                memory=memory,
+                cpus=cpus,
+                start=start,
+                timeout=timeout,
+            ),
+            options,
+        )
+
+    async def delete(
+        self,
+        target: str,
+        container_name: str,
+        *,
+        force: bool | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Remove a container."""
+        return await self._run(
+            "container_delete", target, given(container_name=container_name, force=force, timeout=timeout), options
+        )
+
+    async def start(
+        self, target: str, container_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Start a container; nothing happens if it runs."""
+        return await self._run(
+            "container_start", target, given(container_name=container_name, timeout=timeout), options
+        )
+
+    async def stop(
+        self, target: str, container_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Stop a container; nothing happens if it does not run."""
+        return await self._run("container_stop", target, given(container_name=container_name, timeout=timeout), options)
+
+    async def restart(
+        self, target: str, container_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Stop a container and start it again."""
+        return await self._run(
+            "container_restart", target, given(container_name=container_name, timeout=timeout), options
+        )
+
+    async def inspect(
+        self, target: str, container_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Show a container and its settings."""
+        return await self._run(
+            "container_inspect", target, given(container_name=container_name, timeout=timeout), options
+        )

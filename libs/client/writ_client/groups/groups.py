@@ -1,0 +1,60 @@
+"""All groups of operations as attributes of `Writ`."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from writ_client.groups.backups import Backups
+from writ_client.groups.containers import Containers
+from writ_client.groups.files import Files
+from writ_client.groups.network import Network
+from writ_client.groups.packages import Packages
+from writ_client.groups.services import Services
+from writ_client.groups.snapshots import Snapshots
+from writ_client.groups.stacks import Stacks
+
+if TYPE_CHECKING:
+    from writ_client.groups.group import Runs
+
+
+class OperationGroups:
+    """A mixin for a client that runs operations."""
+
+    @cached_property
+    def services(self: "Runs") -> Services:
+        """System services."""
+        return Services(self)
+
+    @cached_property
+    def containers(self: "Runs") -> Containers:
+        """Containers, and guests of Proxmox."""
+        return Containers(self)
+
+    @cached_property
+    def stacks(self: "Runs") -> Stacks:
+        """Compose stacks."""
+        return Stacks(self)
+
+    @cached_property
+    def backups(self: "Runs") -> Backups:
+        """Backups."""
+        return Backups(self)
+
+    @cached_property
+    def snapshots(self: "Runs") -> Snapshots:
+        """Snapshots."""
+        return Snapshots(self)
+
+    @cached_property
+    def files(self: "Runs") -> Files:
+        """Files."""
+        return Files(self)
+
+    @cached_property
+    def network(self: "Runs") -> Network:
+        """The network, as a target sees it."""
+        return Network(self)
+
+    @cached_property
+    def packages(self: "Runs") -> Packages:
+        """System packages."""
+        return Packages(self)

@@ -1,0 +1,49 @@
+"""`writ.network`: operations on the network, as a target sees it."""
+
+from collections.abc import Sequence
+from typing import Literal, Unpack
+
+from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_contracts.requests import OperationView
+
+
+class Network(OperationGroup):
+    """Each method runs one operation on one target, and returns it when it has ended."""
+
+    async def status(self, target: str, *, timeout: int | None = None, **options: Unpack[RunOptions]) -> OperationView:
+        """Show interfaces, addresses, routes and listening sockets."""
+        return await self._run("network_status", target, given(timeout=timeout), options)
+
+    async def test(
+        self,
+        target: str,
+        host: str,
+        *,
+        port: int | None = None,
+        protocol: Literal["dns", "http", "icmp", "tcp"] | None = None,
+        count: int | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Try to reach a host."""
+        return await self._run(
+            "network_test",
+            target,
+            given(host=host, port=port, protocol=protocol, count=count, timeout=timeout),
+            options,
+        )
+
+    async def scan(
+        self,
+        target: str,
+        cidr: str,
+        *,
+        ports: Sequence[int] | None = None,
+        rate: int | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Look for open ports in one of the target's declared networks."""
+        return await self._run(
+            "network_scan", target, given(cidr=cidr, ports=ports, rate=rate, timeout=timeout), options
+        )

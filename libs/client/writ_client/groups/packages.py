@@ -1,0 +1,66 @@
+"""`writ.packages`: operations on system packages."""
+
+from typing import Unpack
+
+from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_contracts.requests import OperationView
+
+
+class Packages(OperationGroup):
+    """Each method runs one operation on one target, and returns it when it has ended."""
+
+    async def list(
+        self,
+        target: str,
+        *,
+        pattern: str | None = None,
+        upgradable: bool | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """List installed packages."""
+        return await self._run(
+            "package_list", target, given(pattern=pattern, upgradable=upgradable, timeout=timeout), options
+        )
+
+    async def update(
+        self,
+        target: str,
+        *,
+        package_name: str | None = None,
+        version: str | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Bring a package to a newer version, or fetch the index anew."""
+        return await self._run(
+            "package_update", target, given(package_name=package_name, version=version, timeout=timeout), options
+        )
+
+    async def install(
+        self,
+        target: str,
+        package_name: str,
+        *,
+        version: str | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Install a package."""
+        return await self._run(
+            "package_install", target, given(package_name=package_name, version=version, timeout=timeout), options
+        )
+
+    async def remove(
+        self,
+        target: str,
+        package_name: str,
+        *,
+        purge: bool | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Remove a package."""
+        return await self._run(
+            "package_remove", target, given(package_name=package_name, purge=purge, timeout=timeout), options
+        )

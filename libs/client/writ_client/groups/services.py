@@ -1,0 +1,34 @@
+"""`writ.services`: operations on system services."""
+
+from typing import Unpack
+
+from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_contracts.requests import OperationView
+
+
+class Services(OperationGroup):
+    """Each method runs one operation on one target, and returns it when it has ended."""
+
+    async def status(
+        self, target: str, service_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Show how a service is."""
+        return await self._run("service_status", target, given(service_name=service_name, timeout=timeout), options)
+
+    async def start(
+        self, target: str, service_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Start a service; nothing happens if it runs."""
+        return await self._run("service_start", target, given(service_name=service_name, timeout=timeout), options)
+
+    async def stop(
+        self, target: str, service_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Stop a service; nothing happens if it does not run."""
+        return await self._run("service_stop", target, given(service_name=service_name, timeout=timeout), options)
+
+    async def restart(
+        self, target: str, service_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Stop a service and start it again."""
+        return await self._run("service_restart", target, given(service_name=service_name, timeout=timeout), options)

@@ -1,0 +1,88 @@
+"""`writ.snapshots`: operations on snapshots."""
+
+from typing import Unpack
+
+from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_contracts.requests import OperationView
+
+
+class Snapshots(OperationGroup):
+    """Each method runs one operation on one target, and returns it when it has ended."""
+
+    async def create(
+        self,
+        target: str,
+        snapshot_name: str,
+        *,
+        container_name: str | None = None,
+        target_path: str | None = None,
+        description: str | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Keep a path, container or guest as it is now."""
+        return await self._run(
+            "snapshot_create",
+            target,
+            given(
+                snapshot_name=snapshot_name,
+                container_name=container_name,
+                target_path=target_path,
+                description=description,
+                timeout=timeout,
+            ),
+            options,
+        )
+
+    async def list(
+        self,
+        target: str,
+        *,
+        container_name: str | None = None,
+        target_path: str | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """List the snapshots of a path, container or guest."""
+        return await self._run(
+            "snapshot_list",
+            target,
+            given(container_name=container_name, target_path=target_path, timeout=timeout),
+            options,
+        )
+
+    async def restore(
+        self,
+        target: str,
+        snapshot_name: str,
+        *,
+        container_name: str | None = None,
+        target_path: str | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Go back to a snapshot; what came after it is lost."""
+        return await self._run(
+            "snapshot_restore",
+            target,
+            given(snapshot_name=snapshot_name, container_name=container_name, target_path=target_path, timeout=timeout),
+            options,
+        )
+
+    async def delete(
+        self,
+        target: str,
+        snapshot_name: str,
+        *,
+        container_name: str | None = None,
+        target_path: str | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Delete a snapshot."""
+        return await self._run(
+            "snapshot_delete",
+            target,
+            given(snapshot_name=snapshot_name, container_name=container_name, target_path=target_path, timeout=timeout),
+            options,
+        )

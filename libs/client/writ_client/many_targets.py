@@ -1,0 +1,30 @@
+"""One call on many targets at once, each with its own result or error.
+
+ended = await on_targets(["web-1", "web-2"], lambda target: writ.services.restart(target, "nginx"))
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from writ_contracts.errors import WritError
+
+Found = TypeVar("Found")
+AT_ONCE = 16
+
+
+async def on_targets(
+    targets: Iterable[str], call: Callable[[str], Awaitable[Found]], *, at_once: int = AT_ONCE
+) -> dict[str, Found | WritError]:
+    """What the call returns, or the error of Writ that it raises, by target; at most `at_once` run at a time."""
+    turns = asyncio.Semaphore(at_once)
+
+    async def one(target: str) -> Found | WritError:
+        async with turns:
+            try:
+                return await call(target)
+            except WritError as error:
+                return error
+
+    names = list(dict.fromkeys(targets))
+    return dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))

@@ -1,0 +1,183 @@
+"""`CapabilityTools`: request, simulate and validate operations, by the mission's names.
+
+    tools = CapabilityTools(writ)
+    result = await tools.execute_service_restart(service_name="nginx", target_id="web-1", requested_by="alice")
+
+Beside the two that are written out there is an `execute_<operation>` for every operation of the catalogue.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypedDict, Unpack
+
+from msgspec import structs
+
+from writ_client.client import Writ
+from writ_client.groups.group import given
+from writ_client.operation_wait import OnEvent
+from writ_client.tools import results
+from writ_client.tools.requesters import check_requester, principal_of
+from writ_client.tools.results import Result
+from writ_contracts import errors, parameters
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.operations import Catalogue, Operation
+
+WAIT_SECONDS = 300.0
+
+
+class RequestOptions(TypedDict, total=False):
+    """Options of every `execute_…`. `wait`: seconds to wait for the outcome before the handle is returned."""
+
+    requested_by: str | None
+    reason: str
+    dry_run: bool
+    idempotency_key: str | None
+    correlation_id: str | None
+    wait: float
+    on_event: OnEvent
+
+
+class Execute(Protocol):
+    """An `execute_<operation>`: the operation's own parameters by name, and the options."""
+
+    async def __call__(self, *, target_id: str, **arguments: Any) -> Result: ...
+
+
+class CapabilityTools:
+    """Operations of one connected principal. Raises the errors of `writ_contracts.errors`."""
+
+    def __init__(
+        self, writ: Writ, catalogue: Catalogue | None = None, *, mail_addresses: Mapping[str, str] | None = None
+    ) -> None:
+        """`catalogue`: with the operations of plugins, where there are any. `mail_addresses`: principals by address."""
+        self._writ = writ
+        self._catalogue = catalogue or Catalogue(BUILT_IN)
+        self._addresses = mail_addresses or {}
+
+    async def execute(
+        self,
+        operation_type: str,
+        target_id: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        requested_by: str | None = None,
+        wait: float = WAIT_SECONDS,
+        **options: Any,
+    ) -> Result:
+        """Request an operation and wait for its outcome. A denial is a result as well; a request that waits for an
+        approval is returned at once, with status `awaiting_approval`.
+        """
+        check_requester(requested_by, self._writ.principal, self._addresses)
+        requested = await self._writ.request(operation_type, target_id, parameters, wait=wait, **options)
+        if requested.view is not None:
+            requested = structs.replace(requested, view=await self._writ.with_output(requested.view))
+        return results.request_result(requested, operation_type, target_id)
+
+    async def execute_service_restart(
+        self, service_name: str, target_id: str, *, timeout: int | None = None, **options: Unpack[RequestOptions]
+    ) -> Result:
+        """Restart a service; `timeout` is that of the restart on the target, in seconds."""
+        parameters = given(service_name=service_name, timeout=timeout)
+        return await self.execute("service_restart", target_id, parameters, **options)
+
+    async def execute_container_operation(
+        self,
+        operation: str,
+        container_name: str,
+        target_id: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Result:
+        """One of the container operations, as `restart` or `container_restart`, with its further parameters."""
+        name = operation if operation.startswith("container_") else f"container_{operation}"
+        self._catalogue.find(name)
+        return await self.execute(name, target_id, {"container_name": container_name, **(parameters or {})}, **options)
+
+    def __getattr__(self, name: str) -> Execute:
+        """The `execute_<operation>` of an operation of the catalogue."""
+        operation = self._catalogue.get(name.removeprefix("execute_"))
+        if operation is None or not name.startswith("execute_"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return self._execute_of(operation)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(f"execute_{name}" for name in self._catalogue)]
+
+    def _execute_of(self, operation: Operation) -> Execute:
+        async def execute(*, target_id: str, **arguments: Any) -> Result:
+            options = {key: arguments.pop(key) for key in _OPTIONS if key in arguments}
+            return await self.execute(operation.name, target_id, arguments, **options)
+
+        return execute
+
+    async def simulate_operation(
+        self,
+        operation_type: str,
+        target_id: str,
+        requested_by: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        target_role: str | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> Result:
+        """What would be decided, and why; nothing is recorded or done. Somebody else's requests need `audit_read`.
+
+        Raises Invalid where the target has another role than `target_role`: roles come from the inventory alone.
+        """
+        await self._check_role(target_id, target_role)
+        principal = principal_of(requested_by or self._writ.principal, self._addresses)
+        if principal != self._writ.principal:
+            found = await self._writ.policy.explain(
+                operation_type, target_id, parameters, principal=principal, dry_run=dry_run
+            )
+            return results.explanation_result(found)
+        answer = await self._writ.simulate(operation_type, target_id, parameters, dry_run=dry_run)
+        return results.simulation_result(answer, operation_type, target_id)
+
+    async def _check_role(self, target_id: str, role: str | None) -> None:
+        if role is None:
+            return
+        known = {target.id: target.role for target in await self._writ.targets()}
+        if known.get(target_id, role) != role:
+            raise errors.Invalid(f"target_role: {target_id} has the role {known[target_id]}, not {role}")
+
+    async def validate_operation_parameters(self, operation_type: str, parameters: Mapping[str, Any]) -> Result:
+        """Check parameters against the operation's schema: `valid`, `errors`, and the effective `parameters`."""
+        return validated(self._catalogue, operation_type, parameters)
+
+    async def get_operation_status(self, operation_id: str) -> Result:
+        """One operation of one's own as it stands, with its output while that is kept."""
+        return results.operation_result(await self._writ.with_output(await self._writ.get(operation_id)))
+
+    async def wait_for_operation(
+        self, operation_id: str, *, wait: float = WAIT_SECONDS, on_event: OnEvent = lambda _: None
+    ) -> Result:
+        """The operation once it has an outcome, or as it stands after `wait` seconds."""
+        try:
+            view = await self._writ.wait(operation_id, timeout=wait, on_event=on_event)
+        except errors.TimedOut:
+            view = await self._writ.get(operation_id)
+        return results.operation_result(await self._writ.with_output(view))
+
+    async def cancel_operation(self, operation_id: str, reason: str = "", *, timeout: float = 60.0) -> Result:
+        """Stop an operation of one's own; `output.result` is `stopped` or `not_confirmed`."""
+        return results.operation_result(await self._writ.cancel(operation_id, reason=reason, timeout=timeout))
+
+
+_OPTIONS = tuple(RequestOptions.__annotations__)
+
+
+def validated(catalogue: Catalogue, operation_type: str, values: Mapping[str, Any]) -> Result:
+    """Check parameters by the catalogue alone. Values that are not public are named in `hidden`, and not repeated."""
+    try:
+        operation = catalogue.find(operation_type)
+        effective = operation.check(values)
+    except errors.Invalid as error:
+        return {"valid": False, "errors": [str(error)], "operation_type": operation_type, "code": error.code}
+    return {
+        "valid": True,
+        "errors": [],
+        "operation_type": operation_type,
+        "parameters": parameters.public(operation.parameters, effective),
+        "hidden": parameters.hidden(operation.parameters, effective),
+    }

@@ -1,0 +1,118 @@
+"""`PolicyManagementTools`: read the policy, try documents and scenarios, and publish, by the mission's names.
+
+Questions about others than oneself need `audit_read`; to publish and roll back needs the right to, and one's own key.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from writ_client.client import Writ
+from writ_client.tools import results
+from writ_client.tools.requesters import principal_of
+from writ_client.tools.results import Result
+from writ_contracts.inventory import Role
+from writ_contracts.policy_access import PolicyAccess
+
+Document = str | Mapping[str, Any]
+
+
+class PolicyManagementTools:
+    """The policy as one connected principal may see and change it. Raises the errors of `writ_contracts.errors`."""
+
+    def __init__(self, writ: Writ, *, mail_addresses: Mapping[str, str] | None = None) -> None:
+        self._writ = writ
+        self._addresses = mail_addresses or {}
+
+    async def get_policy_status(self) -> Result:
+        """The policy in force: `status` is `ok`, or `problems` where a file or version of it cannot be used."""
+        found = await self._writ.policy_status()
+        return {"status": "problems" if found.problems else "ok", **msgspec.to_builtins(found)}
+
+    async def list_allowed_operations(
+        self, target_role: Role | None = None, user_id: str | None = None, target_id: str | None = None
+    ) -> Result:
+        """What is allowed to a principal (oneself, if none is named), on targets of a role, or on one target.
+
+        `allowed_operations` are those that are allowed with some parameters at some time; `access` has the conditions.
+        """
+        principal = principal_of(user_id or self._writ.principal, self._addresses)
+        answer = await self._writ.policy.allowed(role=target_role, target=target_id, principal=principal)
+        may = [one for one in answer.accesses if one.allowed != "never" and not one.emergency]
+        return {
+            "allowed_operations": sorted({one.operation for one in may}),
+            "needs_approval": sorted({one.operation for one in may if one.approval == "always"}),
+            "user_id": principal,
+            "target_role": target_role,
+            "access": [_access(one) for one in may],
+        }
+
+    async def validate_policy_config(self, config_data: Document) -> Result:
+        """Whether a document could be published: `valid`, `errors` and `warnings`, each with its line."""
+        found = await self._writ.policy.validate(_text(config_data))
+        told = [(one.severity, f"line {one.line}: {one.message}") for one in found.problems]
+        return {
+            "valid": found.valid,
+            "errors": [
+                text for severity, text in told if severity == "error" or not (found.valid or severity != "lint")
+            ],
+            "warnings": [
+                text for severity, text in told if severity == "warning" or (found.valid and severity == "lint")
+            ],
+            "name": found.name,
+            "rules": found.rules,
+        }
+
+    async def get_policy_history(self, limit: int = 20, before: int | None = None) -> Result:
+        """The versions of the policy, newest first; `more`: there are older ones."""
+        found = await self._writ.policy_history(limit=limit, before=before)
+        return {"versions": msgspec.to_builtins(found.versions), "more": found.more}
+
+    async def simulate_policy_scenario(
+        self,
+        operation_type: str,
+        target_ids: Sequence[str],
+        requested_by: Sequence[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+        at: Sequence[float] = (),
+        *,
+        emergency: bool = False,
+    ) -> Result:
+        """What the policy says of one operation for each principal, target and instant (Unix seconds)."""
+        principals = [principal_of(name, self._addresses) for name in requested_by]
+        found = await self._writ.policy.simulate(
+            operation_type, parameters, targets=target_ids, principals=principals, at=at, emergency=emergency
+        )
+        lines = [results.evaluation_result(asked, told) for asked, told in found]
+        decisions = [line["policy_evaluation"]["decision"] for line in lines]
+        return {"results": lines, "summary": {name: decisions.count(name) for name in sorted(set(decisions))}}
+
+    async def update_policy_config(self, config_data: Document, reason: str, *, replaces: int | None = None) -> Result:
+        """Put a document in force; `version` is its number. Raises Invalid with all `problems` of one that is wrong."""
+        view = await self._writ.policy_publish(_text(config_data), reason=reason, replaces=replaces)
+        return results.operation_result(view) | {"version": view.output.get("version")}
+
+    async def rollback_policy(self, version: int, reason: str) -> Result:
+        """Put an earlier version in force again, as a new one."""
+        view = await self._writ.policy_rollback(version, reason=reason)
+        return results.operation_result(view) | {"version": view.output.get("version")}
+
+
+def _text(document: Document) -> str:
+    """JSON is YAML, so that a mapping needs no YAML library."""
+    return document if isinstance(document, str) else json.dumps(document, indent=2)
+
+
+def _access(one: PolicyAccess) -> Result:
+    conditions = [text for grant in one.grants for text in (*grant.parameters, grant.windows, *grant.other) if text]
+    return {
+        "operation_type": one.operation,
+        "targets": one.targets,
+        "target_role": one.role,
+        "allowed": one.allowed,
+        "approval": one.approval,
+        "rules": sorted({grant.rule for grant in one.grants}),
+        "conditions": list(dict.fromkeys(conditions)),
+    }

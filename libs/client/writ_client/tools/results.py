@@ -1,0 +1,119 @@
+"""Results as plain dictionaries, with the keys that the mission's tools have. Pure functions.
+
+`status` is the outcome of an operation, or `pending`, `running` or `awaiting_approval` while it has none.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from writ_client.operation_wait import Requested
+from writ_contracts.life import State
+from writ_contracts.policy_questions import EvalRequest, EvalResult, Explanation
+from writ_contracts.requests import OperationView, SimulateAnswer, Verdict
+
+Result = dict[str, Any]
+
+STATUS: Mapping[str, str] = MappingProxyType(
+    {
+        State.REQUESTED: "pending",
+        State.AWAITING_APPROVAL: "awaiting_approval",
+        State.APPROVED: "pending",
+        State.DISPATCHED: "pending",
+        State.STARTED: "running",
+        State.CANCELLING: "running",
+    }
+)
+OPEN_STATUSES = tuple(sorted(set(STATUS.values())))
+
+
+def status_of(state: str, outcome: str | None) -> str:
+    """The outcome, or how far an operation without one has come."""
+    return outcome or STATUS.get(state, state)
+
+
+def operation_result(view: OperationView) -> Result:
+    """One operation as it stands."""
+    return {
+        "status": status_of(view.state, view.outcome),
+        "operation_id": view.operation_id,
+        "operation_type": view.operation,
+        "target_id": view.target,
+        "requested_by": view.principal,
+        "correlation_id": view.correlation_id,
+        "dry_run": view.dry_run,
+        "code": view.code,
+        "message": view.message,
+        "parameters": view.parameters,
+        "rules": view.rules,
+        "output": view.output,
+    }
+
+
+def request_result(requested: Requested, operation_type: str, target_id: str) -> Result:
+    """What became of a request, with the decision on it."""
+    answer = requested.answer
+    judged = {"policy_evaluation": verdict_result(answer.verdict)} if answer.verdict is not None else {}
+    if requested.view is not None:
+        return operation_result(requested.view) | judged
+    error = answer.error
+    return {
+        "status": status_of(answer.state, answer.outcome),
+        "operation_id": requested.operation_id,
+        "operation_type": operation_type,
+        "target_id": target_id,
+        "correlation_id": answer.correlation_id or "",
+        "code": error.code if error else "",
+        "message": error.message if error else "",
+        **judged,
+    }
+
+
+def verdict_result(verdict: Verdict) -> Result:
+    """A decision in short."""
+    return {
+        "decision": verdict.decision,
+        "reason": verdict.reason,
+        "code": verdict.code,
+        "rules": verdict.rules,
+        "policy": verdict.policy,
+    }
+
+
+def simulation_result(answer: SimulateAnswer, operation_type: str, target_id: str) -> Result:
+    """What would be decided of a request of one's own."""
+    verdict = answer.verdict or Verdict(decision="deny", rules=[], reason="no verdict", code="internal")
+    return {
+        "policy_evaluation": verdict_result(verdict),
+        "operation_type": operation_type,
+        "target_id": target_id,
+        "parameters": answer.parameters,
+        "hidden": answer.hidden,
+        "trace": answer.trace,
+    }
+
+
+def explanation_result(found: Explanation) -> Result:
+    """A decision with all that stands behind it; `policy_evaluation` as in a simulation."""
+    told = msgspec.to_builtins(found)
+    judged = {key: told.pop(key) for key in ("decision", "reason", "code", "rules", "policy")}
+    return {
+        "policy_evaluation": judged,
+        "operation_type": told.pop("operation"),
+        "target_id": told.pop("target"),
+        "requested_by": told.pop("principal"),
+        **told,
+    }
+
+
+def evaluation_result(asked: EvalRequest, found: EvalResult) -> Result:
+    """One line of a scenario."""
+    return {
+        "operation_type": asked.operation,
+        "target_id": asked.target,
+        "requested_by": asked.principal,
+        "at": asked.at,
+        "policy_evaluation": {"decision": found.decision, "reason": found.reason, "rules": found.rules},
+    }

@@ -1,0 +1,124 @@
+"""Which settings of a container break out of it, each with the flag that allows it; pure. The one judge of
+container_create and of stacks.
+
+The flags are parameters of the request, which policy refuses by default (`writ_contracts.catalogue.host_access`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from writ_contracts.errors import Invalid
+
+SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock")
+SOCKET_NAMES = frozenset({"docker.sock", "podman.sock", "containerd.sock", "crio.sock"})
+DEFAULT_CAPABILITIES = frozenset(
+    (
+        *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE"),
+        *("NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+    )
+)
+"""What the engine gives anyway (docs.docker.com/engine/containers/run: runtime privilege and Linux capabilities)."""
+HARMLESS_OPTIONS = frozenset({"no-new-privileges", "no-new-privileges:true"})
+OF_ANOTHER = ("container:", "service:")
+OWN_NAMESPACES = {
+    "pid": frozenset({""}),
+    "ipc": frozenset({"", "private", "none", "shareable"}),
+    "uts": frozenset({""}),
+    "userns_mode": frozenset({""}),
+    "cgroup": frozenset({"", "private"}),
+}
+
+
+class ContainerSettings(Struct, frozen=True, kw_only=True):
+    """What is judged of one container. `name` is for messages. `binds`: folders of the host. `namespaces` by the key of
+    the Compose file. `foreign`: what belongs to something else, such as an external volume.
+    """
+
+    name: str
+    privileged: bool = False
+    network: str = ""
+    namespaces: Mapping[str, str] = {}
+    cap_add: Sequence[str] = ()
+    devices: Sequence[str] = ()
+    binds: Sequence[str] = ()
+    security_options: Sequence[str] = ()
+    kernel_parameters: Sequence[str] = ()
+    foreign: Sequence[str] = ()
+
+
+class Breakout(NamedTuple):
+    """`flag`: the parameter that allows it. `what`: the setting, for people."""
+
+    flag: str
+    what: str
+
+
+def breakouts(one: ContainerSettings, mount_roots: Sequence[str], socket: str) -> Iterator[Breakout]:
+    """Yield each setting that breaks out. `socket`: that of the target's own engine."""
+    if one.privileged:
+        yield Breakout("allow_privileged", "privileged")
+    yield from _network(one)
+    yield from _namespaces(one)
+    yield from (Breakout("allow_capabilities", f"capability {name}") for name in one.cap_add if not _is_default(name))
+    yield from (Breakout("allow_devices", f"device {device}") for device in one.devices)
+    for path in one.binds:
+        yield from _bind(path, mount_roots, socket)
+    yield from _unconfined(one)
+    yield from (Breakout("allow_shared", text) for text in one.foreign)
+
+
+def refuse_breakouts(
+    containers: Sequence[ContainerSettings], given: Mapping[str, Any], mount_roots: Sequence[str], socket: str
+) -> None:
+    """Raises Invalid (`breakout_refused`) naming each setting that breaks out whose flag is not set in `given`."""
+    found = [(one.name, breakout) for one in containers for breakout in breakouts(one, mount_roots, socket)]
+    refused = [f"{name}: {each.what} needs {each.flag}" for name, each in found if given.get(each.flag) is not True]
+    if refused:
+        raise Invalid("; ".join(dict.fromkeys(refused))[:900], code="breakout_refused")
+
+
+def is_beneath(path: str, roots: Sequence[str]) -> bool:
+    """Whether `path` is one of these folders or in one. A path that is not in its shortest form is in none."""
+    if str(PurePosixPath(path)) != path or ".." in PurePosixPath(path).parts:
+        return False
+    return any(PurePosixPath(path).is_relative_to(root) for root in roots if root.startswith("/"))
+
+
+def _bind(path: str, mount_roots: Sequence[str], socket: str) -> Iterator[Breakout]:
+    """The engine resolves symbolic links on its host when it mounts: docs/docker.md says who may write in a root."""
+    if not is_beneath(path, mount_roots):
+        yield Breakout("allow_host_mounts", f"the mount of {path}, which is not below mount_roots")
+    holds = any(PurePosixPath(known).is_relative_to(path) for known in (*SOCKETS, socket))
+    if holds or PurePosixPath(path).name in SOCKET_NAMES:
+        yield Breakout("allow_engine_socket", f"the mount of {path}, with the socket of an engine")
+
+
+def _is_default(capability: str) -> bool:
+    return capability.upper().removeprefix("CAP_") in DEFAULT_CAPABILITIES
+
+
+def _network(one: ContainerSettings) -> Iterator[Breakout]:
+    if one.network == "host":
+        yield Breakout("allow_host_network", "the network of the host")
+    elif one.network.startswith(OF_ANOTHER):
+        yield Breakout("allow_shared", f"network_mode {one.network}")
+
+
+def _unconfined(one: ContainerSettings) -> Iterator[Breakout]:
+    for option in one.security_options:
+        if option not in HARMLESS_OPTIONS:
+            yield Breakout("allow_unconfined", f"security option {option.partition('=')[0].partition(':')[0]}")
+    for name in one.kernel_parameters:
+        yield Breakout("allow_unconfined", f"kernel parameter {name}")
+
+
+def _namespaces(one: ContainerSettings) -> Iterator[Breakout]:
+    for key, own in OWN_NAMESPACES.items():
+        value = one.namespaces.get(key, "")
+        if value in own:
+            continue
+        flag = "allow_shared" if value.startswith(OF_ANOTHER) else "allow_host_namespaces"
+        yield Breakout(flag, f"{key} {value}")

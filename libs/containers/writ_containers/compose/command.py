@@ -1,0 +1,73 @@
+"""`docker compose`, run on a file that is given to it whole, with nothing of the agent's own environment.
+
+Measured with Compose 2.26: it fills in variables of its environment and of `.env`, and reads `~/.docker`; so the
+environment is empty, HOME and the project's folder are an empty folder, and no `$` is left in the file.
+"""
+
+import asyncio
+import os
+import tempfile
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import Sequence
+from contextlib import suppress
+
+from writ_agent.backends.processes import end, marked
+from writ_contracts.errors import Unreachable
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MOST_OUTPUT = 64 * 1024
+ENDS_WITHIN = 1.0
+
+
+async def up(operation_id: str, socket: str, name: str, file: bytes, options: Sequence[str]) -> tuple[int, str]:
+    """Run `docker compose up`. Returns its exit status and the end of its output, which may hold secrets. Raises
+    Unreachable (`tool_missing`).
+    """
+    with tempfile.TemporaryDirectory(prefix="writ-compose-") as empty:
+        command = ["docker", "compose", "--project-name", name, "--project-directory", empty, "--env-file", os.devnull]
+        environment = {"PATH": PATH, "HOME": empty, "DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": empty}
+        given = [*command, "--ansi", "never", "--progress", "plain", "--file", "-", "up", "--detach", *options]
+        return await _run(operation_id, given, environment, empty, file)
+
+
+async def version(socket: str) -> str:
+    """Return the version of Compose; empty where this machine has none."""
+    with tempfile.TemporaryDirectory(prefix="writ-compose-") as empty:
+        environment = {"PATH": PATH, "HOME": empty, "DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": empty}
+        try:
+            status, text = await _run(
+                "compose-version", ["docker", "compose", "version", "--short"], environment, empty
+            )
+        except Unreachable:
+            return ""
+    return text.strip()[:40] if status == 0 else ""
+
+
+async def _run(
+    operation_id: str, command: Sequence[str], environment: dict[str, str], folder: str, stdin: bytes = b""
+) -> tuple[int, str]:
+    """Whatever it has started ends with it, also where we are cancelled."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, cwd=folder, env=marked(operation_id, environment)
+        )
+    except OSError as error:
+        raise Unreachable(
+            f"{command[0]} can't be started here: {error.strerror}. Install Docker's command line with Compose where"
+            " the agent runs",
+            code="tool_missing",
+        ) from error
+    kept = bytearray()
+    try:
+        if process.stdin is not None:
+            process.stdin.write(stdin)
+            with suppress(ConnectionError):  # it has ended already; its status says why
+                await process.stdin.drain()
+            process.stdin.close()
+        while process.stdout is not None and (piece := await process.stdout.read(4096)):
+            kept = bytearray((kept + piece)[-MOST_OUTPUT:])
+        return await process.wait(), kept.decode(errors="replace")
+    finally:
+        if process.returncode is None:
+            await end(operation_id, ENDS_WITHIN)
+            await process.wait()

@@ -1,0 +1,94 @@
+"""A Stack as the judge of breakouts takes it, as canonical JSON for Compose, and its digest without secrets; pure."""
+
+import hashlib
+import json
+from typing import Any
+
+import msgspec
+
+from writ_containers.breakouts import ContainerSettings
+from writ_containers.compose.types import Service, Stack
+
+SECRET_KEYS = ("environment", "labels", "command", "entrypoint", "healthcheck")
+NAMESPACES = ("pid", "ipc", "uts", "userns_mode", "cgroup")
+
+
+def settings(stack: Stack) -> list[ContainerSettings]:
+    """Return what is judged, service by service, and last what the stack as a whole takes from elsewhere."""
+    whole = ContainerSettings(name="stack", foreign=list(_foreign(stack)))
+    return [*(_settings(name, service) for name, service in stack.services.items()), whole]
+
+
+def images(stack: Stack) -> list[str]:
+    """Return every image, sorted."""
+    return sorted({service.image for service in stack.services.values()})
+
+
+def replicas(service: Service) -> int:
+    """Return the number of containers that it should have."""
+    if service.scale is not None:
+        return service.scale
+    given = service.deploy.replicas if service.deploy is not None else None
+    return 1 if given is None else given
+
+
+def compose_json(stack: Stack, name: str) -> bytes:
+    """Return canonical JSON, in which no `$` is left for Compose to fill in."""
+    data = {"name": name, **msgspec.to_builtins(stack)}
+    return json.dumps(_escaped(data), sort_keys=True, ensure_ascii=True).encode()
+
+
+def shown(stack: Stack) -> dict[str, Any]:
+    """Return it without the values of what may be secret: names of variables and labels stay."""
+    data = msgspec.to_builtins(stack)
+    for service in data["services"].values():
+        for key in SECRET_KEYS:
+            if isinstance(service.get(key), dict) and key in ("environment", "labels"):
+                service[key] = sorted(service[key])
+            elif key in service:
+                service[key] = "‹secret›"
+    return dict(data)
+
+
+def public_digest(stack: Stack) -> str:
+    """Return the SHA-256 of `shown`: a bare digest of short secrets could be guessed from."""
+    return hashlib.sha256(json.dumps(shown(stack), sort_keys=True).encode()).hexdigest()
+
+
+def _settings(name: str, service: Service) -> ContainerSettings:
+    return ContainerSettings(
+        name=f"service {name}",
+        privileged=service.privileged,
+        network=service.network_mode or "",
+        namespaces={key: getattr(service, key) or "" for key in NAMESPACES},
+        cap_add=service.cap_add,
+        devices=[text.partition(":")[0] for text in service.devices],
+        binds=[volume.source or "" for volume in service.volumes if volume.type == "bind"],
+        security_options=service.security_opt,
+        kernel_parameters=sorted(service.sysctls),
+        foreign=[f"volumes_from {one}" for one in service.volumes_from]
+        + [f"external link {one}" for one in service.external_links],
+    )
+
+
+def _foreign(stack: Stack) -> list[str]:
+    """A fixed name may be that of somebody else's."""
+    kinds = {"network": stack.networks, "volume": stack.volumes}
+    return [
+        f"{kind} {key} by a name of its own" if not one.external else f"external {kind} {key}"
+        for kind, all_of_kind in kinds.items()
+        for key, one in all_of_kind.items()  # type: ignore[attr-defined]
+        if one.external or one.name is not None
+    ]
+
+
+def _escaped(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("$", "$$")
+        case list():
+            return [_escaped(one) for one in value]
+        case dict():
+            return {_escaped(name): _escaped(one) for name, one in value.items()}
+        case _:
+            return value

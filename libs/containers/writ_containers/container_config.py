@@ -1,0 +1,98 @@
+"""container_create as the engine takes it: the body of POST /containers/create, and the same without secrets; pure."""
+
+from typing import Any
+
+from writ_containers.breakouts import ContainerSettings
+from writ_containers.container_view import OPERATION_LABEL
+from writ_contracts.catalogue.containers import ContainerCreate
+
+MIB = 1024 * 1024
+NANO = 1_000_000_000
+HIDDEN = ("Cmd", "Healthcheck")
+
+
+def settings(given: ContainerCreate) -> ContainerSettings:
+    """Return what is judged of it."""
+    return ContainerSettings(
+        name=given.container_name,
+        privileged=given.privileged,
+        network=given.network or "",
+        cap_add=given.cap_add,
+        devices=given.devices,
+        binds=[text.partition(":")[0] for text in given.mounts if text.startswith("/")],
+    )
+
+
+def config(given: ContainerCreate, operation_id: str) -> dict[str, Any]:
+    """Return the body. Every value stays one value: nothing here is put together into a line that is parsed again."""
+    body: dict[str, Any] = {
+        "Image": given.image,
+        "Labels": {**given.labels, OPERATION_LABEL: operation_id},
+        "Env": [f"{name}={value}" for name, value in sorted(given.env.items())],
+        "ExposedPorts": {inner: {} for inner, _ in map(_port, given.ports)},
+        "HostConfig": _host_config(given),
+    }
+    if given.command:
+        body["Cmd"] = list(given.command)
+    if given.user is not None:
+        body["User"] = given.user
+    if given.health_command:
+        body["Healthcheck"] = {"Test": ["CMD", *given.health_command], "Interval": given.health_interval * NANO}
+    return body
+
+
+def shown(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body as a preview has it: names of variables and labels instead of their values, and no command."""
+    names = sorted(pair.partition("=")[0] for pair in body["Env"])
+    kept = {name: value for name, value in body.items() if name not in HIDDEN}
+    return {**kept, "Env": names, "Labels": sorted(body["Labels"])}
+
+
+def _host_config(given: ContainerCreate) -> dict[str, Any]:
+    host: dict[str, Any] = {
+        "PortBindings": _bindings(given),
+        "Mounts": [_mount(text) for text in given.mounts],
+        "RestartPolicy": {"Name": given.restart_policy or "no"},
+        "Privileged": given.privileged,
+        "CapAdd": list(given.cap_add),
+        "CapDrop": list(given.cap_drop),
+        "Devices": [_device(text) for text in given.devices],
+        "ReadonlyRootfs": given.read_only,
+        "Init": given.init,
+    }
+    if given.network is not None:
+        host["NetworkMode"] = given.network
+    if given.memory is not None:
+        host["Memory"] = given.memory * MIB
+    if given.cpus is not None:
+        host["NanoCpus"] = round(given.cpus * NANO)
+    return host
+
+
+def _bindings(given: ContainerCreate) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for inner, outer in map(_port, given.ports):
+        found.setdefault(inner, []).append(outer)
+    return found
+
+
+def _port(text: str) -> tuple[str, dict[str, str]]:
+    """Take `[address:][host port:]container port[/udp]` apart, as the catalogue's grammar has it."""
+    rest, _, protocol = text.partition("/")
+    rest, _, inner = rest.rpartition(":")
+    address, _, port = rest.rpartition(":")
+    return f"{inner}/{protocol or 'tcp'}", {"HostIp": address.strip("[]"), "HostPort": port}
+
+
+def _mount(text: str) -> dict[str, Any]:
+    """Return `source:path[:ro]` as a mount: unlike a bind, a mount of a folder that is missing is an error and creates
+    none.
+    """
+    source, path, *options = text.split(":")
+    kind = "bind" if source.startswith("/") else "volume"
+    return {"Type": kind, "Source": source, "Target": path, "ReadOnly": options == ["ro"]}
+
+
+def _device(text: str) -> dict[str, str]:
+    outer, _, inner = text.partition(":")
+    return {"PathOnHost": outer, "PathInContainer": inner or outer, "CgroupPermissions": "rwm"}

@@ -1,0 +1,113 @@
+"""The operations that an engine has, by name: run, baseline, probe, preview, listings. Cancelling `run` ends it."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from writ_agent.backends.hostops_requests import redact
+from writ_agent.backends.port import Done, Probed, Progress, Task, cannot_list
+from writ_containers import container_changes, container_create, container_view, stack_operations, stack_view
+from writ_containers.engine import Engine
+from writ_containers.secret_values import secret_values
+from writ_contracts.errors import WritError
+
+CHANGES = ("container_start", "container_stop", "container_restart", "container_delete")
+OPERATIONS = frozenset({"container_create", "container_inspect", *CHANGES, *stack_operations.OPERATIONS})
+SPARE_SECONDS = 1.0
+"""Before the operation's own time is over, for its last words."""
+CANCEL_SECONDS = 0.8
+
+
+async def run(engine: Engine, task: Task, progress: Progress) -> Done:
+    """Carry it out. Raises WritError for what was refused before any effect."""
+    until = time.monotonic() + max(task.timeout - SPARE_SECONDS, task.timeout / 2)
+    secrets = secret_values(task)
+    try:
+        done = await _run(engine, task, lambda text: progress(redact(text, secrets)), until)
+    except WritError as error:
+        raise type(error)(redact(str(error), secrets), code=error.code) from None
+    except asyncio.CancelledError:
+        return await _cancelled(engine, task)
+    return replace(done, message=redact(done.message, secrets))
+
+
+async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return the container as it is; nothing before it is created. Raises WritError."""
+    if task.operation.name in stack_operations.OPERATIONS:
+        return await stack_operations.baseline(engine, task)
+    name = str(task.parameters["container_name"])
+    raw = await (engine.find_or_none if task.operation.name == "container_create" else engine.find)(name)
+    return {} if raw is None else container_view.baseline(raw)
+
+
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+    """Return whether it took effect. Raises WritError."""
+    if task.operation.name in stack_operations.OPERATIONS:
+        return await stack_operations.probe(engine, task, before)
+    return await container_changes.judge(engine, task, before)
+
+
+async def preview(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return what it would do. Raises WritError."""
+    if task.operation.name in stack_operations.OPERATIONS:
+        return await stack_operations.preview(engine, task)
+    if task.operation.name == "container_create":
+        return await container_create.preview(engine, task)
+    return await container_changes.preview(engine, task)
+
+
+async def listing(engine: Engine, source: str) -> list[str]:
+    """Return all names. Raises WritError."""
+    match source:
+        case "list_containers":
+            return sorted(name for one in await engine.containers() for name in _names(one))
+        case "list_stacks":
+            labels = [one.get("Labels") or {} for one in await engine.containers()]
+            return sorted({str(one[stack_view.PROJECT]) for one in labels if stack_view.PROJECT in one})
+        case _:
+            raise cannot_list(source)
+
+
+async def _run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+    match task.operation.name:
+        case "container_inspect":
+            raw = await engine.find(str(task.parameters["container_name"]))
+            return Done(outcome="succeeded", output=container_view.details(raw), state=container_view.baseline(raw))
+        case "container_create":
+            return await container_create.create(engine, task, progress, until)
+        case name if name in stack_operations.OPERATIONS:
+            return await stack_operations.run(engine, task, progress, until)
+        case _:
+            return await container_changes.change(engine, task, progress, until)
+
+
+async def _cancelled(engine: Engine, task: Task) -> Done:
+    """It was told to stop. What it had created is removed; of another change the container shows how far it came."""
+    if task.operation.read_only:
+        return Done(outcome="cancelled", code="cancelled")
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            if task.operation.name == "container_create":
+                return _cancelled_create(await container_create.taken_away(engine, task.operation_id))
+            judged = await probe(engine, task, task.baseline)
+    except (WritError, TimeoutError):
+        return Done(outcome="unknown", code="cancelled", effect="maybe", over=False)
+    message = str(judged.seen.get("reason", ""))
+    if judged.verdict == "no_effect" and task.operation.name in ("container_stop", "container_restart"):
+        # The engine goes on with a stop although nobody waits for it any more.
+        return Done(outcome="unknown", code="cancelled", message=message, effect="maybe", over=False)
+    return Done(outcome="unknown", code="cancelled", message=message, effect="maybe")
+
+
+def _cancelled_create(gone: bool) -> Done:
+    if gone:
+        return Done(outcome="cancelled", code="cancelled", message="what it had created was removed again")
+    return Done(outcome="unknown", code="cancelled", effect="maybe", over=False)
+
+
+def _names(one: Mapping[str, Any]) -> list[str]:
+    """Its own name; with links of old it has others, below that of the linking container."""
+    return [name[1:] for name in one.get("Names") or () if name.startswith("/") and "/" not in name[1:]]

@@ -1,0 +1,110 @@
+"""What the engine's inspect means, as outputs of the catalogue and as baselines; pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+Raw = Mapping[str, Any]
+OPERATION_LABEL = "io.writops.operation"
+"""On what an operation created: its id, by which an agent finds it again when nobody saw the outcome."""
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def state(raw: Raw) -> dict[str, Any]:
+    """Return the fields of ContainerState."""
+    told, config = raw.get("State", {}), raw.get("Config", {})
+    return {
+        "container_name": str(raw.get("Name", "")).removeprefix("/"),
+        "container_id": str(raw.get("Id", "")),
+        "image": str(config.get("Image", "")),
+        "image_digest": str(raw.get("Image", "")),
+        "state": str(told.get("Status", "")),
+        "health": health(raw),
+        "started_at": unix_time(str(told.get("StartedAt", ""))),
+        "exit_code": None if is_running(raw) else told.get("ExitCode"),
+    }
+
+
+def details(raw: Raw) -> dict[str, Any]:
+    """Return the fields of ContainerDetails."""
+    config, host = raw.get("Config", {}), raw.get("HostConfig", {})
+    return {
+        **state(raw),
+        "ports": _ports(raw),
+        "mounts": [_mount(one) for one in raw.get("Mounts") or ()],
+        "networks": sorted((raw.get("NetworkSettings") or {}).get("Networks") or ()),
+        "restart_policy": str((host.get("RestartPolicy") or {}).get("Name", "")),
+        "created_at": unix_time(str(raw.get("Created", ""))),
+        "env": dict(_pair(text) for text in config.get("Env") or ()),
+        "command": [str(word) for word in config.get("Cmd") or ()],
+        "labels": {str(name): str(value) for name, value in (config.get("Labels") or {}).items()},
+    }
+
+
+def baseline(raw: Raw) -> dict[str, Any]:
+    """Return what tells afterwards whether an operation took effect; public and small."""
+    return {
+        "container_id": str(raw.get("Id", "")),
+        "created": str(raw.get("Created", "")),
+        "started": str(raw.get("State", {}).get("StartedAt", "")),
+        "state": str(raw.get("State", {}).get("Status", "")),
+        "image_digest": str(raw.get("Image", "")),
+    }
+
+
+def is_running(raw: Raw) -> bool:
+    """Also where it is paused, or between two starts of its restart policy."""
+    return bool(raw.get("State", {}).get("Running"))
+
+
+def health(raw: Raw) -> str:
+    """Return healthy, unhealthy or starting; empty where the container has no health check."""
+    found = str((raw.get("State", {}).get("Health") or {}).get("Status", ""))
+    return "" if found == "none" else found
+
+
+def operation_of(raw: Raw | None) -> str | None:
+    """Return the id of the operation that created it; empty where none did, None where there is no container."""
+    if raw is None:
+        return None
+    return str((raw.get("Config", {}).get("Labels") or {}).get(OPERATION_LABEL, ""))
+
+
+def stop_seconds(raw: Raw) -> int:
+    """Return the time that the container has between its stop signal and SIGKILL (the engine's default is 10 s)."""
+    seconds = raw.get("Config", {}).get("StopTimeout")
+    return 10 if seconds is None else int(seconds)
+
+
+def unix_time(text: str) -> float | None:
+    """Return Unix seconds of an RFC 3339 time; None for the engine's zero time and for what is none."""
+    if not text or text == NEVER:
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def _ports(raw: Raw) -> list[str]:
+    bindings = (raw.get("HostConfig") or {}).get("PortBindings") or {}
+    none: tuple[Raw, ...] = ({},)
+    return sorted(_port(inner, one) for inner, outer in bindings.items() for one in outer or none)
+
+
+def _port(inner: str, outer: Raw) -> str:
+    """As `ports` of container_create has it."""
+    address, port = str(outer.get("HostIp", "")), str(outer.get("HostPort", ""))
+    address = f"[{address}]" if ":" in address else address
+    inner = inner.removesuffix("/tcp")
+    return ":".join(part for part in (address, port, inner) if part)
+
+
+def _mount(one: Raw) -> str:
+    source = one.get("Name") if one.get("Type") == "volume" else one.get("Source")
+    return f"{source}:{one.get('Destination')}{'' if one.get('RW') else ':ro'}"
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value

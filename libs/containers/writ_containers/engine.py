@@ -1,0 +1,202 @@
+"""One engine over its HTTP API: the only importer of aiodocker, and about a dozen calls of it.
+
+Traps of aiodocker 0.27 that are kept out here: without `url` it reads DOCKER_HOST and `~/.docker`; without
+`api_version` it negotiates; its pool of 100 makes an inspect wait behind 100 open streams; it puts names into URLs
+without quoting them, so a name is looked up once (its grammar has no character that matters in a URL), and ids are used
+from then on.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import aiohttp
+from aiodocker import Docker
+from aiodocker.exceptions import DockerError
+
+from writ_containers.connection import Connection
+from writ_containers.engine_errors import STREAM, one_line, translated
+from writ_contracts.errors import Invalid, TimedOut
+
+API_VERSION = "v1.44"
+"""Engine 29 accepts nothing older, Debian 13's engine 26.1 nothing newer than 1.45."""
+T = TypeVar("T")
+_HOST = "unix://localhost"
+"""Of the URL alone: the connector knows the socket."""
+_BASE = f"{_HOST}/{API_VERSION}"
+Raw = Mapping[str, Any]
+LOG_BYTES = 8 * 1024
+_ID = re.compile(r"[0-9a-f]{64}").fullmatch
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
+
+
+class Engine:
+    """A kept connection; make it in the loop that uses it, and close it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._connector = aiohttp.UnixConnector(path=connection.socket, limit=0)
+        timeout = aiohttp.ClientTimeout(total=None, connect=connection.connect_timeout)
+        self._docker = Docker(url=_HOST, connector=self._connector, timeout=timeout, api_version=API_VERSION)
+
+    async def close(self) -> None:
+        """End every connection. aiodocker leaves a connector that it was given to us."""
+        await self._docker.close()
+        await self._connector.close()
+
+    async def version(self) -> Raw:
+        """GET /version."""
+        return await self._read(self._docker.version())
+
+    async def info(self) -> Raw:
+        """GET /info."""
+        return await self._read(self._docker.system.info())
+
+    async def find(self, name: str) -> Raw:
+        """Return the container of exactly this name. Raises Invalid (`container_not_found`).
+
+        The engine takes the beginning of an id for a name as well: what it found must bear the name.
+        """
+        if _NAME(name) is None:
+            raise Invalid("container_name does not fit Docker's grammar", code="invalid_parameters")
+        try:
+            raw = await self._read(self._docker.containers.container(name).show())
+        except Invalid as error:
+            if error.code != "not_found":
+                raise
+            raise _absent(name) from error
+        if raw.get("Name") != f"/{name}":
+            raise _absent(name)
+        _check_id(str(raw.get("Id")))
+        return raw
+
+    async def find_or_none(self, name: str) -> Raw | None:
+        """As `find`; None where there is no such container."""
+        try:
+            return await self.find(name)
+        except Invalid as error:
+            if error.code == "container_not_found":
+                return None
+            raise
+
+    async def inspect(self, container_id: str) -> Raw:
+        """GET /containers/{id}/json."""
+        return await self._read(self._docker.containers.container(_check_id(container_id)).show())
+
+    async def containers(self, labels: Mapping[str, str] | None = None) -> list[Raw]:
+        """GET /containers/json: all of them, or those with these labels; also the stopped ones."""
+        given = {"filters": json.dumps(_labels(labels))} if labels else {}
+        found = await self._read(self._docker.containers.list(all=True, **given))
+        return [one._container for one in found]
+
+    async def create(self, name: str, config: Raw) -> str:
+        """POST /containers/create. Returns the id."""
+        with translated():
+            return _check_id((await self._docker.containers.create(dict(config), name=name)).id)
+
+    async def start(self, container_id: str) -> None:
+        """POST /containers/{id}/start."""
+        with translated():
+            await self._docker.containers.container(_check_id(container_id)).start()
+
+    async def stop(self, container_id: str, seconds: int) -> None:
+        """POST /containers/{id}/stop: its stop signal, after `seconds` SIGKILL. Returns when it has stopped."""
+        with translated():
+            await self._docker.containers.container(_check_id(container_id)).stop(t=seconds)
+
+    async def restart(self, container_id: str, seconds: int) -> None:
+        """POST /containers/{id}/restart."""
+        with translated():
+            await self._docker.containers.container(_check_id(container_id)).restart(t=seconds)
+
+    async def remove(self, container_id: str, *, force: bool) -> None:
+        """DELETE /containers/{id}. Its volumes stay."""
+        with translated():
+            await self._docker.containers.container(_check_id(container_id)).delete(force=force)
+
+    async def networks(self, labels: Mapping[str, str]) -> list[Raw]:
+        """GET /networks: those with these labels."""
+        return list(await self._read(self._docker.networks.list(filters=_labels(labels))))
+
+    async def remove_network(self, network_id: str) -> None:
+        """DELETE /networks/{id}."""
+        with translated():
+            await (await self._docker.networks.get(_check_id(network_id))).delete()
+
+    async def volumes(self, labels: Mapping[str, str]) -> list[str]:
+        """GET /volumes: the names of those with these labels."""
+        found = await self._read(self._docker.volumes.list(filters=_labels(labels)))  # type: ignore[no-untyped-call]
+        return [str(one["Name"]) for one in found.get("Volumes") or ()]
+
+    async def remove_volume(self, name: str) -> None:
+        """DELETE /volumes/{name}, with all that is in it."""
+        if _NAME(name) is None:
+            raise TimedOut("the engine named a volume by something that is no name", code="garbled")
+        with translated():
+            await (await self._docker.volumes.get(name)).delete()  # type: ignore[no-untyped-call]
+
+    async def image(self, reference: str) -> Raw | None:
+        """GET /images/{name}/json; None where the engine has no such image."""
+        try:
+            return await self._read(self._docker.images.inspect(reference))
+        except Invalid as error:
+            if error.code == "not_found":
+                return None
+            raise
+
+    async def pull(self, reference: str, progress: Callable[[str], None]) -> None:
+        """POST /images/create, to the end of its stream; only its last line says that it is whole. The engine ends the
+        pull where we close the connection, which aiodocker would leave open.
+        """
+        query = {"fromImage": reference} if _has_tag(reference) else {"fromImage": reference, "tag": "latest"}
+        last = ""
+        with translated():
+            async with self._docker.session.post(f"{_BASE}/images/create", params=query) as response:
+                if response.status >= 400:
+                    raise DockerError(response.status, str((await response.json()).get("message", "")))
+                async for line in response.content:
+                    last = one_line(_status(json.loads(line)))
+                    progress(last)
+        if not last.startswith("Status:"):
+            raise TimedOut("the pull ended before its last line", code="connection_lost")
+
+    async def logs(self, container_id: str, lines: int) -> str:
+        """GET /containers/{id}/logs: the last lines of both outputs, cut to LOG_BYTES from the end."""
+        container = self._docker.containers.container(_check_id(container_id))
+        told = await self._read(container.log(stdout=True, stderr=True, tail=lines))
+        return "".join(told)[-LOG_BYTES:]
+
+    async def _read(self, request: Awaitable[T]) -> T:
+        """Bounded: aiodocker knows no limit of its own."""
+        with translated():
+            async with asyncio.timeout(self._connection.reply_timeout):
+                return await request
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    return {"label": [f"{name}={value}" for name, value in labels.items()]}
+
+
+def _check_id(text: str) -> str:
+    if _ID(text) is None:
+        raise TimedOut("the engine named a container by something that is no id", code="garbled")
+    return text
+
+
+def _absent(name: str) -> Invalid:
+    return Invalid(f"no container {name} on this engine", code="container_not_found")
+
+
+def _has_tag(reference: str) -> bool:
+    """Whether it names one image; of a reference without a tag the engine would pull every tag."""
+    return "@" in reference or ":" in reference.rpartition("/")[2]
+
+
+def _status(line: Mapping[str, Any]) -> str:
+    """The status of one line of a pull. Raises DockerError for one with an error: the reply began as a success."""
+    if "error" in line or "errorDetail" in line:
+        detail = line.get("errorDetail") or {}
+        raise DockerError(STREAM, str(detail.get("message") or line.get("error")))
+    return str(line.get("status", ""))

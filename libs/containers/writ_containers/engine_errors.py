@@ -1,0 +1,61 @@
+"""The engine's errors as ours. Each has a code that says for certain whether the engine may have acted.
+
+Unreachable   `unreachable`       no connection: nothing was done
+TimedOut      `connection_lost`   sent, and no whole answer: it may have been done
+Conflict      `engine_conflict`   409: the state of the container or its name forbids it
+Invalid       `engine_refused`    400, 403, 404 and others: the engine says no
+WritError     `engine_failed`     5xx: the engine tried, or broke
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+from aiodocker.exceptions import DockerError
+
+from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, WritError
+
+NO_CONNECTION = 900
+"""aiodocker's own status for every aiohttp.ClientConnectionError, whether the request was sent or not."""
+STREAM = 0
+LONGEST_MESSAGE = 400
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise ours for every error of aiodocker, of aiohttp below it, and for a reply that is no JSON of the engine's."""
+    try:
+        yield
+    except DockerError as error:
+        raise _answered(error) from error
+    except aiohttp.ClientConnectorError as error:
+        raise Unreachable(f"the engine is not reachable: {_reason(error)}", code="unreachable") from error
+    except aiohttp.ClientError as error:
+        raise TimedOut(f"the connection to the engine ended: {_reason(error)}", code="connection_lost") from error
+    except TimeoutError as error:
+        raise TimedOut("the engine did not answer in time", code="connection_lost") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise TimedOut(f"the engine's answer is not understood: {type(error).__name__}", code="garbled") from error
+
+
+def _answered(error: DockerError) -> WritError:
+    if error.status == NO_CONNECTION:
+        if isinstance(error.__context__, aiohttp.ClientConnectorError):
+            return Unreachable(f"the engine is not reachable: {_reason(error.__context__)}", code="unreachable")
+        return TimedOut("the connection to the engine ended before its answer", code="connection_lost")
+    message = f"the engine answers: {one_line(str(error.message))}"
+    if error.status == 409:
+        return Conflict(message, code="engine_conflict")
+    if error.status >= 500 or error.status == STREAM:
+        return WritError(message, code="engine_failed")
+    return Invalid(message, code="not_found" if error.status == 404 else "engine_refused")
+
+
+def one_line(text: str) -> str:
+    """Return the text on one line, bounded, without control characters: it goes to terminals and logs."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LONGEST_MESSAGE]
+
+
+def _reason(error: BaseException) -> str:
+    reason = getattr(error, "os_error", None)
+    return one_line((reason.strerror if reason is not None else "") or str(error) or type(error).__name__)

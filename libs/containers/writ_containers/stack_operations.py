@@ -1,0 +1,188 @@
+"""stack_deploy, stack_update and stack_remove, judged by the containers that the engine shows, not by a status."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Done, Probed, Progress, Task, Verdict
+from writ_containers import container_view
+from writ_containers.breakouts import refuse_breakouts
+from writ_containers.compose import command
+from writ_containers.compose.judged import compose_json, public_digest, replicas, settings, shown
+from writ_containers.compose.parse import LARGEST, parse, refused
+from writ_containers.compose.types import Stack
+from writ_containers.connection import connection_of
+from writ_containers.engine import Engine
+from writ_containers.stack_view import PROJECT, Service, differences, judged, services_of, snapshot
+from writ_contracts.catalogue.stacks import StackApply, StackRemove
+from writ_contracts.errors import Conflict, Invalid, WritError
+from writ_contracts.inventory import Target
+from writ_documents import yaml_file
+from writ_documents.document import FileErrors
+
+PAUSE = 0.3
+TAIL = 8 * 1024
+APPLY = ("stack_deploy", "stack_update")
+OPERATIONS = frozenset({*APPLY, "stack_remove"})
+
+
+async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+    if task.operation.name == "stack_remove":
+        return await _remove(engine, task, until)
+    given: StackApply = task.arguments()
+    stack = stack_of(given, task.target)
+    await _refuse_absent(engine, task)
+    options = ["--no-build", "--remove-orphans", "--pull", "always" if given.pull else "missing"]
+    socket = connection_of(task.target).socket
+    progress("runs docker compose up")
+    file = compose_json(stack, given.stack_name)
+    status, text = await command.up(task.operation_id, socket, given.stack_name, file, options)
+    return await _settled(engine, given, stack, (status, text[-TAIL:]), until)
+
+
+async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return the containers of the stack. Raises WritError."""
+    return snapshot(await _containers(engine, str(task.parameters["stack_name"])))
+
+
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+    """Return whether it took effect: the file is not known any more, so a stack that is as before says nothing."""
+    found = await _containers(engine, str(task.parameters["stack_name"]))
+    seen = snapshot(found)
+    verdict: Verdict = "unknown"
+    if task.operation.name == "stack_remove":
+        verdict = "took_effect" if not found else "no_effect" if seen == dict(before) else "unknown"
+    elif not found:
+        verdict = "no_effect"
+    elif seen != dict(before) and all(one.up for one in services_of(found).values()):
+        verdict = "took_effect"
+    return Probed(verdict=verdict, seen={**seen, "reason": f"{len(found)} containers of the stack"})
+
+
+async def preview(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return what would change. Raises WritError."""
+    name = str(task.parameters["stack_name"])
+    found = services_of(await _containers(engine, name))
+    if task.operation.name == "stack_remove":
+        return {"removes": sorted(found), "volumes": await _volumes(engine, name) if task.parameters["volumes"] else []}
+    given: StackApply = task.arguments()
+    stack = stack_of(given, task.target)
+    await _refuse_absent(engine, task)
+    return {"changes": differences(stack, found), "compose": shown(stack), "compose_digest": public_digest(stack)}
+
+
+def stack_of(given: StackApply, target: Target) -> Stack:
+    """Return the stack that may be run. Raises Invalid (`compose_refused`, `breakout_refused`, `no_stack_dir`)."""
+    text = given.compose if given.compose is not None else _source(given.source or "", target)
+    stack = parse(text, given.env, given.stack_name)
+    flags = msgspec.structs.asdict(given)
+    refuse_breakouts(settings(stack), flags, target.mount_roots, connection_of(target).socket)
+    return stack
+
+
+def _source(name: str, target: Target) -> str:
+    """The grammar of the parameter has no folder; a link is not followed out of the target's one."""
+    if target.stack_dir is None:
+        raise Invalid(f"target {target.id} declares no stack_dir: give the text as compose", code="no_stack_dir")
+    path = Path(target.stack_dir) / name
+    if path.is_symlink():
+        raise refused(name, "is a symbolic link")
+    try:
+        return yaml_file.content(path, largest=LARGEST).decode()
+    except (FileErrors, UnicodeDecodeError) as error:
+        raise refused(name, "in stack_dir can't be read, or is not UTF-8") from error
+
+
+async def _refuse_absent(engine: Engine, task: Task) -> None:
+    if task.operation.name == "stack_update" and not await _containers(engine, str(task.parameters["stack_name"])):
+        raise Invalid(
+            f"no stack {task.parameters['stack_name']} on this engine: deploy it first", code="stack_not_found"
+        )
+
+
+async def _settled(engine: Engine, given: StackApply, stack: Stack, ended: tuple[int, str], until: float) -> Done:
+    """Wait until every service is up, one of them has failed, or time is over."""
+    wanted = {name: replicas(service) for name, service in stack.services.items()}
+    while True:
+        found = await _containers(engine, given.stack_name)
+        services = services_of(found)
+        end = judged(wanted, services)
+        if end.final or ended[0] != 0 or time.monotonic() > until:
+            return _done(given, stack, services, found, ended, end.message)
+        await asyncio.sleep(PAUSE)
+
+
+def _done(
+    given: StackApply,
+    stack: Stack,
+    services: Mapping[str, Service],
+    found: list[Mapping[str, Any]],
+    ended: tuple[int, str],
+    problem: str,
+) -> Done:
+    output = {
+        "stack_name": given.stack_name,
+        "compose_digest": public_digest(stack),
+        "services": {name: one.text for name, one in services.items()},
+        "log": ended[1],
+    }
+    done = Done(outcome="succeeded", output=output, state=snapshot(found), effect="done")
+    if ended[0] == 0 and not problem:
+        return done
+    if ended[0] != 0:
+        problem = f"docker compose ended with status {ended[0]}; {problem or 'every service is up'}"
+    effect = "done" if found else "maybe"
+    return replace(done, outcome="failed", code="stack_not_up", message=problem, effect=effect)
+
+
+async def _remove(engine: Engine, task: Task, until: float) -> Done:
+    """By the labels that Compose has put on all that belongs to the stack; no file is needed for it."""
+    given: StackRemove = task.arguments()
+    found = await _containers(engine, given.stack_name)
+    networks = await engine.networks({PROJECT: given.stack_name})
+    volumes = await _volumes(engine, given.stack_name) if given.volumes else []
+    if not found and not networks and not volumes:
+        return Done(outcome="succeeded", output={"stack_name": given.stack_name, "removed": True}, effect="none")
+    await _stop_all(engine, found, until)
+    for one in found:
+        await engine.remove(str(one["Id"]), force=True)
+    for network in networks:
+        await engine.remove_network(str(network["Id"]))
+    for volume in volumes:
+        await engine.remove_volume(volume)
+    if left := await _containers(engine, given.stack_name):
+        message = f"{len(left)} of its containers are left"
+        return Done(outcome="failed", code="engine_conflict", message=message, effect="done")
+    output = {"stack_name": given.stack_name, "removed": True, "volumes": volumes}
+    return Done(outcome="succeeded", output=output, effect="done")
+
+
+async def _stop_all(engine: Engine, found: list[Mapping[str, Any]], until: float) -> None:
+    """At once; each has its own time to end, and less where the operation has no more."""
+    left = max(1, int(until - time.monotonic()) - 2)
+    stopping = (engine.stop(str(one["Id"]), min(container_view.stop_seconds(one), left)) for one in found)
+    for end in await asyncio.gather(*stopping, return_exceptions=True):
+        if isinstance(end, WritError | asyncio.CancelledError) and not isinstance(end, Conflict | Invalid):
+            raise end
+
+
+async def _containers(engine: Engine, name: str) -> list[Mapping[str, Any]]:
+    """All containers of the stack, inspected; one that goes meanwhile is gone."""
+    found = []
+    for one in await engine.containers({PROJECT: name}):
+        try:
+            found.append(await engine.inspect(str(one["Id"])))
+        except Invalid as error:
+            if error.code != "not_found":
+                raise
+    return found
+
+
+async def _volumes(engine: Engine, name: str) -> list[str]:
+    return sorted(await engine.volumes({PROJECT: name}))

@@ -1,0 +1,108 @@
+"""The containers of a stack as services: what runs, whether it is up, and what a file would change; pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from writ_containers.compose.judged import replicas
+from writ_containers.compose.types import Stack
+from writ_containers.container_view import baseline, health, is_running
+
+PROJECT = "com.docker.compose.project"
+SERVICE = "com.docker.compose.service"
+ONEOFF = "com.docker.compose.oneoff"
+Raw = Mapping[str, Any]
+
+
+class Service(NamedTuple):
+    """`up`: each of its containers runs and is healthy, or has ended with 0. `ended`: one ended with an error."""
+
+    containers: int
+    images: tuple[str, ...]
+    text: str
+    up: bool
+    ended: bool
+
+
+class End(NamedTuple):
+    """`final`: waiting changes nothing any more. `message`: what is up and what is not; empty if all is."""
+
+    final: bool
+    message: str
+
+
+def services_of(found: Sequence[Raw]) -> dict[str, Service]:
+    """Return the services by name, without one-off containers."""
+    by_name: dict[str, list[Raw]] = {}
+    for raw in found:
+        labels = raw["Config"].get("Labels") or {}
+        if labels.get(ONEOFF) != "True" and SERVICE in labels:
+            by_name.setdefault(str(labels[SERVICE]), []).append(raw)
+    return {name: _service(of_it) for name, of_it in sorted(by_name.items())}
+
+
+def snapshot(found: Sequence[Raw]) -> dict[str, Any]:
+    """Return what tells afterwards whether something changed; public and small."""
+    return {"containers": sorted([seen["container_id"][:12], seen["started"]] for seen in map(baseline, found))[:100]}
+
+
+def judged(wanted: Mapping[str, int], services: Mapping[str, Service]) -> End:
+    """Return whether the stack is as wanted."""
+    lacking = {name: count for name, count in wanted.items() if count and not _is_up(services.get(name), count)}
+    if not lacking:
+        return End(True, "")
+    is_over = any((one := services.get(name)) is not None and one.ended for name in lacking)
+    down = ", ".join(f"{name} ({services[name].text if name in services else 'absent'})" for name in sorted(lacking))
+    running = ", ".join(sorted(set(wanted) - lacking.keys())) or "nothing"
+    return End(is_over, f"up: {running}; not up: {down}")
+
+
+def differences(stack: Stack, services: Mapping[str, Service]) -> dict[str, str]:
+    """Return what a deploy would do with each service, as far as images and numbers show it."""
+    changes = {name: "is removed" for name in services if name not in stack.services}
+    for name, service in stack.services.items():
+        runs, count = services.get(name), replicas(service)
+        if runs is None:
+            changes[name] = f"is created: {count} of {service.image}"
+        elif runs.images != (service.image,):
+            changes[name] = f"goes from {', '.join(runs.images)} to {service.image}"
+        elif runs.containers != count:
+            changes[name] = f"goes from {runs.containers} to {count} containers"
+        else:
+            changes[name] = f"is recreated only if its settings differ: {service.image}"
+    return changes
+
+
+def _service(of_it: Sequence[Raw]) -> Service:
+    states = [_state(raw) for raw in of_it]
+    return Service(
+        containers=len(of_it),
+        images=tuple(sorted({str(raw["Config"].get("Image", "")) for raw in of_it})),
+        text=", ".join(sorted(set(states))),
+        up=all(_is_well(raw) for raw in of_it),
+        ended=any(_has_failed(raw) for raw in of_it),
+    )
+
+
+def _state(raw: Raw) -> str:
+    state, code = str(raw["State"].get("Status", "")), raw["State"].get("ExitCode")
+    if not is_running(raw) and code:
+        return f"{state} with {code}"
+    return " ".join(filter(None, (state, health(raw))))
+
+
+def _is_well(raw: Raw) -> bool:
+    """A container that has ended with 0 has done what it was for, unless it is to be started always."""
+    if is_running(raw):
+        return not raw["State"].get("Restarting") and health(raw) in ("", "healthy")
+    policy = (raw["HostConfig"].get("RestartPolicy") or {}).get("Name") or "no"
+    return (
+        raw["State"].get("Status") == "exited" and raw["State"].get("ExitCode") == 0 and policy in ("no", "on-failure")
+    )
+
+
+def _has_failed(raw: Raw) -> bool:
+    return health(raw) == "unhealthy" or (not is_running(raw) and bool(raw["State"].get("ExitCode")))
+
+
+def _is_up(service: Service | None, count: int) -> bool:
+    return service is not None and service.up and service.containers >= count

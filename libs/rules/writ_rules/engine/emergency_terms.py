@@ -1,0 +1,28 @@
+"""The bounds that a policy sets to emergencies: their length, and the time within which another person confirms one."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from writ_rules.engine import times
+from writ_rules.engine.findings import Keys
+from writ_rules.engine.format import EmergenciesEntry
+
+Attempt = Callable[..., float]
+
+
+class EmergencyTerms(Struct, frozen=True):
+    """Both in seconds."""
+
+    longest: float
+    confirm_within: float
+
+
+def terms_of(entry: EmergenciesEntry | None, attempt: Attempt) -> EmergencyTerms:
+    """Return the terms; `attempt` notes what is no duration as an error of the file."""
+    keys: Keys = ("policies", "emergencies")
+    given = entry or EmergenciesEntry()
+    return EmergencyTerms(
+        longest=attempt((*keys, "longest"), 0, times.duration, given.longest),
+        confirm_within=attempt((*keys, "confirm_within"), 0, times.duration, given.confirm_within),
+    )

@@ -1,0 +1,330 @@
+"""A Docker engine that has no containers: the part of its HTTP API that Writ uses, on a real Unix socket, with faults.
+
+Shapes and status codes are those of Docker Engine 26.1, of which each was looked at. Its clock is a counter.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+Kind = Literal["cut", "act_and_cut", "cut_body", "hang", "act_and_hang", "half_close", "garble"]
+ABSENT = "0001-01-01T00:00:00Z"
+
+
+class Request(NamedTuple):
+    """One request; `query` has the last value of each name."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: Any
+
+
+class Answer(NamedTuple):
+    """`lines`: a stream of JSON lines instead of a body; `hangs`: it never ends."""
+
+    status: int
+    body: Any = None
+    lines: tuple[dict[str, Any], ...] | None = None
+    hangs: bool = False
+    raw: bytes | None = None
+
+
+@dataclass
+class Fault:
+    """What goes wrong with a request that matches, for so many of them."""
+
+    method: str
+    path: str
+    kind: Kind | int
+    times: int = 1
+    message: str = "a made-up failure"
+
+
+@dataclass
+class FakeEngine:
+    """`containers` by id, as inspect shows them; `images` by reference; `asked`: each request, as `METHOD /path`."""
+
+    socket: Path
+    containers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pullable: set[str] = field(default_factory=set)
+    faults: list[Fault] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    pulls: list[str] = field(default_factory=list)
+    logs: str = ""
+    exits: int | None = None
+    health: str = ""
+    api: str = "1.45"
+    clock: int = 0
+    _server: asyncio.Server | None = None
+    _connections: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_unix_server(self._serve, self.socket)
+
+    async def stop(self) -> None:
+        """As a daemon that is killed: every connection ends, and nobody listens."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._connections):
+            writer.transport.abort()
+        self.socket.unlink(missing_ok=True)
+
+    def fail(
+        self, method: str, path: str, kind: Kind | int, times: int = 1, message: str = "a made-up failure"
+    ) -> None:
+        """Of the next requests, `times` whose path matches the expression fail in this way."""
+        self.faults.append(Fault(method, path, kind, times, message))
+
+    def add_image(self, reference: str) -> None:
+        """An image that the engine has."""
+        self.images[reference] = {"Id": f"sha256:{len(self.images) + 1:064x}", "RepoTags": [reference], "Config": {}}
+
+    def named(self, name: str) -> dict[str, Any] | None:
+        """The container of that name."""
+        return next((one for one in self.containers.values() if one["Name"] == f"/{name}"), None)
+
+    def put(self, name: str, *, running: bool = False, **config: Any) -> dict[str, Any]:
+        """A container that is there already."""
+        body = {"Image": "box:1", "HostConfig": {}, **config}
+        container = self._new(name, body)
+        if running:
+            self._run(container)
+        return container
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
+        try:
+            while (request := await _read(reader)) is not None:
+                if not await self._answer(request, reader, writer):
+                    return
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            self._connections.discard(writer)
+            writer.close()
+
+    async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection goes on."""
+        self.asked.append(f"{request.method} {request.path}")
+        fault = self._fault(request)
+        kind = fault.kind if fault else ""
+        if isinstance(kind, int):
+            await _send(writer, Answer(kind, {"message": fault.message if fault else ""}))
+            return True
+        if kind in ("cut", "hang"):
+            return await _leave(reader, kind == "hang")
+        answer = self._handle(request)
+        if kind in ("act_and_cut", "act_and_hang"):
+            return await _leave(reader, kind == "act_and_hang")
+        if kind == "garble":
+            answer = Answer(200, raw=b"<html>no JSON</html>")
+        await _send(writer, answer, cut=kind == "cut_body", half=kind == "half_close")
+        if answer.hangs:
+            self.pulls.append(request.query["fromImage"])
+            await reader.read()
+            self.pulls.remove(request.query["fromImage"])
+        return not (answer.hangs or kind in ("cut_body", "half_close"))
+
+    def _fault(self, request: Request) -> Fault | None:
+        for fault in self.faults:
+            if fault.times > 0 and fault.method == request.method and re.search(fault.path, request.path):
+                fault.times -= 1
+                return fault
+        return None
+
+    def _handle(self, request: Request) -> Answer:
+        for method, pattern, handler in self._routes():
+            match = re.fullmatch(pattern, request.path)
+            if method == request.method and match is not None:
+                return handler(request, *match.groups())
+        return Answer(404, {"message": "page not found"})
+
+    def _routes(self) -> list[tuple[str, str, Callable[..., Answer]]]:
+        one = r"/containers/([^/]+)"
+        return [
+            ("GET", "/version", self._version),
+            ("GET", "/info", self._info),
+            ("GET", "/containers/json", self._list),
+            ("POST", "/containers/create", self._create),
+            ("GET", one + "/json", self._inspect),
+            ("GET", one + "/logs", self._logs),
+            ("POST", one + "/start", self._start),
+            ("POST", one + "/stop", self._stop),
+            ("POST", one + "/restart", self._restart),
+            ("DELETE", one, self._delete),
+            ("GET", "/images/(.+)/json", self._image),
+            ("POST", "/images/create", self._pull),
+        ]
+
+    def _version(self, request: Request) -> Answer:
+        return Answer(200, {"Version": "26.1.5", "ApiVersion": self.api})
+
+    def _info(self, request: Request) -> Answer:
+        swarm = {"LocalNodeState": "inactive"}
+        return Answer(200, {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm})
+
+    def _list(self, request: Request) -> Answer:
+        wanted = dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+        found = [one for one in self.containers.values() if wanted.items() <= one["Config"]["Labels"].items()]
+        return Answer(
+            200, [{"Id": one["Id"], "Names": [one["Name"]], "Labels": one["Config"]["Labels"]} for one in found]
+        )
+
+    def _create(self, request: Request) -> Answer:
+        if self.named(request.query["name"]) is not None:
+            return Answer(
+                409, {"message": f'Conflict. The container name "/{request.query["name"]}" is already in use'}
+            )
+        if request.body["Image"] not in self.images:
+            return Answer(404, {"message": f"No such image: {request.body['Image']}"})
+        return Answer(201, {"Id": self._new(request.query["name"], request.body)["Id"], "Warnings": []})
+
+    def _new(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.clock += 1
+        container = {
+            "Id": f"{self.clock:064x}",
+            "Name": f"/{name}",
+            "Created": self._now(),
+            "Image": self.images.get(body["Image"], {}).get("Id", "sha256:" + "0" * 64),
+            "State": {"Status": "created", "Running": False, "StartedAt": ABSENT, "ExitCode": 0},
+            "Config": {**body, "Labels": body.get("Labels") or {}},
+            "HostConfig": body["HostConfig"],
+            "Mounts": [],
+            "NetworkSettings": {"Networks": {body["HostConfig"].get("NetworkMode", "bridge"): {}}},
+        }
+        self.containers[str(container["Id"])] = container
+        return container
+
+    def _inspect(self, request: Request, name: str) -> Answer:
+        return self._with(name, lambda one: Answer(200, one))
+
+    def _logs(self, request: Request, name: str) -> Answer:
+        text = self.logs.encode()
+        return self._with(name, lambda _: Answer(200, raw=b"\x01\0\0\0" + len(text).to_bytes(4, "big") + text))
+
+    def _start(self, request: Request, name: str) -> Answer:
+        def act(one: dict[str, Any]) -> Answer:
+            if one["State"]["Running"]:
+                return Answer(304)
+            self._run(one)
+            return Answer(204)
+
+        return self._with(name, act)
+
+    def _stop(self, request: Request, name: str) -> Answer:
+        def act(one: dict[str, Any]) -> Answer:
+            if not one["State"]["Running"]:
+                return Answer(304)
+            one["State"] |= {"Status": "exited", "Running": False, "ExitCode": 143}
+            return Answer(204)
+
+        return self._with(name, act)
+
+    def _restart(self, request: Request, name: str) -> Answer:
+        def act(one: dict[str, Any]) -> Answer:
+            self._run(one)
+            return Answer(204)
+
+        return self._with(name, act)
+
+    def _delete(self, request: Request, name: str) -> Answer:
+        def act(one: dict[str, Any]) -> Answer:
+            if one["State"]["Running"] and request.query.get("force") != "1":
+                return Answer(409, {"message": "cannot remove container: container is running"})
+            del self.containers[one["Id"]]
+            return Answer(204)
+
+        return self._with(name, act)
+
+    def _image(self, request: Request, reference: str) -> Answer:
+        found = self.images.get(reference.removesuffix(":latest"))
+        return Answer(200, found) if found else Answer(404, {"message": f"No such image: {reference}"})
+
+    def _pull(self, request: Request) -> Answer:
+        image = request.query["fromImage"]
+        first = {"status": f"Pulling from {image}"}
+        if image.startswith("slow"):
+            return Answer(200, lines=(first,), hangs=True)
+        if image not in self.pullable:
+            message = f"manifest for {image} not found"
+            return Answer(200, lines=(first, {"errorDetail": {"message": message}, "error": message}))
+        self.add_image(image)
+        return Answer(200, lines=(first, {"status": f"Status: Downloaded newer image for {image}"}))
+
+    def _run(self, one: dict[str, Any]) -> None:
+        self.clock += 1
+        one["State"] = {"Status": "running", "Running": True, "StartedAt": self._now(), "ExitCode": 0}
+        if self.health:
+            one["State"]["Health"] = {"Status": self.health}
+        if self.exits is not None:
+            one["State"] |= {"Status": "exited", "Running": False, "ExitCode": self.exits}
+
+    def _with(self, name: str, act: Callable[[dict[str, Any]], Answer]) -> Answer:
+        """By id, by name, by the beginning of an id: in this order, as the engine has it."""
+        ids = [one for one in self.containers if one.startswith(name)]
+        found = self.containers.get(name) or self.named(name) or (self.containers[ids[0]] if len(ids) == 1 else None)
+        return act(found) if found else Answer(404, {"message": f"No such container: {name}"})
+
+    def _now(self) -> str:
+        return f"2026-01-01T00:{self.clock // 60:02d}:{self.clock % 60:02d}.123456789Z"
+
+
+async def _leave(reader: asyncio.StreamReader, waits: bool) -> bool:
+    """Say nothing; where it hangs, until the client has left."""
+    if waits:
+        await reader.read()
+    return False
+
+
+async def _read(reader: asyncio.StreamReader) -> Request | None:
+    head = await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""
+    if not head:
+        return None
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    method, target, _ = first.split(" ")
+    url = urlsplit(target)
+    query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
+    return Request(method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, json.loads(body) if body else None)
+
+
+async def _send(writer: asyncio.StreamWriter, answer: Answer, *, cut: bool = False, half: bool = False) -> None:
+    if answer.lines is not None:
+        writer.write(f"HTTP/1.1 {answer.status} OK\r\n".encode())
+        writer.write(b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for line in answer.lines[: 1 if cut else None]:
+            piece = json.dumps(line).encode() + b"\r\n"
+            writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        writer.write(b"" if cut or answer.hangs else b"0\r\n\r\n")
+        await writer.drain()
+        return
+    body = answer.raw if answer.raw is not None else (b"" if answer.body is None else json.dumps(answer.body).encode())
+    kind = "application/json" if answer.raw is None else "application/vnd.docker.raw-stream"
+    length = "" if answer.status in (204, 304) else f"Content-Length: {len(body)}\r\nContent-Type: {kind}\r\n"
+    writer.write(f"HTTP/1.1 {answer.status} OK\r\n{length}\r\n".encode() + body[: len(body) // 2 if cut else None])
+    await writer.drain()
+    if half and writer.can_write_eof():
+        writer.write_eof()
+
+
+@asynccontextmanager
+async def fake_engine(socket: Path) -> AsyncIterator[FakeEngine]:
+    """One that listens, with the image `box:1`."""
+    engine = FakeEngine(socket)
+    engine.add_image("box:1")
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()

@@ -1,0 +1,1 @@
+"""The Docker agent: carries out operations on Docker engines, none without a verified grant."""

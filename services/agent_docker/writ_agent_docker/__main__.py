@@ -1,0 +1,20 @@
+"""`python -m writ_agent_docker`: carries out operations on Docker engines."""
+
+from writ_agent.service import metrics, serve
+from writ_agent_docker.backend import DockerBackend
+from writ_agent_docker.config import Config
+from writ_runtime.service import run, running
+
+
+async def main(config: Config) -> None:
+    """One process of one pool. Handlers of plugins stay out: they would run here, and not on the engine."""
+    async with running("agent-docker", config, metrics()) as process:
+        backend = DockerBackend(config.credentials)
+        try:
+            await serve(process, config, backend, handlers={})
+        finally:
+            await backend.close()
+
+
+if __name__ == "__main__":
+    run("agent-docker", Config, main)

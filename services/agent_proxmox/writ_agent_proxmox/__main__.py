@@ -1,0 +1,24 @@
+"""`python -m writ_agent_proxmox`: carries out operations on Proxmox VE, over its API."""
+
+from writ_agent.service import metrics, serve
+from writ_agent_proxmox.api import Apis
+from writ_agent_proxmox.backend import ProxmoxBackend
+from writ_agent_proxmox.config import Config
+from writ_agent_proxmox.credentials import Credentials
+from writ_agent_proxmox.notes import Notes
+from writ_runtime.service import run, running
+
+
+async def main(config: Config) -> None:
+    """Serve one pool in one process."""
+    async with running("agent-proxmox", config, metrics()) as process:
+        apis = Apis(Credentials(config.tokens))
+        backend = ProxmoxBackend(apis, Notes(config.state_dir / "proxmox"))
+        try:
+            await serve(process, config, backend)
+        finally:
+            apis.close()
+
+
+if __name__ == "__main__":
+    run("agent-proxmox", Config, main)

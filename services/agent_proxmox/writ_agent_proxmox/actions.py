@@ -1,0 +1,22 @@
+"""An operation of this backend as data: its functions, and the rights that it takes."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from writ_agent.backends.port import Probed
+from writ_agent_proxmox.work import Work
+
+Run = Callable[[Work], Awaitable[dict[str, Any]]]
+Probe = Callable[[Work, Mapping[str, Any]], Awaitable[Probed]]
+
+
+class Actions(Struct, frozen=True, kw_only=True):
+    """`run` returns the output. `rights`: privileges that the token needs, each on a guest, node or storage."""
+
+    run: Run
+    preview: Run | None = None
+    baseline: Run | None = None
+    probe: Probe | None = None
+    rights: tuple[str, ...]

@@ -1,0 +1,172 @@
+"""The backend `proxmox`: operations on guests and nodes of Proxmox VE. Nothing runs on this host.
+
+An agent that was killed finds its note, and asks the node for the task.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task, cannot_list, lacks
+from writ_agent.backends.target_health import TargetHealth
+from writ_agent_proxmox.actions import Actions
+from writ_agent_proxmox.api import Apis
+from writ_agent_proxmox.listings import LISTINGS
+from writ_agent_proxmox.notes import Notes
+from writ_agent_proxmox.operations import OPERATIONS
+from writ_agent_proxmox.target_test import find
+from writ_agent_proxmox.upid import End, parse_upid
+from writ_agent_proxmox.work import Ended, Work
+from writ_contracts.errors import Conflict, Invalid, WritError
+from writ_contracts.inventory import Target
+
+SETTLE_SECONDS = 3.0
+LOG_CHARACTERS = 16_000
+_NOT_WELL = frozenset({"auth_failed", "certificate_changed", "no_credentials", "no_rights"})
+
+
+class ProxmoxBackend:
+    """Operations over the API of each target."""
+
+    name = "proxmox"
+
+    def __init__(self, apis: Apis, notes: Notes) -> None:
+        self.operations = frozenset(OPERATIONS)
+        self.target_health = TargetHealth()
+        self._apis, self._notes = apis, notes
+        self._works: dict[str, Work] = {}
+
+    async def run(self, task: Task, progress: Progress) -> Done:
+        """Carry it out. Raises WritError for what was refused before any effect."""
+        actions, work = _actions(task), self._work(task, progress)
+        self._works[task.operation_id] = work
+        try:
+            done = await self._run(actions, work)
+            await asyncio.to_thread(self._notes.remove, task.operation_id)
+            return done
+        finally:
+            work.finish()
+            self._works.pop(task.operation_id, None)
+
+    async def stop(self, operation_id: str, grace: float) -> bool:
+        """See Handler."""
+        work = self._works.get(operation_id)
+        return work is None or await work.stop(grace)
+
+    async def settle(self, task: Task) -> Done:
+        """See Leftovers. A task goes on without its agent; the node knows its end."""
+        note = await asyncio.to_thread(self._notes.read, task.operation_id)
+        if note is None:
+            code, message = "agent_restarted", "the agent ended before anything was sent"
+            # Executors have what may be repeated, and has no outcome, done again.
+            return Done(outcome="unknown" if task.operation.idempotent else "failed", code=code, message=message)
+        work = self._work(task, _silent)
+        upid = parse_upid(note.upid) or await work.search(note, SETTLE_SECONDS)
+        if upid is None:
+            return _unsettled("the agent ended while it sent the request, and no task of it is to be found", over=False)
+        end = await work.follow(upid, SETTLE_SECONDS)
+        done = _settled(end, upid.text, last=note.last)
+        if done.over:
+            await asyncio.to_thread(self._notes.remove, task.operation_id)
+        return done
+
+    async def baseline(self, task: Task) -> dict[str, Any]:
+        """See Baselines."""
+        read = _actions(task).baseline
+        if read is None:
+            raise lacks(task, "baseline")
+        return await read(self._work(task, _silent))
+
+    async def preview(self, task: Task) -> dict[str, Any]:
+        """See Previews."""
+        read = _actions(task).preview
+        if read is None:
+            raise lacks(task, "preview")
+        return await read(self._work(task, _silent))
+
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+        """See Probes."""
+        read = _actions(task).probe
+        if read is None:
+            raise lacks(task, "probe")
+        return await read(self._work(task, _silent), baseline)
+
+    async def listing(self, target: Target, source: str) -> list[str]:
+        """See Listings."""
+        if source not in LISTINGS:
+            raise cannot_list(source)
+        return await LISTINGS[source](self._apis.of(target), target)
+
+    async def test_target(self, target: Target) -> TargetTestResult:
+        """See TargetTester."""
+        found = await find(self._apis, target, OPERATIONS)
+        self.target_health.record(target.id, found.code)
+        return found
+
+    async def check(self) -> str | None:
+        """Needs nothing of its own host."""
+        return None
+
+    async def _run(self, actions: Actions, work: Work) -> Done:
+        task = work.task
+        try:
+            output = await _followed(actions, work)
+        except Ended as ended:
+            self.target_health.record(task.target.id, "")
+            return ended.done
+        except WritError as error:
+            self.target_health.record(task.target.id, error.code if error.retry or error.code in _NOT_WELL else "")
+            if not work.steps:
+                raise
+            message = f"a first step was carried out, then: {error}"[:500]
+            return Done(outcome="failed", code=error.code, message=message, effect="maybe", state=work.state())
+        self.target_health.record(task.target.id, "")
+        if "log" in task.operation.output.__struct_fields__:
+            output.setdefault("log", "\n".join(work.log)[-LOG_CHARACTERS:])
+        message = f"its task ended with {work.warnings} warnings" if work.warnings else ""
+        state = {} if task.operation.read_only else work.state()
+        return Done(
+            outcome="succeeded", output=output, state=state, message=message, effect="done" if work.steps else "none"
+        )
+
+    def _work(self, task: Task, progress: Progress) -> Work:
+        return Work(self._apis.of(task.target), self._notes, task, progress)
+
+
+def _actions(task: Task) -> Actions:
+    """Raises Invalid (`unsupported`)."""
+    try:
+        return OPERATIONS[task.operation.name]
+    except KeyError:
+        raise Invalid(f"agents of backend proxmox have no {task.operation.name}", code="unsupported") from None
+
+
+async def _followed(actions: Actions, work: Work) -> dict[str, Any]:
+    """Run it; once more where the guest has moved to another node before anything was done."""
+    try:
+        return await actions.run(work)
+    except Conflict as error:
+        if error.code != "guest_moved" or work.steps:
+            raise
+    return await actions.run(work)
+
+
+def _settled(end: End, upid: str, *, last: bool) -> Done:
+    """The outcome of a task whose agent was killed."""
+    state = {"tasks": [upid], "warnings": end.warnings}
+    if end.kind in ("ok", "warnings") and last:
+        return Done(outcome="succeeded", effect="done", state=state)
+    if end.kind == "failed":
+        return Done(outcome="failed", code="task_failed", message=end.text[:500], effect="maybe", state=state)
+    over = end.kind in ("ok", "warnings")
+    return _unsettled(
+        "the agent ended between two steps" if over else f"its task: {end.text or 'no status'}", over=over
+    )
+
+
+def _unsettled(message: str, *, over: bool) -> Done:
+    return Done(outcome="unknown", code="agent_restarted", message=message[:500], effect="maybe", over=over)
+
+
+def _silent(message: str) -> None:
+    """Nobody waits for the progress of a read."""

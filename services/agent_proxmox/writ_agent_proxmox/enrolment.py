@@ -1,0 +1,48 @@
+"""`python -m writ_agent_proxmox.enrolment`: answers for `writ target add`, as JSON; it decides nothing.
+
+`certificate HOST PORT`: the certificate that the server shows, for a person to compare. `read-token`: the id of the API
+token on standard input.
+"""
+
+import hashlib
+import ssl
+import sys
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from writ_agent_proxmox.credentials import parse_token
+from writ_contracts.errors import Unreachable, WritError
+
+SECONDS = 10.0
+
+
+def certificate(host: str, port: str) -> dict[str, str]:
+    """Return the SHA-256 of the certificate, as Proxmox shows it. Raises Unreachable."""
+    try:
+        pem = ssl.get_server_certificate((host, int(port)), timeout=SECONDS)
+    except (OSError, ValueError) as error:
+        raise Unreachable(f"{host}:{port} shows no certificate: {error}", code="unreachable") from error
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
+    return {"fingerprint": ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))}
+
+
+def read_token() -> dict[str, str]:
+    """Return the id of a token, without its secret. Raises Invalid."""
+    return {"id": parse_token(sys.stdin.read(4096), "standard input").id}
+
+
+ANSWERS: Mapping[str, Callable[..., dict[str, str]]] = {"certificate": certificate, "read-token": read_token}
+
+
+def main() -> None:
+    """Write one answer; a refusal is an answer too."""
+    try:
+        answer = ANSWERS[sys.argv[1]](*sys.argv[2:])
+    except WritError as error:
+        answer = {"code": error.code, "error": str(error)}
+    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+
+
+if __name__ == "__main__":
+    main()

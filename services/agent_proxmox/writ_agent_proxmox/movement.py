@@ -1,0 +1,112 @@
+"""Moving a guest to another node, and letting its disks grow."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from writ_agent.backends.port import Probed
+from writ_agent_proxmox.actions import Actions
+from writ_agent_proxmox.creation import within
+from writ_agent_proxmox.guests import Guest
+from writ_agent_proxmox.power import baseline
+from writ_agent_proxmox.work import Change, Work
+from writ_contracts.errors import Invalid
+
+_SIZE = re.compile(r"(?:^|,)size=(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[KMGT]?)(?:,|$)")
+_GIB = {"": 2.0**-30, "K": 2.0**-20, "M": 2.0**-10, "G": 1.0, "T": 1024.0}
+
+
+async def migrate(work: Work) -> dict[str, Any]:
+    """Move it; nothing happens where it is there. Raises Invalid (`outside_target`)."""
+    guest, node = await work.guest(work.name), _node(work)
+    if guest.node != node:
+        given = work.task.parameters
+        online = given.get("online", False)
+        move: dict[str, Any] = {"target": node, "restart" if guest.kind == "lxc" else "online": online}
+        if given.get("local_disks", False) and guest.kind == "qemu":
+            move["with-local-disks"] = True
+        kinds = ("qmigrate", "vzmigrate", "hamigrate")
+        path = (*guest.path, "migrate")
+        await work.do(
+            Change(method="post", path=path, node=guest.node, type=kinds, id=str(guest.vmid), parameters=move)
+        )
+        guest = await work.guest(work.name)
+    return {"guest_name": guest.name, "node": guest.node}
+
+
+async def preview_migrate(work: Work) -> dict[str, Any]:
+    """Say where it would go."""
+    seen, node = await baseline(work), _node(work)
+    there = seen["node"] == node
+    return {"would": f"nothing: {seen['guest']} is on {node}" if there else f"move {seen['guest']} to {node}", **seen}
+
+
+async def probe_migrate(work: Work, before: Mapping[str, Any]) -> Probed:
+    """Compare its node."""
+    guest = await work.guest(work.name)
+    return Probed(verdict="took_effect" if guest.node == _node(work) else "no_effect", seen={"node": guest.node})
+
+
+async def resize(work: Work) -> dict[str, Any]:
+    """Let a disk grow; nothing happens where it has that size. Raises Invalid (`not_found`, `unsupported`)."""
+    guest, disk, wanted = await work.guest(work.name), *_wanted(work)
+    size = await _size(work, guest, disk)
+    if size > wanted:
+        raise Invalid(f"{disk} has {size:g} GiB: disks never shrink", code="unsupported")
+    if size < wanted:
+        given = {"disk": disk, "size": f"{wanted}G"}
+        path = (*guest.path, "resize")
+        await work.do(
+            Change(method="put", path=path, node=guest.node, type=("resize",), id=str(guest.vmid), parameters=given)
+        )
+    return {"guest_name": guest.name, "disk": disk, "size": await _size(work, guest, disk)}
+
+
+async def preview_resize(work: Work) -> dict[str, Any]:
+    """Say which size it has, and would have."""
+    guest, disk, wanted = await work.guest(work.name), *_wanted(work)
+    size = await _size(work, guest, disk)
+    return {"would": f"let {disk} of {guest.id} grow from {size:g} to {wanted} GiB", "size": size}
+
+
+async def probe_resize(work: Work, before: Mapping[str, Any]) -> Probed:
+    """Compare its size."""
+    guest, disk, wanted = await work.guest(work.name), *_wanted(work)
+    size = await _size(work, guest, disk)
+    return Probed(verdict="took_effect" if size >= wanted else "no_effect", seen={"size": size})
+
+
+def gibibytes(disk: str) -> float | None:
+    """Return the size in a disk's line of a configuration; None where it names none."""
+    found = _SIZE.search(disk)
+    return float(found["number"]) * _GIB[found["unit"]] if found else None
+
+
+async def _size(work: Work, guest: Guest, disk: str) -> float:
+    config = await work.api.get(*guest.path, "config")
+    size = gibibytes(str(config.get(disk, "")))
+    if size is None:
+        raise Invalid(f"guest {guest.name} has no disk {disk}", code="not_found")
+    return size
+
+
+def _wanted(work: Work) -> tuple[str, int]:
+    return str(work.task.parameters["disk"]), int(work.task.parameters["size"])
+
+
+def _node(work: Work) -> str:
+    return str(within("node", work.task.parameters["node"], work.api.connection.node))
+
+
+ACTIONS: Mapping[str, Actions] = {
+    "guest_migrate": Actions(
+        run=migrate,
+        preview=preview_migrate,
+        baseline=baseline,
+        probe=probe_migrate,
+        rights=("VM.Audit", "VM.Migrate"),
+    ),
+    "guest_resize": Actions(
+        run=resize, preview=preview_resize, probe=probe_resize, rights=("VM.Audit", "VM.Config.Disk")
+    ),
+}

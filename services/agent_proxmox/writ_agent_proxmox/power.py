@@ -1,0 +1,180 @@
+"""Start, stop, restart and inspect a guest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from writ_agent.backends.port import Probed
+from writ_agent_proxmox.actions import Actions, Run
+from writ_agent_proxmox.guests import Guest
+from writ_agent_proxmox.work import Change, Work
+
+RESERVE = 10.0
+"""Seconds of an operation's timeout that are left for the API beside a guest's own shutdown."""
+TYPES: Mapping[str, tuple[str, str]] = {
+    "start": ("qmstart", "vzstart"),
+    "shutdown": ("qmshutdown", "vzshutdown"),
+    "stop": ("qmstop", "vzstop"),
+    "reboot": ("qmreboot", "vzreboot"),
+}
+HA_PAUSE = 0.5
+HA = ("hastart", "hastop")
+"""Guests under high availability: the manager is asked, and the task ends before the guest has changed."""
+
+
+def power(guest: Guest, verb: str, parameters: Mapping[str, Any] | None = None, *, last: bool = True) -> Change:
+    """Return the change for a verb of `status/`."""
+    kind = TYPES[verb][guest.kind == "lxc"]
+    return Change(
+        method="post",
+        path=(*guest.path, "status", verb),
+        node=guest.node,
+        type=(kind, *HA),
+        id=str(guest.vmid),
+        parameters=parameters or {},
+        last=last,
+    )
+
+
+async def start(work: Work) -> dict[str, Any]:
+    """Start it unless it runs."""
+    guest = await work.guest(work.name)
+    if await status_of(work, guest) != "running":
+        await work.do(power(guest, "start"))
+    return await reached(work, guest, "running")
+
+
+async def stop(work: Work) -> dict[str, Any]:
+    """Shut it down unless it is stopped; `force` turns it off once its grace is over."""
+    guest = await work.guest(work.name)
+    if await status_of(work, guest) != "stopped":
+        given = {"timeout": grace(work), "forceStop": bool(work.task.parameters.get("force", False))}
+        await work.do(power(guest, "shutdown", given))
+    return await reached(work, guest, "stopped")
+
+
+async def restart(work: Work) -> dict[str, Any]:
+    """Restart it; start it if it does not run."""
+    guest = await work.guest(work.name)
+    if await status_of(work, guest) == "stopped":
+        await work.do(power(guest, "start"))
+    else:
+        await work.do(power(guest, "reboot", {"timeout": grace(work)}))
+    return await reached(work, guest, "running")
+
+
+async def inspect(work: Work) -> dict[str, Any]:
+    """Return state and settings; of the configuration only what holds no credentials."""
+    guest = await work.guest(work.name)
+    config = await work.api.get(*guest.path, "config")
+    disks, networks = devices(config)
+    return {
+        **shown(guest, await status_of(work, guest)),
+        "mounts": disks,
+        "networks": networks,
+        "restart_policy": "always" if config.get("onboot") in (1, "1", True) else "no",
+        "labels": {"tags": ";".join(guest.tags), "pool": guest.pool},
+    }
+
+
+async def reached(work: Work, guest: Guest, status: str) -> dict[str, Any]:
+    """Wait until a guest has that status, since under high availability its task ends before, and return its state.
+    Raises Ended where the operation is stopped meanwhile.
+    """
+    while await status_of(work, guest) != status:
+        work.check_stopped()
+        await work.pause(HA_PAUSE)
+    return shown(guest, status)
+
+
+async def status_of(work: Work, guest: Guest) -> str:
+    """Return `running` or `stopped`, as its node has it now."""
+    return str((await work.current(guest)).get("status", ""))
+
+
+def shown(guest: Guest, status: str) -> dict[str, Any]:
+    """Return the guest as ContainerState."""
+    return {"container_name": guest.name, "container_id": guest.id, "state": status}
+
+
+async def baseline(work: Work) -> dict[str, Any]:
+    """Return status, process and uptime, by which a restart is told."""
+    guest = await work.guest(work.name)
+    current = await work.current(guest)
+    return {"guest": guest.id, "node": guest.node, **{key: current.get(key) for key in ("status", "pid", "uptime")}}
+
+
+def probe_status(status: str) -> Any:
+    """Return a probe for a status."""
+
+    async def probe(work: Work, before: Mapping[str, Any]) -> Probed:
+        seen = await baseline(work)
+        return Probed(verdict="took_effect" if seen["status"] == status else "no_effect", seen=seen)
+
+    return probe
+
+
+async def probe_restart(work: Work, before: Mapping[str, Any]) -> Probed:
+    """Compare process and uptime with the baseline."""
+    seen = await baseline(work)
+    if seen["status"] != "running":
+        return Probed(verdict="unknown", seen=seen)
+    began_later = before.get("status") != "running" or seen["pid"] != before.get("pid")
+    shorter = (seen["uptime"] or 0) < (before.get("uptime") or 0)
+    return Probed(verdict="took_effect" if began_later or shorter else "no_effect", seen=seen)
+
+
+def preview(verb: str, done: str) -> Run:
+    """Return a preview that says what would be sent; nothing where the guest has the status already."""
+
+    async def look(work: Work) -> dict[str, Any]:
+        seen = await baseline(work)
+        would = f"nothing: {seen['guest']} is {done}" if seen["status"] == done else f"{verb} {seen['guest']}"
+        return {"would": would, **seen}
+
+    return look
+
+
+def grace(work: Work) -> int:
+    """Return the seconds that a guest has to shut down by itself."""
+    return max(1, int(work.task.timeout - min(RESERVE, work.task.timeout / 3)))
+
+
+def devices(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return disks (`scsi0: volume,size=8G`) and bridges of a configuration."""
+    texts = {key: str(value) for key, value in config.items() if key[-1:].isdigit() or key == "rootfs"}
+    disks = [f"{key}: {text}" for key, text in texts.items() if key.startswith(_DISKS)]
+    nets = [text for key, text in texts.items() if key.startswith("net")]
+    bridges = {part[7:] for text in nets for part in text.split(",") if part.startswith("bridge=")}
+    return sorted(disks), sorted(bridges)
+
+
+_DISKS = ("ide", "sata", "scsi", "virtio", "efidisk", "tpmstate", "rootfs", "mp")
+_POWER = ("VM.Audit", "VM.PowerMgmt")
+
+ACTIONS: Mapping[str, Actions] = {
+    "container_start": Actions(
+        run=start,
+        preview=preview("start", "running"),
+        baseline=baseline,
+        probe=probe_status("running"),
+        rights=_POWER,
+    ),
+    "container_stop": Actions(
+        run=stop,
+        preview=preview("shut down", "stopped"),
+        baseline=baseline,
+        probe=probe_status("stopped"),
+        rights=_POWER,
+    ),
+    "guest_stop": Actions(
+        run=stop,
+        preview=preview("shut down", "stopped"),
+        baseline=baseline,
+        probe=probe_status("stopped"),
+        rights=_POWER,
+    ),
+    "container_restart": Actions(
+        run=restart, preview=preview("restart", ""), baseline=baseline, probe=probe_restart, rights=_POWER
+    ),
+    "container_inspect": Actions(run=inspect, rights=("VM.Audit",)),
+}

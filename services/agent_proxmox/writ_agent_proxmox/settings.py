@@ -1,0 +1,71 @@
+"""`connection` and `backup` of a Proxmox target in the inventory, typed; an unknown field is refused.
+
+A target is the part of a cluster that `node`, `pool` and `tag` leave: guests outside of it are not found.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Target
+
+Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}(?!\n)$")]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(?!\n)$")]
+Fingerprint = Annotated[str, Meta(pattern=r"^[0-9A-F]{2}(?::[0-9A-F]{2}){31}(?!\n)$")]
+Pem = Annotated[str, Meta(pattern=r"^-----BEGIN CERTIFICATE-----", max_length=65_536)]
+Storage = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}(?!\n)$")]
+
+
+class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`fingerprint`: the certificate's SHA-256, as Proxmox shows it. `ca`: certificates to believe instead, in PEM.
+    Without either the authorities of the agent's own host count. `storage` and `bridge` are for guests created by
+    `container_create`, which names neither.
+    """
+
+    host: Host
+    port: Port = 8006
+    fingerprint: Fingerprint | None = None
+    ca: Pem | None = None
+    node: Name | None = None
+    pool: Name | None = None
+    tag: Name | None = None
+    storage: Storage | None = None
+    bridge: Name | None = None
+    connect_timeout: Annotated[float, Meta(gt=0, le=60)] = 5.0
+
+    def __post_init__(self) -> None:
+        if self.fingerprint and self.ca:
+            raise ValueError("fingerprint and ca exclude each other")
+
+    @property
+    def where(self) -> str:
+        """The address, for people."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class BackupStorage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The storage that vzdump writes to, and how."""
+
+    storage: Storage
+    mode: Literal["snapshot", "suspend", "stop"] = "snapshot"
+    compress: Literal["0", "gzip", "lzo", "zstd"] = "zstd"
+
+
+def connection_of(target: Target) -> Connection:
+    """Raises Invalid (`invalid_connection`)."""
+    try:
+        return msgspec.convert(target.connection, Connection)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"target {target.id}: connection: {error}", code="invalid_connection") from error
+
+
+def backup_storage_of(target: Target) -> BackupStorage:
+    """Raises Invalid (`no_backup_storage`)."""
+    try:
+        return msgspec.convert(target.backup, BackupStorage)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"target {target.id}: backup: {error}", code="no_backup_storage") from error

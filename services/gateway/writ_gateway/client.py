@@ -1,0 +1,65 @@
+"""The client that every tool uses: it requests operations on targets and cancels, and nothing else, whoever its caller.
+
+This is where "no tool approves" holds: a tool has no other way to send a request.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from writ_bus.port import Bus
+from writ_client.client import Writ
+from writ_contracts import requests
+from writ_contracts.errors import Denied, Invalid
+from writ_contracts.facts import ScanReport
+from writ_contracts.operations import Catalogue
+from writ_trust.keys import Key
+
+CANCEL = "operation_cancel"
+
+
+class AgentClient(Writ):
+    """`read_only`: it requests only what changes nothing, and dry runs. `public_only`: it reads no output that the
+    catalogue does not class as public, such as the content of a file or a container's environment.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        key: Key | None,
+        principal: str,
+        *,
+        catalogue: Catalogue,
+        read_only: bool = False,
+        public_only: bool = False,
+    ) -> None:
+        super().__init__(bus, key, principal)
+        self._catalogue = catalogue
+        self._read_only = read_only
+        self._public_only = public_only
+
+    async def submit(
+        self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, **options: Any
+    ) -> requests.RequestAnswer:
+        """As `Writ.submit`. Raises Denied (`for_people`, `read_only`) before anything is sent."""
+        self._check(operation, dry_run=options.get("dry_run", False))
+        return await super().submit(operation, target, parameters, **options)
+
+    def _check(self, operation: str, *, dry_run: bool) -> None:
+        definition = self._catalogue.get(operation)
+        if definition is None:
+            raise Invalid(
+                f"operation_type: there is no operation {operation[:64]!r}; search_operations lists them",
+                code="unknown_operation",
+            )
+        if definition.control and operation != CANCEL:
+            raise Denied(f"{operation} is for people: it cannot be requested over MCP", code="for_people")
+        if self._read_only and not definition.read_only and not dry_run:
+            raise Denied(f"{operation} changes its target, and this server is read-only", code="read_only")
+
+    async def result(self, operation_id: str) -> dict[str, Any] | None:
+        """As `Writ.result`; None where only public output may be shown, which the view has."""
+        return None if self._public_only else await super().result(operation_id)
+
+    async def report(self, report: ScanReport) -> str:
+        """Scanners report by their own client."""
+        raise Denied("findings cannot be reported over MCP", code="for_people")

@@ -1,0 +1,29 @@
+"""Operations that a caller may request at all, by the policy: for lists only. The decision is made at the request."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from writ_client.client import Writ
+
+FRESH_SECONDS = 30.0
+
+
+class Permissions:
+    """The names of the operations that the policy allows to one principal, with some parameters at some time."""
+
+    def __init__(self, writ: Writ, clock: Callable[[], float] = time.monotonic) -> None:
+        self._writ = writ
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._known: frozenset[str] = frozenset()
+        self._until = 0.0
+
+    async def operations(self) -> frozenset[str]:
+        """At most 30 s old. Raises as `PolicyQueries.allowed`."""
+        async with self._asking:
+            if self._clock() >= self._until:
+                answer = await self._writ.policy.allowed(principal=self._writ.principal)
+                self._known = frozenset(one.operation for one in answer.accesses if one.allowed != "never")
+                self._until = self._clock() + FRESH_SECONDS
+            return self._known

@@ -1,0 +1,106 @@
+"""The shapes of results, and the words that tell a language model what to do next. Pure functions."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from writ_client.tools.results import OPEN_STATUSES
+from writ_gateway.schemas import Schema
+from writ_gateway.untrusted import Bounded, visible
+
+Result = dict[str, Any]
+WELL = frozenset({"ok", "problems", "succeeded", "previewed", *OPEN_STATUSES})
+"""Each other status is an error to the client."""
+UNTRUSTED = ("output", "message", "events")
+
+ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        "awaiting_approval": "A person must approve it; you cannot, and asking again does not help. Tell the user who "
+        "can approve, then wait or go on with something else.",
+        "pending": "It is accepted and starts as soon as its target is free.",
+        "running": "It runs. It goes on if you stop waiting.",
+        "denied": "The policy denies it. The same request is denied again; explain_decision shows the rule. Changing "
+        "the policy is for a person.",
+        "invalid": "Correct what the message names, and request again.",
+        "rejected": "A person said no. Do not request it again unless the user asks for it.",
+        "expired": "It was not approved or not started in time, and nothing ran.",
+        "stale": "The target changed before it started, and nothing ran. Look again before you request it.",
+        "cancelled": "It was cancelled.",
+        "failed": "It failed on the target. `message` and `output` say how.",
+        "unknown": "It may have run. Find out how the target is before anything else; do not simply repeat it.",
+    }
+)
+
+_TEXT: Schema = {"type": "string"}
+_TEXTS: Schema = {"type": "array", "items": _TEXT}
+EVALUATION: Schema = {
+    "type": "object",
+    "properties": {
+        "decision": {"enum": ["allow", "deny", "require_approval", "invalid"]},
+        "reason": _TEXT,
+        "code": _TEXT,
+        "rules": _TEXTS,
+        "policy": _TEXT,
+    },
+    "required": ["decision", "reason"],
+}
+ERROR: Schema = {"code": _TEXT, "message": _TEXT, "retry": {"type": "boolean"}}
+NEXT: Schema = {
+    "type": "object",
+    "properties": {"tool": _TEXT, "arguments": {"type": "object"}},
+    "required": ["tool", "arguments"],
+}
+
+
+def shape(properties: Mapping[str, Schema]) -> Schema:
+    """The schema of a result with these properties, or an error in their place."""
+    both = {"status": _TEXT, **ERROR, "cut": _TEXTS, "untrusted": _TEXTS, **properties}
+    return {"type": "object", "properties": both, "required": ["status"]}
+
+
+def operation_shape(output: Schema | None = None) -> Schema:
+    """The schema of one operation; `output`: that of its output."""
+    return shape(
+        {
+            "operation_id": _TEXT,
+            "operation_type": _TEXT,
+            "target_id": _TEXT,
+            "requested_by": _TEXT,
+            "correlation_id": _TEXT,
+            "dry_run": {"type": "boolean"},
+            "parameters": {"type": "object"},
+            "rules": _TEXTS,
+            "policy_evaluation": EVALUATION,
+            "output": output or {"type": "object"},
+            "advice": _TEXT,
+            "next": NEXT,
+            "approvers": _TEXTS,
+            "approval_seconds": {"type": "integer"},
+        }
+    )
+
+
+def error(code: str, message: str, *, retry: bool = False) -> Result:
+    """A call that came to nothing."""
+    return {"status": "error", "code": code, "message": visible(message)[:2000], "retry": retry}
+
+
+def advised(result: Result) -> Result:
+    """With what to do next, and the call that does it."""
+    status = str(result.get("status", ""))
+    told: Result = {"advice": ADVICE[status]} if status in ADVICE else {}
+    if status in OPEN_STATUSES and result.get("operation_id"):
+        told["next"] = {"tool": "wait_for_operation", "arguments": {"operation_id": result["operation_id"]}}
+    return {**result, **told}
+
+
+def bounded(result: Result) -> Result:
+    """With no more text than a model should read, nothing invisible in it, and a word on what came from hosts."""
+    copying = Bounded()
+    kept: Result = copying.copy(result)
+    if copying.cut:
+        kept["cut"] = copying.cut
+    foreign = [name for name in UNTRUSTED if kept.get(name)]
+    if foreign and kept.get("status") != "error":
+        kept["untrusted"] = foreign
+    return kept

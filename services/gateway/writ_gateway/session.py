@@ -1,0 +1,39 @@
+"""All that a tool works with on behalf of one caller."""
+
+from collections.abc import Awaitable, Callable
+
+from writ_client.operation_wait import OnEvent
+from writ_client.tools.capability_tools import CapabilityTools
+from writ_client.tools.policy_management_tools import PolicyManagementTools
+from writ_contracts.operations import Catalogue, Operation
+from writ_gateway.client import AgentClient
+from writ_gateway.permissions import Permissions
+
+Progress = Callable[[float, str], Awaitable[None]]
+"""Reports (seconds, step) to the client of a call that waits."""
+
+
+class Session:
+    """One principal's connection, as tools use it."""
+
+    def __init__(self, writ: AgentClient, catalogue: Catalogue) -> None:
+        self.writ = writ
+        self.catalogue = catalogue
+        self.operations = CapabilityTools(writ, catalogue)
+        self.policy = PolicyManagementTools(writ)
+        self._permissions = Permissions(writ)
+
+    async def permitted(self) -> list[Operation]:
+        """The operations on targets that the caller may request, by name."""
+        may = await self._permissions.operations()
+        return sorted(
+            (one for one in self.catalogue.values() if one.name in may and not one.control), key=lambda one: one.name
+        )
+
+
+class Call:
+    """One call of a tool: its session, and where its progress goes."""
+
+    def __init__(self, session: Session, on_event: OnEvent) -> None:
+        self.session = session
+        self.on_event = on_event

@@ -1,0 +1,52 @@
+"""One MCP client on standard input and output."""
+
+import asyncio
+
+from mcp.server.stdio import stdio_server
+
+from writ_bus.private_files import read_private
+from writ_client.context import Context, open_bus
+from writ_gateway.client import AgentClient
+from writ_gateway.config import Config
+from writ_gateway.server import server
+from writ_gateway.session import Session
+from writ_gateway.toolbox import Toolbox
+from writ_runtime.plugins import load_catalogue
+from writ_trust.keys import Key
+
+CONNECT_SECONDS = 10.0
+
+
+async def serve(config: Config) -> None:
+    """Serve until the client closes its end. Raises the errors of `writ_contracts.errors` where Writ cannot be used."""
+    catalogue, seed = load_catalogue(), read_private(config.key_file)
+    context = Context(
+        principal=config.principal,
+        url=config.nats_url,
+        tls_ca=config.tls_ca,
+        tls_cert=config.tls_cert,
+        tls_key=config.tls_key,
+    )
+    bus = await open_bus(context, seed, wait=CONNECT_SECONDS)
+    writ = AgentClient(
+        bus,
+        Key(seed),
+        config.principal,
+        catalogue=catalogue,
+        read_only=config.read_only,
+        public_only=config.public_only,
+    )
+    async with writ:
+        session = Session(writ, catalogue)
+
+        async def session_of(_: object) -> Session:
+            return session
+
+        mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), session_of)
+        async with stdio_server() as (reading, writing):
+            await mcp.run(reading, writing, mcp.create_initialization_options())
+
+
+def run(config: Config) -> None:
+    """`serve` in an event loop of its own."""
+    asyncio.run(serve(config))

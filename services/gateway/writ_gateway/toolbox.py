@@ -1,0 +1,43 @@
+"""All tools of one server, and what a call of one comes to: a result on every path, bounded, and errors with a code."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from writ_contracts.errors import WritError
+from writ_contracts.operations import Catalogue, Operation
+from writ_gateway import results
+from writ_gateway.session import Call
+from writ_gateway.tool import Profile, Result, Tool
+from writ_gateway.tools import finding, following, judging, requesting
+
+
+class Toolbox:
+    """The tools of a profile. A read-only one has no tool that changes a target."""
+
+    def __init__(self, catalogue: Catalogue, profile: Profile, *, read_only: bool = False) -> None:
+        every = [*finding.TOOLS, *requesting.TOOLS, *judging.TOOLS, *following.TOOLS]
+        if profile == "full":
+            every += requesting.per_operation(catalogue)
+        chosen = [tool for tool in every if (tool.small or profile == "full") and (tool.read_only or not read_only)]
+        self._by_name = {tool.name: tool for tool in chosen}
+        self.profile: Profile = profile
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._by_name.values())
+
+    def find(self, name: str) -> Tool | None:
+        """The tool of that name."""
+        return self._by_name.get(name)
+
+    def listed(self, permitted: Iterable[Operation]) -> list[Tool]:
+        """The tools that are of use to who may request these operations; in the same order each time."""
+        may = list(permitted)
+        return [tool for tool in self._by_name.values() if tool.needs is None or any(map(tool.needs, may))]
+
+
+async def run(tool: Tool, call: Call, arguments: Mapping[str, Any]) -> Result:
+    """The result of one call. Errors of Writ are results as well; other exceptions are defects and pass."""
+    try:
+        return results.bounded(await tool.run(call, arguments))
+    except WritError as error:
+        return results.error(error.code, str(error), retry=error.retry)

@@ -1,0 +1,151 @@
+"""Tools that find what can be requested, and on what."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from writ_contracts.errors import Invalid
+from writ_contracts.ids import OperationName, TargetId
+from writ_contracts.inventory import Role
+from writ_contracts.operations import Operation
+from writ_contracts.parameters import classes
+from writ_gateway.results import shape
+from writ_gateway.schemas import Arguments, Schema, input_schema, output_schema
+from writ_gateway.session import Call
+from writ_gateway.tool import Result, Tool, tool
+
+
+class Searching(Arguments, frozen=True, kw_only=True):
+    """Words of the operation's name or summary, and a target that has it."""
+
+    query: Annotated[str, Meta(max_length=200)] = ""
+    target_id: TargetId | None = None
+
+
+class Describing(Arguments, frozen=True, kw_only=True):
+    """Which operation."""
+
+    operation_type: OperationName
+
+
+class Targets(Arguments, frozen=True, kw_only=True):
+    """Which targets. `after`: those behind this one, in the order of their ids."""
+
+    target_role: Role | None = None
+    tag: Annotated[str, Meta(max_length=255)] | None = None
+    after: TargetId | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+
+
+async def search(call: Call, given: Searching) -> Result:
+    """The permitted operations that fit."""
+    permitted: Iterable[Operation] = await call.session.permitted()
+    if given.target_id is not None:
+        offered = await _offered(call, given.target_id)
+        permitted = [one for one in permitted if one.name in offered]
+    words = given.query.lower().replace("_", " ").split()
+    found = [one for one in permitted if all(word in _words(one) for word in words)]
+    return {"operations": [_row(one) for one in found]}
+
+
+async def _offered(call: Call, target_id: str) -> set[str]:
+    for target in await call.session.writ.targets():
+        if target.id == target_id:
+            return set(target.operations)
+    raise Invalid(f"target_id: there is no target {target_id!r}; list_targets lists them", code="unknown_target")
+
+
+def _words(operation: Operation) -> str:
+    return f"{operation.name.replace('_', ' ')} {operation.summary}".lower()
+
+
+def _row(operation: Operation) -> Result:
+    schema = input_schema(operation.parameters)
+    required = schema.get("required", [])
+    names = [name if name in required else f"{name}?" for name in schema["properties"]]
+    return {
+        "operation_type": operation.name,
+        "summary": operation.summary,
+        "risk": str(operation.risk),
+        "parameters": ", ".join(names),
+    }
+
+
+async def describe(call: Call, given: Describing) -> Result:
+    """One operation with its schemas."""
+    operation = call.session.catalogue.get(given.operation_type)
+    if operation is None or operation.control:
+        raise Invalid(
+            f"operation_type: there is no operation {given.operation_type!r}; search_operations lists them",
+            code="unknown_operation",
+        )
+    return {
+        **_row(operation),
+        "parameters": input_schema(operation.parameters),
+        "classes": {name: str(value) for name, value in classes(operation.parameters).items()},
+        "output": output_schema(operation.output),
+        "backends": list(operation.backends),
+        "idempotent": operation.idempotent,
+        "preview": operation.preview,
+    }
+
+
+async def targets(call: Call, given: Targets) -> Result:
+    """One page of the inventory."""
+    fitting = [
+        one
+        for one in await call.session.writ.targets()
+        if (given.target_role in (None, one.role)) and (given.tag is None or given.tag in one.tags)
+    ]
+    rest = [one for one in fitting if given.after is None or one.id > given.after]
+    rows: list[Any] = [
+        {"target_id": one.id, "target_role": one.role, "backend": one.backend, "tags": one.tags, "agents": one.agents}
+        for one in rest[: given.limit]
+    ]
+    return {"targets": rows, "more": len(rest) > given.limit, "total": len(fitting)}
+
+
+_OBJECTS = {"type": "array", "items": {"type": "object"}}
+
+
+_DESCRIBED: dict[str, Schema] = {
+    "operation_type": {"type": "string"},
+    "summary": {"type": "string"},
+    "risk": {"enum": ["read", "change", "admin"]},
+    "parameters": {"type": "object"},
+    "classes": {"type": "object"},
+    "output": {"type": "object"},
+    "backends": {"type": "array", "items": {"type": "string"}},
+    "idempotent": {"type": "boolean"},
+    "preview": {"type": "boolean"},
+}
+TOOLS: tuple[Tool, ...] = (
+    tool(
+        "search_operations",
+        "Search operations",
+        "Operations that you may request, by words, and by a target that has them.",
+        Searching,
+        search,
+        shape({"operations": _OBJECTS}),
+        small=True,
+    ),
+    tool(
+        "describe_operation",
+        "Describe an operation",
+        "Parameters and output of an operation.",
+        Describing,
+        describe,
+        shape(_DESCRIBED),
+        small=True,
+    ),
+    tool(
+        "list_targets",
+        "List targets",
+        "The targets, page by page.",
+        Targets,
+        targets,
+        shape({"targets": _OBJECTS, "more": {"type": "boolean"}, "total": {"type": "integer"}}),
+        small=True,
+    ),
+)

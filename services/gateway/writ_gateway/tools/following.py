@@ -1,0 +1,153 @@
+"""Tools that follow operations of one's own: how one stands, wait, cancel, list, trace."""
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from writ_client.tools.results import operation_result, status_of
+from writ_contracts import errors
+from writ_contracts.audit import SearchQuery
+from writ_contracts.ids import OperationId
+from writ_gateway.results import advised, operation_shape, shape
+from writ_gateway.schemas import Arguments
+from writ_gateway.session import Call
+from writ_gateway.tool import Result, Tool, tool
+
+LONGEST_CALL = 50
+"""Seconds. Many clients give up on a call after 60."""
+MOST_EVENTS = 100
+
+
+class OneOperation(Arguments, frozen=True, kw_only=True):
+    """Which operation."""
+
+    operation_id: OperationId
+
+
+class Waiting(OneOperation, frozen=True, kw_only=True):
+    """Which operation, and how long."""
+
+    wait: Annotated[int, Meta(ge=0, le=LONGEST_CALL, description="seconds")] = 30
+
+
+class Cancelling(OneOperation, frozen=True, kw_only=True):
+    """Which operation, and why."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+class Listing(Arguments, frozen=True, kw_only=True):
+    """Which operations."""
+
+    open_only: bool = True
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+
+
+async def status(call: Call, given: OneOperation) -> Result:
+    """One operation as it stands."""
+    return advised(await call.session.operations.get_operation_status(given.operation_id))
+
+
+async def wait(call: Call, given: Waiting) -> Result:
+    """One operation when it ends, or as it stands when the time is up."""
+    try:
+        async with asyncio.timeout(LONGEST_CALL):
+            found = await call.session.operations.wait_for_operation(
+                given.operation_id, wait=given.wait, on_event=call.on_event
+            )
+    except TimeoutError:
+        raise errors.TimedOut(f"nothing answers about operation {given.operation_id}; it goes on") from None
+    return advised(found)
+
+
+async def cancel(call: Call, given: Cancelling) -> Result:
+    """The cancel, as far as it is confirmed."""
+    return advised(await call.session.operations.cancel_operation(given.operation_id, given.reason, timeout=45.0))
+
+
+async def mine(call: Call, given: Listing) -> Result:
+    """One's own operations, in short."""
+    writ = call.session.writ
+    if given.open_only:
+        views = await writ.open_operations()
+        rows = [operation_result(view) for view in views[: given.limit]]
+        return {"operations": [_short(row) for row in rows], "more": len(views) > given.limit}
+    found = await writ.search(SearchQuery(principal=writ.principal, limit=given.limit))
+    rows = [
+        {
+            "status": status_of(one.state, one.outcome),
+            "operation_id": one.operation_id,
+            "operation_type": one.operation,
+            "target_id": one.target,
+        }
+        for one in found.rows
+    ]
+    return {"operations": rows, "more": found.more}
+
+
+def _short(row: Result) -> Result:
+    return {name: row[name] for name in ("status", "operation_id", "operation_type", "target_id")}
+
+
+async def trace(call: Call, given: OneOperation) -> Result:
+    """All events of an operation, with who did what."""
+    found = await call.session.writ.trace(operation_id=given.operation_id)
+    events: list[Any] = [
+        {"at": one.at, "event": one.kind, "body": msgspec.to_builtins(one.body)} for one in found.events[:MOST_EVENTS]
+    ]
+    return {"operation_id": given.operation_id, "events": events}
+
+
+_ROWS = {"type": "array", "items": {"type": "object", "required": ["status", "operation_id"]}}
+
+
+TOOLS: tuple[Tool, ...] = (
+    tool(
+        "get_operation_status",
+        "Operation status",
+        "How one of your operations stands, with its output.",
+        OneOperation,
+        status,
+        operation_shape(),
+        small=True,
+    ),
+    tool(
+        "wait_for_operation",
+        "Wait for an operation",
+        "Wait until an operation ends; call again while it has not. It goes on without you.",
+        Waiting,
+        wait,
+        operation_shape(),
+        small=True,
+    ),
+    tool(
+        "cancel_operation",
+        "Cancel an operation",
+        "Stop one of your operations.",
+        Cancelling,
+        cancel,
+        operation_shape(),
+        read_only=False,
+        small=True,
+    ),
+    tool(
+        "list_my_operations",
+        "My operations",
+        "Your operations.",
+        Listing,
+        mine,
+        shape({"operations": _ROWS, "more": {"type": "boolean"}}),
+        small=True,
+    ),
+    tool(
+        "get_trace",
+        "Trace",
+        "Everything on record about an operation: decision, start, receipt.",
+        OneOperation,
+        trace,
+        shape({"operation_id": {"type": "string"}, "events": {"type": "array", "items": {"type": "object"}}}),
+        small=True,
+    ),
+)

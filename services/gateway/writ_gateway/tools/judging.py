@@ -1,0 +1,211 @@
+"""Tools that ask the policy: simulate, explain, validate, scenarios, versions. Nothing is changed or recorded."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, field
+
+from writ_client.tools.results import explanation_result
+from writ_contracts.ids import OperationName, TargetId
+from writ_contracts.inventory import Role
+from writ_contracts.policies import MAX_HISTORY
+from writ_contracts.policy_questions import MAX_DOCUMENT, Instant
+from writ_gateway.results import EVALUATION, shape
+from writ_gateway.schemas import Arguments, Schema
+from writ_gateway.session import Call
+from writ_gateway.tool import Result, Tool, tool
+
+MOST_TRACE = 20
+Who = Annotated[str, Meta(max_length=320)]
+
+
+class Judged(Arguments, frozen=True, kw_only=True):
+    """A request that is only judged."""
+
+    operation_type: OperationName
+    target_id: TargetId
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class Simulating(Judged, frozen=True, kw_only=True):
+    """A request of one's own, or of somebody else's where the caller may read the policy."""
+
+    requested_by: Who | None = None
+    target_role: Role | None = None
+
+
+class Validating(Arguments, frozen=True, kw_only=True):
+    """Parameters of an operation."""
+
+    operation_type: OperationName
+    parameters: dict[str, Any]
+
+
+class Nothing(Arguments, frozen=True, kw_only=True):
+    """No arguments."""
+
+
+class Allowed(Arguments, frozen=True, kw_only=True):
+    """To which principal, on which targets."""
+
+    target_role: Role | None = None
+    user_id: Who | None = None
+    target_id: TargetId | None = None
+
+
+class PolicyDocument(Arguments, frozen=True, kw_only=True):
+    """A policy: YAML or JSON as text, or the object itself."""
+
+    config_data: Annotated[str, Meta(min_length=1, max_length=MAX_DOCUMENT)] | dict[str, Any]
+
+
+class History(Arguments, frozen=True, kw_only=True):
+    """How many versions, and before which."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 20
+    before: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Scenario(Arguments, frozen=True, kw_only=True):
+    """One operation by several principals, on several targets, at several instants."""
+
+    operation_type: OperationName
+    target_ids: Annotated[list[TargetId], Meta(min_length=1, max_length=100)]
+    requested_by: Annotated[list[Who], Meta(max_length=20)] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    at: Annotated[list[Instant], Meta(max_length=24)] = field(default_factory=list)
+    emergency: bool = False
+
+
+async def simulate(call: Call, given: Simulating) -> Result:
+    """The decision on a request."""
+    found = await call.session.operations.simulate_operation(
+        given.operation_type, given.target_id, given.requested_by, given.parameters, given.target_role
+    )
+    return {**found, "trace": found["trace"][:MOST_TRACE]}
+
+
+async def explain(call: Call, given: Judged) -> Result:
+    """The decision with all that stands behind it."""
+    found = await call.session.writ.policy.explain(given.operation_type, given.target_id, given.parameters)
+    result = explanation_result(found)
+    return {**result, "trace": result["trace"][:MOST_TRACE]}
+
+
+async def validate(call: Call, given: Validating) -> Result:
+    """Whether the parameters fit the operation's schema."""
+    return await call.session.operations.validate_operation_parameters(given.operation_type, given.parameters)
+
+
+async def policy_status(call: Call, given: Nothing) -> Result:
+    """The policy in force."""
+    return await call.session.policy.get_policy_status()
+
+
+async def allowed(call: Call, given: Allowed) -> Result:
+    """What is allowed."""
+    return await call.session.policy.list_allowed_operations(given.target_role, given.user_id, given.target_id)
+
+
+async def policy_document(call: Call, given: PolicyDocument) -> Result:
+    """Whether a document could be published."""
+    return await call.session.policy.validate_policy_config(given.config_data)
+
+
+async def history(call: Call, given: History) -> Result:
+    """The versions of the policy."""
+    return await call.session.policy.get_policy_history(given.limit, given.before)
+
+
+async def scenario(call: Call, given: Scenario) -> Result:
+    """What the policy says in each combination."""
+    return await call.session.policy.simulate_policy_scenario(
+        given.operation_type,
+        given.target_ids,
+        given.requested_by,
+        given.parameters,
+        given.at,
+        emergency=given.emergency,
+    )
+
+
+_TEXT: Schema = {"type": "string"}
+_TEXTS: Schema = {"type": "array", "items": _TEXT}
+_OBJECTS: Schema = {"type": "array", "items": {"type": "object"}}
+_JUDGED: dict[str, Schema] = {
+    "policy_evaluation": EVALUATION,
+    "operation_type": _TEXT,
+    "target_id": _TEXT,
+    "parameters": {"type": "object"},
+    "hidden": _TEXTS,
+    "trace": _OBJECTS,
+}
+
+
+TOOLS: tuple[Tool, ...] = (
+    tool(
+        "simulate_operation",
+        "Simulate an operation",
+        "What the policy would decide, and why. Nothing is recorded or done.",
+        Simulating,
+        simulate,
+        shape(_JUDGED),
+        small=True,
+    ),
+    tool(
+        "explain_decision",
+        "Explain a decision",
+        "Why the policy would decide so: each rule, the nearest that would allow it, who could approve.",
+        Judged,
+        explain,
+        shape(_JUDGED | {"nearest": {"type": ["object", "null"]}, "could_approve": _TEXTS, "approvals": _OBJECTS}),
+        small=True,
+    ),
+    tool(
+        "validate_operation_parameters",
+        "Validate parameters",
+        "Whether parameters fit an operation's schema.",
+        Validating,
+        validate,
+        shape({"valid": {"type": "boolean"}, "errors": _TEXTS, "parameters": {"type": "object"}, "hidden": _TEXTS}),
+    ),
+    tool(
+        "get_policy_status",
+        "Policy status",
+        "The policy in force, and what is wrong with its files.",
+        Nothing,
+        policy_status,
+        shape({"name": _TEXT, "mode": _TEXT, "rules": {"type": "integer"}, "problems": {"type": "object"}}),
+    ),
+    tool(
+        "list_allowed_operations",
+        "Allowed operations",
+        "What is allowed to you, on targets of a role or on one target.",
+        Allowed,
+        allowed,
+        shape({"allowed_operations": _TEXTS, "needs_approval": _TEXTS, "access": _OBJECTS}),
+    ),
+    tool(
+        "validate_policy_config",
+        "Validate a policy",
+        "Whether a policy document could be published. Publishing is for a person.",
+        PolicyDocument,
+        policy_document,
+        shape({"valid": {"type": "boolean"}, "errors": _TEXTS, "warnings": _TEXTS}),
+    ),
+    tool(
+        "get_policy_history",
+        "Policy history",
+        "The versions of the policy, newest first.",
+        History,
+        history,
+        shape({"versions": _OBJECTS, "more": {"type": "boolean"}}),
+    ),
+    tool(
+        "simulate_policy_scenario",
+        "Simulate a scenario",
+        "What the policy says of one operation for several principals, targets and instants.",
+        Scenario,
+        scenario,
+        shape({"results": _OBJECTS, "summary": {"type": "object"}}),
+    ),
+)

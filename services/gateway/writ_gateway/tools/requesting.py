@@ -1,0 +1,226 @@
+"""Tools that request operations: one enforced read-only, one for changes, previews, and one tool for each operation.
+
+Each returns within 50 seconds: with the outcome, or with a handle by which the operation is found again.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any
+
+from msgspec import Meta, field, structs
+
+from writ_contracts.errors import Invalid, WritError
+from writ_contracts.ids import CorrelationId, IdempotencyKey, OperationName, TargetId
+from writ_contracts.operations import Catalogue, Operation
+from writ_gateway.results import advised, operation_shape
+from writ_gateway.schemas import Arguments, Schema, decode, input_schema, output_schema
+from writ_gateway.session import Call
+from writ_gateway.tool import Given, Result, Tool, tool
+
+LONGEST_WAIT = 30
+"""Seconds. Sending a request may take 15 more while a service restarts, and a call no more than 50."""
+Reason = Annotated[str, Meta(min_length=1, max_length=1000, description="why, for the people who read the record")]
+RequestedBy = Annotated[str, Meta(max_length=320, description="you; anybody else is refused")]
+Wait = Annotated[int, Meta(ge=0, le=LONGEST_WAIT, description="seconds to wait for the outcome")]
+
+
+class Reading(Arguments, frozen=True, kw_only=True):
+    """A read of a target."""
+
+    operation_type: OperationName
+    target_id: TargetId
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class Changing(Reading, frozen=True, kw_only=True):
+    """A change of a target."""
+
+    reason: Reason
+    idempotency_key: IdempotencyKey | None = None
+    wait: Wait = 20
+
+
+class OperationOptions(Arguments, frozen=True, kw_only=True):
+    """Arguments of every `execute_…` beside the operation's own parameters."""
+
+    target_id: TargetId
+    requested_by: RequestedBy | None = None
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+    dry_run: bool = False
+    idempotency_key: IdempotencyKey | None = None
+    correlation_id: CorrelationId | None = None
+    wait: Wait = 20
+
+
+class ContainerOperation(OperationOptions, frozen=True, kw_only=True):
+    """One of the container operations."""
+
+    operation: OperationName
+    container_name: Annotated[str, Meta(max_length=255)]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+async def read(call: Call, given: Reading) -> Result:
+    """The output of an operation that only reads. Raises Invalid for another one before anything is sent."""
+    operation = call.session.catalogue.get(given.operation_type)
+    if operation is not None and not operation.read_only:
+        raise Invalid(
+            f"operation_type: {operation.name} changes its target, and this tool only reads; request_operation "
+            "requests changes",
+            code="read_only",
+        )
+    return await _request(call, given.operation_type, given.target_id, given.parameters, wait=LONGEST_WAIT)
+
+
+async def change(call: Call, given: Changing) -> Result:
+    """What became of a request."""
+    options = {"reason": given.reason, "idempotency_key": given.idempotency_key, "wait": given.wait}
+    return await _request(call, given.operation_type, given.target_id, given.parameters, **options)
+
+
+async def preview(call: Call, given: Reading) -> Result:
+    """What an operation would do, as the target's agent sees it."""
+    options: dict[str, Any] = {"dry_run": True, "wait": LONGEST_WAIT}
+    return await _request(call, given.operation_type, given.target_id, given.parameters, **options)
+
+
+async def container(call: Call, given: ContainerOperation) -> Result:
+    """One of the container operations, by the mission's name."""
+    options = _options(given)
+    target_id = options.pop("target_id")
+    name = given.operation.removeprefix("container_")
+    if f"container_{name}" not in call.session.catalogue:
+        raise Invalid(f"operation: there is no container operation {name!r}", code="unknown_operation")
+    parameters = {"container_name": given.container_name, **given.parameters}
+    return await _request(call, f"container_{name}", target_id, parameters, **options)
+
+
+def _options(given: OperationOptions) -> dict[str, Any]:
+    return {name: getattr(given, name) for name in OperationOptions.__struct_fields__}
+
+
+async def _execute(operation: Operation, call: Call, given: Given) -> Result:
+    """One tool for one operation: its parameters stand beside the options."""
+    ours = {name: value for name, value in given.items() if name in OperationOptions.__struct_fields__}
+    parameters = {name: value for name, value in given.items() if name not in ours}
+    options = _options(decode(OperationOptions, ours))
+    operation.check(parameters)
+    return await _request(call, operation.name, options.pop("target_id"), parameters, **options)
+
+
+async def _request(
+    call: Call, operation_type: str, target_id: str, parameters: Mapping[str, Any], **options: Any
+) -> Result:
+    result = await call.session.operations.execute(
+        operation_type, target_id, parameters, on_event=call.on_event, **options
+    )
+    if result["status"] == "awaiting_approval":
+        result |= await _approvers(call, operation_type, target_id, parameters)
+    return advised(result)
+
+
+async def _approvers(call: Call, operation_type: str, target_id: str, parameters: Mapping[str, Any]) -> Result:
+    """The people who can approve, and how long they have. A policy that does not answer leaves it out."""
+    try:
+        found = await call.session.writ.policy.explain(operation_type, target_id, parameters)
+    except WritError:
+        return {}
+    seconds = min((demand.seconds for demand in found.approvals), default=0)
+    return {"approvers": found.could_approve} | ({"approval_seconds": seconds} if seconds else {})
+
+
+def _reads(operation: Operation) -> bool:
+    return operation.read_only
+
+
+def _changes(operation: Operation) -> bool:
+    return not operation.read_only
+
+
+def _previews(operation: Operation) -> bool:
+    return operation.preview
+
+
+TOOLS: tuple[Tool, ...] = (
+    tool(
+        "read",
+        "Read from a target",
+        "Run an operation that only reads (risk read) on a target. Others are refused.",
+        Reading,
+        read,
+        operation_shape(),
+        small=True,
+        needs=_reads,
+    ),
+    tool(
+        "request_operation",
+        "Request an operation",
+        "Request an operation that changes a target. The policy decides; a person may have to approve. Repeat a call "
+        "whose answer was lost with the same idempotency_key: it happens once.",
+        Changing,
+        change,
+        operation_shape(),
+        read_only=False,
+        destructive=True,
+        idempotent=False,
+        small=True,
+        needs=_changes,
+    ),
+    tool(
+        "preview_operation",
+        "Preview an operation",
+        "What an operation would do to its target. Nothing is changed.",
+        Reading,
+        preview,
+        operation_shape(),
+        small=True,
+        needs=_previews,
+    ),
+)
+CONTAINER = tool(
+    "execute_container_operation",
+    "Container operation",
+    "Run one of the container operations: create, delete, start, stop, restart, inspect.",
+    ContainerOperation,
+    container,
+    operation_shape(),
+    read_only=False,
+    destructive=True,
+    idempotent=False,
+    needs=lambda operation: operation.name.startswith("container_"),
+)
+
+
+def per_operation(catalogue: Catalogue) -> list[Tool]:
+    """An `execute_<operation>` for each operation on targets, and `execute_container_operation`."""
+    return [*(_tool_of(operation) for operation in catalogue.values() if not operation.control), CONTAINER]
+
+
+def _tool_of(operation: Operation) -> Tool:
+    def needs(other: Operation) -> bool:
+        return other.name == operation.name
+
+    return Tool(
+        name=f"execute_{operation.name}",
+        title=operation.name.replace("_", " ").capitalize(),
+        description=operation.summary,
+        schema=_beside(input_schema(operation.parameters), input_schema(OperationOptions)),
+        run=partial(_execute, operation),
+        output=operation_shape(output_schema(operation.output)),
+        read_only=operation.read_only,
+        destructive=not operation.read_only,
+        idempotent=operation.idempotent,
+        needs=needs,
+    )
+
+
+def _beside(parameters: Schema, options: Schema) -> Schema:
+    """One object with the properties of both."""
+    required = [*parameters.get("required", ()), *options.get("required", ())]
+    properties = {**parameters["properties"], **options["properties"]}
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def collisions(operation: Operation) -> set[str]:
+    """Parameters whose names the options take as well."""
+    return set(OperationOptions.__struct_fields__) & {one.name for one in structs.fields(operation.parameters)}

@@ -1,0 +1,76 @@
+"""Text from hosts on its way to a language model: bounded, with nothing invisible in it. Pure functions.
+
+A file, a service's name or an error message may hold instructions written for the model. Nothing here can tell; so
+such text only ever stands in named fields of a result, and the result says that these are data.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+MOST_CHARACTERS = 24_000
+"""Of all text of one result, about 8,000 tokens."""
+MOST_ITEMS = 500
+SHORT = 200
+# Control characters, and what shows as nothing or reorders what is shown: zero width, bidirectional, Unicode tags.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """The text with every control or invisible character but tab and newline spelled out."""
+    return _INVISIBLE.sub(lambda found: f"\\u{{{ord(found.group()):x}}}", text)
+
+
+class Bounded:
+    """Copies plain data: at most `most` characters of long texts, as much of short ones, and `MOST_ITEMS` of a list.
+
+    Short texts have room of their own, so that no file hides how an operation ended. `cut`: the fields that are not
+    whole.
+    """
+
+    def __init__(self, most: int = MOST_CHARACTERS) -> None:
+        self._long, self._short = most, most
+        self.cut: list[str] = []
+
+    def copy(self, value: Any, path: str = "") -> Any:
+        """The value as far as there is room."""
+        match value:
+            case str():
+                return self._text(value, path)
+            case dict():
+                inside = f"{path}." if path else ""
+                return {visible(str(name))[:SHORT]: self.copy(part, f"{inside}{name}") for name, part in value.items()}
+            case list() | tuple():
+                return self._items(value, path)
+            case _:
+                return value
+
+    def _items(self, items: Sequence[Any], path: str) -> list[Any]:
+        kept: list[Any] = []
+        for item in items:
+            if self._short <= 0 or len(kept) >= MOST_ITEMS:
+                self._note(path)
+                break
+            self._short -= 1
+            kept.append(self.copy(item, path))
+        return kept
+
+    def _text(self, text: str, path: str) -> str:
+        short = len(text) <= SHORT
+        left = max(self._short if short else self._long, 0)
+        shown = visible(text[: left + 1])
+        if len(shown) > left:
+            self._note(path)
+            shown = shown[:left]
+        if short:
+            self._short -= len(shown)
+        else:
+            self._long -= len(shown)
+        return shown
+
+    def _note(self, path: str) -> None:
+        if path not in self.cut:
+            self.cut.append(path)

@@ -1,0 +1,161 @@
+"""Checks of control operations that no rule can make, since they depend on the stops and emergencies in force.
+
+An id that names nothing is refused instead of succeeding without an effect. Only people lift stops and handle
+emergencies. An emergency ends within the policy's bound, is confirmed by another person, and is reviewed before the
+person who declared it may declare again.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from msgspec import Struct, structs
+
+from writ_contracts.errors import Invalid
+from writ_contracts.operations import Catalogue
+from writ_contracts.persons import person_of, same_person
+from writ_policy.state.snapshot import World
+from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.control import ControlState, Emergency
+from writ_rules.engine.ruling import Ruling
+
+PEOPLE_ONLY = frozenset(
+    {
+        "approval_decide",
+        "emergency_confirm",
+        "emergency_declare",
+        "emergency_review",
+        "principal_manage",
+        "stop_lift",
+    }
+)
+TOLERANCE = 60.0
+"""Seconds by which a requester's clock may be ahead when it asks for the longest emergency."""
+Decide = Callable[[DecisionRequest], Ruling]
+
+
+class ControlChecks(Struct, frozen=True, kw_only=True):
+    """The checks at `now` (Unix seconds); `decide` gives the ruling of the rules alone on another request."""
+
+    world: World
+    control: ControlState
+    catalogue: Catalogue
+    decide: Decide
+    now: float
+
+    def apply(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """Return the ruling on a request that rules do not deny. Raises Invalid for what names nothing."""
+        name = request.operation.name
+        if name in PEOPLE_ONLY and request.principal.kind != "human":
+            reason = f"{name} is for people: {request.principal.id} is of kind {request.principal.kind}"
+            return _denied(ruling, "people_only", reason)
+        check = CHECKS.get(name)
+        return ruling if check is None else check(self, request, ruling)
+
+    def lift(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """A stop that is in force."""
+        wanted = str(request.effective["stop_id"])
+        if not any(stop.id == wanted and stop.lasts(self.now) for stop in self.control.stops):
+            raise Invalid(f"no stop {wanted!r} is in force: `writ stop list`", code="not_found")
+        return ruling
+
+    def stop(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """A stop whose reach names what there is, and that does not end before it begins."""
+        reach, until = request.effective, request.effective.get("until")
+        if until is not None and until <= self.now:
+            raise Invalid("the stop would end before it begins", code="invalid_parameters")
+        for name in reach.get("operations") or ():
+            operation = self.catalogue.get(name)
+            if operation is None:
+                raise Invalid(f"no operation {name!r} in the catalogue", code="unknown_operation")
+            if operation.control or operation.read_only:
+                raise Invalid(f"{name} changes no target: a stop does not hold it up", code="invalid_parameters")
+        for name in reach.get("principals") or ():
+            if name not in self.world.principals:
+                raise Invalid(f"no principal {name!r}", code="unknown_principal")
+        return ruling
+
+    def declare(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """An emergency within the policy's bound, by a person whose last one is over and signed off."""
+        person, terms = self._person(request), self.world.policy.emergency_terms
+        until, latest = request.effective["until"], self.now + terms.longest
+        if until <= self.now:
+            raise Invalid("the emergency would end before it begins", code="invalid_parameters")
+        if until > latest + TOLERANCE:
+            reason = f"policy '{self.world.policy.name}' allows emergencies of {terms.longest:g} s at most"
+            return _denied(ruling, "too_long", reason)
+        if (own := next((one for one in self.control.emergencies if one.person == person), None)) is not None:
+            reason = f"{person} declared emergency {own.id}, and its review is not signed off: `writ emergency review`"
+            return _denied(ruling, "review_pending", reason)
+        confirm_by = self.now + terms.confirm_within if self._others("emergency_confirm", person) else None
+        settled = {"until": min(until, latest), "declared_by": person, "confirm_by": confirm_by}
+        return structs.replace(ruling, effective={**ruling.effective, **settled})
+
+    def confirm(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """An emergency in force: any entitled person ends it, another one than its own confirms it."""
+        emergency = self._find(request, "is in force", lambda one: one.lasts(self.now))
+        if request.effective["verdict"] == "end":
+            return ruling
+        if emergency.confirmed_by:
+            raise Invalid(
+                f"emergency {emergency.id} is confirmed already, by {emergency.confirmed_by}", code="conflict"
+            )
+        if self._is_own(request, emergency):
+            return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person has to confirm it")
+        return ruling
+
+    def review(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """An emergency that is over; another person signs it off, if there is one who could."""
+        emergency = self._find(request, "waits for its review", lambda one: bool(one.person))
+        if emergency.lasts(self.now):
+            raise Invalid(f"emergency {emergency.id} is in force: end it first", code="conflict")
+        if self._is_own(request, emergency) and self._others("emergency_review", emergency.person):
+            return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person has to review it")
+        return ruling
+
+    def _find(self, request: DecisionRequest, said: str, fits: Callable[[Emergency], bool]) -> Emergency:
+        wanted = str(request.effective["emergency_id"])
+        found = next((one for one in self.control.emergencies if one.id == wanted and fits(one)), None)
+        if found is None:
+            raise Invalid(f"no emergency {wanted!r} {said}: `writ emergency list`", code="not_found")
+        return found
+
+    def _person(self, request: DecisionRequest) -> str:
+        return person_of(request.principal.id, self.world.principals)
+
+    def _is_own(self, request: DecisionRequest, emergency: Emergency) -> bool:
+        return self._person(request) == emergency.person or same_person(
+            request.principal.id, emergency.by, self.world.principals
+        )
+
+    def _others(self, operation: str, person: str) -> bool:
+        """Return true if rules let another person than this one do it, by an approval at most."""
+        known = self.world.principals
+        others = [one for one in known.values() if one.kind == "human" and person_of(one.id, known) != person]
+        definition, target = self.catalogue.find(operation), self.world.target("writ")
+        given = {name: value for name, value in PLACEHOLDERS.items() if name in definition.parameters.__struct_fields__}
+        asked = [
+            DecisionRequest(
+                operation=definition, target=target, principal=one, given=given, effective=given, at=self.now, own=False
+            )
+            for one in others
+        ]
+        return any(self.decide(one).effect != "deny" for one in asked)
+
+
+PLACEHOLDERS: Mapping[str, Any] = MappingProxyType(
+    {"emergency_id": "any", "verdict": "confirm", "reason": "any", "timeout": 30}
+)
+CHECKS: Mapping[str, Callable[[ControlChecks, DecisionRequest, Ruling], Ruling]] = MappingProxyType(
+    {
+        "stop_set": ControlChecks.stop,
+        "stop_lift": ControlChecks.lift,
+        "emergency_declare": ControlChecks.declare,
+        "emergency_confirm": ControlChecks.confirm,
+        "emergency_review": ControlChecks.review,
+    }
+)
+
+
+def _denied(ruling: Ruling, code: str, reason: str) -> Ruling:
+    return structs.replace(ruling, effect="deny", code=code, reason=reason, rules=[], demands=[])

@@ -1,0 +1,61 @@
+"""Stops and emergencies as people and metrics see them. Pure."""
+
+from collections.abc import Sequence
+
+from writ_contracts.policies import EmergencyView, StopView
+from writ_rules.engine.control import ControlState, Emergency, Stop
+
+MOST_SHOWN = 100
+"""Of each: an answer has to fit into one message."""
+
+
+def stops(control: ControlState, now: float) -> list[StopView]:
+    """Return the stops in force, the latest first."""
+    return [_stop(stop) for stop in reversed(control.stops) if stop.lasts(now)]
+
+
+def emergencies(control: ControlState, now: float) -> list[EmergencyView]:
+    """Return the emergencies in force and those that wait for their review, the latest first."""
+    found = (one for one in reversed(control.emergencies) if one.person or one.lasts(now))
+    return [_emergency(one, now) for one in found]
+
+
+def in_words(control: ControlState, now: float) -> str:
+    """Return a line for `writ status`, "" where there is nothing to tell."""
+    held = [f"stop {one.id} by {one.by}: {one.reason}" for one in stops(control, now)]
+    said = [f"emergency {one.id} ({one.state}) by {one.by}: {one.reason}" for one in emergencies(control, now)]
+    return _cut([*held, *said])
+
+
+def _cut(lines: Sequence[str], most: int = 5) -> str:
+    more = f"; {len(lines) - most} more" if len(lines) > most else ""
+    return "; ".join(line[:160] for line in lines[:most]) + more
+
+
+def _stop(stop: Stop) -> StopView:
+    return StopView(
+        id=stop.id,
+        by=stop.by,
+        reason=stop.reason[:500],
+        since=stop.since,
+        until=stop.until,
+        targets=list(stop.reach.targets),
+        roles=sorted(stop.reach.roles),
+        principals=sorted(stop.reach.principals),
+        operations=sorted(stop.reach.operations),
+    )
+
+
+def _emergency(one: Emergency, now: float) -> EmergencyView:
+    return EmergencyView(
+        id=one.id,
+        by=one.by,
+        reason=one.reason[:500],
+        since=one.since,
+        until=one.until,
+        state=one.end(now) or ("unconfirmed" if one.unconfirmed else "in_force"),
+        targets=list(one.targets),
+        confirm_by=one.confirm_by,
+        confirmed_by=one.confirmed_by,
+        ended_by=one.ended_by,
+    )

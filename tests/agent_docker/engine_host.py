@@ -1,0 +1,90 @@
+"""A backend on an engine, with tasks that mean something to it."""
+
+import asyncio
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Done, Task
+from writ_agent_docker.backend import DockerBackend
+from writ_contracts.inventory import Target
+from writ_runtime.plugins import load_catalogue
+from writ_testing.fakes.docker_engine import FakeEngine
+from writ_testing.suites.backend import task
+from writ_testing.suites.host_trials import Trial, Trials
+
+CATALOGUE = load_catalogue()
+
+
+class EngineHost:
+    """`engine` listens at the target's socket."""
+
+    def __init__(self, folder: Path, engine: FakeEngine) -> None:
+        self.engine = engine
+        credentials = folder / "credentials"
+        credentials.mkdir()
+        (credentials / "box").touch()
+        self.target = Target(
+            id="box",
+            role="testing",
+            backend="docker",
+            connection={"socket": str(engine.socket), "reply_timeout": 2},
+            mount_roots=["/srv"],
+        )
+        self.backend = DockerBackend(credentials)
+
+    def task(self, name: str, operation_id: str, timeout: float = 20.0, **given: Any) -> Task:
+        """With a timeout of its own."""
+        return replace(task(CATALOGUE[name], self.target, operation_id, **given), timeout=timeout)
+
+    def change(self, operation_id: str) -> Task:
+        return self.task("container_create", operation_id, container_name=f"c-{operation_id}", image="box:1")
+
+    def slow(self, operation_id: str) -> Task:
+        """The registry never ends."""
+        image = f"slow:{operation_id}"
+        return self.task("container_create", operation_id, container_name=f"c-{operation_id}", image=image)
+
+    def refused(self, operation_id: str) -> Task:
+        mounts = ["/etc:/etc"]
+        return self.task("container_create", operation_id, container_name="bad", image="box:1", mounts=mounts)
+
+    async def changed(self, operation_id: str) -> bool:
+        found = self.engine.named(f"c-{operation_id}")
+        return found is not None and found["State"]["Running"]
+
+    async def busy(self, operation_id: str) -> bool:
+        await asyncio.sleep(0)
+        return f"slow:{operation_id}" in self.engine.pulls
+
+    def trials(self) -> Iterator[Trial]:
+        made = Trials(CATALOGUE, self.target, Path("/"))
+        running = self._runs
+        yield made.trial("container_create", lambda _: running("trial") is True, container_name="trial", image="box:1")
+        yield made.trial(
+            "container_inspect", lambda seen: seen is not None and seen["image"] == "box:1", container_name="trial"
+        )
+        yield made.trial("container_stop", lambda _: running("trial") is False, container_name="trial")
+        yield made.trial("container_start", lambda _: running("trial") is True, container_name="trial")
+        before = self._started("trial")
+        yield made.trial("container_restart", lambda _: self._started("trial") != before, container_name="trial")
+        yield made.trial("container_delete", lambda _: running("trial") is None, container_name="trial", force=True)
+
+    @property
+    def elsewhere(self) -> Collection[str]:
+        """Compose needs an engine that has networks: tests/lab/test_docker_stacks.py."""
+        return ("stack_deploy", "stack_update", "stack_remove")
+
+    async def run(self, name: str, operation_id: str, **given: Any) -> Done:
+        """Run it to its end."""
+        return await asyncio.wait_for(self.backend.run(self.task(name, operation_id, **given), print), 30.0)
+
+    def _runs(self, name: str) -> bool | None:
+        found = self.engine.named(name)
+        return None if found is None else bool(found["State"]["Running"])
+
+    def _started(self, name: str) -> str:
+        found = self.engine.named(name)
+        return "" if found is None else str(found["State"]["StartedAt"])

@@ -1,0 +1,148 @@
+"""The Docker backend on a fake engine: what every backend must pass, and each fault of an engine."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.agent_docker.engine_host import EngineHost
+
+from writ_contracts.errors import WritError
+from writ_contracts.ids import encode_id
+from writ_testing.eventually import eventually
+from writ_testing.fakes.docker_engine import fake_engine
+from writ_testing.suites.backend import BackendSuite
+
+ID = encode_id(os.urandom(16))
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
+    async with fake_engine(tmp_path / "engine.sock") as engine:
+        made = EngineHost(tmp_path, engine)
+        yield made
+        await made.backend.close()
+
+
+class TestDockerBackend(BackendSuite):
+    """On a fake engine."""
+
+
+VERBS = ("start", "stop", "restart", "delete")
+
+
+def prepared(host: EngineHost, verb: str) -> dict[str, str]:
+    host.engine.put("web", running=verb in ("stop", "restart"))
+    return {"container_name": "web"}
+
+
+def call(verb: str) -> tuple[str, str]:
+    return ("DELETE", "/containers/[^/]+$") if verb == "delete" else ("POST", f"/{verb}$")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_an_answer_that_is_lost_after_the_effect_is_found_out(host: EngineHost, verb: str) -> None:
+    given = prepared(host, verb)
+    host.engine.fail(*call(verb), "act_and_cut")
+    done = await host.run(f"container_{verb}", ID, **given)
+    assert (done.outcome, done.effect) == ("succeeded", "done")
+
+
+async def test_an_answer_that_is_lost_without_an_effect_is_a_failure_once_the_engine_had_its_time(
+    host: EngineHost,
+) -> None:
+    given = prepared(host, "start")
+    host.engine.fail("POST", "/start$", "cut")
+    done = await host.run("container_start", ID, **given)
+    assert (done.outcome, done.code, done.effect) == ("failed", "connection_lost", "none")
+
+
+async def test_an_engine_that_dies_in_the_middle_leaves_a_change_unknown(host: EngineHost) -> None:
+    given = prepared(host, "restart")
+    host.engine.fail("POST", "/restart$", "hang")
+    running = asyncio.create_task(host.run("container_restart", ID, timeout=6, **given))
+    await until_asked(host, "restart")
+    await host.engine.stop()
+    done = await running
+    assert (done.outcome, done.code, done.effect) == ("unknown", "connection_lost", "maybe")
+
+
+async def test_an_engine_that_is_restarted_in_the_middle_is_asked_again(host: EngineHost) -> None:
+    given = prepared(host, "restart")
+    host.engine.fail("POST", "/restart$", "act_and_hang")
+    running = asyncio.create_task(host.run("container_restart", ID, **given))
+    await until_asked(host, "restart")
+    await host.engine.stop()
+    await host.engine.start()
+    assert (await running).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("status", [409, 500])
+@pytest.mark.parametrize("verb", VERBS)
+async def test_what_an_engine_refuses_has_no_effect_and_its_reason_is_shown(
+    host: EngineHost, verb: str, status: int
+) -> None:
+    given = prepared(host, verb)
+    host.engine.fail(*call(verb), status, message="driver failed\nprogramming \x1b[31m external connectivity")
+    done = await host.run(f"container_{verb}", ID, **given)
+    assert (done.outcome, done.effect) == ("failed", "none")
+    assert done.message == "the engine answers: driver failed programming [31m external connectivity"
+
+
+async def test_an_engine_that_is_away_is_said_and_nothing_is_done(host: EngineHost) -> None:
+    given = prepared(host, "start")
+    await host.engine.stop()
+    with pytest.raises(WritError) as refused:
+        await host.run("container_start", ID, **given)
+    assert refused.value.code == "unreachable"
+    assert [standing.reason for _, standing in host.backend.target_health] == ["unreachable"]
+    found = await host.backend.test_target(host.target)
+    assert (found.code, [step.name for step in found.steps if not step.well]) == ("unreachable", ["connection"])
+
+
+@pytest.mark.parametrize("kind", ["hang", "cut_body", "half_close", "garble", "cut"])
+async def test_a_read_that_gets_no_whole_answer_fails_within_its_bound(host: EngineHost, kind: str) -> None:
+    given = prepared(host, "stop")
+    host.engine.fail("GET", "/web/json$", kind)  # type: ignore[arg-type]
+    if kind in ("half_close", "cut"):  # the answer is whole; a GET is sent again by aiohttp
+        assert (await host.run("container_inspect", ID, **given)).outcome == "succeeded"
+        return
+    with pytest.raises(WritError) as refused:
+        await host.run("container_inspect", ID, **given)
+    assert refused.value.code in ("connection_lost", "garbled")
+
+
+async def test_the_beginning_of_an_id_is_no_name(host: EngineHost) -> None:
+    known = host.engine.put("web")
+    for name in (known["Id"][:12], known["Id"]):
+        with pytest.raises(WritError) as refused:
+            await host.run("container_stop", ID, container_name=name)
+        assert refused.value.code == "container_not_found"
+
+
+async def test_another_container_of_the_same_name_is_left_alone(host: EngineHost) -> None:
+    host.engine.put("web", running=True)
+    task = host.task("container_stop", ID, container_name="web")
+    before = await host.backend.baseline(task)
+    host.engine.containers.clear()
+    host.engine.put("web", running=True)
+    with pytest.raises(WritError) as refused:
+        await host.backend.run(replace(task, baseline=before), print)
+    assert refused.value.code == "container_changed"
+    assert not [line for line in host.engine.asked if line.startswith("POST")]
+
+
+async def test_nothing_is_done_to_what_is_so_already(host: EngineHost) -> None:
+    host.engine.put("web")
+    done = await host.run("container_stop", ID, container_name="web")
+    assert (done.outcome, done.effect) == ("succeeded", "none")
+    assert not [line for line in host.engine.asked if line.startswith("POST")]
+
+
+async def until_asked(host: EngineHost, verb: str) -> None:
+    async def asked() -> bool:
+        return any(line.endswith(f"/{verb}") for line in host.engine.asked)
+
+    await eventually(asked)

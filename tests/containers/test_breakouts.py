@@ -1,0 +1,107 @@
+"""The judge of what breaks out of a container, setting by setting."""
+
+from typing import Any
+
+import pytest
+
+from writ_containers.breakouts import ContainerSettings, breakouts, refuse_breakouts
+from writ_containers.container_config import config, settings, shown
+from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.catalogue.containers import ContainerCreate
+from writ_contracts.errors import Invalid
+from writ_contracts.operations import Catalogue
+
+ROOTS = ["/srv/data"]
+SOCKET = "/run/user/1000/docker.sock"
+CREATE = Catalogue(BUILT_IN)["container_create"]
+
+
+def flags(**given: Any) -> list[str]:
+    return [one.flag for one in breakouts(ContainerSettings(name="web", **given), ROOTS, SOCKET)]
+
+
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [
+        ({"privileged": True}, "allow_privileged"),
+        ({"network": "host"}, "allow_host_network"),
+        ({"network": "container:db"}, "allow_shared"),
+        ({"namespaces": {"pid": "host"}}, "allow_host_namespaces"),
+        ({"namespaces": {"ipc": "host"}}, "allow_host_namespaces"),
+        ({"namespaces": {"pid": "container:db"}}, "allow_shared"),
+        ({"namespaces": {"userns_mode": "host"}}, "allow_host_namespaces"),
+        ({"namespaces": {"cgroup": "host"}}, "allow_host_namespaces"),
+        ({"cap_add": ["SYS_ADMIN"]}, "allow_capabilities"),
+        ({"cap_add": ["cap_net_admin"]}, "allow_capabilities"),
+        ({"cap_add": ["ALL"]}, "allow_capabilities"),
+        ({"devices": ["/dev/sda"]}, "allow_devices"),
+        ({"binds": ["/etc"]}, "allow_host_mounts"),
+        ({"binds": ["/srv/data/../../etc"]}, "allow_host_mounts"),
+        ({"binds": ["/srv/database"]}, "allow_host_mounts"),
+        ({"binds": ["/srv/data/docker.sock"]}, "allow_engine_socket"),
+        ({"security_options": ["seccomp=unconfined"]}, "allow_unconfined"),
+        ({"kernel_parameters": ["net.ipv4.ip_forward"]}, "allow_unconfined"),
+        ({"foreign": ["external volume x"]}, "allow_shared"),
+    ],
+)
+def test_a_setting_that_breaks_out_needs_its_flag(given: dict[str, Any], flag: str) -> None:
+    assert flags(**given) == [flag]
+
+
+@pytest.mark.parametrize("path", ["/", "/run", "/run/user/1000", "/var/run/docker.sock", SOCKET])
+def test_a_folder_above_a_socket_needs_the_sockets_flag_too(path: str) -> None:
+    assert flags(binds=[path]) == ["allow_host_mounts", "allow_engine_socket"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"network": "frontend", "cap_add": ["CHOWN", "NET_BIND_SERVICE"], "binds": ["/srv/data", "/srv/data/a"]},
+        {"security_options": ["no-new-privileges:true"], "namespaces": {"ipc": "private", "pid": ""}},
+    ],
+)
+def test_what_stays_inside_needs_none(given: dict[str, Any]) -> None:
+    assert flags(**given) == []
+
+
+def test_each_lacking_flag_is_named_and_a_set_one_is_enough() -> None:
+    one = ContainerSettings(name="web", privileged=True, network="host")
+    with pytest.raises(Invalid) as refused:
+        refuse_breakouts([one], {"allow_privileged": True}, ROOTS, SOCKET)
+    assert (refused.value.code, str(refused.value)) == (
+        "breakout_refused",
+        "web: the network of the host needs allow_host_network",
+    )
+    refuse_breakouts([one], {"allow_privileged": True, "allow_host_network": True}, ROOTS, SOCKET)
+
+
+def test_every_setting_of_a_create_is_judged() -> None:
+    given = create(
+        privileged=True, network="host", cap_add=["SYS_PTRACE"], devices=["/dev/kvm"], mounts=["/etc:/e", "vol:/v"]
+    )
+    found = {one.flag for one in breakouts(settings(given), ROOTS, SOCKET)}
+    assert found == {
+        "allow_privileged",
+        "allow_host_network",
+        "allow_capabilities",
+        "allow_devices",
+        "allow_host_mounts",
+    }
+
+
+def test_a_preview_of_a_create_shows_no_secret() -> None:
+    secrets = {"env": {"TOKEN": "s3cret-env"}, "command": ["s3cret-command"], "labels": {"auth": "s3cret-label"}}
+    body = config(create(**secrets, health_command=["s3cret-check"]), "op")
+    assert "s3cret" in str(body)
+    assert "s3cret" not in str(shown(body))
+    assert shown(body)["Env"] == ["TOKEN"]
+
+
+@pytest.mark.parametrize("name", ["io.writops.operation", "com.docker.compose.project"])
+def test_labels_that_others_rely_on_cannot_be_set(name: str) -> None:
+    with pytest.raises(Invalid, match=r"labels: io\.writops and com\.docker are reserved"):
+        CREATE.check({"container_name": "web", "image": "box:1", "labels": {name: "x"}})
+
+
+def create(**given: Any) -> ContainerCreate:
+    return ContainerCreate(container_name="web", image="box:1", **given)

@@ -1,0 +1,106 @@
+"""One installation for each module, in which the AI agent `bot` acts for alice, and MCP clients of its gateway."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from mcp import Client, StdioServerParameters
+
+from writ_bus.port import Bus
+from writ_client.client import Writ
+from writ_client.context import Context, open_bus
+from writ_gateway.client import AgentClient
+from writ_gateway.results import WELL
+from writ_gateway.server import server
+from writ_gateway.session import Session
+from writ_gateway.tool import Profile
+from writ_gateway.toolbox import Toolbox
+from writ_runtime.plugins import load_catalogue
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
+from writ_trust.keys import Key
+
+ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
+RULES: list[dict[str, Any]] = [
+    {"name": "no_files_by_agents", "operations": ["file_delete"], "allowed": False, "principal_kinds": ["agent"]},
+    {"name": "production_stays", "operations": ["test_count"], "allowed": False, "target_roles": ["production"]},
+]
+PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
+    ("alice", {}),
+    ("bot", {"kind": "agent", "acts_for": "alice"}),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    """It has `web-1` and `db-1`, a production target, both this machine."""
+    folder = tmp_path_factory.mktemp("gateway")
+    root = folder / "files"
+    targets = [local_target("web-1", root), local_target("db-1", root, role="production")]
+    home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=PRINCIPALS)
+    async with running_installation(folder, home=home, environ=ENVIRON) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    """The operator's own client."""
+    async with await installation.client() as client:
+        yield client
+
+
+@pytest.fixture
+def files(installation: RunningInstallation) -> Path:
+    """The folder that the targets may write in."""
+    return installation.home.root.parent / "files"
+
+
+def command(installation: RunningInstallation, *arguments: str, principal: str = "bot") -> StdioServerParameters:
+    """`writ mcp stdio` as an MCP client starts it."""
+    environ = {"WRIT_HOME": str(installation.home.root), "PYTHONPATH": os.environ["PYTHONPATH"]}
+    writ = str(Path(sys.executable).with_name("writ"))
+    return StdioServerParameters(command=writ, args=["mcp", "stdio", "--as", principal, *arguments], env=environ)
+
+
+@asynccontextmanager
+async def serving(
+    installation: RunningInstallation,
+    profile: Profile = "small",
+    *,
+    principal: str = "bot",
+    mode: str = "auto",
+    bus: Callable[[Bus], Bus] = lambda bus: bus,
+    **options: bool,
+) -> AsyncIterator[Client]:
+    """A client of a gateway in this process, which has the principal's key and works with the real installation."""
+    seed = installation.home.seed_file(f"principal-{principal}").read_bytes()
+    context = Context(principal=principal, url=installation.url)
+    catalogue = load_catalogue()
+    connection = bus(await open_bus(context, seed, wait=10.0))
+    async with AgentClient(connection, Key(seed), principal, catalogue=catalogue, **options) as writ:
+        session = Session(writ, catalogue)
+
+        async def session_of(_: object) -> Session:
+            return session
+
+        tools = Toolbox(catalogue, profile, read_only=options.get("read_only", False))
+        async with Client(server(tools, session_of), mode=mode, cache=None) as client:
+            yield client
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """The structured result of a call; the text of the result has the same."""
+    result = await client.call_tool(tool, arguments)
+    assert isinstance(result.structured_content, dict)
+    assert result.is_error == (result.structured_content["status"] not in WELL)
+    return result.structured_content

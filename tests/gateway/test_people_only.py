@@ -1,0 +1,107 @@
+"""No tool approves, publishes, rolls back, declares, lifts, stops or enrols: over the whole list of tools.
+
+The caller is the operator, who may do all of it by `writ`; and every message that the gateway sends is seen.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from tests.architecture.tree import ROOT, imported
+from tests.gateway.conftest import serving
+
+from writ_bus.port import Bus, Message
+from writ_contracts.catalogue import CONTROL
+from writ_testing.installations.installation import RunningInstallation
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+FOR_PEOPLE = sorted(one.name for one in CONTROL if one.name != "operation_cancel")
+ANSWER = "a" * 26
+
+
+class SeenBus:
+    """Passes everything on, and notes the subjects of requests and messages."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self.subjects: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bus, name)
+
+    async def request(
+        self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Message:
+        self.subjects.append(subject)
+        return await self._bus.request(subject, data, timeout=timeout, headers=headers)
+
+    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.subjects.append(subject)
+        await self._bus.publish(subject, data, headers)
+
+
+def arguments(schema: Mapping[str, Any], operation: str) -> dict[str, Any]:
+    """Arguments that fit the schema, and name this operation wherever a text may be."""
+    names = {"operation_id": ANSWER, "target_id": "writ", "target_ids": ["writ"], "target_role": None, "tag": None}
+    kinds: dict[str, Any] = {"string": operation, "object": {"operation_id": ANSWER}, "array": [], "boolean": False}
+    found = {}
+    for name, part in schema["properties"].items():
+        value = names[name] if name in names else kinds.get(part.get("type", "string"), 0)
+        if value is not None and not (
+            part.get("type") in ("integer", "number") and name not in schema.get("required", ())
+        ):
+            found[name] = value
+    return found
+
+
+async def everything(client: Client, operation: str) -> None:
+    for tool in (await client.list_tools()).tools:
+        given = arguments(tool.input_schema, operation)
+        if "wait" in tool.input_schema["properties"]:
+            given["wait"] = 0
+        result = await client.call_tool(tool.name, given)
+        assert isinstance(result.structured_content, dict), tool.name
+
+
+async def test_no_tool_sends_a_request_that_is_for_people(installation: RunningInstallation) -> None:
+    seen: list[SeenBus] = []
+
+    def watched(bus: Bus) -> Bus:
+        seen.append(SeenBus(bus))
+        return seen[-1]
+
+    async with serving(installation, "full", principal="operator", bus=watched) as client:
+        for operation in FOR_PEOPLE:
+            await everything(client, operation)
+    sent = [subject.split(".") for subject in seen[0].subjects]
+    requested = {parts[3] for parts in sent if parts[1] == "request"}
+    assert requested
+    assert requested & set(FOR_PEOPLE) == set()
+    assert {parts[1] for parts in sent} <= {"request", "query", "api"}
+
+
+@pytest.mark.parametrize("operation", FOR_PEOPLE)
+async def test_asking_for_it_by_name_is_refused_and_says_that_it_is_for_people(
+    installation: RunningInstallation, operation: str
+) -> None:
+    async with serving(installation, principal="operator") as client:
+        given = {"operation_type": operation, "target_id": "writ", "parameters": {}, "reason": "let me"}
+        for tool in ("request_operation", "preview_operation"):
+            result = await client.call_tool(
+                tool, {name: given[name] for name in given if tool[0] == "r" or name != "reason"}
+            )
+            assert result.is_error
+            assert result.structured_content is not None
+            assert result.structured_content["code"] == "for_people"
+
+
+async def test_the_gateway_imports_no_command_of_people_and_calls_none() -> None:
+    """`Writ` has methods for people; only `AgentClient`, which refuses them, knows how to send a request."""
+    for_people = ("policy_publish", "policy_rollback", "emergency_declare", "emergency_end", "stop_set", "stop_lift")
+    methods = (*for_people, "update_policy_config", "rollback_policy", "approval_decide")
+    for path in sorted((ROOT / "services/gateway").rglob("*.py")):
+        assert {"writ_cli", "writ_installation"} & {name.partition(".")[0] for name in imported(path)} == set(), path
+        text = Path(path).read_text()
+        assert [name for name in methods if f".{name}(" in text] == [], path

@@ -1,0 +1,100 @@
+"""Resources and prompts of the gateway, and `writ mcp config`."""
+
+import json
+import tomllib
+from typing import Any
+
+import pytest
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.types import TextContent, TextResourceContents
+from tests.gateway.conftest import call, command, serving
+
+from writ_testing.installations.installation import RunningInstallation
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def read(client: Client, uri: str) -> dict[str, Any]:
+    (contents,) = (await client.read_resource(uri)).contents
+    assert isinstance(contents, TextResourceContents)
+    found: dict[str, Any] = json.loads(contents.text)
+    return found
+
+
+async def test_resources_are_listed_and_are_what_the_tools_return(installation: RunningInstallation) -> None:
+    async with serving(installation, mode="legacy") as client:
+        assert [one.uri for one in (await client.list_resources()).resources] == [
+            "writ://operations",
+            "writ://targets",
+            "writ://policy",
+        ]
+        templates = (await client.list_resource_templates()).resource_templates
+        assert [one.uri_template for one in templates] == [
+            "writ://operations/{operation_type}",
+            "writ://trace/{operation_id}",
+        ]
+        assert await read(client, "writ://targets") == await call(client, "list_targets")
+        assert (await read(client, "writ://operations/file_read"))["risk"] == "read"
+        done = await call(client, "read", operation_type="test_noop", target_id="web-1")
+        assert (await read(client, f"writ://trace/{done['operation_id']}"))["events"]
+
+
+async def test_the_policy_is_a_resource_for_those_who_may_read_it(installation: RunningInstallation) -> None:
+    async with serving(installation) as client:
+        with pytest.raises(MCPError) as refused:
+            await client.read_resource("writ://policy")
+        assert refused.value.data["code"] == "no_rule"
+
+
+@pytest.mark.parametrize("uri", ["writ://nothing", "file:///etc/passwd", "writ://trace/a/../b", "writ://operations/"])
+async def test_another_address_is_no_resource(installation: RunningInstallation, uri: str) -> None:
+    async with serving(installation) as client:
+        with pytest.raises(MCPError, match="there is no resource"):
+            await client.read_resource(uri)
+
+
+async def test_prompts_name_only_tools_that_there_are(installation: RunningInstallation) -> None:
+    async with serving(installation, "full") as client:
+        tools = {tool.name for tool in (await client.list_tools()).tools}
+        listed = (await client.list_prompts()).prompts
+        assert len(listed) == 4
+        for prompt in listed:
+            (message,) = (await client.get_prompt(prompt.name)).messages
+            assert isinstance(message.content, TextContent)
+            named = {word.strip(".,:;()") for word in message.content.text.split() if "_" in word}
+            others = named - tools - FIELDS
+            assert others == set(), prompt.name
+        with pytest.raises(MCPError, match="there is no prompt"):
+            await client.get_prompt("nothing")
+
+
+FIELDS = {
+    "idempotency_key",
+    "operation_id",
+    "policy_evaluation",
+    "awaiting_approval",
+    "target_roles",
+    "principal_kinds",
+    "parameter_constraints",
+}
+
+
+@pytest.mark.parametrize("client", ["claude", "codex", "cursor", "gemini", "vscode", "windsurf"])
+async def test_config_is_what_the_client_reads(installation: RunningInstallation, client: str) -> None:
+    ended = await installation.writ("mcp", "config", "--client", client, "--as", "bot", "--read-only")
+    assert ended.status == 0, ended
+    told = tomllib.loads(ended.out) if client == "codex" else json.loads(ended.out)
+    (section,) = told
+    server = told[section]["writ"]
+    assert server["args"] == ["mcp", "stdio", "--as", "bot", "--profile", "small", "--read-only"]
+    assert server["env"] == {"WRIT_HOME": str(installation.home.root)}
+    assert "belongs in" in ended.err
+
+
+async def test_what_config_prints_starts_a_server(installation: RunningInstallation) -> None:
+    told = json.loads((await installation.writ("mcp", "config", "--client", "claude", "--as", "bot")).out)
+    server = told["mcpServers"]["writ"]
+    environ = {**(command(installation).env or {}), **server["env"]}
+    started = StdioServerParameters(command=server["command"], args=server["args"], env=environ)
+    async with Client(started, cache=None) as client:
+        assert (await client.list_tools()).tools

@@ -1,0 +1,160 @@
+"""Tools of the gateway, called by the SDK's client, with a real installation behind."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from mcp import MCPError
+from tests.gateway.conftest import call, serving
+
+from writ_client.client import Writ
+from writ_testing.installations.installation import RunningInstallation
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_change_is_requested_and_recorded_as_the_agents(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
+    path = files / "changed"
+    async with serving(installation) as client:
+        change = {"operation_type": "test_count", "target_id": "web-1", "parameters": {"path": str(path)}}
+        done = await call(client, "request_operation", reason="count once", idempotency_key="once", **change)
+        again = await call(client, "request_operation", reason="count once", idempotency_key="once", **change)
+        assert done["status"] == again["status"] == "succeeded"
+        assert done["operation_id"] == again["operation_id"]
+        assert await call(client, "get_operation_status", operation_id=done["operation_id"])
+        events = (await call(client, "get_trace", operation_id=done["operation_id"]))["events"]
+    assert len(path.read_text().splitlines()) == 1
+    requested = next(event for event in events if event["event"] == "requested")
+    assert (requested["body"]["principal"], requested["body"]["acts_for"]) == ("bot", "alice")
+
+
+async def test_a_denial_is_a_result_with_rule_and_advice(installation: RunningInstallation, files: Path) -> None:
+    async with serving(installation) as client:
+        denied = await call(
+            client,
+            "request_operation",
+            operation_type="test_count",
+            target_id="db-1",
+            parameters={"path": str(files / "never")},
+            reason="try",
+        )
+        assert (denied["status"], denied["policy_evaluation"]["decision"]) == ("denied", "deny")
+        assert denied["policy_evaluation"]["rules"] == ["production_stays"]
+        assert "a person" in denied["advice"]
+        told = await call(
+            client, "explain_decision", operation_type="test_count", target_id="db-1", parameters={"path": "x"}
+        )
+        assert told["policy_evaluation"]["decision"] == "deny"
+    assert not (files / "never").exists()
+
+
+async def test_the_read_tool_refuses_a_change_before_anything_is_sent(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
+    async with serving(installation) as client:
+        refused = await call(client, "read", operation_type="test_count", target_id="web-1", parameters={"path": "x"})
+        assert (refused["status"], refused["code"]) == ("error", "read_only")
+        listed = await call(client, "list_my_operations", open_only=False)
+    assert "test_count" not in [one["operation_type"] for one in listed["operations"] if one["status"] == "invalid"]
+
+
+async def test_a_read_only_server_lists_and_sends_no_change(installation: RunningInstallation, files: Path) -> None:
+    async with serving(installation, "full", read_only=True) as client:
+        tools = (await client.list_tools()).tools
+        assert tools
+        assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools)
+        with pytest.raises(MCPError, match="no tool 'request_operation'"):
+            await client.call_tool("request_operation", {})
+        seen = await call(
+            client,
+            "preview_operation",
+            operation_type="test_count",
+            target_id="web-1",
+            parameters={"path": str(files / "previewed")},
+        )
+        assert seen["status"] == "previewed"
+    assert not (files / "previewed").exists()
+
+
+async def test_an_operation_that_takes_long_gives_a_handle_and_is_found_by_it(
+    installation: RunningInstallation, files: Path
+) -> None:
+    async with serving(installation) as client:
+        began = await call(
+            client,
+            "request_operation",
+            operation_type="test_sleep",
+            target_id="web-1",
+            parameters={"seconds": 600, "processes": 1},
+            reason="sleep",
+            wait=0,
+        )
+        assert began["status"] in ("pending", "running")
+        assert began["next"] == {"tool": "wait_for_operation", "arguments": {"operation_id": began["operation_id"]}}
+    async with serving(installation, mode="legacy") as client:
+        mine = await call(client, "list_my_operations")
+        assert began["operation_id"] in [one["operation_id"] for one in mine["operations"]]
+        waited = await call(client, "wait_for_operation", operation_id=began["operation_id"], wait=0)
+        assert waited["status"] in ("pending", "running")
+        cancelled = await call(client, "cancel_operation", operation_id=began["operation_id"], reason="enough")
+        assert cancelled["output"]["result"] == "stopped"
+        assert (await call(client, "get_operation_status", operation_id=began["operation_id"]))["status"] == "cancelled"
+
+
+async def test_progress_names_the_steps_of_an_operation(installation: RunningInstallation, files: Path) -> None:
+    steps: list[str] = []
+
+    async def told(progress: float, total: float | None, message: str | None) -> None:
+        steps.append(message or "")
+
+    arguments = {"path": str(files / "stepwise"), "delay": 0.3}
+    async with serving(installation) as client:
+        given = {"operation_type": "test_count", "target_id": "web-1", "parameters": arguments, "reason": "steps"}
+        await client.call_tool("request_operation", given, progress_callback=told)
+    assert "granted" in steps
+
+
+MALFORMED: list[tuple[str, dict[str, Any], str]] = [
+    ("read", {"target_id": "web-1"}, "operation_type"),
+    ("read", {"operation_type": "test_noop", "target_id": 7}, "target_id"),
+    ("read", {"operation_type": "test_noop", "target_id": "a b"}, "target_id"),
+    ("read", {"operation_type": "test_noop", "target_id": "web-1", "surprise": 1}, "surprise"),
+    ("read", {"operation_type": "test_noop", "target_id": "web-1", "parameters": {"timeout": "7"}}, "timeout"),
+    ("read", {"operation_type": "no_such", "target_id": "web-1"}, "operation_type"),
+    (
+        "request_operation",
+        {"operation_type": "test_count", "target_id": "web-1", "parameters": {}, "reason": "x"},
+        "path",
+    ),
+    ("request_operation", {"operation_type": "test_noop", "target_id": "web-1"}, "reason"),
+    ("wait_for_operation", {"operation_id": "x"}, "operation_id"),
+    ("wait_for_operation", {"operation_id": "a" * 26, "wait": 51}, "wait"),
+    ("list_targets", {"target_role": "palace"}, "target_role"),
+    ("search_operations", {"target_id": "nowhere"}, "target_id"),
+]
+
+
+async def test_every_malformed_argument_is_named(installation: RunningInstallation) -> None:
+    async with serving(installation) as client:
+        for tool, arguments, field in MALFORMED:
+            refused = await call(client, tool, **arguments)
+            assert refused["status"] in ("error", "invalid"), (tool, arguments)
+            assert field in refused["message"], refused["message"]
+
+
+async def test_what_can_be_requested_is_found_and_described(installation: RunningInstallation) -> None:
+    async with serving(installation) as client:
+        found = await call(client, "search_operations", query="restart service", target_id="web-1")
+        assert [one["operation_type"] for one in found["operations"]] == ["service_restart"]
+        described = await call(client, "describe_operation", operation_type="service_restart")
+        jsonschema.Draft202012Validator.check_schema(described["parameters"])
+        assert described["parameters"]["required"] == ["service_name"]
+        listed = await call(client, "list_targets", limit=1)
+        assert (listed["targets"][0]["target_id"], listed["more"], listed["total"]) == ("db-1", True, 2)
+        rest = await call(client, "list_targets", after="db-1")
+        assert [one["target_id"] for one in rest["targets"]] == ["web-1"]
+        hidden = await call(client, "search_operations", query="policy publish")
+        assert hidden["operations"] == []

@@ -1,0 +1,118 @@
+"""A Docker engine of the lab with small images, as a host for suites of backends."""
+
+import asyncio
+import io
+import json
+import tarfile
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+from tests.lab.engine import Engine
+
+from writ_agent.backends.port import Done, Task
+from writ_agent_docker.backend import DockerBackend
+from writ_contracts.inventory import Target
+from writ_runtime.plugins import load_catalogue
+from writ_testing.peers.programs import program
+from writ_testing.suites.backend import task
+from writ_testing.suites.host_trials import Trial, Trials
+
+CATALOGUE = load_catalogue()
+BOX, SLOW = "lab/box:1", "lab/slow:1"
+PROGRAMS = ("sh", "sleep", "cat", "echo", "true", "false", "env", "httpd", "id", "ls", "touch")
+
+
+def make_images(engine: Engine) -> None:
+    """Images of busybox alone; one with a health check that takes its time. A first process without a handler
+    gets no SIGTERM from the kernel.
+    """
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(program("busybox"), "bin/busybox")
+        for name in PROGRAMS:
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    changes = ("--change", 'CMD ["sleep", "1000"]', "--change", "STOPSIGNAL SIGKILL")
+    engine.docker("import", *changes, "-", BOX, stdin=packed.getvalue())
+    check = ("--change", "HEALTHCHECK --interval=60s --start-period=60s CMD true")
+    engine.docker("import", *changes, *check, "-", SLOW, stdin=packed.getvalue())
+
+
+class DockerHost:
+    """The backend, and the engine as its own command line shows it."""
+
+    def __init__(self, folder: Path, engine: Engine) -> None:
+        self.engine = engine
+        credentials = folder / "credentials"
+        credentials.mkdir()
+        (credentials / "box").touch()
+        self.root = folder / "root"
+        self.root.mkdir()
+        self.target = Target(
+            id="box",
+            role="testing",
+            backend="docker",
+            connection={"socket": str(engine.socket)},
+            mount_roots=[str(self.root)],
+        )
+        self.backend = DockerBackend(credentials)
+
+    def task(self, name: str, operation_id: str, **given: Any) -> Task:
+        return replace(task(CATALOGUE[name], self.target, operation_id, **given), timeout=30.0)
+
+    def change(self, operation_id: str) -> Task:
+        return self.task("container_create", operation_id, container_name=f"c-{operation_id}", image=BOX)
+
+    def slow(self, operation_id: str) -> Task:
+        return self.task("container_create", operation_id, container_name=f"s-{operation_id}", image=SLOW)
+
+    def refused(self, operation_id: str) -> Task:
+        given = {"container_name": "bad", "image": BOX, "mounts": ["/etc:/etc"]}
+        return self.task("container_create", operation_id, **given)
+
+    async def changed(self, operation_id: str) -> bool:
+        return await asyncio.to_thread(self.runs, f"c-{operation_id}") is True
+
+    async def busy(self, operation_id: str) -> bool:
+        return bool(await asyncio.to_thread(self.shown, f"s-{operation_id}"))
+
+    def trials(self) -> Iterator[Trial]:
+        made = Trials(CATALOGUE, self.target, Path("/"))
+        name = "trial"
+
+        def trial(verb: str, shows: Callable[[Any], bool], **given: Any) -> Trial:
+            return made.trial(f"container_{verb}", shows, container_name=name, **given)
+
+        yield trial("create", lambda _: self.runs(name) is True, image=BOX, env={"A": "$(id) `id`\n'\"%s"})
+        yield trial("inspect", lambda seen: seen is not None and seen["env"]["A"] == "$(id) `id`\n'\"%s")
+        yield trial("stop", lambda _: self.runs(name) is False)
+        yield trial("start", lambda _: self.runs(name) is True)
+        before = self.shown(name)["State"]["StartedAt"]
+        yield trial("restart", lambda _: self.shown(name)["State"]["StartedAt"] != before)
+        yield trial("delete", lambda _: self.runs(name) is None, force=True)
+        text = f"services: {{web: {{image: {BOX}, environment: {{A: '$$(id)'}}}}}}"
+        yield made.trial("stack_deploy", lambda _: self.runs("shop-web-1") is True, stack_name="shop", compose=text)
+        more = text.replace("image:", "scale: 2, image:")
+        yield made.trial("stack_update", lambda _: self.runs("shop-web-2") is True, stack_name="shop", compose=more)
+        yield made.trial("stack_remove", lambda _: self.runs("shop-web-1") is None, stack_name="shop")
+
+    @property
+    def elsewhere(self) -> Collection[str]:
+        return ()
+
+    async def run(self, name: str, operation_id: str, **given: Any) -> Done:
+        """Run it to its end."""
+        return await asyncio.wait_for(self.backend.run(self.task(name, operation_id, **given), print), 60.0)
+
+    def runs(self, name: str) -> bool | None:
+        found = self.shown(name)
+        return bool(found["State"]["Running"]) if found else None
+
+    def shown(self, name: str) -> dict[str, Any]:
+        """Inspect, by the command line; empty where there is none."""
+        listed = self.engine.docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}").split("\n")
+        ids = [line.split()[0] for line in listed if line.endswith(f" {name}")]
+        return dict(json.loads(self.engine.docker("inspect", ids[0]))[0]) if ids else {}

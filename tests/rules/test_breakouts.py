@@ -1,0 +1,59 @@
+"""What breaks out of a container is allowed only by a rule that names the flag for it."""
+
+from typing import Any
+
+import pytest
+from tests.rules.asking import World, policy, rule
+
+GIVEN: dict[str, Any] = {"container_name": "web", "image": "nginx"}
+
+
+def effect(asked: dict[str, Any], *rules: dict[str, Any], **sections: Any) -> str:
+    world = World(policy(require_approval_for_admin=False, global_policies=[*rules], **sections))
+    return world.ask("container_create", **GIVEN, **asked).effect
+
+
+def naming(value: Any) -> dict[str, Any]:
+    return rule("named", "container_create", parameter_constraints={"allow_privileged": value})
+
+
+PLAIN = rule("plain", "container_create")
+
+
+@pytest.mark.parametrize(
+    ("asked", "rules", "expected"),
+    [
+        ({}, [PLAIN], "allow"),
+        ({"allow_privileged": False}, [PLAIN], "allow"),
+        ({"allow_privileged": True}, [PLAIN], "deny"),
+        ({"allow_privileged": True}, [naming({"allowed_values": [True, False]})], "allow"),
+        ({"allow_privileged": True}, [naming({"allowed_values": [False]})], "deny"),
+        ({"allow_privileged": True, "allow_devices": True}, [naming({"type": "bool"})], "deny"),
+        ({"allow_privileged": True}, [PLAIN, naming({"type": "bool"})], "allow"),
+        ({"allow_privileged": True}, [naming({"type": "bool"}), rule("no", "container_create", allowed=False)], "deny"),
+    ],
+)
+def test_a_flag_needs_a_rule_that_names_it(asked: dict[str, Any], rules: list[dict[str, Any]], expected: str) -> None:
+    assert effect(asked, *rules) == expected
+
+
+def test_an_open_default_does_not_open_the_host() -> None:
+    assert effect({}, deny_by_default=False) == "allow"
+    assert effect({"allow_host_mounts": True}, deny_by_default=False) == "deny"
+
+
+def test_the_reason_says_which_flag_no_rule_names() -> None:
+    world = World(policy(require_approval_for_admin=False, global_policies=[PLAIN]))
+    ruling = world.ask("container_create", **GIVEN, allow_devices=True)
+    assert ruling.code == "no_rule"
+    assert "allow_devices.allowed_values is true, wanted one of false, since no rule names it" in ruling.reason
+
+
+def test_a_rule_that_fills_in_a_flag_does_not_open_another_rule() -> None:
+    filled = rule(
+        "fills",
+        "container_create",
+        parameter_constraints={"allow_privileged": {"default": True}, "image": {"allowed_values": ["nginx"]}},
+    )
+    assert effect({}, filled) == "allow"
+    assert effect({}, filled, rule("no", "container_create", allowed=False)) == "deny"

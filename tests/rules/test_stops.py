@@ -1,0 +1,55 @@
+"""The reach of a stop: what fits all that it names is held up, and nothing else."""
+
+from typing import Any
+
+import pytest
+from tests.rules.asking import World, control, policy, rule
+
+from writ_contracts.stops import Reach
+from writ_rules.engine.control import ControlState, apply
+
+RULES = policy(global_policies=[rule("all", "service_restart", "service_status", "service_stop", "file_delete")])
+
+
+def held(body: dict[str, Any], operation: str = "service_restart", **asked: Any) -> bool:
+    state = apply(ControlState(), 1, control("stop_set", {"scope": ["*"], "reason": "wait", **body}))
+    return World(RULES, control=state).ask(operation, **asked).code == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("body", "asked", "expected"),
+    [
+        ({}, {}, True),
+        ({"scope": ["web-*"]}, {}, True),
+        ({"scope": ["db-?"]}, {}, False),
+        ({"roles": ["production"]}, {}, True),
+        ({"roles": ["production"]}, {"role": "staging"}, False),
+        ({"operations": ["service_restart"]}, {}, True),
+        ({"operations": ["service_stop"]}, {}, False),
+        ({"principals": ["alice"]}, {}, True),
+        ({"principals": ["bob"]}, {}, False),
+        ({"principals": ["alice"]}, {"who": {"id": "copilot", "kind": "agent", "acts_for": "alice"}}, True),
+        ({"principals": ["copilot"]}, {"who": {"id": "alice"}}, False),
+        ({"principals": ["alice"]}, {"who": {"id": "alice-oncall", "person": "alice"}}, True),
+        ({"roles": ["production"], "operations": ["service_stop"]}, {}, False),
+        ({"roles": ["staging", "production"], "scope": ["web-1"], "principals": ["alice"]}, {}, True),
+    ],
+)
+def test_a_stop_holds_up_what_fits_all_that_it_names(
+    body: dict[str, Any], asked: dict[str, Any], expected: bool
+) -> None:
+    assert held(body, **asked) is expected
+
+
+def test_a_stop_never_cuts_reads_nor_control_operations() -> None:
+    assert not held({}, "service_status")
+    for operation, parameters in (
+        ("stop_lift", {"stop_id": "s"}),
+        ("audit_read", {"query": "policy"}),
+        ("operation_cancel", {"operation_id": "a" * 26}),
+    ):
+        assert not held({}, operation, **parameters)
+
+
+def test_a_stop_of_a_role_holds_up_a_target_whose_role_is_not_known() -> None:
+    assert Reach(roles=["production"]).covers("gone", None, ["alice"], "service_stop")
