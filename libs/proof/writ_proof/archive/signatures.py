@@ -92,13 +92,8 @@ class Signatures:
                 self._check_read_grant(event.ahead)
                 if event.over is not None:
                     self._own(event.over, Receipt)
-            case journal.ApprovalGiven():
-                self._approval(event.operation_id, event.approval, "approve", event.approver)
-            case journal.Approved():
-                self._approved(event)
-            case journal.Rejected():
-                self._approval(event.operation_id, event.approval, "reject", event.approver)
-                self._requests.pop(event.operation_id, None)
+            case journal.ApprovalGiven() | journal.Approved() | journal.Rejected():
+                self._verdict(event)
             case journal.Granted():
                 self._granted(event)
             case journal.Started():
@@ -155,6 +150,16 @@ class Signatures:
             if approval.approver in (known.principal, known.acts_for):
                 raise Untrusted("its approver requested it")
         return approval_digest(signed)
+
+    def _verdict(self, event: journal.ApprovalGiven | journal.Approved | journal.Rejected) -> None:
+        match event:
+            case journal.ApprovalGiven():
+                self._approval(event.operation_id, event.approval, "approve", event.approver)
+            case journal.Approved():
+                self._approved(event)
+            case journal.Rejected():
+                self._approval(event.operation_id, event.approval, "reject", event.approver)
+                self._requests.pop(event.operation_id, None)
 
     def _approved(self, event: journal.Approved) -> None:
         digests = {self._approval(event.operation_id, one, "approve", "") for one in event.approvals}
