@@ -72,7 +72,7 @@ def _rulings(policy: Policy, operation: str, one: Principal, asker: Asker, now: 
     made = ((option, request(verb.operation, WRIT, one, option)) for option in tried.options)
     defaults = defaults_of([policy], operation)
     return [
-        asker.ask(policy, asked, facts(option.supposed, asked, defaults))
+        asker.ask(policy, asked, facts(option.assumed, asked, defaults))
         for option, asked in made
         if asked is not None and not asked.emergency
     ]
