@@ -19,6 +19,6 @@ async def archives(journal: Stored) -> list[Announced]:
 
 
 def archives_of(records: Sequence[Record]) -> list[Announced]:
-    """Return the archives that these events announce, once each, in order."""
+    """Return the archives these events announce, once each, in order."""
     found = {origin(one.headers, one.sequence): one.data for one in records}
     return [announced(decode(data, ControlEvent), at, data) for at, data in sorted(found.items())]

@@ -1,7 +1,7 @@
 """Causality: W3C trace context, correlation and causation, on every message without explicit passing.
 
-A handler runs within the trace of its message (a context variable, so each task has its own); every message that it
-sends is a child of that. Source: https://www.w3.org/TR/trace-context/ (version 00).
+A handler runs within the trace of its message (a context variable, so each task has its own); every message it sends is
+a child of that. Source: https://www.w3.org/TR/trace-context/ (version 00).
 
 Spans, which have the duration of each step, are made only while they are exported (`export`), and only of sampled
 traces. As with logs, there is one sink for a whole process.

@@ -78,7 +78,8 @@ def _show_error(message: str, status: Exit) -> int:
 @click.group(cls=WritGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(VERSION, message="writ %(version)s")
 def cli() -> None:
-    """Typed operations instead of free-text commands: checked by policy, carried out by agents, on record.
+    """Typed operations instead of free-text commands: checked by policy, carried out by agents, recorded in the
+    journal.
 
     Exit status: 0 done, 1 failed, 2 usage or invalid, 3 denied, 4 pending or timed out waiting, 5 rejected, expired,
     cancelled or stale, 6 unreachable or unauthorised, 7 unknown.

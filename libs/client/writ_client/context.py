@@ -66,7 +66,7 @@ def read_context(path: Path) -> Context:
 
 
 async def open_bus(context: Context, seed: bytes, *, wait: float) -> Bus:
-    """Connect as this principal. Raises Unreachable, and Forbidden for a key that the server does not know."""
+    """Connect as this principal. Raises Unreachable, and Forbidden for a key the server does not know."""
     tls = None
     if context.tls_ca is not None:
         tls = TlsOptions(ca=context.tls_ca, certificate=context.tls_cert, key=context.tls_key)

@@ -85,7 +85,7 @@ class Following:
 
 
 def read(kind: str, data: bytes, headers: Mapping[str, str]) -> Happening | None:
-    """Return the event in a message; None for a kind that this version does not know."""
+    """Return the event in a message; None for a kind this version does not know."""
     try:
         if kind == "progress":
             return Happening(0, decode(data, Progress))
@@ -102,7 +102,7 @@ def of_trace(sequence: int, kind: str, body: Mapping[str, object]) -> Happening 
 
 
 def read_body(kind: str, body: Mapping[str, object]) -> journal.JournalEvent | None:
-    """Return the event that a trace shows as plain data; None for a kind that this version does not know."""
+    """Return the event that a trace shows as plain data; None for a kind this version does not know."""
     try:
         # By way of bytes: what is signed in it has to be bytes again, and comes out as it went in, being canonical.
         return decode_event(encode({**body, "type": kind}))

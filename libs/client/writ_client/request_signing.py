@@ -36,7 +36,7 @@ def unsigned(
     dry_run: bool = False,
     correlation_id: str | None = None,
 ) -> Request:
-    """Return a request that the NATS server alone authenticates."""
+    """Return a request the NATS server alone authenticates."""
     return Request(
         target=target,
         parameters=dict(parameters),

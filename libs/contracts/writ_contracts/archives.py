@@ -27,7 +27,7 @@ class Announced(Struct, frozen=True, kw_only=True):
 
 
 class Next(Struct, frozen=True):
-    """The next archive. `ends`: ends of announcements that it would replace; it must have another end."""
+    """The next archive. `ends`: ends of announcements it would replace; it must have another end."""
 
     generation: int
     first: int

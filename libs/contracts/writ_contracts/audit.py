@@ -36,7 +36,7 @@ class TraceEvent(Struct, frozen=True, kw_only=True):
 
 
 class TraceAnswer(Struct, frozen=True, kw_only=True):
-    """The events in journal order. `as_of`: the last sequence that the index had read.
+    """The events in journal order. `as_of`: the last sequence the index had read.
 
     `more`: not all of them fit into one reply. `withheld`: the number of events that belong to others and may not be
     read.

@@ -11,7 +11,7 @@ from writ_contracts.ids import InstanceId, PoolId, TargetId
 from writ_contracts.requests import Failure
 
 StepName = Literal["agent", "connection", "host_key", "credentials", "host"]
-"""The steps to a target, in this order; a backend leaves out steps that it lacks."""
+"""The steps to a target, in this order; a backend leaves out steps it lacks."""
 
 
 class TargetTestStep(Struct, frozen=True, kw_only=True):
@@ -26,8 +26,8 @@ class TargetReport(Struct, frozen=True, kw_only=True):
     """An agent's fresh report on a target. `code` and `message` are the reason why no operation can run there; empty if
     one can.
 
-    `versions`: of software that matters for operations, by its name. `operations`: those that the target has in its
-    present state; `lacking`: other operations of its backend, with the reason.
+    `versions`: of software that matters for operations, by its name. `operations`: those the target has in its present
+    state; `lacking`: other operations of its backend, with the reason.
     """
 
     target: TargetId

@@ -55,7 +55,7 @@ class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RuleLimit(Struct, frozen=True):
-    """At most `most` operations that this rule allowed may be open at once, over all targets; or on so many targets.
+    """At most `most` operations this rule allowed may be open at once, over all targets; or on so many targets.
 
     An obligation of the executor; further operations wait.
     """
@@ -208,7 +208,7 @@ class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     look_until: float | None = None
     look_key: Hex32 | None = None
     stored_policies: int = 0
-    """The last stored version of the policy that the sender knows; a replica reads it before it decides."""
+    """The last stored version of the policy the sender knows; a replica reads it before it decides."""
     facts: Gathered | None = None
     traced: int = MOST_TRACED
     """Upper limit of the rules in the decision's trace."""

@@ -1,4 +1,4 @@
-"""Enrolment of an agent's host: by a one-time token, with a key that the host makes itself and that never leaves it.
+"""Enrolment of an agent's host: by a one-time token, with a key the host makes itself and that never leaves it.
 
 The token is an nkey seed. Its public half is a NATS user that may only enrol, for one pool, until it is used or
 expires. The same statement is signed with the token, so that nobody in between can substitute another key, and with the

@@ -70,7 +70,7 @@ class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
 
 class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A requester, identified by one key; an AI agent also names the human that it acts for."""
+    """A requester, identified by one key; an AI agent also names the human it acts for."""
 
     id: PrincipalId
     kind: Kind

@@ -229,7 +229,7 @@ class PolicyValidateAnswer(Struct, frozen=True, kw_only=True):
 
 class PolicyTestQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A request to run a suite of cases (`….policy_test`) on a document, or on the policy in force, with the
-    installation's targets and principals; the files that the suite names are not read.
+    installation's targets and principals; the files the suite names are not read.
     """
 
     suite: Document

@@ -88,7 +88,7 @@ def any_operation_filter(operation_id: str) -> str:
 
 
 def dispatched_filter(pool: str) -> str:
-    """Return the filter of the operations that the agents of a pool pull."""
+    """Return the filter of the operations the agents of a pool pull."""
     return f"writ.journal.op.*.*.dispatched.{_token(pool, 'pool')}.>"
 
 

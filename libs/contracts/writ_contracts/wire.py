@@ -111,7 +111,7 @@ def event_of(subject: str, data: bytes) -> JournalEvent:
     """Return the event that is stored under `subject`.
 
     Raises Invalid where subject and body differ in the operation or the kind of event. NATS decides by the subject who
-    may write an event, so a body must not be taken for a kind that its writer may not write.
+    may write an event, so a body must not be taken for a kind its writer may not write.
     """
     event = decode_event(data)
     where, kind = parse_event(subject), str(event.__struct_config__.tag)

@@ -1,9 +1,9 @@
 """`writ init`: creates an installation and starts nothing. It never overwrites another.
 
-There are two layouts. In one folder, for `writ up` and containers: all is its owner's alone. Split, for services that
-the system starts: keys are root's; files that services read are root's too and readable for their group; the
-provisioner's files (users of NATS, enrolled agents) are the provisioner's. Keys of SSH targets are in a folder of the
-SSH agent's user.
+There are two layouts. In one folder, for `writ up` and containers: all is its owner's alone. Split, for services the
+system starts: keys are root's; files that services read are root's too and readable for their group; the provisioner's
+files (users of NATS, enrolled agents) are the provisioner's. Keys of SSH targets are in a folder of the SSH agent's
+user.
 """
 
 import grp

@@ -10,7 +10,7 @@ TLS_VERSION = "1.3"
 
 
 class TlsFiles(Struct, frozen=True, kw_only=True):
-    """Paths of the server's own files; with `ca` clients must show a certificate that it signed."""
+    """Paths of the server's own files; with `ca` clients must show a certificate it signed."""
 
     certificate: str
     key: str

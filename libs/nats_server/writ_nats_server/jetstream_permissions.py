@@ -40,7 +40,7 @@ class Lent(Struct, frozen=True):
 
 
 def lent(role: Role, tokens: Mapping[str, str]) -> list[Lent]:
-    """Return all subjects that the role may use."""
+    """Return all subjects the role may use."""
     if role is Role.AGENT:
         return _work_of(tokens["pool"])
     read = READ.get(role, ())

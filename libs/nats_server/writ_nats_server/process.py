@@ -126,7 +126,7 @@ class ServerProcess:
         """Have it read its file again: users and accounts change, connections stay.
 
         Twice: nats-server 2.15 connects the service imports of a new account only at the next reload. A reply in flight
-        may be lost. Raises BusRefused for a file that the server refuses.
+        may be lost. Raises BusRefused for a file the server refuses.
         """
         await check_config(self._config)
         for _ in range(2):

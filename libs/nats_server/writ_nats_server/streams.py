@@ -1,7 +1,7 @@
 """The streams and consumers of Writ: made by the bootstrap user, and compared with the server's result.
 
-An old server silently drops fields that it does not know, so its reply is checked field by field. Nothing else ever
-creates, changes or deletes a stream or a consumer.
+An old server silently drops fields it does not know, so its reply is checked field by field. Nothing else ever creates,
+changes or deletes a stream or a consumer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from writ_bus.nats.replies import Replies
 from writ_contracts import subjects
 
 API_LEVEL = 4
-"""nats-server 2.14: stable atomic batches and the other features that we need."""
+"""nats-server 2.14: stable atomic batches and the other features we need."""
 ACK_WAIT = 10.0
 _SECOND = 1_000_000_000
 STREAM_NOT_FOUND = 10059

@@ -23,7 +23,7 @@ from writ_rules.setting import Question, Setting
 def explain(
     setting: Setting, query: PolicyExplainQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
 ) -> Explanation:
-    """Explain a decision. Raises Invalid for an unknown name or parameters that the operation refuses."""
+    """Explain a decision. Raises Invalid for an unknown name or parameters the operation refuses."""
     question = Question(
         principal=query.principal or asker,
         operation=query.operation,

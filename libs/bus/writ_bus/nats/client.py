@@ -154,7 +154,7 @@ class DirectClient(HeaderClient):
         return True
 
     def give_up(self) -> None:
-        """Prepare for closing: drop bytes that the server has not taken, and do not reconnect."""
+        """Prepare for closing: drop bytes the server has not taken, and do not reconnect."""
         self._given_up = True
         self._pending, self._pending_data_size = [], 0
         writer: StreamWriter | None = getattr(self._transport, "_io_writer", None)

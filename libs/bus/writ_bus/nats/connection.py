@@ -1,7 +1,7 @@
 """One connection to NATS: the only place that knows nats-py's behaviour on errors.
 
-It reconnects without a limit, or reports that it is closed. A refusal by the server reaches the waiting call. A message
-goes to its callback from within the parser, without a queue and a task in between; callbacks here never block.
+It reconnects without a limit, or reports it is closed. A refusal by the server reaches the waiting call. A message goes
+to its callback from within the parser, without a queue and a task in between; callbacks here never block.
 """
 
 import asyncio
@@ -204,7 +204,7 @@ class Connection:
         return subscription
 
     async def unlisten(self, subscription: NatsSubscription) -> None:
-        """Unsubscribe; messages that the server has already sent are passed on before this returns."""
+        """Unsubscribe; messages the server has already sent are passed on before this returns."""
         try:
             if self.connected:
                 await self.client._send_unsubscribe(subscription._id)

@@ -1,6 +1,6 @@
 """JetStream's requests and replies, and the meaning of its error codes for us.
 
-nats-py's JetStream client is not used: it drops configuration fields that it does not know, and its timeouts cannot be
+nats-py's JetStream client is not used: it drops configuration fields it does not know, and its timeouts cannot be
 distinguished from refusals. Source: NATS ADR-1, ADR-31 (direct get), server/errors.json.
 """
 

@@ -1,8 +1,8 @@
 """The journal on JetStream: appends with an expected sequence, and recovery when a reply does not come.
 
-Every append names the last sequence that its writer has read (`cas_headers`, the one place that builds this). There is
-no Nats-Msg-Id: together with an expected sequence its meaning differs between one server and three. After a lost reply,
-or a wrong sequence, the event's own id in the journal tells whether it was stored.
+Every append names the last sequence its writer has read (`cas_headers`, the one place that builds this). There is no
+Nats-Msg-Id: together with an expected sequence its meaning differs between one server and three. After a lost reply, or
+a wrong sequence, the event's own id in the journal tells whether it was stored.
 """
 
 import asyncio

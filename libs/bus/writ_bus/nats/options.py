@@ -32,7 +32,7 @@ class Options(Struct, frozen=True, kw_only=True):
     """Prefix of this user's reply subjects, without the last dot."""
     tls: TlsOptions | None = None
     wait: float = 5.0
-    """Seconds that the first connect may take, in all."""
+    """Seconds the first connect may take, in all."""
     probe_every: float = 5.0
     probe_patience: float = 10.0
     """A connection on which a probe gets no reply for that long is dead, even if TCP is up; together below 30 s."""

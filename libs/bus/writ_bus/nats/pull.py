@@ -1,6 +1,6 @@
 """Worker on a durable consumer: one inbox for the worker, one pull request at a time, one reply token for each.
 
-nats-py's fetch() stalls on a pull request that the server has already answered (nats-io/nats.py#986). Here a status is
+nats-py's fetch() stalls on a pull request the server has already answered (nats-io/nats.py#986). Here a status is
 matched to its own request by the token, and a request without a heartbeat for two intervals is abandoned and made
 again. No request is for more than the free slots: unacked messages here would be kept from other agents. A message has
 its own subject and so no token; it counts for the one open request.

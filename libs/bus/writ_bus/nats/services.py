@@ -2,7 +2,7 @@
 
 The server does not check a reply subject against anybody's permissions: any permitted requester could have our reply
 published on a subject of their choice. So only inboxes get replies. A handler's exception is a defect and stays here:
-the requester learns that it happened, not its text.
+the requester learns it happened, not its text.
 """
 
 import logging
@@ -125,7 +125,7 @@ class Discovery:
 
 
 def queue_of(service: Service, endpoint: Endpoint) -> str:
-    """Return the queue group that the replicas share."""
+    """Return the queue group the replicas share."""
     return endpoint.queue or f"q-{service.name}"
 
 

@@ -24,7 +24,7 @@ _answer = msgspec.json.Decoder(ApiReply)
 
 
 class StreamInfo(Struct, frozen=True, kw_only=True):
-    """Data that the server needs for a restore: the configuration, and the state."""
+    """Data the server needs for a restore: the configuration, and the state."""
 
     config: dict[str, Any]
     state: dict[str, Any]

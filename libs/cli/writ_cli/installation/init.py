@@ -58,7 +58,7 @@ async def init(
     """Create an installation and start nothing: keys, policy, inventory, principals, and the configuration of NATS.
 
     Existing files are never changed: a folder that is not empty is refused. `writ up` does the same by itself in an
-    empty folder; this is for containers, and for services that the system starts.
+    empty folder; this is for containers, and for services the system starts.
     """
     if env_file is not None:
         if system:

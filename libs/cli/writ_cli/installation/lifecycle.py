@@ -229,7 +229,7 @@ def _failing(process: control.ProcessStatus) -> str:
 async def agent_env(settings: Settings, pool: str, url: str | None, key_file: str | None, state_dir: str) -> int:
     """Print the environment of a pool's agent on another host, for an EnvironmentFile.
 
-    Copy the key file there, mode 0600. The pool must be one that the inventory's targets have.
+    Copy the key file there, mode 0600. The pool must be one the inventory's targets have.
     """
     home = settings.home
     if pool not in {agent.pool for agent in read_agents(home.agents).agents}:

@@ -25,10 +25,10 @@ def principal() -> None:
 @click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
 @local
 async def add(settings: Settings, name: str, kind: str, roles: tuple[str, ...], acts_for: str | None) -> int:
-    """Give NAME a key, and let it in; a running Writ takes it in at once.
+    """Add the principal NAME with a new key; a running Writ accepts it at once.
 
     This is local administration by the owner of the folder: it writes principals.yaml and the key file, and no policy
-    is asked. What the principal may do then is for the policy to say.
+    is asked. The policy decides about the principal's requests.
     """
     try:
         msgspec.convert(name, PrincipalId)

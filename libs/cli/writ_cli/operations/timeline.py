@@ -198,7 +198,7 @@ def _signer(event: journal.Requested) -> str:
 
 
 def _signature(signed: Signed | None, kind: type[Any], of: str = "") -> str:
-    """Return digest and signer; `of`: the operation that it must name."""
+    """Return digest and signer; `of`: the operation it must name."""
     if signed is None:
         return ""
     try:

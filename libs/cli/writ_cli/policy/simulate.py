@@ -81,7 +81,7 @@ async def simulate(
 
 
 def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> list[str]:
-    """Return the targets that the globs match. Raises Invalid for a glob without a match."""
+    """Return the targets the globs match. Raises Invalid for a glob without a match."""
     definition = load_catalogue().get(operation)
     if definition is not None and definition.control:
         return [WRIT_TARGET]

@@ -53,8 +53,8 @@ async def validate(
     """Show all problems of policies.
 
     Each problem comes with file:line:column, the line itself and the nearest known key. With an inventory or principals
-    named, missing names in them are shown too. A suite (*_test.yaml) is checked with the files that it names. Exit
-    status 2 when a service in this mode would refuse one of them.
+    named, missing names in them are shown too. A suite (*_test.yaml) is checked with the files it names. Exit status 2
+    when a service in this mode would refuse one of them.
     """
     if running:
         async with await settings.connect() as writ:

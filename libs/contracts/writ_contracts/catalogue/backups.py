@@ -38,7 +38,7 @@ class BackupList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class BackupRestore(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The backup, and the path or container that it overwrites."""
+    """The backup, and the path or container it overwrites."""
 
     backup_id: Annotated[BackupId, PUBLIC]
     target_path: Annotated[FolderPath | None, PUBLIC] = None

@@ -52,7 +52,7 @@ class AuditRead(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class BackendTest(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The target that its agents test."""
+    """The target its agents test."""
 
     target: Annotated[TargetId, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=60)] = 30

@@ -1,4 +1,4 @@
-"""The types of the operations' parameters, each with the grammar of the thing that it names.
+"""The types of the operations' parameters, each with the grammar of the thing it names.
 
 Every string has a maximum length and must match to its very end; a message about one names the field, never the value.
 Without another class these are public. The grammars are those of the systems: systemd.unit(5), distribution/reference,

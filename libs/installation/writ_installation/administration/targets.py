@@ -90,7 +90,7 @@ def refuse_relative(file_roots: Iterable[str]) -> None:
 
 
 def verified_host_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]) -> HostKey:
-    """Return the host key to pin: the given line, or the key that the host shows if its fingerprint is the given one or
+    """Return the host key to pin: the given line, or the key the host shows if its fingerprint is the given one or
     somebody confirms it. Raises Untrusted for another one, Unreachable, Invalid.
     """
     if host_key and not host_key.startswith("SHA256:"):

@@ -1,9 +1,8 @@
 """Backup of a whole `$WRIT_HOME` to one file, with Writ running or not, and restore from it elsewhere.
 
-The server packs each stream as of one moment, the journal first. So streams that are packed later hold everything that
-the packed events name. The agents' own state is left out on purpose: an old state would let them forget operations that
-they have done. Unfinished operations are closed when Writ starts from the file; see
-`writ_executor.rounds.restored_journal`.
+The server packs each stream as of one moment, the journal first. So streams that are packed later hold everything the
+packed events name. The agents' own state is left out on purpose: an old state would let them forget operations they
+have done. Unfinished operations are closed when Writ starts from the file; see `writ_executor.rounds.restored_journal`.
 """
 
 import asyncio

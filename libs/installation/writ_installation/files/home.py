@@ -29,7 +29,7 @@ class Home:
         self.site = site or read_site(self.site_file)
         written = Path(self.site.state) if self.site and self.site.state else self.root
         self.written = written
-        """Parent of the files that the provisioner writes."""
+        """Parent of the files the provisioner writes."""
         self.keys = keys or self.root / "keys"
         self.ssh = self.root.with_name(f"{self.root.name}-ssh") if self.split else self.keys / "ssh"
         """Private keys of SSH targets, each named as its target."""

@@ -61,7 +61,7 @@ def good(home: Home, now: float) -> list[Token]:
 
 
 def used_for(home: Home, token: str) -> str | None:
-    """Return the key that it enrolled; None while it is unused."""
+    """Return the key it enrolled; None while it is unused."""
     used = _use(home, token)
     return used if used is None else used.rstrip("\n")
 

@@ -67,7 +67,7 @@ def credential_folders(kinds: Mapping[str, AgentKind], home: Home, environ: Mapp
 def served_here(
     targets: Iterable[Target], kinds: Mapping[str, AgentKind], home: Home, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the pools that this machine serves, each with its backend. The agents of other pools run elsewhere."""
+    """Return the pools this machine serves, each with its backend. The agents of other pools run elsewhere."""
     found: dict[str, str] = {}
     for target in targets:
         kind = kinds.get(target.backend)

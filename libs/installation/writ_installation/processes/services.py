@@ -82,7 +82,7 @@ def core(table: Table, home: Home, url: str, replicas: Replicas, environ: Mappin
 def agents(
     table: Table, home: Home, url: str, pools: Mapping[str, str], environ: Mapping[str, str], each: int = 1
 ) -> list[Service]:
-    """Return `each` agents for each of these pools, of the backend that the pool is for."""
+    """Return `each` agents for each of these pools, of the backend the pool is for."""
     found = []
     for pool, backend in sorted(pools.items()):
         kind = table.agents[backend]

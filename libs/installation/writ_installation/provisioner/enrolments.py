@@ -91,7 +91,7 @@ class Enrolments:
         return EndpointReply(encode(answer))
 
     async def take(self, message: Message) -> None:
-        """Enrol the key that the message names. Raises Denied, Untrusted, Invalid, Conflict, Full, and the errors of
+        """Enrol the key the message names. Raises Denied, Untrusted, Invalid, Conflict, Full, and the errors of
         recording: nothing is enrolled then, and the token is unchanged.
         """
         number = subjects.parse_enrol(message.subject)

@@ -47,7 +47,7 @@ class Signatures:
     """Checks one event after the other. `signed` counts signatures that hold; `problems` has the first thousand."""
 
     def __init__(self, policy_keys: Collection[str]) -> None:
-        """Policy's public keys, of all times that the range covers."""
+        """Policy's public keys, of all times the range covers."""
         self._policy = frozenset(policy_keys)
         self._grants: dict[str, set[str | None]] = {}
         """By operation: digests of the grants and claims of its starts, until it has ended."""
@@ -205,7 +205,7 @@ class Signatures:
         return self._opened(signed, kind, self._policy)
 
     def _own(self, signed: Signed, kind: type[T]) -> T:
-        """Open it by the key that it names: another link of the chain, which policy signed, names the key's owner."""
+        """Open it by the key it names: another link of the chain, which policy signed, names the key's owner."""
         return self._opened(signed, kind, (signed.key,))
 
     def _opened(self, signed: Signed, kind: type[T], trusted: Collection[str]) -> T:

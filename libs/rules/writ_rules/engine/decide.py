@@ -22,7 +22,7 @@ from writ_rules.engine.tree import TreeMatches
 from writ_rules.engine.weigh import Considered, Weighing, allows
 
 ASSUMED = "assumed"
-"""The id of an emergency that the request assumes and nobody declared."""
+"""The id of an emergency the request assumes and nobody declared."""
 
 
 def decide(
@@ -32,7 +32,7 @@ def decide(
     people: People | None = None,
     facts: Facts = NO_FACTS,
 ) -> Ruling:
-    """Decide a request. Never raises for a request that the catalogue's schema permits."""
+    """Decide a request. Never raises for a request the catalogue's schema permits."""
     early = _before_rules(policy, request, control)
     if early is not None:
         return early

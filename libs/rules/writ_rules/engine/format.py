@@ -1,4 +1,4 @@
-"""The policy file, key by key. Every key that the format knows is here; any other is a mistake.
+"""The policy file, key by key. Every key the format knows is here; any other is a mistake.
 
 A list item that is null (`- # a comment`) is skipped: lists keep their nulls here and lose them in `present`.
 docs/policy.md explains the keys; docs/policy-keys.md is generated from their descriptions here.

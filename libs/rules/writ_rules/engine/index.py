@@ -152,9 +152,7 @@ ODD = "odd"
 
 
 def _values(clause: Any) -> Iterator[Any]:
-    """Yield the values that the clause permits, and those that it can't judge: there it errs, so it may not be left
-    out.
-    """
+    """Yield the values the clause permits, and those it can't judge: there it errs, so it may not be left out."""
     listed = next(check for check in clause.checks if isinstance(check, Values) and _lists(check))
     yield from listed.values
     if isinstance(clause, Parameter) or clause.deny:

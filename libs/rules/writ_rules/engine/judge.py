@@ -92,7 +92,7 @@ def overridden_by_emergency(judged: Judged) -> bool:
 
 
 def sources(rule: Rule, operation: str, case: Case) -> Iterator[str]:
-    """Yield the facts that the rule used, with the age of each."""
+    """Yield the facts the rule used, with the age of each."""
     for condition in rule.conditions[operation]:
         if isinstance(condition, Scan) and (report := case.facts.scans.get(condition.scanner)):
             yield f"{condition.scanner}'s report, {case.at - report.at:.0f} s old"

@@ -49,7 +49,7 @@ ADMIN_DEMAND = Demand("require_approval_for_admin", (ApproverStep((APPROVER,), 1
 class Progress(Struct, frozen=True):
     """The progress of a demand.
 
-    `waits_for`: the open step, None when all are done; `more`: the number of approvals that it still lacks; `able`: the
+    `waits_for`: the open step, None when all are done; `more`: the number of approvals it still lacks; `able`: the
     possible approvers; `possible`: enough people are left for all steps; `by`: the approvers that counted.
     """
 

@@ -1,4 +1,4 @@
-"""Times in policies, judged at an instant (Unix seconds) that the caller gives.
+"""Times in policies, judged at an instant (Unix seconds) the caller gives.
 
 A window belongs to the day on which it starts, by the wall clock of its zone: one from Friday 22:00 to 06:00 holds on
 Saturday at 01:00. Where the clock is set forward, the skipped hour never holds; where it is set back, it comes twice.

@@ -60,7 +60,7 @@ class Trace:
             yield from (self._step(judge(rule, operation, self._case), part) for rule in rest)
 
     def _step(self, judged: Judged, part: Part) -> TraceEntry:
-        """Return the entry of a rule, with the facts that it used and a note if the emergency cancelled it."""
+        """Return the entry of a rule, with the facts it used and a note if the emergency cancelled it."""
         rule, notes = judged.rule, list[str]()
         if rule.asks_facts and self._case is not None and (judged.covers or judged.depth):
             notes += sources(rule, self._case.request.operation.name, self._case)

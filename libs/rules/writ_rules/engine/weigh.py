@@ -158,7 +158,7 @@ def _least(seconds: Iterable[Any]) -> int | None:
 
 
 def _defaults(request: DecisionRequest, rules: Iterable[Rule]) -> tuple[dict[str, Any], str | None]:
-    """Return the defaults that the rules fill in, and the parameter on which they disagree."""
+    """Return the defaults the rules fill in, and the parameter on which they disagree."""
     found: dict[str, Any] = {}
     for rule in rules:
         for name, value in rule.defaults[request.operation.name].items():
