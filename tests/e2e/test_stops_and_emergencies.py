@@ -32,7 +32,10 @@ MACHINES: dict[str, Any] = {"name": "machines", "operations": ["stop_set"], "use
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     folder = tmp_path_factory.mktemp("installation")
-    people = [("alice", {"roles": ["admin"]}), ("trivy", {"kind": "service", "roles": ["scanner"]})]
+    people: list[tuple[str, dict[str, Any]]] = [
+        ("alice", {"roles": ["admin"]}),
+        ("trivy", {"kind": "service", "roles": ["scanner"]}),
+    ]
     home = prepare(folder, policy=open_policy(HUMANS, MACHINES), principals=people)
     async with running_installation(folder, home=home) as running:
         yield running
