@@ -73,7 +73,7 @@ def refuse_control(operation: str) -> None:
 @click.option("--unsigned", is_flag=True, help="Leave it to the NATS server alone to say who asks.")
 @asking
 @choosing
-async def run(
+async def run(  # long: a parameter for each option of the command
     settings: Settings,
     operation: str,
     words: tuple[str, ...],
@@ -100,6 +100,7 @@ async def run(
         raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
     if no_wait and timeout is not None:
         raise click.UsageError("--timeout is about waiting, which --no-wait does not do: leave one of them out")
+    patience = None if timeout is None else times.seconds(timeout)
     if choice.many:
         refuse_control(operation)
         each = wish(
@@ -110,7 +111,7 @@ async def run(
             dry_run=dry_run,
             correlation_id=correlation_id or choice.retry,
             sign=not unsigned,
-            timeout=None if timeout is None else times.seconds(timeout),
+            timeout=patience,
             wait=not no_wait,
         )
         return await run_many(settings, each, choice)
@@ -124,7 +125,6 @@ async def run(
         correlation_id=correlation_id,
         sign=not unsigned,
     )
-    patience = None if timeout is None else times.seconds(timeout)
     async with await settings.connect() as writ:
         await refuse_unknown(writ, operation)
         if no_wait:
