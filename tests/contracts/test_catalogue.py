@@ -105,9 +105,7 @@ SECRET_OUTPUT = {
     ("container_logs", "log"),
     ("file_read", "content"),
     ("network_test", "detail"),
-    ("guest_create", "log"),
-    ("guest_migrate", "log"),
-    ("guest_stop", "log"),
+    *((name, "log") for name in ("guest_create", "guest_stop", "guest_migrate")),
     ("task_log", "log"),
 }
 every_operation = pytest.mark.parametrize("operation", BUILT_IN, ids=lambda operation: operation.name)
