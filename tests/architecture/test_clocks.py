@@ -18,7 +18,6 @@ SHOWS = {
     "services/agent_ssh/writ_agent_ssh/tailscale.py": "when the key of a node expires, as the tailnet says",
     "services/audit/writ_audit/following.py": "spans",
     "services/executor/writ_executor/journal/storage_watch.py": "since when nothing was stored, for people",
-    "services/gateway/writ_gateway/client.py": "how long approvals are pending, for people",
     "services/gateway/writ_gateway/http/tokens.py": "lifetimes of bearer tokens, which are days",
 }
 READS = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today")}

@@ -3,7 +3,6 @@
 This is where "no tool approves" holds: a tool has no other way to send a request.
 """
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +34,7 @@ class AgentClient(Writ):
         public_only: bool = False,
     ) -> None:
         super().__init__(bus, key, principal)
-        self.approvals = Approvals(bus, None, principal, time.time)  # without a key it can sign no verdict
+        self.approvals = Approvals(bus, None, principal, self._clock)  # without a key it can sign no verdict
         self._catalogue = catalogue
         self._read_only = read_only
         self._public_only = public_only
