@@ -25,11 +25,12 @@ FOLDER = re.compile(r"(?<![\w./<-])((?:libs|services|tests|docs|policies|deploy|
 DOTTED = re.compile(r"(?<![\w./])(writ_[a-z_]+(?:\.\w+)+)")
 VARIABLE = re.compile(r"\b((?:WRIT|SYSTEMMANAGER)_[A-Z][A-Z_]*|NATS_URL)\b")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
-SUBJECT = re.compile(r"(?<![\w.$])writ(?:\.(?:[a-z_]+|<[a-z_]+>|\{[a-z_]+\}|\*))+(?:\.>)?")
+# What is called is no subject, but a method of the client.
+SUBJECT = re.compile(r"(?<![\w.$])writ(?:\.(?:[a-z_]++|<[a-z_]+>|\{[a-z_]+\}|\*))++(?:\.>)?+(?!\()")
 TAG = re.compile(r"writ\.[a-z]+\.v\d+")
 COMMAND = ("git", "ls-files", "-co", "--exclude-standard")
 EXAMPLES = {"bare.py"}
-OTHERS = {"writ.operations", "writ.handlers", "writ.backends", "writ.evaluators", "writ.operation"}
+OTHERS = {"writ.plugin", "writ.operations", "writ.handlers", "writ.backends", "writ.evaluators", "writ.operation"}
 """Groups of entry points, and what an operation's id is a hash of."""
 OTHERS |= {"writ.api.journal", "writ.api.clock", "writ.api.leader.<stream>", "writ.api.purge.<stream>"}
 """JetStream's own subjects under another name."""

@@ -19,7 +19,7 @@ from writ_testing.installations.installation import RunningInstallation, open_po
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 CONTROLS: dict[str, Any] = {
     "name": "controls",
-    "operations": ["policy_publish", "policy_rollback", "audit_read"],
+    "operations": ["policy_publish", "policy_rollback", "stop_lift", "journal_archive", "audit_read"],
     "allowed": True,
     "user_roles": ["admin"],
 }

@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec import json
-from tests.executor.agent_hands import serve_agent
+from tests.executor.agent_requests import serve_agent
 from tests.executor.conftest import World
 
 from writ_contracts import subjects

@@ -1,7 +1,7 @@
 """What an operation waits for is told: the target that another one has, the limit, the agent."""
 
 from msgspec import json
-from tests.executor.agent_hands import heartbeat
+from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, World
 
 from writ_contracts import subjects

@@ -33,7 +33,7 @@ class WritGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Runs the command line, and exits with a status of `exits`."""
+        """Run the command line, and exit with a status of `exits`."""
         try:
             status = super().main(args, prog_name or "writ", complete_var, False, **extra)
             sys.stdout.flush()
@@ -54,9 +54,9 @@ class WritGroup(click.Group):
 
 
 def refuse(error: Exception) -> int:
-    """Says what went wrong, in a line, or in some for each mistake of a file; its status.
+    """Print an error, in one line, or in some for each mistake of a file; return its status.
 
-    `WRIT_DEBUG=1` shows where in Writ, too.
+    `WRIT_DEBUG=1` prints the traceback too.
     """
     if os.environ.get("WRIT_DEBUG"):
         traceback.print_exception(error)
@@ -131,11 +131,17 @@ for command in (
     principals.principal,
     principals.context,
     scan.scan,
+    LazyGroup("token", "writ_cli.installation.tokens:token", "Bearer tokens of the MCP gateway."),
     LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
     LazyGroup(
         "approvals",
         "writ_cli.approvals.group:approvals",
         "Requests that wait for a person: see them, approve or reject them.",
+    ),
+    LazyGroup(
+        "plugin",
+        "writ_cli.plugins.group:plugin",
+        "Operations, backends and conditions by other packages: list them, or begin one.",
     ),
     LazyGroup(
         "policy",
@@ -147,5 +153,5 @@ for command in (
 
 
 def main() -> None:
-    """`writ`."""
+    """Run `writ`."""
     cli.main()

@@ -58,7 +58,7 @@ class Cancels:
         try:
             verify_cancel(self._trust, ask, entry.owners)
         except SecurityRefusal as refused:
-            await self._reporter.tell(refused, ask.operation_id)
+            await self._reporter.report(refused, ask.operation_id)
             raise
         stopped = await entry.stop("cancel") and entry.known
         return Cancelled(result="stopped" if stopped else "not_confirmed")

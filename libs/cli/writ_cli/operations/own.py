@@ -1,4 +1,4 @@
-"""`writ op`: one's own operations: how they stand, what happens to them, and ending them."""
+"""`writ op`: the state, events and cancellation of one's own operations."""
 
 import time
 
@@ -20,7 +20,7 @@ from writ_contracts.requests import OperationView
 
 
 def operation_id(text: str) -> str:
-    """The id, if it can be one; raises Invalid."""
+    """Return a valid operation id; raises Invalid."""
     try:
         return msgspec.convert(text, OperationId)
     except msgspec.ValidationError:
@@ -36,7 +36,7 @@ def op() -> None:
 @click.argument("operation")
 @asking
 async def get(settings: Settings, operation: str) -> int:
-    """One operation as it stands, with its output while that is kept."""
+    """Show the state of one operation, with its output while that is stored."""
     async with await settings.connect() as writ:
         view = await writ.with_output(await writ.get(operation_id(operation)))
     return show_view(settings.screen, view)
@@ -45,7 +45,7 @@ async def get(settings: Settings, operation: str) -> int:
 @op.command("list")
 @asking
 async def list_open(settings: Settings) -> int:
-    """The operations that have not ended."""
+    """List the open operations."""
     async with await settings.connect() as writ:
         views = await writ.open_operations()
     if settings.screen.json:
@@ -77,7 +77,7 @@ def _table(screen: Screen, views: list[OperationView]) -> None:
 @click.argument("operation")
 @asking
 async def watch(settings: Settings, operation: str) -> int:
-    """What happened and happens to an operation, to its outcome."""
+    """Show past and coming events of an operation, to its outcome."""
     identifier = operation_id(operation)
     async with await settings.connect() as writ:
         async for event in writ.events(identifier):

@@ -26,7 +26,7 @@ Types = Mapping[str, inspect.Type]
 
 
 class ParameterWord(Struct, frozen=True):
-    """One argument, taken apart."""
+    """One parsed argument."""
 
     key: str
     text: str
@@ -34,7 +34,7 @@ class ParameterWord(Struct, frozen=True):
 
 
 def parse(words: Iterable[str], parameters: type[Struct] | None) -> dict[str, Any]:
-    """The parameters that the words give; without a struct (an operation that only the server knows) all are text."""
+    """Return the parameters; without a struct (an operation that only the server knows) all are text."""
     taken = [split(word) for word in words]
     types = types_of(parameters) if parameters else {}
     if parameters is not None:
@@ -55,7 +55,7 @@ def _refuse_misspelt(keys: Iterable[str], types: Types) -> None:
 
 
 def split(word: str) -> ParameterWord:
-    """`key=value` or `key:=JSON`; raises Invalid."""
+    """Parse `key=value` or `key:=JSON`; raises Invalid."""
     key, sign, text = word.partition("=")
     if not sign or not key.rstrip(":"):
         raise Invalid(f"{word!r} is not key=value", code="invalid_parameters")
@@ -63,7 +63,7 @@ def split(word: str) -> ParameterWord:
 
 
 def types_of(parameters: type[Struct]) -> Types:
-    """The type of each field; of `X | None` it is X."""
+    """Return the type of each field; for `X | None` it is X."""
     info = inspect.type_info(parameters)
     assert isinstance(info, inspect.StructType)  # noqa: S101 - what a struct's type info is
     return {field.encode_name: _plain(field.type) for field in info.fields}

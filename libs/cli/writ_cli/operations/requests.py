@@ -1,4 +1,4 @@
-"""`writ run` and `writ simulate`: ask for an operation, or what would be decided about it."""
+"""`writ run` and `writ simulate`: request an operation, or the decision about it."""
 
 import asyncio
 from typing import Any
@@ -26,7 +26,7 @@ from writ_runtime.plugins import load_catalogue
 
 
 class RunArguments(Struct, frozen=True, kw_only=True):
-    """The command line of `writ run`, read."""
+    """The parsed command line of `writ run`."""
 
     operation: str
     target: str
@@ -39,13 +39,13 @@ class RunArguments(Struct, frozen=True, kw_only=True):
 
 
 def parameters_of(operation: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """By the operation's schema; an operation that only the server knows gets text."""
+    """Parse the parameters by the operation's schema; an operation that only the server knows gets text."""
     definition = load_catalogue().get(operation)
     return parameter_words.parse(words, definition.parameters if definition else None)
 
 
 def target_of(operation: str, target: str | None) -> str:
-    """As given; control operations have one target only."""
+    """Return the target; control operations have only one."""
     definition = load_catalogue().get(operation)
     if target is None and definition is not None and definition.control:
         return WRIT_TARGET
@@ -188,7 +188,7 @@ def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
 
 
 def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = None) -> int:
-    """One operation; the status that fits its outcome."""
+    """Show one operation; return the exit status of its outcome."""
     if screen.json:
         screen.data(view)
         return of_outcome(view.outcome)

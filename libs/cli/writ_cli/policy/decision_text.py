@@ -1,4 +1,4 @@
-"""How decisions look on a screen, and instants as the commands take them."""
+"""Decisions on a screen, and instants of options."""
 
 import time
 
@@ -12,10 +12,10 @@ AT = click.option("--at", "moment", metavar="WHEN", help="At this instant (2026-
 
 
 def decision(word: str) -> Text:
-    """In its colour."""
+    """Return a decision in its colour."""
     return Text({"require_approval": "approval needed"}.get(word, word), style=_STYLES.get(word, ""))
 
 
 def instant_option(text: str | None) -> float | None:
-    """The instant that an option names. Raises Invalid."""
+    """Return the instant of an option. Raises Invalid."""
     return None if text is None else times.instant(text, now=time.time())

@@ -29,10 +29,10 @@ _REASON = click.option("--reason", "-r", required=True, help="Why, for the recor
 @click.command()
 @asking
 async def status(settings: Settings) -> int:
-    """Which policy is in force.
+    """Show the policy in force.
 
-    By the replica that answers: its version and where that came from, and what is wrong with its files. Everybody may
-    ask. Exit status 1 when something cannot be used.
+    By the replica that replies: its version with its origin, and problems of its files. Every principal may query it.
+    Exit status 1 when something cannot be used.
     """
     async with await settings.connect() as writ:
         found = await writ.policy_status()
@@ -77,7 +77,7 @@ def _show_status(screen: Screen, found: PolicyStatusAnswer) -> None:
 @click.option("--before", type=click.IntRange(1), metavar="N", help="Page on: versions before this one.")
 @asking
 async def history(settings: Settings, limit: int, before: int | None) -> int:
-    """The versions of the policy, newest first."""
+    """List the versions of the policy, newest first."""
     async with await settings.connect() as writ:
         found = await writ.policy_history(limit=limit, before=before)
     screen = settings.screen
@@ -125,8 +125,8 @@ async def show(settings: Settings, version: int | None) -> int:
 async def publish(settings: Settings, file: Path, reason: str, replaces: int | None) -> int:
     """Put a policy in force.
 
-    It counts from the moment it is stored, on every replica, also for what waits to start. The service checks it as
-    `writ policy validate` does; `writ policy diff FILE` shows beforehand what it changes.
+    It applies from the moment it is stored, on every replica, also to operations that wait to start. The service checks
+    it as `writ policy validate` does; `writ policy diff FILE` shows its changes beforehand.
     """
     document = text_of(file)
     try:
