@@ -27,7 +27,7 @@ CODES = """\
 # Codes
 
 Why something was refused, decided or ended as it was: `code` in errors, verdicts and outcomes. An agent's backend adds
-its own for what failed on the host. Whether asking again can help is told by `retry` of the error itself.
+its own for what failed on the host. Whether asking again can help is in `retry` of the error itself.
 
 *Made from `writ_contracts.errors.CODES` by `make docs`.*
 
@@ -42,6 +42,7 @@ def configuration() -> str:
     shared = [variable for variable in tables[SERVICES[0]] if all(variable in table for table in tables.values())]
     parts = [CONFIGURATION, _table("Every service", shared)]
     tables["gateway"] = describe(import_module("writ_gateway.config").Config)  # no service: a client starts it
+    tables["gateway.http"] = describe(import_module("writ_gateway.http.config").Config)
     for name, table in tables.items():
         parts.append(_table(f"writ_{name}", [variable for variable in table if variable not in shared]))
     return "\n".join(parts)

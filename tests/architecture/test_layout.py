@@ -21,6 +21,7 @@ from tests.architecture.tree import (
 
 DISTRIBUTION_OF = {
     "google": "google-re2",
+    "jwt": "pyjwt",
     "hatchling": "hatchling",
     "nacl": "pynacl",
     "nats": "nats-py",
@@ -45,11 +46,13 @@ OWNERS = {
     "opentelemetry-sdk": {"writ_runtime"},
     "prometheus-client": {"writ_runtime"},
     "proxmoxer": {"writ_agent_proxmox"},
+    "pyjwt": {"writ_gateway"},
     "pynacl": {"writ_trust"},
     "pyyaml": {"writ_documents"},
     "requests": {"writ_agent_proxmox"},
     "rich": {"writ_cli"},
     "tzdata": {"writ_rules"},
+    "uvicorn": {"writ_gateway"},
     "uvloop": {"writ_runtime"},
 }
 EVERYBODY_MAY = {"msgspec"}

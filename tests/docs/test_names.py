@@ -25,7 +25,8 @@ FOLDER = re.compile(r"(?<![\w./<-])((?:libs|services|tests|docs|policies|deploy|
 DOTTED = re.compile(r"(?<![\w./])(writ_[a-z_]+(?:\.\w+)+)")
 VARIABLE = re.compile(r"\b((?:WRIT|SYSTEMMANAGER)_[A-Z][A-Z_]*|NATS_URL)\b")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
-SUBJECT = re.compile(r"(?<![\w.$])writ(?:\.(?:[a-z_]+|<[a-z_]+>|\{[a-z_]+\}|\*))+(?:\.>)?")
+# What is called is no subject, but a method of the client.
+SUBJECT = re.compile(r"(?<![\w.$])writ(?:\.(?:[a-z_]++|<[a-z_]+>|\{[a-z_]+\}|\*))++(?:\.>)?+(?!\()")
 TAG = re.compile(r"writ\.[a-z]+\.v\d+")
 COMMAND = ("git", "ls-files", "-co", "--exclude-standard")
 EXAMPLES = {"bare.py"}

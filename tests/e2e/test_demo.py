@@ -30,6 +30,8 @@ PROMISED = (
     "invalid",
     "only a person approves",
     "somebody else decides",
+    "awaiting_approval",
+    "wait_for_operation",
     "forged_grant",
     "Nothing is left running.",
 )

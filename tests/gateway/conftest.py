@@ -33,11 +33,20 @@ from writ_trust.keys import Key
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
 RULES: list[dict[str, Any]] = [
     {"name": "no_files_by_agents", "operations": ["file_delete"], "allowed": False, "principal_kinds": ["agent"]},
+    {
+        "name": "production_needs_a_yes",
+        "operations": ["test_sleep"],
+        "target_roles": ["production"],
+        "allowed": True,
+        "requires_approval": True,
+    },
     {"name": "production_stays", "operations": ["test_count"], "allowed": False, "target_roles": ["production"]},
 ]
 PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
-    ("alice", {}),
+    ("alice", {"roles": ["operator", "approver"]}),
+    ("carol", {"roles": ["approver"]}),
     ("bot", {"kind": "agent", "acts_for": "alice"}),
+    ("tidy", {"kind": "service"}),
 ]
 
 
@@ -73,6 +82,21 @@ def command(installation: RunningInstallation, *arguments: str, principal: str =
 
 
 @asynccontextmanager
+async def connected(
+    installation: RunningInstallation,
+    principal: str = "bot",
+    *,
+    bus: Callable[[Bus], Bus] = lambda bus: bus,
+    **options: bool,
+) -> AsyncIterator[AgentClient]:
+    """The client of the tools, with the principal's key."""
+    seed = installation.home.seed_file(f"principal-{principal}").read_bytes()
+    connection = bus(await open_bus(Context(principal=principal, url=installation.url), seed, wait=10.0))
+    async with AgentClient(connection, Key(seed), principal, catalogue=load_catalogue(), **options) as writ:
+        yield writ
+
+
+@asynccontextmanager
 async def serving(
     installation: RunningInstallation,
     profile: Profile = "small",
@@ -82,12 +106,9 @@ async def serving(
     bus: Callable[[Bus], Bus] = lambda bus: bus,
     **options: bool,
 ) -> AsyncIterator[Client]:
-    """A client of a gateway in this process, which has the principal's key and works with the real installation."""
-    seed = installation.home.seed_file(f"principal-{principal}").read_bytes()
-    context = Context(principal=principal, url=installation.url)
+    """A client of a gateway in this process, which works with the real installation."""
     catalogue = load_catalogue()
-    connection = bus(await open_bus(context, seed, wait=10.0))
-    async with AgentClient(connection, Key(seed), principal, catalogue=catalogue, **options) as writ:
+    async with connected(installation, principal, bus=bus, **options) as writ:
         session = Session(writ, catalogue)
 
         async def session_of(_: object) -> Session:

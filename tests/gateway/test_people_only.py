@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from mcp import Client
 from tests.architecture.tree import ROOT, imported
-from tests.gateway.conftest import serving
+from tests.gateway.conftest import connected, serving
 
 from writ_bus.port import Bus, Message
 from writ_contracts.catalogue import CONTROL
+from writ_contracts.errors import Invalid
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -105,3 +106,12 @@ async def test_the_gateway_imports_no_command_of_people_and_calls_none() -> None
         assert {"writ_cli", "writ_installation"} & {name.partition(".")[0] for name in imported(path)} == set(), path
         text = Path(path).read_text()
         assert [name for name in methods if f".{name}(" in text] == [], path
+
+
+async def test_not_even_the_gateways_own_client_can_sign_an_approval(installation: RunningInstallation) -> None:
+    async with connected(installation, "carol") as writ, await installation.client("bot") as bot:
+        answer = await bot.submit("test_sleep", "db-1", {"seconds": 0.1, "processes": 0}, reason="a nap")
+        card = await writ.approvals.card(answer.operation_id or "", (installation.home.key("policy").public,))
+        with pytest.raises(Invalid, match="needs a key"):
+            await writ.approvals.reject(card)
+        await bot.cancel(answer.operation_id or "")

@@ -17,6 +17,7 @@ from writ_contracts.journal import SecurityEvent
 from writ_contracts.subjects import security_event
 from writ_contracts.wire import decode_event
 from writ_documents.readers import read_inventory
+from writ_testing.demo_agent import agent
 from writ_testing.eventually import eventually
 from writ_testing.fakes.rogue_executor import Forger
 from writ_testing.installations.installation import (
@@ -95,6 +96,7 @@ async def show(folder: Path) -> None:
         await simulate(installation, root / "motd")
         await invalid(installation, root / "motd")
         await approve(installation, root / "motd")
+        await use_tools(installation, root / "motd")
         await forge(installation, root / "motd")
     title("Stopped, in order")
 
@@ -159,9 +161,27 @@ async def approve(installation: RunningInstallation, path: Path) -> None:
     expect(copy.read_text() == path.read_text(), "the copy was not made")
 
 
+async def use_tools(installation: RunningInstallation, path: Path) -> None:
+    """Show an AI agent's own client: its tools, a denial, and a change that waits for a person."""
+    title("6. The agent's own client over MCP: it lists tools, is denied, and waits for a person")
+    copy = path.with_name("motd.second")
+    async with agent(installation, "copilot") as model:
+        print(f"  tools: {', '.join(await model.tools())}")
+        change = {"target_id": TARGET, "reason": "keep the words"}
+        delete = {"operation_type": "file_delete", "parameters": {"file_path": str(path)}}
+        denied = await model.call("request_operation", **change, **delete)
+        expect(denied["status"] == "denied" and path.exists(), "the deletion was not denied")
+        given = {"source_path": str(path), "dest_path": str(copy)}
+        asked = await model.call("request_operation", **change, operation_type="file_copy", parameters=given)
+        expect(asked["status"] == "awaiting_approval" and asked["approvers"] == ["ada"], "it waits for nobody")
+        await run(installation, 0, "approvals", "approve", asked["operation_id"], "--yes", "--as", "ada")
+        ended = await model.call("wait_for_operation", operation_id=asked["operation_id"])
+    expect(ended["status"] == "succeeded" and copy.exists(), "the copy was not made")
+
+
 async def forge(installation: RunningInstallation, path: Path) -> None:
     """Show the limits of an executor with a stolen key."""
-    title("6. An executor in the wrong hands: it dispatches the deletion itself, with a grant that it signed itself")
+    title("7. An executor in the wrong hands: it dispatches the deletion itself, with a grant that it signed itself")
     target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == TARGET)
     key = installation.home.key("executor")
     bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from writ_bus.port import Bus
+from writ_client.approvals import Approvals
 from writ_client.client import Writ
 from writ_contracts import requests
 from writ_contracts.errors import Denied, Invalid
@@ -33,6 +34,7 @@ class AgentClient(Writ):
         public_only: bool = False,
     ) -> None:
         super().__init__(bus, key, principal)
+        self.approvals = Approvals(bus, None, principal, self._clock)  # without a key it can sign no verdict
         self._catalogue = catalogue
         self._read_only = read_only
         self._public_only = public_only

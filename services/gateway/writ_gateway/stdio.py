@@ -1,7 +1,5 @@
 """One MCP client on standard input and output."""
 
-import asyncio
-
 from mcp.server.stdio import stdio_server
 
 from writ_bus.private_files import read_private
@@ -45,8 +43,3 @@ async def serve(config: Config) -> None:
         mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), session_of)
         async with stdio_server() as (reading, writing):
             await mcp.run(reading, writing, mcp.create_initialization_options())
-
-
-def run(config: Config) -> None:
-    """`serve` in an event loop of its own."""
-    asyncio.run(serve(config))

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from writ_cli.options import asking
+from writ_cli.options import asking, local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Unreachable
+from writ_installation.status.server_url import running_url
 
 GATEWAY = "writ_gateway"
 
@@ -40,22 +41,59 @@ async def stdio(settings: Settings, profile: str, read_only: bool, public_only: 
     A client starts this command. What its model requests is decided as if that principal had run `writ`: use a
     principal of kind agent, never your own. No tool approves, publishes a policy, or lifts a stop.
     """
+    context = settings.where()
+    _become(
+        GATEWAY,
+        WRIT_PRINCIPAL=context.principal,
+        NATS_URL=context.url,
+        WRIT_KEY_FILE=context.key_file,
+        WRIT_MCP_PROFILE=profile,
+        WRIT_MCP_READ_ONLY=str(read_only).lower(),
+        WRIT_MCP_PUBLIC_ONLY=str(public_only).lower(),
+        WRIT_TLS_CA=context.tls_ca or "",
+        WRIT_TLS_CERT=context.tls_cert or "",
+        WRIT_TLS_KEY=context.tls_key or "",
+    )
+
+
+@mcp.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8321, show_default=True)
+@click.option("--public-host", metavar="NAME", default="", help="The name that clients use, behind a proxy with TLS.")
+@click.option("--profile", type=click.Choice(["small", "full"]), default="small", show_default=True)
+@click.option("--read-only", is_flag=True, help="Request nothing that changes a target.")
+@click.option("--public-only", is_flag=True, help="Show no output that may be secret, such as contents of files.")
+@local
+async def http(
+    settings: Settings, host: str, port: int, public_host: str, profile: str, read_only: bool, public_only: bool
+) -> None:
+    """Serve MCP clients over streamable HTTP, each as the principal of its token.
+
+    `writ token create PRINCIPAL` makes one. It has no TLS: let it listen on loopback, and a proxy in front of it.
+    """
+    url = settings.environ.get("NATS_URL") or running_url(settings.home)
+    if url is None:
+        raise Unreachable(f"Writ is not up on {settings.home.root}: start it with `writ up`, or set NATS_URL")
+    _become(
+        f"{GATEWAY}.http",
+        NATS_URL=url,
+        WRIT_MCP_KEYS=str(settings.home.keys),
+        WRIT_MCP_TOKENS=str(settings.home.gateway_tokens),
+        WRIT_MCP_HOST=host,
+        WRIT_MCP_PORT=str(port),
+        WRIT_MCP_PUBLIC_HOST=public_host,
+        WRIT_MCP_PROFILE=profile,
+        WRIT_MCP_READ_ONLY=str(read_only).lower(),
+        WRIT_MCP_PUBLIC_ONLY=str(public_only).lower(),
+    )
+
+
+def _become(module: str, **environ: str) -> NoReturn:
+    """Replace this process with the gateway. Raises Unreachable where it is not installed."""
     if find_spec(GATEWAY) is None:
         raise Unreachable("the MCP gateway is not installed: install writops with the extra mcp")
-    context = settings.where()
-    environ = {
-        **os.environ,
-        "WRIT_PRINCIPAL": context.principal,
-        "NATS_URL": context.url,
-        "WRIT_KEY_FILE": context.key_file,
-        "WRIT_MCP_PROFILE": profile,
-        "WRIT_MCP_READ_ONLY": str(read_only).lower(),
-        "WRIT_MCP_PUBLIC_ONLY": str(public_only).lower(),
-        "WRIT_TLS_CA": context.tls_ca or "",
-        "WRIT_TLS_CERT": context.tls_cert or "",
-        "WRIT_TLS_KEY": context.tls_key or "",
-    }
-    os.execve(sys.executable, [sys.executable, "-m", GATEWAY], environ)  # noqa: S606 - the service itself, no shell
+    argv = [sys.executable, "-m", module]
+    os.execve(sys.executable, argv, {**os.environ, **environ})  # noqa: S606 - the service itself, no shell
 
 
 def _json(section: str, **more: str) -> Callable[[dict[str, Any]], str]:

@@ -139,6 +139,15 @@ _JUDGED: dict[str, Schema] = {
     "hidden": _TEXTS,
     "trace": _OBJECTS,
 }
+_POLICY_STATUS: dict[str, Schema] = {
+    "name": _TEXT,
+    "mode": _TEXT,
+    "rules": {"type": "integer"},
+    "problems": {"type": "object"},
+    "stops": _OBJECTS,
+    "emergencies": _OBJECTS,
+    "more": {"type": "integer"},
+}
 
 
 TOOLS: tuple[Tool, ...] = (
@@ -171,10 +180,10 @@ TOOLS: tuple[Tool, ...] = (
     tool(
         "get_policy_status",
         "Policy status",
-        "The policy in force, and what is wrong with its files.",
+        "The policy in force, stops and emergencies, and what is wrong with its files.",
         Nothing,
         policy_status,
-        shape({"name": _TEXT, "mode": _TEXT, "rules": {"type": "integer"}, "problems": {"type": "object"}}),
+        shape(_POLICY_STATUS),
     ),
     tool(
         "list_allowed_operations",

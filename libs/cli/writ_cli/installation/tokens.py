@@ -1,0 +1,78 @@
+"""`writ token`: bearer tokens for clients of the MCP gateway over HTTP."""
+
+import time
+
+import click
+
+from writ_cli import times
+from writ_cli.exit_status import Exit
+from writ_cli.options import local
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
+from writ_contracts.gateway_tokens import GatewayToken
+from writ_documents.readers import read_principals
+from writ_installation.files.gateway_tokens import create_token, read_tokens, revoke_token
+
+LONGEST = 366 * 86_400.0
+
+
+@click.group()
+def token() -> None:
+    """Bearer tokens of the MCP gateway (`writ mcp http`)."""
+
+
+@token.command()
+@click.argument("name", metavar="PRINCIPAL")
+@click.option("--expires", metavar="SPAN", default="30d", show_default=True, help="At most 366d.")
+@click.option("--note", default="", help="Where it is used.")
+@local
+async def create(settings: Settings, name: str, expires: str, note: str) -> int:
+    """Make a token that stands for PRINCIPAL, and print it once.
+
+    Its digest alone is stored. Only an AI agent or a service can have one: a person's rights belong to no token.
+    """
+    lifetime = times.seconds(expires)
+    if not 0 < lifetime <= LONGEST:
+        raise Invalid(f"--expires {expires}: more than 0s and at most 366d")
+    known = {one.id: one for one in read_principals(settings.home.principals).principals}
+    if name not in known:
+        raise Invalid(f"there is no principal {name[:80]!r}: `writ principal list`", code="unknown_principal")
+    if known[name].kind == "human":
+        raise Invalid(f"{name} is a human: give the agent a principal of its own (`writ principal add --kind agent`)")
+    path = settings.home.gateway_tokens
+    made, entry = create_token(path, name, now=time.time(), lifetime=lifetime, note=note[:200])
+    if settings.screen.json:
+        settings.screen.data({"token": made, "id": entry.id, "principal": name, "expires": entry.expires})
+        return Exit.DONE
+    settings.screen.line(made)
+    told = f"token {entry.id} of {name}, until {times.date(entry.expires)}; it is not shown again"
+    settings.screen.err.print(told)
+    return Exit.DONE
+
+
+@token.command("list")
+@local
+async def list_all(settings: Settings) -> int:
+    """The tokens, without what they are."""
+    known = read_tokens(settings.home.gateway_tokens)
+    if settings.screen.json:
+        settings.screen.data(known)
+        return Exit.DONE
+    rows = (_row(one, time.time()) for one in known)
+    settings.screen.table(("token", "principal", "created", "expires", "", "note"), rows)
+    return Exit.DONE
+
+
+def _row(one: GatewayToken, now: float) -> tuple[object, ...]:
+    ended = "expired" if one.expires <= now else ""
+    return one.id, one.principal, times.date(one.created), times.date(one.expires), ended, one.note
+
+
+@token.command()
+@click.argument("token_id")
+@local
+async def revoke(settings: Settings, token_id: str) -> int:
+    """Remove a token; the gateway refuses it from the next request on."""
+    gone = revoke_token(settings.home.gateway_tokens, token_id)
+    settings.screen.line(f"token {gone.id} of {gone.principal} is revoked")
+    return Exit.DONE

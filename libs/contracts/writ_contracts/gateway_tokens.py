@@ -1,0 +1,29 @@
+"""Bearer tokens of the MCP gateway as their file has them: a digest, never the token.
+
+A token is 256 random bits, so that a plain SHA-256 of it cannot be guessed; it stands for one principal.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.ids import Digest, PrincipalId
+
+TokenId = Annotated[str, Meta(pattern=r"^[a-z2-7]{8}(?!\n)$", description="names a token; no secret")]
+
+
+class GatewayToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One token. Times are Unix seconds."""
+
+    id: TokenId
+    principal: PrincipalId
+    digest: Digest
+    created: float
+    expires: float
+    note: Annotated[str, Meta(max_length=200)] = ""
+
+
+class GatewayTokens(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file `gateway-tokens.json`."""
+
+    tokens: list[GatewayToken] = field(default_factory=list)

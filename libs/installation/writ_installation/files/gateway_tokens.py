@@ -1,0 +1,54 @@
+"""The file of the MCP gateway's bearer tokens: made, listed and revoked by the owner of the folder."""
+
+import secrets
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.gateway_tokens import GatewayToken, GatewayTokens
+from writ_contracts.ids import encode_id
+from writ_documents.atomic_files import save
+
+PREFIX = "writ_"
+"""So that scanners for leaked secrets know one."""
+
+
+def read_tokens(path: Path) -> list[GatewayToken]:
+    """The tokens; none where there is no file. Raises ConfigError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=GatewayTokens).tokens
+    except FileNotFoundError:
+        return []
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from error
+
+
+def create_token(path: Path, principal: str, *, now: float, lifetime: float, note: str) -> tuple[str, GatewayToken]:
+    """A new token and its entry. The token itself is nowhere afterwards."""
+    token = PREFIX + secrets.token_urlsafe(32)
+    entry = GatewayToken(
+        id=encode_id(secrets.token_bytes(16))[:8],
+        principal=principal,
+        digest=sha256(token.encode()).hexdigest(),
+        created=now,
+        expires=now + lifetime,
+        note=note,
+    )
+    _write(path, [*read_tokens(path), entry])
+    return token, entry
+
+
+def revoke_token(path: Path, token_id: str) -> GatewayToken:
+    """Remove a token; it ends with the next request. Raises Invalid (`not_found`)."""
+    tokens = read_tokens(path)
+    for token in tokens:
+        if token.id == token_id:
+            _write(path, [one for one in tokens if one is not token])
+            return token
+    raise Invalid(f"there is no token {token_id[:40]!r}: `writ token list` shows them", code="not_found")
+
+
+def _write(path: Path, tokens: list[GatewayToken]) -> None:
+    save(path, msgspec.json.format(msgspec.json.encode(GatewayTokens(tokens=tokens)), indent=2))

@@ -1,0 +1,47 @@
+"""What the gateway reads from its environment when it serves HTTP."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Struct
+
+from writ_runtime.config import Port, env
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """Keys of principals are in `keys`, as `writ principal add` makes them. `writ mcp http` sets all of it."""
+
+    nats_url: Annotated[str, env("NATS_URL", "the NATS server, such as nats://127.0.0.1:4222 or tls://…")]
+    keys: Annotated[Path, env("WRIT_MCP_KEYS", "folder of the seeds of principals, principal-<id>.seed")]
+    tokens: Annotated[Path, env("WRIT_MCP_TOKENS", "the file of `writ token create`; read again when it changes")]
+    host: Annotated[str, env("WRIT_MCP_HOST", "where it listens")] = "127.0.0.1"
+    port: Annotated[Port, env("WRIT_MCP_PORT", "its port; 0 takes any free one")] = 8321
+    public_host: Annotated[
+        str, env("WRIT_MCP_PUBLIC_HOST", "the name by which clients reach it through a proxy with TLS; others get 421")
+    ] = ""
+    issuer: Annotated[
+        str, env("WRIT_MCP_ISSUER", "the OAuth server whose access tokens count, as their iss says; unset: none do")
+    ] = ""
+    audience: Annotated[str, env("WRIT_MCP_AUDIENCE", "this gateway's own address, as the aud of access tokens")] = ""
+    jwks: Annotated[str, env("WRIT_MCP_JWKS", "the keys of that server: an https address, or a file")] = ""
+    claim: Annotated[str, env("WRIT_MCP_CLAIM", "the claim of access tokens that names the principal")] = (
+        "writ_principal"
+    )
+    principals: Annotated[
+        str, env("WRIT_MCP_PRINCIPALS", "the principals that access tokens may name, separated by commas")
+    ] = ""
+    tls_ca: Annotated[str | None, env("WRIT_TLS_CA", "certificates to trust for NATS, PEM")] = None
+    tls_cert: Annotated[str | None, env("WRIT_TLS_CERT", "client certificate for NATS, PEM")] = None
+    tls_key: Annotated[str | None, env("WRIT_TLS_KEY", "key of the client certificate, PEM, mode 0600")] = None
+    profile: Annotated[
+        Literal["small", "full"], env("WRIT_MCP_PROFILE", "small: few tools for any operation; full: one for each")
+    ] = "small"
+    read_only: Annotated[bool, env("WRIT_MCP_READ_ONLY", "true: nothing that changes a target can be requested")] = (
+        False
+    )
+    public_only: Annotated[
+        bool, env("WRIT_MCP_PUBLIC_ONLY", "true: results have no output that the catalogue does not class as public")
+    ] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], env("WRIT_LOG_LEVEL", "the least severe level that is logged")
+    ] = "warning"

@@ -1,0 +1,52 @@
+"""Which principal a bearer token stands for, by the file of tokens as it is now.
+
+The file is read again when it changes, so that a revoked token ends with the next request. Lifetimes are days, by this
+host's clock.
+"""
+
+import hmac
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from writ_contracts.gateway_tokens import GatewayToken, GatewayTokens
+from writ_runtime.logs import Log
+
+LONGEST = 200
+_log = Log("writ.gateway")
+
+
+class Tokens:
+    """The tokens of one file. Without the file, or with a file that cannot be read, no token is good."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+        self._seen: tuple[int, int, int] | None = None
+        self._known: tuple[GatewayToken, ...] = ()
+
+    def principal(self, token: str) -> str | None:
+        """The principal, or None for a token that is unknown, revoked or expired."""
+        if not token or len(token) > LONGEST:
+            return None
+        digest = sha256(token.encode()).hexdigest()
+        for known in self._current():
+            if hmac.compare_digest(known.digest, digest):
+                return known.principal if self._clock() < known.expires else None
+        return None
+
+    def _current(self) -> tuple[GatewayToken, ...]:
+        try:
+            stat = self._path.stat()
+            seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if seen != self._seen:
+                self._known = tuple(msgspec.json.decode(self._path.read_bytes(), type=GatewayTokens).tokens)
+                self._seen = seen
+        except (OSError, msgspec.DecodeError) as error:
+            if self._known or self._seen is not None:
+                _log.error("tokens.unreadable", path=str(self._path), error=str(error))
+            self._known, self._seen = (), None
+        return self._known

@@ -1,0 +1,163 @@
+"""`writ mcp http` on the wire: tokens, hosts, origins, methods, sizes, and what is no JSON-RPC."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from tests.gateway.conftest import call
+
+from writ_gateway.http.tokens import Tokens
+from writ_installation.files.gateway_tokens import create_token, read_tokens
+from writ_testing.installations.installation import RunningInstallation
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(installation: RunningInstallation) -> AsyncIterator[str]:
+    """Where the gateway serves."""
+    process = await asyncio.create_subprocess_exec(
+        *(str(Path(sys.executable).with_name("writ")), "mcp", "http", "--port", "0"),
+        env={"WRIT_HOME": str(installation.home.root), "PYTHONPATH": os.environ["PYTHONPATH"]},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        line = (await asyncio.wait_for(process.stderr.readline(), 30)).decode()
+        assert line.startswith("writ mcp: http://127.0.0.1:"), line
+        yield line.split()[-1]
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 30)
+
+
+async def token(installation: RunningInstallation, principal: str = "bot") -> str:
+    ended = await installation.writ("token", "create", principal, "--note", "a test", "-o", "json")
+    assert ended.status == 0, ended
+    return str(json.loads(ended.out)["token"])
+
+
+async def post(url: str, body: Any = LIST, **headers: str) -> httpx2.Response:
+    async with httpx2.AsyncClient(timeout=20) as client:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await client.post(url, content=content, headers={**ACCEPT, **headers})
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_client_with_a_token_acts_as_its_principal(
+    installation: RunningInstallation, url: str, mode: str
+) -> None:
+    bearer = {"Authorization": f"Bearer {await token(installation)}"}
+    async with (
+        httpx2.AsyncClient(headers=bearer, timeout=30) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode, cache=None) as client,
+    ):
+        assert (await client.list_tools()).tools
+        done = await call(client, "read", operation_type="test_noop", target_id="web-1")
+    assert (done["status"], done["requested_by"]) == ("succeeded", "bot")
+
+
+async def test_risk_admin_is_out_of_reach_since_nothing_is_signed_by_the_principal(
+    installation: RunningInstallation, url: str, files: Path
+) -> None:
+    (files / "kept").write_text("x")
+    given: dict[str, Any] = {"operation_type": "file_delete", "target_id": "web-1", "reason": "tidy up"}
+    given["parameters"] = {"file_path": str(files / "kept")}
+    bearer = {"Authorization": f"Bearer {await token(installation, 'tidy')}"}
+    async with (
+        httpx2.AsyncClient(headers=bearer, timeout=30) as http,
+        Client(streamable_http_client(url, http_client=http), cache=None) as client,
+    ):
+        refused = await call(client, "request_operation", **given)
+    assert refused["code"] == "signature_required", refused
+    assert (files / "kept").exists()
+
+
+async def test_no_token_that_is_good_is_401_with_a_challenge(installation: RunningInstallation, url: str) -> None:
+    good = await token(installation)
+    for header in ("", "Bearer", "Bearer wrong", f"Basic {good}", good, f"Bearer {good}x", "Bearer " + "x" * 10_000):
+        refused = await post(url, **({"Authorization": header} if header else {}))
+        assert refused.status_code == 401, header[:50]
+        assert refused.headers["www-authenticate"].startswith("Bearer ")
+    assert (await post(url, Authorization=f"Bearer {good}")).status_code == 200
+
+
+async def test_a_revoked_token_ends_with_the_next_request(installation: RunningInstallation, url: str) -> None:
+    good = await token(installation)
+    assert (await post(url, Authorization=f"Bearer {good}")).status_code == 200
+    newest = read_tokens(installation.home.gateway_tokens)[-1]
+    assert (await installation.writ("token", "revoke", newest.id)).status == 0
+    assert (await post(url, Authorization=f"Bearer {good}")).status_code == 401
+    assert (await installation.writ("token", "revoke", newest.id)).status == 2
+
+
+async def test_wrong_host_origin_method_path_and_size_have_their_status(
+    installation: RunningInstallation, url: str
+) -> None:
+    bearer = {"Authorization": f"Bearer {await token(installation)}"}
+    assert (await post(url, **bearer, Host="evil.example")).status_code == 421
+    assert (await post(url, **bearer, Origin="https://evil.example")).status_code == 403
+    assert (await post(url.replace("/mcp", "/other"), **bearer)).status_code == 404
+    assert (await post(url, b"x" * 2_000_000, **bearer)).status_code == 413
+    async with httpx2.AsyncClient(headers={**ACCEPT, **bearer}) as client:
+        assert (await client.put(url, content=b"{}")).status_code == 405
+        assert (await client.get(url.replace("/mcp", "/healthz"))).json() == {"status": "ok"}
+
+
+MALFORMED = [
+    b"",
+    b"{",
+    b"[]",
+    b"7",
+    b'{"jsonrpc":"1.0","id":1,"method":"tools/list"}',
+    b'{"id":1}',
+    b"\xff\xfe",
+    b"[" * 5000,
+]
+
+
+async def test_what_is_no_json_rpc_is_400_and_the_server_goes_on(installation: RunningInstallation, url: str) -> None:
+    bearer = {"Authorization": f"Bearer {await token(installation)}"}
+    for body in MALFORMED:
+        assert (await post(url, body, **bearer)).status_code == 400, body[:40]
+    assert (await post(url, **bearer)).status_code == 200
+
+
+async def test_a_token_is_for_agents_and_services_and_its_file_has_digests_alone(
+    installation: RunningInstallation,
+) -> None:
+    refused = await installation.writ("token", "create", "alice")
+    assert refused.status == 2
+    assert "alice is a human" in refused.err
+    made = await token(installation)
+    path = installation.home.gateway_tokens
+    assert made not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    listed = (await installation.writ("token", "list")).out
+    assert "bot" in listed
+    assert made not in listed
+
+
+async def test_a_token_expires_and_a_file_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
+    path, now = tmp_path / "tokens.json", 1000.0
+    made, _ = create_token(path, "bot", now=now, lifetime=60, note="")
+    tokens = Tokens(path, clock=lambda: now)
+    assert tokens.principal(made) == "bot"
+    now = 1060.0
+    assert tokens.principal(made) is None
+    now = 1000.0
+    path.write_text("{")
+    assert tokens.principal(made) is None
+    path.unlink()
+    assert tokens.principal(made) is None
