@@ -11,7 +11,19 @@ from bench.document import fill
 from bench.figures import keep
 from writ_testing import plugin
 
-NAMES = ("end_to_end", "audit", "policy", "policy_shapes", "ssh", "scale", "flood", "growth", "memory", "gateway")
+NAMES = (
+    "end_to_end",
+    "approvals",
+    "audit",
+    "policy",
+    "policy_shapes",
+    "ssh",
+    "scale",
+    "flood",
+    "growth",
+    "memory",
+    "gateway",
+)
 
 
 def main() -> None:

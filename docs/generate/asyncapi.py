@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 import writ_contracts.agents
+import writ_contracts.approvals
 import writ_contracts.decisions
 import writ_contracts.facts
 import writ_contracts.journal
@@ -15,6 +16,7 @@ from writ_contracts.registry import CHANNELS, Channel, Role, Style
 
 SIGNED_IN: tuple[ModuleType, ...] = (
     writ_contracts.agents,
+    writ_contracts.approvals,
     writ_contracts.decisions,
     writ_contracts.facts,
     writ_contracts.journal,
@@ -53,9 +55,21 @@ def document() -> dict[str, Any]:
         "operations": {item.name: _operation(item) for item in CHANNELS},
         "components": {
             "messages": {name: _message(name, kind) for name, kind in sorted(names.items())} | {"Sealed": SEALED},
-            "schemas": dict(sorted(schemas.items())),
+            "schemas": _plain_discriminators(dict(sorted(schemas.items()))),
         },
     }
+
+
+def _plain_discriminators(schema: Any) -> Any:
+    """The same schema with each discriminator by its name alone: AsyncAPI has no mapping, unlike OpenAPI."""
+    if isinstance(schema, list):
+        return [_plain_discriminators(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {name: _plain_discriminators(value) for name, value in schema.items()}
+    if isinstance(plain.get("discriminator"), dict) and "propertyName" in plain["discriminator"]:
+        plain["discriminator"] = plain["discriminator"]["propertyName"]
+    return plain
 
 
 def every_struct() -> list[type[Struct]]:

@@ -18,11 +18,11 @@ HEAD = """\
 
 Each process has `/metrics` on its health port, in Prometheus' text format; beside these there are the `process_…` and
 `python_gc_…` of its client library. Labels are bounded: a value that is none of a label's own is counted as `other`.
-Counters count what one process did: sum them over replicas. Gauges of an executor tell the whole installation, as this
-replica sees it. Whoever accepts OpenMetrics gets exemplars, too: with a bucket of a histogram, the last operation in it
+Counters count what one process did: sum them over replicas. Gauges of an executor show the whole installation, as this
+replica sees it. A scraper with OpenMetrics gets exemplars, too: with a bucket of a histogram, the last operation in it
 (`operation_id`, for `writ trace`) and its trace (`trace_id`).
 
-*Made from the registries by `make docs`. What is alerted on, and what to do then: [runbooks.md](runbooks.md).*
+*Made from the registries by `make docs`. Alerts and their remedies: [runbooks.md](runbooks.md).*
 """
 NAMES = {"operation": "of the catalogue", "code": "of [codes.md](codes.md)"}
 

@@ -47,6 +47,21 @@ async def test_what_does_not_stop_is_not_confirmed_and_unknown(world: World) -> 
     assert (receipt.outcome, receipt.effect, receipt.over) == ("unknown", "maybe", False)
 
 
+async def test_a_cancel_of_what_its_host_goes_on_with_is_not_confirmed(world: World) -> None:
+    async def handed_over(task: Task, progress: Progress) -> Done:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return Done(outcome="unknown", code="cancelled", message="the unit is activating (start)", effect="maybe")
+        raise AssertionError("it is always stopped")
+
+    world.backend.scripts["test_sleep"] = handed_over
+    await world.agent()
+    operation_id = await asleep(world)
+    assert (await world.executor.cancel(operation_id)).result == "not_confirmed"
+    assert (await world.executor.ended(operation_id)).outcome == "unknown"
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -66,6 +66,13 @@ class EngineHost:
         yield made.trial(
             "container_inspect", lambda seen: seen is not None and seen["image"] == "box:1", container_name="trial"
         )
+        listed = [{"container_name": "trial", "container_id": f"{1:064x}", "image": "box:1", "state": "running"}]
+        rest = {"status": "", "stack_name": ""}
+        yield made.trial("container_list", lambda seen: seen == {"containers": [listed[0] | rest]})
+        self.engine.logs = "one\ntwo\n"
+        yield made.trial(
+            "container_logs", lambda seen: seen is not None and seen["log"] == "one\ntwo\n", container_name="trial"
+        )
         yield made.trial("container_stop", lambda _: running("trial") is False, container_name="trial")
         yield made.trial("container_start", lambda _: running("trial") is True, container_name="trial")
         before = self._started("trial")
@@ -75,7 +82,7 @@ class EngineHost:
     @property
     def elsewhere(self) -> Collection[str]:
         """Compose needs an engine that has networks: tests/lab/test_docker_stacks.py."""
-        return ("stack_deploy", "stack_update", "stack_remove")
+        return ("stack_deploy", "stack_update", "stack_remove", "stack_status")
 
     async def run(self, name: str, operation_id: str, **given: Any) -> Done:
         """Run it to its end."""

@@ -22,7 +22,7 @@ from writ_hostops import processes
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import Sshd, sshd
-from writ_testing.plugin.carried import PACKAGES
+from writ_testing.plugin.host_handlers import PACKAGES
 from writ_testing.suites.backend import ProgressRecorder, task
 from writ_testing.suites.host_trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
 

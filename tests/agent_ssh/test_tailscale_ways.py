@@ -115,9 +115,9 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
     ("said", "words"),
     [
         (b"", "hung up"),
-        (b"\5\xff", "without a password"),
-        (b"\4\0", "without a password"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "without a password"),
+        (b"\5\xff", "needs a password"),
+        (b"\4\0", "needs a password"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "needs a password"),
         (b"\5\0\5\1\0\1", "general failure"),
         (b"\5\0\5\4\0\1", "host unreachable"),
         (b"\5\0\5\5\0\1", "connection refused"),

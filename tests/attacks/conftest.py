@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.e2e.robbed import holding, robbed
+from tests.e2e.stolen_keys import holding, robbed
 
 from writ_bus.port import Bus
 from writ_client.client import Writ

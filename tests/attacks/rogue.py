@@ -1,4 +1,4 @@
-"""An executor in the wrong hands: it has the executors' key, and asks policy for grants on claims of agents."""
+"""An executor with a stolen key: it has the executors' key, and asks policy for grants on claims of agents."""
 
 import secrets
 import time

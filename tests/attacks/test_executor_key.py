@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.e2e.robbed import holding, robbed
+from tests.e2e.stolen_keys import holding, robbed
 
 from writ_bus.nats.bus import NatsBus, connect
 from writ_contracts import subjects

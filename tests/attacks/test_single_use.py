@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 from tests.attacks.rogue import Rogue, alarm, events
-from tests.e2e.robbed import decided, holding, subject
+from tests.e2e.stolen_keys import decided, holding, subject
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus

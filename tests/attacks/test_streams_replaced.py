@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.e2e.robbed import holding, robbed
-from tests.e2e.test_not_well import Told
+from tests.e2e.stolen_keys import holding, robbed
+from tests.e2e.test_health_problems import Told
 
 from writ_bus.nats.bus import NatsBus, connect
 from writ_contracts import subjects

@@ -12,6 +12,7 @@ from tests.client.scripted_executor import ScriptedExecutor
 from writ_cli.main import cli
 from writ_contracts import journal
 from writ_contracts.ids import operation_id
+from writ_contracts.requests import Waiting
 
 
 async def test_simulate_tells_verdict_and_rules(command: Command) -> None:
@@ -27,8 +28,12 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     served.outcome = None
     number = operation_id("alice", "k")
     await command("run", "service_restart", "-t", "a", "--no-wait", "--idempotency-key", "k")
+    served.waiting = Waiting(kind="agent", text="waits for an agent of pool local-a: none is there")
     listed = await command("op", "list")
     assert number in listed.stdout
+    assert "an agent of pool local-a: none is there" in listed.stdout
+    assert "waiting: waits for an agent" in (await command("op", "get", number)).stdout
+    served.waiting = None
     assert (await command("op", "get", number)).exit_code == 4
     watching = asyncio.create_task(command("op", "watch", number))
     await served.start(number)
@@ -96,6 +101,22 @@ async def test_a_context_file_is_all_that_one_needs(command: Command, tmp_path: 
     assert done.exit_code == 0
     file.write_text("{")
     assert (await command("targets", "--context", str(file))).exit_code == 2
+
+
+async def test_a_context_of_one_principal_is_not_used_for_another(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "alice.json"
+    file.write_text((await command("context", "-o", "json")).stdout)
+    done = await command("targets", "--context", str(file), "--as", "bob")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "is the context of alice, not of bob" in done.stderr
+    done = await command("targets", "--as", "bob", WRIT_CONTEXT=str(file))
+    assert (done.exit_code, done.stdout) == (2, "")
+
+
+async def test_a_typed_context_wins_over_the_environments_principal(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "alice.json"
+    file.write_text((await command("context", "-o", "json")).stdout)
+    assert (await command("targets", "--context", str(file), WRIT_PRINCIPAL="bob")).exit_code == 0
 
 
 async def test_operations_are_explained(command: Command) -> None:

@@ -15,7 +15,7 @@ from tests.client.scripted_executor import DENIED, ScriptedExecutor
 from writ_cli.main import cli
 from writ_client import queries, service_calls
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Failure, RequestAnswer
+from writ_contracts.requests import Failure, RequestAnswer, TargetView
 from writ_testing.peers.nats_server import WritServer
 from writ_trust.keys import generate_seed
 
@@ -87,6 +87,19 @@ async def test_no_wait_returns_at_once(command: Command, served: ScriptedExecuto
     done = await command("run", "service_restart", "-t", "a", "--no-wait", "-o", "json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["state"] == "dispatched"
+
+
+async def test_a_cancel_that_is_not_confirmed_is_status_7(command: Command, served: ScriptedExecutor) -> None:
+    served.outcome = "unknown"
+    done = await command("op", "cancel", "a" * 26)
+    assert (done.exit_code, done.stdout.split()[0]) == (7, "unknown")
+
+
+async def test_no_wait_refuses_a_timeout(command: Command, served: ScriptedExecutor) -> None:
+    done = await command("run", "service_restart", "-t", "a", "--no-wait", "--timeout", "2s")
+    assert done.exit_code == 2
+    assert "--timeout" in done.stderr
+    assert served.requests == []
 
 
 async def test_waiting_too_long_is_a_line_and_status_4(command: Command, served: ScriptedExecutor) -> None:
@@ -176,6 +189,8 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         (["op", "get", "x"], "is not an operation id"),
         (["audit", "search", "--since", "x"], "is neither a span"),
         (["operations", "nothing"], "no operation 'nothing'"),
+        (["run", "service_restrat", "-t", "a"], "no operation 'service_restrat'; did you mean 'service_restart'?"),
+        (["run", "service_restart", "-t", "a", "service_nam=x"], "'service_nam'; did you mean 'service_name'?"),
     ):
         done = await command(*words)
         assert done.exit_code == 2, (words, done.stdout, done.stderr)
@@ -262,3 +277,22 @@ async def test_a_pipe_gets_no_colours_and_its_early_end_is_no_traceback(
     )
     _, err = await asyncio.wait_for(cut.communicate(), 30)
     assert b"Traceback" not in err
+
+
+async def test_a_misspelt_operation_leaves_no_record(command: Command, served: ScriptedExecutor) -> None:
+    assert (await command("run", "service_restrat", "-t", "a")).exit_code == 2
+    assert served.requests == []
+
+
+async def test_an_operation_that_the_installation_alone_knows_is_sent(
+    command: Command, served: ScriptedExecutor
+) -> None:
+    served.targets = [TargetView(id="a", role="testing", backend="ssh", pool="ssh", operations=["disk_wipe"])]
+    assert (await command("run", "disk_wipe", "-t", "a", "disk=sda")).exit_code == 0
+    assert served.requests[0][1].parameters == {"disk": "sda"}
+
+
+def test_without_a_command_it_shows_help() -> None:
+    done = CliRunner().invoke(cli, [])
+    assert done.exit_code == 0
+    assert "Commands:" in done.stdout

@@ -136,7 +136,7 @@ def test_a_denial_is_explained_with_what_failed_and_when_it_would_pass(bare: Cli
 def test_an_approval_is_explained_with_who_could_give_it(bare: CliRunner) -> None:
     asked = (*RESTART, "-t", "prod-db-1", "--principal", "bob", *FILES, *NOON)
     shown = writ(bare, "explain", *asked)
-    assert shown.exit_code == 0
+    assert shown.exit_code == 4
     assert "approval needed  service_restart on prod-db-1 by bob" in shown.stdout
     assert "1 of role lead or approver within 30 min 0 s, for 'production-restarts-by-sre'; could approve: carol" in (
         shown.stdout

@@ -35,10 +35,14 @@ class ScriptedExecutor:
     def __init__(self, bus: Bus, outcome: str | None = "succeeded") -> None:
         self.bus = bus
         self.outcome = outcome
+        self.outcomes: dict[str, str | None] = {}
+        """Of operations on these targets."""
+        self.targets = [requests.TargetView(id="a", role="development", backend="local", pool="local-a", agents=1)]
         self.script: deque[Reaction] = deque()
         self.requests: list[tuple[str, requests.Request]] = []
         self.lives: dict[str, list[tuple[int, journal.OperationEvent]]] = {}
         self.results: dict[str, dict[str, object]] = {}
+        self.waiting: requests.Waiting | None = None
         self.asked: Counter[str] = Counter()
         self.mute = False
         self.audit_away = False
@@ -82,8 +86,9 @@ class ScriptedExecutor:
         if number not in self.lives:
             await self.happen(self._requested(number, principal, operation, request))
             await self.happen(_dispatched(number, principal, operation, request.target))
-            if self.outcome is not None:
-                await self.end(number, self.outcome)
+            outcome = self.outcomes.get(request.target, self.outcome)
+            if outcome is not None:
+                await self.end(number, outcome)
         folded = life.fold(self.lives[number])
         return RequestAnswer(
             operation_id=number, correlation_id="c1", state=folded.state, outcome=folded.outcome, verdict=ALLOWED
@@ -91,7 +96,7 @@ class ScriptedExecutor:
 
     def _requested(self, number: str, principal: str, operation: str, request: requests.Request) -> journal.Requested:
         return journal.Requested(
-            **_head(number),
+            **(_head(number) | {"correlation_id": request.correlation_id or "c1"}),
             principal=principal,
             operation=operation,
             target=request.target,
@@ -161,7 +166,7 @@ class ScriptedExecutor:
         view = views.view(folded, views.latest(folded))
         if view is None:
             raise Invalid(f"no operation {number}", code="not_found")
-        return view
+        return msgspec.structs.replace(view, waiting=None if view.outcome else self.waiting)
 
     async def _operation(self, message: Message) -> bytes:
         wanted = decode(message.data, requests.OperationQuery).operation_id
@@ -191,8 +196,7 @@ class ScriptedExecutor:
         return encode(requests.SimulateAnswer(verdict=verdict, trace=[entry], parameters=asked.parameters))
 
     async def _targets(self, message: Message) -> bytes:
-        target = requests.TargetView(id="a", role="development", backend="local", pool="local-a", agents=1)
-        return encode(requests.TargetsAnswer(targets=[target]))
+        return encode(requests.TargetsAnswer(targets=self.targets))
 
     async def _trace(self, message: Message) -> bytes:
         asked = decode(message.data, audit.TraceQuery)
@@ -218,7 +222,8 @@ class ScriptedExecutor:
         return encode(audit.TraceAnswer(events=events, as_of=self._sequence))
 
     async def _search(self, message: Message) -> bytes:
-        views = [self.view(number) for number in self.lives]
+        asked = decode(message.data, audit.SearchQuery)
+        views = [self.view(number) for number in reversed(self.lives)]
         rows = [
             audit.SearchRow(
                 operation_id=view.operation_id,
@@ -234,13 +239,18 @@ class ScriptedExecutor:
                 correlation_id=view.correlation_id,
             )
             for view in views
+            if asked.correlation_id in (None, view.correlation_id) and asked.operation in (None, view.operation)
         ]
         return encode(audit.SearchAnswer(rows=rows))
 
     async def until_queried(self, kind: str) -> None:
         """Until a query of that kind has come in, of a process that has just been started, say."""
+        await self.until_queries(kind, 1)
+
+    async def until_queries(self, kind: str, count: int) -> None:
+        """Until that many queries of a kind have come in."""
         async with asyncio.timeout(60), self._changed:
-            await self._changed.wait_for(lambda: self.asked[kind] > 0)
+            await self._changed.wait_for(lambda: self.asked[kind] >= count)
 
     async def until_asked(self, count: int = 1) -> None:
         """Until that many requests have come in."""

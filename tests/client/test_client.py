@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.client.scripted_executor import ScriptedExecutor
 
+from writ_cli.operations.progress_line import event_text
 from writ_client import operation_wait, request_signing, service_calls
 from writ_client.client import Writ
 from writ_contracts import errors, journal
@@ -13,7 +14,7 @@ from writ_contracts.agents import Progress
 from writ_contracts.errors import CODES
 from writ_contracts.failures import error_of
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Failure, RequestAnswer, RequestStatement
+from writ_contracts.requests import Failure, RequestAnswer, RequestStatement, Waiting
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
@@ -293,3 +294,38 @@ def test_an_event_that_is_not_known_is_passed_over() -> None:
     assert read("of_tomorrow", b"{}", {}) is None
     assert of_trace(1, "security", {"id": "1"}) is None
     assert isinstance(journal.Outcome, object)
+
+
+WAITING = Waiting(kind="target", text="waits for a: service_stop is started there", operation_id="b" * 26)
+
+
+async def test_what_an_operation_waits_for_is_heard_once(
+    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operation_wait, "POLL_SECONDS", 0.05)
+    executor.outcome, executor.waiting = None, WAITING
+    heard: list[str] = []
+    running = asyncio.create_task(
+        writ.run("service_restart", "a", idempotency_key="k", on_event=lambda event: heard.append(event_text(event)))
+    )
+    await executor.until_queries("operation", 3)
+    await executor.end(operation_id("alice", "k"), "succeeded")
+    assert (await running).outcome == "succeeded"
+    assert heard.count(WAITING.text) == 1
+
+
+async def test_a_wait_that_times_out_tells_the_reason(writ: Writ, executor: ScriptedExecutor) -> None:
+    executor.outcome, executor.waiting = None, WAITING
+    answer = await writ.submit("service_restart", "a")
+    with pytest.raises(errors.TimedOut, match="is still dispatched \\(waits for a: service_stop is started there\\)"):
+        await writ.wait(answer.operation_id or "", timeout=0.5)
+
+
+async def test_the_events_of_an_operation_tell_what_it_waits_for(writ: Writ, executor: ScriptedExecutor) -> None:
+    executor.outcome, executor.waiting = None, WAITING
+    number = (await writ.submit("service_restart", "a")).operation_id or ""
+    async with asyncio.timeout(10):
+        async for event in writ.events(number):
+            if isinstance(event, Progress):
+                assert event.message == WAITING.text
+                break

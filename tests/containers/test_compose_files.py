@@ -72,6 +72,11 @@ services:
   migrate: {image: app:1, command: [migrate], restart: "no"}
   app: {image: app:1, depends_on: {migrate: {condition: service_completed_successfully}}}
 """,
+    "a side car": """
+services:
+  app: {image: app:1}
+  vpn: {image: vpn:1, network_mode: 'service:app', pid: 'service:app'}
+""",
     "hosts and dns": service(
         "extra_hosts: {db: 10.0.0.5}", "dns: [10.0.0.2]", "hostname: web", "ulimits: {nofile: 65536}"
     ),
@@ -112,6 +117,7 @@ REFUSED = {
     "logs that go elsewhere": (service("logging: {driver: syslog}"), "logging"),
     "hooks": (service("post_start: [{command: x}]"), "post_start runs commands"),
     "a runtime": (service("runtime: sysbox"), "runtime replaces the isolation"),
+    "a label of Compose": (service("labels: {com.docker.compose.project: x}"), "labels has a reserved name"),
     "no YAML": ("services: [", "compose, line 2:"),
     "a list": ("[1, 2]", "compose is no mapping"),
 }
@@ -137,6 +143,8 @@ BREAKOUTS = {
     "no seccomp": ("security_opt: ['seccomp:unconfined']", "allow_unconfined"),
     "no AppArmor": ("security_opt: ['apparmor=unconfined']", "allow_unconfined"),
     "kernel parameters": ("sysctls: [net.ipv4.ip_forward=1]", "allow_unconfined"),
+    "a network of somebody else": ("network_mode: shop2_default", "allow_shared"),
+    "a namespace of no service of the stack": ("pid: 'service:other'", "allow_shared"),
     "volumes of a container": ("volumes_from: ['container:db']", "allow_shared"),
     "links to others": ("external_links: [db]", "allow_shared"),
 }

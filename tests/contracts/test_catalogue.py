@@ -62,6 +62,12 @@ PROXMOX: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
 }
 OF_ALL_KINDS = len(TABLE)
 TABLE |= PROXMOX
+TABLE |= {
+    "container_list": ("read", True, 30, 60, ("docker",), False),
+    "container_logs": ("read", True, 30, 60, ("docker",), False),
+    "stack_status": ("read", True, 30, 60, ("docker",), False),
+}
+"""On Docker engines alone."""
 # name: risk, whether the principal's own signature is demanded by definition
 CONTROLS: dict[str, tuple[str, bool]] = {
     "operation_cancel": ("change", True),
@@ -96,9 +102,10 @@ SECRET_OUTPUT = {
     *((name, "log") for name in ("package_update", "package_install", "package_remove")),
     *((name, "log") for name in ("container_create", "container_start", "container_stop", "container_restart")),
     ("container_inspect", "log"),
+    ("container_logs", "log"),
     ("file_read", "content"),
     ("network_test", "detail"),
-    ("guest_migrate", "log"),
+    *((name, "log") for name in ("guest_create", "guest_stop", "guest_migrate")),
     ("task_log", "log"),
 }
 every_operation = pytest.mark.parametrize("operation", BUILT_IN, ids=lambda operation: operation.name)

@@ -186,7 +186,7 @@ def test_an_event_of_an_unknown_kind_is_invalid() -> None:
 )
 def test_a_name_that_stands_twice_in_a_request_is_refused(parameters: str) -> None:
     text = f'{{"target":"web1","parameters":{parameters}}}'.encode()
-    with pytest.raises(Invalid, match="stands twice"):
+    with pytest.raises(Invalid, match="occurs twice"):
         decode(text, Request, content_type=JSON)
 
 

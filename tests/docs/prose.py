@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
     print(f"{len(every) - none} docstrings, {short} of at most {SHORT} words; {none} definitions without one")
     if "--write" in arguments:
         before = asdict(baseline()) if BASELINE.exists() else now
-        lower = {name: min(ceil(value), before[name]) for name, value in now.items()}
+        lower = {name: min(ceil(value * 10) / 10, before[name]) for name, value in now.items()}
         BASELINE.write_text(json.dumps(lower, indent=2) + "\n")
     return 0
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from msgspec import json
 from tests.docs.test_runbooks import ALERTS, METRIC
-from tests.e2e.watching import Prometheus, running, scraping
+from tests.e2e.prometheus import Prometheus, running, scraping
 
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation

@@ -16,6 +16,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Denied, Untrusted
 from writ_contracts.journal import Approved
 from writ_contracts.wire import encode
+from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -85,6 +86,12 @@ async def approve(installation: RunningInstallation, writ: Writ, operation_id: s
     card = await writ.approvals.card(operation_id, policy_key(installation))
     assert card.unverified == []
     return (await writ.approvals.approve(card, reason=reason)).state
+
+
+async def is_stopped(writ: Writ, stopped: bool) -> bool:
+    """Whether a few simulations in a row, which any of the executors answers, say so."""
+    answers = [await writ.simulate("test_sleep", "web-2", {"seconds": 0}) for _ in range(6)]
+    return all(one.verdict is not None and (one.verdict.code == "stopped") == stopped for one in answers)
 
 
 async def test_a_second_person_approves_and_it_runs(installation: RunningInstallation) -> None:
@@ -171,13 +178,11 @@ async def test_an_approver_hears_of_it(installation: RunningInstallation) -> Non
 async def test_a_control_operation_that_needs_approval_takes_effect_after_it(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
         stop = await alice.stop_set(["web-2"], reason="a test")
-        assert (await alice.submit("test_sleep", "web-2")).outcome == "denied"
+        await eventually(lambda: is_stopped(alice, True), what="the stop, as every executor knows it")
         operation_id = await asked(alice, "stop_lift", "writ", stop_id=stop.output["id"])
         assert await approve(installation, bob, operation_id) == "approved"
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
-        lifted = await alice.submit("test_sleep", "web-2")
-        assert lifted.state == "awaiting_approval"
-        await alice.cancel(lifted.operation_id or "")
+        await eventually(lambda: is_stopped(alice, False), what="the lift, as every executor knows it")
 
 
 async def test_a_stop_in_between_wins_over_an_approval(installation: RunningInstallation) -> None:
@@ -190,6 +195,7 @@ async def test_a_stop_in_between_wins_over_an_approval(installation: RunningInst
         lift = await asked(alice, "stop_lift", "writ", stop_id=stop.output["id"])
         await approve(installation, bob, lift)
         assert (await alice.wait(lift, timeout=20)).outcome == "succeeded"
+        await eventually(lambda: is_stopped(alice, False), what="the lift, as every executor knows it")
 
 
 async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_them(
@@ -205,6 +211,48 @@ async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_th
         seen = await bob.approvals.card(operation_id, policy_key(installation), hidden={"secret": "s3cret-canary"})
         assert (await bob.approvals.approve(seen)).state == "approved"
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
+
+
+async def test_a_dry_run_needs_no_approval_and_changes_nothing(installation: RunningInstallation) -> None:
+    async with people(installation, "alice") as (alice,):
+        counted = installation.home.root.parent / "files" / "never"
+        done = await alice.run("test_count", "web-1", {"path": str(counted)}, dry_run=True, timeout=20)
+        assert (done.outcome, counted.exists()) == ("previewed", False)
+
+
+async def test_policy_changed_in_between_makes_it_stale(installation: RunningInstallation) -> None:
+    async with people(installation, "alice", "bob") as (alice, bob):
+        operation_id = await asked(alice, "test_sleep", "web-2", seconds=0)
+        card = await bob.approvals.card(operation_id, policy_key(installation))
+        stricter = [rule for rule in RULES if rule["name"] != "sleeps"]
+        stricter.append({"name": "sleeps", "operations": ["test_sleep"], "allowed": True, "approval": {"quorum": 2}})
+        with installation.paused("executor"):
+            await bob.approvals.approve(card)
+            installation.home.policy.write_text(open_policy(*stricter))
+        ended = await alice.wait(operation_id, timeout=30)
+        installation.home.policy.write_text(open_policy(*RULES))
+        assert (ended.outcome, ended.code) == ("stale", "stale"), ended
+        assert "2 of role approver" in ended.message
+
+
+async def test_services_restarted_between_any_two_steps(installation: RunningInstallation) -> None:
+    """Kill -9 of executors while it is parked, of policy before the verdict, of executors right after it."""
+    async with people(installation, "alice", "bob") as (alice, bob):
+        operation_id = await asked(alice, "test_count", path=str(installation.home.root.parent / "files" / "again"))
+        for name in ("executor-1", "executor-2", "policy"):
+            await installation.until(name, other_than=installation.kill(name))
+        assert await approve(installation, bob, operation_id) == "awaiting_approval"
+        for name in ("executor-1", "executor-2", "policy"):
+            await installation.until(name, other_than=installation.kill(name))
+        async with people(installation, "carol") as (carol,):
+            card = await carol.approvals.card(operation_id, policy_key(installation))
+            with installation.paused("executor"):
+                assert (await carol.approvals.approve(card)).state == "approved"
+                killed = [(name, installation.kill(name)) for name in ("executor-1", "executor-2")]
+            for name, pid in killed:
+                await installation.until(name, other_than=pid)
+        assert (await alice.wait(operation_id, timeout=30)).outcome == "succeeded"
+        assert (installation.home.root.parent / "files" / "again").read_text().count(operation_id) == 1
 
 
 async def test_an_executor_cannot_append_an_approval(installation: RunningInstallation) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.architecture.test_k8s import SCALED
-from tests.e2e.watching import Prometheus, scraping
+from tests.e2e.prometheus import Prometheus, scraping
 
 from writ_testing.eventually import eventually
 from writ_testing.installations.extra_agents import POOL

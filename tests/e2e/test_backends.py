@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.e2e.robbed import holding
+from tests.e2e.stolen_keys import holding
 
 from writ_bus.port import Bus
 from writ_contracts import subjects

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from deploy.grafana.generate import DASHBOARDS
 from tests.docs.test_dashboards import page
+from tests.e2e.prometheus import Prometheus, scraping
 from tests.e2e.test_metrics import lint
-from tests.e2e.watching import Prometheus, scraping
 
 from writ_client.client import Writ
 from writ_contracts.errors import WritError

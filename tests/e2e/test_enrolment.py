@@ -177,7 +177,7 @@ async def test_an_enrolment_that_broke_off_is_finished_by_the_same_command(
     assert read_private(folder / f"agent-{POOL}.seed") == private
     for token in (made, await token_of(installation)):
         again = await enrol(folder, token["token"])
-        assert (again.status, "is let in already" in again.err) == (2, True), again
+        assert (again.status, "is enrolled already" in again.err) == (2, True), again
 
 
 async def test_an_environment_of_an_installation_before_is_no_sign_of_an_enrolment(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.e2e.depot import ENVIRON, POOL, node_without_rules, reaches, said, site_of
+from tests.e2e.leaf_site import ENVIRON, POOL, node_without_rules, reaches, said, site_of
 
 from writ_bus.port import Delivery
 from writ_client.client import Writ

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.e2e.depot import ENVIRON, POOL, node_without_rules, reaches, said, site_of
+from tests.e2e.leaf_site import ENVIRON, POOL, node_without_rules, reaches, said, site_of
 
 from writ_contracts import subjects
 from writ_installation.nats.cluster_certificate import for_servers

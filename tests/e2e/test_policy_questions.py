@@ -13,12 +13,13 @@ from click.testing import CliRunner, Result
 from writ_cli.main import cli
 from writ_client.client import Writ
 from writ_contracts.errors import Denied
+from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 CONTROLS: dict[str, Any] = {
     "name": "controls",
-    "operations": ["policy_publish", "policy_rollback", "audit_read"],
+    "operations": ["policy_publish", "policy_rollback", "stop_lift", "journal_archive", "audit_read"],
     "allowed": True,
     "user_roles": ["admin"],
 }
@@ -113,6 +114,7 @@ async def test_a_policy_is_checked_tried_published_and_rolled_back(
     published = await command(installation, "publish", policy, "--reason", "for nobody")
     assert published.exit_code == 0, published.output
     assert "version 2 is in force" in published.stdout
+    assert installation.home.policy.read_text() == policy.read_text()
     assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 3
     assert (await told(installation, "status"))["version"]["number"] == 2
     assert "for nobody" in (await command(installation, "history")).stdout
@@ -121,6 +123,7 @@ async def test_a_policy_is_checked_tried_published_and_rolled_back(
     assert stale.exit_code == 2
     back = await command(installation, "rollback", 1, "--reason", "for everybody")
     assert back.exit_code == 0, back.output
+    assert "nobody" not in installation.home.policy.read_text()
     assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
     assert (await told(installation, "diff", 1, 3))["changes"] == []
 
@@ -140,3 +143,23 @@ async def test_a_document_that_does_not_load_is_told_with_every_place(
     compared = await command(installation, "diff", bad)
     assert compared.exit_code == 2
     assert f"{bad}:4:40" in compared.stdout
+
+
+async def test_a_publish_leaves_a_file_that_was_edited_and_says_so_wherever_one_looks(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    policy, own = tmp_path / "new.yaml", installation.home.policy
+    policy.write_text(open_policy(CONTROLS) + "# published\n")
+    edited = own.read_text() + "# edited\n"
+    own.write_text(edited)
+    published = await command(installation, "publish", policy, "--reason", "another")
+    assert published.exit_code == 0, published.output
+    assert "has changes that are not in force" in published.stderr
+    assert own.read_text() == edited
+
+    async def told_of() -> bool:
+        shown = await installation.writ("status")
+        return shown.status == 0 and "which operator published; it does not count" in shown.out
+
+    await eventually(told_of, within=10.0)
+    own.write_text(policy.read_text())

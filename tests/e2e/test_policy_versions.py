@@ -4,18 +4,19 @@ without their signatures.
 
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from msgspec import json, structs
-from tests.e2e.robbed import holding
+from tests.e2e.stolen_keys import holding
 
 from writ_bus.port import Bus, Entry
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, Invalid
-from writ_contracts.journal import SecurityEvent
+from writ_contracts.journal import ControlEvent, SecurityEvent
 from writ_contracts.policies import StoredPolicy
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
@@ -24,7 +25,10 @@ from writ_testing.installations.installation import RunningInstallation, open_po
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONTROLS: dict[str, Any] = {
     "name": "controls",
-    "operations": ["policy_publish", "policy_rollback", "audit_read", "emergency_declare", "emergency_confirm"],
+    "operations": [
+        *("policy_publish", "policy_rollback", "stop_lift", "journal_archive", "audit_read"),
+        *("emergency_declare", "emergency_confirm", "emergency_review"),
+    ],
     "allowed": True,
     "user_roles": ["admin"],
 }
@@ -113,7 +117,7 @@ async def test_what_does_not_load_or_no_longer_fits_is_refused_with_all_that_is_
     assert len(caught.value.problems) > 1
     with pytest.raises(Invalid, match=f"version {before} is in force, not {before - 1}"):
         await writ.policy_publish(OPEN, reason="too late", replaces=before - 1)
-    with pytest.raises(Invalid, match="nobody could change it again"):
+    with pytest.raises(Invalid, match="nobody could ever carry out policy_publish"):
         await writ.policy_publish(open_policy(), reason="locks everybody out")
     with pytest.raises(Invalid, match="no version 4000"):
         await writ.policy_rollback(4000, reason="there is none")
@@ -208,3 +212,32 @@ async def test_an_emergency_is_declared_and_ended(installation: RunningInstallat
     assert declared.outcome == "succeeded"
     ended = await writ.emergency_end(declared.output["id"])
     assert (ended.outcome, ended.output["id"]) == ("succeeded", declared.output["id"])
+
+
+async def test_an_installation_that_locked_itself_is_recovered_by_its_owner(
+    installation: RunningInstallation, writ: Writ, tmp_path: Path
+) -> None:
+    before = (await writ.policy_publish(OPEN, reason="before the lock-out")).output["version"]
+    text = installation.home.principals.read_text()
+    try:
+        installation.home.principals.write_text(text.replace("admin", "nobody"))  # the last admin has left
+        assert (await writ.submit("policy_publish", "writ", {"document": OPEN, "reason": "x"})).outcome == "denied"
+        locked, way_out = tmp_path / "locked.yaml", tmp_path / "out.yaml"
+        locked.write_text(OPEN)
+        way_out.write_text(open_policy({**CONTROLS, "user_roles": ["operator"]}))
+        refused = await installation.writ("policy", "recover", str(locked), "-r", "try")
+        assert refused.status == 2, refused
+        assert "would lock this installation, too" in refused.err
+        done = await installation.writ("policy", "recover", str(way_out), "-r", "the last admin has left")
+        assert done.status == 0, done
+        assert await number(writ) == before + 1
+        history = await writ.policy_history(limit=1)
+        assert [(one.origin, one.reason) for one in history.versions] == [("file", "the last admin has left")]
+        await installation.until("policy", other_than=installation.kill("policy"))
+        assert await number(writ) == before + 1
+    finally:
+        installation.home.principals.write_text(text)
+    assert (await writ.policy_publish(OPEN, reason="as it was")).outcome == "succeeded"
+    async with holding(installation, "executor") as bus:
+        events = [decode(one.data, ControlEvent) for one in await bus.journal.read(subjects.CONTROL)]
+    assert any("the last admin has left" in str(one.body.get("reason")) for one in events if one.kind == "policy_file")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.e2e.robbed import holding
+from tests.e2e.stolen_keys import holding
 from tests.e2e.test_first_operation import metrics_of
 from tests.e2e.test_grants import security
 

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from msgspec import json, structs
 from tests.attacks.rogue import Rogue
-from tests.e2e.robbed import CATALOGUE, GIVEN, KEY, decided, holding, robbed, started, subject
+from tests.e2e.stolen_keys import CATALOGUE, GIVEN, KEY, decided, holding, robbed, started, subject
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus

@@ -26,7 +26,7 @@ from writ_executor.service import Executor
 from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.metrics import Metrics
 from writ_runtime.watched_file import Watched
-from writ_testing.fakes.scripted import AgentHands, ScriptedPolicy
+from writ_testing.fakes.scripted import ScriptedAgent, ScriptedPolicy
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 
@@ -46,7 +46,7 @@ class World:
         self.catalogue = Catalogue(BUILT_IN)
         self.policy = ScriptedPolicy(self.catalogue, {"web-1": WEB})
         self.policy.lifetime = 0.0  # these hands do not look at it, and what falls silent is to be over soon
-        self.hands = AgentHands(self.bus, POOL)
+        self.hands = ScriptedAgent(self.bus, POOL)
         self.policy.agents = frozenset({self.hands.key.public})
         self.targets = [WEB]
         self.executors: list[Executor] = []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from msgspec import to_builtins
-from tests.executor.agent_hands import serve_agent
+from tests.executor.agent_requests import serve_agent
 from tests.executor.conftest import World
 
 from writ_contracts import subjects

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from tests.executor.agent_hands import heartbeat
+from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import World
 
 from writ_contracts.journal import Finished

@@ -1,11 +1,12 @@
 """Operations on Writ itself: cancels before, during and after, and stops."""
 
+import pytest
 from msgspec import json
-from tests.executor.agent_hands import serve_agent
+from tests.executor.agent_requests import serve_agent
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
-from writ_contracts.journal import Finished
+from writ_contracts.journal import Finished, Unknown
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
@@ -37,6 +38,20 @@ async def test_a_cancel_of_what_runs_is_told_to_its_agent_with_policys_word(worl
     assert await world.outcome(victim) == "cancelled"
 
 
+@pytest.mark.parametrize("answer", ["not_confirmed", "not_running"])
+async def test_a_cancel_that_is_not_seen_to_stop_anything_is_unknown(world: World, answer: str) -> None:
+    await world.executor()
+    await serve_agent(world, cancelled=answer)
+    victim = (await world.ask("service_restart", **RESTART)).operation_id or ""
+    await world.hands.claim(await world.work(victim))
+    cancel = await world.ask("operation_cancel", target="writ", parameters={"operation_id": victim})
+    assert await world.outcome(cancel.operation_id or "") == "unknown"
+    lost = (await world.life(cancel.operation_id or "")).end
+    assert isinstance(lost, Unknown)
+    assert lost.code == "not_confirmed"
+    assert f"writ op watch {victim}" in lost.message
+
+
 async def test_a_cancel_of_what_has_ended_fails_and_says_so(world: World) -> None:
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
@@ -62,6 +77,33 @@ async def test_a_stop_is_a_control_event_and_later_questions_name_its_sequence(w
     await world.ask("service_status", **RESTART)
     assert world.policy.decides[-1].control_sequence == record.sequence
     assert json.decode(record.data)["body"]["reason"] == "something is wrong"
+
+
+async def test_a_lift_of_a_stop_that_is_not_in_force_fails_and_names_those_that_are(world: World) -> None:
+    await world.executor()
+    stop = await world.ask("stop_set", target="writ", parameters={"reason": "fire"})
+    assert await world.outcome(stop.operation_id or "") == "succeeded"
+
+    async def lift(stop_id: str) -> Finished:
+        answer = await world.ask("stop_lift", target="writ", parameters={"stop_id": stop_id})
+        await world.outcome(answer.operation_id or "")
+        end = (await world.life(answer.operation_id or "")).end
+        assert isinstance(end, Finished)
+        return end
+
+    unknown = await lift("b" * 26)
+    assert (unknown.outcome, unknown.code) == ("failed", "not_found")
+    assert unknown.message == f"no stop {'b' * 26} is in force; in force: {stop.operation_id}"
+    assert (await lift(stop.operation_id or "")).outcome == "succeeded"
+    twice = await lift(stop.operation_id or "")
+    assert (twice.outcome, "none is in force" in twice.message) == ("failed", True)
+
+
+async def test_the_end_of_an_unknown_emergency_fails(world: World) -> None:
+    await world.executor()
+    wish = {"emergency_id": "c" * 26, "verdict": "end"}
+    answer = await world.ask("emergency_confirm", target="writ", parameters=wish)
+    assert await world.outcome(answer.operation_id or "") == "failed"
 
 
 async def test_a_stop_lists_what_runs_within_its_reach(world: World) -> None:

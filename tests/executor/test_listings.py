@@ -122,7 +122,7 @@ async def test_what_the_agent_has_against_it_is_told(world: World) -> None:
     await world.executor()
     await world.ask("service_restart", **RESTART)
     (facts,) = gathered(world)
-    assert facts.failure == f"pool {world.hands.pool} says: it expired"
+    assert facts.failure == f"pool {world.hands.pool} answers: it expired"
 
 
 async def test_a_simulation_gathers_too_and_records_nothing(world: World) -> None:

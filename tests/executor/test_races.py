@@ -12,7 +12,7 @@ from writ_contracts.inventory import AgentKey, Agents
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.requests import Failure
 from writ_executor.agents import alarms
-from writ_testing.fakes.scripted import AgentHands
+from writ_testing.fakes.scripted import ScriptedAgent
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey
 
@@ -84,7 +84,7 @@ async def test_eight_agents_claim_and_one_gets_the_grant(world: World) -> None:
         await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
-    agents = [AgentHands(world.bus, world.hands.pool, world.hands.key) for _ in range(8)]
+    agents = [ScriptedAgent(world.bus, world.hands.pool, world.hands.key) for _ in range(8)]
     held = await asyncio.gather(*(agent.claim(work) for agent in agents))
     assert len([one for one in held if one.answer.grant]) == 1
     refused = [one.answer.error for one in held if one.answer.error]
@@ -141,7 +141,7 @@ async def test_a_claim_signed_by_a_key_of_no_agent_is_refused_and_recorded(world
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
-    stranger = AgentHands(world.bus, world.hands.pool, Key(generate_seed()))
+    stranger = ScriptedAgent(world.bus, world.hands.pool, Key(generate_seed()))
     held = await stranger.claim(work)
     assert held.answer == ClaimAnswer(error=held.answer.error)
     assert held.answer.error
@@ -161,7 +161,7 @@ async def test_a_claim_of_nobody_is_refused_too_where_policy_need_not_be_asked(w
     asked = len(world.policy.grants)
     if operation == "unknown":
         work = structs.replace(work, operation_id="a" * 26)
-    stranger = AgentHands(world.bus, world.hands.pool, Key(generate_seed()))
+    stranger = ScriptedAgent(world.bus, world.hands.pool, Key(generate_seed()))
     held = await stranger.claim(work)
     assert held.answer.error
     assert held.answer.error.code == "forged_claim"
@@ -180,7 +180,7 @@ async def test_a_claim_of_nobody_ends_no_operation_whatever_policy_says(world: W
     await world.executor(sweep=1000.0)
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
-    held = await AgentHands(world.bus, world.hands.pool, Key(generate_seed())).claim(work)
+    held = await ScriptedAgent(world.bus, world.hands.pool, Key(generate_seed())).claim(work)
     assert held.answer.error
     assert held.answer.error.code == "forged_claim"
     assert (await world.life(answer.operation_id or "")).state == "dispatched"
@@ -207,7 +207,7 @@ async def test_a_flood_of_forged_claims_does_not_fill_the_journal(
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
-    stranger = AgentHands(world.bus, world.hands.pool, Key(generate_seed()))
+    stranger = ScriptedAgent(world.bus, world.hands.pool, Key(generate_seed()))
     codes = [held.answer.error.code for held in [await stranger.claim(work) for _ in range(30)] if held.answer.error]
     assert codes == ["forged_claim"] * 10 + ["rate_limited"] * 20
     assert len(await world.events(subjects.SECURITY)) == 10
@@ -217,7 +217,7 @@ async def test_a_claim_of_one_pool_sent_as_another_is_refused(world: World) -> N
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
-    other = AgentHands(world.bus, world.hands.pool, world.hands.key)
+    other = ScriptedAgent(world.bus, world.hands.pool, world.hands.key)
     other.pool = "local-db-1"
     held = await other.claim(work)
     assert held.answer.error
@@ -249,7 +249,7 @@ async def test_an_agent_that_ran_nothing_may_say_so_without_naming_a_grant(world
 async def test_a_receipt_of_another_agent_than_claimed_it_is_an_alarm_and_ends_nothing(
     world: World, own_key: bool
 ) -> None:
-    other = AgentHands(world.bus, POOL, world.hands.key if own_key else None)
+    other = ScriptedAgent(world.bus, POOL, world.hands.key if own_key else None)
     keys = [AgentKey(pool=POOL, key=key) for key in (world.hands.key.public, other.key.public)]
     world._agents = lambda: Agents(agents=keys)  # type: ignore[method-assign]
     await world.executor()

@@ -89,7 +89,8 @@ async def test_a_stop_whose_executor_is_killed_is_set_once_and_lifted_once(tmp_p
     ),
 )
 async def test_a_publish_whose_executor_is_killed_makes_one_version(tmp_path: Path, fault: str) -> None:
-    publishes = {"name": "publishes", "operations": ["policy_publish", "audit_read"], "allowed": True}
+    governing = ["policy_publish", "policy_rollback", "stop_lift", "journal_archive", "audit_read"]
+    publishes = {"name": "publishes", "operations": governing, "allowed": True}
     nobody = {"name": "nobody", "operations": ["test_noop"], "allowed": False}
     environ, wanted = dying(tmp_path, fault), open_policy(publishes, nobody)
     policy = open_policy(publishes)

@@ -96,6 +96,16 @@ class DockerHost:
         text = f"services: {{web: {{image: {BOX}, environment: {{A: '$$(id)'}}}}}}"
         yield made.trial("stack_deploy", lambda _: self.runs("shop-web-1") is True, stack_name="shop", compose=text)
         more = text.replace("image:", "scale: 2, image:")
+        yield made.trial(
+            "stack_status", lambda seen: seen is not None and seen["services"] == {"web": "running"}, stack_name="shop"
+        )
+        yield made.trial(
+            "container_list",
+            lambda seen: seen is not None and [one["stack_name"] for one in seen["containers"]] == ["shop"],
+        )
+        yield made.trial(
+            "container_logs", lambda seen: seen is not None and seen["log"] == "", container_name="shop-web-1"
+        )
         yield made.trial("stack_update", lambda _: self.runs("shop-web-2") is True, stack_name="shop", compose=more)
         yield made.trial("stack_remove", lambda _: self.runs("shop-web-1") is None, stack_name="shop")
 

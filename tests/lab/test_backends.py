@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 from tests.lab import repository, vault
 from tests.lab.conftest import new_subvolume
+from tests.lab.host_trials import LabTrials
 from tests.lab.hosts import LAB, SSH_PORT, VOLUME, Host, hosts, until, user_key
 from tests.lab.repository import Repository
-from tests.lab.trials import LabTrials
 from tests.lab.vault import Vault
 
 from writ_agent.backends.port import Task

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.lab.asking import hang_up
+from tests.lab.host_requests import hang_up
 from tests.lab.hosts import Host, public_key, user_key
 from tests.lab.installation import WRIT
 

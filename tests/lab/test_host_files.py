@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.lab.asking import previewed, reported
+from tests.lab.host_requests import previewed, reported
 from tests.lab.hosts import Host
 from tests.lab.installation import Writ
 from tests.lab.targets import NARROW, ROOT

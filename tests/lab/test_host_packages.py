@@ -1,7 +1,7 @@
 """Packages of a real Debian host, each way, from the lab's own repository: what is told is what dpkg has afterwards."""
 
 import pytest
-from tests.lab.asking import previewed
+from tests.lab.host_requests import previewed
 from tests.lab.hosts import Host
 from tests.lab.installation import Writ
 from tests.lab.repository import Repository

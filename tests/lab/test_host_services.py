@@ -1,7 +1,7 @@
 """Services of a real host, each way: what is told is what systemd has afterwards."""
 
 import pytest
-from tests.lab.asking import previewed
+from tests.lab.host_requests import previewed
 from tests.lab.hosts import Host
 from tests.lab.installation import Writ
 

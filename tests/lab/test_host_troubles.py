@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.lab.asking import begun, let_go, outcomes, settled, times
+from tests.lab.host_requests import begun, let_go, outcomes, settled, times
 from tests.lab.hosts import Host, until
 from tests.lab.installation import Writ
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.lab.asking import begun, let_go, only, settled
+from tests.lab.host_requests import begun, let_go, only, settled
 from tests.lab.hosts import Host, until
 from tests.lab.installation import AGENT, Writ
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from tests.lab.asking import begun, hang_up, let_go, only, reported, security, settled
+from tests.lab.host_requests import begun, hang_up, let_go, only, reported, security, settled
 from tests.lab.hosts import SHELLS, Host, until
 from tests.lab.installation import Writ
 from tests.lab.ssh_agent import SshAgent

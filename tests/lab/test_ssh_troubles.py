@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import pytest
-from tests.lab.asking import begun, hang_up, let_go, only, outcomes, reported, settled, times
+from tests.lab.host_requests import begun, hang_up, let_go, only, outcomes, reported, settled, times
 from tests.lab.hosts import Host, until
 from tests.lab.installation import Writ
 from tests.lab.targets import TIGHT

@@ -19,7 +19,8 @@ from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import plain_digest
 
-PUBLISHES = {"name": "publishes", "operations": ["policy_publish", "policy_rollback"], "allowed": True}
+GOVERNING = ["policy_publish", "policy_rollback", "stop_lift", "journal_archive"]
+PUBLISHES = {"name": "publishes", "operations": GOVERNING, "allowed": True}
 EMERGENCIES = {"name": "emergencies", "operations": ["emergency_declare", "emergency_confirm"], "allowed": True}
 
 

@@ -15,7 +15,13 @@ from writ_bus.port import Bus, Message
 from writ_client.policy_queries import PolicyQueries
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, Invalid, Untrusted
-from writ_contracts.policy_questions import MAX_REQUESTS, EvalRequest, PolicyCanIAnswer, PolicyEvalQuery
+from writ_contracts.policy_questions import (
+    MAX_REQUESTS,
+    EvalRequest,
+    PolicyCanIAnswer,
+    PolicyCanIQuery,
+    PolicyEvalQuery,
+)
 from writ_contracts.questions import QUESTIONS
 from writ_contracts.wire import encode
 from writ_documents import yaml_file
@@ -41,9 +47,21 @@ class Vouched:
         return await self._bus.request(subject, data, timeout=timeout, headers={**(headers or {}), **self._info})
 
 
+class Questions(PolicyQueries):
+    """Asks the policy service alone, where the client asks the executor."""
+
+    async def can_i(
+        self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
+    ) -> PolicyCanIAnswer:
+        question = PolicyCanIQuery(
+            operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
+        )
+        return await self._query("policy_can_i", question, PolicyCanIAnswer)
+
+
 def by(asking: Asking, principal: str, key: str | None = None) -> PolicyQueries:
     """Asks as this principal, with this one's key."""
-    return PolicyQueries(cast(Bus, Vouched(asking, principal, key or principal)), principal)
+    return Questions(cast(Bus, Vouched(asking, principal, key or principal)), principal)
 
 
 async def put(asking: Asking, kind: str, question: Any) -> Any:

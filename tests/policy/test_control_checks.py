@@ -14,6 +14,7 @@ from writ_contracts.decisions import Decision
 from writ_contracts.notices import Noted, Notice
 from writ_contracts.policies import PolicyStatusAnswer
 from writ_contracts.wire import decode, encode
+from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.statements import read
@@ -123,9 +124,11 @@ async def test_stops_and_emergencies_are_in_the_status_and_the_metrics(office: O
         (stop, "alice", ["web-*"], ["service_restart"])
     ]
     assert [(one.id, one.by, one.state) for one in status.emergencies] == [(emergency, "alice", "unconfirmed")]
-    async with asyncio.timeout(10):
-        while 'writ_policy_emergencies{state="unconfirmed"} 1.0' not in metrics_of(office):  # noqa: ASYNC110 - a gauge
-            await asyncio.sleep(0.05)
+
+    async def counted() -> bool:
+        return 'writ_policy_emergencies{state="unconfirmed"} 1.0' in metrics_of(office)
+
+    await eventually(counted, within=10.0)
     assert "writ_policy_stops 1.0" in metrics_of(office)
     seen = await office.service.checks()["control"]()
     assert seen is not None

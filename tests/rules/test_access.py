@@ -138,8 +138,8 @@ def test_each_operation_has_a_request_whatever_its_fields_must_be_together(name:
     """`give exactly one of …` is in no type: an operation must not be told as `never` because no example was found."""
     targets = [Target(id=backend, role="production", backend=backend) for backend in ("local", "docker", "ssh")]
     made = policy(global_policies=[rule("may", name)], require_approval_for_admin=False)
-    scene = QuestionSpace(catalogue=CATALOGUE, targets=(*targets, WRIT), principals=(ALICE,))
-    found = allowed(made, scene, AccessQuery(operations=(name,), around=at(NOON)))
+    question_space = QuestionSpace(catalogue=CATALOGUE, targets=(*targets, WRIT), principals=(ALICE,))
+    found = allowed(made, question_space, AccessQuery(operations=(name,), around=at(NOON)))
     assert {access.allowed for access in found.accesses} == {"always"}
 
 

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
-from tests.rules.asking import World, policy, rule
+from tests.rules.asking import World, policy, rule, warned
+
+from writ_documents import yaml_file
 
 GIVEN: dict[str, Any] = {"container_name": "web", "image": "nginx"}
 
@@ -57,3 +59,11 @@ def test_a_rule_that_fills_in_a_flag_does_not_open_another_rule() -> None:
     )
     assert effect({}, filled) == "allow"
     assert effect({}, filled, rule("no", "container_create", allowed=False)) == "deny"
+
+
+def test_a_rule_that_names_a_flag_allows_more_than_one_that_does_not() -> None:
+    rules = [PLAIN, naming({"type": "bool"})]
+    for order in (rules, rules[::-1]):
+        text = yaml_file.dump({"policies": {"name": "test", "global_policies": order}})
+        (warning,) = warned(text, "permissive")
+        assert warning.endswith("shadowed: 'named' allows all that 'plain' allows")

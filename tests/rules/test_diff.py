@@ -19,8 +19,10 @@ TARGETS = (
 SCENE = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS, principals=(ALICE, BOB, CAROL))
 
 
-def compared(old: list[dict[str, Any]], new: list[dict[str, Any]], scene: QuestionSpace = SCENE, **keys: Any) -> Diff:
-    return diff(file_of(global_policies=old), file_of(global_policies=new, **keys), scene, at(NOON))
+def compared(
+    old: list[dict[str, Any]], new: list[dict[str, Any]], question_space: QuestionSpace = SCENE, **keys: Any
+) -> Diff:
+    return diff(file_of(global_policies=old), file_of(global_policies=new, **keys), question_space, at(NOON))
 
 
 def told(change: Change) -> tuple[str, str, str, list[str]]:

@@ -147,12 +147,14 @@ def test_what_an_evaluator_says_of_other_requests_is_not_known() -> None:
     file = file_of(global_policies=[rule("may", "service_status", evaluators=["even"]), rule("any", "service_restart")])
     made, _ = compile_policy(file, catalogue)
     assert made is not None
-    scene = QuestionSpace(catalogue=catalogue, targets=(WEB,), principals=(ALICE,))
-    found = allowed(made, scene, AccessQuery(operations=("service_status", "service_restart"), around=at(NOON)))
+    question_space = QuestionSpace(catalogue=catalogue, targets=(WEB,), principals=(ALICE,))
+    found = allowed(
+        made, question_space, AccessQuery(operations=("service_status", "service_restart"), around=at(NOON))
+    )
     assert [access.allowed for access in found.accesses] == ["never", "always"]
     note = "service_status on production: what evaluator 'even' says of other requests than those tried is not known"
     assert found.bounded == [note]
-    assert diff(file_of(), file, scene, at(NOON)).bounded == [note]
+    assert diff(file_of(), file, question_space, at(NOON)).bounded == [note]
 
 
 def test_more_dates_lists_and_scanners_than_are_tried_are_said() -> None:
@@ -167,7 +169,7 @@ def test_more_dates_lists_and_scanners_than_are_tried_are_said() -> None:
     ]
     scans = [{"scanner": f"s{number}", "present": False} for number in range(4)]
     found = about("service_status", rule("clean", "service_status", scans=scans))
-    assert found.bounded == ["service_status on production: of 1296 states of lists and scans 64 were supposed"]
+    assert found.bounded == ["service_status on production: of 1296 states of lists and scans 64 were assumed"]
 
 
 def test_words_of_re2_that_python_has_not_are_read() -> None:

@@ -12,10 +12,10 @@ from writ_runtime.signals import Stop
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_asks_to_stop(number: signal.Signals) -> None:
     async with Stop() as stop:
-        assert not stop.asked
+        assert not stop.is_requested
         os.kill(os.getpid(), number)
         await asyncio.wait_for(stop.wait(), 10)
-    assert (stop.asked, stop.reason) == (True, number.name)
+    assert (stop.is_requested, stop.reason) == (True, number.name)
 
 
 async def test_a_second_signal_cancels_whoever_takes_too_long() -> None:

@@ -60,7 +60,7 @@ WHAT_SHOULD_NOT_BE = [
     lines(
         "What agents refused",
         query("sum by (reason) (increase(writ_agent_refused_total[$__rate_interval]))", "{{reason}}"),
-        text="Grants, looks and cancels that did not hold.",
+        text="Refused grants, read grants and cancels.",
     ),
     lines(
         "Refused requests",

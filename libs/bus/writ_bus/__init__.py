@@ -1,1 +1,1 @@
-"""The way to NATS: the only importer of nats, and what everybody above talks to instead."""
+"""Access to NATS: the only importer of nats, and the ports that all other packages use."""

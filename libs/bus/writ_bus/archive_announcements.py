@@ -1,4 +1,4 @@
-"""What the journal says of archives of itself."""
+"""Announcements of archives in the journal."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,11 @@ ARCHIVE = "journal_archive"
 
 
 async def archives(journal: Stored) -> list[Announced]:
-    """Each that was announced, once, in that order. Raises Invalid, and what the bus raises."""
+    """Return each announced archive, once, in order. Raises Invalid, and the errors of the bus."""
     return archives_of(await journal.read(subjects.control_event(ARCHIVE)))
 
 
 def archives_of(records: Sequence[Record]) -> list[Announced]:
-    """As `archives`, of the events that were read."""
+    """Return the archives these events announce, once each, in order."""
     found = {origin(one.headers, one.sequence): one.data for one in records}
     return [announced(decode(data, ControlEvent), at, data) for at, data in sorted(found.items())]

@@ -1,12 +1,12 @@
-"""What can go wrong on the bus, one class per thing that a caller does differently; nothing of nats gets past it.
+"""Errors of the bus, one class per thing that a caller does differently; no exception of nats leaves this package.
 
 BusError
 ├── Unreachable   nobody listens there, or the server is away; nothing was done: try later
-├── TimedOut      sent, and no answer came: whether it was done is not known
+├── TimedOut      sent, and no reply came: the effect is unknown
 ├── Forbidden     the server's permissions refuse this subject to this key: a defect, or an attack
 ├── Conflict      somebody else wrote first: read again, then decide
 ├── Full          a limit (bytes of the stream, backlog of a service) is reached; nothing was done
-└── Refused       the server or the service said no for another reason; `number` is JetStream's error code
+└── BusRefused    the server or the service refused for another reason; `number` is JetStream's error code
 """
 
 from typing import ClassVar
@@ -19,19 +19,19 @@ class BusError(errors.WritError):
 
 
 class Unreachable(BusError, errors.Unreachable):
-    """Nothing was done."""
+    """Raised when nothing was done."""
 
 
 class TimedOut(BusError, errors.TimedOut):
-    """The effect is unknown."""
+    """Raised when the effect is unknown."""
 
 
 class Forbidden(BusError, errors.Denied):
-    """The NATS server refused it; asking again cannot help."""
+    """Raised when the NATS server refused it; another try cannot help."""
 
 
 class Conflict(BusError, errors.Conflict):
-    """The expected sequence was not the last one; `last` is the last one, where the server said so."""
+    """Raised when the expected sequence was not the last one; `last` is the last one, where the server named it."""
 
     def __init__(self, message: str, *, last: int | None = None) -> None:
         super().__init__(message)
@@ -39,11 +39,11 @@ class Conflict(BusError, errors.Conflict):
 
 
 class Full(BusError, errors.Full):
-    """Nothing was stored or queued."""
+    """Raised when nothing was stored or queued."""
 
 
 class BusRefused(BusError):
-    """A defect or a wrong configuration: the message says which."""
+    """Raised for a defect or a wrong configuration, which the message names."""
 
     default_code: ClassVar[str] = "internal"
 

@@ -9,21 +9,23 @@ _inbox = re.compile(rf"(_INBOX(_[A-Za-z0-9_-]+)?|_R_)(\.{_TOKEN})+").fullmatch
 
 
 def check_subject(subject: str) -> str:
-    """The subject, to publish on: no wildcard, no empty token, no white space. Raises ValueError."""
+    """Return the subject for publishing: no wildcard, no empty token, no white space. Raises ValueError."""
     if not _literal(subject):
         raise ValueError(f"{subject!r} is not a subject to publish on")
     return subject
 
 
 def check_filter(subject: str) -> str:
-    """The subject, to listen on: `*` stands for one token, a last `>` for one or more. Raises ValueError."""
+    """Return the subject for a subscription: `*` stands for one token, a last `>` for one or more. Raises
+    ValueError.
+    """
     if not _filter(subject):
         raise ValueError(f"{subject!r} is not a subject to listen on")
     return subject
 
 
 def matches(pattern: str, subject: str) -> bool:
-    """Whether a message on `subject` reaches who listens on `pattern`."""
+    """Return whether a subscription to `pattern` gets a message on `subject`."""
     tokens, subject_tokens = pattern.split("."), subject.split(".")
     if tokens[-1] == ">":
         tokens.pop()
@@ -36,5 +38,5 @@ def matches(pattern: str, subject: str) -> bool:
 
 
 def is_inbox(reply: str) -> bool:
-    """Whether an answer may go there. The server does not check a reply subject against permissions, so we do."""
+    """Return whether a reply may go there. The server does not check a reply subject against permissions, so we do."""
     return _inbox(reply) is not None

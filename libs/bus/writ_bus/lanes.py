@@ -10,7 +10,9 @@ from writ_bus.workers import BACKLOG, Job, Workers
 _logger = logging.getLogger("writ.bus")
 
 TIMEOUT = "Writ-Timeout"
-"""Header of a request: seconds that its sender waits. What waited longer is dropped; nobody hears its answer."""
+"""Header of a request: seconds its sender waits. A request that waited longer is dropped; nobody would receive its
+reply.
+"""
 LEAST_URGENT = 4
 
 

@@ -1,4 +1,4 @@
-"""What the installation asks of a message bus. NatsBus keeps these promises with NATS, MemoryBus within one process.
+"""The ports of the message bus. NatsBus keeps these promises with NATS, MemoryBus within one process.
 
 Every handler runs in its own task, within the trace of its message (see `tracing`). Sequences are those of the journal
 and start at 1. Times are Unix seconds, durations seconds. Errors are those of `errors`, and no others.
@@ -13,7 +13,7 @@ from writ_contracts.records import Record
 
 
 class Message(Struct, frozen=True):
-    """One message as it came in. `reply` is where an answer goes, if one is wanted."""
+    """A received message. `reply` is the reply subject, if a reply is expected."""
 
     subject: str
     data: bytes
@@ -22,7 +22,7 @@ class Message(Struct, frozen=True):
 
 
 class EndpointReply(Struct, frozen=True):
-    """What an endpoint answers when it has headers of its own to send (Content-Type, say)."""
+    """An endpoint's reply with headers of its own (Content-Type, say)."""
 
     data: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     """One event to append. It is stored only if the last sequence under `filter` is `expected` (0: none yet).
 
     `filter` must be spelled the same by every writer: on a replicated stream two spellings let two writers win.
-    `event_id` is unique; by it the writer recognises its own event after an answer got lost.
+    `event_id` is unique; by it the writer recognises its own event after a lost reply.
     """
 
     subject: str
@@ -44,7 +44,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 class Usage(Struct, frozen=True):
-    """How full the journal is. What was before `first_sequence` is in archives."""
+    """The usage of the journal. Events before `first_sequence` are in archives."""
 
     bytes: int
     max_bytes: int
@@ -52,7 +52,7 @@ class Usage(Struct, frozen=True):
     messages: int
     first_sequence: int = 1
     created: str = ""
-    """When the server made the stream, in its own words: a stream that was made anew has another."""
+    """The server's creation time of the stream, as text: a stream that was created again has another."""
 
 
 Handler = Callable[[Message], Awaitable[None]]
@@ -60,7 +60,7 @@ Responder = Callable[[Message], Awaitable[bytes | EndpointReply]]
 
 
 class Delivery(Protocol):
-    """One piece of work from a durable consumer. Neither acked nor nak'ed, it comes again after the ack wait."""
+    """One message of a durable consumer. Neither acked nor nak'ed, it comes again after the ack wait."""
 
     @property
     def message(self) -> Message:
@@ -75,17 +75,17 @@ class Delivery(Protocol):
         """1 the first time, then 2, 3, …"""
 
     async def ack(self) -> None:
-        """Done, never deliver it again. Raises Unreachable; where it gets lost on the way, it is delivered again."""
+        """Mark it as done. Raises Unreachable; where the ack gets lost, the message is delivered again."""
 
     async def nak(self, delay: float = 0.0) -> None:
-        """Deliver it again, to anybody, after `delay` seconds."""
+        """Have it delivered again, to any worker, after `delay` seconds."""
 
     async def working(self) -> None:
-        """Still at it: start the ack wait anew."""
+        """Restart the ack wait."""
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """One subject that a service answers. At most `concurrency` handlers run at once; 64 times as many may wait.
+    """One subject that a service serves. At most `concurrency` handlers run at once; 64 times as many may wait.
 
     The first wildcard of the subject names the sender of a message: senders take turns (writ_bus.workers).
     """
@@ -102,7 +102,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
 
 class Service(Struct, frozen=True, kw_only=True):
-    """A micro service that anybody can discover (NATS ADR-32): `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS`."""
+    """A micro service that clients can discover (NATS ADR-32): `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS`."""
 
     name: str
     version: str
@@ -112,14 +112,14 @@ class Service(Struct, frozen=True, kw_only=True):
 
 
 class Subscription(Protocol):
-    """Something that listens, until it is closed."""
+    """An open subscription."""
 
     async def close(self) -> None:
         """Take no new messages; return when those taken have been handled."""
 
 
 class Serving(Subscription, Protocol):
-    """A service that answers."""
+    """A service that handles requests."""
 
     @property
     def refused_replies(self) -> int:
@@ -131,65 +131,69 @@ class Serving(Subscription, Protocol):
 
 
 class Tail(Protocol):
-    """The journal from some point on, with `async for`. Ends only when the bus is closed: use `contextlib.aclosing`."""
+    """The journal from some sequence on, for `async for`. Ends only when the bus is closed: use
+    `contextlib.aclosing`.
+    """
 
     def __aiter__(self) -> "Tail":
-        """Itself."""
+        """Return itself."""
 
     async def __anext__(self) -> Record:
-        """The next event, as soon as there is one."""
+        """Return the next event, as soon as there is one."""
 
     async def aclose(self) -> None:
-        """No more of it."""
+        """End the tail."""
 
 
 class Stored(Protocol):
-    """A stream that is only ever appended to."""
+    """An append-only stream."""
 
     async def append(self, entry: Entry) -> int:
-        """Store the event; its sequence. Raises Conflict, Full, Unreachable, Forbidden, or TimedOut (even the
-        recovery read got no answer). An answer that got lost on the way is recovered by reading."""
+        """Store the event; return its sequence. Raises Conflict, Full, Unreachable, Forbidden, or TimedOut (even the
+        recovery read got no reply). A lost reply is recovered by reading.
+        """
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        """The events under `filter` with a sequence above `after`, in order, the first `limit` of them."""
+        """Return the events under `filter` with a sequence above `after`, in order, the first `limit` of them."""
 
     async def last(self, filter: str) -> Record | None:
-        """The latest event under `filter`."""
+        """Return the latest event under `filter`."""
 
 
 class Journal(Stored, Protocol):
     """The one system of record. Nothing in it is ever changed or removed."""
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
-        """Store all or none; the last one's sequence. Raises as `append` does."""
+        """Store all or none; return the last one's sequence. Raises as `append` does."""
 
     def tail(self, after: int) -> Tail:
-        """Every event after that sequence, in order, none missing, none twice; waits for new ones, through
-        reconnects, for ever."""
+        """Return every event after that sequence, in order, none missing, none twice; it waits for new ones, through
+        reconnects, without a limit.
+        """
 
     async def usage(self) -> Usage:
-        """How full it is."""
+        """Return the usage."""
 
 
 class Store(Protocol):
-    """Bytes by key, for a while. A key is one or more subject tokens."""
+    """Bytes by key, for a limited time. A key is one or more subject tokens."""
 
     async def put(self, key: str, data: bytes, *, ttl: float) -> None:
-        """Keep it for `ttl` seconds (rounded up to whole ones), in place of what was there. Durable on return."""
+        """Store it for `ttl` seconds (rounded up to whole ones), replacing an earlier value. Durable on return."""
 
     async def get(self, key: str) -> bytes | None:
-        """What was put, or None if nothing was, or it is gone."""
+        """Return the value, or None if there is none or it has expired."""
 
     async def delete(self, key: str) -> None:
-        """Forget it now."""
+        """Delete the value now."""
 
 
 class Bus(Protocol):
-    """The way to everybody else."""
+    """The message bus."""
 
     @property
     def journal(self) -> Journal:
-        """The record."""
+        """The journal."""
 
     @property
     def policies(self) -> Stored:
@@ -209,27 +213,31 @@ class Bus(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether the server is there right now. The bus reconnects by itself, for ever."""
+        """Return whether the server is there right now. The bus reconnects by itself, without a limit."""
 
     async def server_time(self, *, timeout: float) -> float:
-        """Return what the clock of the journal's server shows (Unix seconds), at some instant between call and return.
-        Raises Unreachable, TimedOut, Refused, or Forbidden where the server's configuration is of an earlier release.
+        """Return the clock of the journal's server (Unix seconds), at some instant between call and return. Raises
+        Unreachable, TimedOut, BusRefused, or Forbidden where the server's configuration is of an earlier release.
         """
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Tell whoever listens, at most once. Raises Unreachable when not connected; a Forbidden comes later, and to
-        `on_violation` only."""
+        """Send to all subscribers, at most once. Raises Unreachable when not connected; a Forbidden comes later, and to
+        `on_violation` only.
+        """
 
     async def request(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Message:
-        """Ask, and wait for the answer. Raises Unreachable (nobody there, after trying for the lesser of timeout and
-        10 s), TimedOut, Forbidden (at once), Full (the service is overloaded), Refused (it failed)."""
+        """Send a request, and return the reply. Raises Unreachable (nobody there, after trying for the lesser of
+        timeout and 10 s), TimedOut, Forbidden (at once), Full (the service is overloaded), BusRefused (it failed).
+        """
 
     async def request_many(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Message]:
-        """Ask everybody; all answers within `timeout` (for discovery). An empty list where nobody is there."""
+        """Send a request to all listeners; return all replies within `timeout` (for discovery). An empty list without a
+        listener.
+        """
 
     async def subscribe(
         self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
@@ -237,13 +245,14 @@ class Bus(Protocol):
         """Call the handler for each message from now on. With concurrency 1, in order. Raises Forbidden."""
 
     async def serve(self, service: Service) -> Serving:
-        """Answer requests, and be found. A request whose reply subject is not an inbox is dropped and counted."""
+        """Serve requests, and be discoverable. A request whose reply subject is not an inbox is dropped and counted."""
 
     async def pull(
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
     ) -> Subscription:
-        """Work off a durable consumer, never taking more than there are free slots; a slot is free again when its
-        handler returns. Survives reconnects and a consumer that is not there yet."""
+        """Process the messages of a durable consumer, never taking more than there are free slots; a slot is free again
+        when its handler returns. Survives reconnects and a consumer that does not exist yet.
+        """
 
     async def drain(self, grace: float) -> None:
         """Stop listening, let handlers finish within `grace` seconds, flush, close."""

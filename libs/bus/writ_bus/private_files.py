@@ -10,7 +10,9 @@ LARGEST_KEY = 4096
 
 
 def read_private(path: Path) -> bytes:
-    """A private key file without its line end; ConfigError unless it is ours (or root's) and closed to others."""
+    """Return a private key file without its line end; ConfigError unless it is ours (or root's) and closed to
+    others.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
@@ -33,7 +35,8 @@ def _require_private(path: Path, status: os.stat_result) -> None:
 
 
 def _is_credential(path: Path, status: os.stat_result) -> bool:
-    """Whether systemd has put it there for this process alone (systemd.exec(5), LoadCredential=): root's, and read by
-    our user through an access list, whose mask stat(2) shows as the group's bits (acl(5))."""
+    """Return whether systemd has put it there for this process alone (systemd.exec(5), LoadCredential=): root's, and
+    read by our user through an access list, whose mask stat(2) shows as the group's bits (acl(5)).
+    """
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
     return bool(folder) and status.st_uid == 0 and path.parent == Path(folder)

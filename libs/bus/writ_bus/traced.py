@@ -1,8 +1,8 @@
-"""A Bus whose every step leaves a span: what is asked, answered, worked on, appended, kept. It goes around another one,
-and only where spans are exported: nobody else pays for it.
+"""A Bus whose every step leaves a span: requests, replies, deliveries, appends, puts. It wraps another one only where
+spans are exported, so that others pay nothing.
 
-A span names who talks to whom about which operation; what a message holds is never in it. Core messages that nobody
-answers (heartbeats, progress) leave none, nor does anything that belongs to no trace.
+A span names sender, receiver and operation; the content of a message is never in it. Core messages without a reply
+(heartbeats, progress) leave none, nor does anything outside a trace.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ SYSTEM = "nats"
 
 
 def _sending(name: str, subject: str, kind: tracing.Kind = "client") -> AbstractContextManager[object]:
-    """A span of what is done for the current trace; its operation is noted in that of the whole as well."""
+    """Open a span for the current trace; its operation is noted in the trace's first span as well."""
     if tracing.current() is None:
         return nullcontext()
     facts = _facts(subject)
@@ -53,7 +53,7 @@ def _where(subject: str) -> dict[str, str]:
 
 
 def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """So that whoever gets the message is a part of this span, and of no other one."""
+    """Return headers that make the receiver a child of this span."""
     trace = tracing.current()
     return {**({tracing.TRACEPARENT: trace.traceparent} if trace else {}), **(headers or {})}
 
@@ -65,31 +65,25 @@ class TracedJournal:
         self._journal = journal
 
     async def append(self, entry: Entry) -> int:
-        """See Journal."""
         with _sending(f"append {_kind(entry)}", entry.subject, "producer"):
             return await self._journal.append(structs.replace(entry, headers=_headers(entry.headers)))
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
-        """See Journal."""
         last = entries[-1]
         with _sending(f"append {', '.join(map(_kind, entries))}", last.subject, "producer"):
             sent = [structs.replace(entry, headers=_headers(entry.headers)) for entry in entries]
             return await self._journal.append_together(sent)
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        """See Journal."""
         return await self._journal.read(filter, after=after, limit=limit)
 
     async def last(self, filter: str) -> Record | None:
-        """See Journal."""
         return await self._journal.last(filter)
 
     def tail(self, after: int) -> Tail:
-        """See Journal."""
         return self._journal.tail(after)
 
     async def usage(self) -> Usage:
-        """See Journal."""
         return await self._journal.usage()
 
 
@@ -105,23 +99,20 @@ class TracedStore:
         self._store, self._what = store, what
 
     async def put(self, key: str, data: bytes, *, ttl: float) -> None:
-        """See Store."""
         with _sending(f"put {self._what}", self._what):
             await self._store.put(key, data, ttl=ttl)
 
     async def get(self, key: str) -> bytes | None:
-        """See Store."""
         with _sending(f"get {self._what}", self._what):
             return await self._store.get(key)
 
     async def delete(self, key: str) -> None:
-        """See Store."""
         with _sending(f"delete {self._what}", self._what):
             await self._store.delete(key)
 
 
 class TracedBus:
-    """The Bus port."""
+    """The Bus port with spans."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -133,47 +124,38 @@ class TracedBus:
 
     @property
     def connected(self) -> bool:
-        """See Bus."""
         return self._bus.connected
 
     async def server_time(self, *, timeout: float) -> float:
-        """See Bus."""
         return await self._bus.server_time(timeout=timeout)
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """See Bus."""
         await self._bus.publish(subject, data, headers)
 
     async def request(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Message:
-        """See Bus."""
         with _sending(f"ask {_family(subject)}", subject):
             return await self._bus.request(subject, data, timeout=timeout, headers=_headers(headers))
 
     async def request_many(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Message]:
-        """See Bus."""
         with _sending(f"ask all {_family(subject)}", subject):
             return await self._bus.request_many(subject, data, timeout=timeout, headers=_headers(headers))
 
     async def subscribe(
         self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
     ) -> Subscription:
-        """See Bus."""
         return await self._bus.subscribe(subject, handler, queue=queue, concurrency=concurrency)
 
     async def serve(self, service: Service) -> Serving:
-        """See Bus."""
         endpoints = [_answering(service.name, endpoint) for endpoint in service.endpoints]
         return await self._bus.serve(structs.replace(service, endpoints=endpoints))
 
     async def pull(
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
     ) -> Subscription:
-        """See Bus."""
-
         async def handled(delivery: Delivery) -> None:
             subject = delivery.message.subject
             with tracing.span("carry out", tracing.current(), "consumer", **_facts(subject), **_where(subject)):
@@ -182,16 +164,14 @@ class TracedBus:
         return await self._bus.pull(durable, stream, handled, slots=slots)
 
     async def drain(self, grace: float) -> None:
-        """See Bus."""
         await self._bus.drain(grace)
 
     async def close(self) -> None:
-        """See Bus."""
         await self._bus.close()
 
 
 def traced(bus: Bus) -> Bus:
-    """The bus itself, or a traced one where somebody takes spans."""
+    """Return the bus itself, or a traced one where spans are exported."""
     return TracedBus(bus) if tracing.exporting() else bus
 
 
@@ -204,5 +184,5 @@ def _answering(service: str, endpoint: Endpoint) -> Endpoint:
 
 
 def _family(subject: str) -> str:
-    """Of many subjects the same: whose it is and what it is about are facts, not names."""
+    """Return the common name of many subjects: principal and operation are facts of the span, not its name."""
     return subject.split(".")[1] if "." in subject else subject

@@ -1,10 +1,10 @@
-"""Who caused what: W3C trace context, correlation and causation, on every message without anybody passing them on.
+"""Causality: W3C trace context, correlation and causation, on every message without explicit passing.
 
-A handler runs within the trace of the message that it handles (a context variable, so each task has its own); every
-message that it sends is a child of that. Source: https://www.w3.org/TR/trace-context/ (version 00).
+A handler runs within the trace of its message (a context variable, so each task has its own); every message it sends is
+a child of that. Source: https://www.w3.org/TR/trace-context/ (version 00).
 
-Spans, which say how long each piece took, are made only while somebody takes them (`export`), and of traces that are
-sampled. As with logs, there is one place for those of a whole process.
+Spans, which have the duration of each step, are made only while they are exported (`export`), and only of sampled
+traces. As with logs, there is one sink for a whole process.
 """
 
 import os
@@ -27,8 +27,8 @@ _correlation = re.compile(r"[A-Za-z0-9_.:-]{1,128}").fullmatch
 
 
 class Trace(Struct, frozen=True):
-    """Where a piece of work stands. `span_id` is its own, `parent_id` that of what it is a part of, `causation_id` the
-    message that it answers to; `notes` is what its span will say, where it will have one.
+    """The position of a step in a trace. `span_id` is its own, `parent_id` that of its parent, `causation_id` the
+    message that caused it; `notes` are facts for its span, where it has one.
     """
 
     trace_id: str
@@ -41,12 +41,12 @@ class Trace(Struct, frozen=True):
 
     @property
     def traceparent(self) -> str:
-        """As the header has it."""
+        """The header's value."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
 class Span(Struct, frozen=True, kw_only=True):
-    """A piece of work that is over: the trace and span ids are those of `trace`. Times in nanoseconds since 1970."""
+    """A step that has ended: the trace and span ids are those of `trace`. Times in nanoseconds since 1970."""
 
     name: str
     kind: "Kind"
@@ -55,7 +55,7 @@ class Span(Struct, frozen=True, kw_only=True):
     ended: int
     facts: Mapping[str, object]
     failed: str = ""
-    """The name of the error that it ended with."""
+    """The name of the error that ended it."""
 
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
@@ -65,18 +65,18 @@ _current: ContextVar[Trace | None] = ContextVar("writ_trace", default=None)
 
 
 def current() -> Trace | None:
-    """The trace that this task works within, if any."""
+    """Return the trace of this task, if any."""
     return _current.get()
 
 
 def root(correlation_id: str = "") -> Trace:
-    """A trace that nothing came before; its correlation id is its trace id unless one is given."""
+    """Return a new trace; its correlation id is its trace id unless one is given."""
     trace_id = os.urandom(16).hex()
     return Trace(trace_id, os.urandom(8).hex(), "01", correlation_id or trace_id)
 
 
 def incoming(headers: Mapping[str, str]) -> Trace:
-    """The trace to handle a message within. Headers that break the grammar are as good as absent."""
+    """Return the trace for handling a message. Headers that break the grammar count as absent."""
     correlation = headers.get(CORRELATION, "")
     if not _correlation(correlation):
         correlation = ""
@@ -91,7 +91,9 @@ def incoming(headers: Mapping[str, str]) -> Trace:
 
 
 def continued(traceparent: str, correlation_id: str) -> Trace:
-    """The current trace if it is the one of `traceparent`, else the next step in that one: for work that goes on."""
+    """Return the current trace if it is the one of `traceparent`, else the next step in that one: for work that goes
+    on.
+    """
     trace = _current.get()
     if trace is not None and trace.trace_id == traceparent[3:35]:
         return trace
@@ -99,7 +101,7 @@ def continued(traceparent: str, correlation_id: str) -> Trace:
 
 
 def outgoing(headers: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Headers for a message that is sent now: a child of the current trace. What the caller set itself stays."""
+    """Return headers for a message that is sent now: a child of the current trace. The caller's own headers stay."""
     trace = _current.get() or root()
     sent = {
         TRACEPARENT: f"00-{trace.trace_id}-{os.urandom(8).hex()}-{trace.flags}",
@@ -113,7 +115,7 @@ def outgoing(headers: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def stamp(at: float, correlation_id: str = "") -> dict[str, Any]:
-    """The fields that every event of the journal has, for one that is written at `at` within the current trace."""
+    """Return the common fields of a journal event that is written at `at` within the current trace."""
     trace = _current.get() or root(correlation_id)
     return {
         "id": os.urandom(16).hex(),
@@ -133,7 +135,7 @@ def enter(headers: Mapping[str, str]) -> Trace:
 
 @contextmanager
 def within(trace: Trace) -> Iterator[Trace]:
-    """Work within `trace`, then go back to what was."""
+    """Work within `trace`, then return to the earlier one."""
     token = _current.set(trace)
     try:
         yield trace
@@ -142,27 +144,27 @@ def within(trace: Trace) -> Iterator[Trace]:
 
 
 def export(sink: Callable[[Span], None] | None) -> None:
-    """From now on the spans of this process go there, each when it is over; None: nobody takes them."""
+    """Send the spans of this process to `sink`, each at its end; None: to nobody."""
     global _sink  # noqa: PLW0603 - one for the process, like where its logs go
     _sink = sink
 
 
 def exporting() -> bool:
-    """Whether somebody takes spans."""
+    """Return whether spans are exported."""
     return _sink is not None
 
 
 def span(
     name: str, trace: Trace | None = None, kind: Kind = "internal", **facts: object
 ) -> AbstractContextManager[object]:
-    """Work within `trace` (else within a part of the current one), and leave a span of it where somebody takes it."""
+    """Work within `trace` (else within a child of the current one), and leave a span of it where spans are exported."""
     if _sink is not None:
         return _spanned(name, trace or part(), kind, facts)
     return _NOTHING if trace is None else within(trace)
 
 
 def part() -> Trace:
-    """A part of the current trace."""
+    """Return a child of the current trace."""
     trace = _current.get()
     if trace is None:
         return root()
@@ -170,14 +172,16 @@ def part() -> Trace:
 
 
 def note(facts: Mapping[str, object]) -> None:
-    """Say this in the span of what is done now."""
+    """Add facts to the span of the current step."""
     trace = _current.get()
     if trace is not None and trace.notes is not None:
         trace.notes.update(facts)
 
 
 def left(name: str, headers: Mapping[str, str], began: int, **facts: object) -> None:
-    """A span of something done since `began` for the message with these headers: for what is done in groups."""
+    """Leave a span of a step since `began` for the message with these headers: for messages that are handled in
+    groups.
+    """
     _leave(Span(name=name, kind="consumer", trace=incoming(headers), began=began, ended=time_ns(), facts=facts))
 
 

@@ -1,1 +1,1 @@
-"""The command `writ`: every subcommand reads its arguments, asks through `Writ`, and shows the answer."""
+"""The command `writ`: every subcommand reads its arguments, sends requests through `Writ`, and shows the replies."""

@@ -1,10 +1,10 @@
-"""`writ`, and `python -m writ_cli`: half a second of reading, in which a Ctrl-C is one, too."""
+"""`writ`, and `python -m writ_cli`. Imports take half a second, so a Ctrl-C during them is handled too."""
 
 import sys
 
 
 def main() -> None:
-    """The command. Exits with its status."""
+    """Run the command, and exit with its status."""
     try:
         from writ_cli.main import main as command  # noqa: PLC0415
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from writ_contracts.errors import ConfigError
 
 
 class Exit(IntEnum):
-    """See the module."""
+    """The exit statuses, as the module lists them."""
 
     DONE = 0
     FAILED = 1
@@ -42,6 +42,10 @@ _BY_OUTCOME: Mapping[str | None, Exit] = MappingProxyType(
     }
 )
 
+_BY_DECISION: Mapping[str, Exit] = MappingProxyType(
+    {"allow": Exit.DONE, "require_approval": Exit.PENDING, "deny": Exit.DENIED}
+)
+
 _BY_ERROR: tuple[tuple[type[Exception], Exit], ...] = (
     (Forbidden, Exit.UNREACHABLE),
     (errors.Untrusted, Exit.UNREACHABLE),
@@ -55,14 +59,19 @@ _BY_ERROR: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.WritError, Exit.FAILED),
     (OSError, Exit.FAILED),
 )
-"""The first that fits; a Forbidden is a Denied too, but it is the key that lacks a right and no rule that says no."""
+"""The first match counts; a Forbidden is a Denied too, but there the key lacks a permission and no rule denies."""
 
 
 def of_outcome(outcome: str | None) -> Exit:
-    """The status for an operation with this outcome; an outcome that a newer Writ may have added is `unknown`."""
+    """Return the status for an operation with this outcome; an outcome of a newer Writ is `unknown`."""
     return _BY_OUTCOME.get(outcome, Exit.UNKNOWN)
 
 
+def of_decision(word: str) -> Exit:
+    """The status for a decision that was asked for, and for that of `run` where nothing else goes wrong."""
+    return _BY_DECISION.get(word, Exit.INVALID)
+
+
 def of_error(error: Exception) -> Exit:
-    """The status for an error."""
+    """Return the status for an error."""
     return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), Exit.FAILED)

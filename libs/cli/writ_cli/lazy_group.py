@@ -1,4 +1,4 @@
-"""A group of subcommands whose modules are loaded when one of them is wanted, so that the others start fast."""
+"""A group of subcommands whose modules are loaded on first use, so that the others start fast."""
 
 from importlib import import_module
 
@@ -13,11 +13,9 @@ class LazyGroup(click.Group):
         self._module, _, self._group = place.partition(":")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Those of the group."""
         return self._loaded().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """That of the group."""
         return self._loaded().get_command(ctx, cmd_name)
 
     def _loaded(self) -> click.Group:

@@ -14,6 +14,7 @@ from writ_cli.installation import agents, backup, init, leaf, lifecycle, princip
 from writ_cli.lazy_group import LazyGroup
 from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops
 from writ_cli.output import visible
+from writ_cli.repeated_options import refuse_repeated
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.version import VERSION
 from writ_documents.document import FileErrors
@@ -32,7 +33,7 @@ class WritGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Runs the command line, and exits with a status of `exits`."""
+        """Run the command line, and exit with a status of `exits`."""
         try:
             status = super().main(args, prog_name or "writ", complete_var, False, **extra)
             sys.stdout.flush()
@@ -45,11 +46,17 @@ class WritGroup(click.Group):
             status = refuse(error)
         sys.exit(int(status or 0))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse repeated options of all subcommands, then parse."""
+        if not ctx.resilient_parsing:
+            refuse_repeated(self, ctx.info_name or "writ", args, None)
+        return super().parse_args(ctx, args)
+
 
 def refuse(error: Exception) -> int:
-    """Says what went wrong, in a line, or in some for each mistake of a file; its status.
+    """Print an error, in one line, or in some for each mistake of a file; return its status.
 
-    `WRIT_DEBUG=1` shows where in Writ, too.
+    `WRIT_DEBUG=1` prints the traceback too.
     """
     if os.environ.get("WRIT_DEBUG"):
         traceback.print_exception(error)
@@ -75,15 +82,22 @@ def _show_error(message: str, status: Exit) -> int:
     return status
 
 
-@click.group(cls=WritGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=WritGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(VERSION, message="writ %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Typed operations instead of free-text commands: checked by policy, carried out by agents, on record.
 
     Exit status: 0 done, 1 failed, 2 usage or invalid, 3 denied, 4 pending or timed out waiting, 5 rejected, expired,
     cancelled or stale, 6 unreachable or unauthorised, 7 unknown.
     """
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not for the terminal
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for command in (
@@ -125,6 +139,11 @@ for command in (
         "Requests that wait for a person: see them, approve or reject them.",
     ),
     LazyGroup(
+        "plugin",
+        "writ_cli.plugins.group:plugin",
+        "Operations, backends and conditions by other packages: list them, or begin one.",
+    ),
+    LazyGroup(
         "policy",
         "writ_cli.policy.group:policy",
         "What the policy says: validate, test, explain and compare it, and publish it.",
@@ -134,5 +153,5 @@ for command in (
 
 
 def main() -> None:
-    """`writ`."""
+    """Run `writ`."""
     cli.main()

@@ -1,4 +1,4 @@
-"""The options that every subcommand has, and how it runs: its arguments and `Settings` in, an exit status out."""
+"""Common options of the subcommands, and their execution: arguments and `Settings` in, an exit status out."""
 
 import asyncio
 import functools
@@ -40,14 +40,14 @@ _CONTEXT = click.option(
 
 
 def asking(body: Body) -> Command:
-    """A subcommand that asks as a principal: `body(settings, …)`."""
+    """Make a subcommand that acts as a principal: `body(settings, …)`."""
     for option in (_CONTEXT, _HOME, _AS, _OUTPUT):
         body = option(body)
     return _runs(body, traced=True)
 
 
 def local(body: Body) -> Command:
-    """A subcommand that works on `$WRIT_HOME`: `body(settings, …)`."""
+    """Make a subcommand that works on `$WRIT_HOME`: `body(settings, …)`."""
     for option in (_HOME, _OUTPUT):
         body = option(body)
     return _runs(body)
@@ -63,13 +63,14 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         context: Path | None = None,
         **arguments: Any,
     ) -> int | None:
-        given = click.get_current_context().get_parameter_source("home") is not ParameterSource.DEFAULT
+        source = click.get_current_context().get_parameter_source
+        typed_context = source("context") is ParameterSource.COMMANDLINE
         settings = Settings(
             screen=Screen(form),
             home=Home(home),
-            home_given=given,
+            home_given=source("home") is not ParameterSource.DEFAULT,
             environ=os.environ,
-            principal=principal,
+            principal=None if typed_context and source("principal") is ParameterSource.ENVIRONMENT else principal,
             context=context,
         )
         traces = traced and spans.is_configured(os.environ) and spans.installed()
@@ -79,6 +80,6 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
 
 
 async def _exported(work: Coroutine[Any, Any, int | None]) -> int | None:
-    """With spans of its own, for whoever has a collector: its traces begin here."""
+    """Run with spans of its own, where a collector is configured: traces begin here."""
     async with spans.exporting("client"):
         return await work

@@ -1,4 +1,4 @@
-"""What goes to the screen: tables and sentences for people, JSON for programs; standard output has the result alone.
+"""Output: tables and sentences for people, JSON for programs; standard output has the result alone.
 
 Text from outside (messages, outputs, names) never reaches the terminal as control characters or as markup.
 """
@@ -32,7 +32,7 @@ _COLOURS = {
 
 
 class Screen:
-    """Where a command writes. `form` is `table` or `json`."""
+    """The output of a command. `form` is `table` or `json`."""
 
     def __init__(self, form: str) -> None:
         self.form = form
@@ -43,12 +43,12 @@ class Screen:
 
     @property
     def json(self) -> bool:
-        """Whether a program reads."""
+        """Return whether the output is for a program."""
         return self.form == "json"
 
     @property
     def live(self) -> bool:
-        """Whether a person watches, so that progress may be shown."""
+        """Return whether a person watches, so that progress may be shown."""
         return self.err.is_terminal and not self.err.is_dumb_terminal and not self.err.no_color and not self.json
 
     def data(self, value: Any) -> None:
@@ -59,15 +59,19 @@ class Screen:
         """One line for people."""
         self.out.print(Text.assemble(*(visible(part) if isinstance(part, str) else part for part in parts)))
 
+    def whole(self, text: str) -> None:
+        """One line to be copied: never wrapped."""
+        self.out.print(visible(text), soft_wrap=True)
+
     def fields(self, pairs: Iterable[tuple[str, object]], indent: int = 2) -> None:
-        """Names and values, one a line, those that are empty left out."""
+        """Print names and values, one a line, without the empty ones."""
         for name, value in pairs:
             if value not in (None, "", [], {}):
                 self.out.print(Text.assemble(" " * indent, (f"{name}: ", "dim"), shown(value, indent + 2)))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, spill: bool = False) -> None:
-        """Rows under headings; what is too long goes on in the next line, and nothing is cut off. `spill`: where the
-        table is too wide for the terminal, what the last column says comes beneath, a line for each row.
+        """Print rows under headings; long cells wrap, and nothing is cut off. `spill`: in a table that is too wide for
+        the terminal, the last column is printed beneath, a line for each row.
         """
         cells = [[cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row] for row in rows]
         table = _table(columns, cells)
@@ -93,29 +97,29 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
 
 
 def harmless(document: str) -> str:
-    """The same JSON, with all that a terminal might obey escaped: only in its strings can there be any."""
+    """Return the same JSON, with all terminal control characters escaped: they occur in its strings only."""
     return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in document)
 
 
 def _escaped(char: str) -> str:
-    """As JSON spells it (RFC 8259, section 7)."""
+    """Return the character in JSON's escaped form (RFC 8259, section 7)."""
     units = char.encode("utf-16-be").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def outcome(word: str | None) -> Text:
-    """An outcome or state in its colour."""
+    """Return an outcome or state in its colour."""
     return Text(visible(word or ""), style=_COLOURS.get(word or "", ""))
 
 
 def visible(text: str, *, newlines: bool = False) -> str:
-    """The text with every control character made harmless."""
+    """Return the text with every control character replaced."""
     kept = "\n\t" if newlines else ""
     return "".join(char if char.isprintable() or char in kept else "�" for char in text)
 
 
 def shown(value: object, indent: int = 0) -> str:
-    """A value for people: text as it is, its further lines indented; anything else as JSON."""
+    """Return a value for people: text as it is, its further lines indented; anything else as JSON."""
     if isinstance(value, str):
         lines = visible(value, newlines=True).rstrip("\n").split("\n")
         return f"\n{' ' * indent}".join(["", *lines] if len(lines) > 1 else lines)

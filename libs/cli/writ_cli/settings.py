@@ -1,7 +1,7 @@
-"""Who asks, and where: from options, the environment and `$WRIT_HOME`, in this order.
+"""The principal and the server of a command: from options, the environment and `$WRIT_HOME`, in this order.
 
 `--as`/`WRIT_PRINCIPAL` names the principal, else it is `operator` or the only one there is. Its key is in WRIT_KEY_FILE
-or in `$WRIT_HOME/keys`, the server at NATS_URL or where the running `writ up` says. `--context` gives all three.
+or in `$WRIT_HOME/keys`, the server at NATS_URL or at the address of the running `writ up`. `--context` gives all three.
 """
 
 from collections.abc import Mapping
@@ -23,20 +23,20 @@ CONNECT_SECONDS = 3.0
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What the options before and after the subcommand say."""
+    """Values of the options before and after the subcommand."""
 
     screen: Screen
     home: Home
     home_given: bool = True
-    """Whether somebody said which; otherwise it is the folder that is taken without a word."""
+    """True if the folder was named explicitly; otherwise it is the default."""
     environ: Mapping[str, str]
     principal: str | None = None
     context: Path | None = None
 
     def where(self) -> Context:
-        """The context to work in. Raises Unreachable where no server is known, Invalid where no principal is."""
+        """Return the context to work in. Raises Unreachable where no server is known, Invalid where no principal is."""
         if self.context is not None:
-            return read_context(self.context)
+            return self._named(self.context)
         principal = self.who()
         key_file = self.environ.get("WRIT_KEY_FILE") or str(self.home.seed_file(f"principal-{principal}"))
         return Context(
@@ -50,6 +50,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def who(self) -> str:
         """The principal to act as."""
+        if self.context is not None:
+            return self._named(self.context).principal
         if self.principal:
             return self.principal
         try:
@@ -64,6 +66,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         choice = f": {', '.join(with_key)}" if with_key else ""
         raise Invalid(f"which principal? name one with --as or WRIT_PRINCIPAL{choice}")
 
+    def _named(self, path: Path) -> Context:
+        context = read_context(path)
+        if self.principal not in (None, "", context.principal):
+            raise Invalid(
+                f"{path} is the context of {context.principal}, not of {self.principal}: leave one of them out"
+            )
+        return context
+
     def _running_url(self) -> str:
         url = running_url(self.home)
         if url is None:
@@ -72,6 +82,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         return url
 
     async def connect(self) -> Writ:
-        """As that principal."""
+        """Connect as that principal."""
         context = self.where()
         return await Writ.within(context, read_private(Path(context.key_file)), wait=CONNECT_SECONDS)

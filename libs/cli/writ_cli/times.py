@@ -1,4 +1,4 @@
-"""Times as people type and read them: `2h` ago, an ISO 8601 instant; and back to local time for the screen."""
+"""Times of the command line: `2h` ago, an ISO 8601 instant; and local time for the screen."""
 
 import re
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ _span = re.compile(r"(\d{1,9})([smhdw])").fullmatch
 
 
 def seconds(text: str) -> float:
-    """`90`, `90s`, `15m`, `2h`, `7d` or `1w` in seconds; raises Invalid."""
+    """Return `90`, `90s`, `15m`, `2h`, `7d` or `1w` in seconds; raises Invalid."""
     if match := _span(text):
         return float(int(match[1]) * _SECONDS[match[2]])
     try:
@@ -23,7 +23,7 @@ def seconds(text: str) -> float:
 
 
 def instant(text: str, *, now: float) -> float:
-    """Unix seconds of an ISO 8601 time (local time where it names no zone), or of a span before `now`."""
+    """Return the Unix seconds of an ISO 8601 time (local time without a zone), or of a duration before `now`."""
     if _span(text):
         return now - seconds(text)
     try:
@@ -33,17 +33,17 @@ def instant(text: str, *, now: float) -> float:
 
 
 def clock(at: float) -> str:
-    """Time of day, to the millisecond, in local time."""
+    """Return the time of day, to the millisecond, in local time."""
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
 
 
 def date(at: float) -> str:
-    """Date and time of day in local time."""
+    """Return date and time of day in local time."""
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def span(duration: float) -> str:
-    """A duration for people: `3.2 ms`, `1.4 s`, `2 min 5 s`, `3 h 20 min`."""
+    """Return a duration for people: `3.2 ms`, `1.4 s`, `2 min 5 s`, `3 h 20 min`."""
     if duration < 1:
         return f"{duration * 1000:.3g} ms"
     if duration < 60:

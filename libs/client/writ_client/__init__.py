@@ -1,4 +1,4 @@
-"""The Python client of Writ and the `writ` command. Nothing here decides or carries out: requests go over the bus."""
+"""The Python client of Writ. Nothing here decides or carries out: requests go over the bus."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """`Writ`, read when somebody wants it: the command is ready for a Ctrl-C before it reads all that."""
+    """Import `Writ` on first use: the command handles a Ctrl-C before that long import."""
     if name == "Writ":
         from writ_client.client import Writ  # noqa: PLC0415
 

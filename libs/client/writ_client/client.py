@@ -24,6 +24,7 @@ from writ_client.operation_wait import History, OnEvent, Requested, outcome
 from writ_client.policy_queries import PolicyQueries
 from writ_client.queries import Queries
 from writ_client.service_calls import ask
+from writ_client.target_runs import ManyTargets, Recap, TargetResult, wish
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.facts import Reported, ScanReport
@@ -39,7 +40,7 @@ CLOSE_SECONDS = 1.0
 
 
 class Options(TypedDict, total=False):
-    """What `run` passes on to `submit`."""
+    """The options that `run` passes to `submit`."""
 
     reason: str
     dry_run: bool
@@ -51,7 +52,7 @@ class Writ(Queries, OperationGroups):
     """One principal's connection to Writ. Errors are those of `writ_contracts.errors`."""
 
     def __init__(self, bus: Bus, key: Key | None, principal: str, *, clock: Callable[[], float] = time.time) -> None:
-        """On a bus that is connected as this principal. Without a key nothing is signed."""
+        """Use a bus that is connected as this principal. Without a key nothing is signed."""
         super().__init__(bus, principal)
         self._key = key
         self._clock = clock
@@ -71,19 +72,21 @@ class Writ(Queries, OperationGroups):
         tls_key: str | None = None,
         wait: float = 5.0,
     ) -> Self:
-        """As this principal, with its nkey seed. Raises Unreachable, and Forbidden for a key that is not known."""
+        """Connect as this principal, with its nkey seed. Raises Unreachable, and Forbidden for an unknown key."""
         context = Context(principal=principal, url=url, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
         return await cls.within(context, seed, wait=wait)
 
     @classmethod
     async def from_context(cls, path: str | Path, *, wait: float = 5.0) -> Self:
-        """As a file says that `writ context PRINCIPAL -o json` wrote. Raises ConfigError when it cannot be used."""
+        """Connect with a file that `writ context PRINCIPAL -o json` wrote. Raises ConfigError when it cannot be
+        used.
+        """
         context = read_context(Path(path))
         return await cls.within(context, read_private(Path(context.key_file)), wait=wait)
 
     @classmethod
     async def within(cls, context: Context, seed: bytes, *, wait: float = 5.0) -> Self:
-        """As the context says."""
+        """Connect with this context."""
         key = Key(seed)
         return cls(await open_bus(context, seed, wait=wait), key, context.principal)
 
@@ -96,13 +99,13 @@ class Writ(Queries, OperationGroups):
         await self.close()
 
     async def close(self) -> None:
-        """Let go of the server."""
+        """Disconnect."""
         await self._following.close()
         await self._bus.drain(CLOSE_SECONDS)
 
     async def report(self, report: ScanReport) -> str:
-        """What this scanner finds on a target; the digest by which decisions name it. Raises Conflict where a later
-        report is stored, and Forbidden where this principal is no scanner.
+        """Send a scanner's report of a target; return the digest by which decisions name it. Raises Conflict where a
+        later report is stored, and Forbidden where this principal is no scanner.
         """
         subject = subjects.scan(self.principal)
         answer = await ask(self._bus, subject, report, Reported, timeout=SUBMIT_SECONDS)
@@ -122,11 +125,11 @@ class Writ(Queries, OperationGroups):
         sign: bool = True,
         timeout: float | None = None,
     ) -> requests.RequestAnswer:
-        """Ask, and return once the decision is on record; a denial or an invalid request is an Answer as well.
+        """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
 
-        Raises what left no record: Invalid, Untrusted, Conflict (the key was used for something else), Full,
-        Unreachable, Forbidden (the server does not let us), and TimedOut, after which the same key tells what became of
-        it.
+        Raises for requests without a record: Invalid, Untrusted, Conflict (the key was used for another request), Full,
+        Unreachable, Forbidden (the server refuses the key), and TimedOut, after which the same key finds out the
+        result.
         """
         request = request_signing.unsigned(
             target,
@@ -158,7 +161,7 @@ class Writ(Queries, OperationGroups):
         on_event: OnEvent = lambda _: None,
         **options: Unpack[Options],
     ) -> requests.OperationView:
-        """`submit` with these options, then `wait`; `on_event` hears what happens on the way."""
+        """`submit` with these options, then `wait`; `on_event` gets the events on the way."""
         key = request_signing.new_key() if idempotency_key is None else idempotency_key
         await self._following.start()
         with self._following.listen(id_of(self.principal, key)) as heard:
@@ -168,6 +171,26 @@ class Writ(Queries, OperationGroups):
             return await outcome(
                 self, operation_id, heard, timeout=timeout, on_event=on_event, undecided=undecided, accepted=True
             )
+
+    async def run_on(
+        self,
+        operation: str,
+        targets: Sequence[str],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        serial: int | None = None,
+        max_failures: int | None = None,
+        timeout: float | None = None,
+        on_result: Callable[[TargetResult], None] = lambda _: None,
+        **options: Unpack[Options],
+    ) -> Recap:
+        """`run` on each of these targets, `serial` at a time (None: all at once), under one correlation id.
+
+        Targets that fail are in the recap and raise nothing. Once `max_failures` have failed, no other is begun.
+        """
+        each = wish(operation, parameters, timeout=timeout, **options)
+        many = ManyTargets(self, each, targets, serial=serial, max_failures=max_failures, on_result=on_result)
+        return await many.run()
 
     async def request(
         self,
@@ -203,15 +226,17 @@ class Writ(Queries, OperationGroups):
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
     ) -> requests.OperationView:
-        """The operation once it has an outcome, `unknown` included; TimedOut when it has none within `timeout` s."""
+        """Return the operation once it has an outcome, `unknown` included; TimedOut when it has none within `timeout`
+        s.
+        """
         await self._following.start()
         with self._following.listen(operation_id) as heard:
             return await outcome(self, operation_id, heard, timeout=timeout, on_event=on_event)
 
     async def events(self, operation_id: str) -> AsyncIterator[Event]:
-        """What happened to the operation and happens, in order and to its outcome; progress in between as it comes.
+        """Yield past and coming events of the operation, in order and to its outcome; progress in between as it comes.
 
-        What was missed on the way is read from the audit service. Raises Invalid (`not_found`).
+        Missed events are read from the audit service. Raises Invalid (`not_found`).
         """
         await self._following.start()
         with self._following.listen(operation_id) as heard:
@@ -221,7 +246,9 @@ class Writ(Queries, OperationGroups):
     async def cancel(
         self, operation_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Stop an operation; the view is that of the `operation_cancel`, whose output says what it could confirm."""
+        """Stop an operation; the view is that of the `operation_cancel`: `unknown` (`not_confirmed`) if nobody saw it
+        stop.
+        """
         arguments = {"operation_id": operation_id}
         return await self.run("operation_cancel", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
@@ -255,7 +282,7 @@ class Writ(Queries, OperationGroups):
     async def policy_publish(
         self, document: str, *, reason: str, replaces: int | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Put a policy in force; `replaces`: only if that version is in force still. `version` in the output is its
+        """Put a policy in force; `replaces`: only if that version is still in force. `version` in the output is its
         number. Raises Invalid: `conflict`, and `invalid_document` with all `problems` of one that does not load.
         """
         arguments = {"document": document, "reason": reason} | ({} if replaces is None else {"replaces": replaces})
@@ -270,7 +297,7 @@ class Writ(Queries, OperationGroups):
     async def emergency_declare(
         self, scope: list[str], *, reason: str, until: float, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Let the emergency rules count on these targets (globs) until `until` (Unix seconds) or an `emergency_end`."""
+        """Apply the emergency rules on these targets (globs) until `until` (Unix seconds) or an `emergency_end`."""
         arguments = {"scope": scope, "reason": reason, "until": until}
         return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
@@ -297,7 +324,7 @@ class Writ(Queries, OperationGroups):
         return await self.run("emergency_confirm", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def _change(self, operation: str, arguments: Mapping[str, Any], timeout: float) -> requests.OperationView:
-        """Of the policy. What is wrong with a document is in the answer alone: it is not on record."""
+        """Change the policy. Problems of a document are in the reply alone: they are not recorded."""
         answer = await self.submit(operation, WRIT_TARGET, arguments, reason=str(arguments["reason"]), timeout=timeout)
         if answer.outcome == "invalid" and answer.error is not None:
             found = [(one.line, one.column, one.message) for one in answer.error.problems]

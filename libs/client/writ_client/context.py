@@ -1,4 +1,4 @@
-"""How one principal reaches one installation of Writ: address, key file, and the names on the bus that are its own.
+"""The context of a client: address, key file, and the subjects of one principal of one installation.
 
 `writ context PRINCIPAL -o json` writes it for any NATS client in any language; `Writ.from_context` reads it back.
 """
@@ -20,7 +20,7 @@ from writ_contracts.subjects import inbox_prefix
 
 
 class Subjects(Struct, frozen=True, kw_only=True):
-    """Where a principal publishes its requests and queries, and where it hears of its operations."""
+    """The subjects of a principal's requests, queries and events."""
 
     request: str = ""
     query: str = ""
@@ -28,7 +28,7 @@ class Subjects(Struct, frozen=True, kw_only=True):
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """Everything that a client needs but the key itself, which stays in its file."""
+    """All settings of a client except the key itself, which stays in its file."""
 
     principal: PrincipalId
     url: str
@@ -41,7 +41,7 @@ class Context(Struct, frozen=True, kw_only=True):
 
 
 def spelled_out(context: Context) -> Context:
-    """With the names that follow from the principal, for clients that know nothing of Writ."""
+    """Return the context with the subjects of the principal, for clients that know nothing of Writ."""
     principal = context.principal
     return msgspec.structs.replace(
         context,
@@ -55,7 +55,7 @@ def spelled_out(context: Context) -> Context:
 
 
 def read_context(path: Path) -> Context:
-    """The context in a JSON file; its key file may be named relative to it. Raises ConfigError."""
+    """Return the context in a JSON file; its key file may be named relative to it. Raises ConfigError."""
     try:
         context = msgspec.json.decode(path.read_bytes(), type=Context)
     except OSError as error:
@@ -66,7 +66,7 @@ def read_context(path: Path) -> Context:
 
 
 async def open_bus(context: Context, seed: bytes, *, wait: float) -> Bus:
-    """A connection as this principal. Raises Unreachable, and Forbidden for a key that the server does not know."""
+    """Connect as this principal. Raises Unreachable, and Forbidden for a key the server does not know."""
     tls = None
     if context.tls_ca is not None:
         tls = TlsOptions(ca=context.tls_ca, certificate=context.tls_cert, key=context.tls_key)

@@ -1,7 +1,7 @@
-"""What happens to a principal's operations, as it happens: one subscription shared by all who listen.
+"""Live events of a principal's operations: one subscription shared by all listeners.
 
-Events come at most once and may be missed (a reconnect, a slow reader), so nobody may conclude anything from silence:
-`client` asks again after a while.
+Events come at most once and may be missed (a reconnect, a slow reader), so silence proves nothing: `client` sends a
+query after a while.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ class Happening(Struct, frozen=True):
 
     @property
     def ends(self) -> bool:
-        """After it the operation has an outcome."""
+        """Return whether the operation has an outcome after it."""
         return isinstance(self.event, _ENDS)
 
 
 class Following:
-    """Hands each event to those who listen for its operation."""
+    """Passes each event to the listeners of its operation."""
 
     def __init__(self, bus: Bus, principal: str) -> None:
         self._bus = bus
@@ -46,7 +46,7 @@ class Following:
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
-        """Listen from now on; once is enough. Raises Forbidden, Unreachable."""
+        """Subscribe; once is enough. Raises Forbidden, Unreachable."""
         async with self._starting:
             if self._subscription is None:
                 subject = subjects.events_of(self._principal)
@@ -55,14 +55,14 @@ class Following:
                 self._subscription = await self._bus.subscribe(subject, self._receive, concurrency=AT_ONCE)
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
         if self._subscription is not None:
             await self._subscription.close()
             self._subscription = None
 
     @contextmanager
     def listen(self, operation_id: str) -> Iterator[asyncio.Queue[Happening]]:
-        """A queue of what happens to this operation while the block runs."""
+        """Yield a queue of this operation's events while the block runs."""
         queue: asyncio.Queue[Happening] = asyncio.Queue(LARGEST_BACKLOG)
         self._listeners.setdefault(operation_id, []).append(queue)
         try:
@@ -85,7 +85,7 @@ class Following:
 
 
 def read(kind: str, data: bytes, headers: Mapping[str, str]) -> Happening | None:
-    """The event in a message; None for a kind that this version does not know."""
+    """Return the event in a message; None for a kind this version does not know."""
     try:
         if kind == "progress":
             return Happening(0, decode(data, Progress))
@@ -96,13 +96,13 @@ def read(kind: str, data: bytes, headers: Mapping[str, str]) -> Happening | None
 
 
 def of_trace(sequence: int, kind: str, body: Mapping[str, object]) -> Happening | None:
-    """The event in a line of a trace; None for what is not an event of an operation."""
+    """Return the event in a line of a trace; None for events that are not of an operation."""
     event = read_body(kind, body)
     return Happening(sequence, event) if isinstance(event, journal.OperationEvent) else None
 
 
 def read_body(kind: str, body: Mapping[str, object]) -> journal.JournalEvent | None:
-    """The event that a trace shows as plain data; None for a kind that this version does not know."""
+    """Return the event that a trace shows as plain data; None for a kind this version does not know."""
     try:
         # By way of bytes: what is signed in it has to be bytes again, and comes out as it went in, being canonical.
         return decode_event(encode({**body, "type": kind}))

@@ -18,9 +18,9 @@ from writ_contracts.requests import OperationView, RequestAnswer
 
 POLL_SECONDS = 2.0
 SILENCE_SECONDS = 60.0
-"""An executor that answers nothing for that long will not tell us any more."""
+"""After this time without a reply the executors count as unreachable."""
 LAG_SECONDS = 0.02
-"""An event may be heard before the executor that is asked has read it: so soon is it asked again."""
+"""An event may arrive before the executor that is asked has read it: the next query follows after this time."""
 
 OnEvent = Callable[[Event], None]
 Heard = asyncio.Queue[Happening]
@@ -44,8 +44,8 @@ async def outcome(
     undecided: bool = False,
     accepted: bool = False,
 ) -> OperationView:
-    """The operation once it has an outcome, else TimedOut. `undecided`: it cannot have one before something is heard;
-    `accepted`: it is on record.
+    """Return the operation once it has an outcome, else raise TimedOut. `undecided`: it cannot have one before its
+    first event; `accepted`: it is recorded.
     """
     view: OperationView | None = None
     poll, history = StatePoll(queries, operation_id, accepted=accepted), EventHistory(heard, on_event)
@@ -59,36 +59,56 @@ async def outcome(
                         return history.view()
                     ended, pause = True, LAG_SECONDS / 2
                 view = await poll() or view
+                history.waits(view)
                 if view is not None and view.outcome is not None:
                     return view
                 pause = min(pause * 2, POLL_SECONDS) if ended else POLL_SECONDS
     except TimeoutError:
-        state = f"is still {view.state}" if view is not None else "has no outcome that was seen"
+        state = _still(view) if view is not None else "has no outcome that was seen"
         raise errors.TimedOut(f"operation {operation_id} {state} after {timeout:g} s") from None
 
 
+def _still(view: OperationView) -> str:
+    why = f" ({view.waiting.text})" if view.waiting else ""
+    return f"is still {view.state}{why}"
+
+
+def waiting(view: OperationView | None, before: str) -> Progress | None:
+    """What it waits for, as an event, unless that was told `before`."""
+    if view is None or view.waiting is None or view.waiting.text == before:
+        return None
+    return Progress(operation_id=view.operation_id, principal=view.principal, message=view.waiting.text)
+
+
 class EventHistory:
-    """What the events say. `whole`: none is missing, so that they are as good as an answer."""
+    """The history from events. `whole`: none is missing, so that it is as good as a reply."""
 
     def __init__(self, heard: Heard, on_event: OnEvent) -> None:
         self._heard = heard
         self._on_event = on_event
         self._gap = False
+        self._waits = ""
         self.life = life.Life()
 
     @property
     def whole(self) -> bool:
-        """From the first event to the one that ends it, as the table of an operation's life has it."""
+        """Return whether it runs from the first event to the outcome, by the table of an operation's life."""
         return not self._gap and self.life.outcome is not None
 
     def view(self) -> OperationView:
-        """The operation, if `whole`."""
+        """Return the operation, if `whole`."""
         view = views.view(self.life, views.latest(self.life))
         assert view is not None  # noqa: S101 - a life that has an outcome began with something
         return view
 
+    def waits(self, view: OperationView | None) -> None:
+        """Pass on what it waits for, when that is news."""
+        if news := waiting(view, self._waits):
+            self._waits = news.message
+            self._on_event(news)
+
     async def end(self, pause: float) -> bool:
-        """Whether an event that ends it comes within `pause` seconds; what comes before is passed on."""
+        """Return whether the outcome comes within `pause` seconds; events before it are passed on."""
         try:
             async with asyncio.timeout(pause):
                 while True:
@@ -109,10 +129,10 @@ class EventHistory:
 
 
 class StatePoll:
-    """How the operation stands: None while nobody answers, since executors come back; an error when they don't."""
+    """A poll of the operation's state: None without a reply, since executors come back; an error when they don't."""
 
     def __init__(self, queries: Queries, operation_id: str, *, accepted: bool = False) -> None:
-        """`accepted`: it is on record, so that who does not find it has not read so far yet."""
+        """`accepted`: it is recorded, so an executor that does not find it has not read that far yet."""
         self._queries = queries
         self._operation_id = operation_id
         self._accepted = accepted
@@ -132,7 +152,7 @@ class StatePoll:
 
 
 class History:
-    """The events of one operation, each once and in order, from what is heard and what the record has."""
+    """The events of one operation, each once and in order, from the subscription and from the journal."""
 
     def __init__(self, queries: Queries, operation_id: str, heard: Heard) -> None:
         self._queries = queries
@@ -140,10 +160,11 @@ class History:
         self._heard = heard
         self._look = StatePoll(queries, operation_id)
         self._last = 0
+        self._waits = ""
         self._state = life.State.ABSENT
 
     async def events(self) -> AsyncIterator[Event]:
-        """From the first one to the one that ends it. Raises Invalid (`not_found`)."""
+        """Yield the events from the first to the outcome. Raises Invalid (`not_found`)."""
         view = await self._queries.get(self._operation_id)
         for past in await self._missed():
             yield self._passed(past)
@@ -155,11 +176,16 @@ class History:
                     return  # it has ended, and the record of it cannot be had
                 view = await self._look() or view
                 pause = min(pause * 2, POLL_SECONDS)
+                if news := waiting(view, self._waits):
+                    self._waits = news.message
+                    yield news
             for event in await self._in_order(happening):
                 yield event
 
     async def _in_order(self, happening: Happening | None) -> list[Event]:
-        """The event after what was missed before it: there may be a gap at silence, an impossible step, the end."""
+        """Return the event after missed ones before it: a gap is possible at silence, at an impossible step, and at the
+        end.
+        """
         if happening is not None and isinstance(happening.event, Progress):
             return [happening.event]
         gap = happening is None or happening.ends or (self._state, _tag(happening)) not in life.TABLE
@@ -181,7 +207,7 @@ class History:
             return None
 
     async def _missed(self) -> list[Happening]:
-        """What the record has beyond the last event passed; nothing while the audit service is away."""
+        """Return events of the journal after the last one passed on; none while the audit service is away."""
         try:
             answer = await self._queries.trace(operation_id=self._operation_id)
         except errors.WritError:
@@ -191,7 +217,7 @@ class History:
 
 
 _AFTER = {event: state for (_, event), state in life.TABLE.items()}
-"""Where an event leads from a state that is not known."""
+"""The state after an event, when the state before it is unknown."""
 
 
 def _tag(happening: Happening) -> str:

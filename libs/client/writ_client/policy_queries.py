@@ -1,6 +1,6 @@
-"""What a principal may ask about the policy. Nothing here changes anything.
+"""Queries about the policy. Nothing here changes anything.
 
-Questions about oneself are everybody's; all others need `audit_read` with `query: policy`. Raises the errors of
+Every principal may query its own access; all other queries need `audit_read` with `query: policy`. Raises the errors of
 `writ_contracts.errors`: Invalid, Denied, Unreachable, TimedOut.
 """
 
@@ -16,30 +16,34 @@ from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.failures import raise_for
 from writ_contracts.inventory import Role
+from writ_contracts.requests import SimulateAnswer, SimulateQuery
 
 QUERY_SECONDS = 20.0
 PART = 100
-"""Requests that are put in one question."""
+"""Requests in one query."""
 HEAVY_SECONDS = 60.0
-"""For what a policy service works out beside its decisions: one such question at a time."""
+"""Timeout of queries that a policy service computes beside its decisions, one at a time."""
 
 
 class PolicyQueries(Simulates):
-    """`writ.policy`: ask the policy service."""
+    """`writ.policy`: queries to the policy service."""
 
     def __init__(self, bus: Bus, principal: str) -> None:
-        """On a bus that is connected as this principal."""
+        """Use a bus that is connected as this principal."""
         self._bus = bus
         self._principal = principal
 
     async def can_i(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
     ) -> questions.PolicyCanIAnswer:
-        """Whether one may, now."""
-        question = questions.PolicyCanIQuery(
-            operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
+        """Whether one may, now: as the executor would take the request. Raises Invalid (`unsupported`, …)."""
+        question = SimulateQuery(operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run)
+        verdict = (await self._query("simulate", question, SimulateAnswer)).verdict
+        if verdict is None:
+            raise Invalid("the executor answered nothing")
+        return questions.PolicyCanIAnswer(
+            decision=verdict.decision, code=verdict.code, reason=verdict.reason, rules=verdict.rules
         )
-        return await self._query("policy_can_i", question, questions.PolicyCanIAnswer)
 
     async def explain(
         self,
@@ -53,7 +57,7 @@ class PolicyQueries(Simulates):
         emergency: bool | None = None,
         approvals: Sequence[str] = (),
     ) -> questions.Explanation:
-        """Why it would be decided as it would: of oneself, or of another principal; now, or `at` (Unix seconds)."""
+        """Explain the decision on a request: one's own, or another principal's; now, or `at` (Unix seconds)."""
         question = questions.PolicyExplainQuery(
             operation=operation,
             target=target,
@@ -70,7 +74,7 @@ class PolicyQueries(Simulates):
         return answer.explanation
 
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:
-        """What the policy in force says of requests of anybody; asked in as many parts as it takes."""
+        """Return the decisions of the policy in force on requests of any principal, in several queries if necessary."""
         if len(requests) > PART:
             parts = [requests[at : at + PART] for at in range(0, len(requests), PART)]
             return [result for part in parts for result in await self.eval(part)]
@@ -86,12 +90,12 @@ class PolicyQueries(Simulates):
     async def validate(
         self, document: str, *, mode: Literal["strict", "permissive"] | None = None
     ) -> questions.PolicyValidateAnswer:
-        """Whether a document could be published there, and all that is wrong with it."""
+        """Return whether a document could be published there, and all its problems."""
         question = questions.PolicyValidateQuery(document=document, mode=mode)
         return await self._query("policy_validate", question, questions.PolicyValidateAnswer, HEAVY_SECONDS)
 
     async def test(self, suite: str, *, document: str | None = None) -> questions.PolicyTestAnswer:
-        """A suite of cases, run on the policy in force or on a document, among the targets and principals there."""
+        """Run a suite of cases on the policy in force or on a document, with the targets and principals there."""
         question = questions.PolicyTestQuery(suite=suite, document=document)
         return await self._query("policy_test", question, questions.PolicyTestAnswer, HEAVY_SECONDS)
 
@@ -105,7 +109,7 @@ class PolicyQueries(Simulates):
         principal_role: str | None = None,
         at: float | None = None,
     ) -> access.PolicyAllowedAnswer:
-        """What is allowed to whom; at any time, or `at` (Unix seconds)."""
+        """Return the access of principals to targets; at any time, or `at` (Unix seconds)."""
         question = access.PolicyAllowedQuery(
             operations=None if operations is None else list(operations),
             role=role,
@@ -125,7 +129,7 @@ class PolicyQueries(Simulates):
         role: Role | None = None,
         at: float | None = None,
     ) -> access.PolicyWhoCanAnswer:
-        """Who may do it, with some parameters or with these."""
+        """Return the principals that may do it, with some parameters or with these."""
         question = access.PolicyWhoCanQuery(
             operation=operation,
             target=target,
@@ -136,7 +140,9 @@ class PolicyQueries(Simulates):
         return await self._query("policy_who_can", question, access.PolicyWhoCanAnswer, HEAVY_SECONDS)
 
     async def diff(self, new: int | str, old: int | str | None = None) -> access.PolicyDiffAnswer:
-        """What would be decided differently with `new`: a version's number or a document; `old`: the one in force."""
+        """Return the differing decisions with `new`: a version's number or a document; `old`: by default the one in
+        force.
+        """
         question = access.PolicyDiffQuery(new=new, old=old)
         return await self._query("policy_diff", question, access.PolicyDiffAnswer, HEAVY_SECONDS)
 

@@ -1,4 +1,4 @@
-"""What a principal may ask about operations, targets and the record. Nothing here changes anything.
+"""Queries about operations, targets and the journal. Nothing here changes anything.
 
 Raises the errors of `writ_contracts.errors`: Invalid (`not_found`, …), Denied, Unreachable, TimedOut.
 """
@@ -23,12 +23,12 @@ class Queries:
     """The reading half of `Writ`."""
 
     def __init__(self, bus: Bus, principal: str) -> None:
-        """On a bus that is connected as this principal."""
+        """Use a bus that is connected as this principal."""
         self._bus = bus
         self.principal = principal
 
     async def get(self, operation_id: str) -> requests.OperationView:
-        """One operation as it stands."""
+        """Return the state of one operation."""
         question = requests.OperationQuery(operation_id=operation_id)
         answer = await self._query("operation", question, requests.OperationAnswer)
         if answer.operation is None:
@@ -36,11 +36,11 @@ class Queries:
         return answer.operation
 
     async def open_operations(self) -> list[requests.OperationView]:
-        """One's own operations that have not ended, in the order of their requests."""
+        """Return one's own open operations, in the order of their requests."""
         return (await self._query("operations", requests.OpenQuery(), requests.OperationsAnswer)).operations
 
     async def result(self, operation_id: str) -> dict[str, Any] | None:
-        """The full output of one's own operation, secret fields included, while it is kept; else None."""
+        """Return the full output of one's own operation, secret fields included, while it is stored; else None."""
         question = requests.OperationQuery(operation_id=operation_id)
         return (await self._query("result", question, requests.ResultAnswer)).output
 
@@ -57,22 +57,24 @@ class Queries:
     async def simulate(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
     ) -> requests.SimulateAnswer:
-        """What would be decided, and why."""
+        """Return the decision on a request, with its reason."""
         question = requests.SimulateQuery(
             operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
         )
         return await self._query("simulate", question, requests.SimulateAnswer)
 
     async def targets(self) -> list[requests.TargetView]:
-        """The targets that there are."""
+        """Return the targets."""
         return (await self._query("targets", requests.TargetsQuery(), requests.TargetsAnswer)).targets
 
     async def journal(self, until: float | None = None) -> audit.JournalAnswer:
-        """How full the journal is, and up to where it may be archived now: nothing later than `until` (Unix s)."""
+        """Return the journal's usage, and the last sequence that may be archived now: nothing later than `until` (Unix
+        s).
+        """
         return await self._query("journal", audit.JournalQuery(until=until), audit.JournalAnswer)
 
     async def backend_test(self, target: str) -> TargetReport:
-        """How one of the target's own agents finds it now; what is not well there is in it. Raises Denied."""
+        """Return a fresh report of one of the target's own agents, good or bad. Raises Denied."""
         question = BackendTestQuery(target=target)
         subject = subjects.query(self.principal, "backend_test")
         answer = await ask(
@@ -84,7 +86,7 @@ class Queries:
         return answer.visit
 
     async def trace(self, *, operation_id: str | None = None, correlation_id: str | None = None) -> audit.TraceAnswer:
-        """All that is on record of an operation, or of all operations of a correlation id: give one of the two."""
+        """Return all events of an operation, or of all operations of a correlation id: give one of the two."""
         question = audit.TraceQuery(operation_id=operation_id, correlation_id=correlation_id)
         answer = await self._query("trace", question, audit.TraceAnswer)
         events = answer.events
@@ -95,20 +97,22 @@ class Queries:
         return structs.replace(answer, events=events)
 
     async def search(self, query: audit.SearchQuery) -> audit.SearchAnswer:
-        """Operations on record, newest first."""
+        """Return operations, newest first."""
         return await self._query("search", query, audit.SearchAnswer)
 
     async def policy_status(self) -> policies.PolicyStatusAnswer:
-        """Which policy is in force, by the replica that answers, and what is wrong with its files."""
+        """Return the policy in force in the replica that replies, with the problems of its files."""
         return await self._query("policy_status", policies.PolicyStatusQuery(), policies.PolicyStatusAnswer)
 
     async def policy_history(self, *, limit: int = 20, before: int | None = None) -> policies.PolicyHistoryAnswer:
-        """Versions of the policy below `before`, newest first. Raises Denied."""
+        """Return versions of the policy below `before`, newest first. Raises Denied."""
         question = policies.PolicyHistoryQuery(limit=limit, before=before)
         return await self._query("policy_history", question, policies.PolicyHistoryAnswer)
 
     async def policy_show(self, version: int | None = None) -> policies.PolicyShowAnswer:
-        """One version with its document; without a number the one in force. Raises Denied, Invalid (`not_found`)."""
+        """Return one version with its document; without a number the one in force. Raises Denied, Invalid
+        (`not_found`).
+        """
         question = policies.PolicyShowQuery(version=version)
         return await self._query("policy_show", question, policies.PolicyShowAnswer)
 

@@ -10,19 +10,19 @@ from writ_contracts.errors import Invalid
 from writ_contracts.policy_questions import MAX_REQUESTS, EvalRequest, EvalResult
 
 Simulated = list[tuple[EvalRequest, EvalResult]]
-"""Each request, and what the policy says of it."""
+"""Each request with its decision."""
 
 
 class Simulates(ABC):
-    """`simulate`, of whoever has `eval`."""
+    """`simulate`, for classes with `eval`."""
 
     @abstractmethod
     async def eval(self, requests: Sequence[EvalRequest]) -> list[EvalResult]:
-        """What the policy says of requests of anybody."""
+        """Return the decisions on requests of any principal."""
 
     @abstractmethod
     def _who(self, named: str | None) -> str:
-        """The principal that is meant: oneself, where none is named. Raises Invalid."""
+        """Return the named principal: oneself by default. Raises Invalid."""
 
     async def simulate(
         self,
@@ -35,9 +35,9 @@ class Simulates(ABC):
         dry_run: bool = False,
         emergency: bool = False,
     ) -> Simulated:
-        """What the policy says of one operation in all combinations: by each principal (oneself, where none is named),
-        on each target, at each instant (Unix seconds; now, where none is named), instants innermost. Raises Invalid
-        where they are too many.
+        """Return the decisions on one operation in all combinations: by each principal (by default oneself), on each
+        target, at each instant (Unix seconds; by default now), instants innermost. Raises Invalid where they are too
+        many.
         """
         who = principals or [self._who(None)]
         if (count := len(who) * len(targets) * max(1, len(at))) > MAX_REQUESTS:

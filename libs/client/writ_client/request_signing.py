@@ -1,6 +1,6 @@
-"""Requests as a principal makes them: with an idempotency key always, and signed.
+"""Construction of requests: always with an idempotency key, and signed.
 
-Plain functions: time, salt and keys come in as arguments.
+Plain functions: time, salt and keys are arguments.
 """
 
 import secrets
@@ -16,12 +16,14 @@ from writ_trust.statements import sign
 
 
 def new_key() -> str:
-    """An idempotency key that nobody has used (128 random bits)."""
+    """Return a new idempotency key (128 random bits)."""
     return secrets.token_hex(16)
 
 
 def new_salt() -> str:
-    """The key of a statement's digest of its parameters: random, since a short secret's bare hash is guessed."""
+    """Return a key for a statement's digest of its parameters: random, since a short secret's bare hash can be
+    guessed.
+    """
     return secrets.token_hex(32)
 
 
@@ -34,7 +36,7 @@ def unsigned(
     dry_run: bool = False,
     correlation_id: str | None = None,
 ) -> Request:
-    """A request that the NATS server alone vouches for."""
+    """Return a request the NATS server alone authenticates."""
     return Request(
         target=target,
         parameters=dict(parameters),
@@ -46,7 +48,7 @@ def unsigned(
 
 
 def signed(request: Request, key: Key, principal: str, operation: str, *, salt: str, now: float) -> Request:
-    """The same request with the principal's own signature on it; good for five minutes from `now` (Unix seconds)."""
+    """Return the request with the principal's own signature; valid for five minutes from `now` (Unix seconds)."""
     statement = RequestStatement(
         principal=principal,
         operation=operation,

@@ -1,7 +1,7 @@
-"""One question to a service and its answer, asked again while it can help.
+"""One request to a service and its reply, repeated while that can help.
 
-Every question here may be repeated: queries change nothing, and a request carries an idempotency key, so that the
-same key twice is the same operation. That is why an answer that got lost is no reason to give up.
+Every request here may be repeated: queries change nothing, and a request carries an idempotency key, so that the same
+key twice is the same operation. So a lost reply is no reason to give up.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from writ_contracts.wire import decode, encode
 Reply = TypeVar("Reply", bound=Struct)
 
 ATTEMPT_SECONDS = 6.0
-"""Longer than any executor takes that lives, policy's absence included; then another replica is asked."""
+"""Longer than any live executor takes, even without policy; then another replica is asked."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
@@ -32,8 +32,8 @@ async def ask(
     timeout: float,
     attempt_seconds: float = ATTEMPT_SECONDS,
 ) -> Reply:
-    """The answer. Raises Unreachable or TimedOut when `timeout` seconds have not brought one; at once Forbidden, and
-    Invalid for what is larger than the server takes.
+    """Return the reply. Raises Unreachable or TimedOut when none comes within `timeout` seconds; at once Forbidden, and
+    Invalid for a request over the server's size limit.
     """
     data = encode(question)
     deadline = time.monotonic() + timeout

@@ -21,7 +21,7 @@ DEFAULT_CAPABILITIES = frozenset(
     )
 )
 """What the engine gives anyway (docs.docker.com/engine/containers/run: runtime privilege and Linux capabilities)."""
-HARMLESS_OPTIONS = frozenset({"no-new-privileges", "no-new-privileges:true"})
+HARMLESS_OPTIONS = frozenset({"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"})
 OF_ANOTHER = ("container:", "service:")
 OWN_NAMESPACES = {
     "pid": frozenset({""}),

@@ -9,13 +9,15 @@ from msgspec.structs import replace
 
 from writ_agent.backends.hostops_requests import redact
 from writ_agent.backends.port import Done, Probed, Progress, Task, cannot_list
-from writ_containers import container_changes, container_create, container_view, stack_operations, stack_view
+from writ_containers import container_changes, container_create, container_view, stack_operations
 from writ_containers.engine import Engine
 from writ_containers.secret_values import secret_values
 from writ_contracts.errors import WritError
 
 CHANGES = ("container_start", "container_stop", "container_restart", "container_delete")
-OPERATIONS = frozenset({"container_create", "container_inspect", *CHANGES, *stack_operations.OPERATIONS})
+READS = ("container_inspect", "container_list", "container_logs", "stack_status")
+OPERATIONS = frozenset({"container_create", *READS, *CHANGES, *stack_operations.OPERATIONS})
+LONGEST_LOG = 64 * 1024
 SPARE_SECONDS = 1.0
 """Before the operation's own time is over, for its last words."""
 CANCEL_SECONDS = 0.8
@@ -63,25 +65,43 @@ async def listing(engine: Engine, source: str) -> list[str]:
     """Return all names. Raises WritError."""
     match source:
         case "list_containers":
-            return sorted(name for one in await engine.containers() for name in _names(one))
+            return sorted(name for one in await engine.containers() for name in container_view.names(one))
         case "list_stacks":
             labels = [one.get("Labels") or {} for one in await engine.containers()]
-            return sorted({str(one[stack_view.PROJECT]) for one in labels if stack_view.PROJECT in one})
+            return sorted(
+                {str(one[container_view.PROJECT_LABEL]) for one in labels if container_view.PROJECT_LABEL in one}
+            )
         case _:
             raise cannot_list(source)
 
 
 async def _run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
     match task.operation.name:
-        case "container_inspect":
-            raw = await engine.find(str(task.parameters["container_name"]))
-            return Done(outcome="succeeded", output=container_view.details(raw), state=container_view.baseline(raw))
+        case name if name in READS:
+            return await _read(engine, task)
         case "container_create":
             return await container_create.create(engine, task, progress, until)
         case name if name in stack_operations.OPERATIONS:
             return await stack_operations.run(engine, task, progress, until)
         case _:
             return await container_changes.change(engine, task, progress, until)
+
+
+async def _read(engine: Engine, task: Task) -> Done:
+    match task.operation.name:
+        case "container_list":
+            shown = map(container_view.listed, await engine.containers())
+            wanted = [one for one in shown if one["state"] == "running" or not task.parameters["running"]]
+            return Done(
+                outcome="succeeded", output={"containers": sorted(wanted, key=lambda one: one["container_name"])}
+            )
+        case "stack_status":
+            return Done(outcome="succeeded", output=await stack_operations.status(engine, task))
+    raw = await engine.find(str(task.parameters["container_name"]))
+    if task.operation.name == "container_inspect":
+        return Done(outcome="succeeded", output=container_view.details(raw), state=container_view.baseline(raw))
+    log = await engine.logs(str(raw["Id"]), task.parameters["lines"], LONGEST_LOG)
+    return Done(outcome="succeeded", output={"container_name": task.parameters["container_name"], "log": log})
 
 
 async def _cancelled(engine: Engine, task: Task) -> Done:
@@ -106,8 +126,3 @@ def _cancelled_create(gone: bool) -> Done:
     if gone:
         return Done(outcome="cancelled", code="cancelled", message="what it had created was removed again")
     return Done(outcome="unknown", code="cancelled", effect="maybe", over=False)
-
-
-def _names(one: Mapping[str, Any]) -> list[str]:
-    """Its own name; with links of old it has others, below that of the linking container."""
-    return [name[1:] for name in one.get("Names") or () if name.startswith("/") and "/" not in name[1:]]

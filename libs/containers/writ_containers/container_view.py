@@ -7,6 +7,8 @@ from typing import Any
 Raw = Mapping[str, Any]
 OPERATION_LABEL = "io.writops.operation"
 """On what an operation created: its id, by which an agent finds it again when nobody saw the outcome."""
+PROJECT_LABEL = "com.docker.compose.project"
+"""On all that belongs to a stack: its name."""
 NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -39,6 +41,23 @@ def details(raw: Raw) -> dict[str, Any]:
         "command": [str(word) for word in config.get("Cmd") or ()],
         "labels": {str(name): str(value) for name, value in (config.get("Labels") or {}).items()},
     }
+
+
+def listed(one: Raw) -> dict[str, str]:
+    """Return the fields of ListedContainer, from an entry of GET /containers/json."""
+    return {
+        "container_name": next(iter(names(one)), ""),
+        "container_id": str(one.get("Id", "")),
+        "image": str(one.get("Image", "")),
+        "state": str(one.get("State", "")),
+        "status": str(one.get("Status", "")),
+        "stack_name": str((one.get("Labels") or {}).get(PROJECT_LABEL, "")),
+    }
+
+
+def names(one: Raw) -> list[str]:
+    """Return its own name; with links of old it has others, below that of the linking container."""
+    return [name[1:] for name in one.get("Names") or () if name.startswith("/") and "/" not in name[1:]]
 
 
 def baseline(raw: Raw) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from aiodocker.exceptions import DockerError
 
 from writ_containers.connection import Connection
 from writ_containers.engine_errors import STREAM, one_line, translated
+from writ_containers.registries import Registries
 from writ_contracts.errors import Invalid, TimedOut
 
 API_VERSION = "v1.44"
@@ -35,8 +36,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
 class Engine:
     """A kept connection; make it in the loop that uses it, and close it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, registries: Registries | None = None) -> None:
         self._connection = connection
+        self.registries = registries or Registries()
         self._connector = aiohttp.UnixConnector(path=connection.socket, limit=0)
         timeout = aiohttp.ClientTimeout(total=None, connect=connection.connect_timeout)
         self._docker = Docker(url=_HOST, connector=self._connector, timeout=timeout, api_version=API_VERSION)
@@ -118,16 +120,19 @@ class Engine:
 
     async def networks(self, labels: Mapping[str, str]) -> list[Raw]:
         """GET /networks: those with these labels."""
-        return list(await self._read(self._docker.networks.list(filters=_labels(labels))))
+        networks: Any = self._docker.networks  # has no types
+        return list(await self._read(networks.list(filters=_labels(labels))))
 
     async def remove_network(self, network_id: str) -> None:
         """DELETE /networks/{id}."""
         with translated():
-            await (await self._docker.networks.get(_check_id(network_id))).delete()
+            networks: Any = self._docker.networks
+            await (await networks.get(_check_id(network_id))).delete()
 
     async def volumes(self, labels: Mapping[str, str]) -> list[str]:
         """GET /volumes: the names of those with these labels."""
-        found = await self._read(self._docker.volumes.list(filters=_labels(labels)))  # type: ignore[no-untyped-call]
+        volumes: Any = self._docker.volumes  # has no types
+        found = await self._read(volumes.list(filters=_labels(labels)))
         return [str(one["Name"]) for one in found.get("Volumes") or ()]
 
     async def remove_volume(self, name: str) -> None:
@@ -135,7 +140,8 @@ class Engine:
         if _NAME(name) is None:
             raise TimedOut("the engine named a volume by something that is no name", code="garbled")
         with translated():
-            await (await self._docker.volumes.get(name)).delete()  # type: ignore[no-untyped-call]
+            volumes: Any = self._docker.volumes
+            await (await volumes.get(name)).delete()
 
     async def image(self, reference: str) -> Raw | None:
         """GET /images/{name}/json; None where the engine has no such image."""
@@ -150,10 +156,11 @@ class Engine:
         """POST /images/create, to the end of its stream; only its last line says that it is whole. The engine ends the
         pull where we close the connection, which aiodocker would leave open.
         """
+        headers = self.registries.header(reference)
         query = {"fromImage": reference} if _has_tag(reference) else {"fromImage": reference, "tag": "latest"}
         last = ""
         with translated():
-            async with self._docker.session.post(f"{_BASE}/images/create", params=query) as response:
+            async with self._docker.session.post(f"{_BASE}/images/create", params=query, headers=headers) as response:
                 if response.status >= 400:
                     raise DockerError(response.status, str((await response.json()).get("message", "")))
                 async for line in response.content:
@@ -162,11 +169,11 @@ class Engine:
         if not last.startswith("Status:"):
             raise TimedOut("the pull ended before its last line", code="connection_lost")
 
-    async def logs(self, container_id: str, lines: int) -> str:
-        """GET /containers/{id}/logs: the last lines of both outputs, cut to LOG_BYTES from the end."""
+    async def logs(self, container_id: str, lines: int, most: int = LOG_BYTES) -> str:
+        """GET /containers/{id}/logs: the last lines of both outputs, cut to `most` characters from the end."""
         container = self._docker.containers.container(_check_id(container_id))
         told = await self._read(container.log(stdout=True, stderr=True, tail=lines))
-        return "".join(told)[-LOG_BYTES:]
+        return "".join(told)[-most:]
 
     async def _read(self, request: Awaitable[T]) -> T:
         """Bounded: aiodocker knows no limit of its own."""

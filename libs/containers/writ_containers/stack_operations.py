@@ -13,12 +13,12 @@ from writ_agent.backends.port import Done, Probed, Progress, Task, Verdict
 from writ_containers import container_view
 from writ_containers.breakouts import refuse_breakouts
 from writ_containers.compose import command
-from writ_containers.compose.judged import compose_json, public_digest, replicas, settings, shown
+from writ_containers.compose.judged import compose_json, images, public_digest, replicas, settings, shown
 from writ_containers.compose.parse import LARGEST, parse, refused
 from writ_containers.compose.types import Stack
 from writ_containers.connection import connection_of
 from writ_containers.engine import Engine
-from writ_containers.stack_view import PROJECT, Service, differences, judged, services_of, snapshot
+from writ_containers.stack_view import Service, differences, judged, services_of, snapshot
 from writ_contracts.catalogue.stacks import StackApply, StackRemove
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
@@ -41,9 +41,23 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> D
     options = ["--no-build", "--remove-orphans", "--pull", "always" if given.pull else "missing"]
     socket = connection_of(task.target).socket
     progress("runs docker compose up")
-    file = compose_json(stack, given.stack_name)
-    status, text = await command.up(task.operation_id, socket, given.stack_name, file, options)
+    file, config = compose_json(stack, given.stack_name), engine.registries.config(images(stack))
+    status, text = await command.up(task.operation_id, socket, given.stack_name, file, options, config)
     return await _settled(engine, given, stack, (status, text[-TAIL:]), until)
+
+
+async def status(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return the fields of StackStatus. Raises Invalid (`stack_not_found`)."""
+    found = await _containers(engine, str(task.parameters["stack_name"]))
+    if not found:
+        raise Invalid(f"no stack {task.parameters['stack_name']} on this engine", code="stack_not_found")
+    services = services_of(found)
+    return {
+        "stack_name": task.parameters["stack_name"],
+        "services": {name: one.text for name, one in services.items()},
+        "images": {name: list(one.images) for name, one in services.items()},
+        "containers": len(found),
+    }
 
 
 async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
@@ -145,7 +159,7 @@ async def _remove(engine: Engine, task: Task, until: float) -> Done:
     """By the labels that Compose has put on all that belongs to the stack; no file is needed for it."""
     given: StackRemove = task.arguments()
     found = await _containers(engine, given.stack_name)
-    networks = await engine.networks({PROJECT: given.stack_name})
+    networks = await engine.networks({container_view.PROJECT_LABEL: given.stack_name})
     volumes = await _volumes(engine, given.stack_name) if given.volumes else []
     if not found and not networks and not volumes:
         return Done(outcome="succeeded", output={"stack_name": given.stack_name, "removed": True}, effect="none")
@@ -175,7 +189,7 @@ async def _stop_all(engine: Engine, found: list[Mapping[str, Any]], until: float
 async def _containers(engine: Engine, name: str) -> list[Mapping[str, Any]]:
     """All containers of the stack, inspected; one that goes meanwhile is gone."""
     found = []
-    for one in await engine.containers({PROJECT: name}):
+    for one in await engine.containers({container_view.PROJECT_LABEL: name}):
         try:
             found.append(await engine.inspect(str(one["Id"])))
         except Invalid as error:
@@ -185,4 +199,4 @@ async def _containers(engine: Engine, name: str) -> list[Mapping[str, Any]]:
 
 
 async def _volumes(engine: Engine, name: str) -> list[str]:
-    return sorted(await engine.volumes({PROJECT: name}))
+    return sorted(await engine.volumes({container_view.PROJECT_LABEL: name}))

@@ -7,7 +7,6 @@ from writ_containers.compose.judged import replicas
 from writ_containers.compose.types import Stack
 from writ_containers.container_view import baseline, health, is_running
 
-PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 ONEOFF = "com.docker.compose.oneoff"
 Raw = Mapping[str, Any]

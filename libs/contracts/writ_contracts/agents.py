@@ -1,6 +1,6 @@
-"""What agents and executors say to each other: claim and its answer, receipt, heartbeat, progress, look, cancel.
+"""Messages between agents and executors: claim, receipt, heartbeat, progress, read, cancel, and their replies.
 
-Agents write nothing durable; they sign what they say, and believe only what policy signed.
+Agents write nothing durable. They sign their messages, and trust only messages that policy signed.
 """
 
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ from writ_contracts.signing import Signed
 
 
 class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.claim.v1"):
-    """An agent instance's wish to start one dispatched operation now.
+    """An agent instance's request to start one dispatched operation now.
 
     `seal_to` is an ephemeral X25519 public key (base64) for the parameters; `baseline` is the target's state before.
     """
@@ -28,7 +28,7 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     nonce: Hex32
     seal_to: str
     decision_digest: Digest | None = None
-    """Of the decision that it was dispatched by, as `dispatched` names it."""
+    """Digest of the decision in `dispatched`."""
     baseline: dict[str, Any] = field(default_factory=dict)
 
 
@@ -40,22 +40,24 @@ class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ClaimAnswer(Struct, frozen=True, kw_only=True):
-    """`granted` is stored: the signed Grant and the sealed parameters (`SealedParameters`, base64). Or why not.
+    """`granted` is stored: the signed Grant and the sealed parameters (`SealedParameters`, base64). Or an error.
 
-    With an error: `retry` false means drop it (gone, denied, expired), true means leave it for a later delivery.
+    An error with `retry` false: drop the claim (gone, denied, expired); with true: leave it for a later delivery.
     """
 
     grant: Signed | None = None
     sealed: str = ""
     outputs: bool = True
-    """Whether the receipt, which goes to the journal, shall show the public output and state; it has the digest."""
+    """True if the receipt, which goes to the journal, may show the public output and state; it always has the
+    digest.
+    """
     approvals: list[SignedApproval] = field(default_factory=list)
     """The signed approvals that the grant names."""
     error: Failure | None = None
 
 
 class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Inside the seal: the effective parameters and the key of their digest."""
+    """Content of the seal: the effective parameters and the key of their digest."""
 
     parameters: dict[str, Any]
     parameters_key: Hex32
@@ -65,11 +67,11 @@ ReceiptOutcome = Literal["succeeded", "failed", "cancelled", "unknown"]
 
 
 class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.receipt.v1"):
-    """The agent's account. `output` and `state` hold public fields only; `output_digest` covers the full output.
+    """The agent's signed report. `output` and `state` hold public fields only; `output_digest` covers the full output.
 
-    `effect`: `none` (nothing was changed), `done`, or `maybe`. `certain` false with `cancelled` never happens: that is
-    `unknown`. `over`: nothing of it runs any more. `grant_digest` is None when it never got one; `claim_digest` says
-    which of its claims it is about.
+    `effect`: `none` (nothing was changed), `done`, or `maybe`. `certain` false with `cancelled` never happens: the
+    outcome is `unknown` then. `over`: no process of the operation runs any more. `grant_digest` is None without a
+    grant; `claim_digest` names the claim.
     """
 
     operation_id: OperationId
@@ -99,14 +101,14 @@ class ReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Acknowledged(Struct, frozen=True, kw_only=True):
-    """The answer to a receipt or report: stored (or no longer wanted), so forget it; or an error."""
+    """The reply to a receipt or report: stored (or no longer needed), so delete it; or an error."""
 
     stored: bool = False
     error: Failure | None = None
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.heartbeat.<pool>`, each third of a lease: who is there, what it runs, how much more it could."""
+    """On `writ.heartbeat.<pool>`, each third of a lease: the instance, its running operations, and its free slots."""
 
     pool: PoolId
     instance: InstanceId
@@ -116,11 +118,11 @@ class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     version: str
     leaving: bool = False
     skew: float | None = None
-    """By how many seconds the host's clock is ahead of the NATS server's, where that wants somebody's eye."""
+    """Seconds by which the host's clock is ahead of the NATS server's, where that is large enough to report."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.progress.<pool>`, at most two a second an operation; relayed to its requester, never stored."""
+    """On `writ.progress.<pool>`, at most two a second for each operation; relayed to its requester, never stored."""
 
     operation_id: OperationId
     principal: str
@@ -165,7 +167,7 @@ SecurityKind = Literal[
 class SecurityReport(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.security.v1"
 ):
-    """Something that should not happen, as an agent saw it; signed by the agent; detail holds no parameter values."""
+    """An agent's signed report of an attack or a defect; detail holds no parameter values."""
 
     kind: SecurityKind
     pool: PoolId
@@ -182,21 +184,23 @@ class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class AskRead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.agent.<pool>.look` (any agent of the pool): do this read-only action under the signed Look."""
+    """On `writ.agent.<pool>.look` (any agent of the pool): do this read-only action under the signed read grant."""
 
     look: Signed
     action: ReadAction
     parameters: dict[str, Any]
     look_key: Hex32
     attempt: int = 1
-    """Which run a probe is about."""
+    """The attempt that a probe is about."""
     baseline: dict[str, Any] = field(default_factory=dict)
     timeout: float = 30.0
 
 
 class ReadReply(Struct, frozen=True, kw_only=True):
-    """What was seen. For a probe: `verdict` took_effect, no_effect or unknown. For a listing: one signed Listing for
-    each source that the look names. For a visit: how the target was found.
+    """The result of a read.
+
+    For a probe: `verdict` took_effect, no_effect or unknown. For a listing: one signed Listing for each source of the
+    read grant. For a target test: `visit`.
     """
 
     seen: dict[str, Any] = field(default_factory=dict)
@@ -219,7 +223,9 @@ class AskCancel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
 
 class Cancelled(Struct, frozen=True, kw_only=True):
-    """`stopped`: it has ended, its receipt follows. `not_confirmed`: told to stop, still not seen to end. `unknown`."""
+    """`stopped`: it has ended with a known outcome, its receipt follows. `not_confirmed`: told to stop, and some of it
+    may go on.
+    """
 
     result: Literal["stopped", "not_confirmed", "not_running"] = "not_confirmed"
     error: Failure | None = None

@@ -1,8 +1,8 @@
-"""Which archive of the journal counts, where more than one was announced for the same range.
+"""Selection of the valid archive, where more than one was announced for the same range of the journal.
 
-Only the archive after the last one that is finished may be announced: while all of its events are still in the journal
-it may be so again, ending elsewhere, and the latest announcement counts. Once events were taken out, it is the one that
-ends where the journal begins, whatever was announced at that moment. So two who archive at once cannot both be right.
+Only the successor of the last finished archive may be announced. While all its events are still in the journal, it may
+be announced again with another end, and the latest announcement is valid. Once events were removed, the valid one is
+the one whose end is just before the journal's first event. So of two concurrent archivers at most one succeeds.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from writ_contracts.journal import ControlEvent
 
 
 class Announced(Struct, frozen=True, kw_only=True):
-    """A range that was announced as archived. `at`: where that was first stored; `seal`: the event."""
+    """A range that was announced as archived. `at`: the sequence of its first storage; `seal`: the event."""
 
     generation: int
     first: int
@@ -27,7 +27,7 @@ class Announced(Struct, frozen=True, kw_only=True):
 
 
 class Next(Struct, frozen=True):
-    """What the next archive is. `ends`: where announcements that it would take the place of end; it ends elsewhere."""
+    """The next archive. `ends`: ends of announcements it would replace; it must have another end."""
 
     generation: int
     first: int
@@ -36,7 +36,7 @@ class Next(Struct, frozen=True):
 
 
 def announced(event: ControlEvent, at: int, seal: bytes) -> Announced:
-    """What the event says. Raises Invalid."""
+    """Return the announcement in an event. Raises Invalid."""
     fields = {**event.body, "operation_id": event.operation_id, "at": at}
     try:
         return msgspec.structs.replace(msgspec.convert(fields, Announced), seal=seal)
@@ -45,7 +45,7 @@ def announced(event: ControlEvent, at: int, seal: bytes) -> Announced:
 
 
 def in_force(found: Sequence[Announced], begins: int) -> Announced | None:
-    """The last one that counts, in a journal that begins at `begins`; None if there was none."""
+    """Return the last valid one, in a journal that begins at `begins`; None if there was none."""
     number = max((one.generation for one in found), default=0)
     same = [one for one in found if one.generation == number]
     taken = (one for one in same if one.last == begins - 1)
@@ -53,7 +53,7 @@ def in_force(found: Sequence[Announced], begins: int) -> Announced | None:
 
 
 def next_of(found: Sequence[Announced], begins: int) -> Next:
-    """What may be announced now. Raises Invalid while a range is there in part."""
+    """Return the archive that may be announced now. Raises Invalid while a range is there in part."""
     latest = in_force(found, begins)
     if latest is None:
         return Next(1, 1, "")
@@ -68,6 +68,6 @@ def next_of(found: Sequence[Announced], begins: int) -> Next:
 
 
 def digest_before(found: Sequence[Announced], archive: Announced) -> str:
-    """The digest of the archive that ends where this one begins; "" for the first."""
+    """Return the digest of the preceding archive; "" for the first."""
     before = (archive.generation - 1, archive.first - 1)
     return next((one.digest for one in found if (one.generation, one.last) == before), "")

@@ -1,6 +1,6 @@
-"""What one asks the audit service, and what it answers.
+"""Queries to the audit service, and its replies.
 
-Reading one's own record is always allowed; anybody else's is the control operation `audit_read`, decided by policy.
+Everyone may read their own record; other records need the control operation `audit_read`, decided by policy.
 """
 
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     operation_id: OperationId | None = None
     correlation_id: CorrelationId | None = None
     after: Annotated[int, Meta(ge=0)] = 0
-    """Sequence to page on from: that of the last event seen."""
+    """Sequence to page on from: that of the last event received."""
 
     def __post_init__(self) -> None:
         if (self.operation_id is None) == (self.correlation_id is None):
@@ -26,7 +26,7 @@ class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class TraceEvent(Struct, frozen=True, kw_only=True):
-    """One event as stored: where in the journal, when, which kind, and its body as plain data."""
+    """One event as stored: its sequence, time, kind, and its body as plain data."""
 
     sequence: int
     subject: str
@@ -36,9 +36,10 @@ class TraceEvent(Struct, frozen=True, kw_only=True):
 
 
 class TraceAnswer(Struct, frozen=True, kw_only=True):
-    """The events in journal order. `as_of`: the last sequence that the index had read.
+    """The events in journal order. `as_of`: the last sequence the index had read.
 
-    `more`: not all of them fit into one answer. `withheld`: how many belong to others and are not yours to read.
+    `more`: not all of them fit into one reply. `withheld`: the number of events that belong to others and may not be
+    read.
     """
 
     events: list[TraceEvent] = field(default_factory=list)
@@ -49,7 +50,7 @@ class TraceAnswer(Struct, frozen=True, kw_only=True):
 
 
 class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Operations by what they were; all given fields must hold. Times are Unix seconds; newest first."""
+    """A search for operations; all given fields must match. Times are Unix seconds; newest first."""
 
     principal: PrincipalId | None = None
     target: TargetId | None = None
@@ -62,11 +63,11 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     until: float | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
     before: int | None = None
-    """Sequence to page on from: the `first_sequence` of the last row seen."""
+    """Sequence to page on from: the `first_sequence` of the last row received."""
 
 
 class SearchRow(Struct, frozen=True, kw_only=True):
-    """One operation in a search's answer."""
+    """One operation in a search reply."""
 
     operation_id: str
     first_sequence: int
@@ -83,7 +84,7 @@ class SearchRow(Struct, frozen=True, kw_only=True):
 
 
 class SearchAnswer(Struct, frozen=True, kw_only=True):
-    """The rows, and whether there are more."""
+    """The rows; `more`: there are further ones."""
 
     rows: list[SearchRow] = field(default_factory=list)
     more: bool = False
@@ -92,14 +93,18 @@ class SearchAnswer(Struct, frozen=True, kw_only=True):
 
 
 class JournalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How long is the journal, and up to where may it be archived now? `until`: nothing later than that (Unix s)."""
+    """A query for the journal's length and the last sequence that may be archived now. `until`: nothing later than that
+    (Unix s).
+    """
 
     until: float | None = None
 
 
 class JournalAnswer(Struct, frozen=True, kw_only=True):
-    """`first` to `last` is what is in it. `generation` and `archived`: the last range that was taken out, and its last
-    sequence; 0: none. Everything up to `cut` may go now; `held_by` says what keeps it from being more.
+    """The journal holds `first` to `last`.
+
+    `generation` and `archived`: the last removed range, and its last sequence; 0: none. Everything up to `cut` may go
+    now; `held_by` names the obstacle to more.
     """
 
     first: int = 0
@@ -110,15 +115,15 @@ class JournalAnswer(Struct, frozen=True, kw_only=True):
     generation: int = 0
     archived: int = 0
     digest: str = ""
-    """Of the last archive's manifest."""
+    """Digest of the last archive's manifest."""
     cut: int = 0
     held_by: str = ""
     error: Failure | None = None
 
 
 class AuditStanding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.audit.standing`, every few seconds: the last sequence indexed, and how many events come after it, by one
-    running process of audit.
+    """On `writ.audit.standing`, every few seconds, from each audit process: the last indexed sequence, and the number
+    of events after it.
     """
 
     position: Annotated[int, Meta(ge=0)]

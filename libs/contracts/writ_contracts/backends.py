@@ -1,6 +1,6 @@
-"""How an agent finds a target when it goes there: for `writ backends test`, its health and its metrics.
+"""The result of a target test, for `writ backends test`, health and metrics.
 
-An agent goes there under a look that policy signed for a test of exactly this target; it carries out nothing.
+An agent reads the target under a read grant that policy signed for exactly this target; it carries out nothing.
 """
 
 from typing import Literal
@@ -11,11 +11,11 @@ from writ_contracts.ids import InstanceId, PoolId, TargetId
 from writ_contracts.requests import Failure
 
 StepName = Literal["agent", "connection", "host_key", "credentials", "host"]
-"""On the way to a target, in this order; a backend leaves out what it has not."""
+"""The steps to a target, in this order; a backend leaves out steps it lacks."""
 
 
 class TargetTestStep(Struct, frozen=True, kw_only=True):
-    """One of them, and what was found there in a few words. What comes after one that is not well was not tried."""
+    """One step with its result in a few words. Steps after a failed one are not tried."""
 
     name: StepName
     well: bool
@@ -23,10 +23,11 @@ class TargetTestStep(Struct, frozen=True, kw_only=True):
 
 
 class TargetReport(Struct, frozen=True, kw_only=True):
-    """What an agent found just now. `code` and `message` say why nothing can be carried out there; empty if it can.
+    """An agent's fresh report on a target. `code` and `message` are the reason why no operation can run there; empty if
+    one can.
 
-    `versions`: of what matters for operations, by its name. `operations`: what the target has as it stands now;
-    `lacking`: what its backend could do, and why it can't be done there.
+    `versions`: of software that matters for operations, by its name. `operations`: those the target has in its present
+    state; `lacking`: other operations of its backend, with the reason.
     """
 
     target: TargetId
@@ -43,18 +44,18 @@ class TargetReport(Struct, frozen=True, kw_only=True):
 
     @property
     def well(self) -> bool:
-        """Whether operations can be carried out there."""
+        """Return whether operations can be carried out there."""
         return not self.code
 
 
 class BackendTestQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask the target's own agents how they find it (`….backend_test`). Policy decides, as `backend_test`."""
+    """Have the target's own agents test it (`….backend_test`). Policy decides, as `backend_test`."""
 
     target: TargetId
 
 
 class BackendTestAnswer(Struct, frozen=True, kw_only=True):
-    """What an agent found, also where that is bad; or why none could say (`no_agent`, `no_rule`, …)."""
+    """An agent's report, good or bad; or the error why there is none (`no_agent`, `no_rule`, …)."""
 
     visit: TargetReport | None = None
     error: Failure | None = None

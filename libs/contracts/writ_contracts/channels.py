@@ -1,4 +1,4 @@
-"""What a family of subjects is: who connects, how it is used, who sends, who receives. registry.py has the families."""
+"""Families of subjects: style, senders and receivers. registry.py lists the families."""
 
 from enum import StrEnum
 from typing import Any
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class Role(StrEnum):
-    """Who connects to NATS. Each principal, pool and service has an account of its own."""
+    """The roles of NATS clients. Each principal, pool and service has an account of its own."""
 
     PRINCIPAL = "principal"
     EXECUTOR = "executor"
@@ -15,24 +15,24 @@ class Role(StrEnum):
     AUDIT = "audit"
     AGENT = "agent"
     KEEPER = "keeper"
-    """Keeps NATS in step with the files, and lets agents in."""
+    """The provisioner: keeps NATS equal to the files, and enrols agents."""
     ENROLLER = "enroller"
-    """A host with a one-time token, which may do nothing but enrol; each token has an account."""
+    """A host with a one-time token, which may only enrol; each token has an account."""
     SCANNER = "scanner"
-    """A principal that may besides report what it finds on targets; in the account that it has as principal."""
+    """A principal that may also report findings on targets; it uses its account as principal."""
 
 
 class Style(StrEnum):
-    """How the subject is used."""
+    """The use of the subject."""
 
     REQUEST = "request"
-    """Request/reply: senders ask, the first of the receivers (a queue group) answers; the others only hear it."""
+    """Request/reply: one of the first receiver role (a queue group) replies; the others only listen."""
     PUBLISH = "publish"
     """Core publish, at most once."""
     STREAM = "stream"
     """Stored in a stream by the senders, read by the servers."""
     REPUBLISH = "republish"
-    """Heard as it is published: by the server itself when the stream has stored it, or by the senders."""
+    """A copy at the time of publication: by the server itself when the stream has stored it, or by the senders."""
 
 
 class Channel(Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Channel(Struct, frozen=True, kw_only=True):
     answer: Any = None
 
     def subject(self, **tokens: str) -> str:
-        """The address as a NATS subject filter: given tokens filled in, the others `*`, `{rest}` as `>`."""
+        """Return the address as a NATS subject filter: given tokens filled in, the others `*`, `{rest}` as `>`."""
         parts = (self._part(part, tokens) for part in self.address.split("."))
         return ".".join(parts)
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from writ_contracts.errors import Invalid
 
 CARRIED_FROM = "Writ-Carried-From"
-"""Header of one: the sequence that it had at first."""
+"""Header of a copy: its original sequence."""
 
 
 def origin(headers: Mapping[str, str], sequence: int) -> int:
-    """The sequence that a control event had when it was first stored. Raises Invalid."""
+    """Return the original sequence of a control event. Raises Invalid."""
     carried = headers.get(CARRIED_FROM)
     if carried is None:
         return sequence
     if not (carried.isascii() and carried.isdigit()) or int(carried) >= sequence:
-        raise Invalid(f"event {sequence} says that it was at {carried[:40]!r} before")
+        raise Invalid(f"event {sequence} names {carried[:40]!r} as its original sequence")
     return int(carried)

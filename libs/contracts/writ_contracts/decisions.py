@@ -1,7 +1,7 @@
-"""What the executor asks policy, and what policy signs: decisions, grants and looks.
+"""Questions of executors to policy, and the statements that policy signs: decisions, grants and read grants.
 
-A decision says what may be; a grant lets one claim start now; a look lets an agent read a host (baseline, probe,
-preview). Only policy signs these three, and agents act on nothing else.
+A decision says whether a request is allowed; a grant lets one claim start now; a read grant lets an agent read a host
+(baseline, probe, preview). Only policy signs these three, and agents act on nothing else.
 """
 
 from typing import Any, Literal
@@ -16,14 +16,16 @@ from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 
 KILL_GRACE = 5.0
-"""Seconds after its timeout until nothing of an operation runs any more: hosts end what does not end by itself."""
+"""Seconds from an operation's timeout until no process of it runs any more: hosts kill those that do not end by
+themselves.
+"""
 MOST_TRACED = 40
-"""Rules that a trace tells of, unless its asker wants more or less."""
+"""Default number of rules in a trace."""
 Effect = Literal["allow", "deny", "require_approval"]
 
 
 class PolicyVersion(Struct, frozen=True, kw_only=True):
-    """Which policy decided: its number, name, label and the SHA-256 of its exact document, with those of the files."""
+    """The deciding policy: its number, name, label and the SHA-256 of its exact document, with those of the files."""
 
     name: str
     version: str
@@ -31,14 +33,14 @@ class PolicyVersion(Struct, frozen=True, kw_only=True):
     inventory_digest: Digest
     principals_digest: Digest
     number: int = 0
-    """Of the stored version (`writ_contracts.policies`), from 1."""
+    """Number of the stored version (`writ_contracts.policies`), from 1."""
 
 
 class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
-    """One rule that was considered: whether it matched, and if not the first clause that failed, with both values.
+    """One considered rule: it matched, or the first clause that failed, with both values.
 
-    `erred`: nothing failed, and this clause could not be judged. `note`: by which facts, and whether an emergency set
-    the rule aside. A value of a parameter that is not public shows as `<secret>`.
+    `erred`: no clause failed, and this one could not be judged. `note`: the facts used, and a cancellation by an
+    emergency. A value of a parameter that is not public shows as `<secret>`.
     """
 
     rule: str
@@ -53,9 +55,9 @@ class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RuleLimit(Struct, frozen=True):
-    """At most `most` operations that this rule allowed may be open at once, over all targets; or on so many targets.
+    """At most `most` operations this rule allowed may be open at once, over all targets; or on so many targets.
 
-    An obligation of whoever carries it out; what is beyond it waits its turn.
+    An obligation of the executor; further operations wait.
     """
 
     rule: str
@@ -64,17 +66,16 @@ class RuleLimit(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
-    """Policy's word on one request at one instant (`at`, Unix seconds).
+    """Policy's decision on one request at one instant (`at`, Unix seconds).
 
     `rules` made it, sorted; `trace` is bounded (`trace_omitted` counts the rest). `facts` are the listings and reports
-    that it was made on, `limits` what has to be kept by whoever carries it out. `authenticated` says what stands for
-    who asked: the principal's own `signature`, or the NATS `server`; `nobody` where it is only a simulation, so that it
-    never passes for the decision that it shows. `nearest`: the rule that came nearest to allowing it, and `opens_at`
-    (Unix seconds) when its window opens. `could_approve`: who could say the next yes, twenty of them at most.
-    `emergency`: the id of the one in force for the target. `demands`: the approvals that it takes, or took; where
-    there are any, `target_digest` is SHA-256 of the target's entry, so that a moved target is noticed at the start, and
-    `public_digest` that of the public effective parameters as canonical JSON, which an approver's client checks.
-    `approvals`: the people whose recorded approvals counted.
+    used, `limits` the obligations of the executor. `authenticated` says how the principal was authenticated: by its own
+    `signature`, or the NATS `server`; `nobody` in a simulation, which therefore never passes for a real decision.
+    `nearest`: the rule nearest to allowing it, and `opens_at` (Unix seconds) the opening of its window.
+    `could_approve`: the possible next approvers, at most twenty. `emergency`: the id of the one in force for the
+    target. `demands`: the approvals it needs or needed. With demands, `target_digest` is the SHA-256 of the target's
+    entry, to notice a moved target at the start, and `public_digest` that of the public effective parameters as
+    canonical JSON, which an approver's client checks. `approvals`: the people whose recorded approvals counted.
     """
 
     operation_id: OperationId
@@ -91,7 +92,7 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     at: float
     authenticated: Literal["signature", "server", "nobody"]
     statement_digest: Digest | None = None
-    """Of the principal's own signed statement, where there is one."""
+    """Digest of the principal's own signed statement, where there is one."""
     acts_for: PrincipalId | None = None
     dry_run: bool = False
     timeout: int | None = None
@@ -119,7 +120,7 @@ def changed_since(first: Decision, now: Decision) -> str:
 
 
 class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.grant.v1"):
-    """The writ: one claim may start now. Good for `lifetime` seconds of the agent's boot clock from its claim."""
+    """The writ: one claim may start now. Valid for `lifetime` seconds of the agent's boot clock from its claim."""
 
     operation_id: OperationId
     operation: OperationName
@@ -153,22 +154,24 @@ class ReadGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     pool: PoolId
     actions: list[ReadAction]
     parameters_digest: Digest
-    """Under the asker's `look_key`: of the public effective parameters, or of all of them where preview is allowed."""
+    """Under the executor's `look_key`: of the public effective parameters, or of all of them where preview is
+    allowed.
+    """
     policy: PolicyVersion
     expires_at: float
     sources: list[Source] = field(default_factory=list)
-    """What may be listed, where a listing is allowed; its parameters are none."""
+    """The sources that may be listed, where a listing is allowed; the parameters are empty then."""
     named: str = ""
-    """What `list_other_names` is about: the value of the operation's parameter that names a thing."""
+    """The subject of `list_other_names`: the value of the operation's parameter that names a thing."""
     issued_at: float = 0.0
-    """By the journal's clock, in Unix seconds: what is listed under it is no older."""
+    """Unix seconds of the journal's clock: a listing under it is no older."""
 
 
 class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Everything about one request that policy needs; `parameters` are the caller's own, checked, without defaults.
+    """All of one request that policy needs; `parameters` are the caller's own, checked, without defaults.
 
-    `key` is the one that the NATS server says sent it. `parameters_key` keys the digests of this operation.
-    `owner` is whose record or operation a control operation is about.
+    `key` is the sender's key, as the NATS server names it. `parameters_key` keys the digests of this operation.
+    `owner`: the principal whose record or operation a control operation is about.
     """
 
     operation_id: OperationId
@@ -182,18 +185,21 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     idempotency_key: str | None = None
     statement: Signed | None = None
     recorded: bool = False
-    """It is in the journal, with the decision on its statement: policy looks there, and does not judge its age again.
-    A grant always is for what is recorded."""
+    """It is in the journal, with the decision on its statement: policy reads it there, and does not judge its age
+    again. A grant is always for a recorded request.
+    """
     salt: Hex32 | None = None
     owner: PrincipalId | None = None
     simulate: bool = False
-    """Only to see what would be decided: no signature of the principal's own is asked for, no grant can follow."""
+    """A simulation: needs no signature of the principal's own, and no grant can follow."""
 
 
 class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for a decision (`writ.policy.decide`). `look` asks for a ReadGrant too, until `look_until`
-    (Unix seconds), its digest under `look_key`; it comes unless the decision denies. For an operation that may be read
-    ahead, `look_until` alone asks for the look to do so. `facts` are what an earlier answer's `needs` asked for.
+    """A request for a decision (`writ.policy.decide`).
+
+    `look` requests a ReadGrant too, until `look_until` (Unix seconds), its digest under `look_key`; it comes unless the
+    decision denies. For an operation that allows an early read, `look_until` alone requests the read grant for it.
+    `facts` are those that an earlier reply's `needs` named.
     """
 
     subject: Subject
@@ -202,17 +208,17 @@ class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     look_until: float | None = None
     look_key: Hex32 | None = None
     stored_policies: int = 0
-    """The last stored version of the policy that the asker knows; a replica looks at it before it decides."""
+    """The last stored version of the policy the sender knows; a replica reads it before it decides."""
     facts: Gathered | None = None
     traced: int = MOST_TRACED
-    """How many rules the decision's trace shall tell of, at the most."""
+    """Upper limit of the rules in the decision's trace."""
 
 
 class Decided(Struct, frozen=True, kw_only=True):
-    """The answer: a signed Decision with the effective parameters, or an error (`invalid` kinds, `behind`).
+    """The reply: a signed Decision with the effective parameters, or an error (`invalid` kinds, `behind`).
 
-    Where it hangs on facts, the decision denies (`facts_needed`), `needs` names the listings that are wanted, and
-    `look` lets the target's agents make them: ask once more with what came.
+    Where it depends on facts, the decision denies (`facts_needed`), `needs` names the missing listings, and `look` lets
+    the target's agents make them: send the request again with the facts.
     """
 
     decision: Signed | None = None
@@ -223,10 +229,11 @@ class Decided(Struct, frozen=True, kw_only=True):
 
 
 class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for a grant (`writ.policy.grant`): decide again, and if it is allowed bind it to this claim and record it.
+    """A request for a grant (`writ.policy.grant`): decide again, and if it is allowed bind it to this claim and record
+    it.
 
-    `values`: whether the journal may have the values of public parameters. `approvals` is not read: policy takes them
-    from the journal.
+    `values`: the journal may have the values of public parameters. `approvals` is ignored: policy takes them from the
+    journal.
     """
 
     subject: Subject
@@ -240,7 +247,7 @@ class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 
 
 class GrantAnswer(Struct, frozen=True, kw_only=True):
-    """The answer: grant and decision, which the journal has by now; or a decision alone, which denies; or an error.
+    """The reply: grant and decision, already in the journal; or a decision alone, which denies; or an error.
     `needs` as in Decided. `approvals`: those that the grant names, for the agent.
     """
 

@@ -1,8 +1,8 @@
-"""How an agent's host comes in: by a one-time token, with a key that it has made itself and that never leaves it.
+"""Enrolment of an agent's host: by a one-time token, with a key the host makes itself and that never leaves it.
 
-The token is an nkey seed. Its public half is a user of NATS that may do nothing but enrol, for one pool, until it is
-used or expires. The same statement is signed with the token, so that nobody in between can put another key in its
-place, and with the new key, so that nobody can have somebody else's let in.
+The token is an nkey seed. Its public half is a NATS user that may only enrol, for one pool, until it is used or
+expires. The same statement is signed with the token, so that nobody in between can substitute another key, and with the
+new key, so that nobody can enrol somebody else's.
 """
 
 from typing import Annotated
@@ -19,7 +19,7 @@ TokenId = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}(?!\n)$", description="one 
 class Enrolment(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.enrolment.v1"
 ):
-    """With this token this key wants to work for this pool."""
+    """A request to enrol this key for this pool with this token."""
 
     token: TokenId
     pool: PoolId
@@ -27,13 +27,13 @@ class Enrolment(
 
 
 class Enrol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.enrol.<token>`: one enrolment, signed twice. Sent again as it is where no answer came."""
+    """On `writ.enrol.<token>`: one enrolment, signed twice. Sent again unchanged when no reply came."""
 
     by_token: Signed
     by_agent: Signed
 
 
 class Enrolled(Struct, frozen=True, kw_only=True):
-    """The key is known now, and NATS lets it in in a moment; or why not."""
+    """The key is known now, and NATS accepts it in a moment; or an error."""
 
     error: Failure | None = None

@@ -1,13 +1,13 @@
 """The errors that cross a boundary in Writ, one class per thing that a caller does differently.
 
-WritError                 something said no; `code` says what, `retry` whether asking again can help
-├── Invalid               the message itself is wrong: change it (exit status 2)
-├── Denied                policy, or the lack of a permission, says no (3)
-├── Untrusted             a signature, key or binding does not hold: refuse, and record a security event
-├── Conflict              somebody else wrote first: read again, then decide
-├── Unreachable           nobody answered that could: try later (6)
-├── TimedOut              sent, and no answer came in time: the effect is unknown
-└── Full                  a limit is reached: try later
+    WritError                 base; `code` names the reason, `retry`: another try can help
+    ├── Invalid               the message itself is wrong: change it (exit status 2)
+    ├── Denied                policy denies, or a permission is missing (3)
+    ├── Untrusted             a signature, key or binding does not hold: refuse, and record a security event
+    ├── Conflict              somebody else wrote first: read again, then decide
+    ├── Unreachable           nobody replied that could: try later (6)
+    ├── TimedOut              sent, and no reply came in time: the effect is unknown
+    └── Full                  a limit is reached: try later
 
 Only `code`, `message` and `retry` cross the wire; tracebacks and foreign exceptions never do.
 """
@@ -17,7 +17,7 @@ from typing import ClassVar
 
 
 class ConfigError(Exception):
-    """The process cannot start as configured; `problems` has one line for each mistake. Exit status 2."""
+    """Raised when the process cannot start as configured; `problems` has one line for each mistake. Exit status 2."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
@@ -25,7 +25,7 @@ class ConfigError(Exception):
 
 
 class WritError(Exception):
-    """Base of all: `code` is a stable word from `CODES`, the message says what, which and why."""
+    """Base of all: `code` is a stable word from `CODES`, the message names the problem, its object and the reason."""
 
     default_code: ClassVar[str] = "internal"
     retry: ClassVar[bool] = False
@@ -36,50 +36,50 @@ class WritError(Exception):
 
 
 class Invalid(WritError):
-    """The message cannot be understood or breaks its schema; asking again unchanged cannot help."""
+    """Raised when the message cannot be understood or breaks its schema; sending it again unchanged cannot help."""
 
     default_code = "invalid"
 
     def __init__(self, message: str, *, code: str | None = None, problems: Sequence[tuple[int, int, str]] = ()) -> None:
-        """`problems`: what is wrong with a document in it, as (line, column, message)."""
+        """`problems`: mistakes in a document, as (line, column, message)."""
         super().__init__(message, code=code)
         self.problems = tuple(problems)
 
 
 class Denied(WritError):
-    """A rule, or the absence of one, forbids it."""
+    """Raised when a rule, or the absence of one, forbids it."""
 
     default_code = "denied"
 
 
 class Untrusted(WritError):
-    """A signature, a key or what it is bound to does not hold."""
+    """Raised when a signature, a key or its binding does not hold."""
 
     default_code = "bad_signature"
 
 
 class Conflict(WritError):
-    """The state moved on: another writer was first."""
+    """Raised when another writer was first."""
 
     default_code = "conflict"
 
 
 class Unreachable(WritError):
-    """The peer is not there; nothing was done."""
+    """Raised when the peer is not there; nothing was done."""
 
     default_code = "unavailable"
     retry = True
 
 
 class TimedOut(WritError):
-    """No answer in time; whether it was done is not known."""
+    """Raised when no reply came in time; the effect is unknown."""
 
     default_code = "timeout"
     retry = True
 
 
 class Full(WritError):
-    """A limit (journal bytes, requests a second, open operations) is reached; nothing was done."""
+    """Raised when a limit (journal bytes, requests a second, open operations) is reached; nothing was done."""
 
     default_code = "full"
     retry = True
@@ -139,6 +139,7 @@ CODES: dict[str, str] = {
     "too_much": "it takes longer to work out than such a question may",
     "too_many_open": "this principal has too many open operations",
     "full": "the journal is nearly full: `writ journal archive`",
+    "not_stored": "NATS answers and stores nothing, as after a full disk: make room, then restart NATS",
     "unavailable": "a part of Writ that is needed does not answer",
     "timeout": "no answer in time",
     "behind": "this replica has not seen the latest control events yet",
@@ -152,11 +153,11 @@ CODES: dict[str, str] = {
     "not_begun": "the agent got no answer to its claim, and ran nothing",
     "not_confirmed": "it was stopped on request and was not seen to end",
     "agent_stopped": "its agent had to stop",
-    "agent_restarted": "its agent ended while it had the operation in hand",
+    "agent_restarted": "its agent ended while the operation was in flight",
     "spool_failed": "the agent's disk could not keep what it was about to do, so it ran nothing",
     "lost": "the agent fell silent while it ran",
     "restored": "it had not ended when the backup was made from which Writ was restored",
     "cancelled": "it was cancelled",
     "not_cancellable": "it has already ended",
 }
-"""Every code that Writ's own services answer with; a backend adds its own for what failed on the host."""
+"""Every code of Writ's own services; a backend adds its own for failures on the host."""

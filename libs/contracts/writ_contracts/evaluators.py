@@ -1,7 +1,7 @@
-"""Conditions of policies that installed packages bring, by the entry point `writ.evaluators`.
+"""Evaluators: conditions of policies that plugins bring, by the entry point `writ.evaluators`.
 
-An evaluator is a pure function: the same question and options have the same answer. It decides inside the policy
-service, so it reads no clock (`at` is the time), opens no file and asks nobody. What it raises denies.
+An evaluator is a pure function: the same question and options give the same result. It decides inside the policy
+service, so it reads no clock (`at` is the time), no file and no network. An exception denies.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from writ_contracts.inventory import Principal, Target
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """What an evaluator sees of a request: of its effective parameters the public ones. `at`: Unix seconds.
+    """The part of a request that an evaluator gets; of the effective parameters the public ones. `at`: Unix seconds.
 
     `risk` is read, change or admin.
     """
@@ -27,11 +27,13 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 class NoOptions(Struct, frozen=True, forbid_unknown_fields=True):
-    """Of an evaluator that takes none."""
+    """The type of an evaluator without options."""
 
 
 class Evaluator(Struct, frozen=True, kw_only=True):
-    """`holds` answers true, false, or false with a reason for people; `options` is the type of the rule's `with`."""
+    """`holds` returns true, false, or a reason for people, which means false; `options` is the type of the rule's
+    `with`.
+    """
 
     holds: Callable[[Question, Any], bool | str]
     summary: str

@@ -1,7 +1,8 @@
-"""What decisions need to know besides the request: listings of a target, and what scanners found on it.
+"""Facts for decisions besides the request: listings of a target, and scanners' findings on it.
 
-A listing is signed by an agent of the target's own pool under a look that policy signed for it; a report of a scanner
-comes on a subject that the NATS server lets nobody else publish on. What is missing or too old is never taken for yes.
+A listing is signed by an agent of the target's own pool under a read grant that policy signed for it. A scanner's
+report comes on a subject on which the NATS server lets nobody else publish. A missing or outdated fact never counts as
+yes.
 """
 
 from typing import Annotated, Literal
@@ -23,11 +24,11 @@ LISTING_SOURCES = (
     "list_storages",
     "list_file_roots",
 )
-"""What a policy can name as `allowlist_source`."""
+"""The values of `allowlist_source` in a policy."""
 OTHER_NAMES = "list_other_names"
-"""What else the very thing is called that a request names; asked for by policy itself, and by no file."""
+"""The other names of the thing that a request names; policy itself needs them, no file does."""
 MOST_NAMES, MOST_LISTED_BYTES = 5_000, 131_072
-"""Of one listing: how many names, and how much room they take as JSON."""
+"""Limits of one listing: the number of names, and their size as JSON."""
 MOST_FINDINGS, MOST_REPORT_BYTES = 1_000, 262_144
 
 Source = Annotated[str, Meta(pattern=r"^list_[a-z_]{1,40}(?!\n)$", description="a kind of listing")]
@@ -36,10 +37,10 @@ Text = Annotated[str, Meta(max_length=500)]
 
 
 class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.listing.v1"):
-    """What an agent saw on a target: all names of this kind, or (`failure`) why it could not list them.
+    """An agent's listing of a target: all names of this kind, or the reason why it could not list them (`failure`).
 
-    `look_digest` is of policy's signed look that it was made under, so it is younger than that look. `taken_at` is the
-    agent's own clock (Unix seconds), for people.
+    `look_digest` is of the read grant, so the listing is younger than that. `taken_at` is the agent's own clock (Unix
+    seconds), for people.
     """
 
     operation_id: OperationId
@@ -54,7 +55,7 @@ class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 class Gathered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What came of policy's `look`: signed listings, and in `failure` why the others that it asked for are missing."""
+    """The results of policy's `look`: signed listings, and in `failure` the reason why others are missing."""
 
     look: Signed
     listings: Annotated[list[Signed], Meta(max_length=len(LISTING_SOURCES) + 1)] = field(default_factory=list)
@@ -62,10 +63,10 @@ class Gathered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 
 
 class Fact(Struct, frozen=True, kw_only=True):
-    """Something that a decision was made on: a listing or a scanner's report, by the SHA-256 of its exact bytes.
+    """A basis of a decision: a listing or a scanner's report, by the SHA-256 of its exact bytes.
 
     `at` (Unix seconds, policy's clock for listings, the scanner's for reports) gives its age. `digest` is None where
-    nothing came, and `failure` says why.
+    nothing came; `failure` is the reason.
     """
 
     kind: Literal["listing", "scan"]
@@ -76,7 +77,7 @@ class Fact(Struct, frozen=True, kw_only=True):
 
 
 class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One thing that a scanner found. `found_at`: Unix seconds."""
+    """One finding of a scanner. `found_at`: Unix seconds."""
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
     severity: Literal["low", "medium", "high", "critical"]
@@ -85,9 +86,9 @@ class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 class ScanReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.scan.<scanner>`: all that the scanner finds on one target at `at` (Unix seconds); none is good news.
+    """On `writ.scan.<scanner>`: all findings of the scanner on one target at `at` (Unix seconds), possibly none.
 
-    It takes the place of that scanner's earlier report of the target.
+    It replaces that scanner's earlier report of the target.
     """
 
     target: TargetId
@@ -98,17 +99,19 @@ class ScanReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 class StoredReport(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.report.v1"
 ):
-    """A report as policy keeps it, signed, by scanner and target: with who sent it, and when it came."""
+    """A report as policy stores it, signed, by scanner and target: with its sender and the time of receipt."""
 
     scanner: PrincipalId
     key: str
-    """The NATS user that the server says sent it."""
+    """The NATS user that sent it, as the server names it."""
     received_at: float
     report: ScanReport
 
 
 class Reported(Struct, frozen=True, kw_only=True):
-    """The answer to a report: stored, with the digest by which decisions name it; or why not, and the earlier stays."""
+    """The reply to a report: stored, with the digest by which decisions name it; or an error, and the earlier one
+    stays.
+    """
 
     digest: Digest | None = None
     error: Failure | None = None

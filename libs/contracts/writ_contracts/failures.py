@@ -1,6 +1,6 @@
-"""From the code that came over the wire back to the class of error that a caller handles.
+"""From the code on the wire back to the class of error that a caller handles.
 
-A code that nobody here knows becomes a plain WritError with that code: a newer service must not break an older client.
+An unknown code becomes a plain WritError with that code: a newer service must not break an older client.
 """
 
 from collections.abc import Mapping
@@ -47,42 +47,42 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
             errors.Untrusted,
         ),
         **dict.fromkeys(("conflict", "decided", "gone"), errors.Conflict),
-        **dict.fromkeys(("unavailable", "behind"), errors.Unreachable),
+        **dict.fromkeys(("unavailable", "behind", "not_stored"), errors.Unreachable),
         "timeout": errors.TimedOut,
         **dict.fromkeys(("full", "rate_limited", "too_many_open"), errors.Full),
     }
 )
 
 PASSING = frozenset({"unavailable", "behind", "timeout"})
-"""What goes away by itself within seconds: worth asking again with the same key."""
+"""Failures that pass within seconds: worth another try with the same key."""
 FAILED = PASSING | {"internal", "damaged"}
-"""Codes of a defect or of a peer that is not there. Every other code refuses what should be refused."""
+"""Codes of a defect or an absent peer. Every other code is a correct refusal."""
 LONGEST_MESSAGE = 1_000
 
 
 def outcome_of(code: str) -> Literal["refused", "failed"]:
-    """What a reply with this error counts as, in every service's metrics."""
+    """Return the outcome of a reply with this error, for every service's metrics."""
     return "failed" if code in FAILED else "refused"
 
 
 def failure_of(error: errors.WritError) -> Failure:
-    """The error as it crosses the wire; a longer message is cut."""
+    """Return the error in its wire form; a longer message is cut."""
     found = [Problem(line=line, column=column, message=text) for line, column, text in getattr(error, "problems", ())]
     return Failure(code=error.code, message=str(error)[:LONGEST_MESSAGE], retry=error.retry, problems=found)
 
 
 def error_of(failure: Failure) -> errors.WritError:
-    """The error that a failure on the wire stands for."""
+    """Return the error of a failure on the wire."""
     kind = _BY_CODE.get(failure.code, errors.WritError)
     return kind(failure.message or failure.code, code=failure.code)
 
 
 def raise_for(answer: Any) -> None:
-    """Raises the error that an answer carries, if it carries one."""
+    """Raise the error of a reply, if it has one."""
     if answer.error is not None:
         fail(answer.error)
 
 
 def fail(failure: Failure) -> NoReturn:
-    """Raises the error that a failure on the wire stands for."""
+    """Raise the error of a failure on the wire."""
     raise error_of(failure)

@@ -1,7 +1,7 @@
-"""Grammar of every identifier, and how operation ids are made.
+"""Grammar of every identifier, and the derivation of operation ids.
 
-Each identifier that becomes a subject token matches a pattern without dots, wildcards or white space, to the end
-of the string: `(?!\\n)$`, since a bare `$` lets a trailing newline through.
+Each identifier that becomes a subject token matches a pattern without dots, wildcards or white space, to the end of the
+string: `(?!\n)$`, since a bare `$` lets a trailing newline through.
 """
 
 import base64
@@ -44,25 +44,25 @@ GRAMMAR: Mapping[str, str] = MappingProxyType(
         r"^/": "a path that begins with /",
     }
 )
-"""In words, for who meets one in an error."""
+"""The patterns in words, for error messages."""
 
 WRIT_TARGET = "writ"
 """The id of the target that control operations act on; its role is `gateway`."""
 
 
 def in_words(error: str) -> str:
-    """What msgspec says of a text that does not match, in words of people."""
+    """Return msgspec's message about a text that does not match, in plain words."""
     for pattern, words in GRAMMAR.items():
         error = error.replace(f"`str` matching regex {pattern!r}", words)
     return error
 
 
 def operation_id(principal: str, idempotency_key: str) -> str:
-    """The id of the operation that this principal means by this key: the same pair always gives the same id."""
+    """Return the operation id of this principal and idempotency key: the same pair always gives the same id."""
     digest = hashlib.sha256(f"writ.operation\0{principal}\0{idempotency_key}".encode()).digest()
     return encode_id(digest[:16])
 
 
 def encode_id(raw: bytes) -> str:
-    """Sixteen bytes as 26 lower-case base32 characters (RFC 4648, no padding)."""
+    """Return sixteen bytes as 26 lower-case base32 characters (RFC 4648, no padding)."""
     return base64.b32encode(raw).decode().rstrip("=").lower()

@@ -1,7 +1,7 @@
 """Targets, principals and agents as the inventory files give them (docs: policies/, notes in docs/policy.md).
 
-What is not declared here is refused: an unknown target, principal, pool or key never gets a default. These structs
-say what an entry means; reading the files is `writ_documents.readers`.
+Undeclared targets, principals, pools and keys are refused and never get a default. These structs define an entry;
+`writ_documents.readers` reads the files.
 """
 
 from typing import Annotated, Any, Literal
@@ -21,15 +21,15 @@ SCANNER = "scanner"
 
 
 class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A folder below which the file operations may work; system folders need the explicit word."""
+    """A folder below which the file operations may work; system folders need `allow_system_root`."""
 
     path: Annotated[str, Meta(pattern=r"^/", max_length=4096)]
     allow_system_root: bool = False
 
 
 class Backup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `backup` of a target says: a restic repository, the file on the target with its password, and by which name
-    the target is known there (by default its own).
+    """The `backup` of a target: a restic repository, the file on the target with its password, and the target's host
+    name there (by default its own).
     """
 
     repository: Annotated[str, Meta(pattern=LINE_PATTERN, min_length=1, max_length=4096)]
@@ -38,7 +38,7 @@ class Backup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One thing that operations act on, and everything that it offers."""
+    """One thing that operations act on, with all its features."""
 
     id: TargetId
     role: Role
@@ -57,7 +57,7 @@ class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
     @property
     def pool(self) -> str:
-        """Its agents: as declared, else the backend's name, for a local target `local-<host>`."""
+        """Its pool: as declared, else the backend's name, for a local target `local-<host>`."""
         if self.agent is not None:
             return self.agent
         if self.backend == "local":
@@ -65,12 +65,12 @@ class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         return self.backend
 
     def roots(self) -> list[FileRoot]:
-        """`file_roots` with the short form (a bare path) spelled out."""
+        """`file_roots` with the short form (a bare path) expanded."""
         return [FileRoot(path=root) if isinstance(root, str) else root for root in self.file_roots]
 
 
 class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who asks: known by one key; an AI agent also names the human that it acts for."""
+    """A requester, identified by one key; an AI agent also names the human it acts for."""
 
     id: PrincipalId
     kind: Kind

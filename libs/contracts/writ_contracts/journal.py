@@ -1,5 +1,5 @@
 # long: one struct for each event, which are read as one list
-"""The events of the journal: what was asked, decided, granted and seen, one struct per event.
+"""The events of the journal: requests, decisions, grants and outcomes, one struct per event.
 
 Events tolerate unknown fields, so that an older reader reads a newer writer. They hold public parameters only. Each is
 at most 64 KiB; the subject names principal, operation and kind (see `subjects`).
@@ -32,8 +32,10 @@ Outcome = Literal[
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """What every event has: its own id, when it was written (Unix seconds on the journal's clock, as its writer had
-    measured it), and what it belongs to. Instants in events are for people, and differences within one event durations.
+    """Fields of every event: its own id, its time (Unix seconds on the journal's clock, as its writer measured it), and
+    its correlation.
+
+    Instants in events are for people; differences within one event are durations.
     """
 
     id: str
@@ -44,7 +46,9 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class Requested(Event, frozen=True, kw_only=True, tag="requested"):
-    """An accepted request with its first decision. `fingerprint` tells a repeated key from a conflicting one."""
+    """An accepted request with its first decision. `fingerprint` distinguishes a repeated key from a conflicting
+    one.
+    """
 
     operation_id: str
     principal: str
@@ -54,22 +58,23 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     risk: str
     idempotent: bool
     key: str
-    """The NATS user that the server says sent it."""
+    """The NATS user that sent it, as the server names it."""
     parameters: dict[str, Any]
     """The caller's own, public fields only; `hidden` names the others."""
     effective: dict[str, Any]
     """With the rule's and the catalogue's defaults as of the first decision, public fields only."""
     hidden: list[str]
     hidden_bytes: int = 0
-    """What is kept of them elsewhere until the outcome, all of the caller's parameters together."""
+    """Size of all of the caller's parameters, where they are stored elsewhere until the outcome."""
     parameters_digest: str
     fingerprint: str
     verdict: Verdict
     decision: Signed
     timeout: int
     start_by: float
-    """`start_by - at` is how long it may wait: not started by then, it ends `expired`. Where it needs approvals, that
-    time runs from `approved`."""
+    """`start_by - at` is the longest wait: not started by then, it ends `expired`. With approvals the time runs from
+    `approved`.
+    """
     acts_for: str | None = None
     reason: str = ""
     dry_run: bool = False
@@ -78,15 +83,15 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     salt: str | None = None
     look: Signed | None = None
     look_key: str = ""
-    """Keys the look's digest of the public parameters; opens nothing else."""
+    """Keys the read grant's digest of the public parameters; opens nothing else."""
     ahead: Signed | None = None
-    """The look to read it ahead, under the same key; there is never both."""
+    """The read grant for an early read, under the same key; there is never both."""
     limits: list[RuleLimit] = field(default_factory=list)
-    """Of the first decision: how many others may be under way when it is dispatched."""
+    """Limits of the first decision on other operations under way at the time of dispatch."""
 
 
 class Refused(Event, frozen=True, kw_only=True, tag="refused"):
-    """An attempt that went no further: `denied` by policy, or `invalid`. Operation and target are as claimed, cut."""
+    """A request that was refused: `denied` by policy, or `invalid`. Operation and target are as claimed, cut."""
 
     operation_id: str
     principal: str
@@ -109,8 +114,8 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
 class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"):
     """The request waits for the approvals that its decision demands, until `until` (Unix seconds).
 
-    `until - requested_at` is the time to decide, which runs from the request. The demands are those of the signed
-    decision in `requested`, which is what counts; here they are for lists.
+    `until - requested_at` is the time to decide, which runs from the request. The signed decision in `requested` has
+    the binding demands; these are for lists.
     """
 
     operation_id: str
@@ -135,7 +140,7 @@ class ApprovalGiven(Event, frozen=True, kw_only=True, tag="approval_given"):
 
 
 class Approved(Event, frozen=True, kw_only=True, tag="approved"):
-    """All approvals that the decision demands, signed, in the order in which they came. Written by policy alone.
+    """All demanded approvals, signed, in the order of their arrival. Written by policy alone.
 
     The time to start runs from here.
     """
@@ -155,8 +160,8 @@ class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
 
 
 class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
-    """An agent of the pool may claim it now. `look` lets it read the baseline, nothing else; `ahead` what the operation
-    itself reads, which is told under the grant alone.
+    """An agent of the pool may claim it now. `look` lets it read the baseline, nothing else; `ahead` lets it carry out
+    an early read, whose result needs the grant.
     """
 
     operation_id: str
@@ -169,19 +174,20 @@ class Dispatched(Event, frozen=True, kw_only=True, tag="dispatched"):
     start_by: float
     timeout: int
     decision_digest: str | None = None
-    """Of the decision in `requested`; the claim names it again."""
+    """Digest of the decision in `requested`; the claim names it again."""
     look: Signed | None = None
     look_key: str = ""
     ahead: Signed | None = None
     over: Signed | None = None
-    """Of a further attempt: the receipt by which the instance of the one before says that nothing of it runs any more.
-    Without one, policy waits until that one's deadline has passed."""
+    """For a further attempt: the receipt of the earlier attempt's instance that no process of it runs any more. Without
+    one, policy waits until that attempt's deadline has passed.
+    """
 
 
 class Granted(Event, frozen=True, kw_only=True, tag="granted"):
     """A claim got its grant: the effect may happen for `deadline - at` seconds from now on, and no longer.
 
-    Written by policy alone, before it gives the grant to anybody; nothing else starts what an agent carries out.
+    Written by policy alone, before it gives the grant to anybody; an agent starts nothing without it.
     """
 
     operation_id: str
@@ -208,7 +214,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
 
 
 class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
-    """Somebody who may wants it stopped; its agent is told until it answers."""
+    """A permitted cancel; its agent is asked until it replies."""
 
     operation_id: str
     by: str
@@ -233,7 +239,7 @@ class Finished(Event, frozen=True, kw_only=True, tag="finished"):
 
 
 class Unknown(Event, frozen=True, kw_only=True, tag="unknown"):
-    """It may have run, and nobody can tell yet: an outcome that `Resolved` may settle, once."""
+    """It may have run, and that is not known yet: an outcome that `Resolved` may settle, once."""
 
     operation_id: str
     code: str
@@ -242,7 +248,7 @@ class Unknown(Event, frozen=True, kw_only=True, tag="unknown"):
 
 
 class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
-    """What it was after all: by a late receipt, or by a probe (`how`)."""
+    """The later known outcome: by a late receipt, or by a probe (`how`)."""
 
     operation_id: str
     outcome: Literal["succeeded", "failed", "cancelled"]
@@ -256,8 +262,8 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
 
 
 class Archived(Event, frozen=True, kw_only=True, tag="archived"):
-    """What stays of an accepted operation whose events went into archive `generation`: enough to answer its request
-    again under the same idempotency key, and to keep it from being run again. `at` is when that was written.
+    """The rest of an accepted operation whose events went into archive `generation`: enough to reply to its request
+    again under the same idempotency key, and to prevent a second run. `at` is the time of archiving.
     """
 
     operation_id: str
@@ -274,7 +280,7 @@ class Archived(Event, frozen=True, kw_only=True, tag="archived"):
 
 
 class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
-    """Something that should not happen, seen by a service or reported (and signed) by an agent."""
+    """A sign of an attack or a defect, observed by a service or reported (and signed) by an agent."""
 
     kind: SecurityKind
     detail: str
@@ -285,7 +291,7 @@ class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
 
 
 class RefusedSummary(Event, frozen=True, kw_only=True, tag="refused_summary"):
-    """How many attempts of one principal were turned away unrecorded since `since`, because they were too many."""
+    """The number of one principal's requests refused without a record since `since`, because they were too many."""
 
     principal: str
     count: int
@@ -302,8 +308,8 @@ class LockTaken(Event, frozen=True, kw_only=True, tag="lock_taken"):
 
 
 class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
-    """One operation was let in under a limit of the rule that allowed it, and counts until it has ended; written
-    together with its `dispatched`.
+    """One operation counts under a limit of its allow rule until it has ended; written together with its
+    `dispatched`.
     """
 
     rule: str
@@ -315,15 +321,15 @@ class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
 
 
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
-    """Something that all decisions after it must know. `kind`: stop_set, stop_lift, policy_publish,
+    """An event that all later decisions must include. `kind`: stop_set, stop_lift, policy_publish,
     policy_rollback, policy_file, emergency_declare, emergency_confirm, emergency_closed, emergency_review,
     journal_archive, agent_enrolled, journal_restored.
 
-    None is ever lost: before a range of the journal goes into an archive, its control events are stored again behind
-    it, byte for byte, and the header `Writ-Carried-From` names where each was first.
+    None is ever lost: before a range of the journal goes into an archive, its control events are stored again after it,
+    byte for byte, and the header `Writ-Carried-From` names the original sequence.
 
-    `parameters_key` opens the decision's digest of the effective parameters, which are all in `body`,
-    but for a published document: that is in the version that `body` numbers.
+    `parameters_key` opens the decision's digest of the effective parameters, which are all in `body`, except a
+    published document: that is in the version that `body` numbers.
     """
 
     kind: str

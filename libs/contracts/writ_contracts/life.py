@@ -1,7 +1,7 @@
 """The life of an operation: one table (state, event) -> state, and the fold of a history by it.
 
-Every process that wants to know how an operation stands folds its events here; nothing else keeps state. A pair that
-the table does not have cannot be appended, since the writer's expected sequence was read from the same history.
+Every process that needs the state of an operation folds its events here; nothing else keeps state. A pair that is not
+in the table cannot be appended, since the writer's expected sequence was read from the same history.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,8 +18,8 @@ from writ_contracts.errors import Conflict
 
 
 class State(StrEnum):
-    """Where an operation stands. `ended` and `unknown` are outcomes; only `unknown` may still be resolved. Of one that
-    is `archived` only its outcome is still here.
+    """The state of an operation. `ended` and `unknown` are outcomes; only `unknown` may still be resolved. Of an
+    `archived` one only the outcome is left.
     """
 
     ABSENT = "absent"
@@ -71,13 +71,13 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
 )
 
 MOST_ATTEMPTS = 3
-"""How often an idempotent operation is started at most."""
+"""Upper limit of the starts of an idempotent operation."""
 End = journal.Refused | journal.Rejected | journal.Finished | journal.Unknown | journal.Resolved | journal.Archived
 OPEN = frozenset({S.REQUESTED, S.AWAITING_APPROVAL, S.APPROVED, S.DISPATCHED, S.STARTED, S.CANCELLING})
 
 
 def advance(state: State, event: str) -> State:
-    """The state after `event`. Raises Conflict where the table has no such pair."""
+    """Return the state after `event`. Raises Conflict where the table has no such pair."""
     try:
         return TABLE[state, event]
     except KeyError:
@@ -85,15 +85,15 @@ def advance(state: State, event: str) -> State:
 
 
 class Life(Struct, frozen=True, kw_only=True):
-    """One operation, folded: the events that matter for what may come next, and the last sequence seen."""
+    """One operation, folded: the events that matter for its next ones, and its last sequence."""
 
     state: State = State.ABSENT
     sequence: int = 0
     first_sequence: int = 0
     time: float = 0.0
-    """When the server stored the latest event, by its own clock (Unix seconds); 0 where that is not known."""
+    """Time of storage of the latest event, by the server's clock (Unix seconds); 0 where that is unknown."""
     first_time: float = 0.0
-    """The same of the first event."""
+    """Time of storage of the first event."""
     requested: journal.Requested | None = None
     refused: journal.Refused | None = None
     awaiting: journal.AwaitingApproval | None = None
@@ -109,27 +109,26 @@ class Life(Struct, frozen=True, kw_only=True):
 
     @property
     def what(self) -> journal.Requested | journal.Refused | journal.Archived | None:
-        """Who asked for what, as far as it is still here."""
+        """The event with the request, as far as it is still in the journal."""
         return self.requested or self.refused or self.archived
 
     @property
     def archived(self) -> journal.Archived | None:
-        """What stayed of it, if its events went into an archive."""
+        """The `archived` event, if its other events went into an archive."""
         return self.end if isinstance(self.end, journal.Archived) else None
 
     @property
     def granted(self) -> journal.Granted | None:
-        """The latest grant that an agent got for it."""
+        """Its latest grant to an agent."""
         return self.started if isinstance(self.started, journal.Granted) else None
 
     @property
     def open(self) -> bool:
-        """It has not ended."""
+        """Return whether it has not ended."""
         return self.state in OPEN
 
     @property
     def outcome(self) -> str | None:
-        """Its outcome, if it has one."""
         if self.end is None:
             return None
         match self.end:
@@ -142,7 +141,7 @@ class Life(Struct, frozen=True, kw_only=True):
 
 
 def apply(life: Life, event: journal.OperationEvent, sequence: int, time: float = 0.0) -> Life:
-    """`life` after `event`, which is at `sequence` of the journal, stored at `time`. Raises Conflict."""
+    """Return `life` after `event`, which is at `sequence` of the journal, stored at `time`. Raises Conflict."""
     state = advance(life.state, _tag(event))
     return structs.replace(
         life,
@@ -189,9 +188,9 @@ def _approvals(life: Life, event: journal.OperationEvent, time: float) -> dict[s
 
 
 def fold(events: Iterable[tuple[int, journal.OperationEvent]]) -> Life:
-    """The life that (sequence, event) pairs, in order, tell. Raises Conflict on a history that cannot be.
+    """Return the life of (sequence, event) pairs, in order. Raises Conflict on an impossible history.
 
-    Where its beginning went into an archive, what is left of the rest says nothing that `archived` does not.
+    Where its beginning went into an archive, the remaining events add nothing to `archived`.
     """
     history = list(events)
     if history and advances(State.ABSENT, history[0][1]) is None:
@@ -203,5 +202,5 @@ def fold(events: Iterable[tuple[int, journal.OperationEvent]]) -> Life:
 
 
 def advances(state: State, event: journal.OperationEvent) -> State | None:
-    """The state after the event, if the table has the pair."""
+    """Return the state after the event, if the table has the pair."""
     return TABLE.get((state, _tag(event)))

@@ -1,4 +1,4 @@
-"""What policy, audit and the keeper have executors record in the journal."""
+"""Notices by which policy, audit and the provisioner have executors record something in the journal."""
 
 from typing import Annotated, Literal, get_args
 
@@ -19,12 +19,12 @@ NoticeKind = Literal[
     "agent_enrolled",
     "enrolment_refused",
 ]
-"""`file_refused`: a changed file cannot be used. `version_refused`: a stored policy version is not believed.
+"""`file_refused`: a changed file cannot be used. `version_refused`: a stored policy version has no valid signature.
 `file_ignored`: the policy file differs from the published version. `file_version`: the file became a version.
-`read_refused`: somebody may not read what they asked for. `emergency_closed`: an emergency is over.
-`agent_enrolled`: a host's key was let in for a pool.
-`enrolment_refused`: a token was used that is not good, or was used for what it is not for. What an executor
-in the wrong hands might keep to itself is no notice: policy and audit store it themselves.
+`read_refused`: a principal may not read a record. `emergency_closed`: an emergency is over.
+`agent_enrolled`: a host's key was enrolled for a pool.
+`enrolment_refused`: a bad token, or one used for another purpose. An event that a stolen executor key could
+suppress is no notice: policy and audit store it themselves.
 """
 BY_PROVISIONER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused"})
 BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_PROVISIONER
@@ -32,7 +32,7 @@ BY_AUDIT: frozenset[str] = frozenset({"read_refused"})
 
 
 class Notice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.notice.policy`, `….audit` or `….keeper`, which nobody else may send on; `detail` holds no secrets."""
+    """On `writ.notice.policy`, `….audit` or `….keeper`, on which nobody else may send; `detail` holds no secrets."""
 
     kind: NoticeKind
     detail: Annotated[str, Meta(max_length=1000)]
@@ -46,7 +46,7 @@ class Notice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
 
 class Noted(Struct, frozen=True, kw_only=True):
-    """It is in the journal, or why not."""
+    """It is in the journal; or an error."""
 
     sequence: int = 0
     error: Failure | None = None

@@ -1,4 +1,4 @@
-"""What an operation is, and the catalogue: the closed set of them that this installation knows.
+"""The definition of an operation, and the catalogue: the closed set of operations of an installation.
 
 One definition gives validation (client, executor and again the agent), schema, help text and policy's view of an
 operation. The built-in ones are in `writ_contracts.catalogue`; plugins add theirs, and a duplicate name is an error.
@@ -18,7 +18,7 @@ from writ_contracts.evaluators import Evaluator
 
 
 class Risk(StrEnum):
-    """How much an operation can hurt; `admin` needs approval under `require_approval_for_admin`."""
+    """The possible damage of an operation; `admin` needs approval under `require_approval_for_admin`."""
 
     READ = "read"
     CHANGE = "change"
@@ -28,12 +28,12 @@ class Risk(StrEnum):
 class Operation(Struct, frozen=True, kw_only=True):
     """One typed verb.
 
-    `idempotent`: may be run again after a crash. `baseline`: the agent records the target's state before it claims.
-    `probe`: the agent can tell afterwards whether it took effect. `preview`: a dry run looks at the host.
+    `idempotent`: may run again after a crash. `baseline`: the agent records the target's state before it claims.
+    `probe`: the agent can find out afterwards whether it took effect. `preview`: a dry run reads the host.
     `own_signature`: refused without the principal's own signature. `named`: the parameter that names a thing which may
-    have other names on a host; policy judges the operation by each of them. The baseline tells them as `names`;
-    where there is none, the target's agents are asked (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target
-    little and has no parameter that is not public, so that an agent may read while its claim is under way.
+    have other names on a host; policy judges the operation by each of them. The baseline lists them as `names`; without
+    one, the target's agents list them (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target little and has no
+    parameter that is not public, so that an agent may read while its claim is under way.
     """
 
     name: str
@@ -53,28 +53,28 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     @property
     def read_only(self) -> bool:
-        """Changes nothing: needs no lock on its target."""
+        """Return whether it changes nothing, and so needs no lock on its target."""
         return self.risk is Risk.READ
 
     @property
     def default_timeout(self) -> int:
-        """Seconds, when the caller gives none."""
+        """The timeout in seconds, when the caller gives none."""
         return int(params.defaults(self.parameters)["timeout"])
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The effective parameters; raises Invalid (`invalid_parameters`) naming operation and field."""
+        """Return the effective parameters; raises Invalid (`invalid_parameters`) naming operation and field."""
         try:
             return params.check(self.parameters, values)
         except Invalid as error:
             raise Invalid(f"{self.name}: {error}", code=error.code) from error
 
     def schema(self) -> dict[str, Any]:
-        """JSON Schema 2020-12 of the parameters."""
+        """Return the JSON Schema 2020-12 of the parameters."""
         return msgspec.json.schema(self.parameters)
 
 
 class Catalogue(Mapping[str, Operation]):
-    """Operations by name; read-only. `evaluators`: conditions that policies may use, by the names that they use."""
+    """Operations by name; read-only. `evaluators`: conditions for policies, by name."""
 
     def __init__(self, operations: Iterable[Operation], evaluators: Mapping[str, Evaluator] | None = None) -> None:
         self._by_name: dict[str, Operation] = {}
@@ -100,7 +100,7 @@ class Catalogue(Mapping[str, Operation]):
         return len(self._by_name)
 
     def find(self, name: str) -> Operation:
-        """The operation of that name; raises Invalid (`unknown_operation`)."""
+        """Return the operation of that name; raises Invalid (`unknown_operation`)."""
         try:
             return self._by_name[name]
         except KeyError:
@@ -108,9 +108,9 @@ class Catalogue(Mapping[str, Operation]):
 
 
 def offers(capabilities: list[str] | None, backend: str, operation: Operation) -> bool:
-    """Whether a target of this backend with these declared capabilities has this operation at all.
+    """Return whether a target of this backend with these declared capabilities has this operation at all.
 
-    A capability is an operation's name or a prefix ending in `*`; None means all that the backend has.
+    A capability is an operation's name or a prefix ending in `*`; None means all operations of the backend.
     """
     if backend not in operation.backends:
         return False

@@ -1,7 +1,7 @@
-"""How parameters and outputs are typed, classed and checked.
+"""Types, classes and checks of parameters and outputs.
 
-A field's class is public, sensitive or secret, and secret unless it says otherwise: a field that somebody forgot to
-class stays out of the journal. Unknown fields are refused, `bool` is no `int`, and strings match to their very end.
+A field's class is public, sensitive or secret, and secret by default: a field that somebody forgot to class stays out
+of the journal. Unknown fields are refused, `bool` is no `int`, and strings match to their very end.
 """
 
 import re
@@ -18,7 +18,9 @@ from writ_contracts.errors import Invalid
 
 
 class Class(StrEnum):
-    """Who may see a value: the journal takes public ones; sensitive ones show their digest; secret ones nothing."""
+    """The visibility of a value: the journal has public ones in full, a digest of sensitive ones, and nothing of secret
+    ones.
+    """
 
     PUBLIC = "public"
     SENSITIVE = "sensitive"
@@ -47,7 +49,7 @@ class Output(Struct, frozen=True, kw_only=True):
 
 @cache
 def classes(struct: type[Struct]) -> Mapping[str, Class]:
-    """The class of each field, by name."""
+    """Return the class of each field, by name."""
     hints = get_type_hints(struct, include_extras=True)
     return MappingProxyType({name: _class_of(hints[name]) for name in struct.__struct_fields__})
 
@@ -68,19 +70,19 @@ def breakouts(struct: type[Struct]) -> frozenset[str]:
 
 
 def public(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Only the public fields of `values`."""
+    """Return only the public fields of `values`."""
     known = classes(struct)
     return {name: value for name, value in values.items() if known.get(name) is Class.PUBLIC}
 
 
 def hidden(struct: type[Struct], values: Mapping[str, Any]) -> list[str]:
-    """The names, sorted, of the fields of `values` that are not public."""
+    """Return the sorted names of the fields of `values` that are not public."""
     known = classes(struct)
     return sorted(name for name in values if known.get(name, Class.SECRET) is not Class.PUBLIC)
 
 
 def check(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with the defaults applied, as plain data; an absent optional field stays absent.
+    """Return `values` with the defaults applied, as plain data; an absent optional field stays absent.
 
     Raises Invalid (`invalid_parameters`) naming the field, never its value.
     """
@@ -94,7 +96,7 @@ def check(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _readable(struct: type[Struct], message: str) -> str:
-    """What msgspec told, but instead of a regular expression what the field's description says that it must be."""
+    """Return msgspec's message with the field's description in place of a regular expression."""
     match = _MISMATCH.match(message)
     if match is None:
         return message
@@ -103,7 +105,7 @@ def _readable(struct: type[Struct], message: str) -> str:
 
 
 def _described(schema: Any) -> Iterator[str]:
-    """Descriptions of the patterns in a schema, those of the inner ones first."""
+    """Yield the descriptions of the patterns in a schema, the inner ones first."""
     if isinstance(schema, Mapping):
         for part in (*schema.get("anyOf", ()), schema.get("items"), schema.get("additionalProperties")):
             yield from _described(part)
@@ -112,7 +114,7 @@ def _described(schema: Any) -> Iterator[str]:
 
 
 def defaults(struct: type[Struct]) -> dict[str, Any]:
-    """The catalogue's default of each field that has one and whose default is not None."""
+    """Return the catalogue's default of each field that has one and whose default is not None."""
     pairs = ((item.name, _default(item)) for item in msgspec.structs.fields(struct))
     return {name: value for name, value in pairs if value is not None}
 

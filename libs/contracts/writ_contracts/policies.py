@@ -1,7 +1,7 @@
-"""Versions of the policy: as they are stored, what makes one believable, and what one may ask about them.
+"""Versions of the policy: storage, signatures, and queries.
 
-They are numbered from 1 in the stream `WRIT_POLICIES`: a version's number is its sequence there. It is believed on
-signatures alone: for a file policy's own; for what somebody published their signed request and policy's decision on it.
+They are numbered from 1 in the stream `WRIT_POLICIES`: a version's number is its sequence there. It is trusted by
+signatures alone: policy's own for a file; the principal's signed request and policy's decision for a published one.
 """
 
 import zlib
@@ -17,16 +17,18 @@ from writ_contracts.signing import Signed
 Origin = Literal["file", "published", "rollback"]
 MAX_HISTORY = 100
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
-"""Of a policy file. What somebody publishes has to fit into one message, and so is smaller: MAX_POLICY_BYTES."""
+"""Limit of a policy file. A published document has to fit into one message, so its limit is smaller:
+MAX_POLICY_BYTES.
+"""
 
 
 def packed(document: str) -> bytes:
-    """A document as it is stored, by zlib: one of thousands of rules is larger than a message may be."""
+    """Compress a document for storage, by zlib: one of thousands of rules is larger than a message may be."""
     return zlib.compress(document.encode())
 
 
 def unpacked(data: bytes) -> str:
-    """The document. Raises Invalid for what is none, and for what would be larger than a document may be."""
+    """Return the document. Raises Invalid for bad data, and for a document over the limit."""
     inflating = zlib.decompressobj()
     try:
         text = inflating.decompress(data, MAX_DOCUMENT_BYTES)
@@ -40,7 +42,7 @@ def unpacked(data: bytes) -> str:
 class PolicyFile(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.policy_file.v1"
 ):
-    """What policy signs when it takes over its file: this content is version `number`, after `previous` (0: none)."""
+    """Signed by policy when it adopts its file: this content is version `number`, after `previous` (0: none)."""
 
     number: int
     previous: int
@@ -58,10 +60,10 @@ class StoredPolicy(Struct, frozen=True, kw_only=True, tag="policy"):
 
     number: int
     packed: bytes
-    """The document, as `packed` makes it."""
+    """The document, compressed by `packed`."""
     digest: Digest
     author: str
-    """The principal; `file` for what the file said."""
+    """The principal; `file` for the policy file."""
     origin: Origin
     at: float
     reason: str = ""
@@ -77,19 +79,19 @@ class StoredPolicy(Struct, frozen=True, kw_only=True, tag="policy"):
 
     @property
     def document(self) -> str:
-        """The file's text. Raises Invalid where what is stored is no document."""
+        """The file's text. Raises Invalid where the stored data is no document."""
         return unpacked(self.packed)
 
 
 class PolicyHistoryQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for the versions, newest first (`writ.query.<principal>.policy_history`); page on from `before`."""
+    """A query for the versions, newest first (`writ.query.<principal>.policy_history`); page on from `before`."""
 
     before: Annotated[int, Meta(ge=1)] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 20
 
 
 class PolicyVersionView(Struct, frozen=True, kw_only=True):
-    """A version without its document. `problem`: why it is not believed, or does not load."""
+    """A version without its document. `problem`: the reason why it is not trusted, or does not load."""
 
     number: int
     digest: str
@@ -105,7 +107,7 @@ class PolicyVersionView(Struct, frozen=True, kw_only=True):
 
 
 class PolicyHistoryAnswer(Struct, frozen=True, kw_only=True):
-    """The versions, and whether there are older ones."""
+    """The versions; `more`: there are older ones."""
 
     versions: list[PolicyVersionView] = field(default_factory=list)
     more: bool = False
@@ -113,7 +115,7 @@ class PolicyHistoryAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PolicyShowQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for one version with its document (`….policy_show`); without a number, the one in force."""
+    """A query for one version with its document (`….policy_show`); without a number, the one in force."""
 
     version: Annotated[int, Meta(ge=1)] | None = None
 
@@ -127,7 +129,7 @@ class PolicyShowAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PolicyStatusQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask which policy is in force (`….policy_status`); every principal may."""
+    """A query for the policy in force (`….policy_status`), open to every principal."""
 
 
 class StopView(Struct, frozen=True, kw_only=True):
@@ -160,19 +162,21 @@ class EmergencyView(Struct, frozen=True, kw_only=True):
 
 
 class PolicyStatusAnswer(Struct, frozen=True, kw_only=True):
-    """What the replica that answers decides by. `problems`: by file, and `store`, what cannot be used and why;
-    `notes`: what an operator should know besides, such as a file that differs from the published version.
+    """The policy in force in the replica that replies.
+
+    `problems`: unusable files, and `store`, with the reason; `notes`: other news for an operator, such as a file that
+    differs from the published version.
     """
 
     version: PolicyVersionView | None = None
     name: str = ""
     label: str = ""
-    """The policy's own `version`, as its document says."""
+    """The policy's own `version`, from its document."""
     mode: str = ""
     dry_run_only: bool = False
     rules: int = 0
     stored: int = 0
-    """The last version that is stored; above `version.number` where later ones are not believed."""
+    """The last stored version; above `version.number` where later ones are not trusted."""
     control_sequence: int = 0
     stops: list[StopView] = field(default_factory=list)
     emergencies: list[EmergencyView] = field(default_factory=list)

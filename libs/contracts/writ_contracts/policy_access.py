@@ -1,7 +1,7 @@
-"""What one may ask the policy service about who may do what, and about what another policy would change.
+"""Queries to the policy service for access lists, and for the changes by another policy.
 
-Each answer is shown by a request of which it holds. `bounded` says where there are more kinds of request than were
-tried, or may be others than are known.
+Each result comes with a request as an example. `bounded` names the places with more kinds of request than were tried,
+or with unknown ones.
 """
 
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ Extent = Literal["always", "sometimes", "never"]
 
 
 class ExampleRequest(Struct, frozen=True, kw_only=True):
-    """One concrete request, in the form of a line of `writ policy eval`. `facts`: what is supposed of the target."""
+    """One concrete request, in the form of a line of `writ policy eval`. `facts`: assumed facts of the target."""
 
     principal: str
     operation: str
@@ -30,7 +30,9 @@ class ExampleRequest(Struct, frozen=True, kw_only=True):
 
 
 class PolicyGrant(Struct, frozen=True, kw_only=True):
-    """A rule that allows, and what it asks: parameters and other conditions in words, its windows, its approvals."""
+    """A rule that allows, with its requirements: parameters and other conditions in words, its windows, its
+    approvals.
+    """
 
     rule: str
     parameters: list[str] = field(default_factory=list)
@@ -40,9 +42,10 @@ class PolicyGrant(Struct, frozen=True, kw_only=True):
 
 
 class PolicyAccess(Struct, frozen=True, kw_only=True):
-    """What principals that the policy can't tell apart may do to targets that it can't tell apart.
+    """The access of one class of principals to one class of targets. The policy cannot distinguish the members of a
+    class.
 
-    `allowed`: with no approval or with one; `approval`: how often it needs one; `emergency`: only in an emergency.
+    `allowed`: with or without an approval; `approval`: how often it needs one; `emergency`: only in an emergency.
     """
 
     operation: str
@@ -60,8 +63,8 @@ class PolicyAccess(Struct, frozen=True, kw_only=True):
 
 
 class PolicyAllowedQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask what is allowed (`….policy_allowed`): to a principal or to a role of principals, on a target or on a role of
-    targets, by operation; what is left out is not asked. `at`: at that instant; else at any time.
+    """A query for access (`….policy_allowed`) of a principal or a role of principals, to a target or a role of targets,
+    by operation; omitted fields do not narrow it. `at`: at that instant; else at any time.
     """
 
     operations: Annotated[list[OperationName], Meta(min_length=1, max_length=256)] | None = None
@@ -73,7 +76,9 @@ class PolicyAllowedQuery(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class PolicyAllowedAnswer(Struct, frozen=True, kw_only=True):
-    """By operation, targets and principals. `since`: from when on times were looked at (Unix seconds); null: at one."""
+    """Access by operation, targets and principals. `since`: the start of the tried times (Unix seconds); null: one
+    instant.
+    """
 
     accesses: list[PolicyAccess] = field(default_factory=list)
     bounded: list[str] = field(default_factory=list)
@@ -82,7 +87,9 @@ class PolicyAllowedAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PolicyWhoCanQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask who may do an operation (`….policy_who_can`); with `parameters` (and so a target) exactly this request."""
+    """A query for the principals that may do an operation (`….policy_who_can`); with `parameters` (and so a target)
+    exactly this request.
+    """
 
     operation: OperationName
     target: TargetId | None = None
@@ -92,7 +99,7 @@ class PolicyWhoCanQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class PolicyWhoCanAnswer(Struct, frozen=True, kw_only=True):
-    """Those who may, by targets and principals. `since`: from when on times were looked at (Unix seconds); null: at one
+    """Permitted principals, by targets and principals. `since`: the start of the tried times (Unix seconds); null: one
     instant.
     """
 
@@ -103,8 +110,8 @@ class PolicyWhoCanAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PolicyDiffQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask what would be decided differently (`….policy_diff`): each side is a published version's number or a whole
-    document; without `old`, the policy in force.
+    """A query for differing decisions (`….policy_diff`): each side is a published version's number or a whole document;
+    without `old`, the policy in force.
     """
 
     new: Annotated[int, Meta(ge=1)] | Document
@@ -112,9 +119,10 @@ class PolicyDiffQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class PolicyChange(Struct, frozen=True, kw_only=True):
-    """One kind of change, of one operation on targets of one role for principals of the same roles. `example` is
-    decided as `before` by the old policy and as `after` by the new one, by these rules and for these reasons. `changed`
-    are the rules that differ and bring it about. `terms`: what else an allow comes with, before and after.
+    """One kind of change, of one operation on targets of one role for principals of the same roles.
+
+    `example` is decided as `before` by the old policy and as `after` by the new one, by these rules and for these
+    reasons. `changed` are the differing rules that cause it. `terms`: the terms of an allow, before and after.
     """
 
     kind: str
@@ -138,9 +146,9 @@ class PolicyChange(Struct, frozen=True, kw_only=True):
 
 
 class PolicyDiffAnswer(Struct, frozen=True, kw_only=True):
-    """All changes, by operation and role; `notes`: what else is different; `asked`: how many requests were compared.
+    """All changes, by operation and role; `notes`: other differences; `asked`: the number of compared requests.
 
-    `since`: from when on times were looked at (Unix seconds). `problems`: a document that can't be used, and why.
+    `since`: the start of the tried times (Unix seconds). `problems`: mistakes in an unusable document.
     """
 
     changes: list[PolicyChange] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""What one may ask the policy service about its policy, and what the commands of `writ policy` answer as JSON.
+"""Queries to the policy service about its policy, and the JSON output of the commands of `writ policy`.
 
-Questions about oneself are everybody's (`policy_can_i`, `policy_explain`, `policy_allowed` of one's own); all others
-are decided as `audit_read` with `query: policy`. Nothing is recorded or done.
+Everyone may query their own (`policy_can_i`, `policy_explain`, `policy_allowed`); all other queries are decided as
+`audit_read` with `query: policy`. Nothing is recorded or done.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ Parameters = dict[str, Any]
 
 
 class SuppliedListing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a target is told to list, `age` (`5m`) before the instant of the question; `failure`: it could not."""
+    """A supplied listing of a target, `age` (`5m`) before the instant of the question; `failure`: it could not list."""
 
     names: list[str] = field(default_factory=list)
     age: str | None = None
@@ -28,7 +28,7 @@ class SuppliedListing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class SuppliedFinding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One thing that a scanner is told to have found."""
+    """A supplied finding of a scanner."""
 
     id: str
     severity: Literal["low", "medium", "high", "critical"]
@@ -43,7 +43,7 @@ class SuppliedReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SuppliedFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is known of the target of a question: listings by source, reports by scanner. A bare list is fresh."""
+    """Supplied facts of the target: listings by source, reports by scanner. A bare list is fresh."""
 
     listings: dict[str, list[str] | SuppliedListing] = field(default_factory=dict)
     scans: dict[str, list[SuppliedFinding] | SuppliedReport] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class SuppliedFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class EvalRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One line of `writ policy eval`. `at` is an ISO 8601 instant with its offset; without it, now.
 
-    `emergency`: one is in force whose scope covers the request. `approvals`: who said yes, in order.
+    `emergency`: one is in force whose scope covers the request. `approvals`: the approvers, in order.
     """
 
     principal: str
@@ -68,7 +68,9 @@ class EvalRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class EvalResult(Struct, frozen=True, kw_only=True):
-    """Its answer. `decision` is `allow`, `deny`, `require_approval`, or `invalid` for what is no question for rules."""
+    """The reply to a line. `decision` is `allow`, `deny`, `require_approval`, or `invalid` for a request that no rule
+    judges.
+    """
 
     id: str | int | None
     decision: str
@@ -79,13 +81,13 @@ class EvalResult(Struct, frozen=True, kw_only=True):
 
 
 class PolicyEvalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask what the policy in force says of requests of anybody (`….policy_eval`)."""
+    """A query for the decisions of the policy in force on requests of any principal (`….policy_eval`)."""
 
     requests: Annotated[list[EvalRequest], Meta(max_length=MAX_REQUESTS)]
 
 
 class PolicyEvalAnswer(Struct, frozen=True, kw_only=True):
-    """The answers, in the order of the requests; of each trace what matched and then the first of the rest."""
+    """The results, in the order of the requests; each trace has the matching rules and then the first of the rest."""
 
     results: list[EvalResult] = field(default_factory=list)
     policy: PolicyVersion | None = None
@@ -93,9 +95,10 @@ class PolicyEvalAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PolicyExplainQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask why (`….policy_explain`). `principal`: oneself, if none is named. `at`: now, if none is given.
+    """A query for the reason of a decision (`….policy_explain`). `principal`: by default the sender. `at`: by default
+    now.
 
-    `emergency`: as if one were, or were not, in force; None: as it is.
+    `emergency`: assume that one is, or is not, in force; None: as it is.
     """
 
     operation: str
@@ -117,7 +120,7 @@ class ApprovalStep(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalDemand(Struct, frozen=True, kw_only=True):
-    """Who must say yes, one step after the other, within `seconds`. `rule` asks for it."""
+    """The required approvals, one step after the other, within `seconds`. `rule` demands them."""
 
     rule: str
     steps: list[ApprovalStep]
@@ -125,7 +128,7 @@ class ApprovalDemand(Struct, frozen=True, kw_only=True):
 
 
 class NearMiss(Struct, frozen=True, kw_only=True):
-    """The rule that came nearest to allowing it, and the clause that failed; `opens_at`: when its window does."""
+    """The rule nearest to allowing it, and the clause that failed; `opens_at`: the opening of its window."""
 
     rule: str
     clause: str
@@ -135,10 +138,10 @@ class NearMiss(Struct, frozen=True, kw_only=True):
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """A decision with all that stands behind it.
+    """A decision with its basis.
 
-    `parameters` are the effective ones, public fields only; `hidden` names the others. `trace` has each rule that was
-    considered, with the first clause that failed and both values. `needs`: listings of the target that it turns on.
+    `parameters` are the effective ones, public fields only; `hidden` names the others. `trace` has each considered
+    rule, with the first clause that failed and both values. `needs`: listings of the target on which it depends.
     """
 
     principal: str
@@ -158,7 +161,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     nearest: NearMiss | None = None
     approvals: list[ApprovalDemand] = field(default_factory=list)
     could_approve: list[PrincipalId] = field(default_factory=list)
-    """Who could give the next yes."""
+    """The possible next approvers."""
     emergency: str = ""
     """The one in force for the target."""
     limits: list[RuleLimit] = field(default_factory=list)
@@ -167,14 +170,14 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 class PolicyExplainAnswer(Struct, frozen=True, kw_only=True):
-    """The explanation, or why there is none (`invalid` kinds: it is no question for the rules)."""
+    """The explanation, or an error (`invalid` kinds: no rule judges it)."""
 
     explanation: Explanation | None = None
     error: Failure | None = None
 
 
 class PolicyCanIQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask whether one may (`….policy_can_i`), now."""
+    """A query for the decision on one's own request (`….policy_can_i`), now."""
 
     operation: str
     target: TargetId
@@ -183,7 +186,7 @@ class PolicyCanIQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class PolicyCanIAnswer(Struct, frozen=True, kw_only=True):
-    """`allow`, `deny` or `require_approval`, and why."""
+    """`allow`, `deny` or `require_approval`, with the reason."""
 
     decision: str = "deny"
     code: str = ""
@@ -193,15 +196,17 @@ class PolicyCanIAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PolicyValidateQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask whether a document could be published here (`….policy_validate`). `mode`: the service's own, if none."""
+    """A query for the problems of a document before it is published (`….policy_validate`). `mode`: by default the
+    service's own.
+    """
 
     document: Document
     mode: Literal["strict", "permissive"] | None = None
 
 
 class PolicyProblem(Struct, frozen=True, kw_only=True):
-    """One thing to say of a document: `error` (it can't be used), `lint` (a rule can't do what it says; mode `strict`
-    refuses it) or `warning`. Line and column are from 1; the excerpt is the line with a caret below.
+    """One problem of a document: `error` (it can't be used), `lint` (a rule has no effect; mode `strict` refuses it) or
+    `warning`. Line and column are from 1; the excerpt is the line with a caret below.
     """
 
     severity: str
@@ -213,7 +218,7 @@ class PolicyProblem(Struct, frozen=True, kw_only=True):
 
 
 class PolicyValidateAnswer(Struct, frozen=True, kw_only=True):
-    """Whether it is valid, and all that there is to say of it, in the order of its lines."""
+    """The validity of a document, and all its problems, in the order of its lines."""
 
     valid: bool = False
     name: str = ""
@@ -223,8 +228,8 @@ class PolicyValidateAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PolicyTestQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Run a suite of cases (`….policy_test`) on a document, or on the policy in force, among the targets and principals
-    that are here; the files that the suite names are not looked at.
+    """A request to run a suite of cases (`….policy_test`) on a document, or on the policy in force, with the
+    installation's targets and principals; the files the suite names are not read.
     """
 
     suite: Document
@@ -232,7 +237,7 @@ class PolicyTestQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class FailedCase(Struct, frozen=True, kw_only=True):
-    """One combination that was not decided as its case says; `wrong` tells in what."""
+    """One combination with another decision than its case expects; `wrong` lists the differences."""
 
     case: str
     title: str
@@ -246,7 +251,7 @@ class FailedCase(Struct, frozen=True, kw_only=True):
 
 
 class RuleCovered(Struct, frozen=True, kw_only=True):
-    """How often a rule decided, and was considered and did not match; `lacks`: what no case shows of it."""
+    """The number of cases that a rule decided, and in which it was considered and did not match; `lacks`: the gap."""
 
     rule: str
     section: str
@@ -258,7 +263,7 @@ class RuleCovered(Struct, frozen=True, kw_only=True):
 
 
 class PolicyTestAnswer(Struct, frozen=True, kw_only=True):
-    """How many combinations there were, those that failed (the first thousand), and which rules were shown.
+    """The number of combinations, the failed ones (the first thousand), and the coverage of the rules.
 
     `problems`: the suite, or the document, can't be used.
     """

@@ -1,4 +1,4 @@
-"""What a principal may ask without anything being done: `writ.query.<principal>.<kind>`, and who answers."""
+"""Queries of principals, which change nothing: `writ.query.<principal>.<kind>`, and the service that replies."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from writ_contracts import approvals, audit, backends, policies, policy_access, 
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """One kind of question, with the structs of both ways."""
+    """One kind of query, with the structs of both ways."""
 
     kind: str
     answered_by: Literal["executor", "policy", "audit"]
@@ -23,14 +23,14 @@ QUESTIONS = (
         answered_by="executor",
         message=requests.OperationQuery,
         answer=requests.OperationAnswer,
-        summary="How does one operation stand?",
+        summary="The state of one operation.",
     ),
     Question(
         kind="operations",
         answered_by="executor",
         message=requests.OpenQuery,
         answer=requests.OperationsAnswer,
-        summary="Which of my operations have not ended?",
+        summary="My open operations.",
     ),
     Question(
         kind="result",
@@ -44,28 +44,28 @@ QUESTIONS = (
         answered_by="executor",
         message=requests.SimulateQuery,
         answer=requests.SimulateAnswer,
-        summary="What would be decided? Nothing is recorded or done.",
+        summary="The decision on a request, without a record or an effect.",
     ),
     Question(
         kind="targets",
         answered_by="executor",
         message=requests.TargetsQuery,
         answer=requests.TargetsAnswer,
-        summary="Which targets are there?",
+        summary="The targets.",
     ),
     Question(
         kind="backend_test",
         answered_by="executor",
         message=backends.BackendTestQuery,
         answer=backends.BackendTestAnswer,
-        summary="How do a target's own agents find it when they go there?",
+        summary="A test of a target by its own agents.",
     ),
     Question(
         kind="journal",
         answered_by="executor",
         message=audit.JournalQuery,
         answer=audit.JournalAnswer,
-        summary="How full is the journal, and what of it can be archived?",
+        summary="The journal's usage, and the part that can be archived.",
     ),
     Question(
         kind="trace",
@@ -100,7 +100,7 @@ QUESTIONS = (
         answered_by="policy",
         message=policies.PolicyHistoryQuery,
         answer=policies.PolicyHistoryAnswer,
-        summary="Which versions of the policy are there?",
+        summary="The versions of the policy.",
     ),
     Question(
         kind="policy_show",
@@ -114,62 +114,62 @@ QUESTIONS = (
         answered_by="policy",
         message=policies.PolicyStatusQuery,
         answer=policies.PolicyStatusAnswer,
-        summary="Which policy is in force, and what is wrong with its files?",
+        summary="The policy in force, and problems of its files.",
     ),
     Question(
         kind="policy_can_i",
         answered_by="policy",
         message=policy_questions.PolicyCanIQuery,
         answer=policy_questions.PolicyCanIAnswer,
-        summary="May I do this?",
+        summary="The decision on my own request, now.",
     ),
     Question(
         kind="policy_explain",
         answered_by="policy",
         message=policy_questions.PolicyExplainQuery,
         answer=policy_questions.PolicyExplainAnswer,
-        summary="Why would it be decided so?",
+        summary="The explanation of a decision.",
     ),
     Question(
         kind="policy_eval",
         answered_by="policy",
         message=policy_questions.PolicyEvalQuery,
         answer=policy_questions.PolicyEvalAnswer,
-        summary="What would be decided of these requests of anybody?",
+        summary="The decisions on requests of any principal.",
     ),
     Question(
         kind="policy_validate",
         answered_by="policy",
         message=policy_questions.PolicyValidateQuery,
         answer=policy_questions.PolicyValidateAnswer,
-        summary="Could this document be published, and what is wrong with it?",
+        summary="The problems of a document before it is published.",
     ),
     Question(
         kind="policy_test",
         answered_by="policy",
         message=policy_questions.PolicyTestQuery,
         answer=policy_questions.PolicyTestAnswer,
-        summary="Is everything decided as this suite of cases says?",
+        summary="The run of a suite of cases.",
     ),
     Question(
         kind="policy_allowed",
         answered_by="policy",
         message=policy_access.PolicyAllowedQuery,
         answer=policy_access.PolicyAllowedAnswer,
-        summary="What is allowed to whom?",
+        summary="The access of principals to targets.",
     ),
     Question(
         kind="policy_who_can",
         answered_by="policy",
         message=policy_access.PolicyWhoCanQuery,
         answer=policy_access.PolicyWhoCanAnswer,
-        summary="Who may do this?",
+        summary="The principals that may do an operation.",
     ),
     Question(
         kind="policy_diff",
         answered_by="policy",
         message=policy_access.PolicyDiffQuery,
         answer=policy_access.PolicyDiffAnswer,
-        summary="What would another policy change?",
+        summary="The changes by another policy.",
     ),
 )

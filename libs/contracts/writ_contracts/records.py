@@ -1,4 +1,4 @@
-"""Events of the journal as they are stored, with the position, time and headers that the server gave them."""
+"""Events of the journal as they are stored, with the position, time and headers the server gave them."""
 
 from collections.abc import Mapping
 

@@ -1,8 +1,8 @@
 # long: one table, which is read as one
-"""The one registry of subjects: which message goes where, who may send it, who serves it.
+"""The one registry of subjects: message, senders and receivers of each.
 
 From this table come the AsyncAPI document, the NATS server's account permissions (`writ_nats_server.config`) and the
-tests that try what must be refused. A subject that is not here cannot be used by anyone.
+tests of refused uses. A subject that is not here cannot be used by anyone.
 """
 
 from writ_contracts import agents, approvals, audit, decisions, enrolment, facts, journal, notices, policies, requests
@@ -40,7 +40,7 @@ EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
     journal.Archived,
 )
 """Events of operations that executors write. Each kind has a channel of its own: NATS lends an account whole filters,
-and what an account may send, any of its users can have sent as an answer. So a kind that another service writes must
+and whatever an account may send, each of its users can have sent as a reply. So a kind that another service writes must
 not be under a filter of the executors.
 """
 
@@ -54,7 +54,7 @@ def _recorded(event: type[journal.Event], sender: Role = Role.EXECUTOR) -> Chann
     return Channel(
         name=f"journal_{kind}",
         address=f"writ.journal.op.{{principal}}.{{operation_id}}.{kind}",
-        summary=f"The record: {(event.__doc__ or '').partition(chr(10))[0]}",
+        summary=f"The journal: {(event.__doc__ or '').partition(chr(10))[0]}",
         style=S.STREAM,
         senders=(sender,),
         receivers=(),
@@ -66,7 +66,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="request",
         address="writ.request.{principal}.{operation}",
-        summary="Ask for an operation. Answered once the decision is durable.",
+        summary="A request for an operation. The reply comes once the decision is durable.",
         style=S.REQUEST,
         senders=(R.PRINCIPAL,),
         receivers=(R.EXECUTOR,),
@@ -77,7 +77,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="policy_decide",
         address="writ.policy.decide",
-        summary="May this be? Answered with a signed decision.",
+        summary="A request for a decision. The reply is a signed decision.",
         style=S.REQUEST,
         senders=(R.EXECUTOR, R.AUDIT),
         receivers=(R.POLICY,),
@@ -87,7 +87,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="policy_grant",
         address="writ.policy.grant",
-        summary="May this claim start now? Answered with a signed grant, or a decision that denies.",
+        summary="A request for a grant of one claim. The reply is a signed grant, or a decision that denies.",
         style=S.REQUEST,
         senders=(R.EXECUTOR,),
         receivers=(R.POLICY,),
@@ -107,7 +107,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="notice_policy",
         address="writ.notice.policy",
-        summary="Policy has something recorded: a file or version that cannot be used, or one that counts now.",
+        summary="A notice of policy for the journal: an unusable file or version, or one that is in force now.",
         style=S.REQUEST,
         senders=(R.POLICY,),
         receivers=(R.EXECUTOR,),
@@ -117,7 +117,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="notice_audit",
         address="writ.notice.audit",
-        summary="Audit has something recorded: who was refused what.",
+        summary="A notice of audit for the journal: a refused read.",
         style=S.REQUEST,
         senders=(R.AUDIT,),
         receivers=(R.EXECUTOR,),
@@ -127,7 +127,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="notice_keeper",
         address="writ.notice.keeper",
-        summary="The keeper has something recorded: an agent that was let in, or one that was not.",
+        summary="A notice of the provisioner for the journal: an agent that was enrolled or refused.",
         style=S.REQUEST,
         senders=(R.KEEPER,),
         receivers=(R.EXECUTOR,),
@@ -137,7 +137,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="enrol",
         address="writ.enrol.{token}",
-        summary="A host with a one-time token names the key that it made for its agent.",
+        summary="Enrolment: a host with a one-time token names its agent's new key.",
         style=S.REQUEST,
         senders=(R.ENROLLER,),
         receivers=(R.KEEPER,),
@@ -147,7 +147,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="audit_standing",
         address="writ.audit.standing",
-        summary="An audit service is there, and how far its index is. Heard by every executor.",
+        summary="The progress of an audit service's index. Every executor receives it.",
         style=S.PUBLISH,
         senders=(R.AUDIT,),
         receivers=(R.EXECUTOR,),
@@ -166,7 +166,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="receipt",
         address="writ.receipt.{pool}",
-        summary="An agent says what it did.",
+        summary="An agent's receipt of one operation.",
         style=S.REQUEST,
         senders=(R.AGENT,),
         receivers=(R.EXECUTOR,),
@@ -176,7 +176,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="report",
         address="writ.report.{pool}",
-        summary="An agent saw something that should not happen. Executors answer; audit hears it as well.",
+        summary="An agent's report of an attack or a defect. Executors reply; audit receives it as well.",
         style=S.REQUEST,
         senders=(R.AGENT,),
         receivers=(R.EXECUTOR, R.AUDIT),
@@ -186,7 +186,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="heartbeat",
         address="writ.heartbeat.{pool}",
-        summary="An agent instance is there, running these. Heard by every executor.",
+        summary="A heartbeat of an agent instance with its running operations. Every executor receives it.",
         style=S.PUBLISH,
         senders=(R.AGENT,),
         receivers=(R.EXECUTOR,),
@@ -195,7 +195,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="progress",
         address="writ.progress.{pool}",
-        summary="How far an operation is.",
+        summary="Progress of an operation.",
         style=S.PUBLISH,
         senders=(R.AGENT,),
         receivers=(R.EXECUTOR,),
@@ -224,7 +224,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="journal",
         address="writ.journal.{rest}",
-        summary="The record, as it is read. Who may write which kind of event is told with each kind.",
+        summary="The journal, for readers. Each kind of event has a channel with its writers.",
         style=S.STREAM,
         senders=(),
         receivers=(R.EXECUTOR, R.POLICY, R.AUDIT),
@@ -235,7 +235,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="journal_dispatched",
         address="writ.journal.op.{principal}.{operation_id}.dispatched.{pool}.{target}",
-        summary="Work for a pool, which pulls it through its own durable consumer.",
+        summary="Dispatched operations of a pool, which pulls them through its own durable consumer.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
         receivers=(R.AGENT,),
@@ -244,7 +244,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="journal_granted",
         address="writ.journal.op.{principal}.{operation_id}.granted",
-        summary="The record: a claim got its grant. Written by policy alone, so that a grant is used once.",
+        summary="The journal: a claim got its grant. Written by policy alone, so that a grant is used once.",
         style=S.STREAM,
         senders=(R.POLICY,),
         receivers=(),
@@ -253,7 +253,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="journal_control",
         address="writ.journal.control.{kind}",
-        summary="The record: what all decisions after it must know.",
+        summary="The journal: control events, which all later decisions must include.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
         receivers=(),
@@ -262,7 +262,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="journal_security",
         address="writ.journal.security.{kind}",
-        summary="The record: what should not happen. Policy and audit write here what an executor could keep back.",
+        summary="The journal: security events. Policy and audit write those that an executor could suppress.",
         style=S.STREAM,
         senders=(R.EXECUTOR, R.POLICY, R.AUDIT),
         receivers=(),
@@ -271,7 +271,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="journal_refused",
         address="writ.journal.refused.{principal}",
-        summary="The record: how many attempts of a principal were turned away unrecorded.",
+        summary="The journal: the number of a principal's requests that were refused without a record.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
         receivers=(),
@@ -280,7 +280,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="journal_lock",
         address="writ.journal.limit.target.{target}",
-        summary="The record: which operation changes this target now.",
+        summary="The journal: the lock of a target, with the operation that changes it.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
         receivers=(),
@@ -289,7 +289,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="journal_limit",
         address="writ.journal.limit.rule.{line}",
-        summary="The record: which operation was let in last under this limit of a rule.",
+        summary="The journal: the latest operation that counts under this limit of a rule.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
         receivers=(),
@@ -307,7 +307,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="progress_events",
         address="writ.event.op.{principal}.{operation_id}.progress",
-        summary="How far a principal's operation is, between its events.",
+        summary="Progress of a principal's operation, between its events.",
         style=S.REPUBLISH,
         senders=(R.EXECUTOR,),
         receivers=(R.PRINCIPAL,),
@@ -325,7 +325,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="all_events",
         address="writ.event.{rest}",
-        summary="The journal as it is stored, for those who follow all of it.",
+        summary="Every event of the journal as it is stored, for services that follow all of it.",
         style=S.REPUBLISH,
         senders=(),
         receivers=(R.EXECUTOR,),
@@ -343,7 +343,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="published_policies",
         address="writ.policies.published.{operation_id}",
-        summary="What somebody published or rolled back to, with their signature and policy's.",
+        summary="Published and rolled-back versions of the policy, with the author's signature and policy's.",
         style=S.STREAM,
         senders=(R.EXECUTOR,),
         receivers=(R.EXECUTOR, R.POLICY),
@@ -352,7 +352,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="scan",
         address="writ.scan.{principal}",
-        summary="What a scanner finds on a target now; it takes the place of its earlier report.",
+        summary="A scanner's report of a target, which replaces its earlier one.",
         style=S.REQUEST,
         senders=(R.SCANNER,),
         receivers=(R.POLICY,),
@@ -390,5 +390,5 @@ CHANNELS: tuple[Channel, ...] = (
 
 
 def channel(name: str) -> Channel:
-    """The channel of that name; raises KeyError."""
+    """Return the channel of that name; raises KeyError."""
     return next(item for item in CHANNELS if item.name == name)

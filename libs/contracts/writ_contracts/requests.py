@@ -1,10 +1,10 @@
-"""What a requester sends, and what it gets back.
+"""Requests and replies between requesters and executors.
 
 Any NATS client can send `{"target": "web-1", "parameters": {"service_name": "nginx"}}` on
-`writ.request.<principal>.<operation>`. Who asks is told by the subject and the server, never by this payload.
+`writ.request.<principal>.<operation>`. The subject and the server name the principal, never this payload.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -26,7 +26,7 @@ MAX_REQUEST_BYTES = 1_500_000
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One wish. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest."""
+    """One request. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest."""
 
     target: TargetId
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -54,9 +54,10 @@ def _readable(statement: Signed) -> bool:
 class RequestStatement(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.request.v1"
 ):
-    """What a principal signs: exactly this operation. `parameters_digest` = HMAC-SHA-256(salt, canonical parameters).
+    """The statement that a principal signs: exactly this operation. `parameters_digest` = HMAC-SHA-256(salt, canonical
+    parameters).
 
-    Good for 5 minutes from `issued_at` (Unix seconds) and for one operation: the idempotency key is part of it.
+    Valid for 5 minutes from `issued_at` (Unix seconds) and for one operation: the idempotency key is part of it.
     """
 
     principal: PrincipalId
@@ -69,7 +70,7 @@ class RequestStatement(
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """A decision in short, for people: what, by which rules, why."""
+    """A decision in short, for people."""
 
     decision: str
     rules: list[str]
@@ -80,7 +81,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """One mistake in a document, with its place; both from 1."""
+    """One mistake in a document, with its position; both from 1."""
 
     line: int
     column: int
@@ -88,9 +89,9 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """An error on the wire: a code of `writ_contracts.errors.CODES`, what happened, whether to try again.
+    """An error on the wire: a code of `writ_contracts.errors.CODES`, the message, and `retry`.
 
-    `problems`: all that is wrong with a document that was sent; they are not on record, since they may quote it.
+    `problems`: mistakes in a document that was sent; they are not recorded, since they may quote it.
     """
 
     code: str
@@ -115,17 +116,28 @@ class RequestAnswer(Struct, frozen=True, kw_only=True):
 
 
 class OperationQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for one operation (`writ.query.<principal>.operation`) or its full output (`….result`)."""
+    """A query for one operation (`writ.query.<principal>.operation`) or its full output (`….result`)."""
 
     operation_id: OperationId
 
 
 class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for the operations of one's own that have not ended (`….operations`)."""
+    """A query for one's own open operations (`….operations`)."""
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """Why an operation has not started yet. `text` is for people."""
+
+    kind: Literal["target", "limit", "approval", "agent"]
+    text: str
+    operation_id: str = ""
+    """The operation that has the target, or is before this one in its line."""
+    rule: str = ""
+    """The rule whose limit is reached."""
 
 
 class OperationView(Struct, frozen=True, kw_only=True):
-    """One operation as it stands, for its requester."""
+    """The state of one operation, for its requester."""
 
     operation_id: OperationId
     principal: PrincipalId
@@ -143,10 +155,11 @@ class OperationView(Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = field(default_factory=dict)
     output: dict[str, Any] = field(default_factory=dict)
     rules: list[str] = field(default_factory=list)
+    waiting: Waiting | None = None
 
 
 class OperationAnswer(Struct, frozen=True, kw_only=True):
-    """The operation, or why not."""
+    """The operation, or an error."""
 
     operation: OperationView | None = None
     error: Failure | None = None
@@ -167,8 +180,8 @@ class ResultAnswer(Struct, frozen=True, kw_only=True):
 
 
 class SimulateQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask what would be decided (`….simulate`): nothing is recorded, nothing is done. A host is looked at
-    only where a rule asks for what the target lists.
+    """A query for the decision on a request (`….simulate`): nothing is recorded, nothing is done. A host is read only
+    where a rule needs a listing of the target.
     """
 
     operation: str
@@ -178,9 +191,10 @@ class SimulateQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class SimulateAnswer(Struct, frozen=True, kw_only=True):
-    """The verdict, its whole trace (rules considered, each with the first clause that failed), and what would run.
+    """The verdict, its whole trace (considered rules, each with the first clause that failed), and the effective
+    parameters.
 
-    `parameters` are the effective ones, public fields only; `hidden` names the others.
+    `parameters` are public fields only; `hidden` names the others.
     """
 
     verdict: Verdict | None = None
@@ -191,11 +205,11 @@ class SimulateAnswer(Struct, frozen=True, kw_only=True):
 
 
 class TargetsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for the inventory (`….targets`)."""
+    """A query for the inventory (`….targets`)."""
 
 
 class TargetView(Struct, frozen=True, kw_only=True):
-    """A target as requesters see it: no connection, no paths."""
+    """A target in the form for requesters: no connection, no paths."""
 
     id: TargetId
     role: str
@@ -204,7 +218,7 @@ class TargetView(Struct, frozen=True, kw_only=True):
     tags: list[str] = field(default_factory=list)
     operations: list[str] = field(default_factory=list)
     agents: int = 0
-    """Agent processes of its pool that were heard of within a lease."""
+    """Agent processes of its pool with a heartbeat within a lease."""
 
 
 class TargetsAnswer(Struct, frozen=True, kw_only=True):

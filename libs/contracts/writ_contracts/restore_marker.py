@@ -1,4 +1,4 @@
-"""What a restored `$WRIT_HOME` says of itself (`restored.json`): `writ restore` writes it, executors read it."""
+"""The marker of a restored `$WRIT_HOME` (`restored.json`): `writ restore` writes it, executors read it."""
 
 from msgspec import Struct
 

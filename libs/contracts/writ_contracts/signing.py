@@ -1,7 +1,7 @@
-"""The envelope of everything that is signed: exact payload bytes, the key, the signature.
+"""The envelope of every signed statement: exact payload bytes, the key, the signature.
 
 `payload` is the canonical JSON (sorted keys, no white space: RFC 8785 for the values that Writ uses) of a tagged
-struct. It is verified as received and never re-serialised; the tag stops one kind being passed off as another.
+struct. It is verified as received and never re-serialised; the tag prevents one kind from passing for another.
 """
 
 from msgspec import Raw, Struct, structs
@@ -10,7 +10,7 @@ from writ_contracts.ids import PublicKey
 
 
 class Signed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody's signed words. `writ_trust` makes and checks them; nothing else may look inside `payload`."""
+    """A signed statement. `writ_trust` makes and checks them; nothing else may read `payload`."""
 
     payload: Raw
     key: PublicKey
@@ -18,5 +18,7 @@ class Signed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Ed25519 over the payload's bytes, base64url without padding (86 characters)."""
 
     def detached(self) -> "Signed":
-        """The same, without the message that it came in: of that a payload is a view, and keeps all of it."""
+        """Return a copy without the received message: its payload is a view, which keeps the whole message in
+        memory.
+        """
         return structs.replace(self, payload=self.payload.copy())

@@ -1,7 +1,7 @@
-"""Every NATS subject of Writ, built and taken apart here and nowhere else.
+"""Every NATS subject of Writ, built and parsed here and nowhere else.
 
-A subject's tokens are identifiers of `ids` or words of ours, never free text: `_token` refuses what could add a token
-or a wildcard.
+A subject's tokens are identifiers of `ids` or words of ours, never free text: `_token` refuses a text that could add a
+token or a wildcard.
 """
 
 import re
@@ -20,7 +20,7 @@ POLICIES_STREAM = "WRIT_POLICIES"
 
 JOURNAL = "writ.journal.>"
 JOURNAL_CLOSED = "writ.closed.journal"
-"""All that the journal takes while its beginning is taken out. The bootstrap user asks there where it ends."""
+"""The journal's only subject while its beginning is removed. The bootstrap user probes its last sequence there."""
 REPUBLISHED = "writ.event.>"
 PARAMS = "writ.params.>"
 RESULTS = "writ.result.>"
@@ -28,7 +28,6 @@ POLICIES = "writ.policies.>"
 POLICY_FILE = "writ.policies.file"
 SCANS_STREAM = "WRIT_SCANS"
 STREAMS = (JOURNAL_STREAM, POLICIES_STREAM, SCANS_STREAM, PARAMS_STREAM, RESULTS_STREAM)
-"""All that there are."""
 SCANS = "writ.scanned.>"
 CONTROL = "writ.journal.control.>"
 LIMITS = "writ.journal.limit."
@@ -52,25 +51,25 @@ def _token(value: str, what: str) -> str:
 
 
 def request(principal: str, operation: str) -> str:
-    """Where a principal sends a request."""
+    """Return the subject of a principal's requests."""
     return f"writ.request.{_token(principal, 'principal')}.{_token(operation, 'operation')}"
 
 
 def query(principal: str, kind: str) -> str:
-    """Where a principal asks: operation, operations, result, simulate, targets, backend_test, journal (executor);
-    trace, search (audit); policy_history, policy_show, policy_status (policy).
+    """Return the subject of a principal's queries: operation, operations, result, simulate, targets, backend_test,
+    journal (executor); trace, search (audit); policy_history, policy_show, policy_status (policy).
     """
     return f"writ.query.{_token(principal, 'principal')}.{_token(kind, 'query')}"
 
 
 def operation_event(principal: str, operation_id: str, event: str, *, pool: str = "", target: str = "") -> str:
-    """Where an event of an operation is stored; `dispatched` also names pool and target."""
+    """Return the subject of an operation's event; `dispatched` also names pool and target."""
     head = f"{_operation(principal, operation_id)}.{_token(event, 'event')}"
     return f"{head}.{_token(pool, 'pool')}.{_token(target, 'target')}" if pool else head
 
 
 def operation_filter(principal: str, operation_id: str) -> str:
-    """All events of one operation: the one spelling that every expected sequence uses."""
+    """Return the filter of all events of one operation: the one spelling that every expected sequence uses."""
     return f"{_operation(principal, operation_id)}.>"
 
 
@@ -79,94 +78,94 @@ def _operation(principal: str, operation_id: str) -> str:
 
 
 def every_operation_filter(event: str) -> str:
-    """The events of this kind of all operations; those that no more tokens follow."""
+    """Return the filter of the events of this kind of all operations, for kinds without further tokens."""
     return f"writ.journal.op.*.*.{_token(event, 'event')}"
 
 
 def any_operation_filter(operation_id: str) -> str:
-    """All events of an operation whose principal is not known."""
+    """Return the filter of all events of an operation of an unknown principal."""
     return f"writ.journal.op.*.{_token(operation_id, 'operation id')}.>"
 
 
 def dispatched_filter(pool: str) -> str:
-    """What the agents of a pool pull."""
+    """Return the filter of the operations the agents of a pool pull."""
     return f"writ.journal.op.*.*.dispatched.{_token(pool, 'pool')}.>"
 
 
 def target_lock(target: str) -> str:
-    """Who changes this target now."""
+    """Return the subject of the lock on a target."""
     return f"writ.journal.limit.target.{_token(target, 'target')}"
 
 
 @lru_cache(maxsize=1024)
 def limit_line(rule: str, kind: str) -> str:
-    """Who was let in last under this limit; the rule's name may be any text."""
+    """Return the subject of the operations that count under this limit; the rule's name may be any text."""
     return f"writ.journal.limit.rule.{encode_id(sha256(f'{kind} {rule}'.encode()).digest()[:16])}"
 
 
 def scan(scanner: str) -> str:
-    """Where a scanner reports."""
+    """Return the subject of a scanner's reports."""
     return f"writ.scan.{_token(scanner, 'scanner')}"
 
 
 def can_scan(name: str) -> bool:
-    """Whether a scanner can have this name, which a rule may spell in any way."""
+    """Return whether a scanner can have this name; rules may contain others."""
     return _TOKEN.search(name) is not None
 
 
 def parse_scan(subject: str) -> str:
-    """The scanner of a report's subject, as the server let it through; raises Invalid."""
+    """Return the scanner of a report's subject, which the server has checked; raises Invalid."""
     return _token(subject.removeprefix("writ.scan."), "scanner")
 
 
 def scanned(scanner: str, target: str) -> str:
-    """Where the last report of a scanner on a target is kept."""
+    """Return the subject of the last stored report of a scanner on a target."""
     return f"writ.scanned.{_token(scanner, 'scanner')}.{_token(target, 'target')}"
 
 
 def security_event(kind: str) -> str:
-    """Where a security event of this kind is stored."""
+    """Return the subject of security events of this kind."""
     return f"writ.journal.security.{_token(kind, 'kind')}"
 
 
 def refused_summary(principal: str) -> str:
-    """Where the count of a flood's unrecorded refusals is stored."""
+    """Return the subject of the count of a flood's unrecorded refusals."""
     return f"writ.journal.refused.{_token(principal, 'principal')}"
 
 
 def control_event(kind: str) -> str:
-    """Where a control event of this kind is stored."""
+    """Return the subject of control events of this kind."""
     return f"writ.journal.control.{_token(kind, 'kind')}"
 
 
 def published_policy(operation_id: str) -> str:
-    """Where the version that an operation publishes is stored, once."""
+    """Return the subject of the version that an operation publishes; it is stored once."""
     return f"writ.policies.published.{_token(operation_id, 'operation id')}"
 
 
 def consumer(pool: str) -> str:
-    """The durable consumer of a pool."""
+    """Return the name of a pool's durable consumer."""
     return f"agent-{_token(pool, 'pool')}"
 
 
 def events_of(principal: str, operation_id: str = "") -> str:
-    """Where a requester listens: all of its operations, or one."""
+    """Return the filter of a requester's subscription: all of its operations, or one."""
     middle = f"{_token(operation_id, 'operation id')}." if operation_id else ""
     return f"writ.event.op.{_token(principal, 'principal')}.{middle}>"
 
 
 def progress_event(principal: str, operation_id: str) -> str:
-    """Where an executor relays an agent's progress to the requester."""
+    """Return the subject on which an executor relays an agent's progress to the requester."""
     return f"writ.event.op.{_token(principal, 'principal')}.{_token(operation_id, 'operation id')}.progress"
 
 
 def params(operation_id: str) -> str:
-    """Where the encrypted parameters of an operation are kept until its outcome."""
+    """Return the subject of the encrypted parameters of an operation, which are stored until its outcome."""
     return f"writ.params.{_token(operation_id, 'operation id')}"
 
 
 def result(principal: str, operation_id: str) -> str:
-    """Where the full output of an operation is kept for an hour."""
+    """Return the subject of the full output of an operation, which is stored for an hour."""
     return f"writ.result.{_token(principal, 'principal')}.{_token(operation_id, 'operation id')}"
 
 
@@ -186,47 +185,47 @@ def approval_event(principal: str) -> str:
 
 
 def enrol(token: str) -> str:
-    """Where a host with this token asks to be let in."""
+    """Return the subject on which a host with this token enrols."""
     return f"writ.enrol.{_token(token, 'token')}"
 
 
 def parse_enrol(subject: str) -> str:
-    """The token's id, as the server let it through; raises Invalid."""
+    """Return the token's id, which the server has checked; raises Invalid."""
     return _token(subject.removeprefix("writ.enrol."), "token")
 
 
 def claim(pool: str) -> str:
-    """Agents to executors: may I start this?"""
+    """Return the subject of claims: agents to executors."""
     return f"writ.claim.{_token(pool, 'pool')}"
 
 
 def receipt(pool: str) -> str:
-    """Agents to executors: this is what I did."""
+    """Return the subject of receipts: agents to executors."""
     return f"writ.receipt.{_token(pool, 'pool')}"
 
 
 def report(pool: str) -> str:
-    """Agents to executors: this should not have happened."""
+    """Return the subject of security reports: agents to executors."""
     return f"writ.report.{_token(pool, 'pool')}"
 
 
 def heartbeat(pool: str) -> str:
-    """Agents to every executor: I am here, running these."""
+    """Return the subject of heartbeats: agents to every executor."""
     return f"writ.heartbeat.{_token(pool, 'pool')}"
 
 
 def progress(pool: str) -> str:
-    """Agents to executors: how far it is."""
+    """Return the subject of progress: agents to executors."""
     return f"writ.progress.{_token(pool, 'pool')}"
 
 
 def look(pool: str) -> str:
-    """Executors to any agent of a pool: read this for me."""
+    """Return the subject of reads: executors to any agent of a pool."""
     return f"writ.agent.{_token(pool, 'pool')}.look"
 
 
 def cancel(pool: str, instance: str) -> str:
-    """Executors to one agent instance: stop this."""
+    """Return the subject of cancels: executors to one agent instance."""
     return f"writ.agent.{_token(pool, 'pool')}.cancel.{_token(instance, 'instance')}"
 
 
@@ -239,7 +238,7 @@ class EventSubject(Struct, frozen=True, kw_only=True):
 
 
 def parse_event(subject: str) -> EventSubject | None:
-    """The parts of an operation event's subject; None for other subjects."""
+    """Return the parts of an operation event's subject; None for other subjects."""
     tokens = subject.split(".")
     if len(tokens) < 6 or tokens[0] != "writ" or tokens[1] not in ("journal", "event") or tokens[2] != "op":
         return None
@@ -247,17 +246,17 @@ def parse_event(subject: str) -> EventSubject | None:
 
 
 def parse_request(subject: str) -> tuple[str, str]:
-    """(principal, operation) of a request's subject, as the server let it through; raises Invalid."""
+    """Return (principal, operation) of a request's subject, which the server has checked; raises Invalid."""
     return _two(subject, "writ.request.")
 
 
 def parse_query(subject: str) -> tuple[str, str]:
-    """(principal, kind) of a query's subject; raises Invalid."""
+    """Return (principal, kind) of a query's subject; raises Invalid."""
     return _two(subject, "writ.query.")
 
 
 def parse_pool(subject: str) -> str:
-    """The pool of `writ.<claim|receipt|report|heartbeat|progress>.<pool>`; raises Invalid."""
+    """Return the pool of `writ.<claim|receipt|report|heartbeat|progress>.<pool>`; raises Invalid."""
     tokens = subject.split(".")
     if len(tokens) != 3 or tokens[0] != "writ":
         raise Invalid(f"subject {subject[:200]!r} names no pool")
@@ -272,10 +271,10 @@ def _two(subject: str, prefix: str) -> tuple[str, str]:
 
 
 def printable(claimed: str) -> str:
-    """What somebody called an operation or target, made safe to store and show: cut to 64, odd characters as `_`."""
+    """Return a claimed name of an operation or target, safe to store and show: cut to 64, odd characters as `_`."""
     return _CLAIMED.sub("_", claimed[:64])
 
 
 def inbox_prefix(name: str) -> str:
-    """Where a user listens for answers: `name` is the principal's id, `agent-<pool>`, `enrol-<token>`, or the role."""
+    """Return the inbox prefix of a user: `name` is the principal's id, `agent-<pool>`, `enrol-<token>`, or the role."""
     return f"_INBOX_{name}"

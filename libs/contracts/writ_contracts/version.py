@@ -1,3 +1,3 @@
-"""The version of Writ: one for all that is shipped."""
+"""The version of Writ: one for all distributions."""
 
 VERSION = "0.1.0"

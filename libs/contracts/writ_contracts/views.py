@@ -1,4 +1,4 @@
-"""How an operation looks to its requester, made from its life alone by whoever knows it: executor or client. Pure."""
+"""The requester's view of an operation, derived from its life alone, by executor or client. Pure."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from writ_contracts.requests import OperationView
 
 
 def view(life: Life, updated_at: float) -> OperationView | None:
-    """The whole operation for its requester; None for one that never was."""
+    """Return the whole operation for its requester; None for an unknown one."""
     first = life.requested or life.refused
     if first is None:
         return None if life.archived is None else _remembered(life.archived)
@@ -31,7 +31,7 @@ def view(life: Life, updated_at: float) -> OperationView | None:
 
 
 def _remembered(archived: journal.Archived) -> OperationView:
-    """What is still known of an operation whose events are in an archive."""
+    """Return the rest of an operation whose events are in an archive."""
     return OperationView(
         operation_id=archived.operation_id,
         principal=archived.principal,
@@ -72,7 +72,7 @@ def rejection_text(end: journal.Rejected) -> str:
 
 
 def latest(life: Life) -> float:
-    """When its latest event that a life keeps was written (Unix seconds)."""
+    """Return the time (Unix seconds) of the latest event in the life."""
     events = (
         life.requested,
         life.refused,

@@ -1,8 +1,7 @@
 """Bytes to structs and back: JSON inside Writ, JSON or MessagePack from outside.
 
-MessagePack is taken as the JSON that it stands for, so that what is kept as it came (a signed statement) is JSON in any
-case. One decoder per type, made once. Whatever is wrong with the bytes (syntax, schema, size, depth) is one
-error, Invalid.
+MessagePack is converted to the equivalent JSON, so that a statement stored as received is JSON in any case. One decoder
+per type, made once. Every fault of the bytes (syntax, schema, size, depth) is one error, Invalid.
 """
 
 import json
@@ -21,26 +20,28 @@ T = TypeVar("T")
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 LONGEST_MESSAGE = 1000
-"""Of what is wrong: it may quote a name of any length."""
+"""Limit of an error message: it may quote a name of any length."""
 
 _encoder = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
 def encode(message: Any) -> bytes:
-    """JSON."""
+    """Return the message as JSON."""
     return _encoder.encode(message)
 
 
 def encode_as(message: Any, content_type: str) -> tuple[bytes, str]:
-    """In the encoding that its asker used, and that encoding's name; JSON where it used none that we know."""
+    """Return the message in the sender's encoding, with its name; JSON for an unknown one."""
     if _base(content_type) == MSGPACK:
         return msgspec.msgpack.encode(message), MSGPACK
     return encode(message), JSON
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no white space; RFC 8785 for strings, booleans, null, integers and short decimals."""
+    """Return JSON with sorted keys and no white space; RFC 8785 for strings, booleans, null, integers and short
+    decimals.
+    """
     return _canonical.encode(value)
 
 
@@ -50,10 +51,10 @@ def _json(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit: int = 2_000_000) -> T:
-    """The struct in `data`. Raises Invalid: `oversize`, or `invalid` with the path to what is wrong.
+    """Return the struct in `data`. Raises Invalid: `oversize`, or `invalid` with the path to the fault.
 
-    With a `content_type` it comes from outside, and JSON in which a name stands twice is refused: readers differ in
-    which of the two they take.
+    With a `content_type` it comes from outside, and JSON with a duplicate name is refused: readers differ in which of
+    the two they take.
     """
     if len(data) > limit:
         raise Invalid(f"{len(data)} bytes, at most {limit} are read", code="oversize")
@@ -73,11 +74,11 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
     names = {name for name, _ in pairs}
     if len(names) < len(pairs):
         twice = next(name for name in names if sum(name == other for other, _ in pairs) > 1)
-        raise Invalid(f"{ascii(twice)[:100]} stands twice in one object")
+        raise Invalid(f"{ascii(twice)[:100]} occurs twice in one object")
 
 
 def _readable(error: str, data: bytes) -> str:
-    """In words of people: msgspec calls whatever ends too early truncated."""
+    """Return the error in plain words: msgspec calls anything that ends too early truncated."""
     if not data:
         return "the message is empty"
     if error == "Input data was truncated":
@@ -102,7 +103,7 @@ def _base(content_type: str) -> str:
 
 
 def decode_event(data: bytes) -> JournalEvent:
-    """One event of the journal; fields that a newer writer added are ignored."""
+    """Return one event of the journal; fields that a newer writer added are ignored."""
     return decode(data, JournalEvent)  # type: ignore[arg-type]
 
 
@@ -110,7 +111,7 @@ def event_of(subject: str, data: bytes) -> JournalEvent:
     """Return the event that is stored under `subject`.
 
     Raises Invalid where subject and body differ in the operation or the kind of event. NATS decides by the subject who
-    may write an event, so a body must not be taken for a kind that its writer may not write.
+    may write an event, so a body must not be taken for a kind its writer may not write.
     """
     event = decode_event(data)
     where, kind = parse_event(subject), str(event.__struct_config__.tag)

@@ -9,7 +9,7 @@ DRAFT = ".draft"  # how the name of a file ends that is being written and will b
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """All of it or nothing, also for who reads at this moment; the folder must exist."""
+    """Write all of it or nothing, also for concurrent readers; the folder must exist."""
     draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
@@ -21,7 +21,9 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def create_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """As `write_atomically`, but of many who do it at once one does: FileExistsError where there is one already."""
+    """As `write_atomically`, for a new file: FileExistsError where there is one, so that one of several writers
+    succeeds.
+    """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
     write_atomically(draft, data, mode)
     try:
@@ -40,7 +42,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def save(path: Path, data: bytes) -> None:
-    """A file for its owner alone; in a folder that a group shares (set-group-ID), for that group to read too.
+    """Write a file for its owner alone; in a folder that a group shares (set-group-ID), readable for that group too.
 
     So never a private key: `write_atomically`, or `create_atomically`.
     """
@@ -48,7 +50,7 @@ def save(path: Path, data: bytes) -> None:
 
 
 def create(path: Path, data: bytes) -> None:
-    """As `save`, but of many who do it at once one does: FileExistsError where there is one already."""
+    """As `save`, for a new file: FileExistsError where there is one, so that one of several writers succeeds."""
     create_atomically(path, data, _mode(path))
 
 

@@ -1,7 +1,7 @@
-"""A file that a person wrote, as data, with the place of each part: so that whatever is said of it says where.
+"""A file as data, with the position of each part, so that every message about it has a position.
 
-All that is wrong with a file is said at once, up to `MOST` things: a hostile megabyte can hold a hundred thousand.
-Nothing here knows the file's format.
+All problems of a file are reported at once, up to `MOST`: a hostile megabyte can hold a hundred thousand. Nothing here
+knows the file's format.
 """
 
 import re
@@ -14,9 +14,9 @@ from msgspec import Struct, field, structs
 from writ_contracts.errors import ConfigError
 
 Keys = tuple[str | int, ...]
-"""The way to a value from the top of the document: keys and list indexes."""
+"""The path to a value from the top of the document: keys and list indexes."""
 MOST = 200
-"""How many problems of one file are told; what follows them is left out, and said to be."""
+"""Upper limit of the reported problems of one file; a note says when there are more."""
 LONGEST_MESSAGE = 1000
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what YAML counts as one
 
@@ -42,7 +42,7 @@ class Problem(Struct, frozen=True):
 
 
 class FileErrors(ConfigError):
-    """A file can't be used; `found` has all that is wrong with it, top to bottom, up to `MOST`."""
+    """Raised when a file can't be used; `found` has its problems, top to bottom, up to `MOST`."""
 
     def __init__(self, *found: Problem) -> None:
         reported = sorted(found, key=lambda problem: (problem.line, problem.column))[:MOST]
@@ -54,24 +54,24 @@ class FileErrors(ConfigError):
         super().__init__(*map(str, self.found))
 
     def explained(self) -> str:
-        """Each problem with its excerpt, for a person."""
+        """Return each problem with its excerpt, for a person."""
         return "\n".join(f"{problem}\n{problem.excerpt}" for problem in self.found)
 
 
 class Positions(Struct):
-    """Where values stand, and their keys."""
+    """Positions of values, and of their keys."""
 
     values: dict[Keys, Position] = field(default_factory=dict)
     keys: dict[Keys, Position] = field(default_factory=dict)
 
 
 class Document:
-    """The data of one file, and where each part of it stands: found out when it is first asked for, since of most files
-    nothing is said, and all the places of a large one take as much memory and time as its data.
+    """The data of one file, with the position of each part. Positions are found on first use: most files have no
+    problems, and the positions of a large one take as much memory and time as its data.
     """
 
     def __init__(self, name: str, text: str, find: Callable[[], Positions] = Positions) -> None:
-        """`find` looks for all places."""
+        """`find` returns all positions."""
         self.name = name
         self.data: Any = None
         self._text = text
@@ -86,21 +86,21 @@ class Document:
         return self._find()
 
     def position(self, keys: Keys) -> Position:
-        """Where the value stands; for one that is missing, where what should hold it stands."""
+        """Return the position of a value; for a missing one, that of its container."""
         while keys and keys not in self._places.values:
             keys = keys[:-1]
         return self._places.values.get(keys, Position(1, 1))
 
     def key_position(self, keys: Keys) -> Position:
-        """Where the key of this value stands; list items have none, so it is the item's own place."""
+        """Return the position of the value's key; list items have none, so it is the item's own."""
         return self._places.keys.get(keys) or self.position(keys)
 
     def problem(self, keys: Keys, message: str, *, at_key: bool = False) -> Problem:
-        """Something to say about a value (or its key)."""
+        """Return a problem of a value (or its key)."""
         return self.problem_at(self.key_position(keys) if at_key else self.position(keys), message)
 
     def problem_at(self, position: Position, message: str) -> Problem:
-        """Something to say about a place."""
+        """Return a problem at a position."""
         line = self._lines[position.line - 1] if position.line <= len(self._lines) else ""
         shown_message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
         return Problem(self.name, position.line, position.column, shown_message, _excerpt(line, position))

@@ -1,7 +1,7 @@
-"""The files that say who and what there is: inventory.yaml, principals.yaml, agents.yaml; and private keys.
+"""Readers of an installation's lists: inventory.yaml, principals.yaml, agents.yaml.
 
-Each reader checks what one entry alone can't know (ids that stand twice, gateways and humans that don't exist) and
-refuses the whole file for it, with all mistakes at once. A private key that others may read is no private key.
+Each reader checks relations between entries (duplicate ids, unknown gateways and humans) and refuses the whole file for
+them, with all mistakes at once.
 """
 
 import ipaddress
@@ -16,12 +16,12 @@ from writ_documents.document import Document, FileErrors, Keys, Problem
 
 LARGEST_LIST = 10_000_000
 NOBODYS_KEY = "U" + "A" * 55
-"""Of who has none: no key is this one, since its checksum is wrong."""
+"""The key of entries without one: no key equals it, since its checksum is wrong."""
 Kind = TypeVar("Kind")
 
 
 def read_inventory(path: Path) -> Inventory:
-    """The targets; each gateway is one of them, and `writ` itself is never listed."""
+    """Return the targets; each gateway is one of them, and `writ` itself is never listed."""
     document = yaml_file.read(path, largest=LARGEST_LIST)
     inventory = shapes.convert(document, Inventory)
     ids = {target.id for target in inventory.targets}
@@ -37,7 +37,7 @@ def read_inventory(path: Path) -> Inventory:
 
 
 def _on_hosts(document: Document, keys: Keys, target: Target) -> Iterator[Problem]:
-    """What would fail on the host only, with each operation there."""
+    """Yield problems that would otherwise show on the host only, with each operation there."""
     for at, network in enumerate(target.scan_networks):
         if not _is_network(network):
             yield document.problem((*keys, "scan_networks", at), f"'{network}' is no network, such as 192.0.2.0/24")
@@ -54,12 +54,12 @@ def _is_network(text: str) -> bool:
 
 
 def read_principals(path: Path) -> Principals:
-    """Who may ask; an AI agent acts for a human of the same file, and no key is held by two."""
+    """Return the principals; an AI agent acts for a human of the same file, and no two share a key."""
     return _principals(yaml_file.read(path, largest=LARGEST_LIST))
 
 
 def read_people(path: Path) -> Principals:
-    """Who may ask, for judging a policy alone: nobody is let in by it, so keys may be left out."""
+    """Return the principals for decisions alone: nobody is authenticated by them, so keys may be left out."""
     document = yaml_file.read(path, largest=LARGEST_LIST)
     entries = document.data.get("principals") if isinstance(document.data, dict) else None
     for entry in entries if isinstance(entries, list) else ():
@@ -104,7 +104,7 @@ def _other_persons(document: Document, principals: Principals) -> Iterator[Probl
 
 
 def read_agents(path: Path) -> Agents:
-    """Which keys may claim for which pool; a key serves one pool."""
+    """Return the keys that may claim for each pool; a key serves one pool."""
     document = yaml_file.read(path, largest=LARGEST_LIST)
     agents = shapes.convert(document, Agents)
     return _sound(agents, list(_twice(document, "agents", "key", (agent.key for agent in agents.agents))))

@@ -1,8 +1,8 @@
-"""A document against a msgspec type: the value, or every mistake in it at once, each with its place.
+"""Conversion of a document to a msgspec type: the value, or all its mistakes at once, each with its position.
 
-msgspec stops at the first mistake, so a document that converts costs one call, and only one that doesn't is walked,
-and no further than to as many mistakes as are told.
-Unknown keys are named with the nearest known one, in structs that forbid them.
+msgspec stops at the first mistake, so a document that converts costs one call. Only one that doesn't is walked, and no
+further than the limit of reported mistakes. Unknown keys are reported with the nearest known one, in structs that
+forbid them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ Shape = TypeVar("Shape")
 
 
 def convert(document: Document, kind: type[Shape]) -> Shape:
-    """The document's data as `kind`; FileErrors with all that doesn't fit."""
+    """Return the document's data as `kind`; FileErrors with all mistakes."""
     if document.data is None:
         raise FileErrors(document.problem((), "is empty"))
     try:
@@ -34,9 +34,9 @@ def convert(document: Document, kind: type[Shape]) -> Shape:
 
 
 def without_mistakes(value: Any, kind: Any, fill: Mapping[type[Struct], Mapping[str, Any]]) -> Any:
-    """As much of `value` as is of the kind, so that it can be looked at further; UNSET if that is nothing.
+    """Return the part of `value` that is of the kind, for further checks; UNSET if that is nothing.
 
-    List items that don't fit become null. `fill`: what stands for a key that must be there and isn't, by struct.
+    List items that don't fit become null. `fill`: substitutes for missing required keys, by struct.
     """
     if _refused(value, kind) is None:
         return value
@@ -61,7 +61,7 @@ def _fitting(parts: Mapping[str, tuple[Any, Any]], fill: Mapping[type[Struct], M
 
 
 def mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[Problem]:
-    """What is wrong below `value`, which stands there; only if nothing is, what is wrong with it as a whole."""
+    """Yield the mistakes below `value`; only without any, the mistake of it as a whole."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -106,7 +106,7 @@ def _hints(kind: type[Struct]) -> dict[str, Any]:
 
 
 def _arm(value: Any, kind: Any) -> Any:
-    """The type without its constraints; of a union, the arm that a value of this build is meant for."""
+    """Return the type without its constraints; of a union, the arm for a value of this shape."""
     if get_origin(kind) is Annotated:
         return _arm(value, get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
@@ -131,7 +131,7 @@ def _refused(value: Any, kind: Any) -> msgspec.ValidationError | None:
 
 
 def _unknown(key: str, kind: type[Struct], known: list[str]) -> str:
-    """`OTHER_KEYS` of a struct tell what to write for keys that it has under other names, or not at all."""
+    """Return the message; `OTHER_KEYS` of a struct has advice for keys of other formats."""
     instead = getattr(kind, "OTHER_KEYS", {}).get(key)
     if instead is not None:
         return f"unknown key '{key}'; {instead}"
@@ -140,7 +140,7 @@ def _unknown(key: str, kind: type[Struct], known: list[str]) -> str:
 
 
 def _of_few(value: Any, kind: Any) -> str | None:
-    """What is wrong with a text that is none of a few; None where it is something else."""
+    """Return the mistake of a text that is none of a few literals; None for other values."""
     known = [choice for choice in get_args(kind) if isinstance(choice, str)] if get_origin(kind) is Literal else []
     if not known or not isinstance(value, str):
         return None

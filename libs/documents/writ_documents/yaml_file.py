@@ -1,9 +1,8 @@
-"""YAML (and so JSON) files that people write: plain data, and the place of every key and value for what is said of it.
+"""YAML (and so JSON) files: plain data, and the position of every key and value for messages.
 
 The only importer of yaml. Refused: aliases (a bomb of a kilobyte grows to gigabytes), duplicate keys, tags, several
 documents, NaN, infinity, integers of more than 64 bits, more bytes or depth than the limits. Scalars are read as YAML
-1.1, since that is what the files in use were written for (`yes` is true), without its traps: `22:00` and `2026-11-24`
-stay text.
+1.1, since existing files were written for it (`yes` is true), without its traps: `22:00` and `2026-11-24` stay text.
 """
 
 import math
@@ -25,12 +24,12 @@ DEEPEST = 64
 _INTEGERS = range(-(2**63), 2**64)
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
-"""`010` is 8 in YAML 1.1, 10 in 1.2, and one of the two to whoever wrote it."""
+"""`010` is 8 in YAML 1.1 and 10 in 1.2; its author may have meant either."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Open(Struct):
-    """A list or mapping whose end has not come yet; `key` is the one that waits for its value."""
+    """An open list or mapping; `key` is the one that waits for its value."""
 
     container: list[Any] | dict[str, Any]
     keys: Keys
@@ -39,12 +38,12 @@ class _Open(Struct):
 
 
 def read(path: Path, *, largest: int = LARGEST) -> Document:
-    """The document in a file; FileErrors when it is absent, not a regular file, too large or wrong."""
+    """Return the document in a file; FileErrors when it is absent, not a regular file, too large or wrong."""
     return parse(content(path, largest=largest), str(path), largest=largest)
 
 
 def content(path: Path, *, largest: int = LARGEST) -> bytes:
-    """The bytes of a file, one more than `largest` at the most; FileErrors when they can't be read."""
+    """Return the bytes of a file, at most one more than `largest`; FileErrors when they can't be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would keep us waiting
         with os.fdopen(descriptor, "rb") as file:
@@ -56,7 +55,7 @@ def content(path: Path, *, largest: int = LARGEST) -> bytes:
 
 
 def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
-    """The document in these bytes; `name` is what errors call it."""
+    """Return the document in these bytes; `name` stands for the file in errors."""
     if len(data) > largest:
         raise FileErrors(Problem(name, 1, 1, f"is larger than {largest} bytes", ""))
     try:
@@ -77,19 +76,19 @@ def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
 
 
 def dump(data: object) -> str:
-    """Plain data as YAML for people, keys in the order given; what `parse` reads back as the same."""
+    """Return plain data as YAML for people, keys in the order given; `parse` reads it back as the same."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _text(dumper: yaml.representer.BaseRepresenter, text: str) -> yaml.ScalarNode:
-    """Lines as lines; what is neither printable nor a line end escaped, where PyYAML would write it bare."""
+    """Represent lines as lines; other unprintable characters are escaped, where PyYAML would write them bare."""
     odd = not text.replace("\n", "").isprintable()
     style = '"' if odd else "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what stands in two places twice, since `parse` refuses aliases."""
+    """Writes shared objects twice, since `parse` refuses aliases."""
 
     yaml_representers = {**yaml.SafeDumper.yaml_representers, str: _text}  # noqa: RUF012 - PyYAML's own way
 
@@ -98,9 +97,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 class _Walk:
-    """Through the text from top to bottom: its data, what is wrong with it, and where each part of it stands if that is
-    to be noted.
-    """
+    """A walk through the text: its data, its mistakes, and the positions of its parts if requested."""
 
     def __init__(self, document: Document, positions: Positions | None = None) -> None:
         self.found: list[Problem] = []
@@ -111,7 +108,7 @@ class _Walk:
         self._plain: dict[str, Any] = {}
 
     def data(self, events: Iterator[yaml.Event]) -> Any:
-        """What the document holds; FileErrors where going on makes no sense."""
+        """Return the document's content; FileErrors where a walk any further makes no sense."""
         documents = 0
         for event in events:
             if len(self.found) > MOST:
@@ -165,7 +162,7 @@ class _Walk:
         self._add(parent, value, event)
 
     def _value(self, event: yaml.ScalarEvent) -> Any:
-        """Of the plain words of a long list most stand there many times: each is looked at, and kept, once."""
+        """Return the value of a plain scalar. Most of those in a long list repeat: each is parsed, and kept, once."""
         if event.tag or not event.implicit[0]:
             return _scalar(event)
         text = event.value
@@ -183,7 +180,7 @@ class _Walk:
         return keys
 
     def _note(self, positions: Positions, parent: _Open, event: yaml.Event) -> Keys:
-        """The way to what begins here."""
+        """Return the path to the part that begins here."""
         if parent.container is self._root:
             keys: Keys = ()
         else:
@@ -195,14 +192,14 @@ class _Walk:
 
 
 def _places(name: str, text: str) -> Positions:
-    """Of a text that has no mistakes."""
+    """Return the positions in a text without mistakes."""
     positions = Positions()
     _Walk(Document(name, text), positions).data(_events(text))
     return positions
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
-    """As `yaml.parse`, which asks twice for each."""
+    """Yield the events as `yaml.parse` does, which asks twice for each."""
     loader = _LOADER(text)
     try:
         while (event := loader.get_event()) is not None:
@@ -219,7 +216,9 @@ class _Scalars(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
         yaml.resolver.Resolver.__init__(self)
 
     def value_of(self, tag: str, text: str) -> Any:
-        """As PyYAML reads it. What it builds it remembers for ever, for the sake of aliases: that goes at once."""
+        """Return the value as PyYAML reads it. PyYAML keeps each constructed value for aliases, without a limit; they
+        are cleared at once.
+        """
         value = self.construct_object(yaml.ScalarNode(tag, text))
         self.constructed_objects.clear()
         return value

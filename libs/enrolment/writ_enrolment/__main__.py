@@ -1,4 +1,4 @@
-"""`writ-enrol`, and `python -m writ_enrolment`: on an agent's host, which need not have the command `writ`."""
+"""`writ-enrol`, and `python -m writ_enrolment`: for an agent's host, which need not have the command `writ`."""
 
 import sys
 

@@ -45,7 +45,7 @@ def token_text(path: Path | None) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="writ-enrol",
-        description="Make a key for the agent of this host, and have it let in by a token of `writ agent token`.",
+        description="Make a key for the agent of this host, and enrol it by a token of `writ agent token`.",
         epilog="The token is never an argument, which everybody on the host could read. The private key stays here."
         " With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too.",
     )

@@ -1,7 +1,9 @@
-"""The agent's host: it makes its key itself, has it let in by a one-time token, and sees that it is.
+"""Enrolment on the agent's host: it makes its key itself, enrols it by a one-time token, and checks that NATS accepts
+it.
 
-The private key is written before anything is sent, and nothing but its public half is. Whatever breaks off may be begun
-again with the same token: it is the same key then. The environment is written last, and without it nothing is done.
+The private key is written before anything is sent, and only its public half is sent. An interrupted enrolment may be
+repeated with the same token: it uses the same key then. The environment is written last; without it the enrolment is
+incomplete.
 """
 
 import asyncio
@@ -35,7 +37,7 @@ TLS = ("WRIT_TLS_CA", "WRIT_TLS_CERT", "WRIT_TLS_KEY")
 
 
 class Joined(Struct, frozen=True, kw_only=True):
-    """What the agent needs, in the folder that was named; neither file tells a secret to anybody but its owner."""
+    """The agent's files, in the chosen folder; only their owner can read secrets in them."""
 
     pool: str
     key: str
@@ -44,9 +46,9 @@ class Joined(Struct, frozen=True, kw_only=True):
 
 
 async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]) -> Joined:
-    """Enrols this host; returns when NATS lets its agent in. `environment`: what the agent's file shall have besides.
+    """Enrol this host; return when NATS accepts its agent. `environment`: further variables for the agent's file.
 
-    Raises Denied where the token is not good (any more), Conflict where this host has enrolled for the pool before,
+    Raises Denied where the token is invalid or used, Conflict where this host has enrolled for the pool before,
     Unreachable, TimedOut.
     """
     key_file, environment_file = folder / f"agent-{ticket.pool}.seed", folder / f"agent-{ticket.pool}.env"
@@ -54,9 +56,9 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     if not await _admitted(ticket, key, tls, within=0.0):
         await _ask(ticket, key, tls)
         if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
-            raise TimedOut(f"the key is known, but NATS does not let it in within {ADMITTED_WITHIN:g} s: begin again")
+            raise TimedOut(f"the key is known, but NATS does not accept it within {ADMITTED_WITHIN:g} s: try again")
     elif _is_for(environment_file, ticket):
-        raise Conflict(f"{key_file} is let in already: this host has enrolled for pool {ticket.pool}")
+        raise Conflict(f"{key_file} is enrolled already: this host has enrolled for pool {ticket.pool}")
     values = {"NATS_URL": ticket.url, "WRIT_POOL": ticket.pool, "WRIT_POLICY_KEY": ticket.policy_key, **environment}
     atomic_files.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
     return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
@@ -72,7 +74,7 @@ def _key(path: Path) -> Key:
     if not path.exists():
         with suppress(FileExistsError):  # of two at once, both take the key of the first
             create_atomically(path, generate_seed() + b"\n")  # nobody else's, also in a folder that a group shares
-    sync_folder(path.parent)  # nobody is to be let in with a key that a power cut can take
+    sync_folder(path.parent)  # a key that a power cut can take must not be enrolled
     try:
         return Key(read_private(path))
     except Invalid as error:
@@ -80,7 +82,7 @@ def _key(path: Path) -> Key:
 
 
 def _is_for(environment_file: Path, ticket: Ticket) -> bool:
-    """Whether it is there, and not from an installation that this host belonged to before."""
+    """Return whether the file exists, and is not of an earlier installation of this host."""
     try:
         return f"WRIT_POLICY_KEY={ticket.policy_key}" in environment_file.read_text().splitlines()
     except FileNotFoundError:
@@ -101,7 +103,7 @@ async def _ask(ticket: Ticket, key: Key, tls: TlsOptions | None) -> None:
             raise Denied("this token is not good: used, expired, or taken back") from error
         try:
             answer = await bus.request(subjects.enrol(ticket.token), message, timeout=ANSWER_SECONDS)
-        except (Forbidden, Unreachable, TimedOut):  # NATS may just have heard that it is used: whoever connects is told
+        except (Forbidden, Unreachable, TimedOut):  # NATS may just have learned that it is used: the next connect fails
             if last:
                 raise
         else:

@@ -166,7 +166,7 @@ class _Reader:
                 if not stop.remaining():
                     return "timeout"
                 for fd in events:
-                    if not self._take(fd):
+                    if not self._read_available(fd):
                         ready.unregister(fd)
                 if not events and self._process.poll() is not None:
                     return ""
@@ -175,7 +175,7 @@ class _Reader:
     def drain(self) -> None:
         """Read all available output."""
         for fd in list(self._open):
-            while self._take(fd) > 0 and fd in self._open:
+            while self._read_available(fd) > 0 and fd in self._open:
                 continue
 
     def close(self) -> None:
@@ -187,7 +187,7 @@ class _Reader:
         """Return the kept text of standard output (0) or standard error (1)."""
         return self._kept[number].decode("utf-8", "replace")
 
-    def _take(self, fd: int) -> int:
+    def _read_available(self, fd: int) -> int:
         """Read from one descriptor. Return the number of bytes: 0 at the end, -1 if nothing is available now."""
         try:
             data = os.read(fd, _READ)
@@ -201,10 +201,10 @@ class _Reader:
         self._kept[number].extend(data[:room])
         self.cut = self.cut or len(data) > room
         if number == 0 and self._line is not None:
-            self._tell(data)
+            self._feed_lines(data)
         return len(data)
 
-    def _tell(self, data: bytes) -> None:
+    def _feed_lines(self, data: bytes) -> None:
         self._pending += data
         *lines, rest = self._pending.split(b"\n")
         self._pending = bytearray(rest[-_READ:])

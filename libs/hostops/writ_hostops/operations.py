@@ -116,7 +116,7 @@ def _finish(request: HostRequest, progress: Callable[[str], None], stop: Stop) -
             return _run_marked(request, handler, progress, stop)
         if request.action == "probe" and request.target.state_dir:
             return result(request.id, _probe_marked(request, handler, progress, stop))
-        return result(request.id, _answer(request, handler, progress, stop))
+        return result(request.id, _run_handler(request, handler, progress, stop))
     except HostError as error:
         return result(request.id, failure(error))
 
@@ -145,7 +145,7 @@ def _changes(request: HostRequest) -> bool:
     return changes(request.action, request.operation)
 
 
-def _answer(
+def _run_handler(
     request: HostRequest,
     handler: Handler,
     progress: Callable[[str], None],
@@ -182,7 +182,7 @@ def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str]
         if error.code != "already_seen":
             raise
         return _repeated(request, markers.read(request.id, request.attempt)[1], error)
-    line = result(request.id, _answer(request, handler, progress, stop))
+    line = result(request.id, _run_handler(request, handler, progress, stop))
     try:
         kept = {name: value for name, value in line["output"].items() if name in request.shown}
         markers.end(request.id, request.attempt, {**line, "output": kept})
@@ -208,7 +208,7 @@ def _probe_marked(request: HostRequest, handler: Handler, progress: Callable[[st
         return verdict("succeeded", "by this host's record of the operation", dict(ended.get("state", {})))
     if ended and ended.get("effect") == "none" and ended.get("certain"):
         return verdict("not_done", "by this host's record of the operation", dict(ended.get("state", {})))
-    return _answer(request, handler, progress, stop, expected=(begun or {}).get("expected", {}))
+    return _run_handler(request, handler, progress, stop, expected=(begun or {}).get("expected", {}))
 
 
 def _goes_on(who: Mapping[str, Any]) -> bool:

@@ -1,1 +1,1 @@
-"""`writ up`: one machine's Writ, from an empty folder to running processes, and back to nothing."""
+"""The installation: its files and keys, its NATS server, and `writ up`, from an empty folder to running processes."""

@@ -1,8 +1,9 @@
-"""`writ init`: an installation from nothing, which starts nothing. It never takes the place of another.
+"""`writ init`: creates an installation and starts nothing. It never overwrites another.
 
-Two shapes. In one folder, for `writ up` and containers: all is its owner's alone. Split, for services that the system
-starts: keys are root's, what services read is root's too and readable for their group, and what the keeper writes
-(users of NATS, agents that have enrolled) is the keeper's. Keys of SSH targets are in a folder of the SSH agent's.
+There are two layouts. In one folder, for `writ up` and containers: all is its owner's alone. Split, for services the
+system starts: keys are root's; files that services read are root's too and readable for their group; the provisioner's
+files (users of NATS, enrolled agents) are the provisioner's. Keys of SSH targets are in a folder of the SSH agent's
+user.
 """
 
 import grp
@@ -24,11 +25,13 @@ from writ_installation.processes.services import environment
 
 ENVIRONMENT_HEAD = "# What every service of deploy/systemd reads; of one alone: policy.env, executor.env, audit.env.\n"
 SHARED = 0o2750
-"""Of a folder: what is made in it is its group's too."""
+"""Mode of a folder whose new files get its group."""
 
 
 def init(root: Path, site: Site) -> Home:
-    """The new installation. Raises Conflict where there is something already, ConfigError where it cannot be made."""
+    """Create the installation. Raises Conflict where something exists already, ConfigError where it cannot be
+    created.
+    """
     home = Home(root, site)
     user = _provisioner_user() if home.split else None
     folders = [home.root, *([home.written, home.store, home.ssh] if home.split else [])]
@@ -56,11 +59,11 @@ def init(root: Path, site: Site) -> Home:
 def _refuse_existing(folders: list[Path]) -> None:
     for folder in folders:
         if folder.exists() and any(folder.iterdir()):
-            raise Conflict(f"{folder} is not empty: nothing was made. An installation is never made anew over another")
+            raise Conflict(f"{folder} is not empty: nothing was made. An installation is never made over another")
 
 
 def _provisioner_user() -> pwd.struct_passwd:
-    """The user that the keeper runs as, whose name is that of the group that reads. Raises ConfigError."""
+    """Return the provisioner's user, whose name is that of the reading group. Raises ConfigError."""
     if os.geteuid() != 0:
         raise ConfigError("services that the system starts need an installation made by root")
     ssh_keys.agent_user()
@@ -97,7 +100,7 @@ def _fill(home: Home, site: Site) -> None:
 
 
 def _write_environment(home: Home, url: str) -> None:
-    """For the units: where everything is."""
+    """Write the paths for the units."""
     values = {**environment(home, url), "SYSTEMMANAGER_POLICY_CONFIG": str(home.policy), "WRIT_LOG_FORMAT": "json"}
     text = ENVIRONMENT_HEAD + "".join(f"{name}={value}\n" for name, value in values.items())
     atomic_files.save(home.root / "writ.env", text.encode())

@@ -1,17 +1,19 @@
-"""The accounts of a NATS configuration: what crosses from one to another is exported here and imported there."""
+"""The accounts of a NATS configuration: each subject that crosses is exported by one account and imported by
+another.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 class Accounts:
-    """Under construction, by name, each as the configuration has it."""
+    """Accounts under construction, by name, in the form of the configuration."""
 
     def __init__(self) -> None:
         self.blocks: dict[str, dict[str, Any]] = {}
 
     def add(self, account: str, *users: Mapping[str, Any]) -> None:
-        """These users, in this account."""
+        """Add these users to this account."""
         block = self.blocks.setdefault(account, {"exports": [], "imports": [], "users": []})
         block["users"] += users
 
@@ -26,10 +28,10 @@ class Accounts:
         share: bool = False,
         known_as: str = "",
     ) -> None:
-        """`to` may ask `owner` on that subject. `many`: a question brings more than one answer.
+        """Let `to` send requests to `owner` on that subject. `many`: a request brings more than one reply.
 
-        The server cannot know which of many answers is the last. It keeps what it needs to route them (2.5 KB a
-        question, measured) until none has come for `silence`, by default two minutes.
+        The server cannot know which of many replies is the last. It keeps the data to route them (2.5 KB for each
+        request, measured) until none has come for `silence`, by default two minutes.
         """
         export: dict[str, Any] = {"service": subject, "accounts": [to]}
         if many:
@@ -39,7 +41,7 @@ class Accounts:
         self._cross(owner, to, export, {**taken, "to": known_as} if known_as else taken)
 
     def stream(self, owner: str, to: str, subject: str) -> None:
-        """`to` hears what is published in `owner` on that subject."""
+        """Let `to` receive messages that are published in `owner` on that subject."""
         taken = {"stream": {"account": owner, "subject": subject}}
         self._cross(owner, to, {"stream": subject, "accounts": [to]}, taken)
 
@@ -58,15 +60,15 @@ class Accounts:
 
 
 def principal_account(principal: str) -> str:
-    """The account that a principal has for itself."""
+    """Return the account of a principal."""
     return f"REQ_{principal}"
 
 
 def pool_account(pool: str) -> str:
-    """The account that a pool's agents share."""
+    """Return the account that a pool's agents share."""
     return f"AGENT_{pool}"
 
 
 def token_account(token: str) -> str:
-    """The account that whoever has a one-time token is in."""
+    """Return the account of a one-time token."""
     return f"ENROL_{token}"

@@ -1,4 +1,4 @@
-"""What of a server's configuration is about certificates, and how several servers become one cluster."""
+"""The certificate and cluster parts of a server's configuration."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ TLS_VERSION = "1.3"
 
 
 class TlsFiles(Struct, frozen=True, kw_only=True):
-    """Paths of the server's own files; with `ca` whoever connects must show a certificate that it signed."""
+    """Paths of the server's own files; with `ca` clients must show a certificate it signed."""
 
     certificate: str
     key: str
@@ -27,13 +27,15 @@ class Routes(Struct, frozen=True, kw_only=True):
 
 
 def tls_block(files: TlsFiles) -> dict[str, Any]:
-    """As the configuration has it."""
+    """Return the block of the configuration."""
     block = {"cert_file": files.certificate, "key_file": files.key, "min_version": TLS_VERSION}
     return {**block, "ca_file": files.ca, "verify": True} if files.ca else block
 
 
 def cluster_block(routes: Routes) -> dict[str, Any]:
-    """As the configuration has it. Clients know all servers, and aren't told addresses that only servers reach."""
+    """Return the block of the configuration. Clients know all servers, and are not sent addresses that only servers
+    reach.
+    """
     return {
         "name": routes.cluster,
         "host": "0.0.0.0",  # noqa: S104 - the other servers connect to it, with the certificate

@@ -1,9 +1,9 @@
-"""The NATS server's configuration, made from the registry of subjects: who may publish and listen to what.
+"""The NATS server's configuration, generated from the registry of subjects: each party's permissions.
 
 Every party has an account of its own: each principal, each pool of agents, executors, policy, audit, status. CORE,
-which has JetStream, holds the bootstrap user alone. A reply subject is not checked against anybody's permissions:
-within one account, whoever may ask can have the answer (JetStream's as well) published on any subject. Across accounts
-it stays with who asked. What passes between two accounts is exactly what the registry says.
+which has JetStream, holds the bootstrap user alone. NATS does not check a reply subject against anybody's permissions:
+within one account, any requester can have the reply (JetStream's as well) published on any subject. Across accounts it
+stays with the requester. Exactly the registry's subjects pass between two accounts.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,42 +28,42 @@ STATUS = "STATUS"
 SYSTEM = "SYS"
 ANSWER_WITHIN = "60s"
 MAX_FILE, UNBOUNDED = 1 << 60, -1
-"""Of a server, whose own choice is three quarters of what is free when it starts, and of the account. The sizes of the
-streams are what keeps all of them below the disk. A bound that followed those would be below what they may hold just
-when one is to hold less, or a full journal more for its archive, and NATS refuses that.
+"""Limits of the server, whose default is three quarters of the free space at its start, and of the account. The sizes
+of the streams keep them all below the disk. A limit that followed those sizes would be too low just when one is
+reduced, or when a full journal needs more for its archive, and NATS refuses that.
 """
 
 SERVICES = {Role.EXECUTOR: "EXECUTOR", Role.POLICY: "POLICY", Role.AUDIT: "AUDIT", Role.KEEPER: "KEEPER"}
 DISCOVERY = ("$SRV.PING", "$SRV.INFO", "$SRV.STATS")
 SERVER_READERS = ("AUDIT",)
-"""Accounts that may ask how the servers are. The system account answers these two questions and no other."""
+"""Accounts that may query the servers' state. The system account serves these two requests and no other."""
 
 
 class ServerPlan(AnyServer, frozen=True, kw_only=True):
-    """What one nats-server is to be. Keys are the public ones (U…); several for one role or pool share its rights."""
+    """The plan of one nats-server. Keys are the public ones (U…); several for one role or pool share its rights."""
 
     store_dir: str
     bootstrap: str
     system: str
     status: str
     roles: Mapping[Role, Sequence[str]]
-    """The keys of executor, policy, audit and keeper."""
+    """The keys of executor, policy, audit and provisioner."""
     principals: Mapping[str, Sequence[str]] = field(default_factory=dict)
     scanners: Collection[str] = ()
-    """Those of the principals that may report what they find."""
+    """The principals that may send scan reports."""
     pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
-    """The keys of the one-time tokens that are good now, by their ids."""
+    """The keys of the valid one-time tokens, by their ids."""
     tls: TlsFiles | None = None
     routes: Routes | None = None
-    """The cluster that it is part of."""
+    """Its cluster."""
     leaf: Listener | None = None
     links: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By pool, the keys of the links to leaf nodes that its agents connect to."""
+    """By pool, the keys of the links of leaf nodes."""
 
 
 class Rights(Struct, frozen=True):
-    """What one user may do, and nothing else."""
+    """The permissions of one user."""
 
     publish: list[str]
     subscribe: list[str]
@@ -71,43 +71,43 @@ class Rights(Struct, frozen=True):
 
 
 class Party(Struct, frozen=True, kw_only=True):
-    """Those who share an account and its rights. `name` is that of their service and inbox."""
+    """Users that share an account and its rights. `name` is that of their service and inbox."""
 
     role: Role
     also: Role | None = None
-    """A second one, whose channels are theirs too."""
+    """A second role, whose channels are theirs too."""
     account: str
     name: str
     keys: Sequence[str]
     tokens: dict[str, str] = field(default_factory=dict)
-    """What stands for `{principal}`, `{pool}` or `{token}` in their subjects."""
+    """Values of `{principal}`, `{pool}` or `{token}` in their subjects."""
 
     def subjects(self, channels: Iterable[Channel]) -> list[str]:
-        """Theirs, of these families."""
+        """Return their subjects of these families."""
         return [one.subject(**self.tokens) for one in channels]
 
     def sends(self, channel: Channel) -> bool:
-        """Whether it is theirs to send on."""
+        """Return whether they may send on the channel."""
         return self.role in channel.senders or (self.also is not None and self.also in channel.senders)
 
     @property
     def sent(self) -> list[str]:
-        """What they publish."""
+        """Return the subjects on which they publish."""
         return self.subjects(one for one in CHANNELS if self.sends(one))
 
     @property
     def heard(self) -> list[str]:
-        """What they listen to; streams are read otherwise."""
+        """Return the subjects to which they subscribe; streams are read otherwise."""
         return self.subjects(one for one in CHANNELS if self.role in one.receivers and one.style is not Style.STREAM)
 
     @property
     def is_service(self) -> bool:
-        """Whether they answer, and can be discovered."""
+        """Return whether they serve requests, and can be discovered."""
         return self.role not in (Role.PRINCIPAL, Role.ENROLLER)
 
 
 def parties(plan: ServerPlan) -> list[Party]:
-    """Everybody whom the registry knows."""
+    """Return all parties of the registry."""
     services = [
         Party(role=role, account=account, name=role.value, keys=plan.roles.get(role, ()))
         for role, account in SERVICES.items()
@@ -133,7 +133,7 @@ def _discovered(service: str) -> list[str]:
 
 
 def rights(party: Party) -> Rights:
-    """What each key of the party may do."""
+    """Return the permissions of each key of the party."""
     listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
     servers = PINGED if party.account in SERVER_READERS else ()
     asked = [*(one.name for one in lent(party.role, party.tokens)), *servers]
@@ -141,12 +141,14 @@ def rights(party: Party) -> Rights:
 
 
 def status_rights() -> Rights:
-    """Sees which services are there, and how full the journal is."""
+    """Return the permissions of the status user: it discovers the services, and reads the journal's usage."""
     return Rights([USAGE, *DISCOVERY, *(f"{verb}.>" for verb in DISCOVERY)], [f"{inbox_prefix('status')}.>"])
 
 
 def bootstrap_rights() -> Rights:
-    """Makes streams and consumers, takes and restores their snapshots, and asks where a journal ends that it closed."""
+    """Return the permissions of the bootstrap user: it makes streams and consumers, takes and restores their snapshots,
+    and probes the end of a closed journal.
+    """
     read = [led(stream).name for stream in subjects.STREAMS]
     asked = ["$JS.API.>", "$JS.SNAPSHOT.>", *read, subjects.JOURNAL_CLOSED]
     return Rights(asked, [f"{inbox_prefix('bootstrap')}.>"])
@@ -157,7 +159,9 @@ def _unique(subjects: Iterable[str]) -> list[str]:
 
 
 def render(plan: ServerPlan) -> str:
-    """The configuration file. Whoever adds a principal or pool renders it anew and reloads the server."""
+    """Return the configuration file. After a principal or pool is added, it is rendered again and the server
+    reloaded.
+    """
     settings: dict[str, Any] = {
         # Without `always` acknowledged events are lost when the power goes.
         "jetstream": {
@@ -204,7 +208,7 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
 
 
 def _link(accounts: Accounts, party: Party, keys: Sequence[str]) -> None:
-    """The rights of its agents, with a pull under its other name."""
+    """Add the rights of the pool's agents, with a pull under its other name."""
     if keys:
         pull, known_as = renamed(party)
         accounts.add(party.account, *(user(key, link_rights(party)) for key in keys))
@@ -212,7 +216,7 @@ def _link(accounts: Accounts, party: Party, keys: Sequence[str]) -> None:
 
 
 def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> None:
-    """Let the others reach `party` as the registry says."""
+    """Let the others reach `party`, by the registry."""
     named = party.role is Role.PRINCIPAL  # what agents send is signed, and says itself who they are
     for channel in CHANNELS:
         if channel.style is Style.REPUBLISH and party.role in channel.receivers:
@@ -229,7 +233,7 @@ def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> No
 
 
 def _cross(accounts: Accounts, channel: Channel, sender: Party, receiver: Party, *, share: bool) -> None:
-    """Let a message cross: the first receiver of a channel answers it, the others only hear it."""
+    """Let a message cross: the first receiver of a channel replies, the others only listen."""
     subject = channel.subject(**{**sender.tokens, **receiver.tokens})
     if receiver.role is channel.receivers[0]:
         accounts.service(receiver.account, sender.account, subject, share=share)
@@ -252,19 +256,19 @@ def _lend(accounts: Accounts, party: Party) -> None:
 
 
 def renamed(pool: Party) -> tuple[str, str]:
-    """What a pull is called, and what on a link."""
+    """Return the subject of a pull, and its name on a link."""
     pull, *_ = lent(pool.role, pool.tokens)
     return pull.name, next_of(pool.tokens["pool"])
 
 
 def link_rights(pool: Party) -> Rights:
-    """Those of the pool's agents, with a pull under its other name."""
+    """Return the rights of the pool's agents, with a pull under its other name."""
     own, (pull, known_as) = rights(pool), renamed(pool)
     return Rights([known_as if one == pull else one for one in own.publish], own.subscribe, answers=own.answers)
 
 
 def user(key: str, rights: Rights) -> dict[str, Any]:
-    """As the configuration has it."""
+    """Return the user in the form of the configuration."""
     permissions: dict[str, Any] = {"publish": {"allow": rights.publish}, "subscribe": {"allow": rights.subscribe}}
     if rights.answers:
         permissions["allow_responses"] = {"max": 1, "expires": ANSWER_WITHIN}

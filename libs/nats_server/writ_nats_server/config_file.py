@@ -1,4 +1,4 @@
-"""What the configuration of every nats-server of ours begins with, the server of Writ and a site's leaf node alike."""
+"""The common part of the configuration of our nats-servers: the server of Writ and a site's leaf node."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ MAX_PAYLOAD = 2 * 1024 * 1024
 
 
 class AnyServer(Struct, frozen=True, kw_only=True):
-    """What a server is called, and where it listens: for clients, and on loopback for who asks how it is."""
+    """The name of a server, and its addresses: for clients, and on loopback for monitoring."""
 
     server_name: str = "writ"
     host: str = "127.0.0.1"
@@ -19,7 +19,7 @@ class AnyServer(Struct, frozen=True, kw_only=True):
 
 
 def server_file(server: AnyServer, settings: Mapping[str, Any]) -> str:
-    """The text of the file: what all servers have, then `settings`."""
+    """Return the text of the file: the common settings, then `settings`."""
     common = {
         "server_name": server.server_name,
         "host": server.host,

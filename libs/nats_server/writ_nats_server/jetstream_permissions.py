@@ -1,4 +1,4 @@
-"""What of JetStream's own subjects each role may use, under which name, and how it is answered."""
+"""The JetStream subjects of each role, their names in its account, and the form of their replies."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -16,7 +16,7 @@ READ = {
     Role.AUDIT: (subjects.JOURNAL_STREAM,),
 }
 KEPT = {subjects.PARAMS_STREAM: subjects.PARAMS, subjects.RESULTS_STREAM: subjects.RESULTS}
-"""What executors keep for a while, by stream."""
+"""The stores of executors, by stream."""
 JOURNAL_INFO = f"$JS.API.STREAM.INFO.{subjects.JOURNAL_STREAM}"
 BATCH_SILENCE = "5s"
 """The pieces of a batch come at once: see `Accounts.service`."""
@@ -35,12 +35,12 @@ class Lent(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What its users publish on."""
+        """Return the subject on which its users publish."""
         return self.known_as or self.subject
 
 
 def lent(role: Role, tokens: Mapping[str, str]) -> list[Lent]:
-    """All that the role may use."""
+    """Return all subjects the role may use."""
     if role is Role.AGENT:
         return _work_of(tokens["pool"])
     read = READ.get(role, ())
@@ -54,12 +54,12 @@ def lent(role: Role, tokens: Mapping[str, str]) -> list[Lent]:
 
 
 def led(stream: str) -> Lent:
-    """Single reads of a stream, by its leader."""
+    """Return single reads of a stream, by its leader."""
     return Lent(f"$JS.API.STREAM.MSG.GET.{stream}", leader_of(stream))
 
 
 def _work_of(pool: str) -> list[Lent]:
-    """To pull and to ack; the ack subject has two forms, and which one a server uses is its choice."""
+    """Return the subjects to pull and to ack; the ack subject has two forms, and the server chooses one."""
     stream, durable = subjects.JOURNAL_STREAM, subjects.consumer(pool)
     names = (
         f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",

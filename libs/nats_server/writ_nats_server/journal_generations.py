@@ -29,7 +29,7 @@ Step = Callable[[str], None]
 
 
 class State(Struct, frozen=True):
-    """The journal as the server has it. `open`: it takes events; `in_step`: every replica has all of it."""
+    """The state of the journal's stream. `open`: it accepts events; `in_step`: every replica has all of it."""
 
     usage: Usage
     open: bool
@@ -37,7 +37,7 @@ class State(Struct, frozen=True):
 
 
 async def state(replies: Replies) -> State:
-    """How it stands."""
+    """Return the present state."""
     info = await call(replies, f"STREAM.INFO.{_STREAM}", {})
     has, config = info["state"], info["config"]
     usage = Usage(has["bytes"], config["max_bytes"], has["last_seq"], has["messages"], max(has["first_seq"], 1))
@@ -47,11 +47,10 @@ async def state(replies: Replies) -> State:
 
 
 async def take_out(replies: Replies, sizes: Sizes, first: int, last: int, step: Step = lambda _: None) -> State:
-    """Take out what is from `first` to `last`, and nothing else; what had been taken out stays so. Repeat it after a
-    crash.
+    """Remove the events from `first` to `last`, and no others; repeat it after a crash.
 
-    `step` is told each step that was taken. Raises Conflict where the journal is not as it must be (it has events
-    before `first`, which would go too), BusRefused, TimedOut, and Unreachable while a replica is behind.
+    `step` gets each completed step. Raises Conflict where the journal is in another state (it has events before
+    `first`, which would be removed too), BusRefused, TimedOut, and Unreachable while a replica is behind.
     """
     before = await _in_step(replies)
     if before.usage.first_sequence < first:
@@ -83,9 +82,10 @@ async def _shortened(replies: Replies, last: int, step: Step) -> None:
 
 
 async def _reached(replies: Replies) -> int:
-    """The sequence of the last event that reached the server before it closed the journal: some wait to be stored, and
-    to take out by count while they do would take out as many more. What is asked here waits behind them, and is
-    refused. A server of a cluster may hear a moment later than the others who takes what is sent there now.
+    """Return the sequence of the last event that reached the server before it closed the journal.
+
+    Some events may still wait for storage then, and a removal by count would remove as many more. A probe waits behind
+    them, and is refused. A server of a cluster may learn a moment later than the others of the closed subject.
     """
     give_up = asyncio.get_running_loop().time() + IN_STEP_WITHIN
     for pause in backoff():
@@ -106,8 +106,8 @@ async def _reached(replies: Replies) -> int:
 
 
 async def make_room(replies: Replies, more: int) -> None:
-    """Let it hold `more` bytes besides those that it has, for what must be written before something goes: only until
-    its configuration is as wanted again. Raises BusRefused where the server has no room for that.
+    """Let the journal hold `more` bytes besides its present ones, for events that must be written before some are
+    removed, until its configuration is restored. Raises BusRefused where the server has no room for that.
     """
     config, has = await _config(replies), (await state(replies)).usage.bytes
     if has + more > config["max_bytes"]:
@@ -120,8 +120,8 @@ async def _config(replies: Replies) -> dict[str, Any]:
 
 
 async def _in_step(replies: Replies, least: int = 0) -> State:
-    """The state once every replica has all of it, up to `least` or later: one that is behind must not be told to hold
-    less.
+    """Return the state once every replica has all of it, up to `least` or later: one that is behind must not get a
+    lower limit.
     """
     give_up = asyncio.get_running_loop().time() + IN_STEP_WITHIN
     for pause in backoff():

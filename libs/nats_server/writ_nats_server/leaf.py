@@ -1,7 +1,9 @@
-"""Sites that only dial out: a leaf node there links the account of a pool to this server, and its agents connect to it.
+"""Sites that only dial out: a leaf node there links a pool's account to this server, and the pool's agents connect to
+it.
 
-A link is a user of the pool's account, with the rights of the pool's agents and no others, and is let in as a leaf node
-only. It passes on no JetStream API, since a leaf node may have a JetStream of its own: a pull has another name on it.
+A link is a user of the pool's account, with the rights of the pool's agents and no others, and is accepted as a leaf
+node only. It passes on no JetStream API, since a leaf node may have a JetStream of its own: a pull has another name on
+it.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,7 +19,7 @@ LINKS = ("LEAFNODE",)
 
 
 class Listener(Struct, frozen=True, kw_only=True):
-    """Where leaf nodes connect to."""
+    """The address for leaf nodes."""
 
     host: str
     port: int = LEAF_PORT
@@ -25,18 +27,18 @@ class Listener(Struct, frozen=True, kw_only=True):
 
 
 def next_of(pool: str) -> str:
-    """What a pull of the pool's consumer is called on a link."""
+    """Return the name of a pull of the pool's consumer on a link."""
     return f"writ.api.next.{pool}"
 
 
 def listener_block(listener: Listener) -> dict[str, Any]:
-    """As the configuration has it. Leaf nodes know how they reach us, and aren't told addresses that they do not."""
+    """Return the block of the configuration. Leaf nodes have our address, and are not sent unreachable ones."""
     block: dict[str, Any] = {"host": listener.host, "port": listener.port, "no_advertise": True}
     return {**block, "tls": tls_block(listener.tls)} if listener.tls else block
 
 
 def keep_apart(accounts: Mapping[str, Mapping[str, Any]], links: Collection[str]) -> None:
-    """Links are no clients, and clients no links: what comes over a link may name its sender itself."""
+    """Separate links and clients by connection type: a message over a link may name any sender."""
     for account in accounts.values():
         for user in account["users"]:
             user["allowed_connection_types"] = list(LINKS if user["nkey"] in links else CLIENTS)

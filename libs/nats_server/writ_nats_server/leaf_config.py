@@ -1,6 +1,6 @@
 """The configuration of a leaf node at a site that only dials out: agents connect to it, and it to the server of Writ.
 
-It has no JetStream and stores nothing: what agents pull is on the server, and what they send waits in their own spools.
+It has no JetStream and stores nothing: agents pull from the server, and their own messages wait in their spools.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ ENCRYPTED = ("tls://", "wss://")
 
 
 class Link(Struct, frozen=True, kw_only=True):
-    """To the account of one pool. `seed` is the link's private key, `agents` are the public ones of the pool's."""
+    """A link to the account of one pool. `seed` is the link's private key, `agents` are the public ones of the pool."""
 
     pool: str
     seed: str
@@ -26,10 +26,9 @@ class Link(Struct, frozen=True, kw_only=True):
 
 
 class LeafPlan(AnyServer, frozen=True, kw_only=True):
-    """What one leaf node is to be; `hub` is where Writ's servers listen for it, `hub_ca` by what it knows them.
+    """The plan of one leaf node; `hub` is the address of Writ's servers for it, `hub_ca` their CA.
 
-    With `hub_ca`, or a URL that says tls or wss, it links over TLS or not at all; without `hub_ca` it believes whom its
-    host believes.
+    With `hub_ca`, or a URL with tls or wss, it links over TLS or not at all; without `hub_ca` it uses its host's CAs.
     """
 
     hub: Sequence[str]
@@ -38,7 +37,7 @@ class LeafPlan(AnyServer, frozen=True, kw_only=True):
 
 
 def render_leaf(plan: LeafPlan) -> str:
-    """The configuration file; there are private keys in it."""
+    """Return the configuration file, which contains private keys."""
     settings: dict[str, Any] = {
         "accounts": {pool_account(link.pool): _account(link) for link in plan.links},
         "leafnodes": {"reconnect": "1s", "remotes": [_remote(plan, link) for link in plan.links]},

@@ -19,14 +19,14 @@ from writ_bus.errors import BusRefused, TimedOut, Unreachable
 T = TypeVar("T")
 
 READY_WITHIN = 60.0
-"""Seconds; a server with much in its streams takes a while, and one that dies is told at once."""
+"""Seconds; a server with large streams takes a while, and a death is reported at once."""
 STOP_WITHIN = 15.0
 MONITOR_ANSWERS_WITHIN = 2.0
 _POLL = 0.02
 
 
 def find_binary() -> Path:
-    """The nats-server to run. Raises Unreachable if there is none."""
+    """Return the nats-server to run. Raises Unreachable if there is none."""
     beside = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
     found = beside or shutil.which("nats-server")
     if found is None:
@@ -37,7 +37,7 @@ def find_binary() -> Path:
 
 
 async def check_config(config: Path) -> None:
-    """Raises BusRefused with the server's own words if it would not take this file."""
+    """Raises BusRefused with the server's own message if it refuses this file."""
     process = await asyncio.create_subprocess_exec(
         find_binary(), "-t", "-c", config, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -47,7 +47,7 @@ async def check_config(config: Path) -> None:
 
 
 class ServerProcess:
-    """One running nats-server. Made by `start`; `exited` is set when it has ended, wanted or not."""
+    """One running nats-server, made by `start`; `exited` is set when it has ended for any reason."""
 
     def __init__(self, process: asyncio.subprocess.Process, config: Path, log: Path, monitor_port: int) -> None:
         self._process = process
@@ -69,7 +69,8 @@ class ServerProcess:
         through: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
     ) -> "ServerProcess":
-        """Start it, and return when it serves clients. Raises BusRefused (bad file), Unreachable (port taken, it died).
+        """Start it, and return when it serves clients. Raises BusRefused (bad file), Unreachable (port in use, it
+        died).
 
         `through` is a command that becomes the server (nice, a tie to its parent); `environ` is its environment, ours
         if it is None.
@@ -108,8 +109,13 @@ class ServerProcess:
     async def _healthy(self) -> bool:
         return (await _get(self._monitor_port, "/healthz")).get("status") == "ok"
 
+    async def write_error(self) -> str:
+        """Return the first write error of a stream, which nats-server 2.15 keeps until it is started again."""
+        error = str((await _get(self._monitor_port, "/healthz")).get("error", ""))
+        return error if "write error" in error else ""
+
     async def _until(self, look: Callable[[], Awaitable[T]], within: float, otherwise: str) -> T:
-        """What `look` gives once that is true."""
+        """Return the result of `look` once that is true."""
         try:
             async with asyncio.timeout(within):
                 while not (found := await look()):
@@ -122,10 +128,10 @@ class ServerProcess:
             raise TimedOut(f"nats-server {otherwise} in {within:g} s: {last}") from None
 
     async def reload(self) -> None:
-        """Let it read its file again: users and accounts come and go, connections stay.
+        """Have it read its file again: users and accounts change, connections stay.
 
-        Twice: nats-server 2.15 connects the service imports of a new account only at the reload after the one that
-        brought it. An answer in flight may be lost. Raises BusRefused for a file that the server does not take.
+        Twice: nats-server 2.15 connects the service imports of a new account only at the next reload. A reply in flight
+        may be lost. Raises BusRefused for a file the server refuses.
         """
         await check_config(self._config)
         for _ in range(2):
@@ -142,7 +148,7 @@ class ServerProcess:
         return str((await _get(self._monitor_port, "/varz")).get("config_load_time", ""))
 
     async def stop(self) -> None:
-        """Ask it to end (it syncs its streams), and wait; after 15 s end it."""
+        """Send SIGTERM (it syncs its streams), and wait; after 15 s SIGKILL."""
         if not self.exited.is_set():
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -152,7 +158,7 @@ class ServerProcess:
             await self.kill()
 
     async def kill(self) -> None:
-        """End it now, as a crash would."""
+        """Kill it now, as a crash would."""
         if not self.exited.is_set():
             self._process.send_signal(signal.SIGKILL)
         await self.exited.wait()
@@ -176,7 +182,7 @@ async def _must_be_free(host: str, port: int) -> None:
 
 
 async def _get(port: int, path: str) -> dict[str, Any]:
-    """What the monitor says; empty while it does not answer."""
+    """Return the monitor's reply; empty without one."""
     try:
         async with asyncio.timeout(MONITOR_ANSWERS_WITHIN):
             return await _fetch(port, path)

@@ -1,7 +1,7 @@
-"""The streams and consumers that Writ needs: made by the bootstrap user, and compared with what the server made of it.
+"""The streams and consumers of Writ: made by the bootstrap user, and compared with the server's result.
 
-An old server drops fields that it does not know without a word, so that what it answers is checked field by field.
-Nothing else ever creates, changes or deletes a stream or a consumer.
+An old server silently drops fields it does not know, so its reply is checked field by field. Nothing else ever creates,
+changes or deletes a stream or a consumer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from writ_bus.nats.replies import Replies
 from writ_contracts import subjects
 
 API_LEVEL = 4
-"""nats-server 2.14: atomic batches and what else we lean on, settled."""
+"""nats-server 2.14: stable atomic batches and the other features we need."""
 ACK_WAIT = 10.0
 _SECOND = 1_000_000_000
 STREAM_NOT_FOUND = 10059
@@ -24,11 +24,11 @@ CONSUMER_NOT_FOUND = 10014
 
 
 Bytes = Annotated[int, Meta(ge=1_000_000)]
-"""Of a stream: NATS takes none, or less than none, for any number of them."""
+"""Limit of a stream: NATS takes 0, or a negative number, for no limit."""
 
 
 class Sizes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much each stream may hold, in bytes; all together below what the disk has."""
+    """Limits of the streams, in bytes; all together below the size of the disk."""
 
     journal: Bytes = 8 << 30
     params: Bytes = 256 << 20
@@ -39,14 +39,14 @@ class Sizes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def streams(sizes: Sizes) -> list[dict[str, Any]]:
-    """The configurations wanted."""
+    """Return the expected configurations."""
     journal = {
         "max_bytes": sizes.journal,
         "max_msgs": -1,  # but while its beginning is taken out: see `generations`
         "allow_atomic": True,
         "republish": {"src": subjects.JOURNAL, "dest": subjects.REPUBLISHED},
     }
-    # A full store refuses new secrets and outputs rather than forget those that somebody still waits for.
+    # A full store refuses new secrets and outputs rather than delete those that are still needed.
     params = {"discard": "new", "max_bytes": sizes.params}
     results = {"discard": "old", "max_bytes": sizes.results}
     kept = {"discard": "new", "deny_delete": True, "deny_purge": True}
@@ -74,7 +74,7 @@ def _stream(name: str, subject: str, sizes: Sizes, own: Mapping[str, Any]) -> di
 
 
 def consumer(pool: str, *, ack_wait: float = ACK_WAIT) -> dict[str, Any]:
-    """The durable consumer of a pool. No limit on deliveries: an operation is over when the journal says so."""
+    """Return the durable consumer of a pool. No limit on deliveries: an operation ends when the journal says so."""
     return {
         "durable_name": subjects.consumer(pool),
         "filter_subject": subjects.dispatched_filter(pool),
@@ -91,9 +91,9 @@ def consumer(pool: str, *, ack_wait: float = ACK_WAIT) -> dict[str, Any]:
 async def provision(
     bus: NatsBus, pools: Iterable[str], sizes: Sizes | None = None, *, ack_wait: float = ACK_WAIT
 ) -> None:
-    """Make everything be there as wanted, as the bootstrap user; call it again for a new pool.
+    """Make all streams and consumers equal to the expected ones, as the bootstrap user; call it again for a new pool.
 
-    Raises BusRefused, naming what cannot be, e.g. on a server that is too old.
+    Raises BusRefused with the impossible part, e.g. on a server that is too old.
     """
     replies = bus.replies
     info = await call(replies, "INFO", {})
@@ -107,7 +107,7 @@ async def provision(
 
 
 async def restore_journal_configuration(replies: Replies, sizes: Sizes) -> None:
-    """The journal's own configuration back, whatever became of it. Raises BusRefused."""
+    """Restore the journal's own configuration, from any state. Raises BusRefused."""
     await _provision_stream(replies, next(one for one in streams(sizes) if one["name"] == subjects.JOURNAL_STREAM))
 
 
@@ -127,7 +127,7 @@ async def _provision_stream(replies: Replies, expected: Mapping[str, Any]) -> No
             # What is there and not ours to know stays: an update replaces the whole configuration.
             there = (await call(replies, f"STREAM.UPDATE.{name}", {**there, **one}))["config"]
     if wrong := differences(expected, there):
-        raise BusRefused(f"the NATS server keeps stream {name} otherwise than asked: {'; '.join(wrong)}")
+        raise BusRefused(f"the NATS server has another configuration of stream {name}: {'; '.join(wrong)}")
 
 
 async def _provision_consumer(replies: Replies, expected: Mapping[str, Any]) -> None:
@@ -143,11 +143,13 @@ async def _provision_consumer(replies: Replies, expected: Mapping[str, Any]) -> 
     if differences(expected, there):
         there = (await call(replies, verb, request))["config"]
     if wrong := differences(expected, there):
-        raise BusRefused(f"the NATS server keeps consumer {expected['durable_name']} otherwise: {'; '.join(wrong)}")
+        raise BusRefused(
+            f"the NATS server has another configuration of consumer {expected['durable_name']}: {'; '.join(wrong)}"
+        )
 
 
 def differences(expected: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """Where `there` does not have what is wanted; what it has besides is its own affair."""
+    """Return the fields of `there` that differ from the expected ones; additional fields are ignored."""
     return [
         f"{key} is {there.get(key)!r}, not {value!r}"
         for key, value in expected.items()
@@ -156,5 +158,5 @@ def differences(expected: Mapping[str, Any], there: Mapping[str, Any]) -> list[s
 
 
 def _absent(value: Any) -> Any:
-    """What a field that is not in the answer stands for: the server leaves out what is false or empty."""
+    """Return the meaning of a missing field: the server leaves out false and empty values."""
     return type(value)() if isinstance(value, bool | int | str) else None

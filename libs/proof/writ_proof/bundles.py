@@ -1,7 +1,7 @@
-"""One file that holds many, each with its digest in a manifest: what archives of the journal and backups are made of.
+"""Bundles: one file with many members, each with its digest in a manifest; the form of archives and backups.
 
-A zip file, so that anybody's tools can read it, mode 0600. It has its name only once it is whole and on the disk. What
-a member's digest is of is its content, so that compression makes no difference.
+A zip file, so that common tools can read it, mode 0600. It gets its name only once it is complete and on the disk. A
+member's digest is of its content, so that compression makes no difference.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _LEVEL = 6
 
 
 class Damaged(WritError):
-    """A file is not as it was made."""
+    """Raised when a file has changed since it was made."""
 
     default_code = "damaged"
 
@@ -40,7 +40,7 @@ class Member(Struct, frozen=True, kw_only=True):
 
 
 class Sink:
-    """Where a member's content goes; it counts."""
+    """The writer of a member's content, which counts the bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -48,20 +48,20 @@ class Sink:
         self.bytes = 0
 
     def write(self, data: bytes) -> None:
-        """The next piece."""
+        """Write the next piece."""
         self._file.write(data)
         self._digest.update(data)
         self.bytes += len(data)
 
     @property
     def sha256(self) -> str:
-        """Of all that was written."""
+        """Return the digest of all written data."""
         return self._digest.hexdigest()
 
 
 class BundleWriter:
-    """A bundle under construction, in `<name>.partial`; `publish` gives it its name. What a killed one left is
-    replaced: never a file that somebody else may have open.
+    """A bundle under construction, in `<name>.partial`; `publish` gives it its name. The rest of a killed process is
+    replaced by a new file, never overwritten: somebody else may have it open.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,14 +93,14 @@ class BundleWriter:
             self._partial.unlink(missing_ok=True)
 
     def _is_own(self, path: Path) -> bool:
-        """Whether that name is still of this file."""
+        """Return whether that name still refers to this file."""
         with suppress(OSError):
             return os.path.samestat(os.lstat(path), os.fstat(self._file.fileno()))
         return False
 
     @contextmanager
     def member(self, name: str) -> Iterator[Sink]:
-        """One more file, written within the block."""
+        """Add a file, written within the block."""
         info = zipfile.ZipInfo(name)
         info.compress_type = zipfile.ZIP_DEFLATED
         info.external_attr = 0o600 << 16
@@ -108,13 +108,13 @@ class BundleWriter:
             yield Sink(file)
 
     def put(self, name: str, data: bytes) -> Member:
-        """One more file, with this content."""
+        """Add a file with this content."""
         with self.member(name) as sink:
             sink.write(data)
         return Member(name=name, bytes=sink.bytes, sha256=sink.sha256)
 
     def publish(self) -> None:
-        """It is whole: sync it, and give it its name, unless somebody else took that meanwhile."""
+        """Sync the complete bundle, and give it its name, unless somebody else took that meanwhile."""
         with _disk(self.path):
             self._zip.close()
             self._file.flush()
@@ -132,7 +132,7 @@ class BundleWriter:
 
 
 class Bundle:
-    """A bundle that is read. Raises Damaged for what cannot be one that was published."""
+    """A bundle for reading. Raises Damaged for a file that was not published."""
 
     def __init__(self, path: Path) -> None:
         """Raises Unreachable where it cannot be opened."""
@@ -148,11 +148,11 @@ class Bundle:
         self._zip.close()
 
     def read(self, name: str) -> bytes:
-        """A small member, whole."""
+        """Return a small member."""
         return b"".join(self.chunks(name, most=MOST_IN_MEMORY))
 
     def chunks(self, name: str, most: int | None = None) -> Iterator[bytes]:
-        """A member's content, piece by piece; no more than `most` bytes."""
+        """Yield a member's content, piece by piece; no more than `most` bytes."""
         seen = 0
         with _disk(self.path), _as_made(self.path), self._zip.open(name) as file:
             while chunk := file.read(CHUNK):
@@ -162,7 +162,7 @@ class Bundle:
                 yield chunk
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """A member's lines, without their ends."""
+        """Yield a member's lines, without their ends."""
         rest = b""
         for chunk in self.chunks(name):
             *lines, rest = (rest + chunk).split(b"\n")
@@ -173,14 +173,14 @@ class Bundle:
             yield rest
 
     def digest(self, name: str) -> str:
-        """SHA-256 of a member's content."""
+        """Return the SHA-256 of a member's content."""
         whole = hashlib.sha256()
         for chunk in self.chunks(name):
             whole.update(chunk)
         return whole.hexdigest()
 
     def must_have(self, *expected: str) -> None:
-        """Exactly these members, each once."""
+        """Check that it has exactly these members, each once."""
         if sorted(self.names) != sorted(expected):
             strange = sorted(set(self.names) ^ set(expected)) or self.names
             raise Damaged(f"{self.path}: its members are not those of its manifest: {', '.join(strange)[:300]}")

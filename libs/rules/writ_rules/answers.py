@@ -127,7 +127,7 @@ def covered(coverage: Coverage) -> list[RuleCovered]:
 
 
 def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAllowedAnswer:
-    """Return the access that the policy alone gives: stops and emergencies in force are ignored. Raises Invalid."""
+    """Return the access the policy alone gives: stops and emergencies in force are ignored. Raises Invalid."""
     access_query = access.AccessQuery(
         operations=None if query.operations is None else tuple(query.operations),
         role=query.role,
@@ -137,7 +137,7 @@ def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAl
         at=query.at,
         around=now,
     )
-    found = access.allowed(here.policy, scene(here), access_query)
+    found = access.allowed(here.policy, question_space(here), access_query)
     return PolicyAllowedAnswer(
         accesses=_listed(found.accesses, list[PolicyAccess]),
         bounded=found.bounded,
@@ -154,7 +154,7 @@ def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWho
     access_query = access.AccessQuery(
         role=query.role, target=query.target, at=query.at, around=now, parameters=query.parameters
     )
-    found = access.who_can(here.policy, scene(here), query.operation, access_query)
+    found = access.who_can(here.policy, question_space(here), query.operation, access_query)
     return PolicyWhoCanAnswer(
         accesses=_listed(found.accesses, list[PolicyAccess]),
         bounded=found.bounded,
@@ -175,11 +175,13 @@ def compared(
     if problems:
         return PolicyDiffAnswer(problems=problems)
     files = [shapes.convert(document, PolicyFile) for document in (old, new)]
-    found = diff(files[0], files[1], QuestionSpace(catalogue=catalogue) if among is None else scene(among), now)
+    found = diff(
+        files[0], files[1], QuestionSpace(catalogue=catalogue) if among is None else question_space(among), now
+    )
     return _listed(found, PolicyDiffAnswer)
 
 
-def scene(here: Setting) -> QuestionSpace:
+def question_space(here: Setting) -> QuestionSpace:
     """Return the question space of the setting."""
     return QuestionSpace(
         catalogue=here.catalogue,

@@ -1,4 +1,4 @@
-"""A decision with all that stands behind it, for a person who wants to know why, or what would make it pass."""
+"""Explanations of decisions: the reason, with every rule, and the change that would make the request pass."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -23,7 +23,7 @@ from writ_rules.setting import Question, Setting
 def explain(
     setting: Setting, query: PolicyExplainQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
 ) -> Explanation:
-    """Why. Raises Invalid for what is no question for the rules."""
+    """Explain a decision. Raises Invalid for an unknown name or parameters the operation refuses."""
     question = Question(
         principal=query.principal or asker,
         operation=query.operation,
@@ -43,7 +43,7 @@ def explain(
 def can_i(
     setting: Setting, query: PolicyCanIQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
 ) -> PolicyCanIAnswer:
-    """Whether. Raises Invalid."""
+    """Return the decision for the asker. Raises Invalid."""
     question = Question(
         principal=asker,
         operation=query.operation,
@@ -58,7 +58,7 @@ def can_i(
 
 
 def explanation(setting: Setting, request: DecisionRequest, ruling: Ruling) -> Explanation:
-    """A ruling, told."""
+    """Return a ruling in the form of the wire."""
     definition = request.operation.parameters
     effective: dict[str, Any] = dict(ruling.effective)
     return Explanation(

@@ -1,10 +1,10 @@
-"""Questions as JSON, one object a line, and their answers in the same form: what `writ policy eval` reads and writes.
+"""Questions as JSON lines and their replies in the same form, for `writ policy eval`.
 
     {"id": "1", "principal": "alice", "operation": "service_restart", "target": "web-1", "parameters": {…},
      "at": "2026-11-24T09:00:00Z", "emergency": false, "approvals": []}
     {"id": "1", "decision": "allow", "rules": ["…"], "reason": "…", "effective_parameters": {…}, "trace": [{…}]}
 
-Whatever is wrong with a line is its answer, `invalid` with the reason: the lines after it are not to suffer.
+The reply to a bad line is `invalid` with the reason; the following lines are not affected.
 """
 
 import msgspec
@@ -24,7 +24,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def answer(setting: Setting, line: bytes, *, now: float) -> bytes:
-    """The answer to one line, without its line end."""
+    """Return the reply to one line, without its line end."""
     return _encoder.encode(_answered(setting, line, now))
 
 
@@ -34,7 +34,7 @@ def _answered(setting: Setting, line: bytes, now: float) -> EvalResult:
 
 
 def parsed(line: bytes) -> EvalRequest | EvalResult:
-    """The request in a line, or the answer to a line that has none."""
+    """Return the request in a line, or the reply to a bad line."""
     if len(line) > LONGEST_LINE:
         return _invalid(None, f"a line of more than {LONGEST_LINE} bytes")
     try:
@@ -44,7 +44,7 @@ def parsed(line: bytes) -> EvalRequest | EvalResult:
 
 
 def decided(setting: Setting, question: EvalRequest, *, now: float, facts: Facts = NO_FACTS) -> EvalResult:
-    """The answer to one request; `facts` are those of its target, if it tells none itself."""
+    """Return the reply to one request; `facts` are those of its target, if it supplies none itself."""
     try:
         ruling = setting.ask(question_of(question, now, facts))
     except (Invalid, ValueError) as error:
@@ -60,7 +60,7 @@ def decided(setting: Setting, question: EvalRequest, *, now: float, facts: Facts
 
 
 def question_of(question: EvalRequest, now: float, facts: Facts = NO_FACTS) -> Question:
-    """The question that a request means. Raises ValueError for a bad time."""
+    """Return the question of a request. Raises ValueError for a bad time."""
     at = now if question.at is None else instant(question.at)
     return Question(
         principal=question.principal,
@@ -80,7 +80,7 @@ def _invalid(number: str | int | None, why: str) -> EvalResult:
 
 
 def _id_of(line: bytes) -> str | int | None:
-    """Of a line that is no question, so that its asker finds it again."""
+    """Return the id of a bad line, so that its sender can identify it."""
     try:
         data = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -7,7 +7,7 @@ from writ_rules.suite_runs import Result, Runs, SuiteRun
 
 
 def junit(runs: Runs) -> bytes:
-    """One `testsuite` a file, one `testcase` a combination."""
+    """Return one `testsuite` for each file and one `testcase` for each combination."""
     root = Element("testsuites", name="writ policy test")
     root.set("tests", str(sum(len(run.results) for run in runs.suites)))
     root.set("failures", str(runs.failed))
@@ -41,5 +41,5 @@ def _element(parent: Element, tag: str, /, **attributes: Any) -> Element:
 
 
 def _clean(text: str) -> str:
-    """Without what XML 1.0 can't say."""
+    """Replace characters that XML 1.0 can't carry."""
     return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)

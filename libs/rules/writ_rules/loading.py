@@ -1,4 +1,4 @@
-"""A policy file, compiled and linted: a policy that decides, or every mistake with its place."""
+"""Loading of a policy file, compiled and linted: a policy that decides, or every mistake with its position."""
 
 from collections.abc import Mapping, Set
 from typing import Any, Literal
@@ -14,18 +14,18 @@ from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PolicyFile, RuleEntry, placed
 
 Mode = Literal["strict", "permissive"]
-"""How a policy is validated: `strict` refuses it for what lint finds, `permissive` warns; enforcement is the same."""
+"""The mode of validation: `strict` refuses a policy for lint findings, `permissive` warns; enforcement is the same."""
 REFUSED: Mapping[Mode, Set[Severity]] = {
     "strict": {Severity.ERROR, Severity.LINT},
     "permissive": {Severity.ERROR},
 }
-"""Findings for which a file is refused."""
+"""Severities for which a file is refused."""
 WINDOWS = ("policies", "maintenance_windows")
 _FILL: Mapping[type[Struct], Mapping[str, Any]] = {RuleEntry: {"operations": [], "allowed": False}}
 
 
 def compile_document(document: Document, catalogue: Catalogue, mode: Mode) -> tuple[Policy, list[Problem]]:
-    """The policy in a document and its warnings. Raises FileErrors."""
+    """Return the policy in a document and its warnings. Raises FileErrors."""
     policy, findings = findings_of(shaped(document, catalogue, mode), catalogue)
     errors = [_problem(document, finding) for finding in findings if finding.severity in REFUSED[mode]]
     if policy is None or errors:
@@ -34,7 +34,7 @@ def compile_document(document: Document, catalogue: Catalogue, mode: Mode) -> tu
 
 
 def shaped(document: Document, catalogue: Catalogue, mode: Mode) -> PolicyFile:
-    """The file as it is written. Raises FileErrors, also with what is wrong with the parts that are well formed."""
+    """Return the file's structure. Raises FileErrors, also with the mistakes in the well-formed parts."""
     try:
         return shapes.convert(document, PolicyFile)
     except FileErrors as error:
@@ -44,7 +44,9 @@ def shaped(document: Document, catalogue: Catalogue, mode: Mode) -> PolicyFile:
 
 
 def _in_what_fits(document: Document, catalogue: Catalogue, mode: Mode) -> list[Problem]:
-    """Mistakes in the well-formed parts of a file; of a rule that lacks a part, those that are so whatever it lacks."""
+    """Return mistakes in the well-formed parts of a file; of an incomplete rule, only those that hold for any missing
+    part.
+    """
     data = shapes.without_mistakes(document.data, PolicyFile, _FILL)
     if data is UNSET:
         return []
@@ -62,21 +64,23 @@ def _in_what_fits(document: Document, catalogue: Catalogue, mode: Mode) -> list[
 
 
 def _is_so(keys: Keys, whole: Set[Keys], *, windows: bool) -> bool:
-    """Whether a finding is true of what is written, and not of what is left of it. `windows`: those of the policy."""
+    """Return whether a finding holds for the file as written, and not just for its remainder. `windows`: those of the
+    policy.
+    """
     if keys[-1] == "maintenance_windows_only" and not windows:
         return False
     return keys[-2:-1] == ("operations",) or any(keys[: len(each)] == each for each in whole)
 
 
 def _at(data: Any, keys: Keys) -> Any:
-    """What stands there; None for nothing."""
+    """Return the value at these keys; None for none."""
     for key in keys:
         data = data.get(key) if isinstance(data, dict) else data[key]
     return data
 
 
 def findings_of(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | None, list[Finding]]:
-    """The policy, unless there is an error in it, and all that there is to say of it."""
+    """Return the policy, unless there is an error in it, and all findings."""
     policy, findings = compile_policy(file, catalogue)
     return policy, findings if policy is None else [*findings, *lint(file, catalogue, findings)]
 

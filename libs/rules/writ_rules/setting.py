@@ -1,7 +1,7 @@
-"""What a policy decides about: targets and principals by name, and one question put to it by names.
+"""The setting of decisions: a policy, targets and principals by name, and one question by names.
 
-The files that say so are read here as the services read them, so that what is decided without a server is what the
-policy service would decide, stops and signatures aside.
+The files are read here just as the services read them, so a decision without a server equals that of the policy
+service, except for stops and signatures.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,9 +27,10 @@ from writ_rules.loading import Mode, compile_document
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """May this principal do this, there, at this instant (Unix seconds)? `approvals`: who said yes, in order.
+    """A question: may this principal do this operation there, at this instant (Unix seconds)? `approvals`: the
+    approvers, in order.
 
-    `emergency`: whether one that covers the target is in force; None: as the control state says.
+    `emergency`: true if one that covers the target is in force; None: as the control state says.
     """
 
     principal: str
@@ -44,8 +45,8 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 class Setting(Struct, frozen=True, eq=False, kw_only=True):
-    """A policy among the targets and principals that it is about, and the control state at the time. `label` names
-    the policy to people, where its own name doesn't say which version it is.
+    """A policy with its targets and principals, and the control state at the time. `label` names the policy to people,
+    where its own name doesn't identify the version.
     """
 
     policy: Policy
@@ -57,7 +58,7 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
     label: str = ""
 
     def request(self, question: Question) -> DecisionRequest:
-        """Names to what they stand for. Raises Invalid for what is no question for the rules."""
+        """Resolve the names of a question. Raises Invalid for an unknown name or bad parameters."""
         operation = self.catalogue.find(question.operation)
         target = self.targets.get(question.target)
         if target is None:
@@ -82,12 +83,12 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
         )
 
     def ask(self, question: Question) -> Ruling:
-        """The decision. Raises Invalid."""
+        """Return the decision. Raises Invalid."""
         return decide(self.policy, self.request(question), self.control, self.people, question.facts)
 
 
 def people_of(principals: Iterable[Principal]) -> People:
-    """The humans of each role: who could approve."""
+    """Return the humans of each role: the possible approvers."""
     found: dict[str, list[str]] = {}
     for principal in principals:
         for role in principal.roles if principal.kind == "human" else ():
@@ -98,7 +99,7 @@ def people_of(principals: Iterable[Principal]) -> People:
 def setting(
     policy: Policy, catalogue: Catalogue, targets: Iterable[Target], principals: Iterable[Principal]
 ) -> Setting:
-    """A policy among these; `writ` itself is always a target."""
+    """Return a setting; `writ` itself is always a target."""
     listed = list(principals)
     return Setting(
         policy=policy,
@@ -110,7 +111,7 @@ def setting(
 
 
 class PolicySource(Struct, frozen=True, eq=False):
-    """A policy with the document that it was compiled from, and what lint warned of."""
+    """A policy with its source document and the warnings of lint."""
 
     document: Document
     policy: Policy
@@ -118,12 +119,12 @@ class PolicySource(Struct, frozen=True, eq=False):
 
 
 def read_policy(path: Path, catalogue: Catalogue, mode: Mode) -> PolicySource:
-    """The policy in a file. Raises FileErrors with all that is wrong with it."""
+    """Read the policy in a file. Raises FileErrors with all its mistakes."""
     document = yaml_file.read(path)
     return PolicySource(document, *compile_document(document, catalogue, mode))
 
 
 def read_setting(policy: Policy, catalogue: Catalogue, inventory: Path, principals: Path) -> Setting:
-    """A policy among what these files list. Raises ConfigError."""
+    """Return the setting of a policy with the targets and principals of these files. Raises ConfigError."""
     listed = read_inventory(inventory).targets
     return setting(policy, catalogue, listed, read_people(principals).principals)

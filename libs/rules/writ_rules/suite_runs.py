@@ -1,4 +1,4 @@
-"""Suites, run: each combination decided, compared with what its case says, and the rules that were seen counted."""
+"""Runs of suites: each combination is decided and compared with its case, and the matching rules are counted."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from writ_rules.suites import Case, cases_of, principals_of, sibling_path, suite
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """One combination: what was decided, and in what that differs from the case (nothing: it passed)."""
+    """One combination: its decision, and the differences from the case (none: it passed)."""
 
     case: Case
     decision: str
@@ -27,7 +27,6 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """Nothing differs."""
         return not self.wrong
 
 
@@ -40,19 +39,19 @@ class SuiteRun(Struct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> list[Result]:
-        """Those that did not pass."""
+        """Return the results that did not pass."""
         return [result for result in self.results if not result.passed]
 
 
 class Runs(Struct, frozen=True, kw_only=True):
-    """Several suites, and what they cover of each policy."""
+    """Several suites, and their coverage of each policy."""
 
     suites: list[SuiteRun]
     coverage: list[Coverage]
 
     @property
     def failed(self) -> int:
-        """How many combinations did not pass."""
+        """Return the number of combinations that did not pass."""
         return sum(len(run.failures) for run in self.suites)
 
 
@@ -66,7 +65,7 @@ class Prepared(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def read_suite(path: Path, catalogue: Catalogue, mode: Mode, *, policy: Path | None = None) -> Prepared:
-    """A suite with the policy that it names, or another. Raises FileErrors for what is wrong with any of its files."""
+    """Read a suite with its policy, or another. Raises FileErrors with the mistakes of any of its files."""
     document = yaml_file.read(path)
     entry = suite_of(document)
     source = read_policy(policy or sibling_path(path, entry.policy), catalogue, mode)
@@ -75,7 +74,7 @@ def read_suite(path: Path, catalogue: Catalogue, mode: Mode, *, policy: Path | N
 
 
 def run_suites(suites: Iterable[Prepared]) -> Runs:
-    """All of them; suites of one policy count towards one coverage."""
+    """Run all suites; suites of one policy count towards one coverage."""
     counters: dict[str, tuple[Counter, PolicySource]] = {}
     runs = []
     for suite in suites:
@@ -87,7 +86,7 @@ def run_suites(suites: Iterable[Prepared]) -> Runs:
 
 
 def run_case(case: Case, here: Setting, counter: Counter) -> Result:
-    """One combination."""
+    """Run one combination."""
     try:
         ruling = here.ask(case.question)
     except Invalid as error:
@@ -119,7 +118,7 @@ def _differences(case: Case, got: Mapping[str, object]) -> list[str]:
 
 
 def _terms(ruling: Ruling) -> dict[str, object]:
-    """What an allow comes with, in the words of a suite."""
+    """Return the terms of an allow, in the words of a suite."""
     limits: dict[str, dict[str, int]] = {}
     for limit in ruling.limits:
         limits.setdefault(limit.rule, {})[limit.kind] = limit.most

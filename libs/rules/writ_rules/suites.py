@@ -1,7 +1,7 @@
-"""Cases of a policy as data: callers × targets × operations × parameters × instants, and what each must be decided.
+"""Cases of a policy as data: callers × targets × operations × parameters × instants, and the expected decision of each.
 
-A suite is a file `*_test.yaml` beside its policy. Whatever it names (callers, targets, operations, rules) must exist,
-or the suite is refused with the place of each mistake: a case that tests nothing would pass for ever.
+A suite is a file `*_test.yaml` beside its policy. Each name in it (callers, targets, operations, rules) must exist, or
+the suite is refused with the position of each mistake: a case that tests nothing would always pass.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,15 +39,15 @@ NOUNS = {
     "approvals": "principal",
 }
 MOST_CASES = 100_000
-"""Combinations of one suite; more are a mistake, or an attack."""
+"""Upper limit of the combinations of one suite; more are a mistake, or an attack."""
 
 
 class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every combination of callers, targets, operations, parameters and instants must be decided as it says.
+    """The expected decision of every combination of callers, targets, operations, parameters and instants.
 
-    `rules` are all that decide it, `code` is the decision's code; either may be left out, as may what an allow comes
-    with: its `timeout`, its `demands` and `limits` by rule, and of the `effective` parameters some. `now` is the
-    suite's unless the case has its own. `emergency`: one is in force here. `approvals`: who said yes, in order.
+    `rules` are all that decide it, `code` is the decision's code; either may be left out, as may the terms of an allow:
+    its `timeout`, its `demands` and `limits` by rule, and some of the `effective` parameters. `now` is the suite's
+    unless the case has its own. `emergency`: one is in force here. `approvals`: the approvers, in order.
     """
 
     name: NonEmptyText
@@ -70,7 +70,7 @@ class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class CasePrincipal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody made up for the cases, so without a key."""
+    """A principal of the cases alone, so without a key."""
 
     id: PrincipalId
     kind: Kind
@@ -82,7 +82,7 @@ class CasePrincipal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class SuiteEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file. Paths are relative to it; `now` is an ISO 8601 instant with its offset.
 
-    Targets and principals are those of files, or made up for the cases here.
+    Targets and principals are those of files, or defined here for the cases.
     """
 
     policy: NonEmptyText
@@ -94,7 +94,7 @@ class SuiteEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """One combination, ready to be asked. `terms`: what else an allow must come with. `place`: where it stands."""
+    """One combination, ready to be decided. `terms`: the expected terms of an allow. `place`: its position."""
 
     name: str
     title: str
@@ -107,39 +107,38 @@ class Case(Struct, frozen=True, kw_only=True):
 
 
 def suite_of(document: Document) -> SuiteEntry:
-    """What the document says. Raises FileErrors."""
+    """Return the suite in a document. Raises FileErrors."""
     return shapes.convert(document, SuiteEntry)
 
 
 def is_suite(path: Path) -> bool:
-    """By its name."""
     return path.name.endswith(SUFFIXES)
 
 
 def suites_in(folder: Path) -> list[Path]:
-    """All below a folder, in order."""
+    """Return all suites below a folder, in order."""
     return sorted(path for path in folder.rglob("*_test.*") if is_suite(path) and path.is_file())
 
 
 def default_suite_path(policy: Path) -> Path:
-    """Where the suite of a policy is looked for."""
+    """Return the path of a policy's suite."""
     return policy.with_name(f"{policy.stem}_test{policy.suffix}")
 
 
 def sibling_path(suite: Path, named: str) -> Path:
-    """A file that a suite names."""
+    """Return the path of a file that a suite names."""
     return suite.parent / named
 
 
 def targets_of(suite: Path, entry: SuiteEntry) -> list[Target]:
-    """The targets that a suite is about. Raises ConfigError."""
+    """Return the targets of a suite. Raises ConfigError."""
     if isinstance(entry.inventory, str):
         return read_inventory(sibling_path(suite, entry.inventory)).targets
     return entry.inventory
 
 
 def principals_of(suite: Path, entry: SuiteEntry) -> list[Principal]:
-    """Who asks in a suite. Raises ConfigError."""
+    """Return the principals of a suite. Raises ConfigError."""
     if isinstance(entry.principals, str):
         return read_people(sibling_path(suite, entry.principals)).principals
     return [
@@ -151,7 +150,7 @@ def principals_of(suite: Path, entry: SuiteEntry) -> list[Principal]:
 
 
 def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, setting: Setting) -> list[Case]:
-    """All combinations of all cases. Raises FileErrors with the place of each name that nothing has."""
+    """Return all combinations of all cases. Raises FileErrors with the position of each unknown name."""
     found: list[Problem] = []
     rules = {place.rule for place in rule_places(source)}
     known: Mapping[str, Iterable[str]] = {
@@ -230,7 +229,7 @@ def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: Proble
 
 
 def _terms(entry: CaseEntry) -> dict[str, Any]:
-    """What is said of them. Raises ValueError for a time that is none."""
+    """Return the expected terms. Raises ValueError for a bad time."""
     found = {"timeout": entry.timeout, "limits": entry.limits, "effective": entry.effective}
     if entry.demands is not None:
         found["demands"] = {

@@ -1,9 +1,9 @@
-"""Facts as people and programs tell them with a question, and the facts that the engine takes of them.
+"""Facts that people and programs supply with a question, converted to the engine's facts.
 
     listings: {list_services: [nginx, ssh], list_ports: {names: ["80"], age: 5m}, list_stacks: {failure: "no answer"}}
     scans: {trivy: [{id: CVE-2026-1, severity: high}], lynis: {age: 2d, findings: []}}
 
-Ages are spans before the instant of the question; without one the fact is fresh.
+Ages are durations before the instant of the question; without one the fact is fresh.
 """
 
 from writ_contracts.policy_questions import SuppliedFacts, SuppliedFinding, SuppliedListing, SuppliedReport
@@ -12,7 +12,7 @@ from writ_rules.engine.times import duration
 
 
 def facts_of(supplied: SuppliedFacts, target: str, at: float) -> Facts:
-    """The facts. Raises ValueError for an age that is none."""
+    """Return the facts. Raises ValueError for a bad age."""
     listings = {source: _listing(source, each, at) for source, each in supplied.listings.items()}
     return Facts(listings, {scanner: _report(scanner, target, each, at) for scanner, each in supplied.scans.items()})
 

@@ -1,4 +1,4 @@
-"""All that there is to say of a policy file, mistakes and warnings together, each with severity and place."""
+"""Validation of a policy file: mistakes and warnings together, each with severity and position."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +15,15 @@ from writ_rules.loading import REFUSED, Mode, findings_of, shaped
 
 
 class FileFinding(Struct, frozen=True):
-    """One thing to say of a file."""
+    """One finding in a file."""
 
     severity: Severity
     problem: Problem
 
 
 class Among(Struct, frozen=True, eq=False, kw_only=True):
-    """Targets and principals that a policy is to fit; None: nobody knows them. `only_warn`: as a service, which takes
-    a policy all the same.
+    """Targets and principals that a policy must fit; None: unknown. `only_warn`: as a service does, which loads the
+    policy all the same.
     """
 
     targets: Sequence[Target] | None = None
@@ -35,7 +35,7 @@ NOTHING_KNOWN = Among()
 
 
 class Validation(Struct, frozen=True, kw_only=True):
-    """What was found in one file; `name` and `rules` are of the policy, where it could be read at all."""
+    """The findings of one file; `name` and `rules` are of the policy, where it could be read at all."""
 
     file: str
     valid: bool
@@ -45,7 +45,7 @@ class Validation(Struct, frozen=True, kw_only=True):
 
 
 def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
-    """The policy in a file."""
+    """Validate the policy in a file."""
     try:
         document = yaml_file.read(path)
     except FileErrors as errors:
@@ -54,7 +54,7 @@ def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: Among = N
 
 
 def validate_text(text: str, name: str, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
-    """The policy in a text; `name` is what the places call it."""
+    """Validate the policy in a text; `name` stands for the file in positions."""
     try:
         document = yaml_file.parse(text.encode(errors="surrogatepass"), name)
     except FileErrors as errors:
@@ -63,7 +63,9 @@ def validate_text(text: str, name: str, catalogue: Catalogue, mode: Mode, among:
 
 
 def validate(document: Document, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
-    """The policy in a document: valid if a service in this mode would take it, and it fits what it is to be among."""
+    """Validate the policy in a document: valid if a service in this mode would load it, and it fits its
+    installation.
+    """
     try:
         entry = shaped(document, catalogue, mode)
     except FileErrors as errors:

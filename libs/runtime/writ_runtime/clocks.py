@@ -108,9 +108,9 @@ class ServerClock:
             self._failure, self._forbidden = str(error), isinstance(error, Forbidden)
             return
         ended = self.clocks.boot()
-        self._take(ClockMeasurement(server, (began + ended) / 2, (ended - began) / 2))
+        self._accept(ClockMeasurement(server, (began + ended) / 2, (ended - began) / 2))
 
-    def _take(self, new: ClockMeasurement) -> None:
+    def _accept(self, new: ClockMeasurement) -> None:
         known = self._measured
         if known is not None and new.error > SLOWEST / 2 and new.boot - known.boot < OLDEST:
             return

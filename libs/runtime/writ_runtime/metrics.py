@@ -55,7 +55,7 @@ class Metrics:
         prometheus.ProcessCollector(registry=self._registry)
         prometheus.GCCollector(registry=self._registry)
         labels = {"endpoint": endpoints, "outcome": OUTCOMES, "code": {"", *CODES}}
-        self._handled = self.counter("writ_handled_total", "Messages handled, by what became of them.", labels)
+        self._handled = self.counter("writ_handled_total", "Messages handled, by outcome.", labels)
         self._seconds = self.histogram("writ_handled_seconds", "Time to handle a message.", {"endpoint": endpoints})
         self._checks = self.gauge(
             "writ_check_ok", "1 while this check of `/readyz` has nothing to say, else 0.", {"check": AtMost(CHECKS)}
@@ -152,7 +152,7 @@ class Observer:
         self._metrics.handled(record)
         level = logging.ERROR if record.outcome == "failed" else logging.INFO
         code = {"code": record.code} if record.code else {}
-        told = {"outcome": record.outcome, **code, "ms": round(record.seconds * 1000, 3)}
+        log_fields = {"outcome": record.outcome, **code, "ms": round(record.seconds * 1000, 3)}
         if tracing.exporting():
             tracing.note({**record.fields, "outcome": record.outcome, **code})
-        self._log.write(level, f"{record.endpoint}.handled", {**record.fields, **told})
+        self._log.write(level, f"{record.endpoint}.handled", {**record.fields, **log_fields})

@@ -1,5 +1,6 @@
 """Plugins: operations, handlers, backends and evaluators of installed packages, by entry points.
 
+    [project.entry-points."writ.plugin"]         name = "package.module:PLUGIN"       # a Plugin: its descriptor
     [project.entry-points."writ.operations"]     name = "package.module:OPERATIONS"   # tuple[Operation, ...]
     [project.entry-points."writ.handlers"]       name = "package.module:HANDLERS"     # Mapping[str, handler]
     [project.entry-points."writ.backends"]       name = "package.module:backend"      # a Backend factory
@@ -13,10 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
+from msgspec import structs
+
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.evaluators import Evaluator
 from writ_contracts.operations import Catalogue, Operation
+from writ_runtime.plugin_descriptors import InstalledPlugin, installed_plugins, served
 
 OPERATIONS, HANDLERS, BACKENDS = "writ.operations", "writ.handlers", "writ.backends"
 EVALUATORS = "writ.evaluators"
@@ -28,10 +32,32 @@ def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: boo
     """Return the built-in operations and those of plugins; with the evaluators of policies on demand. Raises
     ConfigError.
     """
-    named = [(_WRIT, operation.name, operation) for operation in BUILT_IN]
+    plugins = installed_plugins() if found is None else []
+    further = served(plugins)
+    built_in = (_with_backends(operation, further.pop(operation.name, ())) for operation in BUILT_IN)
+    named = [(_WRIT, operation.name, operation) for operation in built_in]
+    if further:
+        raise ConfigError(f"a plugin serves {', '.join(sorted(further))}, and no built-in operation has that name")
+    owners = {one.name: one for one in plugins}
     for entry in entry_points(group=OPERATIONS) if found is None else found:
-        named += [(_source(entry), operation.name, operation) for operation in _operations(entry)]
+        own = [(_source(entry), operation.name, operation) for operation in _operations(entry)]
+        _refuse_foreign(owners.get(entry.dist.name) if entry.dist else None, [name for _, name, _ in own])
+        named += own
     return Catalogue(_unique("operation", named).values(), load_evaluators() if evaluators else None)
+
+
+def _with_backends(operation: Operation, backends: tuple[str, ...]) -> Operation:
+    """Return the operation, also for these backends of plugins. Raises ConfigError for a control operation."""
+    if backends and operation.control:
+        raise ConfigError(f"backend {backends[0]} of a plugin serves {operation.name}, which executors carry out")
+    return structs.replace(operation, backends=(*operation.backends, *backends)) if backends else operation
+
+
+def _refuse_foreign(plugin: InstalledPlugin | None, names: Iterable[str]) -> None:
+    foreign = [name for name in names if plugin is not None and not plugin.plugin.owns(name)]
+    if plugin is not None and foreign:
+        prefixes = ", ".join(f"{prefix}_" for prefix in plugin.plugin.prefixes)
+        raise ConfigError(f"{plugin.source}: operation {', '.join(foreign)} must begin with its prefix ({prefixes})")
 
 
 def load_evaluators(found: Iterable[EntryPoint] | None = None) -> dict[str, Evaluator]:

@@ -84,7 +84,7 @@ class Process:
         """Stop when this task ends, with `otherwise` as the reason; log the error that ended it."""
 
         def ended(task: asyncio.Task[None]) -> None:
-            if not self.stop.asked and not task.cancelled() and (error := task.exception()):
+            if not self.stop.is_requested and not task.cancelled() and (error := task.exception()):
                 self.log.error("service.broke", reason=otherwise, exception=error)
             self.stop.ask(otherwise)
 

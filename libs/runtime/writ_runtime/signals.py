@@ -12,23 +12,23 @@ class Stop:
     """`async with Stop() as stop: await stop.wait()`. A second signal cancels the entering task."""
 
     def __init__(self) -> None:
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
         self.reason = ""
 
     @property
-    def asked(self) -> bool:
+    def is_requested(self) -> bool:
         """Return whether the process was asked to end."""
-        return self._asked.is_set()
+        return self._requested.is_set()
 
     async def wait(self) -> None:
         """Wait for a request to stop."""
-        await self._asked.wait()
+        await self._requested.wait()
 
     def ask(self, reason: str) -> None:
         """Request a stop from inside the process; only the first reason is kept."""
         self.reason = self.reason or reason
-        self._asked.set()
+        self._requested.set()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.current_task()
@@ -43,6 +43,6 @@ class Stop:
             asyncio.get_running_loop().remove_signal_handler(number)
 
     def _signalled(self, number: signal.Signals) -> None:
-        if self.asked and self._task is not None:
+        if self.is_requested and self._task is not None:
             self._task.cancel(f"a second signal, {number.name}")
         self.ask(number.name)

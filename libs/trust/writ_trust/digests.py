@@ -9,22 +9,22 @@ from writ_contracts.wire import canonical
 
 
 def derive(key: bytes, purpose: str, operation_id: str) -> str:
-    """A key of 32 bytes (hex) for one operation and purpose, from the executors' shared key (HMAC-SHA-256)."""
+    """Return a key of 32 bytes (hex) for one operation and purpose, from the executors' shared key (HMAC-SHA-256)."""
     return hmac.digest(key, f"{purpose}\0{operation_id}".encode(), "sha256").hex()
 
 
 def keyed_digest(key: str, value: Any) -> str:
-    """HMAC-SHA-256 under the hex `key` of the value's canonical JSON, in hex."""
+    """Return the HMAC-SHA-256 under the hex `key` of the value's canonical JSON, in hex."""
     return hmac.digest(bytes.fromhex(key), canonical(value), "sha256").hex()
 
 
 def plain_digest(data: bytes) -> str:
-    """SHA-256 in hex, for what is public or long."""
+    """Return the SHA-256 in hex, for public or long data."""
     return hashlib.sha256(data).hexdigest()
 
 
 def of_all(items: Iterable[bytes]) -> str:
-    """SHA-256 in hex over the SHA-256 of each of them, in order."""
+    """Return the SHA-256 in hex over the SHA-256 of each of them, in order."""
     whole = hashlib.sha256()
     for item in items:
         whole.update(hashlib.sha256(item).digest())
@@ -32,5 +32,5 @@ def of_all(items: Iterable[bytes]) -> str:
 
 
 def same(left: str, right: str) -> bool:
-    """Equality in constant time."""
+    """Return equality, in constant time."""
     return hmac.compare_digest(left.encode(), right.encode())

@@ -1,4 +1,4 @@
-"""One-time enrolment tokens as their holder has them: where to enrol, for which pool, whose grants to accept."""
+"""One-time enrolment tokens in the form for their holders: server, pool, and policy's key."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ LARGEST = 8192
 
 
 class Ticket(Struct, frozen=True, kw_only=True):
-    """What the token tells its holder: where to enrol for which pool, and whose grants to believe from then on."""
+    """The content of a token: server and pool of the enrolment, and the policy key to trust from then on."""
 
     token: TokenId
     seed: str
@@ -26,12 +26,12 @@ class Ticket(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> Key:
-        """The private key that it is."""
+        """Return the token's private key."""
         return Key(self.seed.encode())
 
 
 def read_ticket(text: str) -> Ticket:
-    """What a token says. Raises Invalid, which never shows it."""
+    """Return the content of a token. Raises Invalid, which never shows it."""
     words = text.strip()
     try:
         data = base64.b64decode(words.removeprefix(HEAD) + "=" * (-len(words.removeprefix(HEAD)) % 4), b"-_", True)

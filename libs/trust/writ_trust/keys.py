@@ -30,24 +30,24 @@ class Key:
         self.public = encode_public(bytes(self._signing.verify_key))
 
     def sign(self, data: bytes) -> bytes:
-        """The 64-byte signature over `data`."""
+        """Return the 64-byte signature over `data`."""
         return bytes(self._signing.sign(data).signature)
 
 
 def generate_seed() -> bytes:
-    """A new private key, as an nkey user seed."""
+    """Return a new private key, as an nkey user seed."""
     return bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
 
 
 def encode_public(raw: bytes) -> str:
-    """A 32-byte Ed25519 public key as an nkey (`U…`)."""
+    """Return a 32-byte Ed25519 public key as an nkey (`U…`)."""
     body = bytes([nkeys.PREFIX_BYTE_USER]) + raw
     checked = body + nkeys.crc16(bytearray(body)).to_bytes(2, "little")
     return base64.b32encode(checked).decode().rstrip("=")
 
 
 def decode_public(public: str) -> bytes:
-    """The 32 bytes of an nkey user public key; raises Invalid."""
+    """Return the 32 bytes of an nkey user public key; raises Invalid."""
     try:
         data = base64.b32decode(public + "=" * (-len(public) % 8))
     except ValueError as error:
@@ -68,7 +68,7 @@ def verify_raw(raw: bytes, data: bytes, signature: bytes) -> bool:
 
 
 def verify(public: str, data: bytes, signature: bytes) -> bool:
-    """Whether `signature` over `data` was made with the private half of `public`."""
+    """Return whether `signature` over `data` was made with the private half of `public`."""
     try:
         _verifier(public).verify(data, signature)
     except (CryptoError, Invalid, ValueError):

@@ -11,14 +11,14 @@ from writ_contracts.errors import Untrusted
 
 
 class SealKey:
-    """An ephemeral X25519 key: what is sealed to `public` (base64) only this object can open."""
+    """An ephemeral X25519 key: only this object can open data that is sealed to `public` (base64)."""
 
     def __init__(self) -> None:
         self._private = nacl.public.PrivateKey.generate()
         self.public = base64.b64encode(bytes(self._private.public_key)).decode()
 
     def open(self, sealed: str) -> bytes:
-        """The plain bytes; raises Untrusted."""
+        """Return the plain bytes; raises Untrusted."""
         try:
             return bytes(nacl.public.SealedBox(self._private).decrypt(base64.b64decode(sealed, validate=True)))
         except (CryptoError, ValueError, binascii.Error) as error:
@@ -26,7 +26,7 @@ class SealKey:
 
 
 def seal(public: str, data: bytes) -> str:
-    """`data` so that only the holder of `public` (base64 X25519) can read it, base64; raises Untrusted."""
+    """Return `data` sealed for the holder of `public` (base64 X25519), base64; raises Untrusted."""
     try:
         reader = nacl.public.PublicKey(base64.b64decode(public, validate=True))
     except (CryptoError, ValueError, binascii.Error, TypeError) as error:
@@ -35,12 +35,12 @@ def seal(public: str, data: bytes) -> str:
 
 
 def encrypt(key: bytes, data: bytes) -> bytes:
-    """`data` under the 32-byte shared `key`, authenticated, with a random nonce in front."""
+    """Return `data` encrypted under the 32-byte shared `key`, authenticated, with a random nonce in front."""
     return bytes(nacl.secret.SecretBox(key).encrypt(data))
 
 
 def decrypt(key: bytes, data: bytes) -> bytes:
-    """The plain bytes; raises Untrusted if the key is another or a bit was changed."""
+    """Return the plain bytes; raises Untrusted if the key is another or a bit was changed."""
     try:
         return bytes(nacl.secret.SecretBox(key).decrypt(data))
     except (CryptoError, ValueError) as error:

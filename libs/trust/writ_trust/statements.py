@@ -1,7 +1,7 @@
-"""Signing structs and opening what was signed.
+"""Signing of structs, and verification of signed ones.
 
 The signature covers the payload's exact bytes, which are canonical when made; the struct's tag is inside them, so a
-decision can never be read as a grant.
+decision can never pass for a grant.
 """
 
 import base64
@@ -21,14 +21,14 @@ T = TypeVar("T", bound=Struct)
 
 
 def sign(key: Key, statement: Struct) -> Signed:
-    """`statement` (a tagged struct), signed."""
+    """Return `statement` (a tagged struct), signed."""
     payload = canonical(statement)
     signature = base64.urlsafe_b64encode(key.sign(payload)).decode().rstrip("=")
     return Signed(payload=Raw(payload), key=key.public, signature=signature)
 
 
 def open_signed(signed: Signed, kind: type[T], trusted: Collection[str]) -> T:
-    """The statement, if one of the `trusted` public keys signed it and it is of this kind. Raises Untrusted."""
+    """Return the statement, if one of the `trusted` public keys signed it and it is of this kind. Raises Untrusted."""
     if signed.key not in trusted:
         raise Untrusted(f"signed by {signed.key}, which is not trusted for this")
     payload = bytes(signed.payload)
@@ -38,7 +38,7 @@ def open_signed(signed: Signed, kind: type[T], trusted: Collection[str]) -> T:
 
 
 def read(signed: Signed, kind: type[T]) -> T:
-    """The statement without checking who signed it: for showing, never for deciding. Raises Untrusted."""
+    """Return the statement without checking its signer: for showing, never for deciding. Raises Untrusted."""
     try:
         return decode(bytes(signed.payload), kind)
     except Invalid as error:
@@ -46,7 +46,7 @@ def read(signed: Signed, kind: type[T]) -> T:
 
 
 def digest(signed: Signed) -> str:
-    """SHA-256 of the signed bytes, in hexadecimal: how one link of the chain names the one before."""
+    """Return the SHA-256 of the signed bytes, in hexadecimal: the name of this link in the next one of the chain."""
     return hashlib.sha256(bytes(signed.payload)).hexdigest()
 
 

@@ -3,13 +3,14 @@
 from writ_agent.service import metrics, serve
 from writ_agent_docker.backend import DockerBackend
 from writ_agent_docker.config import Config
+from writ_containers.registries import Registries
 from writ_runtime.service import run, running
 
 
 async def main(config: Config) -> None:
     """One process of one pool. Handlers of plugins stay out: they would run here, and not on the engine."""
     async with running("agent-docker", config, metrics()) as process:
-        backend = DockerBackend(config.credentials)
+        backend = DockerBackend(config.credentials, Registries(config.registries))
         try:
             await serve(process, config, backend, handlers={})
         finally:

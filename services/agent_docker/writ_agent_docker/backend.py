@@ -15,6 +15,7 @@ from writ_agent_docker.engines import Engines
 from writ_agent_docker.target_test import find
 from writ_containers import container_operations
 from writ_containers.engine import Engine
+from writ_containers.registries import Registries
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
@@ -27,10 +28,10 @@ class DockerBackend:
 
     name = "docker"
 
-    def __init__(self, credentials: Path) -> None:
+    def __init__(self, credentials: Path, registries: Registries | None = None) -> None:
         self.operations: Collection[str] = container_operations.OPERATIONS
         self.target_health = TargetHealth()
-        self._engines = Engines(credentials)
+        self._engines = Engines(credentials, registries or Registries())
         self._runs: dict[str, asyncio.Task[Done]] = {}
 
     async def run(self, task: Task, progress: Progress) -> Done:

@@ -16,3 +16,10 @@ class Config(AgentConfig, frozen=True, kw_only=True):
             "WRIT_DOCKER_CREDENTIALS", "folder with a file for each target that this agent serves, named as the target"
         ),
     ]
+    registries: Annotated[
+        Path | None,
+        env(
+            "WRIT_DOCKER_REGISTRIES",
+            "credentials of image registries: a file `host[:port]` for each, with user:password; mode 0600",
+        ),
+    ] = None

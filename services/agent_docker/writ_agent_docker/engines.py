@@ -4,6 +4,7 @@ from pathlib import Path
 
 from writ_containers.connection import Connection, connection_of
 from writ_containers.engine import Engine
+from writ_containers.registries import Registries
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 
@@ -14,8 +15,9 @@ MOST = 500
 class Engines:
     """`credentials`: a folder with a file for each target that is served here, named as the target."""
 
-    def __init__(self, credentials: Path) -> None:
+    def __init__(self, credentials: Path, registries: Registries) -> None:
         self._credentials = credentials
+        self._registries = registries
         self._open: dict[str, tuple[Connection, Engine]] = {}
         self._former: list[Engine] = []
 
@@ -28,7 +30,7 @@ class Engines:
         if known is not None or len(self._open) >= MOST:
             name = target.id if known is not None else next(iter(self._open))
             self._former.append(self._open.pop(name)[1])
-        self._open[target.id] = connection, Engine(connection)
+        self._open[target.id] = connection, Engine(connection, self._registries)
         return self._open[target.id][1]
 
     def connection(self, target: Target) -> Connection:

@@ -59,7 +59,7 @@ class HostChild:
         stderr = asyncio.create_task(self._errors(secrets))
         try:
             await self._feed(msgspec.json.encode(request) + b"\n")
-            return await self._answer(progress)
+            return await self._read_result(progress)
         finally:
             await self._gone()
             await stderr
@@ -87,7 +87,7 @@ class HostChild:
         except ConnectionError:
             return  # it has ended already; that it gave no result is what counts
 
-    async def _answer(self, progress: Callable[[str], None]) -> dict[str, Any] | None:
+    async def _read_result(self, progress: Callable[[str], None]) -> dict[str, Any] | None:
         stdout = self._process.stdout
         while stdout is not None and (line := await _line(stdout)):
             reply = _decoded(line)

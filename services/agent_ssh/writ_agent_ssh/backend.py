@@ -118,7 +118,7 @@ class SshBackend:
         if source not in LISTINGS:
             raise cannot_list(source)
         message = listing_request(source, allowed(target))
-        result = seen_of("listing", await self._ask(target, message, (), patience=message["timeout"]))
+        result = seen_of("listing", await self._request(target, message, (), patience=message["timeout"]))
         return [str(name) for name in result.output.get("names", ())]
 
     async def test_target(self, target: Target) -> TargetTestResult:
@@ -170,10 +170,10 @@ class SshBackend:
 
     async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
         message = request(action, task, allowed(task.target), baseline)
-        reply = await self._ask(task.target, message, secrets_of(task), patience=task.timeout)
+        reply = await self._request(task.target, message, secrets_of(task), patience=task.timeout)
         return seen_of(action, reply, task)
 
-    async def _ask(
+    async def _request(
         self, target: Target, message: Mapping[str, Any], secrets: Collection[str], patience: float
     ) -> dict[str, Any]:
         session = await self._pool.session(target, patience=patience)

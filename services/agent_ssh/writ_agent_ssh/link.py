@@ -127,7 +127,7 @@ async def connect(
             seconds = connection.connect_timeout
             raise Unreachable(f"{connection.host} did not let us in within {seconds:g} s", code="unreachable") from None
         raise
-    _tell(target, hops[-1])
+    _log_negotiated(target, hops[-1])
     return Link(hops, watch)
 
 
@@ -213,7 +213,7 @@ def _pair(credential: Credential) -> object:
         raise Invalid(f"the key or certificate is none that ssh has: {error}", code="no_credentials") from error
 
 
-def _tell(target: str, connection: asyncssh.SSHClientConnection) -> None:
+def _log_negotiated(target: str, connection: asyncssh.SSHClientConnection) -> None:
     """Log the negotiated algorithms of the connection."""
     key = connection.get_server_host_key()
     _log.info(

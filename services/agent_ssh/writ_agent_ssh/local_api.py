@@ -100,12 +100,12 @@ class LocalApi:
         reader, writer = await asyncio.open_unix_connection(self.socket)
         try:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
-            said = bytearray()
+            received = bytearray()
             while piece := await reader.read(65_536):
-                said += piece
-                if len(said) > MOST_BYTES:
+                received += piece
+                if len(received) > MOST_BYTES:
                     raise Unreachable(f"tailscaled sends more than {MOST_BYTES} bytes", code=GARBLED)
-            return bytes(said)
+            return bytes(received)
         finally:
             writer.transport.abort()
 
@@ -113,8 +113,8 @@ class LocalApi:
 class _ResponseBytes:
     """Bytes in place of the socket that http.client expects."""
 
-    def __init__(self, said: bytes) -> None:
-        self._data = said
+    def __init__(self, received: bytes) -> None:
+        self._data = received
 
     def makefile(self, mode: str) -> BytesIO:
         """Return the bytes as a file."""
@@ -124,18 +124,18 @@ class _ResponseBytes:
 def decoded(name: str, response: Response, kind: type[T]) -> T:
     """Return the decoded answer. Raises Invalid for a refusal, Unreachable for anything malformed."""
     if response.status != 200:
-        said = response.body.decode(errors="replace").strip()[:200]
-        raise Invalid(f"tailscaled refuses {name}: {response.status} {said}", code=REFUSED)
+        received = response.body.decode(errors="replace").strip()[:200]
+        raise Invalid(f"tailscaled refuses {name}: {response.status} {received}", code=REFUSED)
     try:
         return msgspec.json.decode(response.body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreachable(f"tailscaled answers {name} with a malformed response: {error}", code=GARBLED) from error
 
 
-def parse(said: bytes) -> Response:
+def parse(received: bytes) -> Response:
     """Parse a whole response, chunked or not. Raises Unreachable for a malformed or incomplete one."""
     try:
-        response = HTTPResponse(_ResponseBytes(said), method="GET")  # type: ignore[arg-type]
+        response = HTTPResponse(_ResponseBytes(received), method="GET")  # type: ignore[arg-type]
         response.begin()
         return Response(response.status, response.read())
     except (HTTPException, ValueError) as error:

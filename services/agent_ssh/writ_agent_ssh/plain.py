@@ -104,7 +104,7 @@ class _Request:
         self._seconds = float(request["timeout"])
         self._stopped = False
         self._unit = ""
-        self._work = asyncio.create_task(self._answer())
+        self._work = asyncio.create_task(self._carry_out())
 
     async def ended(self) -> HostAnswer:
         """Return the outcome. Raises ConnectionDropped if the connection broke after a job was sent."""
@@ -133,7 +133,7 @@ class _Request:
         await asyncio.wait({self._work}, timeout=grace + SECONDS)
         return self._work.done()
 
-    async def _answer(self) -> HostAnswer:
+    async def _carry_out(self) -> HostAnswer:
         if self._action == "survey":
             return await self._survey()
         if self._operation == "list_services":

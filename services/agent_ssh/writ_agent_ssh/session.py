@@ -93,25 +93,27 @@ class Session:
     ) -> Told:
         parameters = request["parameters"]
         bare = {name: value for name, value in request.items() if name != "parameters"}
-        return await self._ask(frames.REQUEST, {"request": bare, "parameters": parameters}, progress, secrets, begun)
+        return await self._request(
+            frames.REQUEST, {"request": bare, "parameters": parameters}, progress, secrets, begun
+        )
 
     async def stop(self, tag: int, grace: float) -> bool:
         await self.answers()
-        reply = await self._ask(frames.STOP, {"of": tag, "grace": grace})
+        reply = await self._request(frames.STOP, {"of": tag, "grace": grace})
         return bool(reply.get("certain"))
 
     async def answers(self) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):
-            await self._ask(frames.PING, {})
+            await self._request(frames.PING, {})
 
     async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> Told:
-        return await self._ask(frames.SETTLE, {"id": operation_id, "attempt": attempt, "end": end, "grace": grace})
+        return await self._request(frames.SETTLE, {"id": operation_id, "attempt": attempt, "end": end, "grace": grace})
 
     def close(self) -> None:
         self._pings.cancel()
         self._channel.close()
 
-    async def _ask(
+    async def _request(
         self,
         kind: bytes,
         message: Mapping[str, Any],
@@ -135,6 +137,6 @@ class Session:
         while not self.lost:
             await asyncio.sleep(PING_SECONDS)
             try:
-                await self._ask(frames.PING, {})
+                await self._request(frames.PING, {})
             except ConnectionDropped:
                 return

@@ -89,8 +89,8 @@ def check(peer: PeerStatus, connection: Connection, now: float) -> None:
         when = peer.key_expiry if _is_set(peer.key_expiry) else "its expiry is not known"
         raise Untrusted(f"the key of {name} has expired ({when})", code=EXPIRED)
     if not peer.online:
-        seen = peer.last_seen if _is_set(peer.last_seen) else "never"
-        raise Unreachable(f"{name} is offline, last seen {seen}", code=OFFLINE)
+        last_seen_at = peer.last_seen if _is_set(peer.last_seen) else "never"
+        raise Unreachable(f"{name} is offline, last seen {last_seen_at}", code=OFFLINE)
 
 
 def address_of(peer: PeerStatus, host: str) -> str:

@@ -180,9 +180,9 @@ class Follower:
             self._histories.learn(operation_id, before)
         for record in records:
             if wrong := self._histories.examine(record):
-                await self._tell(wrong)
+                await self._report(wrong)
 
-    async def _tell(self, wrong: IrregularEvent) -> None:
+    async def _report(self, wrong: IrregularEvent) -> None:
         finding = SecurityFinding(
             kind="broken_record",
             detail=f"event {wrong.sequence}: {wrong.what}",

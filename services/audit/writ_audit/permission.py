@@ -57,7 +57,7 @@ class Permission:
             owner=owner,
         )
         last = await self._bus.journal.last(subjects.CONTROL)
-        decided = await self._ask(Decide(subject=subject, control_sequence=last.sequence if last else 0))
+        decided = await self._request_decision(Decide(subject=subject, control_sequence=last.sequence if last else 0))
         decision = self._open(decided, subject)
         if decision.effect != "allow":
             raise Denied(decision.reason, code=decision.code or "denied")
@@ -78,7 +78,7 @@ class Permission:
             return False
         return True
 
-    async def _ask(self, question: Decide) -> Decided:
+    async def _request_decision(self, question: Decide) -> Decided:
         """Ask again while the answering replica has not read the latest control events."""
         for delay in (*BEHIND_DELAYS, None):
             message = await self._bus.request(subjects.POLICY_DECIDE, encode(question), timeout=TIMEOUT)

@@ -42,7 +42,7 @@ class Reading:
         """Return the events of an operation or of a correlation id. Raises WritError."""
         if query.operation_id is not None:
             records = await self._operation(reader, query.operation_id)
-            return self._answer([record for record in records if record.sequence > query.after], withheld=0)
+            return self._trace_answer([record for record in records if record.sequence > query.after], withheld=0)
         return await self._correlation(reader, query.correlation_id or "", query.after)
 
     async def search(self, reader: Reader, query: SearchQuery) -> SearchAnswer:
@@ -100,7 +100,7 @@ class Reading:
             raise Invalid("no such correlation id, or not yours to read", code="not_found")
         records = await self._fetch([event.sequence for event in readable])
         withheld = min(len(found), MOST_EVENTS) - len(readable)
-        return self._answer(records, withheld=withheld, more=len(found) > MOST_EVENTS)
+        return self._trace_answer(records, withheld=withheld, more=len(found) > MOST_EVENTS)
 
     async def _readable(self, reader: Reader, correlation_id: str, found: Sequence[LinkedEvent]) -> list[LinkedEvent]:
         """Return the readable events: the reader's own, those policy allows, and security events between them
@@ -119,10 +119,10 @@ class Reading:
         """
         runs = [[sequence for _, sequence in run] for _, run in groupby(enumerate(sequences), key=_run)]
         reads = [await self._journal.read(JOURNAL, after=run[0] - 1, limit=len(run)) for run in runs]
-        wanted = set(sequences)
-        return [record for records in reads for record in records if record.sequence in wanted]
+        sought = set(sequences)
+        return [record for records in reads for record in records if record.sequence in sought]
 
-    def _answer(self, records: Sequence[Record], *, withheld: int, more: bool = False) -> TraceAnswer:
+    def _trace_answer(self, records: Sequence[Record], *, withheld: int, more: bool = False) -> TraceAnswer:
         fitting, size = 0, 0
         for record in records:
             size += len(record.data) + len(record.subject) + 100

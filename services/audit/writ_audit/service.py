@@ -85,9 +85,9 @@ class Audit:
             group.create_task(self._time.follow())
             group.create_task(self._reports.watch())
             group.create_task(self._servers.watch(self._bus))
-            group.create_task(self._tell())
+            group.create_task(self._report_position())
 
-    async def _tell(self) -> None:
+    async def _report_position(self) -> None:
         """Report presence and position to executors. A missing listener is no error: the next report follows."""
         while True:
             position, lag = self._follower.position, self._follower.lag

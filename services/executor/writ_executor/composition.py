@@ -23,12 +23,15 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
 from writ_executor.metrics import Measures
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.intake import Intake
 from writ_executor.requests.queries import Queries
+from writ_executor.requests.screening import Screening
 from writ_executor.requests.targets import Targets
+from writ_executor.requests.waiting import WaitingReasons
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_executor.rounds.restored_journal import RestoredJournal
 from writ_executor.rounds.sweep import Sweep
@@ -57,6 +60,9 @@ class Components:
     presence: Presence
     follower: Follower
     recorder: Recorder
+    storage: StorageWatch
+    unwatched: Recorder
+    """Stores while the storage is judged to be broken."""
     admission: Admission
     sweep: Sweep
     intake: Intake
@@ -84,10 +90,11 @@ def compose(  # long: one list of parts, each given those before it
 ) -> Components:
     """Compose all parts over one bus; nothing runs yet."""
     index, background, presence = Index(), BackgroundTasks(), Presence(config.lease, time.clocks.boot)
-    recorder = Recorder(bus.journal, index, measures, time.now)
+    storage = StorageWatch(bus.journal.usage)
+    recorder = Recorder(WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, bus, recorder, background, measured)
     follower = Follower(bus, index, key, measures.success, guard)
-    lives, vault = Lives(bus, index, measures), Vault(bus, key)
+    lives, vault = Lives(bus, index, measures), Vault(bus, key, storage)
     policy, alarms = PolicyClient(bus, config.policy_key, presence, measures), Alarms(recorder)
     targets, keys, audit_detail = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
@@ -106,8 +113,10 @@ def compose(  # long: one list of parts, each given those before it
     controls = Controls(
         recorder, lives, vault, outcomes, cancels, publishing, archiving, index, targets, approvals.review
     )
+    waiting = WaitingReasons(index, presence)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
     accepted = AcceptedOperations(index, recorder, lives, dispatcher, host_reads, controls, approvals, background)
+    screening = Screening(targets, admission, accepted, dry_run_only=config.dry_run_only)
 
     def decided(life: Life, kind: str) -> None:
         """What policy recorded of people's verdicts: go on, or clean up."""
@@ -123,6 +132,8 @@ def compose(  # long: one list of parts, each given those before it
         presence=presence,
         follower=follower,
         recorder=recorder,
+        storage=storage,
+        unwatched=Recorder(bus.journal, index, measures, time.now),
         admission=admission,
         sweep=Sweep(
             config,
@@ -139,12 +150,14 @@ def compose(  # long: one list of parts, each given those before it
             background,
             time,
         ),
-        intake=Intake(config, catalogue, targets, admission, recorder, lives, vault, policy, accepted),
+        intake=Intake(config, catalogue, targets, screening, admission, recorder, lives, vault, policy, accepted),
         claims=Claims(
             index, catalogue, keys, lives, recorder, vault, policy, outcomes, presence, alarms, audit_detail, measures
         ),
         receipts=Receipts(keys, lives, recorder, vault, dispatcher, outcomes, alarms),
-        queries=Queries(catalogue, index, lives, targets, vault, policy, accepted, tests, buckets, generations),
+        queries=Queries(
+            catalogue, index, lives, targets, vault, policy, screening, tests, buckets, generations, waiting
+        ),
         notices=Notices(recorder),
         audit_services=audit_services,
         policy=policy,

@@ -84,6 +84,9 @@ class Measures:
         pool = {"pool": self.pools}
         self._open = measured.gauge("writ_operations_open", "Operations that have not ended.")
         self._damaged = measured.gauge("writ_journal_damaged", "Records that cannot be read.")
+        self._unstored = measured.gauge(
+            "writ_journal_not_stored", "1 while NATS answers and stores nothing (disk full)."
+        )
         self._fill = measured.gauge("writ_journal_fill_ratio", "Share of the journal that is used.")
         self._queued = measured.gauge(
             "writ_pool_operations",
@@ -183,8 +186,9 @@ class Measures:
         self._agents.replace(present)
         self._slots.replace(slots)
 
-    def see_journal(self, fill: float, damaged: int) -> None:
+    def see_journal(self, fill: float, damaged: int, *, stored: bool) -> None:
         """Set the gauges of the journal."""
+        self._unstored.set(0.0 if stored else 1.0)
         self._fill.set(fill)
         self._damaged.set(damaged)
 

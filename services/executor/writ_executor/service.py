@@ -11,7 +11,9 @@ from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
 from writ_contracts.audit import AuditStanding, JournalAnswer
 from writ_contracts.backends import BackendTestAnswer
 from writ_contracts.errors import Invalid, WritError
+from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Agents, Inventory
+from writ_contracts.journal import RefusedSummary
 from writ_contracts.notices import Noted
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role, Style
@@ -84,6 +86,7 @@ class Executor:
             components.generations,
         )
         self._restored, self._policy, self._guard = components.restored, components.policy, components.guard
+        self._storage, self._unwatched = components.storage, components.unwatched
         measured.before(self._update_gauges)
 
     async def serve(self) -> None:
@@ -111,6 +114,7 @@ class Executor:
             group.create_task(self.sweep.run(), name="sweep")
             group.create_task(self.time.follow(), name="clock")
             group.create_task(self._guard.watch(), name="guard")
+            group.create_task(self._storage.watch(self._store_refusals), name="storage")
             for file in self._files:
                 group.create_task(file.follow(), name="watch")
 
@@ -119,10 +123,22 @@ class Executor:
         await self.background.settle()
         await self.follower.save()
 
+    async def _store_refusals(self) -> None:
+        """Record how much was refused because nothing was stored."""
+        storage, subject = self._storage, subjects.refused_summary(WRIT_TARGET)
+        refused = RefusedSummary(
+            **self.recorder.stamp(),
+            principal=WRIT_TARGET,
+            count=storage.refused,
+            since=storage.since,
+            codes={"not_stored": storage.refused},
+        )
+        await self._unwatched.append_last(subject, refused)
+
     def _update_gauges(self) -> None:
         agents = self.presence.agents_of(pools_of(self._inventory.value))
         self._measures.see(self.index.open(), agents, self.time.now())
-        self._measures.see_journal(self.admission.fill, self.follower.damaged)
+        self._measures.see_journal(self.admission.fill, self.follower.damaged, stored=self._storage.problem is None)
 
     def checks(self) -> dict[str, Check]:
         """Return the checks of `/readyz` by name. Agents and outcomes are only reported: the executor is ready
@@ -163,7 +179,7 @@ class Executor:
         return None if self._bus.connected else "not connected to NATS"
 
     async def _journal_check(self) -> str | None:
-        if problem := self._guard.problem or await self._generations.problem():
+        if problem := self._storage.problem or self._guard.problem or await self._generations.problem():
             return problem
         last = (await self._bus.journal.usage()).last_sequence
         if not await self.follower.reached(last, timeout=1.0):

@@ -120,7 +120,7 @@ class PolicyService:
     ) -> Service:
         dry, clock = self._config.dry_run_only, self._clock
         judging = JudgeFactory(self._sources, versions, follower, self._catalogue, guard, dry_run_only=dry, clock=clock)
-        proposed = ProposedVersions(versions, self._compiler)
+        proposed = ProposedVersions(versions, self._compiler, self._catalogue)
         scans = Scans(bus.scans, self._sources, self._key, security, self._observe, self._clock)
         handlers = DecisionEndpoints(
             bus.journal,
@@ -225,7 +225,7 @@ class PolicyService:
 
     async def _policy_check(self) -> str | None:
         ignored = self._sources.ignored()
-        return await self._file_check("policy") or (Attention(ignored) if ignored else None)
+        return await self._file_check("policy") or (Detail(ignored) if ignored else None)
 
     async def _versions_check(self) -> str | None:
         if self._versions is None:

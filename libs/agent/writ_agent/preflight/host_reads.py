@@ -77,7 +77,7 @@ class HostReads:
             observed = await _within(BASELINE_SECONDS, self._backend.baseline(task))
             return observed if len(canonical(observed)) <= MAX_BASELINE_BYTES else {}
         except SecurityRefusal as refused:
-            await self._reporter.tell(refused, work.operation_id, work.principal)
+            await self._reporter.report(refused, work.operation_id, work.principal)
             return {}
         except (WritError, TimeoutError) as error:
             _log.info("agent.no_baseline", operation_id=work.operation_id, reason=str(error))
@@ -110,7 +110,7 @@ class HostReads:
             grant, operation = verify_requested_grant(self._trust, ask, self._now())
         except SecurityRefusal as refused:
             # The unverified read grant cannot be believed, so the report names no operation.
-            await self._reporter.tell(refused, None)
+            await self._reporter.report(refused, None)
             return ReadReply(error=failure(refused)), ""
         except WritError as error:
             return ReadReply(error=failure(error)), ""
@@ -144,7 +144,7 @@ class HostReads:
     async def _watch(self, code: str, what: str, operation_id: str | None) -> None:
         """Report codes of a host that are signs of an attack as security events."""
         if kind := ALARMS.get(code):
-            await self._reporter.tell(SecurityRefusal(kind, f"{what} ended with {code}"), operation_id)
+            await self._reporter.report(SecurityRefusal(kind, f"{what} ended with {code}"), operation_id)
 
     async def _list(self, ask: AskRead, grant: ReadGrant, task: Task, seconds: float) -> ReadReply:
         async with self._listing:

@@ -35,7 +35,7 @@ class Reporter:
         self._identity = identity
         self._meters = meters
 
-    async def tell(self, refused: SecurityRefusal, operation_id: str | None, principal: str | None = None) -> None:
+    async def report(self, refused: SecurityRefusal, operation_id: str | None, principal: str | None = None) -> None:
         """Count the refusal, log it, and send it."""
         self._meters.refused.add(reason=refused.kind)
         _log.warning("agent.refused", kind=refused.kind, reason=str(refused), operation_id=operation_id)

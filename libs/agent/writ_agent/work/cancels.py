@@ -53,11 +53,12 @@ class Cancels:
 
     async def _cancel(self, ask: AskCancel) -> Cancelled:
         entry = self._in_flight.find(ask.operation_id)
-        if entry is None:
-            return Cancelled(result="stopped" if ask.operation_id in self._ended() else "not_running")
+        if entry is None:  # a receipt on its way tells how it ended, perhaps as `unknown`
+            return Cancelled(result="not_confirmed" if ask.operation_id in self._ended() else "not_running")
         try:
             verify_cancel(self._trust, ask, entry.owners)
         except SecurityRefusal as refused:
-            await self._reporter.tell(refused, ask.operation_id)
+            await self._reporter.report(refused, ask.operation_id)
             raise
-        return Cancelled(result="stopped" if await entry.stop("cancel") else "not_confirmed")
+        stopped = await entry.stop("cancel") and entry.known
+        return Cancelled(result="stopped" if stopped else "not_confirmed")

@@ -60,7 +60,7 @@ async def ask(
     body = encode(ClaimMessage(claim=claimed.signed, principal=claimed.work.principal))
     uncertain = False  # a certain no is worth a few more tries soon (a policy replica that is behind, say)
     for turn in range(1000):
-        answer, perhaps = await _once(bus, claimed, body, uncertain)
+        answer, perhaps = await _send_once(bus, claimed, body, uncertain)
         uncertain = uncertain or perhaps
         soon = turn < 3 and boot() - claimed.sent_at < PATIENCE / 2
         if answer is not None and not (_retry(answer.error) and (uncertain or soon)):
@@ -72,7 +72,7 @@ async def ask(
     raise TimedOut(f"no answer to the claim of {claimed.work.operation_id} within {PATIENCE:g} s")
 
 
-async def _once(bus: Bus, claimed: SentClaim, body: bytes, uncertain: bool) -> tuple[ClaimAnswer | None, bool]:
+async def _send_once(bus: Bus, claimed: SentClaim, body: bytes, uncertain: bool) -> tuple[ClaimAnswer | None, bool]:
     """Return the answer, if any, and whether `granted` may be stored unknown to this agent."""
     try:
         reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS)

@@ -49,7 +49,7 @@ class EarlyRead:
                 self._task = task_of(grant, operation, operation.check(work.parameters), work.attempt, work.timeout)
                 self._running = Running(self._backend, self._task, _silent, self._grace)
         except SecurityRefusal as refused:
-            await self._reporter.tell(refused, work.operation_id, work.principal)
+            await self._reporter.report(refused, work.operation_id, work.principal)
         except WritError as error:
             _log.info("agent.no_early_read", operation_id=work.operation_id, reason=str(error))
         except Exception as error:  # noqa: BLE001 - a defect: what is granted is run all the same

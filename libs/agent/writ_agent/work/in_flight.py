@@ -34,6 +34,11 @@ class InFlightOperation:
             return await self.drop_early_read()
         return await self.running.stop(cause)
 
+    @property
+    def known(self) -> bool:
+        """Whether nothing of it began, or its outcome is known."""
+        return self.running is None or self.running.known
+
 
 class InFlightOperations:
     """The in-flight operations by id."""

@@ -28,10 +28,10 @@ async def recover(parts: WorkerParts) -> None:
     """Turn the entries of the spool into receipts, and send receipts without an acknowledgement."""
     parts.outbox.resume()
     left = [(key, entry) for key, entry in parts.spool.live.items() if isinstance(entry, ClaimSent | Intent)]
-    await asyncio.gather(*(_tell(parts, key, entry) for key, entry in left))
+    await asyncio.gather(*(_report_leftover(parts, key, entry) for key, entry in left))
 
 
-async def _tell(parts: WorkerParts, key: str, entry: ClaimSent | Intent) -> None:
+async def _report_leftover(parts: WorkerParts, key: str, entry: ClaimSent | Intent) -> None:
     operation = parts.trust.catalogue.get(entry.operation) if isinstance(entry, Intent) else None
     done = await _ended(parts, entry, operation)
     _log.warning("agent.left_over", key=key, outcome=done.outcome, effect=done.effect, over=done.over)

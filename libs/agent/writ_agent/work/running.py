@@ -64,6 +64,12 @@ class Running:
         self._certain = certain and self._run.done()
         return self._certain
 
+    @property
+    def known(self) -> bool:
+        """Whether it has ended with a known outcome: what the host goes on with by itself (a unit's start) has not."""
+        ended = self._run.done() and not self._run.cancelled()
+        return ended and self._judge(self._run.result()).outcome != "unknown"
+
     async def abandon(self) -> None:
         """Give the operation up, stopped or not: nobody waits for it any more."""
         self._run.cancel()

@@ -116,7 +116,7 @@ class Worker:
                 done = await self._perform(entry, verified)
             fault("agent.ran")
             await self._watch(verified, done)
-            await self._tell(_run(claimed, answer), done, verified.operation, began)
+            await self._send_receipt(_run(claimed, answer), done, verified.operation, began)
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
 
@@ -149,7 +149,7 @@ class Worker:
         except TimedOut as error:
             # It may be granted to us, and will not run: say so, and let the next delivery find out.
             done = Done(outcome="failed", code="not_begun", message=f"nothing was run: {error}")
-            await self._tell(_run(claimed, None), done, None, claimed.sent_at)
+            await self._send_receipt(_run(claimed, None), done, None, claimed.sent_at)
             await _acknowledge(delivery.nak(LONGEST_DELAY))
             return None
         except (WritError, OSError) as error:
@@ -220,18 +220,18 @@ class Worker:
             refusal = SecurityRefusal(
                 kind, f"{verified.operation.name} on {verified.grant.target.id} ended with {done.code}"
             )
-            await self._parts.reporter.tell(refusal, verified.grant.operation_id, verified.grant.principal)
+            await self._parts.reporter.report(refusal, verified.grant.operation_id, verified.grant.principal)
 
     async def _refuse(self, claimed: SentClaim, answer: ClaimAnswer, error: WritError | OSError, began: float) -> None:
         """End the operation, of which nothing ran, and report what should not happen."""
         work = claimed.work
         if isinstance(error, SecurityRefusal):
-            await self._parts.reporter.tell(error, work.operation_id, work.principal)
+            await self._parts.reporter.report(error, work.operation_id, work.principal)
         code = error.code if isinstance(error, WritError) else "spool_failed"
         done = Done(outcome="failed", code=code, message=f"nothing was run: {error}")
-        await self._tell(_run(claimed, answer), done, None, began)
+        await self._send_receipt(_run(claimed, answer), done, None, began)
 
-    async def _tell(self, run: ReceiptSubject, done: Done, operation: Operation | None, began: float) -> None:
+    async def _send_receipt(self, run: ReceiptSubject, done: Done, operation: Operation | None, began: float) -> None:
         seconds = self._boot() - began
         body = receipt_message(self._parts.identity, run, done, operation, seconds)
         parcel = Parcel(subject=subjects.receipt(self._parts.identity.pool), body=body)

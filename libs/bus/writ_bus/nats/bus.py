@@ -1,4 +1,4 @@
-"""The Bus port over one NATS connection: what `connect` returns, and what every service is given."""
+"""The Bus port over one NATS connection: made by `connect`, passed to every service."""
 
 import asyncio
 import logging
@@ -29,11 +29,11 @@ _logger = logging.getLogger("writ.bus")
 
 NO_RESPONDERS_PATIENCE = 10.0
 SHORTEST = 0.05
-"""Seconds; in less an attempt that nobody hears looks like one that nobody answers."""
+"""Seconds; with a shorter timeout an attempt without a listener looks like one without a reply."""
 
 
 class _Open(Protocol):
-    """Something that listens and can be ended."""
+    """Something that is open and can be ended."""
 
     async def close(self) -> None: ...
 
@@ -41,7 +41,7 @@ class _Open(Protocol):
 
 
 class NatsSubscribed:
-    """The Subscription port."""
+    """The Subscription port over NATS."""
 
     def __init__(self, connection: Connection, workers: Workers, handler: Handler) -> None:
         self._connection = connection
@@ -50,7 +50,7 @@ class NatsSubscribed:
         self._subscription: NatsSubscription | None = None
 
     async def open(self, subject: str, queue: str) -> None:
-        """Listen."""
+        """Subscribe."""
         self._subscription = await self._connection.listen(subject, self._receive, queue)
 
     def _receive(self, message: Msg) -> None:
@@ -63,7 +63,6 @@ class NatsSubscribed:
         await self._handler(Message(message.subject, message.data, headers, message.reply))
 
     async def close(self) -> None:
-        """See Subscription."""
         if self._subscription is not None:
             await self._connection.unlisten(self._subscription)
         await self._workers.finish()
@@ -74,7 +73,7 @@ class NatsSubscribed:
 
 
 class NatsBus:
-    """The Bus port."""
+    """The Bus port over NATS."""
 
     def __init__(self, connection: Connection, replies: Replies) -> None:
         self.connection = connection
@@ -88,25 +87,21 @@ class NatsBus:
 
     @property
     def connected(self) -> bool:
-        """See Bus."""
         return self.connection.connected
 
     async def wait_closed(self) -> None:
-        """Until the connection is closed for good; the process had better end then."""
+        """Wait until the connection is closed for good; the process should end then."""
         await self.connection.closed.wait()
 
     async def server_time(self, *, timeout: float) -> float:
-        """See Bus."""
         return time_of(await ask(self.replies, CLOCK, {}, timeout=timeout))
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """See Bus."""
         await self.connection.publish(check_subject(subject), data, headers=tracing.outgoing(headers))
 
     async def request(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Message:
-        """See Bus."""
         check_subject(subject)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -129,7 +124,6 @@ class NatsBus:
     async def request_many(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Message]:
-        """See Bus."""
         check_subject(subject)
         sent = tracing.outgoing(headers)
         return [_message(one) for one in await self.replies.everybody(subject, data, timeout=timeout, headers=sent)]
@@ -137,7 +131,6 @@ class NatsBus:
     async def subscribe(
         self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
     ) -> NatsSubscribed:
-        """See Bus."""
         workers = Workers(concurrency, concurrency * BACKLOG)
         subscribed = NatsSubscribed(self.connection, workers, handler)
         await subscribed.open(check_filter(subject), queue)
@@ -145,7 +138,6 @@ class NatsBus:
         return subscribed
 
     async def serve(self, service: Service) -> services.NatsServing:
-        """See Bus."""
         serving = services.NatsServing(self.connection, service)
         await serving.open()
         self._open.append(serving)
@@ -154,14 +146,12 @@ class NatsBus:
     async def pull(
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
     ) -> PullWorker:
-        """See Bus."""
         worker = PullWorker(self.connection, pull_subject(stream, durable), handler, slots)
         await worker.open()
         self._open.append(worker)
         return worker
 
     async def drain(self, grace: float) -> None:
-        """See Bus."""
         opened, self._open = self._open, []
         try:
             async with asyncio.timeout(grace):
@@ -171,7 +161,6 @@ class NatsBus:
         await self._abort(opened)
 
     async def close(self) -> None:
-        """See Bus."""
         opened, self._open = self._open, []
         await self._abort(opened)
 
@@ -198,8 +187,9 @@ def _answer(message: Msg) -> Message:
 
 
 async def connect(options: Options) -> NatsBus:
-    """A bus that is connected. Raises Forbidden where the server does not know the key, Unreachable where it is not
-    there within `options.wait`."""
+    """Return a connected bus. Raises Forbidden where the server does not know the key, Unreachable where it is not
+    there within `options.wait`.
+    """
     connection = await open_connection(options)
     replies = Replies(connection)
     try:

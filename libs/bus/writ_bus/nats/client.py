@@ -1,10 +1,10 @@
-"""nats-py's client with a shorter way from the socket to the parser and back; what goes over the wire is the same.
+"""nats-py's client with a shorter path from the socket to the parser and back; the protocol on the wire is the same.
 
-nats-py leaves reading and sending to tasks: with each hop of an operation that is a turn of the event loop more, here
-and there, and one operation has dozens of hops. Here what arrives is parsed as it arrives, and the first message of a
-turn goes out as it comes, the others together after it. Whatever has to wait (a server's refusal, a socket that takes
-no more) goes nats-py's own way, and so does a message with a status. Of its internals (2.16) this uses
-`_connect_to_server`, `_read_loop`, `_process_msg`, `_subs`, `_flush_pending`, `_pending` and `_ps`.
+nats-py leaves reading and sending to tasks: each hop of an operation costs one more turn of the event loop on either
+side, and one operation has dozens of hops. Here incoming bytes are parsed at once. The first message of a turn is sent
+at once, the others together after it. Everything that has to wait (a server's refusal, a full socket) takes nats-py's
+own path, and so does a message with a status. Of its internals (2.16) this uses `_connect_to_server`, `_read_loop`,
+`_process_msg`, `_subs`, `_flush_pending`, `_pending` and `_ps`.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from writ_bus.nats.headers import BEGINNING, HeaderClient
 _logger = logging.getLogger("writ.bus")
 
 DOWN = (nats.errors.Error, OSError, RuntimeError)
-"""What nats-py raises without a connection. RuntimeError is uvloop's word for a socket that is closed: until nats-py
-has heard that it is lost it writes to it, in place of its flusher, which has ended by then.
+"""Exceptions of nats-py without a connection. uvloop raises RuntimeError for a closed socket: until nats-py notices the
+loss it writes to it, in place of its flusher, which has ended by then.
 """
 
 
 class Sink:
-    """What nats-py takes for the future of a request: it gives it the message from within the parser.
+    """A stand-in for nats-py's future of a request: it receives the message from within the parser.
 
-    With `cb=` it would go through a queue and a task, for each message two turns of the event loop.
+    With `cb=` each message would go through a queue and a task, two turns of the event loop.
     """
 
     __slots__ = ("_on_message",)
@@ -40,19 +40,19 @@ class Sink:
         self._on_message = on_message
 
     def cancelled(self) -> bool:
-        """Never."""
+        """Return False, always."""
         return False
 
     def set_result(self, message: Msg) -> None:
-        """Hand it over."""
+        """Pass the message on."""
         try:
             self._on_message(message)
-        except Exception:  # an exception would end nats-py's reader without a word
+        except Exception:  # an exception would end nats-py's reader silently
             _logger.exception("nats.callback")
 
 
 class DirectClient(HeaderClient):
-    """As its base; nothing else is changed."""
+    """A client with the shorter path; otherwise like its base."""
 
     _given_up = False
     _sent_this_turn = False
@@ -69,7 +69,7 @@ class DirectClient(HeaderClient):
         self._go_no_further()
 
     def _go_no_further(self) -> None:
-        """nats-py ends its reconnecting by a cancel, which Python 3.11's wait_for may lose."""
+        """Stop reconnecting. nats-py ends it by a cancel, which Python 3.11's wait_for may lose."""
         if self._given_up:
             if self._transport:
                 self._transport.close()  # type: ignore[no-untyped-call]
@@ -86,7 +86,7 @@ class DirectClient(HeaderClient):
         await super()._read_loop()  # from now on it hears of the end alone
 
     def _arrived(self, data: bytes) -> None:
-        """Parse it, and hand over the messages in it."""
+        """Parse the bytes, and pass the messages on."""
         if self._parsing is not None:
             self._late += data
             return
@@ -102,7 +102,7 @@ class DirectClient(HeaderClient):
         self._parsing = asyncio.get_running_loop().create_task(self._parse_on(parse, waits_for))
 
     async def _parse_on(self, parse: Coroutine[Any, Any, None], waits_for: Any) -> None:
-        """The rest of what had to wait, and what has arrived since."""
+        """Finish a parse that had to wait, and the bytes that arrived since."""
         try:
             await _Rest(parse, waits_for)
             while self._late:
@@ -137,7 +137,9 @@ class DirectClient(HeaderClient):
         return None
 
     def _goes_out(self) -> bool:
-        """Whether what waits is sent, or will be after this turn; else it is for nats-py's task, which can wait."""
+        """Return whether pending bytes are sent now or after this turn; otherwise nats-py's task, which can wait, sends
+        them.
+        """
         if self._sent_this_turn:
             return True
         writer: StreamWriter | None = getattr(self._transport, "_io_writer", None)
@@ -152,7 +154,7 @@ class DirectClient(HeaderClient):
         return True
 
     def give_up(self) -> None:
-        """Before closing: what the server has not taken until now is not waited for, and nothing reconnects."""
+        """Prepare for closing: drop bytes the server has not taken, and do not reconnect."""
         self._given_up = True
         self._pending, self._pending_data_size = [], 0
         writer: StreamWriter | None = getattr(self._transport, "_io_writer", None)
@@ -167,20 +169,24 @@ class DirectClient(HeaderClient):
 
 
 async def _closed(transport: Any) -> None:
-    """The end of its socket. All wait for one future, which would be cancelled with the first of them that is."""
+    """Wait for the end of the socket. All wait for one future, which would be cancelled with the first cancelled
+    waiter.
+    """
     ended = asyncio.ensure_future(transport._io_writer.wait_closed())
-    ended.add_done_callback(lambda one: one.cancelled() or one.exception())  # seen, even where nobody waits any more
+    ended.add_done_callback(
+        lambda one: one.cancelled() or one.exception()
+    )  # retrieved, even where nobody waits any more
     await asyncio.wait({ended})
     ended.result()
 
 
 def _held_up(writer: StreamWriter) -> bool:
-    """Whether the socket has not taken what it was given before."""
+    """Return whether the socket has not taken earlier bytes."""
     return writer.transport.get_write_buffer_size() > 0
 
 
 class _Rest:
-    """Awaits a coroutine that was begun by hand and waits for that."""
+    """Awaits a coroutine that was started by hand and waits for `waits_for`."""
 
     def __init__(self, begun: Coroutine[Any, Any, None], waits_for: Any) -> None:
         self._begun, self._waits_for = begun, waits_for

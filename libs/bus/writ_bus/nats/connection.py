@@ -1,7 +1,7 @@
-"""One connection to NATS: the only place that knows how nats-py behaves when things go wrong.
+"""One connection to NATS: the only place that knows nats-py's behaviour on errors.
 
-It stays up for ever, or says that it is closed. What the server refuses reaches the call that waits for it. A message
-is handed to its callback from within the parser, without a queue and a task in between; callbacks here never block.
+It reconnects without a limit, or reports it is closed. A refusal by the server reaches the waiting call. A message goes
+to its callback from within the parser, without a queue and a task in between; callbacks here never block.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ _logger = logging.getLogger("writ.bus")
 _violation = re.compile(r'permissions violation for (publish|subscription)(?: to)? "([^"]+)"').search
 
 HIGH_WATER = 8 << 20
-"""Bytes that may wait for the socket before a sender has to."""
+"""Bytes that may wait for the socket before a sender has to wait."""
 
 OnMessage = Callable[[Msg], None]
 
 
 class Connection:
-    """A connected client. Made by `open_connection`."""
+    """A connected client, made by `open_connection`."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -50,12 +50,12 @@ class Connection:
 
     @property
     def connected(self) -> bool:
-        """Whether messages can be sent now."""
+        """Return whether messages can be sent now."""
         return self.client.is_connected
 
     @property
     def clustered(self) -> bool:
-        """Whether the server is one of several, so that a stream may have copies of which one lags behind."""
+        """Return whether the server is one of several, so that a stream may have a replica that lags behind."""
         return "cluster" in self.client._server_info
 
     async def open(self) -> None:
@@ -126,7 +126,7 @@ class Connection:
 
     async def _on_disconnected(self) -> None:
         self.up.clear()
-        # What was not sent is not sent later: its senders have given up, or will be told now.
+        # What was not sent is not sent later: its senders have given up, or get an error now.
         self.client._pending.clear()
         self.client._pending_data_size = 0
         for callback in list(self.on_lost):
@@ -145,7 +145,7 @@ class Connection:
             callback()
 
     def forget(self, *callbacks: Callable[[], None]) -> None:
-        """Call these no more."""
+        """Remove these callbacks."""
         for listed in (self.on_lost, self.on_back, self.on_closed):
             listed[:] = [callback for callback in listed if callback not in callbacks]
 
@@ -162,7 +162,7 @@ class Connection:
     async def publish(
         self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
-        """Hand it to the socket. Raises Unreachable when there is none, or it takes no more."""
+        """Write the message to the socket. Raises Unreachable when there is none, or it takes no more."""
         if self.client._pending_data_size > HIGH_WATER:
             await self._until_flowing()
         try:
@@ -174,7 +174,7 @@ class Connection:
             raise Unreachable(f"not connected: {error}") from error
 
     async def _until_flowing(self) -> None:
-        """nats-py buffers without limit what the socket does not take; wait here instead, for a moment."""
+        """Wait a moment for the socket: nats-py buffers without a limit."""
         for pause in backoff(12, first=0.001):
             if not self.connected or self.client._pending_data_size <= HIGH_WATER:
                 return
@@ -204,7 +204,7 @@ class Connection:
         return subscription
 
     async def unlisten(self, subscription: NatsSubscription) -> None:
-        """Take no more messages; those that the server has sent are handed over before this returns."""
+        """Unsubscribe; messages the server has already sent are passed on before this returns."""
         try:
             if self.connected:
                 await self.client._send_unsubscribe(subscription._id)
@@ -214,7 +214,7 @@ class Connection:
         self.client._remove_sub(subscription._id)
 
     async def round_trip(self, timeout: float) -> None:
-        """Wait until the server has seen all that was sent. Raises TimedOut, Unreachable."""
+        """Wait until the server has processed everything sent. Raises TimedOut, Unreachable."""
         if not self.connected:
             raise Unreachable("not connected")
         try:
@@ -226,7 +226,7 @@ class Connection:
             raise TimedOut(f"no pong in {timeout:g} s")
 
     async def close(self) -> None:
-        """Close at once; nothing reconnects after that, and nothing is waited for."""
+        """Close at once; nothing reconnects or is waited for."""
         if self._watchdog:
             self._watchdog.cancel()
             await asyncio.gather(self._watchdog, return_exceptions=True)
@@ -235,7 +235,7 @@ class Connection:
 
 
 async def open_connection(options: Options) -> Connection:
-    """A connection that is up."""
+    """Return a connection that is up."""
     connection = Connection(options)
     await connection.open()
     return connection

@@ -1,8 +1,8 @@
-"""nats-py's client with a shorter way through the headers of a message; what goes over the wire is the same.
+"""nats-py's client with a faster parser of message headers; the protocol on the wire is the same.
 
-Every message here has headers, and dozens of messages make one operation: nats-py's loops over them were a tenth of all
-the work of a process. What is not plain goes nats-py's own way (2.16, `_parse_header_lines` and `_send_publish`);
-tests/bus/test_headers.py compares the two.
+Every message here has headers, and one operation has dozens of messages: nats-py's loops over them were a tenth of all
+the work of a process. Headers that are not plain take nats-py's own path (2.16, `_parse_header_lines` and
+`_send_publish`); tests/bus/test_headers.py compares the two.
 """
 
 import re
@@ -12,16 +12,16 @@ from nats.aio.client import Client
 from nats.protocol.command import hpub_cmd
 
 BEGINNING = b"NATS/1.0\r\n"
-"""Of headers without a status."""
+"""Start of headers without a status."""
 _BLANK = " \t\n\r\x0b\x0c"
 _plain_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _names: dict[str, str] = {}
-"""Names that were found to be plain, as they begin a line."""
+"""Names that are known to be plain, as the start of a line."""
 MOST_NAMES, LONGEST_NAME = 256, 64
 
 
 class HeaderClient(Client):
-    """As its base; nothing else is changed."""
+    """A client with the faster parser; otherwise like its base."""
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
@@ -54,13 +54,13 @@ class HeaderClient(Client):
 
 
 def parse_headers(block: bytes) -> dict[str, str]:
-    """The headers of a whole block, as it stands on the wire."""
+    """Return the headers of a whole block in wire form."""
     _, _, lines = block.partition(b"\r\n")
     return HeaderClient._parse_header_lines(lines.rstrip(b"\r\n")) if lines else {}
 
 
 def header_block(headers: dict[str, Any]) -> bytes | None:
-    """The headers as they go over the wire; None where something is not plain."""
+    """Return the headers in wire form; None where something is not plain."""
     try:
         text = "".join([_beginning(name) + value.strip() + "\r\n" for name, value in headers.items()])
     except (AttributeError, TypeError, ValueError):
@@ -81,7 +81,7 @@ def _beginning(name: str) -> str:
 
 
 def _remember(name: str) -> None:
-    """Know it from now on, where it is plain. Whoever may send us anything chooses names, so they take little room."""
+    """Remember a plain name. Any sender chooses names, so their memory is limited."""
     if len(name) > LONGEST_NAME or not _plain_name(name):
         return
     if len(_names) >= MOST_NAMES:

@@ -1,7 +1,7 @@
-"""JetStream's own requests and answers, and which of its error codes mean what to us.
+"""JetStream's requests and replies, and the meaning of its error codes for us.
 
-nats-py's JetStream client is not used: it drops configuration fields that it does not know, and its timeouts cannot be
-told from refusals. Source: NATS ADR-1, ADR-31 (direct get), server/errors.json.
+nats-py's JetStream client is not used: it drops configuration fields it does not know, and its timeouts cannot be
+distinguished from refusals. Source: NATS ADR-1, ADR-31 (direct get), server/errors.json.
 """
 
 from collections.abc import Mapping
@@ -18,19 +18,20 @@ from writ_contracts.records import Record
 
 API = "$JS.API."
 CLOCK = "writ.api.clock"
-"""Where accounts ask for the time of the journal's server (see api_rights): an answer of the API that has `ts`."""
+"""Subject on which accounts request the time of the journal's server (see api_rights): an API reply with `ts`."""
 WRONG_SEQUENCE = frozenset({10071, 10158, 10164})
 """Somebody else's event is the last one, or ours is, or both were proposed at once (replicated streams)."""
 FULL = frozenset({10077, 10023, 10047})
 """Maximum bytes of the stream, no space on the disk, storage of the account."""
 NO_MESSAGE = 10037
 NOT_YET = frozenset({10008, 10074, 10118, 10167, 10176, 10195})
-"""The meta or stream leader is not there (yet) or too busy, or part of a batch was sent while nobody took it: nothing
-was done, ask again."""
+"""The meta or stream leader is not there yet or too busy, or part of a batch was sent while there was none: nothing was
+done, try again.
+"""
 
 
 class ApiError(msgspec.Struct, frozen=True):
-    """What the server says went wrong."""
+    """An error from the server."""
 
     code: int
     err_code: int = 0
@@ -38,7 +39,7 @@ class ApiError(msgspec.Struct, frozen=True):
 
 
 class PubAck(msgspec.Struct, frozen=True):
-    """The answer to a published message that a stream takes."""
+    """The reply to a published message that a stream stores."""
 
     stream: str = ""
     seq: int = 0
@@ -48,7 +49,7 @@ class PubAck(msgspec.Struct, frozen=True):
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
-    """A message as STREAM.MSG.GET tells of it; headers as on the wire."""
+    """A message in the form of STREAM.MSG.GET; headers as on the wire."""
 
     subject: str
     seq: int
@@ -58,14 +59,14 @@ class StoredMessage(msgspec.Struct, frozen=True):
 
 
 class MessageGot(msgspec.Struct, frozen=True):
-    """The answer of STREAM.MSG.GET."""
+    """The reply of STREAM.MSG.GET."""
 
     message: StoredMessage | None = None
     error: ApiError | None = None
 
 
 class ApiReply(msgspec.Struct, frozen=True):
-    """What all answers of the API have."""
+    """The common part of all API replies."""
 
     error: ApiError | None = None
 
@@ -80,7 +81,7 @@ _anything = msgspec.json.Decoder(dict[str, Any])
 
 
 def error_of(error: ApiError, about: str) -> BusError:
-    """Ours for theirs."""
+    """Return our error for a server's error."""
     text = f"{about}: {error.description} ({error.err_code})"
     if error.err_code in WRONG_SEQUENCE:
         return Conflict(text, last=_last_sequence(error.description))
@@ -92,13 +93,13 @@ def error_of(error: ApiError, about: str) -> BusError:
 
 
 def _last_sequence(description: str) -> int | None:
-    """`wrong last sequence: 7` says 7; the constant form of a replicated stream says nothing."""
+    """Return 7 for `wrong last sequence: 7`; None for the constant form of a replicated stream."""
     tail = description.rpartition(" ")[2]
     return int(tail) if tail.isdigit() else None
 
 
 def stored(message: Msg, about: str) -> int:
-    """The sequence under which the server stored it. Raises Conflict, Full, Unreachable, BusRefused."""
+    """Return the sequence under which the server stored it. Raises Conflict, Full, Unreachable, BusRefused."""
     try:
         ack = _pub_ack.decode(message.data)
     except msgspec.DecodeError:
@@ -109,12 +110,12 @@ def stored(message: Msg, about: str) -> int:
 
 
 async def call(replies: Replies, verb: str, request: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
-    """One request of the JetStream API, such as `STREAM.INFO.NAME`."""
+    """Send one request of the JetStream API, such as `STREAM.INFO.NAME`."""
     return await ask(replies, API + verb, request, timeout=timeout)
 
 
 async def ask(replies: Replies, subject: str, request: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
-    """One request of the API where it is known under another subject."""
+    """Send one request of the API under another subject."""
     message = await replies.one(subject, msgspec.json.encode(request) if request else b"", timeout=timeout)
     if error := _answer.decode(message.data).error:
         raise error_of(error, subject)
@@ -122,26 +123,28 @@ async def ask(replies: Replies, subject: str, request: Mapping[str, Any], *, tim
 
 
 async def direct_get_last(replies: Replies, stream: str, subject: str, timeout: float) -> Record | None:
-    """The last message on exactly that subject. The subject is part of the request's, so permissions can name it."""
+    """Return the last message on exactly that subject. The subject is part of the request's subject, so permissions can
+    name it.
+    """
     return record(await replies.one(f"{API}DIRECT.GET.{stream}.{subject}", b"", timeout=timeout))
 
 
 def leader_of(stream: str) -> str:
-    """Where STREAM.MSG.GET is asked for, in every account that may (see api_rights): a cluster's leader answers it."""
+    """Return the subject for STREAM.MSG.GET in every permitted account (see api_rights): a cluster's leader replies."""
     return f"writ.api.leader.{stream}"
 
 
 def purge_of(stream: str) -> str:
-    """Where STREAM.PURGE is asked for by who may forget what it keeps there."""
+    """Return the subject for STREAM.PURGE in accounts that may delete there."""
     return f"writ.api.purge.{stream}"
 
 
 async def leader_get(replies: Replies, stream: str, request: Mapping[str, Any], timeout: float) -> Record | None:
-    """One message of a stream, by `seq` or `last_by_subj`, from its leader, who lags behind nobody; None if there is
-    none. TimedOut while there is no leader.
+    """Return one message of a stream, by `seq` or `last_by_subj`, from its leader, which never lags behind; None if
+    there is none. TimedOut while there is no leader.
 
-    Not a direct get: that one subject answers batches as well, and the server keeps 2.5 KB for each question that may
-    have many answers.
+    Not a direct get: that one subject also serves batches, and the server keeps 2.5 KB for each request that may have
+    many replies.
     """
     subject = leader_of(stream)
     answer = _got.decode((await replies.one(subject, msgspec.json.encode(request), timeout=timeout)).data)
@@ -156,7 +159,7 @@ async def leader_get(replies: Replies, stream: str, request: Mapping[str, Any], 
 async def direct_get_batch(
     replies: Replies, stream: str, request: Mapping[str, Any], timeout: float
 ) -> tuple[list[Record], bool]:
-    """The messages of a `batch` request in order, and whether there are more."""
+    """Return the messages of a `batch` request in order, and whether there are more."""
     data = msgspec.json.encode(request)
     answers = await replies.until(f"{API}DIRECT.GET.{stream}", data, _is_end, timeout=timeout)
     *messages, end = answers
@@ -173,7 +176,7 @@ def _is_end(message: Msg) -> bool:
 
 
 def record(message: Msg) -> Record | None:
-    """What a direct get, or a stream's RePublish, delivered; None for the status 404."""
+    """Return the message of a direct get, or of a stream's RePublish; None for the status 404."""
     headers = message.headers or {}
     status = headers.get("Status")
     if status == "404":
@@ -186,7 +189,7 @@ def record(message: Msg) -> Record | None:
 
 
 def time_of(answer: Mapping[str, Any]) -> float:
-    """When the server made this answer, by its clock. Raises BusRefused where it does not say so."""
+    """Return the time of this reply by the server's clock. Raises BusRefused where it has none."""
     if not isinstance(timestamp := answer.get("ts"), str):
         raise BusRefused(f"{CLOCK}: the answer has no time")
     return _seconds(timestamp)

@@ -1,8 +1,8 @@
-"""The journal on JetStream: appends that hold the lock, and what to do when an answer does not come.
+"""The journal on JetStream: appends with an expected sequence, and recovery when a reply does not come.
 
-Every append says which sequence it saw last (`cas_headers`, the one place that builds this). There is no Nats-Msg-Id:
-together with an expected sequence it means one thing on one server and another on three. After an answer that got
-lost, or that says the sequence is wrong, the event's own id in the journal tells whether it was stored.
+Every append names the last sequence its writer has read (`cas_headers`, the one place that builds this). There is no
+Nats-Msg-Id: together with an expected sequence its meaning differs between one server and three. After a lost reply, or
+a wrong sequence, the event's own id in the journal tells whether it was stored.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ PASSING = (Conflict, Unreachable, TimedOut)
 """Errors after which an append may yet be stored."""
 ANSWER = 5.0
 LEADER = 1.0
-"""How long a stream's leader may take: without one nobody answers."""
+"""Seconds in which a stream's leader has to reply: without a leader nobody does."""
 LAG = 0.02
 USAGE = "writ.api.journal"
-"""Where STREAM.INFO of the journal is asked for, in every account that may (see writ_nats_server.config)."""
+"""Subject for STREAM.INFO of the journal in every permitted account (see writ_nats_server.config)."""
 PAGE = 256
 
 
 def cas_headers(entry: Entry) -> dict[str, str]:
-    """What makes the server refuse the event of a writer who has not seen the latest one."""
+    """Return headers that make the server refuse the event of a writer who has not read the latest one."""
     return tracing.outgoing(
         {
             **entry.headers,
@@ -48,7 +48,7 @@ def cas_headers(entry: Entry) -> dict[str, str]:
 
 
 def _expectations(entries: Sequence[Entry]) -> dict[str, int]:
-    """What is expected of each filter before any of them is stored."""
+    """Return the expected sequence of each filter before any of the entries is stored."""
     expected: dict[str, int] = {}
     for entry in entries:
         expected.setdefault(entry.filter, entry.expected)
@@ -67,13 +67,14 @@ class NatsJournal:
         self._batch_ids = NUID()
 
     async def append(self, entry: Entry) -> int:
-        """See Journal."""
         check_subject(entry.subject)
         headers = cas_headers(entry)
         return await self._settle([entry], lambda: self._publish(entry, headers))
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
-        """See Journal. Entries that share a filter all expect the sequence before the batch (NATS ADR-50)."""
+        """Store all entries or none. Entries that share a filter all expect the sequence before the batch (NATS
+        ADR-50).
+        """
         for entry in entries:
             check_subject(entry.subject)
         if len(entries) == 1:
@@ -118,7 +119,7 @@ class NatsJournal:
         raise AssertionError("nothing else ends this")
 
     async def _after(self, entries: Sequence[Entry], error: Exception) -> int | None:
-        """Where they are stored after all. Raises Conflict where another's event is."""
+        """Return the sequence where they are stored after all. Raises Conflict where another's event is."""
         if isinstance(error, Conflict):
             return await self._own_sequence(entries, error)
         return await self._find(entries) if isinstance(error, TimedOut) else None
@@ -127,9 +128,11 @@ class NatsJournal:
         return TimedOut(f"whether {entries[-1].subject} was stored is not known: {error}")
 
     async def _own_sequence(self, entries: Sequence[Entry], conflict: Conflict) -> int | None:
-        """The sequence, where it was ours that was stored. Raises the conflict where it was another's, or where what
-        is expected was never there; None where nothing is stored yet: a cluster refuses what comes while another
-        event, which may be ours of before, is about to be.
+        """Return the sequence, where ours was stored. Raises the conflict where another's was, or where the expected
+        event was never there.
+
+        None where nothing is stored yet: a cluster refuses an append while another event, which may be an earlier one
+        of ours, is about to be stored.
         """
         if (sequence := await self._find(entries, conflict)) is not None:
             return sequence
@@ -140,9 +143,9 @@ class NatsJournal:
         return None
 
     async def _find(self, entries: Sequence[Entry], cause: Conflict | None = None) -> int | None:
-        """The last one's sequence, if it is stored. Raises Conflict if another's event is there instead.
+        """Return the last one's sequence, if it is stored. Raises Conflict if another's event is there instead.
 
-        Where others of ours are there and the last one was not, all were stored while we looked: None, look again.
+        Where others of ours are there and the last one is not, all were stored during the read: None, read again.
         """
         own, ours = entries[-1].event_id, {entry.event_id for entry in entries}
         for line, expected in reversed(_expectations(entries).items()):
@@ -161,7 +164,6 @@ class NatsJournal:
         return None
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        """See Journal."""
         check_filter(filter)
         found: list[Record] = []
         moved, goal = asyncio.get_running_loop().time(), None
@@ -172,7 +174,7 @@ class NatsJournal:
             if page:
                 after, moved = page[-1].sequence, asyncio.get_running_loop().time()
             if not (page and more):
-                # What comes after the first look is no part of this read, or on a busy line it would never end.
+                # Later events are no part of this read, or under constant appends it would never end.
                 end = await self._end(filter)
                 goal = end if goal is None else min(goal, end)
                 if after >= goal:
@@ -183,18 +185,17 @@ class NatsJournal:
         return found
 
     async def _end(self, filter: str) -> int:
-        """The last sequence that a copy may not have yet; 0 where there is only one."""
+        """Return the last sequence that a replica may lack; 0 with a single server."""
         last = await self.last(filter) if self._connection.clustered else None
         return last.sequence if last else 0
 
     async def _page(self, filter: str, after: int, size: int) -> tuple[list[Record], bool]:
-        # The server counts what is left of a filter anew for each page, over all subjects, unless it is this one.
+        # The server counts the rest of a filter again for each page, over all subjects, unless it is this one.
         whole = ">" if filter == self._subjects else filter
         request = {"batch": size, "seq": after + 1, "next_by_subj": whole}
         return await direct_get_batch(self._replies, self._stream, request, ANSWER)
 
     async def last(self, filter: str) -> Record | None:
-        """See Journal."""
         request = {"last_by_subj": check_filter(filter)}
         if not self._connection.clustered:
             return await leader_get(self._replies, self._stream, request, ANSWER)
@@ -202,11 +203,9 @@ class NatsJournal:
         return await patiently(ask_leader, self._connection.wait_up)
 
     def tail(self, after: int) -> NatsTail:
-        """See Journal."""
         return NatsTail(self._connection, self._page, self._subjects, self._republished, after)
 
     async def usage(self) -> Usage:
-        """See Journal."""
         info = await ask(self._replies, USAGE, {})
         state = info["state"]
         first = max(state["first_seq"], 1)

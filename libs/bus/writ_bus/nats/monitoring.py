@@ -1,8 +1,7 @@
-"""What the NATS servers say of themselves: connections, streams, consumers.
+"""Monitoring data of the NATS servers: connections, streams, consumers.
 
-The system account answers two questions to whom `writ_nats_server.config` lets ask them, and nobody has a key of that
-account for it. Each server answers by itself; of what is replicated, its leader's word counts (server/monitor.go of
-nats-server).
+The system account serves two requests to the accounts that `writ_nats_server.config` permits; no key of that account is
+needed. Each server replies by itself; for replicated data its leader's reply counts (server/monitor.go of nats-server).
 """
 
 from typing import Any, TypeVar
@@ -19,19 +18,19 @@ STREAMS = "writ.api.servers.streams"
 RELOAD = "$SYS.REQ.SERVER.{id}.RELOAD"
 WHO = "$SYS.REQ.SERVER.PING.IDZ"
 PINGED = {STATE: "$SYS.REQ.SERVER.PING.VARZ", STREAMS: "$SYS.REQ.SERVER.PING.JSZ"}
-"""What each is to the system account."""
+"""The system account's subject of each."""
 RELOAD_WITHIN = 10.0
 NOT_NOW = "reload not supported"
 WITHIN = 1.0
-"""Seconds in which all servers answer: how many there are is not known beforehand."""
+"""Seconds in which all servers reply: their number is unknown beforehand."""
 MOST_CONSUMERS = 200
-"""With more than so many they are counted, and not told one by one: an answer has its bounds."""
+"""Above this number consumers are counted and not listed: a reply has a limit."""
 
 Reply = TypeVar("Reply")
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """One server; what it counts, it counts since it was started."""
+    """One server; its counters are since its start."""
 
     server_name: str
     connections: int = 0
@@ -43,7 +42,7 @@ class Server(Struct, frozen=True, kw_only=True):
 
 
 class Consumer(Struct, frozen=True, kw_only=True):
-    """How far a durable consumer is: not delivered yet, and delivered without an ack."""
+    """The progress of a durable consumer: not delivered yet, and delivered without an ack."""
 
     name: str
     num_pending: int = 0
@@ -52,7 +51,7 @@ class Consumer(Struct, frozen=True, kw_only=True):
 
 
 class StreamState(Struct, frozen=True, kw_only=True):
-    """What is in a stream."""
+    """The content of a stream."""
 
     messages: int = 0
     bytes: int = 0
@@ -69,7 +68,7 @@ class Stream(Struct, frozen=True, kw_only=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """All servers that answered, all streams and, where they are few, all consumers."""
+    """All servers that replied, all streams and, where they are few, all consumers."""
 
     servers: list[Server]
     streams: list[Stream]
@@ -104,7 +103,7 @@ class _Answer(Struct, frozen=True):
 
 
 async def figures(bus: Bus) -> Figures:
-    """As of now; empty where no server answers. Raises Forbidden, Unreachable, BusRefused."""
+    """Return the present figures; empty where no server replies. Raises Forbidden, Unreachable, BusRefused."""
     servers = [server for _, server in await _ping(bus, STATE, {}, Server)]
     replies = await _ping(bus, STREAMS, {"streams": True}, _Streams)
     if replies and max(streams.consumers for _, streams in replies) <= MOST_CONSUMERS:
@@ -123,16 +122,16 @@ async def figures(bus: Bus) -> Figures:
 
 
 async def reload_all(bus: Bus) -> None:
-    """Lets all servers read their files again, asked with the key of the system account. Twice: nats-server 2.15
-    connects the service imports of a new account only at the reload after the one that brought it.
+    """Have all servers reload their files, with the key of the system account. Twice: nats-server 2.15 connects the
+    service imports of a new account only at the next reload.
 
-    Raises BusRefused with a server's own words if it doesn't take its file, Unreachable where none is.
+    Raises BusRefused with a server's own message if it refuses its file, Unreachable without a server.
     """
     known = [
         msgspec.json.decode(message.data, type=_Id) for message in await bus.request_many(WHO, b"", timeout=WITHIN)
     ]
     if not known:
-        raise Unreachable("no NATS server says who it is")
+        raise Unreachable("no NATS server replies with its name")
     for _ in range(2):
         for server in known:
             answer = await bus.request(RELOAD.format(id=server.id), b"", timeout=RELOAD_WITHIN)
@@ -143,7 +142,7 @@ async def reload_all(bus: Bus) -> None:
 
 
 async def _ping(bus: Bus, subject: str, question: dict[str, Any], kind: type[Reply]) -> list[tuple[str, Reply]]:
-    """By the name of the server."""
+    """Return the replies by the name of the server."""
     try:
         answers = [
             msgspec.json.decode(message.data, type=_Answer)
@@ -151,7 +150,7 @@ async def _ping(bus: Bus, subject: str, question: dict[str, Any], kind: type[Rep
         ]
         return [(answer.server.name, msgspec.json.decode(answer.data, type=kind)) for answer in answers]
     except msgspec.DecodeError as error:
-        raise BusRefused(f"{subject}: not what a NATS server says of itself: {error}") from error
+        raise BusRefused(f"{subject}: not the reply of a NATS server: {error}") from error
 
 
 def _leads(server: str, cluster: dict[str, Any]) -> bool:

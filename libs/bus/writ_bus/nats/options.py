@@ -1,4 +1,4 @@
-"""How a client connects: as whom, where, with which certificates, and how it comes back after it lost the server."""
+"""Options of a NATS client: user, servers, certificates, and reconnection."""
 
 import random
 import ssl
@@ -22,33 +22,35 @@ class TlsOptions(Struct, frozen=True, kw_only=True):
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How to reach the server, and as whom."""
+    """The address of the server, and the user."""
 
     name: str
     servers: list[str]
     seed: bytes
     """The nkey seed (SU…) of the user."""
     inbox_prefix: str
-    """Where this user may listen for answers, without the last dot."""
+    """Prefix of this user's reply subjects, without the last dot."""
     tls: TlsOptions | None = None
     wait: float = 5.0
-    """How long the first connect may take, in all."""
+    """Seconds the first connect may take, in all."""
     probe_every: float = 5.0
     probe_patience: float = 10.0
-    """A connection on which a probe gets no answer for that long is dead, whatever TCP says; together below 30 s."""
+    """A connection on which a probe gets no reply for that long is dead, even if TCP is up; together below 30 s."""
     on_violation: OnViolation | None = None
-    """Called with `publish` or `subscription` and the subject (in lower case, as nats-py hands it on)."""
+    """Called with `publish` or `subscription` and the subject (in lower case, as nats-py passes it)."""
 
 
 def next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
-    """Any of the servers that failed least, after a pause that grows to 2 s, with jitter: fleets must not march."""
+    """Return one of the servers with the fewest failures, after a pause that grows to 2 s, with jitter, so that a fleet
+    does not reconnect at once.
+    """
     least = min(server.reconnects for server in servers)
     server = _jitter.choice([server for server in servers if server.reconnects == least])
     return server, min(2.0, 0.05 * 2 ** min(server.reconnects, 6)) * _jitter.uniform(0.5, 1.0)
 
 
 def tls_of(environ: Mapping[str, str]) -> TlsOptions | None:
-    """Return what WRIT_TLS_CA, WRIT_TLS_CERT and WRIT_TLS_KEY say; None without the first."""
+    """Return the options from WRIT_TLS_CA, WRIT_TLS_CERT and WRIT_TLS_KEY; None without the first."""
     ca = environ.get("WRIT_TLS_CA")
     if not ca:
         return None
@@ -57,7 +59,7 @@ def tls_of(environ: Mapping[str, str]) -> TlsOptions | None:
 
 
 def tls_context(options: TlsOptions) -> ssl.SSLContext:
-    """TLS 1.3, the server verified against `ca`, our own certificate if there is one."""
+    """Return a context for TLS 1.3 that verifies the server against `ca`, with our own certificate if there is one."""
     context = ssl.create_default_context(cafile=options.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     if options.certificate:

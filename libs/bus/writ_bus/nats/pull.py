@@ -1,9 +1,9 @@
-"""Works off a durable consumer: one inbox for the worker, one pull request at a time, one reply token for each.
+"""Worker on a durable consumer: one inbox for the worker, one pull request at a time, one reply token for each.
 
-nats-py's fetch() stalls on a pull request that the server has already answered (nats-io/nats.py#986). Here a status is
-matched to its own request by the token, and a request without a sign of life for two heartbeats is given up and made
-anew. Never more is asked for than there are free slots: what waits here unacked would be kept from other agents.
-A message bears its own subject and so no token; it counts for the one request that is open.
+nats-py's fetch() stalls on a pull request the server has already answered (nats-io/nats.py#986). Here a status is
+matched to its own request by the token, and a request without a heartbeat for two intervals is abandoned and made
+again. No request is for more than the free slots: unacked messages here would be kept from other agents. A message has
+its own subject and so no token; it counts for the one open request.
 """
 
 import asyncio
@@ -41,28 +41,27 @@ class NatsDelivery:
         self.attempt, self.sequence = _position(message.reply)
 
     async def ack(self) -> None:
-        """See Delivery."""
         await self._connection.publish(self.message.reply, b"+ACK")
 
     async def nak(self, delay: float = 0.0) -> None:
-        """See Delivery."""
         body = b'-NAK {"delay": %d}' % int(delay * _NANO) if delay > 0 else b"-NAK"
         await self._connection.publish(self.message.reply, body)
 
     async def working(self) -> None:
-        """See Delivery."""
         await self._connection.publish(self.message.reply, b"+WPI")
 
 
 def _position(ack: str) -> tuple[int, int]:
-    """(attempt, stream sequence) of `$JS.ACK.<stream>.<consumer>.…`, or of the longer form with domain and account."""
+    """Return (attempt, stream sequence) of `$JS.ACK.<stream>.<consumer>.…`, or of the longer form with domain and
+    account.
+    """
     tokens = ack.split(".")
     start = 4 if len(tokens) == 9 else 6
     return int(tokens[start]), int(tokens[start + 1])
 
 
 class PullWorker:
-    """Pulls, and runs the handler in up to `slots` tasks."""
+    """Pulls messages, and runs the handler in up to `slots` tasks."""
 
     def __init__(
         self,
@@ -87,7 +86,7 @@ class PullWorker:
         self._puller: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Listen, and start to pull."""
+        """Subscribe, and start to pull."""
         self._subscription = await self._connection.listen(self._prefix + "*", self._on_message)
         self._connection.on_lost.append(self._give_up)
         self._connection.on_back.append(self._wake.set)
@@ -146,7 +145,7 @@ class PullWorker:
             except BusError as error:
                 self._wanted, self._pause = 0, next(self._pauses)
                 _logger.debug("pull.ask", extra={"error": str(error)})
-            except Exception:  # a defect: without this loop its pool would stand still, and nobody would know
+            except Exception:  # a defect: without this loop its pool would silently stop
                 self._wanted, self._pause = 0, next(self._pauses)
                 _logger.exception("pull.broke")
             await self._rest()
@@ -160,7 +159,7 @@ class PullWorker:
         await self._connection.publish(self._subject, msgspec.json.encode(ask), self._prefix + self._token)
 
     async def _rest(self) -> None:
-        """Until there is something to do; at most one heartbeat, to notice silence."""
+        """Wait until there is something to do; at most one heartbeat, to notice silence."""
         if self._pause:
             pause, self._pause = self._pause, 0.0
             await asyncio.sleep(pause)
@@ -172,7 +171,6 @@ class PullWorker:
             return
 
     async def close(self) -> None:
-        """See Subscription."""
         await self._stop_pulling()
         await self._connection.unlisten(self._subscription)
         await self._workers.finish()
@@ -184,11 +182,11 @@ class PullWorker:
         self._connection.forget(self._give_up, self._wake.set)
 
     async def abort(self) -> None:
-        """Stop now; the work of handlers that still run comes again after the ack wait."""
+        """Stop now; messages of running handlers come again after the ack wait."""
         await self._stop_pulling()
         await self._workers.cancel()
 
 
 def pull_subject(stream: str, durable: str) -> str:
-    """Where the next messages of a consumer are asked for."""
+    """Return the subject for pulling the next messages of a consumer."""
     return f"{API}CONSUMER.MSG.NEXT.{stream}.{durable}"

@@ -1,8 +1,8 @@
-"""Answers: one subscription for all of a client's requests, one token for each request.
+"""Replies: one subscription for all of a client's requests, one token for each request.
 
-A lost connection fails what waits at once: the answer would go nowhere. What the server refuses fails it too. One
-operation has a dozen requests, so what hardly ever comes (a refusal, a time-out) is looked for when it does: there
-is one timer for all that wait, and none is made or cancelled for each.
+A lost connection fails all waiting requests at once, since their replies would go nowhere. A refusal by the server
+fails the request too. One operation has a dozen requests, so rare events (a refusal, a time-out) are handled when they
+come: there is one timer for all, and none is made or cancelled for each request.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from writ_bus.nats.connection import Connection
 
 NO_RESPONDERS = "503"
 TICK = 0.001
-"""Seconds: what the clock of an event loop may be behind one of its own timers."""
+"""Seconds by which the clock of an event loop may be behind one of its own timers."""
 
 
 class Replies:
-    """Asks on subjects, and brings each answer to who asked."""
+    """Sends requests, and passes each reply to its requester."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -35,7 +35,7 @@ class Replies:
         self._rings = inf
 
     async def open(self) -> None:
-        """Listen. Raises Forbidden where the inbox prefix is not this user's."""
+        """Subscribe. Raises Forbidden where the inbox prefix is not this user's."""
         await self._connection.listen(self._prefix + "*", self._on_message)
         self._connection.on_lost.append(self._on_lost)
         self._connection.on_refused.append(self._on_refused)
@@ -56,7 +56,7 @@ class Replies:
                 expected.fail(error)
 
     def expect(self, expected: "_Expected") -> tuple[str, str]:
-        """A token and its reply subject: from now on it waits for what arrives there, no longer than it is due."""
+        """Return a token and its reply subject; replies there go to `expected` until it is due."""
         token = format(next(self._next), "x")
         self._waiting[token] = expected
         if expected.due < self._rings:
@@ -79,11 +79,11 @@ class Replies:
             self._ring_at(soonest)
 
     def forget(self, expected: "_Expected") -> None:
-        """Nobody waits for that any more."""
+        """Stop waiting."""
         del self._waiting[expected.token]
 
     async def one(self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None) -> Msg:
-        """The first answer. Raises TimedOut, Forbidden, Unreachable (not connected, or nobody listens there)."""
+        """Return the first reply. Raises TimedOut, Forbidden, Unreachable (not connected, or nobody listens there)."""
         with _Expected(self, subject, timeout) as expected:
             await self._connection.publish(subject, data, expected.reply, headers)
             answer: Msg = await expected.future
@@ -92,7 +92,7 @@ class Replies:
         return answer
 
     async def until(self, subject: str, data: bytes, is_last: Callable[[Msg], bool], *, timeout: float) -> list[Msg]:
-        """The answers, to and with the last one. Raises as `one` does."""
+        """Return the replies, up to and including the last one. Raises as `one` does."""
         answers: list[Msg] = []
 
         def take(message: Msg) -> None:
@@ -108,7 +108,7 @@ class Replies:
     async def everybody(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Msg]:
-        """Whatever comes within `timeout`. Raises Forbidden, Unreachable (not connected)."""
+        """Return all replies within `timeout`. Raises Forbidden, Unreachable (not connected)."""
         answers: list[Msg] = []
         with _Expected(self, subject, timeout, answers.append) as over, suppress(TimedOut):
             await self._connection.publish(subject, data, over.reply, headers)
@@ -117,19 +117,19 @@ class Replies:
 
 
 def is_status(message: Msg, status: str) -> bool:
-    """Whether it is the server's own status message: no body, and a status line where a message has none."""
+    """Return whether it is the server's own status message: no body, and a status line."""
     return not message.data and message.headers is not None and message.headers.get("Status") == status
 
 
 class _Expected:
-    """What one request waits for: a reply subject, and a future for the first answer, a refusal, or the time-out."""
+    """One waiting request: a reply subject, and a future for the first reply, a refusal, or the time-out."""
 
     __slots__ = ("_replies", "_take", "due", "future", "reply", "subject", "timeout", "token")
 
     def __init__(
         self, replies: Replies, subject: str, timeout: float, take: Callable[[Msg], None] | None = None
     ) -> None:
-        """`take` gets what arrives, instead of the future."""
+        """`take` gets the replies, instead of the future."""
         loop = asyncio.get_running_loop()
         self._replies, self.subject, self.timeout = replies, subject, timeout
         self._take = take
@@ -147,15 +147,15 @@ class _Expected:
             self.future.exception()  # seen, even where the caller had given up before
 
     def take(self, message: Msg) -> None:
-        """Something arrived."""
+        """Accept a reply."""
         (self._take or self.end)(message)
 
     def end(self, message: Msg) -> None:
-        """This is the answer."""
+        """Complete the request with this reply."""
         if not self.future.done():
             self.future.set_result(message)
 
     def fail(self, error: Exception) -> None:
-        """There will be none."""
+        """Fail the request."""
         if not self.future.done():
             self.future.set_exception(error)

@@ -1,8 +1,8 @@
-"""Answers requests as a micro service (NATS ADR-32): discoverable, counted, and careful where its answers go.
+"""Endpoints as a micro service (NATS ADR-32): discoverable, counted, and with replies to inboxes only.
 
-The server does not check a reply subject against anybody's permissions: whoever may ask could have our answer published
-on a subject of their choosing. So only inboxes are answered. A handler's exception is a defect and stays here: the
-requester learns that it happened, not what it said.
+The server does not check a reply subject against anybody's permissions: any permitted requester could have our reply
+published on a subject of their choice. So only inboxes get replies. A handler's exception is a defect and stays here:
+the requester learns it happened, not its text.
 """
 
 import logging
@@ -32,7 +32,7 @@ FAILED = {ERROR: "internal error", ERROR_CODE: "500"}
 
 
 class EndpointInfo(msgspec.Struct, frozen=True):
-    """As INFO lists it."""
+    """An endpoint in the reply to INFO."""
 
     name: str
     subject: str
@@ -41,7 +41,7 @@ class EndpointInfo(msgspec.Struct, frozen=True):
 
 
 class EndpointStats(msgspec.Struct):
-    """As STATS lists it; times in nanoseconds."""
+    """An endpoint in the reply to STATS; times in nanoseconds."""
 
     name: str
     subject: str
@@ -54,7 +54,7 @@ class EndpointStats(msgspec.Struct):
 
 
 class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.ping_response"):
-    """The answer to $SRV.PING."""
+    """The reply to $SRV.PING."""
 
     name: str
     id: str
@@ -63,7 +63,7 @@ class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.
 
 
 class Info(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.info_response"):
-    """The answer to $SRV.INFO."""
+    """The reply to $SRV.INFO."""
 
     name: str
     id: str
@@ -74,7 +74,7 @@ class Info(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.
 
 
 class Stats(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.stats_response"):
-    """The answer to $SRV.STATS."""
+    """The reply to $SRV.STATS."""
 
     name: str
     id: str
@@ -85,7 +85,7 @@ class Stats(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1
 
 
 class Discovery:
-    """What one instance of a service says about itself; the same bytes whatever the bus."""
+    """Discovery data of one instance of a service; the same bytes on every bus."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -96,12 +96,12 @@ class Discovery:
         }
 
     def subjects(self) -> dict[str, str]:
-        """Subject to verb, for all that this instance answers."""
+        """Return subject to verb, for all discovery requests to this instance."""
         names = ("", f".{self._service.name}", f".{self._service.name}.{self.id}")
         return {f"$SRV.{verb}{name}": verb for verb in ("PING", "INFO", "STATS") for name in names}
 
     def answer(self, verb: str) -> bytes:
-        """The answer to PING, INFO or STATS."""
+        """Return the reply to PING, INFO or STATS."""
         service = self._service
         who = (service.name, self.id, service.version, dict(service.metadata))
         if verb == "PING":
@@ -114,7 +114,7 @@ class Discovery:
         return msgspec.json.encode(Info(*who, service.description, endpoints))
 
     def count(self, endpoint: Endpoint, started_ns: int, *, failed: bool) -> None:
-        """One request more."""
+        """Count one request."""
         stats = self.stats[endpoint.name]
         stats.num_requests += 1
         stats.processing_time += time.perf_counter_ns() - started_ns
@@ -125,12 +125,12 @@ class Discovery:
 
 
 def queue_of(service: Service, endpoint: Endpoint) -> str:
-    """The queue group that the replicas share."""
+    """Return the queue group the replicas share."""
     return endpoint.queue or f"q-{service.name}"
 
 
 class NatsServing:
-    """The Serving port."""
+    """The Serving port over NATS."""
 
     def __init__(self, connection: Connection, service: Service) -> None:
         self._connection = connection
@@ -143,11 +143,10 @@ class NatsServing:
 
     @property
     def failures(self) -> int:
-        """See Serving."""
         return sum(stats.num_errors for stats in self._discovery.stats.values())
 
     async def open(self) -> None:
-        """Listen on the endpoints, and only then be found."""
+        """Subscribe to the endpoints, and only then become discoverable."""
         for endpoint in self._service.endpoints:
             await self._open_endpoint(endpoint)
         for subject, verb in self._discovery.subjects().items():
@@ -206,7 +205,6 @@ class NatsServing:
             _logger.warning("serve.reply", extra={"error": str(error)})
 
     async def close(self) -> None:
-        """See Subscription."""
         for subscription in self._subscriptions:
             await self._connection.unlisten(subscription)
         self._subscriptions.clear()

@@ -1,6 +1,6 @@
-"""A whole stream with its consumers, as the server itself packs and unpacks it: same sequences, times, positions.
+"""Snapshots of a whole stream with its consumers, packed and unpacked by the server: same sequences, times, positions.
 
-Taken while it is written to: what is in it is the stream as of some moment in between. Source: NATS ADR-1 and
+A snapshot may be taken during writes: it holds the stream as of some moment in between. Source: NATS ADR-1 and
 server/jetstream_api.go (JSApiStreamSnapshotRequest, JSApiStreamRestoreRequest); each piece is acknowledged.
 """
 
@@ -19,12 +19,12 @@ from writ_bus.nats.jetstream import ApiReply, call, error_of
 
 CHUNK = 128 << 10
 ANSWER = 30.0
-"""Seconds between two pieces; the server itself gives up after as long."""
+"""Seconds between two pieces; the server's own limit is the same."""
 _answer = msgspec.json.Decoder(ApiReply)
 
 
 class StreamInfo(Struct, frozen=True, kw_only=True):
-    """What the server must be told to have it back: the configuration, and how it stood."""
+    """Data the server needs for a restore: the configuration, and the state."""
 
     config: dict[str, Any]
     state: dict[str, Any]
@@ -60,7 +60,7 @@ async def _piece(bus: NatsBus, stream: str, pieces: asyncio.Queue[Msg]) -> bytes
 
 
 async def restore(bus: NatsBus, stream: str, info: StreamInfo, pieces: Iterator[bytes]) -> dict[str, Any]:
-    """Unpack the stream, which must not be there; its state then. Raises BusError."""
+    """Unpack the stream, which must not exist; return its state. Raises BusError."""
     request = {"config": info.config, "state": info.state}
     begun = await call(bus.replies, f"STREAM.RESTORE.{stream}", request, timeout=ANSWER)
     for piece in pieces:
@@ -72,7 +72,7 @@ async def restore(bus: NatsBus, stream: str, info: StreamInfo, pieces: Iterator[
 
 
 async def remove(bus: NatsBus, stream: str) -> None:
-    """Take the stream away, with all that is in it. Raises BusError."""
+    """Delete the stream, with its content. Raises BusError."""
     await call(bus.replies, f"STREAM.DELETE.{stream}", {})
 
 

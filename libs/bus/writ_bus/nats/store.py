@@ -22,7 +22,6 @@ class NatsStore:
         self._prefix = prefix
 
     async def put(self, key: str, data: bytes, *, ttl: float) -> None:
-        """See Store."""
         subject, headers = self._subject(key), tracing.outgoing({"Nats-TTL": f"{max(1, ceil(ttl))}s"})
 
         async def attempt() -> int:
@@ -31,14 +30,12 @@ class NatsStore:
         await patiently(attempt, self._connection.wait_up)
 
     async def get(self, key: str) -> bytes | None:
-        """See Store."""
         found = await direct_get_last(self._replies, self._stream, self._subject(key), ANSWER)
         if found is None and self._connection.clustered:  # or the copy that answered does not have it yet
             found = await leader_get(self._replies, self._stream, {"last_by_subj": self._subject(key)}, ANSWER)
         return None if found is None else found.data
 
     async def delete(self, key: str) -> None:
-        """See Store."""
         await ask(self._replies, purge_of(self._stream), {"filter": self._subject(key)}, timeout=ANSWER)
 
     def _subject(self, key: str) -> str:

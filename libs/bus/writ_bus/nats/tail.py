@@ -1,7 +1,7 @@
 """The whole journal, gap free and in order, without a consumer on the server.
 
-The stream's RePublish brings each stored event with its sequence. The next one in line is used as it comes; a gap, a
-reconnect or a second of silence is filled by direct gets. So nothing depends on a core message having arrived.
+The stream's RePublish brings each stored event with its sequence. The next one in order is used at once; a gap, a
+reconnect or a second of silence is filled by direct gets. So nothing depends on the delivery of a core message.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ _logger = logging.getLogger("writ.bus")
 
 SILENCE = 1.0
 AHEAD = 4_096
-"""Events that may wait for a slow reader; beyond it they are dropped and read again from the stream."""
+"""Events that may wait for a slow reader; more are dropped and read again from the stream."""
 PAGE = 256
 
 Page = Callable[[str, int, int], Awaitable[tuple[list[Record], bool]]]
 
 
 class NatsTail:
-    """The Tail port."""
+    """The Tail port over NATS."""
 
     def __init__(self, connection: Connection, page: Page, subjects: str, republished: str, after: int) -> None:
         self._connection = connection
@@ -62,7 +62,7 @@ class NatsTail:
         return event
 
     def _take(self) -> Record | None:
-        """The next event in line, if it is here. Drops what was seen before, notes a gap."""
+        """Return the next event in order, if it is here. Drops earlier ones, notes a gap."""
         if self._read:
             return self._read.popleft()
         while self._live:
@@ -94,7 +94,7 @@ class NatsTail:
             self._behind = True
         elif (event := record(message)) is not None:
             self._live.append(event)
-        # Not at once: an answer that came in the same breath lets somebody go on, and goes first.
+        # Not at once: a reply in the same read lets a caller go on, and goes first.
         asyncio.get_running_loop().call_soon(self._arrived.set)
 
     def _suspect(self) -> None:
@@ -110,7 +110,7 @@ class NatsTail:
             self._behind = True
 
     async def _fill(self) -> None:
-        """One page from the stream. Afterwards what came live continues it, or shows the next gap."""
+        """Read one page from the stream. Live events then continue it, or show the next gap."""
         for pause in backoff():
             if self._connection.closed.is_set():
                 return
@@ -127,7 +127,7 @@ class NatsTail:
                 return
 
     async def aclose(self) -> None:
-        """End it."""
+        """End the tail."""
         self._connection.forget(self._suspect)
         if self._subscription is not None:
             await self._connection.unlisten(self._subscription)

@@ -1,6 +1,6 @@
-"""Notices a connection that is dead while TCP still believes in it, and cuts it, so that nats-py reconnects.
+"""Watchdog for a connection that is dead while TCP is still up: it cuts the connection, so that nats-py reconnects.
 
-nats-py's own pings do not: with data in its write buffer it waits for ever for the old socket to close
+nats-py's own pings do not: with data in its write buffer it waits without a limit for the old socket to close
 (nats-io/nats.py#671). An aborted transport ends that wait.
 """
 
@@ -19,7 +19,7 @@ UNACKNOWLEDGED_MS = 15_000
 
 
 def limit_silence(client: Client) -> None:
-    """Let the kernel give up on data that nobody acknowledged in 15 s (Linux: TCP_USER_TIMEOUT, tcp(7))."""
+    """Let the kernel abort the connection when data is unacknowledged for 15 s (Linux: TCP_USER_TIMEOUT, tcp(7))."""
     writer = getattr(client._transport, "_io_writer", None)
     sock = writer.get_extra_info("socket") if writer else None
     if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -27,10 +27,10 @@ def limit_silence(client: Client) -> None:
 
 
 async def send_ping(client: Client) -> asyncio.Future[bool]:
-    """A ping behind everything that was sent so far; the future is done with its pong. Never cancel that future.
+    """Send a ping after all earlier data; the future is done with its pong. Never cancel that future.
 
-    Client.flush() writes its ping past what still waits to be written, and when it times out it leaves a cancelled
-    future behind, on which the pong that comes late ends nats-py's reader.
+    Client.flush() writes its ping ahead of pending data, and when it times out it leaves a cancelled future behind, on
+    which the late pong ends nats-py's reader.
     """
     pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     client._pongs.append(pong)
@@ -49,7 +49,7 @@ class Watchdog:
         self._stuck: object = None
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             await asyncio.sleep(self._every)
             if self._client.is_connected:
@@ -72,7 +72,9 @@ class Watchdog:
             await self._client._process_op_err(nats.errors.StaleConnectionError())
 
     def _unstick(self) -> None:
-        """A reconnect that has not moved for a whole round: cut its socket, or start it again if its task has died."""
+        """Restart a reconnect without progress for a whole round: cut its socket, or start it again if its task has
+        died.
+        """
         task = self._client._reconnection_task
         if task is None or task.done():
             self._client._reconnection_task = asyncio.create_task(self._client._attempt_reconnect())

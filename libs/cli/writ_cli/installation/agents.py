@@ -1,4 +1,4 @@
-"""`writ agent`: a one-time token for an agent's host, and how that host enrols with it."""
+"""`writ agent`: one-time tokens for agents' hosts, and enrolment with them."""
 
 import os
 import time
@@ -28,7 +28,7 @@ KEPT = 7 * 86400.0
 
 @click.group()
 def agent() -> None:
-    """Agents on other hosts: let one in by a one-time token."""
+    """Agents on other hosts: enrol them by one-time tokens."""
 
 
 @agent.command()
@@ -37,10 +37,10 @@ def agent() -> None:
 @click.option("--url", metavar="URL", help="Where that host reaches NATS, if not as here.")
 @local
 async def token(settings: Settings, pool: str, expires: str, url: str | None) -> int:
-    """A one-time token, by which one host may have one key of its own let in for POOL.
+    """Make a one-time token, by which one host may enrol one key of its own for POOL.
 
-    It is shown once. Give it to the host's administrator as you would a password; there: `writ agent enrol`. It is
-    good for nothing else, and is used up by its first use.
+    It is shown once. Give it to the host's administrator as you would a password; there: `writ agent enrol`. It permits
+    nothing else, and its first use invalidates it.
     """
     home = settings.home
     if pool not in {target.pool for target in read_inventory(home.inventory).targets}:
@@ -55,7 +55,7 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
     made, text = tokens.make(home, pool, where, now + span)
     if await admitted(home, f"enrol-{made.id}", enrolment_tickets.read_ticket(text).key.seed) is False:
         tokens.drop(home, [made])
-        raise TimedOut(f"NATS did not let a new token in within {ADMITTED_WITHIN:g} s: is the keeper running?")
+        raise TimedOut(f"NATS did not accept the new token within {ADMITTED_WITHIN:g} s: is the provisioner running?")
     if settings.screen.json:
         settings.screen.data({"token": text, "id": made.id, "pool": pool, "url": where, "until": made.until})
     else:
@@ -67,7 +67,7 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
 @agent.command("list")
 @local
 async def list_all(settings: Settings) -> int:
-    """The keys that agents have, and the tokens that are known."""
+    """List the agents' keys, and the known tokens."""
     home, now = settings.home, time.time()
     entries = read_agents(home.agents).agents
     found = [(one, _standing(settings, one, now)) for one in tokens.known(home)]
@@ -92,8 +92,8 @@ def _standing(settings: Settings, one: tokens.Token, now: float) -> str:
 @click.argument("number", metavar="TOKEN_ID")
 @local
 async def revoke(settings: Settings, number: str) -> int:
-    """Take back a token that nobody has used yet; `writ agent list` names them. To take out an agent, remove its entry
-    from agents.yaml.
+    """Revoke an unused token; `writ agent list` shows their ids. To remove an agent, remove its entry from
+    agents.yaml.
     """
     chosen = [one for one in tokens.known(settings.home) if one.id == number]
     if not chosen:
@@ -119,11 +119,11 @@ async def revoke(settings: Settings, number: str) -> int:
 )
 @local
 async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> int:
-    """On an agent's host: make a key, and have it let in by a token of `writ agent token`.
+    """On an agent's host: make a key, and enrol it by a token of `writ agent token`.
 
-    The token is asked for, never given as an argument, where everybody on the host could read it. The private key stays
-    here. With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too. A host that has
-    the agent and not this command has `writ-enrol`, which does the same.
+    The command prompts for the token: an argument could be read by everybody on the host. The private key stays here.
+    With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too. On a host with the
+    agent and without this command, `writ-enrol` does the same.
     """
     ticket = enrolment_tickets.read_ticket(token_text(token_file))
     joined = await enrol_here(ticket, folder, tls_of(os.environ), tls_files(os.environ))

@@ -18,7 +18,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("file", type=_FILE)
 @local
 async def backup(settings: Settings, file: Path) -> int:
-    """Write $WRIT_HOME into FILE, also while Writ runs: keys, lists, the journal. It holds private keys then."""
+    """Write $WRIT_HOME into FILE, also while Writ runs: keys, lists, the journal. The file then holds private keys."""
     manifest = await back_up(settings.home, file, os.environ.get("NATS_URL") or None, _show_line)
     _show_manifest(
         settings, f"{file}: {settings.home.root} up to event {manifest.last}; it holds private keys", manifest
@@ -30,9 +30,9 @@ async def backup(settings: Settings, file: Path) -> int:
 @click.argument("file", type=_FILE)
 @local
 async def restored(settings: Settings, file: Path) -> int:
-    """Make $WRIT_HOME, which must be empty, from FILE. End every service and agent of the old one first.
+    """Restore $WRIT_HOME, which must be empty, from FILE. Stop every service and agent of the old one first.
 
-    Operations that had not ended are `unknown` then: they may have run after the backup.
+    Unfinished operations become `unknown`: they may have run after the backup.
     """
     manifest = await restore(settings.home, file, os.environ.get("NATS_URL") or None, _show_line)
     when = times.date(manifest.made_at)

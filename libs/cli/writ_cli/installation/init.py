@@ -1,4 +1,4 @@
-"""`writ init`: an installation made before anything is started."""
+"""`writ init`: creates an installation before anything is started."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ SYSTEM_STATE, SYSTEM_STORE = Path("/var/lib/writ"), Path("/var/lib/writ-nats/jet
 @click.option(
     "--system",
     is_flag=True,
-    help=f"For the units of deploy/systemd: in {SYSTEM_ROOT} and {SYSTEM_STATE}, unless told otherwise. As root.",
+    help=f"For the units of deploy/systemd: in {SYSTEM_ROOT} and {SYSTEM_STATE}, by default. As root.",
 )
 @click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="Where NATS is to listen.")
 @click.option("--nats-port", type=click.IntRange(1, 65535), default=4222, show_default=True, help="… on which port.")
@@ -55,10 +55,10 @@ async def init(
     env_file: Path | None,
     servers: str,
 ) -> int:
-    """Make an installation and start nothing: keys, policy, inventory, principals, and the configuration of NATS.
+    """Create an installation and start nothing: keys, policy, inventory, principals, and the configuration of NATS.
 
-    What is there already is never touched: a folder that is not empty is refused. `writ up` does the same by itself
-    where it finds an empty one; this is for containers, and for services that the system starts.
+    Existing files are never changed: a folder that is not empty is refused. `writ up` does the same by itself in an
+    empty folder; this is for containers, and for services the system starts.
     """
     if env_file is not None:
         if system:

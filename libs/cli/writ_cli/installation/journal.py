@@ -1,4 +1,4 @@
-"""`writ journal`: how full the record is, a way out of a full one, and archives checked by themselves."""
+"""`writ journal`: usage of the journal, archiving, and offline verification of archives."""
 
 import time
 from pathlib import Path
@@ -27,13 +27,13 @@ _POLICY_KEYS = click.option(
 
 @click.group()
 def journal() -> None:
-    """The record's own life: how full it is, archives of it."""
+    """The journal: its usage, and archives of it."""
 
 
 @journal.command()
 @asking
 async def status(settings: Settings) -> int:
-    """How full the journal is, what was archived, and what can be now."""
+    """Show the journal's usage, its archives, and the part that can be archived now."""
     async with await settings.connect() as writ:
         answer = await writ.journal()
     if settings.screen.json:
@@ -97,9 +97,9 @@ async def archive(
 @_POLICY_KEYS
 @local
 async def verify(settings: Settings, files: tuple[Path, ...], policy_keys: tuple[str, ...]) -> int:
-    """Check archives without asking anybody: every event is there as it was stored, and policy allowed each archive.
+    """Verify archives offline: every event is there as it was stored, and policy allowed each archive.
 
-    Of several, each must be the one after the one before. Believed is policy's public key, and nothing else.
+    Several archives must follow each other without a gap. Only policy's public key is trusted.
     """
     keys = _keys(settings.home, policy_keys)
     verified = [check.verify(file, keys) for file in files]
@@ -128,7 +128,7 @@ def _show_result(settings: Settings, one: check.Verified) -> None:
 
 
 def _keys(home: Home, more: tuple[str, ...]) -> list[str]:
-    """Policy's public keys. Raises Invalid where none is known."""
+    """Return policy's public keys. Raises Invalid where none is known."""
     try:
         own = [home.key("policy").public]
     except ConfigError:

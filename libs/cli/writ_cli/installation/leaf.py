@@ -15,7 +15,7 @@ PORT = click.IntRange(1, 65535)
 
 @click.group()
 def leaf() -> None:
-    """Sites behind NAT: their agents connect to a leaf node there, and that one to the NATS server here."""
+    """Sites behind NAT: their agents connect to a leaf node there, which connects to the NATS server here."""
 
 
 @leaf.command("add")
@@ -51,10 +51,10 @@ async def add(
     monitor_port: int,
     out: Path | None,
 ) -> int:
-    """Let the agents of these pools work at SITE, from where they can dial out and nobody can dial in.
+    """Permit the agents of these pools to work at SITE, which can dial out and accepts no connections.
 
-    Writes a folder for the site: leaf.conf for its nats-server, and each pool's agent key and environment. The link
-    has the rights of the pool's agents and no others. Again: writes the same files once more.
+    Writes a folder for the site: leaf.conf for its nats-server, and each pool's agent key and environment. The link has
+    the rights of the pool's agents and no others. A second call writes the same files again.
     """
     new_site = Site(name=site, pools=pools, hub=hub, host=host, port=port, monitor_port=monitor_port, hub_ca=hub_ca)
     if (certificate is None) != (key is None):

@@ -1,4 +1,4 @@
-"""`writ up`, `down` and `status`: the installation in `$WRIT_HOME`, and what an agent elsewhere needs to join it."""
+"""`writ up`, `down` and `status`: the installation in `$WRIT_HOME`, and the environment of agents on other hosts."""
 
 import os
 import sys
@@ -80,8 +80,8 @@ async def up(
     """Start Writ on this machine: NATS, policy, executor, audit, an agent for this host, and one for SSH targets.
 
     An empty folder becomes an installation: keys, a policy, an inventory with this machine in it, and the principal
-    `operator`. With NATS_URL set no NATS server is started: that one must have the configuration that
-    --write-server-config writes. Ctrl-C ends all of it in order.
+    `operator`. With NATS_URL set no NATS server is started: the external server must have the configuration that
+    --write-server-config writes. Ctrl-C stops everything in order.
     """
     home = settings.home
     if config_file is not None:
@@ -98,6 +98,8 @@ async def up(
     if detach:
         report = await control.detach(home, _arguments(settings, options))
         _ready(settings, report, detached=True)
+        for note in policy_notes(await control.status(home, settings.environ)):
+            _show_line(note)
         return Exit.DONE
     supervisor = Supervisor(home, options, os.environ, _show_line)
     async with Stop() as stop:
@@ -134,7 +136,7 @@ def _ready(settings: Settings, report: InstallationReport, *, detached: bool) ->
     home = settings.home
     screen.line(Text("Writ is ready", style="bold green"), f" on {home.root}, NATS at {report.url}")
     screen.line("  writ targets                      what there is to act on")
-    screen.line("  writ operations                   what can be asked for")
+    screen.line("  writ operations                   the operations of this installation")
     screen.line("  writ run network_status -t TARGET ask for one")
     screen.line("  writ trace OPERATION_ID           read what is on record of it")
     end = "`writ down` ends it" if detached else "Ctrl-C ends it"
@@ -145,7 +147,7 @@ def _ready(settings: Settings, report: InstallationReport, *, detached: bool) ->
 @click.command()
 @local
 async def down(settings: Settings) -> int:
-    """End what `writ up` started here; returns when all of it is gone."""
+    """Stop what `writ up` started here; return when every process has ended."""
     await control.down(settings.home)
     if settings.screen.json:
         settings.screen.data({"state": "down"})
@@ -158,9 +160,9 @@ async def down(settings: Settings) -> int:
 @click.argument("processes", nargs=-1, metavar="[PROCESS]...")
 @local
 async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
-    """Restart what `writ up` runs here, one process after the other, each ready again before the next.
+    """Restart the processes of `writ up` here, one after the other, each ready again before the next.
 
-    Without names all but `nats`. Under load nothing is lost: what a process has begun it ends or hands back.
+    Without names, all but `nats`. Under load nothing is lost: a process finishes its work or hands it back.
     """
     pids: dict[str, int] = {}
     for name in control.to_restart(settings.home, processes):
@@ -175,7 +177,7 @@ async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
 @click.command()
 @local
 async def status(settings: Settings) -> int:
-    """Each process, ready or which of its checks fails, and how full the journal is."""
+    """Show each process, ready or with its failing checks, and the journal's usage."""
     status = await control.status(settings.home, settings.environ)
     if settings.screen.json:
         settings.screen.data(status)
@@ -202,6 +204,8 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     for one in status.processes:
         if one.ready and one.failing:
             screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
+    for note in policy_notes(status):
+        screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
         screen.line(Text(f"in force: {notice}", style="bold yellow"))
     if status.problem:
@@ -216,6 +220,11 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     )
 
 
+def policy_notes(seen: control.InstallationStatus) -> list[str]:
+    """What the policy services say of a policy file that does not count, each but once."""
+    return list(dict.fromkeys(one.details["policy"] for one in seen.processes if "policy" in one.details))
+
+
 def _failing(process: control.ProcessStatus) -> str:
     return ", ".join(f"{name}: {reason}" for name, reason in process.failing.items()) or "no check answers"
 
@@ -227,9 +236,9 @@ def _failing(process: control.ProcessStatus) -> str:
 @click.option("--state-dir", metavar="PATH", default="/var/lib/writ-agent", show_default=True, help="Its state there.")
 @local
 async def agent_env(settings: Settings, pool: str, url: str | None, key_file: str | None, state_dir: str) -> int:
-    """The environment of a pool's agent that runs on another host, for an EnvironmentFile.
+    """Print the environment of a pool's agent on another host, for an EnvironmentFile.
 
-    Copy the key file there, mode 0600. The pool must be one that the inventory's targets have.
+    Copy the key file there, mode 0600. The pool must be one the inventory's targets have.
     """
     home = settings.home
     if pool not in {agent.pool for agent in read_agents(home.agents).agents}:

@@ -1,4 +1,4 @@
-"""`writ principal` and `writ context`: who may ask, and what they need to do it."""
+"""`writ principal` and `writ context`: principals, and the settings of their clients."""
 
 import click
 import msgspec
@@ -15,7 +15,7 @@ from writ_installation.administration.principals import ADMITTED_WITHIN, add_pri
 
 @click.group()
 def principal() -> None:
-    """Who may ask."""
+    """Principals: the humans, AI agents and services that may send requests."""
 
 
 @principal.command("add")
@@ -25,10 +25,10 @@ def principal() -> None:
 @click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
 @local
 async def add(settings: Settings, name: str, kind: str, roles: tuple[str, ...], acts_for: str | None) -> int:
-    """Give NAME a key, and let it in; a running Writ takes it in at once.
+    """Add the principal NAME with a new key; a running Writ accepts it at once.
 
     This is local administration by the owner of the folder: it writes principals.yaml and the key file, and no policy
-    is asked. What the principal may do then is for the policy to say.
+    is asked. The policy decides about the principal's requests.
     """
     try:
         msgspec.convert(name, PrincipalId)
@@ -43,14 +43,14 @@ async def add(settings: Settings, name: str, kind: str, roles: tuple[str, ...], 
         if added.admitted is None:
             settings.screen.line("  Writ is not running here: it counts from the next `writ up`")
     if added.admitted is False:
-        raise TimedOut(f"{name} is in principals.yaml, but NATS did not let it in within {ADMITTED_WITHIN:g} s")
+        raise TimedOut(f"{name} is in principals.yaml, but NATS did not accept it within {ADMITTED_WITHIN:g} s")
     return Exit.DONE
 
 
 @principal.command("list")
 @local
 async def list_all(settings: Settings) -> int:
-    """Who may ask."""
+    """List the principals."""
     home = settings.home
     known = read_principals(home.principals).principals
     if settings.screen.json:
@@ -72,7 +72,9 @@ async def list_all(settings: Settings) -> int:
 
 
 def _known(settings: Settings, name: str) -> None:
-    """Raises Invalid for a principal that the folder does not have; whoever brings a key of their own is believed."""
+    """Raises Invalid for a principal that is not in the folder; a principal with a key file of its own is not
+    checked.
+    """
     if settings.context is not None or settings.environ.get("WRIT_KEY_FILE"):
         return
     home = settings.home
@@ -84,7 +86,7 @@ def _known(settings: Settings, name: str) -> None:
 @click.argument("name", metavar="PRINCIPAL", required=False)
 @asking
 async def context(settings: Settings, name: str | None) -> int:
-    """What a bare NATS client needs to ask as PRINCIPAL: address, key file, inbox prefix, subjects."""
+    """Show the settings of a bare NATS client for PRINCIPAL: address, key file, inbox prefix, subjects."""
     if name:
         settings = msgspec.structs.replace(settings, principal=name)
     where = settings.where()

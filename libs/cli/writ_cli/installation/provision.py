@@ -1,4 +1,4 @@
-"""`writ keep`: the keeper of an installation whose processes others start: containers, or the system."""
+"""`writ keep`: the provisioner of an installation whose processes others start: containers, or the system."""
 
 import asyncio
 import os
@@ -19,7 +19,9 @@ PROVISIONER_SEED = "keeper.seed"
 
 
 class Config(ServiceConfig, frozen=True, kw_only=True):
-    """What the keeper reads from its environment; `writ keep` fills in what the installation's folder says."""
+    """The provisioner's configuration from its environment; `writ keep` adds the values of the installation's
+    folder.
+    """
 
     keys: Annotated[
         Path | None, env("WRIT_KEYS", "folder with its keys, where that is not WRIT_HOME/keys: bootstrap, sys, keeper")
@@ -54,7 +56,9 @@ async def _run(config: Config) -> None:
 
 
 async def _first(settled: asyncio.Event, stop: Stop) -> None:
-    """Until the streams are there, so that what is started after the keeper finds them; or somebody asks to stop."""
+    """Wait until the streams exist, so that processes which start after the provisioner find them; or until a stop is
+    requested.
+    """
     waiting = [asyncio.ensure_future(settled.wait()), asyncio.ensure_future(stop.wait())]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for one in waiting:

@@ -1,4 +1,4 @@
-"""`writ target add`: a host that is reached over SSH becomes a target, its host key compared by a person."""
+"""`writ target add`: a host over SSH, its host key compared by a person, or a Docker engine becomes a target."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from writ_cli.exit_status import Exit
+from writ_cli.installation.docker_target import add_engine
 from writ_cli.installation.proxmox_target import add_proxmox
 from writ_cli.options import local
 from writ_cli.output import Screen
@@ -15,6 +16,7 @@ from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import TargetId
 from writ_contracts.inventory import Role
+from writ_installation.administration.docker_targets import NewEngine
 from writ_installation.administration.targets import (
     SERVED_WITHIN,
     Added,
@@ -31,13 +33,14 @@ from writ_installation.administration.targets import (
 
 @click.group()
 def target() -> None:
-    """What there is to act on; `writ targets` lists it."""
+    """Targets; `writ targets` lists them."""
 
 
 @target.command("add")
 @click.argument("name")
 @click.option("--ssh", metavar="USER@HOST[:PORT]", help="A host that is reached over SSH.")
 @click.option("--proxmox", metavar="HOST[:PORT]", help="A node or cluster of Proxmox VE.")
+@click.option("--docker", metavar="SOCKET", help="A Docker engine of this machine, such as /var/run/docker.sock.")
 @click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
 @click.option(
     "--host-key",
@@ -52,31 +55,40 @@ def target() -> None:
     help="A private key for it, instead of a new one; Proxmox: the file with its API token.",
 )
 @click.option("--file-root", "file_roots", multiple=True, metavar="FOLDER", help="Where file operations may work.")
-@click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh or proxmox.")
+@click.option("--mount-root", "mount_roots", multiple=True, metavar="FOLDER", help="Docker: what containers may mount.")
+@click.option("--stack-dir", metavar="FOLDER", help="Docker: where Compose files of its stacks are.")
+@click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh, proxmox or docker.")
 @local
 async def add(
     settings: Settings,
     name: str,
     ssh: str | None,
     proxmox: str | None,
+    docker: str | None,
     role: str,
     host_key: str,
     key_file: Path | None,
     file_roots: tuple[str, ...],
+    mount_roots: tuple[str, ...],
+    stack_dir: str | None,
     pool: str | None,
 ) -> int:
-    """Add a host that is reached over SSH, or a Proxmox VE, under NAME; a running Writ takes it in at once.
+    """Add a host over SSH, a Proxmox VE or a Docker engine, under NAME; a running Writ takes it in at once.
 
-    The key that the host shows is yours to compare, unless you give it with --host-key; from then on it is pinned in
-    inventory.yaml. The target gets a key of its own, which you let in on the host. This is local administration by the
-    owner of the folder; what may be done on the target is for the policy to say.
+    Compare the host key that is shown, or give it with --host-key; from then on it is pinned in inventory.yaml. The
+    target gets a key of its own: add it to authorized_keys on the host. This is local administration by the owner of
+    the folder. The policy decides about operations on the target.
     """
     try:
         msgspec.convert(name, TargetId)
     except msgspec.ValidationError:
         raise Invalid(f"{name[:80]!r} cannot name a target: letters, digits, - and _, at most 64") from None
-    if (ssh is None) == (proxmox is None):
-        raise Invalid("give one of --ssh USER@HOST and --proxmox HOST")
+    if sum(one is not None for one in (ssh, proxmox, docker)) != 1:
+        raise Invalid("give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET")
+    if docker is not None:
+        new = NewEngine(name=name, role=role, socket=docker, pool=pool, mount_roots=mount_roots, stack_dir=stack_dir)
+        of_others: dict[str, object] = {"--host-key": host_key, "--key": key_file, "--file-root": file_roots}
+        return _done(name, served=(await add_engine(settings, new, of_others)).served)
     if proxmox is not None:
         added_proxmox = await add_proxmox(settings, name, proxmox, role, host_key, key_file, pool)
         return _done(name, served=added_proxmox.served)
@@ -100,7 +112,7 @@ def _done(name: str, *, served: bool | None) -> int:
 
 
 def _confirmed(key: HostKey, address: Address) -> bool:
-    """Whether somebody at a terminal says that it is the host's own."""
+    """Return whether a person at a terminal confirms the host key."""
     kind = key.line.partition(" ")[0]
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Invalid(f"{address.host} shows {kind} {key.fingerprint}: compare it, and give it with --host-key")
@@ -115,10 +127,10 @@ def _show(screen: Screen, added: Added, address: Address, *, split: bool) -> Non
     name, port = added.target.id, f"-p {address.port} " if address.port != 22 else ""
     screen.line(f"{name} is a target now, of role {added.target.role}; its host key is pinned in inventory.yaml")
     screen.line(f"Let its key in, in ~/.ssh/authorized_keys of {address.user} on {address.host}:")
-    screen.line(f"  {added.public_key}")
-    screen.line(f"  ssh-copy-id -f -i {added.key_file}.pub {port}{address.user}@{address.host}")
+    screen.whole(added.public_key)
+    screen.whole(f"  ssh-copy-id -f -i {added.key_file}.pub {port}{address.user}@{address.host}")
     screen.line(f"Then see whether all is well: writ backends test {name}")
     if split:
-        screen.line(f"An agent of pool {added.target.pool} elsewhere wants a copy of {added.key_file} for itself")
+        screen.line(f"An agent of pool {added.target.pool} on another host needs a copy of {added.key_file}")
     elif added.served is None:
         screen.line("Writ is not running here: it counts from the next `writ up`")

@@ -1,1 +1,1 @@
-"""Commands about operations: run, simulate, follow, search, and how targets are reached."""
+"""Commands about operations: run, simulate, follow, search, and tests of targets."""

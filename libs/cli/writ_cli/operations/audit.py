@@ -1,4 +1,4 @@
-"""`writ trace` and `writ audit search`: what is on record."""
+"""`writ trace` and `writ audit search`: queries of the journal."""
 
 import time
 from pathlib import Path
@@ -28,7 +28,7 @@ from writ_contracts.journal import Outcome
 )
 @asking
 async def trace(settings: Settings, number: str, archive: Path | None) -> int:
-    """All that is on record of an operation, or of all operations of a correlation id."""
+    """Show all events of an operation, or of all operations of a correlation id."""
     answer = await _query(settings, number) if archive is None else _archived(archive, number)
     if settings.screen.json:
         settings.screen.data(answer)
@@ -59,11 +59,11 @@ async def _query(settings: Settings, number: str) -> TraceAnswer:
 
 @click.group()
 def audit() -> None:
-    """The record."""
+    """Audit: searches in the journal."""
 
 
 @audit.command("search")
-@click.option("--principal", "asked_by", metavar="NAME", help="Who asked.")
+@click.option("--principal", "asked_by", metavar="NAME", help="The requester.")
 @click.option("--target", "-t", metavar="TARGET", help="What was acted on.")
 @click.option("--operation", metavar="OP", help="Which operation.")
 @click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), help="How it ended.")
@@ -85,7 +85,7 @@ async def search(
     limit: int,
     before: int | None,
 ) -> int:
-    """Operations on record, newest first; other people's where the policy allows `audit_read`."""
+    """Search operations, newest first; other principals' where the policy allows `audit_read`."""
     now = time.time()
     query = SearchQuery(
         principal=asked_by,

@@ -1,4 +1,4 @@
-"""`writ backends test`: how each target's own agents find it, and what to do where that is not well."""
+"""`writ backends test`: each target's state by its own agents, with advice where it is not well."""
 
 import asyncio
 from collections import defaultdict
@@ -26,7 +26,7 @@ COLUMNS = ("target", "connection", "host key", "credentials", "versions", "opera
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One target. `visit` is None where no agent could say; code and message are empty where all is well."""
+    """One target. `visit` is None where no agent could report; code and message are empty where all is well."""
 
     target: str
     backend: str
@@ -40,18 +40,18 @@ class Row(Struct, frozen=True, kw_only=True):
 
 @click.group()
 def backends() -> None:
-    """The ways to targets."""
+    """Backends: how agents reach targets."""
 
 
 @backends.command("test")
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @asking
 async def test(settings: Settings, targets: tuple[str, ...]) -> int:
-    """Have the agents go to these targets (all of them, if none is named), and tell how they find them.
+    """Have the agents test these targets (all of them, if none is named), and show their reports.
 
-    Connection, host key, credentials, versions, and the operations that each target has as it stands now. Nothing is
-    carried out there. Policy decides who may ask (`backend_test`). Exit status: 0 where all is well, 1 where something
-    is not, 3 where policy denies it.
+    They test connection, host key, credentials, versions, and the operations that each target has in its present state.
+    Nothing is carried out there. Policy decides the request (`backend_test`). Exit status: 0 where all is well, 1 where
+    something is not, 3 where policy denies it.
     """
     async with await settings.connect() as writ:
         chosen = _chosen(await writ.targets(), targets)
@@ -67,7 +67,7 @@ async def test(settings: Settings, targets: tuple[str, ...]) -> int:
 
 
 def _chosen(known: Sequence[TargetView], selected: Sequence[str]) -> list[TargetView]:
-    """Raises Invalid for what is no target."""
+    """Return the selected targets. Raises Invalid for an unknown one."""
     by_id = {one.id: one for one in known}
     if unknown := sorted(set(selected) - by_id.keys()):
         raise Invalid(f"there is no target {', '.join(unknown)} in the inventory", code="unknown_target")
@@ -93,7 +93,9 @@ def _row_of(view: TargetView, visit: TargetReport) -> Row:
 
 
 def _trouble(visit: TargetReport) -> str:
-    """The code to be advised on: sshd of a host that let us in, and started nothing in time, does answer."""
+    """Return the code for the advice. An sshd that accepted our login and started nothing in time counts as a
+    timeout.
+    """
     let_in = any(step.name == "credentials" and step.well for step in visit.steps)
     return "timeout" if let_in and visit.code == "unreachable" else visit.code
 

@@ -1,4 +1,4 @@
-"""`writ operations` and `writ targets`: what can be asked for, and on what."""
+"""`writ operations` and `writ targets`: lists of operations and targets."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ from writ_runtime.plugins import load_catalogue
 @click.argument("name", required=False)
 @local
 async def operations(settings: Settings, name: str | None) -> int:
-    """The operations that this installation knows; with a NAME, its parameters."""
+    """List the operations of this installation; with a NAME, show its parameters."""
     catalogue = load_catalogue()
     found = [catalogue.find(name)] if name else sorted(catalogue.values(), key=lambda one: one.name)
     screen = settings.screen
@@ -86,7 +86,7 @@ def _limits(schema: dict[str, Any]) -> str:
 
 
 def type_name(kind: inspect.Type) -> str:
-    """A type as the command line takes it."""
+    """Return a type's name for the command line."""
     match kind:
         case inspect.IntType():
             return "integer"
@@ -113,7 +113,7 @@ def type_name(kind: inspect.Type) -> str:
 @click.command()
 @asking
 async def targets(settings: Settings) -> int:
-    """The targets there are, what they offer, and whether an agent is there for them."""
+    """List the targets, their operations, and their agents."""
     async with await settings.connect() as writ:
         found = await writ.targets()
     if settings.screen.json:

@@ -1,4 +1,4 @@
-"""`writ op`: one's own operations: how they stand, what happens to them, and ending them."""
+"""`writ op`: the state, events and cancellation of one's own operations."""
 
 import time
 
@@ -20,7 +20,7 @@ from writ_contracts.requests import OperationView
 
 
 def operation_id(text: str) -> str:
-    """The id, if it can be one; raises Invalid."""
+    """Return a valid operation id; raises Invalid."""
     try:
         return msgspec.convert(text, OperationId)
     except msgspec.ValidationError:
@@ -36,7 +36,7 @@ def op() -> None:
 @click.argument("operation")
 @asking
 async def get(settings: Settings, operation: str) -> int:
-    """One operation as it stands, with its output while that is kept."""
+    """Show the state of one operation, with its output while that is stored."""
     async with await settings.connect() as writ:
         view = await writ.with_output(await writ.get(operation_id(operation)))
     return show_view(settings.screen, view)
@@ -45,7 +45,7 @@ async def get(settings: Settings, operation: str) -> int:
 @op.command("list")
 @asking
 async def list_open(settings: Settings) -> int:
-    """The operations that have not ended."""
+    """List the open operations."""
     async with await settings.connect() as writ:
         views = await writ.open_operations()
     if settings.screen.json:
@@ -60,17 +60,24 @@ async def list_open(settings: Settings) -> int:
 def _table(screen: Screen, views: list[OperationView]) -> None:
     now = time.time()
     rows = [
-        (view.operation_id, view.operation, view.target, outcome(view.state), times.span(now - view.requested_at))
+        (
+            view.operation_id,
+            view.operation,
+            view.target,
+            outcome(view.state),
+            times.span(now - view.requested_at),
+            view.waiting.text.removeprefix("waits for ") if view.waiting else "",
+        )
         for view in views
     ]
-    screen.table(("operation", "what", "target", "state", "since"), rows)
+    screen.table(("operation", "what", "target", "state", "since", "waits for"), rows, spill=True)
 
 
 @op.command("watch")
 @click.argument("operation")
 @asking
 async def watch(settings: Settings, operation: str) -> int:
-    """What happened and happens to an operation, to its outcome."""
+    """Show past and coming events of an operation, to its outcome."""
     identifier = operation_id(operation)
     async with await settings.connect() as writ:
         async for event in writ.events(identifier):
@@ -93,7 +100,7 @@ def _show_event(screen: Screen, event: Event) -> None:
 @click.option("--timeout", metavar="SPAN", default="60s", show_default=True, help="Wait no longer than this.")
 @asking
 async def cancel(settings: Settings, operation: str, reason: str, timeout: str) -> int:
-    """Stop an operation; says whether it is seen to have stopped."""
+    """Stop an operation; exit status 7 if it is not seen to have stopped."""
     identifier, patience = operation_id(operation), times.seconds(timeout)
     async with await settings.connect() as writ:
         view = await writ.cancel(identifier, reason=reason, timeout=patience)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, inspect
 
+from writ_cli.nearest_name import near
 from writ_contracts.errors import Invalid
 
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
@@ -25,7 +26,7 @@ Types = Mapping[str, inspect.Type]
 
 
 class ParameterWord(Struct, frozen=True):
-    """One argument, taken apart."""
+    """One parsed argument."""
 
     key: str
     text: str
@@ -33,9 +34,11 @@ class ParameterWord(Struct, frozen=True):
 
 
 def parse(words: Iterable[str], parameters: type[Struct] | None) -> dict[str, Any]:
-    """The parameters that the words give; without a struct (an operation that only the server knows) all are text."""
+    """Return the parameters; without a struct (an operation that only the server knows) all are text."""
     taken = [split(word) for word in words]
     types = types_of(parameters) if parameters else {}
+    if parameters is not None:
+        _refuse_misspelt([word.key for word in taken], types)
     encoding = next((word.text for word in taken if word.key == "encoding" and not word.is_json), "")
     values: dict[str, Any] = {}
     for word in taken:
@@ -44,8 +47,15 @@ def parse(words: Iterable[str], parameters: type[Struct] | None) -> dict[str, An
     return values
 
 
+def _refuse_misspelt(keys: Iterable[str], types: Types) -> None:
+    """One that is like no other is sent: a newer service may know it."""
+    for key in keys:
+        if key not in types and (hint := near(key, types)):
+            raise Invalid(f"no parameter {key!r}{hint}", code="invalid_parameters")
+
+
 def split(word: str) -> ParameterWord:
-    """`key=value` or `key:=JSON`; raises Invalid."""
+    """Parse `key=value` or `key:=JSON`; raises Invalid."""
     key, sign, text = word.partition("=")
     if not sign or not key.rstrip(":"):
         raise Invalid(f"{word!r} is not key=value", code="invalid_parameters")
@@ -53,7 +63,7 @@ def split(word: str) -> ParameterWord:
 
 
 def types_of(parameters: type[Struct]) -> Types:
-    """The type of each field; of `X | None` it is X."""
+    """Return the type of each field; for `X | None` it is X."""
     info = inspect.type_info(parameters)
     assert isinstance(info, inspect.StructType)  # noqa: S101 - what a struct's type info is
     return {field.encode_name: _plain(field.type) for field in info.fields}

@@ -1,6 +1,6 @@
-"""How far an operation is, on a terminal: one line on standard error that goes away when it is over.
+"""Progress of an operation on a terminal: one line on standard error that is removed at the end.
 
-Nothing at all where no person watches: a pipe, `-o json`.
+Nothing is shown without a terminal, or with `-o json`.
 """
 
 from types import TracebackType
@@ -33,13 +33,13 @@ class Live:
             self._status.stop()
 
     def show(self, event: Event) -> None:
-        """What has just happened."""
+        """Show the latest event."""
         if self._status is not None:
             self._status.update(Text(visible(event_text(event))))
 
 
 def event_text(event: Event) -> str:  # noqa: C901 - a table by type
-    """An event in a few words."""
+    """Return an event in a few words."""
     match event:
         case Progress():
             return event.message

@@ -1,4 +1,4 @@
-"""`writ run` and `writ simulate`: ask for an operation, or what would be decided about it."""
+"""`writ run` and `writ simulate`: request an operation, or the decision about it."""
 
 import asyncio
 from typing import Any
@@ -7,14 +7,18 @@ import click
 from msgspec import Struct
 
 from writ_cli import times
-from writ_cli.exit_status import Exit, of_outcome
+from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
+from writ_cli.operations.known_operations import refuse_unknown
+from writ_cli.operations.many_targets import run_many
 from writ_cli.operations.progress_line import Live
+from writ_cli.operations.target_choice import TargetChoice, choosing
 from writ_cli.options import asking
 from writ_cli.output import Screen, outcome, visible
 from writ_cli.settings import Settings
 from writ_client import request_signing
 from writ_client.client import Writ
+from writ_client.target_runs import wish
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.requests import OperationView, RequestAnswer, SimulateAnswer, Verdict
@@ -22,7 +26,7 @@ from writ_runtime.plugins import load_catalogue
 
 
 class RunArguments(Struct, frozen=True, kw_only=True):
-    """The command line of `writ run`, read."""
+    """The parsed command line of `writ run`."""
 
     operation: str
     target: str
@@ -35,13 +39,13 @@ class RunArguments(Struct, frozen=True, kw_only=True):
 
 
 def parameters_of(operation: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """By the operation's schema; an operation that only the server knows gets text."""
+    """Parse the parameters by the operation's schema; an operation that only the server knows gets text."""
     definition = load_catalogue().get(operation)
     return parameter_words.parse(words, definition.parameters if definition else None)
 
 
 def target_of(operation: str, target: str | None) -> str:
-    """As given; control operations have one target only."""
+    """Return the target; control operations have only one."""
     definition = load_catalogue().get(operation)
     if target is None and definition is not None and definition.control:
         return WRIT_TARGET
@@ -50,10 +54,16 @@ def target_of(operation: str, target: str | None) -> str:
     return target
 
 
+def refuse_control(operation: str) -> None:
+    """Raises UsageError for an operation on Writ itself."""
+    definition = load_catalogue().get(operation)
+    if definition is not None and definition.control:
+        raise click.UsageError(f"{operation} acts on Writ itself, not on targets")
+
+
 @click.command()
 @click.argument("operation")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="What to act on; Writ itself for control operations.")
 @click.option("--dry-run", is_flag=True, help="See what would be done.")
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @click.option("--no-wait", is_flag=True, help="Return once it is decided and on record.")
@@ -62,11 +72,12 @@ def target_of(operation: str, target: str | None) -> str:
 @click.option("--correlation-id", metavar="ID", help="Ties operations together in the record.")
 @click.option("--unsigned", is_flag=True, help="Leave it to the NATS server alone to say who asks.")
 @asking
-async def run(
+@choosing
+async def run(  # long: a parameter for each option of the command
     settings: Settings,
     operation: str,
     words: tuple[str, ...],
-    target: str | None,
+    choice: TargetChoice,
     dry_run: bool,
     reason: str,
     no_wait: bool,
@@ -75,7 +86,10 @@ async def run(
     correlation_id: str | None,
     unsigned: bool,
 ) -> int:
-    """Ask for an operation and wait for its outcome.
+    """Ask for an operation and wait for its outcome, on one target or on many.
+
+    Several values of --target, --role or --tag are "or"; different options are "and". Each target has an operation and
+    a decision of its own.
 
     \b
     key=value     text, number, yes/no, or a list (a,b,c; the key may be repeated)
@@ -84,9 +98,26 @@ async def run(
     """
     if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
         raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
+    if no_wait and timeout is not None:
+        raise click.UsageError("--timeout is about waiting, which --no-wait does not do: leave one of them out")
+    patience = None if timeout is None else times.seconds(timeout)
+    if choice.many:
+        refuse_control(operation)
+        each = wish(
+            operation,
+            parameters_of(operation, words),
+            key=idempotency_key,
+            reason=reason,
+            dry_run=dry_run,
+            correlation_id=correlation_id or choice.retry,
+            sign=not unsigned,
+            timeout=patience,
+            wait=not no_wait,
+        )
+        return await run_many(settings, each, choice)
     arguments = RunArguments(
         operation=operation,
-        target=target_of(operation, target),
+        target=target_of(operation, choice.single),
         parameters=parameters_of(operation, words),
         key=request_signing.new_key() if idempotency_key is None else idempotency_key,
         reason=reason,
@@ -94,8 +125,8 @@ async def run(
         correlation_id=correlation_id,
         sign=not unsigned,
     )
-    patience = None if timeout is None else times.seconds(timeout)
     async with await settings.connect() as writ:
+        await refuse_unknown(writ, operation)
         if no_wait:
             return _show_answer(settings.screen, await _submit(writ, arguments))
         return await _wait(settings.screen, writ, arguments, patience)
@@ -150,7 +181,7 @@ def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
 
 
 def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = None) -> int:
-    """One operation; the status that fits its outcome."""
+    """Show one operation; return the exit status of its outcome."""
     if screen.json:
         screen.data(view)
         return of_outcome(view.outcome)
@@ -161,6 +192,7 @@ def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = Non
     screen.fields(_reasons(verdict) if verdict else [("rules", ", ".join(view.rules))])
     if not (verdict and verdict.reason == view.message):
         screen.fields([(view.code or "message", view.message)])
+    screen.fields([("waiting", view.waiting.text if view.waiting else "")])
     if view.output:
         screen.line("  output:")
         screen.fields(view.output.items(), indent=4)
@@ -188,13 +220,15 @@ def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
 async def simulate(
     settings: Settings, operation: str, words: tuple[str, ...], target: str | None, dry_run: bool
 ) -> int:
-    """What would be decided, by which rules and why; nothing is recorded or done."""
+    """What would be decided, by which rules and why; nothing is recorded or done.
+
+    Exit status 0: allowed; 2: invalid, or no agent of the target has it; 3: denied; 4: allowed with an approval.
+    """
     wanted, parameters = target_of(operation, target), parameters_of(operation, words)
     async with await settings.connect() as writ:
         answer = await writ.simulate(operation, wanted, parameters, dry_run=dry_run)
     _show_simulation(settings.screen, answer)
-    denied = answer.verdict is None or answer.verdict.decision == "deny"
-    return Exit.DENIED if denied else Exit.DONE
+    return of_decision(answer.verdict.decision if answer.verdict else "deny")
 
 
 def _show_simulation(screen: Screen, answer: SimulateAnswer) -> None:

@@ -1,4 +1,4 @@
-"""`writ scan report`: what a scanner found on a target, for the rules that ask for it."""
+"""`writ scan report`: a scanner's findings on a target, for rules that use them."""
 
 import time
 from typing import Any, BinaryIO
@@ -15,17 +15,17 @@ from writ_contracts.wire import decode, encode
 
 @click.group()
 def scan() -> None:
-    """What scanners find."""
+    """Reports of scanners."""
 
 
 @scan.command()
 @click.argument("file", type=click.File("rb"))
 @asking
 async def report(settings: Settings, file: BinaryIO) -> int:
-    """Report what FILE says (`-`: standard input), as the scanner that `--as` names.
+    """Send the report in FILE (`-`: standard input), as the scanner that `--as` names.
 
     JSON: `target`, and `findings` with `id`, `severity` (low, medium, high, critical), `found_at` (Unix seconds) and
-    perhaps a `title`; `at` is now, where it is left out.
+    optionally a `title`; `at` is now by default.
     """
     fields: dict[str, Any] = decode(file.read(MOST_REPORT_BYTES + 1), dict[str, Any], limit=MOST_REPORT_BYTES)
     made = decode(encode({"at": time.time(), **fields}), ScanReport)

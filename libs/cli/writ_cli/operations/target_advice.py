@@ -1,4 +1,4 @@
-"""What to do about a target that can't be worked on, by the code that its agent found."""
+"""Advice for targets that are not well, by the code in the agent's report."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -47,5 +47,5 @@ OTHERWISE = "read the log of the agent of pool {pool}"
 
 
 def advice(code: str, pool: str) -> str:
-    """In one sentence."""
+    """Return the advice in one sentence."""
     return ADVICE.get(code, OTHERWISE).format(pool=pool)

@@ -1,7 +1,7 @@
-"""A trace for people: each operation with its events, when, how long after the request, and what was signed by whom.
+"""A trace for people: each operation with its events, their times, their delay after the request, and their signers.
 
-A signature is checked before it is shown: the key that it names made it, over this operation. Whose key that is, the
-check of an archive tells.
+A signature is verified before it is shown: it is by the named key, over this operation. The verification of an archive
+checks the owner of the key.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ DOES_NOT_HOLD = "SIGNATURE DOES NOT HOLD"
 
 
 def show(screen: Screen, answer: TraceAnswer) -> None:
-    """The whole trace, one operation after the other; security events stand where they belong."""
+    """Show the whole trace, one operation after the other; security events stand with their operation."""
     by_operation: dict[str, list[TraceEvent]] = {}
     for event in answer.events:
         by_operation.setdefault(str(event.body.get("operation_id") or ""), []).append(event)
@@ -185,7 +185,7 @@ def _read(signed: Signed | None, kind: type[Any]) -> Any:
 
 
 def _signer(event: journal.Requested) -> str:
-    """Who signed the request; by their own key, with which they also sent it."""
+    """Return the signer of the request, if it was sent with the same key."""
     statement = event.statement
     if statement is None:
         return "the NATS server vouches"
@@ -198,7 +198,7 @@ def _signer(event: journal.Requested) -> str:
 
 
 def _signature(signed: Signed | None, kind: type[Any], of: str = "") -> str:
-    """Digest and signer; `of`: the operation that it has to name."""
+    """Return digest and signer; `of`: the operation it must name."""
     if signed is None:
         return ""
     try:

@@ -1,1 +1,1 @@
-"""`writ policy`: what a policy says, tested, explained and changed. Alone here the rules are loaded by the command."""
+"""`writ policy`: show, test, explain and change policies. Only this package of the command imports the rules."""

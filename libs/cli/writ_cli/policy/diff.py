@@ -1,4 +1,4 @@
-"""`writ policy diff`: what another policy would decide differently, each change shown by a request."""
+"""`writ policy diff`: differences in decisions by another policy, each with a request as an example."""
 
 import time
 from collections.abc import Iterator
@@ -45,13 +45,13 @@ Side = int | Path
 async def diff(
     settings: Settings, old: str, new: str | None, inventory: Path | None, principals: Path | None, exit_code: bool
 ) -> int:
-    """What another policy would change.
+    """Show the changes by another policy.
 
-    What would be newly allowed, newly denied, newly needing approval.
+    These are requests that would be newly allowed, newly denied, or newly need an approval.
 
-    OLD and NEW are files or numbers of published versions; of one alone, the policy in force is the old one. Two files
-    are compared without a server. Each change comes with one concrete request that shows it. Without an inventory and
-    principals, some are made up from what the policies name.
+    OLD and NEW are files or numbers of published versions; with one alone, the policy in force is the old one. Two
+    files are compared without a server. Each change comes with one concrete request that shows it. Without an inventory
+    and principals, synthetic ones are derived from the policies.
     """
     before, after = (None, _side(old)) if new is None else (_side(old), _side(new))
     if isinstance(before, Path) and isinstance(after, Path):
@@ -120,7 +120,7 @@ def _show(screen: Screen, answer: PolicyDiffAnswer) -> None:
 
 
 def _by_rule(changes: list[PolicyChange]) -> Iterator[tuple[str, list[PolicyChange]]]:
-    """The changes that the same rules bring about, together."""
+    """Group the changes by the rules that cause them."""
     found: dict[str, list[PolicyChange]] = {}
     for change in changes:
         found.setdefault(", ".join(change.changed) or "by no rule of its own", []).append(change)

@@ -1,4 +1,4 @@
-"""`writ policy eval`: questions as JSON lines in, answers out, without a server and as they come."""
+"""`writ policy eval`: questions as JSON lines in, results out at once, without a server."""
 
 import asyncio
 import sys
@@ -25,10 +25,10 @@ CHUNK = 1 << 18
 
 
 class Source(Protocol):
-    """A stream of bytes that gives what is there."""
+    """A stream of bytes that returns available data."""
 
     def read1(self, size: int, /) -> bytes:
-        """What has come, at most `size` bytes; waits if nothing has; empty at the end."""
+        """Return available bytes, at most `size`; wait if there are none; empty at the end."""
 
 
 @click.command("eval")
@@ -75,14 +75,14 @@ def _opened(requests: str) -> AbstractContextManager[Source]:
 
 
 def _decide(setting: Setting, batches: Iterator[list[bytes]]) -> None:
-    """Whatever has come is answered at once, so that another program can wait for each answer."""
+    """Reply to available lines at once, so that another program can wait for each result."""
     for batch in batches:
         now = time.time()
         _write(json_lines.answer(setting, line, now=now) for line in batch)
 
 
 async def _ask(policy: PolicyQueries, batch: list[bytes]) -> None:
-    """The same, by the policy in force of a running Writ."""
+    """Reply by the policy in force of a running Writ."""
     read_lines = [json_lines.parsed(line) for line in batch]
     asked = [one for one in read_lines if isinstance(one, EvalRequest)]
     answers = iter(await policy.eval(asked))
@@ -95,7 +95,9 @@ def _write(answers: Iterable[bytes]) -> None:
 
 
 def _batches(source: Source) -> Iterator[list[bytes]]:
-    """The whole lines of each read. One that is too long is cut, which its answer says; its rest is dropped."""
+    """Yield the whole lines of each read. A line that is too long is cut, which its result says; its rest is
+    dropped.
+    """
     rest, dropping = b"", False
     while chunk := source.read1(CHUNK):
         *whole, rest = (rest + chunk).split(b"\n")

@@ -1,4 +1,4 @@
-"""`writ policy explain`: one decision, with every rule that was considered and what would make it pass."""
+"""`writ policy explain`: one decision, with every considered rule and the change that would make it pass."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import click
 from rich.text import Text
 
 from writ_cli import times
-from writ_cli.exit_status import Exit
+from writ_cli.exit_status import of_decision
 from writ_cli.operations.requests import parameters_of, target_of
 from writ_cli.options import asking
 from writ_cli.output import Screen
@@ -24,11 +24,11 @@ from writ_rules.loading import Mode
 @click.argument("operation")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--target", "-t", metavar="TARGET", help="What to act on; Writ itself for control operations.")
-@click.option("--principal", "who", metavar="PRINCIPAL", help="Who would ask; oneself if nobody is named.")
+@click.option("--principal", "who", metavar="PRINCIPAL", help="The requester; by default oneself.")
 @click.option("--at", "moment", metavar="WHEN", help="When: 2026-11-25T14:30, or 2h for two hours ago; by default now.")
 @click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
 @click.option("--emergency/--no-emergency", default=None, help="As if one were in force, or none; by default as it is.")
-@click.option("--approved-by", multiple=True, metavar="PRINCIPAL", help="As if these people had said yes, in order.")
+@click.option("--approved-by", multiple=True, metavar="PRINCIPAL", help="Assume these approvals, in order.")
 @offline
 @asking
 async def explain(
@@ -46,11 +46,11 @@ async def explain(
     principals: Path | None,
     mode: Mode,
 ) -> int:
-    """Tell why a request is decided as it is.
+    """Explain the decision on a request.
 
     Tells the decision, the rules that make it, every other rule that was considered with the first clause that failed
     (what it wanted, what it got), what came nearest, who could approve, and when a window opens. Nothing is recorded or
-    done. About others only who may read the policy (`audit_read`) can ask. Exit status 3 when it is denied.
+    done. About others only who may read the policy (`audit_read`) can ask. Exit status 3: denied; 4: with an approval.
     """
     files = named(policy_file, inventory, principals, mode)
     async with answering(settings, files) as source:
@@ -68,7 +68,7 @@ async def explain(
         settings.screen.data(found)
     else:
         _show(settings.screen, found)
-    return Exit.DENIED if found.decision == "deny" else Exit.DONE
+    return of_decision(found.decision)
 
 
 def _show(screen: Screen, found: Explanation) -> None:

@@ -1,4 +1,4 @@
-"""The files that a policy is judged with, when no server is asked: options for them, and what stands in them.
+"""Files for decisions without a server: their options and readers.
 
 Inventory and principals are those of `$WRIT_HOME` unless others are named.
 """
@@ -45,7 +45,7 @@ RUNNING = click.option(
 
 
 class Files(Struct, frozen=True, kw_only=True):
-    """What the options name."""
+    """The files of the options."""
 
     policy: Path
     inventory: Path | None
@@ -54,14 +54,14 @@ class Files(Struct, frozen=True, kw_only=True):
 
 
 def offline(command: Command) -> Command:
-    """The four options on a command."""
+    """Add the four options to a command."""
     for option in (MODE, PRINCIPALS, INVENTORY, POLICY):
         command = option(command)
     return command
 
 
 def named(policy_file: Path | None, inventory: Path | None, principals: Path | None, mode: Mode) -> Files | None:
-    """The files, if a policy is among them; Invalid where the others stand alone."""
+    """Return the files, if a policy is among them; Invalid where the others stand alone."""
     if policy_file is not None:
         return Files(policy=policy_file, inventory=inventory, principals=principals, mode=mode)
     if inventory is not None or principals is not None:
@@ -71,7 +71,7 @@ def named(policy_file: Path | None, inventory: Path | None, principals: Path | N
 
 @asynccontextmanager
 async def answering(settings: Settings, files: Files | None) -> AsyncIterator[OfflinePolicy | PolicyQueries]:
-    """Who answers: the files, or without them the running Writ, asked as the present principal."""
+    """Yield the source of decisions: the files, or without them the running Writ, as the present principal."""
     if files is not None:
         yield OfflinePolicy(read(settings, files), _asker(settings))
         return
@@ -91,21 +91,21 @@ def _asker(settings: Settings) -> str | None:
 
 
 def read(settings: Settings, files: Files) -> Setting:
-    """The policy among its targets and principals. Raises ConfigError with all that is wrong with a file."""
+    """Return the setting of the policy. Raises ConfigError with all mistakes of a file."""
     catalogue = load_catalogue(evaluators=True)
     source = read_policy(files.policy, catalogue, files.mode)
     return among(settings, files, source.policy, catalogue)
 
 
 def among(settings: Settings, files: Files, policy: Any, catalogue: Catalogue) -> Setting:
-    """A policy among the targets and principals that the options name."""
+    """Return the setting of a policy with the targets and principals of the options."""
     inventory = files.inventory or _of_home(settings.home.inventory, "--inventory")
     principals = files.principals or _of_home(settings.home.principals, "--principals")
     return read_setting(policy, catalogue, inventory, principals)
 
 
 def text_of(path: Path) -> str:
-    """What stands in a file. Raises Invalid for what is no text."""
+    """Return the content of a file. Raises Invalid for a file that is not text."""
     try:
         return path.read_text()
     except UnicodeDecodeError:
@@ -113,7 +113,7 @@ def text_of(path: Path) -> str:
 
 
 def found_among(settings: Settings, inventory: Path | None, principals: Path | None) -> tuple[Path, Path] | None:
-    """Targets and principals, where there are both: as named, else of WRIT_HOME."""
+    """Return the files of targets and principals, where there are both: as named, else of WRIT_HOME."""
     both = inventory or settings.home.inventory, principals or settings.home.principals
     named = [path for path in (inventory, principals) if path is not None]
     return both if all(path.exists() for path in both) or named else None

@@ -2,20 +2,30 @@
 
 import click
 
-from writ_cli.policy import diff, evaluate, explain, init, permissions, simulate, test_suites, validate, versions
+from writ_cli.policy import (
+    diff,
+    evaluate,
+    explain,
+    init,
+    permissions,
+    recover,
+    simulate,
+    test_suites,
+    validate,
+    versions,
+)
 
 
 class InOrder(click.Group):
-    """Tells its subcommands in the order in which one needs them."""
+    """A group that lists its subcommands in the order of their use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """As they were added."""
         return list(self.commands)
 
 
 @click.group(cls=InOrder)
 def policy() -> None:
-    """What the policy says."""
+    """Policies: show, test, explain and change them."""
 
 
 for command in (
@@ -34,5 +44,6 @@ for command in (
     versions.history,
     versions.show,
     versions.rollback,
+    recover.recover,
 ):
     policy.add_command(command)

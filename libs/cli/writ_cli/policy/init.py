@@ -1,4 +1,4 @@
-"""`writ policy init`: a policy to begin with, and the suite that shows what it does."""
+"""`writ policy init`: an initial policy, with the suite that tests it."""
 
 import os
 from importlib import resources
@@ -27,7 +27,7 @@ class Started(Struct, frozen=True, kw_only=True):
 
 @click.command()
 @click.argument("file", type=FILE, default=Path("policy.yaml"), metavar="[FILE]")
-@click.option("--template", type=click.Choice(TEMPLATES), required=True, help="For whom it is written.")
+@click.option("--template", type=click.Choice(TEMPLATES), required=True, help="The kind of installation that it suits.")
 @local
 async def init(settings: Settings, file: Path, template: str) -> int:
     """Write a policy to begin with.
@@ -62,7 +62,7 @@ async def init(settings: Settings, file: Path, template: str) -> int:
 
 
 def texts(template: str, policy: str) -> tuple[str, str]:
-    """A template and its suite, which names its policy so."""
+    """Return a template and its suite, with the suite's reference to this policy file."""
     folder = resources.files("writ_cli.policy") / "templates"
     suite = (folder / f"{template}_test.yaml").read_text()
     return (folder / f"{template}.yaml").read_text(), suite.replace(f"policy: {template}.yaml\n", f"policy: {policy}\n")

@@ -1,4 +1,4 @@
-"""The questions of `writ_client.policy_queries`, answered from files: the same names, the same structs."""
+"""The queries of `writ_client.policy_queries`, answered from files: the same names, the same structs."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from writ_rules.setting import Setting
 
 
 class OfflinePolicy(Simulates):
-    """`asker`: who asks, where a question is about oneself."""
+    """`asker`: the principal of queries about oneself."""
 
     def __init__(self, setting: Setting, asker: str | None) -> None:
         self.setting = setting
@@ -23,7 +23,7 @@ class OfflinePolicy(Simulates):
     async def can_i(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
     ) -> questions.PolicyCanIAnswer:
-        """Whether one may, now."""
+        """Return the decision on one's own request, now."""
         query = questions.PolicyCanIQuery(
             operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
         )
@@ -41,7 +41,7 @@ class OfflinePolicy(Simulates):
         emergency: bool | None = None,
         approvals: Sequence[str] = (),
     ) -> questions.Explanation:
-        """Why it would be decided as it would."""
+        """Explain the decision on a request."""
         query = questions.PolicyExplainQuery(
             operation=operation,
             target=target,
@@ -55,7 +55,7 @@ class OfflinePolicy(Simulates):
         return explaining.explain(self.setting, query, asker=self._who(principal), now=time.time())
 
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:
-        """What the policy says of requests of anybody."""
+        """Return the decisions on requests of any principal."""
         now = time.time()
         return [json_lines.decided(self.setting, request, now=now) for request in requests]
 
@@ -69,7 +69,7 @@ class OfflinePolicy(Simulates):
         principal_role: str | None = None,
         at: float | None = None,
     ) -> access.PolicyAllowedAnswer:
-        """What is allowed to whom."""
+        """Return the access of principals to targets."""
         query = access.PolicyAllowedQuery(
             operations=None if operations is None else list(operations),
             role=role,
@@ -89,7 +89,7 @@ class OfflinePolicy(Simulates):
         role: Role | None = None,
         at: float | None = None,
     ) -> access.PolicyWhoCanAnswer:
-        """Who may do it, with some parameters or with these."""
+        """Return the principals that may do it, with some parameters or with these."""
         query = access.PolicyWhoCanQuery(
             operation=operation,
             target=target,

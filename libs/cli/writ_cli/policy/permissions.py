@@ -1,4 +1,4 @@
-"""`writ policy can-i`, `who-can` and `allowed`: who may do what."""
+"""`writ policy can-i`, `who-can` and `allowed`: access lists."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -9,11 +9,11 @@ import click
 from msgspec import structs
 
 from writ_cli import times
-from writ_cli.exit_status import Exit
+from writ_cli.exit_status import Exit, of_decision
 from writ_cli.operations.requests import parameters_of, target_of
 from writ_cli.options import asking
 from writ_cli.output import Screen, visible
-from writ_cli.policy.decision_text import AT, decision, instant_option, status_of
+from writ_cli.policy.decision_text import AT, decision, instant_option
 from writ_cli.policy.files import answering, named, offline
 from writ_cli.settings import Settings
 from writ_contracts.errors import Denied
@@ -42,19 +42,21 @@ async def can_i(
     principals: Path | None,
     mode: Mode,
 ) -> int:
-    """Whether one may do it now.
+    """Show the decision on one's own request, now.
 
-    Exit status 0: yes; 4: with an approval; 3: no.
+    Exit status 0: yes; 4: with an approval; 3: no; 2: invalid, or no agent of the target has it.
+
+    Without --policy it is judged as `writ run` would be. Files know nothing of agents.
     """
     files = named(policy_file, inventory, principals, mode)
+    wanted, parameters = target_of(operation, target), parameters_of(operation, words)
     async with answering(settings, files) as source:
-        target_name, parameters = target_of(operation, target), parameters_of(operation, words)
-        answer = await source.can_i(operation, target_name, parameters, dry_run=dry_run)
+        answer = await source.can_i(operation, wanted, parameters, dry_run=dry_run)
     if settings.screen.json:
         settings.screen.data(answer)
     else:
         settings.screen.line(decision(answer.decision), f": {answer.reason}")
-    return status_of(answer.decision)
+    return of_decision(answer.decision)
 
 
 @click.command("who-can")
@@ -77,11 +79,11 @@ async def who_can(
     principals: Path | None,
     mode: Mode,
 ) -> int:
-    """Who may do it.
+    """List the principals that may do it.
 
     With some parameters, or with exactly these; at any time, or --at.
 
-    It follows from the policy alone: a stop that is in force is not looked at. Exit status 3 when nobody may.
+    The list follows from the policy alone: a stop in force is ignored. Exit status 3 when nobody may.
     """
     files = named(policy_file, inventory, principals, mode)
     parameters = parameters_of(operation, words) if words else None
@@ -119,13 +121,13 @@ async def allowed(
     principals: Path | None,
     mode: Mode,
 ) -> int:
-    """What is allowed to whom.
+    """List the access of principals to targets.
 
-    To a principal, on a target, on targets of a role; at any time, or --at.
+    For a principal, a target, or targets of a role; at any time, or --at.
 
-    To everybody, if no principal is named; without any option the running Writ is asked about oneself, and so it is
-    where others' permissions are not for the asker to see (`audit_read`). Agrees with asking about each pair. It
-    follows from the policy alone: a stop that is in force is not looked at.
+    For all principals, if none is named; without any option the running Writ lists one's own access, as it does where
+    the asker may not see others' (`audit_read`). It agrees with a query for each pair. It follows from the policy
+    alone: a stop in force is ignored.
     """
     files = named(policy_file, inventory, principals, mode)
     unnamed = files is None and not (who or principal_role or everything)
@@ -166,7 +168,7 @@ def _show(screen: Screen, answer: PolicyAllowedAnswer | PolicyWhoCanAnswer) -> N
 
 
 def _rows(accesses: list[PolicyAccess]) -> Iterator[tuple[Any, ...]]:
-    """Those that say the same of several targets, and then of several operations, in one row."""
+    """Yield rows, merging targets and then operations with equal access."""
     by_targets: dict[tuple[Any, ...], list[str]] = {}
     for access in accesses:
         row = (tuple(access.principals), _extent(access), _rules(access), "; ".join(_conditions(access)))
@@ -190,7 +192,7 @@ def _extent(access: PolicyAccess) -> str:
 
 
 def _conditions(access: PolicyAccess) -> list[str]:
-    """What the rules ask; each but once, though several rules ask it."""
+    """Return the rules' conditions, each once."""
     found = [
         text
         for grant in access.grants

@@ -1,4 +1,4 @@
-"""Mistakes and warnings of a policy on the screen: file:line:column, what it is, the line with a caret below."""
+"""Mistakes and warnings of a policy on the screen: file:line:column, the message, the line with a caret below."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,12 +12,12 @@ _STYLES = {"error": "red", "lint": "red", "warning": "yellow"}
 
 
 def of_files(problems: Iterable[PolicyProblem], names: Mapping[str, str]) -> list[PolicyProblem]:
-    """The same, of the files that one has here: a service knows texts alone."""
+    """Return the problems with local file names: a service knows texts alone."""
     return [structs.replace(problem, file=names.get(problem.file, problem.file)) for problem in problems]
 
 
 def show_problems(screen: Screen, problems: Iterable[PolicyProblem], file: str = "") -> None:
-    """All of them; `file` is what they are of, where they don't say."""
+    """Show all problems; `file` is the file of problems without one."""
     for problem in problems:
         place = f"{problem.file or file}:{problem.line}:{problem.column}: "
         screen.line(place, Text(problem.severity, style=_STYLES.get(problem.severity, "")), f": {problem.message}")
@@ -26,7 +26,7 @@ def show_problems(screen: Screen, problems: Iterable[PolicyProblem], file: str =
 
 
 def counted(problems: Iterable[PolicyProblem]) -> str:
-    """How many there are of each, for people; empty for none."""
+    """Return the number of problems of each severity, for people; empty for none."""
     severities = [problem.severity for problem in problems]
     warnings = severities.count("warning")
     mistakes = len(severities) - warnings

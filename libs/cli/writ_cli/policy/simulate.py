@@ -53,9 +53,9 @@ async def simulate(
 
     By many principals and at many instants, in all combinations.
 
-    `writ simulate` asks the executor about one request of one's own, as it would take it now. This asks the policy
-    alone about all combinations: emergencies count if --emergency says so, and others' requests need `audit_read`.
-    Exit status 3 when all of them are denied.
+    `writ simulate` asks the executor about one request of one's own, as it would accept it now. This asks the policy
+    alone about all combinations: emergencies count if --emergency says so, and others' requests need `audit_read`. Exit
+    status 3 when all of them are denied.
     """
     files = named(policy_file, inventory, principals, mode)
     parameters_of_request: dict[str, Any] = {
@@ -81,7 +81,7 @@ async def simulate(
 
 
 def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> list[str]:
-    """The targets that the globs cover; one that covers none is a mistake."""
+    """Return the targets the globs match. Raises Invalid for a glob without a match."""
     definition = load_catalogue().get(operation)
     if definition is not None and definition.control:
         return [WRIT_TARGET]

@@ -1,4 +1,4 @@
-"""`writ policy test`: suites of cases run, and the rules that they cover told; for people and for pipelines."""
+"""`writ policy test`: runs suites of cases, and shows the rules' coverage; for people and for pipelines."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -36,7 +36,7 @@ class SuiteReport(Struct, frozen=True, kw_only=True):
 
 
 class CoverageReport(Struct, frozen=True, kw_only=True):
-    """What all suites of one policy have shown of it."""
+    """The coverage of one policy by all its suites."""
 
     policy: str
     percent: float
@@ -44,7 +44,7 @@ class CoverageReport(Struct, frozen=True, kw_only=True):
 
 
 class Tested(Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """All suites with the coverage of their policies."""
 
     suites: list[SuiteReport]
     coverage: list[CoverageReport]
@@ -74,7 +74,7 @@ async def test(
     These, those of a folder, or the one beside a policy.
 
     A rule is covered once it has decided a case, and has been considered in another without matching. Exit status 1
-    when a case is not decided as it says, or a policy is covered less than --fail-under.
+    when a case is not decided as expected, or the coverage of a policy is below --fail-under.
     """
     suites = list(dict.fromkeys(_suites(paths or (Path(),))))
     if running:
@@ -95,7 +95,7 @@ async def test(
 
 
 async def _by_running_writ(settings: Settings, suites: list[Path], policy: Path | None) -> Tested:
-    """On the policy in force, or on a file's."""
+    """Run the suites on the policy in force, or on a file's."""
     document = None if policy is None else text_of(policy)
     name = "the policy in force" if policy is None else str(policy)
     reports, coverage = [], []
@@ -128,7 +128,7 @@ def _suites(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _prepared(suites: list[Path], policy: Path | None, mode: Mode) -> list[Prepared]:
-    """All of them, or all that is wrong with any."""
+    """Return all suites, or raise with the problems of all."""
     catalogue = load_catalogue(evaluators=True)
     prepared: list[Prepared] = []
     problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""`writ policy validate`: all that is wrong with policy files and their suites, each with its place."""
+"""`writ policy validate`: all problems of policy files and their suites, each with its position."""
 
 from pathlib import Path
 
@@ -50,11 +50,11 @@ async def validate(
     mode: Mode,
     running: bool,
 ) -> int:
-    """Tell all that is wrong with policies.
+    """Show all problems of policies.
 
-    Each mistake comes with file:line:column, the line itself and the nearest known key. With an inventory or principals
-    named, what they lack is told too. A suite (*_test.yaml) is checked with the files that it names. Exit status 2 when
-    a service in this mode would refuse one of them.
+    Each problem comes with file:line:column, the line itself and the nearest known key. With an inventory or principals
+    named, missing names in them are shown too. A suite (*_test.yaml) is checked with the files it names. Exit status 2
+    when a service in this mode would refuse one of them.
     """
     if running:
         async with await settings.connect() as writ:
@@ -72,7 +72,7 @@ async def validate(
 
 
 def _lists(inventory: Path | None, principals: Path | None) -> tuple[Among, list[Validated]]:
-    """What the files that are named list, and what is wrong with them."""
+    """Return the content of the named files, and their problems."""
     targets: list[Target] | None = None
     people: list[Principal] | None = None
     wrong: list[Validated] = []

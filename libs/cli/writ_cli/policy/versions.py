@@ -12,10 +12,12 @@ from writ_cli.operations.requests import show_view
 from writ_cli.operations.stops import reach
 from writ_cli.options import asking
 from writ_cli.output import Screen, visible
+from writ_cli.policy import local_file
 from writ_cli.policy.files import FILE, text_of
 from writ_cli.policy.problems import show_problems
 from writ_cli.settings import Settings
-from writ_contracts.errors import Invalid
+from writ_client.client import Writ
+from writ_contracts.errors import Denied, Invalid
 from writ_contracts.policies import MAX_HISTORY, PolicyStatusAnswer, PolicyVersionView
 from writ_contracts.policy_questions import PolicyProblem
 from writ_contracts.requests import OperationView
@@ -27,10 +29,10 @@ _REASON = click.option("--reason", "-r", required=True, help="Why, for the recor
 @click.command()
 @asking
 async def status(settings: Settings) -> int:
-    """Which policy is in force.
+    """Show the policy in force.
 
-    By the replica that answers: its version and where that came from, and what is wrong with its files. Everybody may
-    ask. Exit status 1 when something cannot be used.
+    By the replica that replies: its version with its origin, and problems of its files. Every principal may query it.
+    Exit status 1 when something cannot be used.
     """
     async with await settings.connect() as writ:
         found = await writ.policy_status()
@@ -75,7 +77,7 @@ def _show_status(screen: Screen, found: PolicyStatusAnswer) -> None:
 @click.option("--before", type=click.IntRange(1), metavar="N", help="Page on: versions before this one.")
 @asking
 async def history(settings: Settings, limit: int, before: int | None) -> int:
-    """The versions of the policy, newest first."""
+    """List the versions of the policy, newest first."""
     async with await settings.connect() as writ:
         found = await writ.policy_history(limit=limit, before=before)
     screen = settings.screen
@@ -123,19 +125,36 @@ async def show(settings: Settings, version: int | None) -> int:
 async def publish(settings: Settings, file: Path, reason: str, replaces: int | None) -> int:
     """Put a policy in force.
 
-    It counts from the moment it is stored, on every replica, also for what waits to start. The service checks it as
-    `writ policy validate` does; `writ policy diff FILE` shows beforehand what it changes.
+    It applies from the moment it is stored, on every replica, also to operations that wait to start. The service checks
+    it as `writ policy validate` does; `writ policy diff FILE` shows its changes beforehand.
     """
     document = text_of(file)
     try:
         async with await settings.connect() as writ:
+            before = await _digest_in_force(writ)
             view = await writ.policy_publish(document, reason=reason, replaces=replaces)
     except Invalid as error:
         if not error.problems:
             raise
         show_problems(settings.screen, _problems(document, str(file), error))
         raise Invalid(f"{file} is not published: {error}", code=error.code) from error
-    return _show_result(settings.screen, view)
+    status = _show_result(settings.screen, view)
+    if view.outcome == "succeeded":
+        local_file.update(settings, document, before)
+    return status
+
+
+async def _document_of(writ: Writ, version: int) -> str:
+    """Nothing where the principal may put it in force and not read it."""
+    try:
+        return (await writ.policy_show(version)).document
+    except Denied:
+        return ""
+
+
+async def _digest_in_force(writ: Writ) -> str:
+    version = (await writ.policy_status()).version
+    return "" if version is None else version.digest
 
 
 @click.command()
@@ -148,8 +167,13 @@ async def rollback(settings: Settings, version: int, reason: str) -> int:
     As a new version with the same document, so that it can be rolled back, too.
     """
     async with await settings.connect() as writ:
+        before = await _digest_in_force(writ)
         view = await writ.policy_rollback(version, reason=reason)
-    return _show_result(settings.screen, view)
+        document = await _document_of(writ, version) if view.outcome == "succeeded" else ""
+    status = _show_result(settings.screen, view)
+    if document:
+        local_file.update(settings, document, before)
+    return status
 
 
 def _show_result(screen: Screen, view: OperationView) -> int:

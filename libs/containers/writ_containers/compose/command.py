@@ -10,6 +10,7 @@ import tempfile
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from writ_agent.backends.processes import end, marked
 from writ_contracts.errors import Unreachable
@@ -19,13 +20,16 @@ MOST_OUTPUT = 64 * 1024
 ENDS_WITHIN = 1.0
 
 
-async def up(operation_id: str, socket: str, name: str, file: bytes, options: Sequence[str]) -> tuple[int, str]:
+async def up(
+    operation_id: str, socket: str, name: str, file: bytes, options: Sequence[str], config: bytes
+) -> tuple[int, str]:
     """Run `docker compose up`. Returns its exit status and the end of its output, which may hold secrets. Raises
-    Unreachable (`tool_missing`).
+    Unreachable (`tool_missing`). `config`: Docker's config.json, with the credentials of registries.
     """
     with tempfile.TemporaryDirectory(prefix="writ-compose-") as empty:
         command = ["docker", "compose", "--project-name", name, "--project-directory", empty, "--env-file", os.devnull]
         environment = {"PATH": PATH, "HOME": empty, "DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": empty}
+        (Path(empty) / "config.json").write_bytes(config)  # the folder is ours alone
         given = [*command, "--ansi", "never", "--progress", "plain", "--file", "-", "up", "--detach", *options]
         return await _run(operation_id, given, environment, empty, file)
 

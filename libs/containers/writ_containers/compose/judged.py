@@ -16,7 +16,7 @@ NAMESPACES = ("pid", "ipc", "uts", "userns_mode", "cgroup")
 def settings(stack: Stack) -> list[ContainerSettings]:
     """Return what is judged, service by service, and last what the stack as a whole takes from elsewhere."""
     whole = ContainerSettings(name="stack", foreign=list(_foreign(stack)))
-    return [*(_settings(name, service) for name, service in stack.services.items()), whole]
+    return [*(_settings(name, service, stack) for name, service in stack.services.items()), whole]
 
 
 def images(stack: Stack) -> list[str]:
@@ -55,20 +55,33 @@ def public_digest(stack: Stack) -> str:
     return hashlib.sha256(json.dumps(shown(stack), sort_keys=True).encode()).hexdigest()
 
 
-def _settings(name: str, service: Service) -> ContainerSettings:
+def _settings(name: str, service: Service, stack: Stack) -> ContainerSettings:
     return ContainerSettings(
         name=f"service {name}",
         privileged=service.privileged,
-        network=service.network_mode or "",
-        namespaces={key: getattr(service, key) or "" for key in NAMESPACES},
+        network=_without_own(service.network_mode, stack),
+        namespaces={key: _without_own(getattr(service, key), stack) for key in NAMESPACES},
         cap_add=service.cap_add,
         devices=[text.partition(":")[0] for text in service.devices],
         binds=[volume.source or "" for volume in service.volumes if volume.type == "bind"],
         security_options=service.security_opt,
         kernel_parameters=sorted(service.sysctls),
         foreign=[f"volumes_from {one}" for one in service.volumes_from]
-        + [f"external link {one}" for one in service.external_links],
+        + [f"external link {one}" for one in service.external_links]
+        + _network_of_others(service.network_mode or ""),
     )
+
+
+def _without_own(mode: str | None, stack: Stack) -> str:
+    """A namespace of another service of the same stack is the stack's own."""
+    kind, _, name = (mode or "").partition(":")
+    return "" if kind == "service" and name in stack.services else mode or ""
+
+
+def _network_of_others(mode: str) -> list[str]:
+    """Besides the words of Compose a network_mode is the name of any network of the engine."""
+    known = mode in ("", "none", "bridge", "host") or mode.startswith(("service:", "container:"))
+    return [] if known else [f"network_mode {mode}"]
 
 
 def _foreign(stack: Stack) -> list[str]:

@@ -23,6 +23,7 @@ from writ_containers.compose.types import (
     Stack,
     Volume,
 )
+from writ_contracts.catalogue.containers import RESERVED_LABELS
 from writ_contracts.errors import Invalid
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors
@@ -102,7 +103,7 @@ def _known(data: dict[str, Any], kind: type[msgspec.Struct], reasons: Mapping[st
 def _top(data: Any, kind: type[msgspec.Struct], reasons: Mapping[str, str], where: str) -> dict[str, Any]:
     made = _known(_object({} if data is None else data, where), kind, reasons, where)
     if "labels" in made:
-        made["labels"] = _pairs(made["labels"], f"{where}.labels")
+        made["labels"] = _labels(made["labels"], f"{where}.labels")
     return made
 
 
@@ -114,6 +115,14 @@ def _pairs(data: Any, where: str) -> dict[str, str]:
             raise refused(where, "has an entry without `=`: a value would come from the agent's own environment")
         return dict(one.split("=", 1) for one in texts)
     return {key: _text(value, f"{where}.{key}") for key, value in _object(data, where).items()}
+
+
+def _labels(data: Any, where: str) -> dict[str, str]:
+    """Without those by which Compose and Writ know what belongs to whom."""
+    labels = _pairs(data, where)
+    if any(name.startswith(RESERVED_LABELS) for name in labels):
+        raise refused(where, "has a reserved name: io.writops and com.docker")
+    return labels
 
 
 def _text(value: Any, where: str) -> str:
@@ -200,7 +209,7 @@ def _extra_hosts(data: Any, where: str) -> list[str]:
 
 _SHORT_FORMS: Mapping[str, Callable[[Any, str], Any]] = {
     "environment": _pairs,
-    "labels": _pairs,
+    "labels": _labels,
     "sysctls": _sysctls,
     "ports": _ports,
     "expose": _texts,

@@ -12,7 +12,7 @@ BACKENDS = ("local", "ssh", "docker", "proxmox")
 
 
 class BackupCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to back up, a path or a container, and the id to find it by."""
+    """The path or container to back up, and the id of the backup."""
 
     backup_id: Annotated[BackupId, PUBLIC]
     target_path: Annotated[FolderPath | None, PUBLIC] = None
@@ -25,7 +25,7 @@ class BackupCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class BackupList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which backups: all, or those of one path or container; newest first."""
+    """A filter: all backups, or those of one path or container; newest first."""
 
     target_path: Annotated[FolderPath | None, PUBLIC] = None
     container_name: Annotated[ContainerName | None, PUBLIC] = None
@@ -38,15 +38,15 @@ class BackupList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class BackupRestore(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which backup, and what it is put back over."""
+    """The backup, and the path or container it overwrites."""
 
     backup_id: Annotated[BackupId, PUBLIC]
     target_path: Annotated[FolderPath | None, PUBLIC] = None
     container_name: Annotated[ContainerName | None, PUBLIC] = None
     owners: Annotated[Literal["any", "folder"], PUBLIC] = "any"
-    """`folder`: only what belongs to the owner of the folder that is restored into comes back."""
+    """`folder`: restore only files of the owner of the destination folder."""
     special_modes: Flag = False
-    """Setuid, setgid and sticky bits, file capabilities and devices come back as well."""
+    """Restore setuid, setgid and sticky bits, file capabilities and devices as well."""
     timeout: Annotated[Timeout, Meta(le=43_200)] = 3600
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class BackupRestore(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class BackupDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which backup: its whole id, never a prefix."""
+    """The whole id of the backup, never a prefix."""
 
     backup_id: Annotated[BackupId, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=3600)] = 300
@@ -73,7 +73,7 @@ class BackupEntry(Struct, frozen=True, kw_only=True):
 
 
 class BackupState(Output, frozen=True, kw_only=True):
-    """The backup that was made. `would`, `commands`: what a dry run saw to do."""
+    """The created backup. `would`, `commands`: the actions that a dry run found."""
 
     backup_id: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""
@@ -93,7 +93,7 @@ class BackupListing(Output, frozen=True, kw_only=True):
 
 
 class BackupRestored(Output, frozen=True, kw_only=True):
-    """What was put back. `would`, `commands`: what a dry run saw to do."""
+    """The restored backup. `would`, `commands`: the actions that a dry run found."""
 
     backup_id: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""
@@ -104,7 +104,7 @@ class BackupRestored(Output, frozen=True, kw_only=True):
 
 
 class BackupGone(Output, frozen=True, kw_only=True):
-    """What was deleted. `would`, `commands`: what a dry run saw to do."""
+    """The deleted backup. `would`, `commands`: the actions that a dry run found."""
 
     backup_id: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""

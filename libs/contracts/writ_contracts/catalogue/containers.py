@@ -31,7 +31,9 @@ RestartPolicy = Literal["no", "always", "unless-stopped", "on-failure"]
 
 
 class ContainerCreate(ContainerAccess, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to create. `command`, `env`, `labels` and the health check are secret: people put passwords there."""
+    """The container to create. `command`, `env`, `labels` and the health check are secret: people put passwords
+    there.
+    """
 
     container_name: Annotated[ContainerName, PUBLIC]
     image: Annotated[Image, PUBLIC]
@@ -67,7 +69,7 @@ class ContainerCreate(ContainerAccess, frozen=True, kw_only=True, forbid_unknown
 
 
 class ContainerDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which container; `force` also removes one that runs."""
+    """The container; `force` also removes one that runs."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     force: Flag = False
@@ -75,21 +77,21 @@ class ContainerDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ContainerStartStop(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which container."""
+    """The container to start or stop."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=300)] = 60
 
 
 class ContainerRestart(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which container."""
+    """The container to restart."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=300)] = 90
 
 
 class ContainerInspect(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which container."""
+    """The container to inspect."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=60)] = 30
@@ -124,8 +126,47 @@ class ContainerDetails(ContainerState, frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
 
 
+class ContainerList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which containers."""
+
+    running: Annotated[Flag, Meta(description="only those that run")] = False
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class ContainerLogs(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which container, and how many of its last lines."""
+
+    container_name: Annotated[ContainerName, PUBLIC]
+    lines: Annotated[int, Meta(ge=1, le=1000), PUBLIC] = 100
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class ListedContainer(Output, frozen=True, kw_only=True):
+    """One container. `state` is the engine's word, `status` its words for people."""
+
+    container_name: str = ""
+    container_id: str = ""
+    image: str = ""
+    state: str = ""
+    status: str = ""
+    stack_name: str = ""
+
+
+class ListedContainers(Output, frozen=True, kw_only=True):
+    """All containers of the engine, by name."""
+
+    containers: Annotated[list[ListedContainer], PUBLIC] = field(default_factory=list)
+
+
+class ContainerLog(Output, frozen=True, kw_only=True):
+    """The last lines of both outputs, at most 64 KiB from their end; secret, since programs log what they are given."""
+
+    container_name: Annotated[str, PUBLIC] = ""
+    log: str = ""
+
+
 class ContainerGone(Output, frozen=True, kw_only=True):
-    """What was removed."""
+    """The removed container."""
 
     container_name: Annotated[str, PUBLIC] = ""
     container_id: Annotated[str, PUBLIC] = ""
@@ -196,6 +237,24 @@ OPERATIONS = (
         output=ContainerDetails,
         risk=Risk.READ,
         backends=BACKENDS,
+        idempotent=True,
+    ),
+    Operation(
+        name="container_list",
+        summary="List the containers of an engine.",
+        parameters=ContainerList,
+        output=ListedContainers,
+        risk=Risk.READ,
+        backends=("docker",),
+        idempotent=True,
+    ),
+    Operation(
+        name="container_logs",
+        summary="Show the last lines of a container's log.",
+        parameters=ContainerLogs,
+        output=ContainerLog,
+        risk=Risk.READ,
+        backends=("docker",),
         idempotent=True,
     ),
 )

@@ -1,7 +1,7 @@
 """Writ's own operations, on the target `writ`: carried out by an executor, decided and recorded like all others.
 
-All but looking need the principal's own signature; cancelling what is one's own does not, and whose it is
-the agent that runs it knows for itself.
+All but the reads need the principal's own signature. Cancelling one's own operation does not; the agent that runs it
+knows its owner.
 """
 
 from typing import Annotated, Literal
@@ -34,14 +34,14 @@ Scope = Annotated[
 
 
 class OperationCancel(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which operation to stop."""
+    """The operation to stop."""
 
     operation_id: Annotated[OperationId, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=300)] = 30
 
 
 class AuditRead(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What somebody wants to read: a trace, a search and what it was narrowed to, or the policy and its versions."""
+    """The record to read: a trace, a search with its filters, or the policy and its versions."""
 
     query: Annotated[Literal["trace", "search", "policy"], PUBLIC]
     operation_id: Annotated[OperationId | None, PUBLIC] = None
@@ -52,7 +52,7 @@ class AuditRead(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class BackendTest(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which target its agents are to go to, to see whether they can and what it has."""
+    """The target its agents test."""
 
     target: Annotated[TargetId, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=60)] = 30
@@ -69,7 +69,7 @@ class ApprovalDecide(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class PolicyPublish(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole policy file, to be in force from now on. `replaces`: only if this version is in force still."""
+    """A whole policy file, in force from now on. `replaces`: only if this version is still in force."""
 
     document: Annotated[str, Meta(min_length=1, max_length=MAX_POLICY_BYTES, description="YAML or JSON"), SENSITIVE]
     reason: Reason
@@ -81,7 +81,7 @@ class PolicyPublish(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class PolicyRollback(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which earlier version is to be in force again."""
+    """The earlier version to put in force again."""
 
     version: Annotated[int, Meta(ge=1), PUBLIC]
     reason: Reason
@@ -104,7 +104,7 @@ class EmergencyDeclare(Parameters, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class EmergencyConfirm(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which emergency a second person confirms, or ends."""
+    """The emergency that a second person confirms, or ends."""
 
     emergency_id: Annotated[ControlId, PUBLIC]
     verdict: Annotated[Literal["confirm", "end"], PUBLIC] = "confirm"
@@ -136,14 +136,14 @@ class StopSet(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class StopLift(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which stop is over."""
+    """The stop to lift."""
 
     stop_id: Annotated[ControlId, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
 
 class JournalArchive(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which range of the journal goes: it is in an archive whose manifest has this digest, and was verified there.
+    """The range of the journal to remove: it is in a verified archive whose manifest has this digest.
 
     `control`: digest of all control events up to `last`, which must outlive the range (`writ_trust.digests.of_all`).
     """
@@ -163,7 +163,7 @@ class JournalArchive(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class PrincipalManage(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who is added, changed or removed. `add` needs kind and key."""
+    """The principal to add, change or remove. `add` needs kind and key."""
 
     action: Annotated[Literal["add", "change", "remove"], PUBLIC]
     principal_id: Annotated[PrincipalId, PUBLIC]
@@ -179,7 +179,10 @@ class PrincipalManage(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Cancelled(Output, frozen=True, kw_only=True):
-    """`stopped`, or `not_confirmed`: told to stop and not yet seen to end."""
+    """`stopped`, `cancelled` before it began, `ended` or `running` where nothing could be cancelled.
+
+    A cancel that is not seen to take effect is `unknown`, code `not_confirmed`.
+    """
 
     operation_id: Annotated[str, PUBLIC] = ""
     result: Annotated[str, PUBLIC] = ""
@@ -187,7 +190,7 @@ class Cancelled(Output, frozen=True, kw_only=True):
 
 
 class Controlled(Output, frozen=True, kw_only=True):
-    """The id of what was set, and the control sequence from which on every decision knows it."""
+    """The id of the new stop or emergency, and the control sequence from which on every decision includes it."""
 
     id: Annotated[str, PUBLIC] = ""
     sequence: Annotated[int, PUBLIC] = 0
@@ -204,7 +207,7 @@ class Stopped(Output, frozen=True, kw_only=True):
 
 
 class Published(Output, frozen=True, kw_only=True):
-    """The version that was stored, and the control sequence from which on every decision is made by it."""
+    """The stored version, and the control sequence from which on every decision is made by it."""
 
     id: Annotated[str, PUBLIC] = ""
     sequence: Annotated[int, PUBLIC] = 0
@@ -212,7 +215,7 @@ class Published(Output, frozen=True, kw_only=True):
 
 
 class ArchivedRange(Output, frozen=True, kw_only=True):
-    """The generation that was archived, and how many of its operations can still be named."""
+    """The archived generation, and the number of its operations whose id is still known."""
 
     id: Annotated[str, PUBLIC] = ""
     sequence: Annotated[int, PUBLIC] = 0

@@ -18,7 +18,7 @@ Encoding = Literal["utf-8", "base64"]
 
 
 class FileRead(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which bytes of which file, and how they are written in the answer."""
+    """The file, the range of bytes, and their encoding in the reply."""
 
     file_path: Annotated[FilePath, PUBLIC]
     encoding: Annotated[Encoding, PUBLIC] = "utf-8"
@@ -42,7 +42,7 @@ class FileWrite(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class FileCopy(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """From where to where, on the same target."""
+    """Source and destination, on the same target."""
 
     source_path: Annotated[FilePath, PUBLIC]
     dest_path: Annotated[FilePath, PUBLIC]
@@ -55,7 +55,7 @@ class FileCopy(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class FileDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which file. `if_digest`: only if it still has this SHA-256."""
+    """The file. `if_digest`: only if it still has this SHA-256."""
 
     file_path: Annotated[FilePath, PUBLIC]
     if_digest: Annotated[Sha256 | None, PUBLIC] = None
@@ -63,9 +63,9 @@ class FileDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class FileContent(Output, frozen=True, kw_only=True):
-    """What was read. `size` and `digest` are the whole file's; `end`: nothing comes after these bytes.
+    """The bytes read. `size` and `digest` are of the whole file; `end`: these are the last bytes.
 
-    The next piece begins at `offset` + `length`. A digest is "" where the file is too large to hash unasked.
+    The next piece begins at `offset` + `length`. The digest is "" where the file is too large to hash unasked.
     """
 
     file_path: Annotated[str, PUBLIC] = ""
@@ -82,7 +82,7 @@ class FileContent(Output, frozen=True, kw_only=True):
 class FileWritten(Output, frozen=True, kw_only=True):
     """The file before and after, by SHA-256 ("" where there was none).
 
-    `would`, `commands`: what a dry run saw to do.
+    `would`, `commands`: the actions that a dry run found.
     """
 
     file_path: Annotated[str, PUBLIC] = ""
@@ -100,7 +100,7 @@ class FileWritten(Output, frozen=True, kw_only=True):
 class FileCopied(Output, frozen=True, kw_only=True):
     """The destination before and after, by SHA-256 ("" where there was none).
 
-    `would`, `commands`: what a dry run saw to do.
+    `would`, `commands`: the actions that a dry run found.
     """
 
     source_path: Annotated[str, PUBLIC] = ""
@@ -116,7 +116,7 @@ class FileCopied(Output, frozen=True, kw_only=True):
 
 
 class FileDeleted(Output, frozen=True, kw_only=True):
-    """The file that is gone. `would`, `commands`: what a dry run saw to do."""
+    """The deleted file. `would`, `commands`: the actions that a dry run found."""
 
     file_path: Annotated[str, PUBLIC] = ""
     changed: Annotated[bool, PUBLIC] = False

@@ -1,7 +1,7 @@
-"""The types that the operations' parameters are made of, each with the grammar of the thing that it names.
+"""The types of the operations' parameters, each with the grammar of the thing it names.
 
-Every string has a longest length and matches to its very end; a message about one names the field, never the value.
-Unless said otherwise these are public. Grammars of the systems themselves: systemd.unit(5), distribution/reference,
+Every string has a maximum length and must match to its very end; a message about one names the field, never the value.
+Without another class these are public. The grammars are those of the systems: systemd.unit(5), distribution/reference,
 the Compose file's project name, Debian Policy 5.6.1 and 5.6.12, PATH_MAX and NAME_MAX of Linux.
 """
 

@@ -1,4 +1,4 @@
-"""Operations that look at the network, from the target."""
+"""Operations that read the network, from the target."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,13 +13,13 @@ MAX_SCANNED_ADDRESSES = 65_536
 
 
 class NetworkStatus(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nothing to say: all of it."""
+    """No parameters besides the timeout."""
 
     timeout: Annotated[Timeout, Meta(le=60)] = 15
 
 
 class NetworkTest(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whom to try to reach, how, and how often. `tcp` needs a port; `icmp` and `dns` have none."""
+    """The host to reach, the protocol, and the number of tries. `tcp` needs a port; `icmp` and `dns` have none."""
 
     host: Annotated[HostName, PUBLIC]
     port: Annotated[Port | None, PUBLIC] = None
@@ -36,7 +36,7 @@ class NetworkTest(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class NetworkScan(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which network, which TCP ports, and how many tries a second."""
+    """The network, the TCP ports, and the number of tries a second."""
 
     cidr: Annotated[Cidr, PUBLIC]
     ports: Annotated[list[Port], Meta(min_length=1, max_length=1024), PUBLIC] = field(
@@ -59,7 +59,7 @@ class NetworkView(Output, frozen=True, kw_only=True):
 
 
 class NetworkTested(Output, frozen=True, kw_only=True):
-    """How often it answered, and how fast, in milliseconds."""
+    """The number of replies, and their latency in milliseconds."""
 
     host: Annotated[str, PUBLIC] = ""
     address: Annotated[str, PUBLIC] = ""
@@ -73,7 +73,7 @@ class NetworkTested(Output, frozen=True, kw_only=True):
 
 
 class NetworkScanned(Output, frozen=True, kw_only=True):
-    """Open ports by address. `complete` false: its time was up before all of it was tried."""
+    """Open ports by address. `complete` false: the timeout came before the end."""
 
     cidr: Annotated[str, PUBLIC] = ""
     open_ports: Annotated[dict[str, list[int]], PUBLIC] = field(default_factory=dict)

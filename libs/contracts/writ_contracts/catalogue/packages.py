@@ -12,7 +12,7 @@ BACKENDS = ("local", "ssh")
 
 
 class PackageList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which packages: by glob, or only those with a newer version."""
+    """A filter: by glob, or only packages with a newer version."""
 
     pattern: Annotated[PackagePattern | None, PUBLIC] = None
     upgradable: Flag = False
@@ -20,7 +20,7 @@ class PackageList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class PackageUpdate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which package, to which version (default the newest). Without a name only the index is fetched anew."""
+    """The package and its version (default the newest). Without a name only the index is fetched again."""
 
     package_name: Annotated[PackageName | None, PUBLIC] = None
     version: Annotated[PackageVersion | None, PUBLIC] = None
@@ -32,7 +32,7 @@ class PackageUpdate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class PackageInstall(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which package, in which version (default the newest)."""
+    """The package and its version (default the newest)."""
 
     package_name: Annotated[PackageName, PUBLIC]
     version: Annotated[PackageVersion | None, PUBLIC] = None
@@ -40,7 +40,7 @@ class PackageInstall(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class PackageRemove(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which package; `purge` also deletes its settings."""
+    """The package; `purge` also deletes its settings."""
 
     package_name: Annotated[PackageName, PUBLIC]
     purge: Flag = False
@@ -48,7 +48,7 @@ class PackageRemove(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class PackageEntry(Struct, frozen=True, kw_only=True):
-    """One package; `candidate` is the version that an update would bring."""
+    """One package; `candidate` is the version after an update."""
 
     package_name: str
     version: str = ""
@@ -66,7 +66,7 @@ class PackageListing(Output, frozen=True, kw_only=True):
 class PackageChanged(Output, frozen=True, kw_only=True):
     """The package's version before and after ("" where it was, or is, not installed).
 
-    `would`, `commands`: what a dry run saw to do.
+    `would`, `commands`: the actions that a dry run found.
     """
 
     package_name: Annotated[str, PUBLIC] = ""

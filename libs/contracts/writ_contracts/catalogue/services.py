@@ -12,31 +12,31 @@ BACKENDS = ("local", "ssh")
 
 
 class ServiceStatus(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which service."""
+    """The service to read."""
 
     service_name: Annotated[UnitName, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=60)] = 10
 
 
 class ServiceStartStop(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which service."""
+    """The service to start or stop."""
 
     service_name: Annotated[UnitName, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=300)] = 30
 
 
 class ServiceRestart(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which service."""
+    """The service to restart."""
 
     service_name: Annotated[UnitName, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=300)] = 60
 
 
 class ServiceState(Output, frozen=True, kw_only=True):
-    """The unit as systemd sees it; names as in org.freedesktop.systemd1(5). Times are Unix seconds.
+    """The state of the unit; names as in org.freedesktop.systemd1(5). Times are Unix seconds.
 
-    `service_name` is its own name, in full. `would`, `commands`: what a dry run saw to do. `job_result`: systemd's word
-    for how the job ended.
+    `service_name` is its own name, in full. `would`, `commands`: the actions that a dry run found. `job_result`:
+    systemd's result of the job.
     """
 
     service_name: Annotated[str, PUBLIC] = ""

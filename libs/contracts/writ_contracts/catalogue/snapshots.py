@@ -14,7 +14,7 @@ Description = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*(?!\n)$", max_leng
 
 
 class SnapshotCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to keep as it is now, and under which name."""
+    """The path or container to snapshot, and the name of the snapshot."""
 
     snapshot_name: Annotated[SnapshotName, PUBLIC]
     container_name: Annotated[ContainerName | None, PUBLIC] = None
@@ -27,7 +27,7 @@ class SnapshotCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class SnapshotList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose snapshots."""
+    """The path or container whose snapshots are listed."""
 
     container_name: Annotated[ContainerName | None, PUBLIC] = None
     target_path: Annotated[FolderPath | None, PUBLIC] = None
@@ -38,7 +38,7 @@ class SnapshotList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class SnapshotRestore(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which snapshot of what; whatever came after it is lost."""
+    """The snapshot, and its path or container; all later changes are lost."""
 
     snapshot_name: Annotated[SnapshotName, PUBLIC]
     container_name: Annotated[ContainerName | None, PUBLIC] = None
@@ -50,7 +50,7 @@ class SnapshotRestore(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class SnapshotDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which snapshot of what."""
+    """The snapshot, and its path or container."""
 
     snapshot_name: Annotated[SnapshotName, PUBLIC]
     container_name: Annotated[ContainerName | None, PUBLIC] = None
@@ -71,7 +71,7 @@ class SnapshotEntry(Struct, frozen=True, kw_only=True):
 
 
 class SnapshotState(Output, frozen=True, kw_only=True):
-    """The snapshot that was made or gone back to. `would`, `commands`: what a dry run saw to do."""
+    """The created or restored snapshot. `would`, `commands`: the actions that a dry run found."""
 
     snapshot_name: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""
@@ -89,7 +89,7 @@ class SnapshotListing(Output, frozen=True, kw_only=True):
 
 
 class SnapshotGone(Output, frozen=True, kw_only=True):
-    """What was deleted. `would`, `commands`: what a dry run saw to do."""
+    """The deleted snapshot. `would`, `commands`: the actions that a dry run found."""
 
     snapshot_name: Annotated[str, PUBLIC] = ""
     removed: Annotated[bool, PUBLIC] = False

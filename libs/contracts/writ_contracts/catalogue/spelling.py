@@ -1,8 +1,8 @@
-"""The one spelling of what has many: hosts, networks, published ports, images.
+"""One spelling for hosts, networks, published ports and images, which have many.
 
-A policy compares text. `2130706433`, `0177.0.0.1`, `LOCALHOST.` and `::ffff:127.0.0.1` all reach what a policy knows as
-`127.0.0.1` or `localhost`. So each is refused, and the message says how to write it. Nothing is rewritten: the
-principal's signature is over the parameters as they were sent. Sources: inet_aton(3), RFC 5952 (text of IPv6
+A policy compares text. `2130706433`, `0177.0.0.1`, `LOCALHOST.` and `::ffff:127.0.0.1` all reach the host that a policy
+knows as `127.0.0.1` or `localhost`. So each is refused, and the message gives the right spelling. Nothing is rewritten:
+the principal's signature is over the parameters as they were sent. Sources: inet_aton(3), RFC 5952 (text of IPv6
 addresses), the URL standard (a host whose last label is a number is an IPv4 address), distribution/reference.
 """
 
@@ -34,8 +34,8 @@ def check_host(field: str, host: str) -> None:
 
 
 def check_network(field: str, cidr: str, *, most: int) -> None:
-    """Raises ValueError where `cidr` is no network, has host bits set, or holds more than `most` addresses, or is
-    spelt in another way than the shortest.
+    """Raises ValueError where `cidr` is no network, has host bits set, holds more than `most` addresses, or is not in
+    its shortest spelling.
     """
     try:
         network: Network = ipaddress.ip_network(cidr, strict=True)
@@ -58,8 +58,8 @@ def check_published(field: str, port: str) -> None:
 
 
 def check_image(field: str, image: str) -> None:
-    """Raises ValueError for a second name of what has a shorter one: Docker Hub spelt out, `library/`, `:latest`, a tag
-    beside a digest, the port of HTTPS.
+    """Raises ValueError for a longer name of an image: Docker Hub spelt out, `library/`, `:latest`, a tag beside a
+    digest, the port of HTTPS.
     """
     match = _IMAGE.fullmatch(image)
     if match is None or ":vztmpl/" in image:

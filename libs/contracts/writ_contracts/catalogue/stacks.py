@@ -20,7 +20,7 @@ class StackApply(StackAccess, frozen=True, kw_only=True, forbid_unknown_fields=T
     compose: Annotated[str, Meta(min_length=1, max_length=MAX_COMPOSE_BYTES)] | None = None
     source: Annotated[FileName | None, PUBLIC] = None
     env: Environment = field(default_factory=dict)
-    pull: Annotated[Flag, Meta(description="fetch the images anew")] = False
+    pull: Annotated[Flag, Meta(description="fetch the images again")] = False
     timeout: Annotated[Timeout, Meta(le=1800)] = 300
 
     def __post_init__(self) -> None:
@@ -29,15 +29,31 @@ class StackApply(StackAccess, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class StackRemove(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which stack; `volumes` also deletes its data."""
+    """The stack; `volumes` also deletes its data."""
 
     stack_name: Annotated[StackName, PUBLIC]
     volumes: Annotated[Flag, Meta(description="delete its volumes too")] = False
     timeout: Annotated[Timeout, Meta(le=900)] = 180
 
 
+class StackQuery(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which stack."""
+
+    stack_name: Annotated[StackName, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=60)] = 30
+
+
+class StackStatus(Output, frozen=True, kw_only=True):
+    """The state of each service of a stack, and its images."""
+
+    stack_name: Annotated[str, PUBLIC] = ""
+    services: Annotated[dict[str, str], PUBLIC] = field(default_factory=dict)
+    images: Annotated[dict[str, list[str]], PUBLIC] = field(default_factory=dict)
+    containers: Annotated[int, PUBLIC] = 0
+
+
 class StackState(Output, frozen=True, kw_only=True):
-    """The stack afterwards: state of each service, and the digest of the Compose text that it runs."""
+    """The stack afterwards: state of each service, and the digest of its Compose text."""
 
     stack_name: Annotated[str, PUBLIC] = ""
     compose_digest: Annotated[str, PUBLIC] = ""
@@ -46,7 +62,7 @@ class StackState(Output, frozen=True, kw_only=True):
 
 
 class StackGone(Output, frozen=True, kw_only=True):
-    """What was removed."""
+    """The removed stack."""
 
     stack_name: Annotated[str, PUBLIC] = ""
     removed: Annotated[bool, PUBLIC] = False
@@ -90,5 +106,14 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+    ),
+    Operation(
+        name="stack_status",
+        summary="Show the services of a Compose stack.",
+        parameters=StackQuery,
+        output=StackStatus,
+        risk=Risk.READ,
+        backends=("docker",),
+        idempotent=True,
     ),
 )

@@ -7,7 +7,7 @@ import stat
 from typing import Any, Dict, List, Optional
 
 from writ_hostops.backups.arguments import BackupArguments, parse_arguments
-from writ_hostops.backups.restic import INCOMPLETE, Restic, StoredBackup, printed, summary, teller
+from writ_hostops.backups.restic import INCOMPLETE, Restic, StoredBackup, printed, progress_reporter, summary
 from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.files.trees import Tree, opened_tree
@@ -22,7 +22,9 @@ def run(call: Call) -> HostAnswer:
     arguments, restic = parse_arguments(call), Restic(call)
     _refuse_taken(restic, arguments, call.stop)
     with opened_tree(call.target, arguments.path, "target_path") as tree:
-        ran = restic.run(_words(restic, arguments, tree, call.public_id), tree.folder, teller(call, "backing up"))
+        ran = restic.run(
+            _words(restic, arguments, tree, call.public_id), tree.folder, progress_reporter(call, "backing up")
+        )
     backup = _find_backup(restic, call.public_id)
     output = _output(arguments, backup, ran)
     effect = "done" if backup else "none"
@@ -76,9 +78,7 @@ def _words(restic: Restic, arguments: BackupArguments, tree: Tree, operation_id:
 
 
 def _of_folder(tree: Tree) -> List[str]:
-    """Return the tag with mode and owner of the folder itself, which restic does not keep, so a restore can create
-    it again.
-    """
+    """Return the tags of the tree: a file, or a folder with its mode, which restic does not keep itself."""
     if tree.name:
         return ["writ-kind=file"]
     status = os.fstat(tree.folder)

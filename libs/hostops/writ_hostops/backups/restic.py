@@ -1,7 +1,7 @@
 """Run restic for one target. Repository and password reach it by its environment, never by an argument.
 
-A backup of Writ has the tags `writ`, `writ-id=<backup id>` and `writ-op=<digest of the operation id>`, one more with
-the folder's mode and owner, and the target's `host` name. Anything else in the repository is neither read nor touched.
+A backup of Writ has the tags `writ`, `writ-id=<backup id>` and `writ-op=<digest of the operation id>`, more for the
+kind and mode of the tree, and the target's `host` name. Anything else in the repository is neither read nor touched.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Restic:
 
     def kept(self, stop: Stop) -> List[StoredBackup]:
         """Return Writ's own backups of this host, newest first. Takes no lock and writes nothing."""
-        ran = self._once(["snapshots", "--no-lock", f"--host={self.host}", "--tag=writ"], stop)
+        ran = self._run_once(["snapshots", "--no-lock", f"--host={self.host}", "--tag=writ"], stop)
         ran.refuse_stopped("the read of the repository")
         self.refuse(ran, "none")
         found = [_kept(item) for item in _list(ran.whole("restic")) if item.get("hostname") == self.host]
@@ -85,10 +85,10 @@ class Restic:
         """Run restic with these arguments. A lock held by a living process is waited for; a stale one is removed."""
 
         def attempt() -> ProgramResult:
-            ran = self._once(words, self._call.stop, folder, line)
+            ran = self._run_once(words, self._call.stop, folder, line)
             if _is_locked(ran) and not ran.stopped:
-                self._once(["unlock"], self._call.stop)
-                ran = self._once(words, self._call.stop, folder, line)
+                self._run_once(["unlock"], self._call.stop)
+                ran = self._run_once(words, self._call.stop, folder, line)
             return ran
 
         return commands.while_busy(attempt, _is_locked, self._call.stop, self._call.progress, "the backup repository")
@@ -109,7 +109,7 @@ class Restic:
         }.get(ran.status, ("tool_failed", f"restic failed (exit status {ran.status})"))
         raise HostError(code, message, effect=effect, output={"log": printed(ran)})
 
-    def _once(
+    def _run_once(
         self, words: Sequence[str], stop: Stop, folder: Optional[int] = None, line: Optional[Line] = None
     ) -> ProgramResult:
         return commands.run(["restic", *_COMMON, *words], stop, environment=self._environment, folder=folder, line=line)
@@ -127,17 +127,17 @@ def summary(ran: ProgramResult) -> Dict[str, Any]:
     return found[-1] if found else {}
 
 
-def teller(call: Call, doing: str) -> Line:
+def progress_reporter(call: Call, doing: str) -> Line:
     """Return a function that reports progress from restic's status messages."""
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         message = _object(line)
         if message.get("message_type") == "status":
             percent = message.get("percent_done")
             part = f"{percent * 100:.0f} %" if isinstance(percent, (int, float)) else "under way"
             call.progress(f"{doing}: {part}")
 
-    return tell
+    return report
 
 
 def spoiled(ran: ProgramResult) -> List[str]:

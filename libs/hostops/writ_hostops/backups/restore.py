@@ -16,7 +16,7 @@ from typing import Any, ContextManager, Dict, List
 
 from writ_hostops import commands
 from writ_hostops.backups.arguments import BackupArguments, parse_arguments
-from writ_hostops.backups.restic import Restic, StoredBackup, item, printed, spoiled, summary, teller
+from writ_hostops.backups.restic import Restic, StoredBackup, item, printed, progress_reporter, spoiled, summary
 from writ_hostops.backups.staging import TREE, AllowedKinds, drop_spoiled, move_in, staging_folder, staging_name
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.trees import Tree, opened_around, opened_tree
@@ -34,7 +34,7 @@ def run(call: Call) -> HostAnswer:
     with _destination(call, arguments, kept, make=True) as tree:
         _refuse_without_room(tree, kept)
         with staging_folder(tree) as staging:
-            ran = restic.run(_words(kept, _staged(staging), "--verify"), staging, teller(call, "restoring"))
+            ran = restic.run(_words(kept, _staged(staging), "--verify"), staging, progress_reporter(call, "restoring"))
             ran.refuse_stopped("the restore")
             summarised = summary(ran)
             if ran.status and not summarised:

@@ -137,7 +137,7 @@ def change(call: Call, *words: str) -> ProgramResult:
     """
 
     def attempt() -> ProgramResult:
-        return commands.run(command(*words), call.stop, environment=ENVIRONMENT, line=_teller(call))
+        return commands.run(command(*words), call.stop, environment=ENVIRONMENT, line=_progress_reporter(call))
 
     return commands.while_busy(attempt, _is_locked, call.stop, call.progress, "the package system")
 
@@ -157,13 +157,13 @@ def failure(ran: ProgramResult, what: str, effect: str = "none") -> HostError:
     return HostError(code, reason, effect=effect, output={"log": ran.log})
 
 
-def _teller(call: Call) -> "commands.Line":
-    def tell(line: str) -> None:
+def _progress_reporter(call: Call) -> "commands.Line":
+    def report(line: str) -> None:
         match = _STEP.match(line)
         if match:
             call.progress(match.group())
 
-    return tell
+    return report
 
 
 def only(found: Sequence[AptStep], name: str) -> Optional[AptStep]:

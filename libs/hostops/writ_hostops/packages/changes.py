@@ -63,7 +63,7 @@ def run(call: Call) -> HostAnswer:
     before = dpkg.installed(call.stop, absent=arguments.purge)
     planned = _plan(call.stop, arguments, before)
     if not planned and _is_well(arguments, before):
-        return _answer(arguments, before, before, None)
+        return _changed_answer(arguments, before, before, None)
     ran = apt.change(call, *_exact(arguments, planned))
     return _judged(arguments, planned, before, ran)
 
@@ -185,7 +185,7 @@ def _judged(
     """Judge by dpkg's list now, whatever apt's exit status."""
     with afterwards() as patience:
         after = dpkg.installed(patience, absent=arguments.purge)
-    answer = _answer(arguments, before, after, ran)
+    answer = _changed_answer(arguments, before, after, ran)
     if ran.stopped or ran.status:
         broken = dpkg.broken(after)
         unfinished = f"; dpkg could not finish {', '.join(broken[:20])}" if broken else ""
@@ -214,7 +214,7 @@ def _reached(arguments: PackageArguments, planned: Sequence[AptStep], after: dpk
     return package is not None and package.status == "installed" and right
 
 
-def _answer(
+def _changed_answer(
     arguments: PackageArguments, before: dpkg.Installed, after: dpkg.Installed, ran: Optional[ProgramResult]
 ) -> HostAnswer:
     others = dpkg.changed(before, after)

@@ -132,7 +132,7 @@ class BtrfsStore:
             raise HostError("unsupported", f"{self._path} is a mount point; only subvolumes beneath one can go back")
 
     def _prepare(self, temporary: str) -> None:
-        """Clear the copy's link to its snapshot, and check that the subvolume to replace is still the opened one."""
+        """Remove the snapshot's attributes from the copy, and check that the subvolume to replace is the opened one."""
         copy = os.open(temporary, _OPEN, dir_fd=self._parent)
         try:
             for attribute in (_OPERATION, _DESCRIPTION):

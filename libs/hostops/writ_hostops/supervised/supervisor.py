@@ -109,13 +109,13 @@ class Supervisor:
             data = os.read(self._source, _READ)
             self._heard_at = time.monotonic()
             for frame in self._cutter.feed(data):
-                self._take(frame)
+                self._receive(frame)
         except (OSError, frames.BrokenFrame, KeyError, TypeError, ValueError):
             data = b""
         if not data:
             self._hang_up()
 
-    def _take(self, frame: frames.Frame) -> None:
+    def _receive(self, frame: frames.Frame) -> None:
         if frame.kind in (frames.REQUEST, frames.SETTLE):
             self._begin(frame)
             return
@@ -123,13 +123,13 @@ class Supervisor:
         if frame.kind == frames.STOP:
             self._stop(message)
         else:
-            self._answer(message["tag"], {})
+            self._reply(message["tag"], {})
 
     def _begin(self, frame: frames.Frame) -> None:
         message = frame.without_attached()  # that is the child's to read
         tag, request = int(message["tag"]), message.get("request", {})
         if frame.kind == frames.REQUEST and len(self._jobs) >= MOST_AT_ONCE:
-            self._answer(tag, result(str(request.get("id", "")), failure(HostError("busy", _FULL))))
+            self._reply(tag, result(str(request.get("id", "")), failure(HostError("busy", _FULL))))
             return
         seconds = request.get("timeout", message.get("grace", DEFAULT_TIMEOUT))
         limit = time.monotonic() + min(float(seconds), MAX_TIMEOUT) + LATE
@@ -138,7 +138,7 @@ class Supervisor:
             child = self._spares.pop() if self._spares else fork(self._folders)
         except OSError as error:
             no_process = HostError("unavailable", f"no process could be started: {error.strerror}; nothing was done")
-            self._answer(tag, result(operation_id, failure(no_process)))
+            self._reply(tag, result(operation_id, failure(no_process)))
             return
         job = _Job(tag, operation_id, child, is_last(frame.kind, message), limit)
         self._jobs[child.out] = job
@@ -152,7 +152,7 @@ class Supervisor:
                 job.stops.append(message["tag"])
                 self._tell_to_end(job, float(message["grace"]))
                 return
-        self._answer(message["tag"], {"certain": True})
+        self._reply(message["tag"], {"certain": True})
 
     def _tell_to_end(self, job: _Job, grace: float) -> None:
         processes.kill([job.child.pid], signal.SIGTERM)
@@ -198,9 +198,9 @@ class Supervisor:
 
     def _close(self, job: _Job, certain: bool) -> None:
         if not job.has_result:
-            self._answer(job.tag, {"gone": True, "certain": certain})
+            self._reply(job.tag, {"gone": True, "certain": certain})
         for tag in job.stops:
-            self._answer(tag, {"certain": certain})
+            self._reply(tag, {"certain": certain})
 
     def _forget(self, job: _Job) -> None:
         self._ready.unregister(job.child.out)
@@ -239,7 +239,7 @@ class Supervisor:
             if not job.last:
                 processes.kill_group(job.child.pid, signal.SIGKILL)
 
-    def _answer(self, tag: int, answer: Dict[str, Any]) -> None:
+    def _reply(self, tag: int, answer: Dict[str, Any]) -> None:
         self._send(frames.pack(frames.RESULT, {**answer, "tag": tag}))
 
     def _send(self, data: bytes) -> None:

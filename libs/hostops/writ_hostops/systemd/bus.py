@@ -124,7 +124,7 @@ class SystemdOnBus:
 
     def greet(self) -> None:
         """Send the first message of every D-Bus connection, Hello."""
-        body_of(self._ask([message_bus.Hello()], effect="none")[0])
+        body_of(self._request([message_bus.Hello()], effect="none")[0])
 
     def unit(self, name: str) -> Unit:
         """Return the unit. All property requests are sent in one exchange before any reply is read.
@@ -150,12 +150,12 @@ class SystemdOnBus:
 
     def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
         """Run the job. If the connection breaks once the job may be queued, HostError has the effect maybe."""
-        owner = body_of(self._ask([message_bus.GetNameOwner(NAME)], effect="none")[0])[0]
+        owner = body_of(self._request([message_bus.GetNameOwner(NAME)], effect="none")[0])[0]
         self._rule = MatchRule(type="signal", sender=owner, interface=_MANAGER.interface, member="JobRemoved")
-        body_of(self._ask([message_bus.AddMatch(self._rule)], effect="none")[0])
+        body_of(self._request([message_bus.AddMatch(self._rule)], effect="none")[0])
         # Else systemd forgets a unit that rests, with the very invocation that we ask about afterwards. It may refuse.
         subscribe, keep = new_method_call(_MANAGER, "Subscribe"), new_method_call(_MANAGER, "RefUnit", "s", (name,))
-        body_of(self._ask([subscribe, keep], effect="none")[0])
+        body_of(self._request([subscribe, keep], effect="none")[0])
         stop.check()
         path = self._call(_MANAGER, _VERBS[verb], "ss", (name, "replace"), effect="maybe")[0]
         progress(f"systemd job {path.rpartition('/')[2]}: {verb} {name}")
@@ -201,9 +201,9 @@ class SystemdOnBus:
     def _call(
         self, address: DBusAddress, method: str, signature: str, body: Tuple[Any, ...], effect: str = "none"
     ) -> Tuple[Any, ...]:
-        return body_of(self._ask([new_method_call(address, method, signature or None, body)], effect)[0])
+        return body_of(self._request([new_method_call(address, method, signature or None, body)], effect)[0])
 
-    def _ask(self, questions: List[Message], effect: str) -> List[Message]:
+    def _request(self, questions: List[Message], effect: str) -> List[Message]:
         """Return the replies, in order. `effect`: the possible effect if the connection breaks."""
         return self._exchange([question.serialise(serial=1) for question in questions], effect)
 

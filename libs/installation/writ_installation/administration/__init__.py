@@ -1,1 +1,1 @@
-"""Changes that the owner of an installation makes in its files: principals and targets."""
+"""Changes the owner of an installation makes in its files: principals and targets."""

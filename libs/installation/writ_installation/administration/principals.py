@@ -1,6 +1,7 @@
-"""Local administration by the owner of `$WRIT_HOME`: no request, no decision; who may write the folder may do this.
+"""Local administration by the owner of `$WRIT_HOME`: no request, no decision. Write access to the folder is the
+permission.
 
-The key pair is made here; only its public half goes into principals.yaml. A running `writ up` takes it in by itself.
+The key pair is made here; only its public half goes into principals.yaml. A running `writ up` applies it by itself.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ PAUSE = 0.1
 
 
 class Added(Struct, frozen=True, kw_only=True):
-    """`admitted`: the running server lets the key in; None where none is running."""
+    """`admitted`: the running server accepts the key; None where none is running."""
 
     principal: Principal
     key_file: str
@@ -33,7 +34,7 @@ class Added(Struct, frozen=True, kw_only=True):
 
 
 async def add_principal(home: Home, name: str, kind: str, roles: list[str], acts_for: str | None) -> Added:
-    """A new principal with a new key. Raises Conflict if there is one, Invalid for a human that isn't there."""
+    """Add a principal with a new key. Raises Conflict if there is one, Invalid for an unknown human."""
     create_installation(home)
     known = {one.id: one for one in read_principals(home.principals).principals}
     if name in known:
@@ -51,12 +52,12 @@ async def add_principal(home: Home, name: str, kind: str, roles: list[str], acts
 
 
 def _url(home: Home) -> str | None:
-    """Where a NATS server is that follows this folder's files."""
+    """Return the URL of a NATS server that follows this folder's files."""
     return running_url(home) or os.environ.get("NATS_URL") or None
 
 
 async def admitted(home: Home, name: str, seed: bytes) -> bool | None:
-    """Whether the running server lets that one in, within a while; None where none is running."""
+    """Return whether the running server accepts the key within a while; None where none is running."""
     url = _url(home)
     if url is None:
         return None

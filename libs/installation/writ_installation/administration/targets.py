@@ -1,7 +1,7 @@
-"""Adding an SSH target to `$WRIT_HOME`: its entry with the pinned host key, and the key that its agent goes there with.
+"""Addition of an SSH target to `$WRIT_HOME`: its entry with the pinned host key, and its agent's private key.
 
-What is known of SSH is asked of the SSH agent's own module, which is named here and never imported. No host key is
-believed because it was shown: a person compares it, or says beforehand which one it must be.
+Knowledge of SSH is in the SSH agent's own module, which is named here and never imported. No host key is trusted
+because the host shows it: a person compares it, or names it beforehand.
 """
 
 import asyncio
@@ -36,14 +36,14 @@ _ADDRESS = re.compile(
 
 
 class HostKey(Struct, frozen=True):
-    """`line` is as in known_hosts after the name; `fingerprint` as ssh shows it."""
+    """`line` is the known_hosts line after the name; `fingerprint` as ssh shows it."""
 
     line: str
     fingerprint: str
 
 
 class Address(Struct, frozen=True):
-    """Where, and as whom."""
+    """User, host and port."""
 
     user: str
     host: str
@@ -51,7 +51,7 @@ class Address(Struct, frozen=True):
 
 
 class NewTarget(Struct, frozen=True, kw_only=True):
-    """The target that is to be. `key_file`: a private key to take instead of a new one."""
+    """The target to add. `key_file`: a private key to use instead of a new one."""
 
     name: str
     role: str
@@ -62,7 +62,9 @@ class NewTarget(Struct, frozen=True, kw_only=True):
 
 
 class Added(Struct, frozen=True, kw_only=True):
-    """`public_key` is to be let in on the host. `served`: an agent here is ready for it; None where Writ is not up."""
+    """`public_key` belongs into authorized_keys on the host. `served`: an agent here is ready for it; None where Writ
+    is not up.
+    """
 
     target: Target
     host_key: HostKey
@@ -72,7 +74,7 @@ class Added(Struct, frozen=True, kw_only=True):
 
 
 def address_of(text: str) -> Address:
-    """`USER@HOST[:PORT]`, an IPv6 address in brackets. Raises Invalid."""
+    """Parse `USER@HOST[:PORT]`, an IPv6 address in brackets. Raises Invalid."""
     parts = _ADDRESS.fullmatch(text)
     port = int(parts["port"] or 22) if parts else 0
     if parts is None or port > 65535:
@@ -81,15 +83,15 @@ def address_of(text: str) -> Address:
 
 
 def refuse_relative(file_roots: Iterable[str]) -> None:
-    """Raises Invalid: on the target no operation at all would be carried out."""
+    """Raises Invalid: a relative root would make the target refuse every operation."""
     for folder in file_roots:
         if not folder.startswith("/"):
             raise Invalid(f"the file root {folder[:200]!r} is no absolute path")
 
 
 def verified_host_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]) -> HostKey:
-    """The host key to pin: the line that was given, or the key that the host shows if its fingerprint is the given one
-    or somebody confirms it. Raises Untrusted for another one, Unreachable, Invalid.
+    """Return the host key to pin: the given line, or the key the host shows if its fingerprint is the given one or
+    somebody confirms it. Raises Untrusted for another one, Unreachable, Invalid.
     """
     if host_key and not host_key.startswith("SHA256:"):
         return msgspec.convert(_enrol(["fingerprint"], host_key.encode()), HostKey)
@@ -110,7 +112,9 @@ def refuse_known(home: Home, name: str) -> None:
 
 
 async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added:
-    """With a key of its own; returns when a running Writ has an agent for it. Raises Conflict, Invalid."""
+    """Add the target with a key of its own; return when a running Writ has an agent for it. Raises Conflict,
+    Invalid.
+    """
     refuse_known(home, new.name)
     path, public = _make_key(home, new)
     address = new.address
@@ -136,7 +140,7 @@ def put_entry(home: Home, entry: dict[str, Any]) -> Target:
 
 
 def _make_key(home: Home, new: NewTarget) -> tuple[Path, str]:
-    """The private key's file, and its public half as authorized_keys has it."""
+    """Return the private key's file, and its public half in authorized_keys form."""
     path = home.ssh / new.name
     source = path if path.exists() else new.key_file
     if source is not None:

@@ -1,9 +1,8 @@
-"""A whole `$WRIT_HOME` in one file, taken while Writ runs or not, and made again elsewhere from it.
+"""Backup of a whole `$WRIT_HOME` to one file, with Writ running or not, and restore from it elsewhere.
 
-Each stream is packed by the server as of one moment, the journal first: what a later event of the journal names is in
-no stream that is packed after it, and what an earlier one names is. Agents' own state is left out on purpose: an old
-one would let them forget what they have done. What had not ended is closed when Writ starts from the file; see
-`writ_executor.rounds.restored_journal`.
+The server packs each stream as of one moment, the journal first. So streams that are packed later hold everything the
+packed events name. The agents' own state is left out on purpose: an old state would let them forget operations they
+have done. Unfinished operations are closed when Writ starts from the file; see `writ_executor.rounds.restored_journal`.
 """
 
 import asyncio
@@ -46,7 +45,9 @@ class Packed(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`last`: the last event of the journal that is in it; `policy_key`: whose installation it is, in public."""
+    """`last`: the last event of the journal in the backup; `policy_key`: public key that identifies the
+    installation.
+    """
 
     format: str
     id: str
@@ -58,7 +59,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 async def back_up(home: Home, path: Path, url: str | None, show: Callable[[str], None]) -> Manifest:
-    """All of it into the file. `url`: a NATS server that somebody else runs. Raises WritError, BusError."""
+    """Write the backup. `url`: a NATS server that somebody else runs. Raises WritError, BusError."""
     if home.written != home.root:
         raise Invalid(
             f"{home.root} and {home.written} are volumes of their own: stop Writ, and back both up as folders"
@@ -98,8 +99,10 @@ async def _pack(bus: NatsBus, writer: BundleWriter) -> tuple[list[Packed], list[
 
 
 def _files(home: Home, leaving_out: Path) -> Iterator[Path]:
-    """Keys, lists and settings: everything but logs, what runs, agents' and audit's state, and the streams. One-time
-    tokens neither: one that was used or taken back afterwards would be good again. Nor what somebody writes just now.
+    """Yield the files to back up: keys, lists and settings.
+
+    Left out are logs, run files, the state of agents and audit, the streams, and files in the middle of a write.
+    One-time tokens are left out too: a token that was used or revoked afterwards would be valid again.
     """
     others = (home.log, home.run, home.state, home.store, home.server_config, home.tokens)
     drafts = {leaving_out, leaving_out.with_name(f"{leaving_out.name}.partial")}
@@ -114,7 +117,7 @@ def _files(home: Home, leaving_out: Path) -> Iterator[Path]:
 
 @asynccontextmanager
 async def _server(home: Home, url: str | None, show: Callable[[str], None]) -> AsyncIterator[NatsBus]:
-    """A bus of the bootstrap user's: of the server that runs, or of one that is started for this."""
+    """Yield a bus of the bootstrap user: of the running server, or of one that is started for this."""
     report = read_report(home.report_file) if holder(home.lock) is not None else None
     if url or report is not None:
         async with bootstrapped(home, url or (report.url if report else "")) as bus:
@@ -133,7 +136,7 @@ async def _server(home: Home, url: str | None, show: Callable[[str], None]) -> A
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What a backup says that it has, all of it compared with what it has. Raises Damaged."""
+    """Return a backup's manifest, after comparing it with the whole content. Raises Damaged."""
     with Bundle(path) as bundle:
         try:
             manifest = msgspec.json.decode(bundle.read(MANIFEST), type=Manifest)
@@ -150,7 +153,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _inside(path: Path, name: str) -> PurePosixPath:
-    """A member's place below the home. Raises Damaged for one that leads out of it."""
+    """Return a member's path below the home. Raises Damaged for one that leads out of it."""
     member_path = PurePosixPath(name.removeprefix(_FILES))
     known = name.startswith((_FILES, _PACKED))
     if not known or member_path.is_absolute() or ".." in member_path.parts or not member_path.parts:
@@ -159,7 +162,7 @@ def _inside(path: Path, name: str) -> PurePosixPath:
 
 
 async def restore(home: Home, path: Path, url: str | None, show: Callable[[str], None]) -> Manifest:
-    """A home as it was, in a folder that is empty or not there; whole, or not at all. Raises WritError, BusError."""
+    """Restore a home into an empty or missing folder; whole, or not at all. Raises WritError, BusError."""
     _must_be_empty(home)
     manifest = await asyncio.to_thread(read_manifest, path)
     draft = draft_of(home)
@@ -176,7 +179,7 @@ async def restore(home: Home, path: Path, url: str | None, show: Callable[[str],
 
 
 def draft_of(home: Home) -> Path:
-    """A new folder beside it, of nobody else. Raises Conflict where that cannot be had."""
+    """Return a new folder beside the home, owned by us. Raises Conflict where that is impossible."""
     draft = home.root.with_name(f".{home.root.name}.restoring")
     shutil.rmtree(draft, ignore_errors=True)  # what a killed one left; not a link, nor what is another user's
     draft.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +216,7 @@ async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None,
 
 
 async def _restore_streams(bus: NatsBus, path: Path, manifest: Manifest, bundle: Bundle) -> None:
-    """All of them or none: on a server of one's own half of them would be in the way of the next attempt."""
+    """Restore all streams or none: a part of them on one's own server would block the next attempt."""
     made: list[str] = []
     try:
         for stream in manifest.streams:
@@ -227,7 +230,7 @@ async def _restore_streams(bus: NatsBus, path: Path, manifest: Manifest, bundle:
 
 
 def _compare(path: Path, stream: Packed, state: dict[str, Any]) -> None:
-    """The record is whole; the others may lose what had its time."""
+    """Check that the journal and policies are complete; other streams may have lost expired messages."""
     kept = stream.name in (subjects.JOURNAL_STREAM, subjects.POLICIES_STREAM)
     expected = [stream.info.state.get(name) for name in ("first_seq", "last_seq", "messages")]
     if kept and [state.get(name) for name in ("first_seq", "last_seq", "messages")] != expected:

@@ -1,7 +1,7 @@
-"""`writ journal archive`: a range of the journal verified in a file, given up by an operation, and taken out.
+"""`writ journal archive`: a range of the journal is verified in a file, announced by an operation, and removed.
 
-Every step may be repeated after a crash: until the operation is announced nothing has happened, and once it is, the
-same range makes the same manifest again, whose digest the announcement names.
+Every step may be repeated after a crash. Until the operation is announced nothing has happened; afterwards the same
+range makes the same manifest, whose digest the announcement names.
 """
 
 import os
@@ -33,13 +33,13 @@ from writ_proof.bundles import BundleWriter, Damaged
 from writ_runtime.faults import fault
 
 MOST_EVENTS = 200_000
-"""In one archive; a longer range makes several."""
+"""Limit of one archive; a longer range makes several."""
 ARCHIVE_SECONDS = 1200.0
 ROOM = 1 << 20
 
 
 class Archived(Struct, frozen=True, kw_only=True):
-    """What was done. `more`: events that may be archived yet, each time in a file of its own."""
+    """The result. `more`: events that may still be archived, each time in a file of its own."""
 
     archive: check.Verified
     freed: int
@@ -47,7 +47,7 @@ class Archived(Struct, frozen=True, kw_only=True):
 
 
 class Archiver:
-    """One installation's journal, with the key that may change streams, and a principal who may archive."""
+    """One installation's journal, with the key that may change streams, and a principal that may archive."""
 
     def __init__(self, home: Home, bus: NatsBus, writ: Writ, policy_keys: Collection[str]) -> None:
         self._home = home
@@ -58,10 +58,11 @@ class Archiver:
     async def archive(
         self, path: Path, *, reason: str, until: float | None = None, damage: bool = False, supersede: bool = False
     ) -> Archived:
-        """The next range into that file, and out of the journal. Raises WritError; nothing is taken out then.
+        """Archive the next range to that file, and remove it from the journal. Raises WritError; nothing is removed
+        then.
 
         `damage`: also where signatures in it do not hold; the manifest names those events. `supersede`: announce
-        another archive where the one that was announced is not of what is in the journal.
+        another archive where the announced one does not match the journal.
         """
         with held(self._home.run / "archive.lock", "an archive is being made of"):
             await self._restore_configuration()  # a killed one may have left it closed
@@ -93,7 +94,7 @@ class Archiver:
         return announced
 
     async def _plan(self, standing: JournalAnswer) -> Plan:
-        """What is archived next, in place of what was announced if that is still there."""
+        """Return the next archive, which replaces an announced one if that is still in the journal."""
         following = next_of(await archives(self._bus.journal), standing.first)
         last = min(standing.cut, following.first - 1 + MOST_EVENTS)
         while last in following.ends:
@@ -104,7 +105,7 @@ class Archiver:
         return Plan(generation=following.generation, first=following.first, last=last, previous=following.previous)
 
     async def _again(self, path: Path, announced: Announced, *, supersede: bool) -> bool:
-        """The file of a range that was announced and is still in the journal; whether it could be made."""
+        """Write the file of an announced range that is still in the journal; return whether that was possible."""
         plan = Plan(
             generation=announced.generation,
             first=announced.first,
@@ -129,7 +130,7 @@ class Archiver:
         writer.publish()
 
     async def _give_up(self, manifest: Manifest, reason: str, room: int) -> Announced:
-        """Have it decided and announced, with room for what that takes in a journal that is full."""
+        """Have the archive decided and announced, with extra room for the announcement in a full journal."""
         parameters = {
             "generation": manifest.generation,
             "first": manifest.first,
@@ -166,7 +167,9 @@ class Archiver:
         return verified
 
     async def _take_out(self, announced: Announced) -> int:
-        """Raises Conflict where another announcement counts by now: what is taken out must be in the archive of it."""
+        """Remove the range. Raises Conflict where another announcement is valid by now: every removed event must be in
+        its archive.
+        """
         async with turn(self._home.streams_lock):
             before = (await journal_generations.state(self._bus.replies)).usage
             counts = in_force(await archives(self._bus.journal), before.first_sequence)
@@ -180,7 +183,7 @@ class Archiver:
 
 @asynccontextmanager
 async def bootstrapped(home: Home, url: str) -> AsyncIterator[NatsBus]:
-    """A connection with the key that makes and changes streams."""
+    """Yield a connection with the key that makes and changes streams."""
     bus = await connect(options_of(home, "bootstrap", url, tls_of(os.environ)))
     try:
         yield bus

@@ -1,6 +1,6 @@
-"""The first files of an installation: keys, a policy to begin with, this machine as a target, and who may ask.
+"""The first files of an installation: keys, an initial policy, this machine as a target, and the first principal.
 
-What is already there is never touched: an operator's file outlives every `writ up`.
+Existing files are never changed: an operator's file outlives every `writ up`.
 """
 
 import secrets
@@ -23,14 +23,14 @@ SYSTEM_FOLDERS = ("/etc", "/proc", "/sys", "/dev", "/boot", "/root")
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """What the first target is: a name, and the folder of it that file operations may use."""
+    """The first target: its name, and its folder for file operations."""
 
     name: str
     folder: Path
 
 
 def create_installation(home: Home) -> bool:
-    """Makes whatever is missing; True where this is a new installation. A split one is made by `writ init` alone."""
+    """Make missing files; return True where this is a new installation. A split one is made by `writ init` alone."""
     new = not home.principals.exists()
     if home.split:
         if new:
@@ -43,7 +43,7 @@ def create_installation(home: Home) -> bool:
 
 
 def make_files(home: Home, machine: Machine | None = None) -> None:
-    """Each that is missing. `machine`: the first target; this one, if not given."""
+    """Make each missing file. `machine`: the first target; by default this machine."""
     for name in SERVICES:
         home.make_key(name)
     if not home.params_key.exists():
@@ -64,7 +64,7 @@ def make_files(home: Home, machine: Machine | None = None) -> None:
 
 
 def write_public(home: Home) -> None:
-    """The public halves of the services' keys, for who may not read the private ones."""
+    """Write the public halves of the services' keys, for processes that may not read the private ones."""
     expected = (PUBLIC_HEAD + yaml_file.dump({name: home.key(name).public for name in SERVICES})).encode()
     if not home.public_file.exists() or home.public_file.read_bytes() != expected:
         atomic_files.save(home.public_file, expected)
@@ -79,7 +79,7 @@ PUBLIC_HEAD = "# The public halves of keys/*.seed.\n"
 
 
 def as_target(machine: Machine) -> dict[str, Any]:
-    """The target that stands for it."""
+    """Return the machine's entry of the inventory."""
     root: str | dict[str, Any] = str(machine.folder)
     if any(machine.folder.is_relative_to(folder) for folder in SYSTEM_FOLDERS):
         root = {"path": root, "allow_system_root": True}
@@ -93,12 +93,12 @@ def as_target(machine: Machine) -> dict[str, Any]:
 
 
 def default_policy() -> bytes:
-    """The policy that a new installation begins with."""
+    """Return the initial policy of a new installation."""
     return (resources.files("writ_installation") / "policy.yaml").read_bytes()
 
 
 def add_missing_pools(home: Home) -> list[str]:
-    """Gives each pool of the inventory a key that agents.yaml doesn't have yet; the pools that got one."""
+    """Give each pool of the inventory a key that agents.yaml lacks; return those pools."""
     known = {agent.pool for agent in read_agents(home.agents).agents}
     missing = sorted({target.pool for target in read_inventory(home.inventory).targets} - known)
     for pool in missing:
@@ -107,6 +107,6 @@ def add_missing_pools(home: Home) -> list[str]:
 
 
 def add_pool(home: Home, pool: str) -> None:
-    """A key for the agents of this pool, which has none."""
+    """Make a key for the agents of this pool, which has none."""
     key = home.make_key(f"agent-{pool}").public
     list_edits.append(home.agents, "agents", {"pool": pool, "key": key}, unique="key")

@@ -1,4 +1,4 @@
-"""Where everything is in `$WRIT_HOME`. Folders are 0700 and files 0600: keys and the record are in here."""
+"""Paths in `$WRIT_HOME`. Folders are 0700 and files 0600: keys and the journal are in here."""
 
 import os
 import re
@@ -17,10 +17,10 @@ _token = re.compile(TOKEN_PATTERN).search
 
 
 class Home:
-    """One installation's folder. Nothing is made until it is asked for."""
+    """One installation's folder. Nothing is created before it is needed."""
 
     def __init__(self, root: Path, site: Site | None = None, keys: Path | None = None) -> None:
-        """With `site` it is as that says, otherwise as the site file in it. `keys`: where those are, if elsewhere.
+        """Use `site`, otherwise the site file in the folder. `keys`: their folder, if elsewhere.
 
         Raises ConfigError for a bad site file.
         """
@@ -29,7 +29,7 @@ class Home:
         self.site = site or read_site(self.site_file)
         written = Path(self.site.state) if self.site and self.site.state else self.root
         self.written = written
-        """What the keeper writes is below it."""
+        """Parent of the files the provisioner writes."""
         self.keys = keys or self.root / "keys"
         self.ssh = self.root.with_name(f"{self.root.name}-ssh") if self.split else self.keys / "ssh"
         """Private keys of SSH targets, each named as its target."""
@@ -40,7 +40,7 @@ class Home:
         self.store = Path(self.site.store) if self.site and self.site.store else self.nats / "jetstream"
         """The journal's folder, as the NATS server sees it."""
         self.sandbox = written.parent / "writ-sandbox"
-        """What file operations may use at first; no folder of Writ itself may be that."""
+        """Initial folder for file operations; it may be no folder of Writ itself."""
         self._name_files(written)
 
     def credentials(self, backend: str) -> Path:
@@ -49,12 +49,12 @@ class Home:
 
     def _name_files(self, written: Path) -> None:
         self.config = self.root / "config" if (self.root / "config").is_dir() else self.root
-        """The files that people edit; where there is a folder `config`, so that it alone can be mounted."""
+        """The files that people edit; in a folder `config`, if there is one, so that it alone can be mounted."""
         self.policy = self.config / "policy.yaml"
         self.inventory = self.config / "inventory.yaml"
         self.principals = self.config / "principals.yaml"
         self.joined = self.root / "joined" if (self.root / "joined").is_dir() else self.config
-        """Where that folder is, the list of agents is in it: what a keeper in a container may write."""
+        """The folder of the list of agents, if it exists: a provisioner in a container may write there."""
         self.agents = (written if self.split else self.joined) / "agents.yaml"
         self.leaves = self.config / "leaves.yaml"
         """Sites whose leaf nodes connect to our NATS server."""
@@ -65,26 +65,28 @@ class Home:
         self.tokens = self.root / "tokens"
         """One-time tokens of agents' hosts, by their public halves."""
         self.enrolled = written / "enrolled"
-        """Which key each of them was used for."""
+        """The key for which each token was used."""
         self.server_config = self.nats / "server.conf"
         self.sizes = self.nats / "sizes.json"
         self.servers = self.root / "servers"
-        """Configurations of NATS servers that run in containers, each named as its server."""
+        """Configurations of NATS servers in containers, one for each server."""
         self.report_file = self.run / "supervisor.json"
         self.lock = self.run / "lock"
 
     @property
     def streams_lock(self) -> Path:
-        """Whoever changes the configuration of a stream has it meanwhile."""
+        """The lock for changes to the configuration of a stream."""
         return self.run / "streams.lock"
 
     @property
     def split(self) -> bool:
-        """Whether its services are started by the system, each as a user of its own, and not by `writ up`."""
+        """Return whether the system, not `writ up`, starts its services, each as a user of its own."""
         return self.site is not None and self.site.split
 
     def make_folders(self) -> None:
-        """Every folder, for the owner alone. ConfigError where one is somebody else's, who could change it."""
+        """Make every folder, for the owner alone. ConfigError where one belongs to somebody else, who could change
+        it.
+        """
         folders = (self.root, self.keys, self.log, self.run, self.state, self.nats)
         for folder in folders:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,13 +95,13 @@ class Home:
             folder.chmod(0o700)
 
     def seed_file(self, name: str) -> Path:
-        """Where the private key of that name is: a service, `agent-<pool>`, `principal-<id>`."""
+        """Return the path of the private key of that name: a service, `agent-<pool>`, `principal-<id>`."""
         if not _token(name):
             raise Invalid(f"{name[:80]!r} cannot name a key")
         return self.keys / f"{name}.seed"
 
     def key(self, name: str) -> Key:
-        """The key of that name; ConfigError when it isn't there or others can read it."""
+        """Return the key of that name; ConfigError when it is missing or others can read it."""
         path = self.seed_file(name)
         try:
             return Key(read_private(path))
@@ -107,7 +109,9 @@ class Home:
             raise ConfigError(f"{path}: {error}") from error
 
     def public(self, name: str) -> str:
-        """The public half of a service's key, also for who may not read the private one. Raises ConfigError."""
+        """Return the public half of a service's key, also to processes that may not read the private one. Raises
+        ConfigError.
+        """
         if os.access(self.seed_file(name), os.R_OK):
             return self.key(name).public
         known = yaml_file.read(self.public_file).data
@@ -116,7 +120,7 @@ class Home:
         return str(known[name])
 
     def make_key(self, name: str) -> Key:
-        """The key of that name, made now if there is none."""
+        """Return the key of that name, made now if there is none."""
         path = self.seed_file(name)
         if not path.exists():
             self.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -125,11 +129,11 @@ class Home:
 
 
 def host_token() -> str:
-    """This machine's name as a token that can be part of a subject."""
+    """Return this machine's name as a valid subject token."""
     name = socket.gethostname().partition(".")[0]
     return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:48] or "this-host"
 
 
 def is_here(host: str) -> bool:
-    """Whether a target's host is this machine."""
+    """Return whether a target's host is this machine."""
     return host in {socket.gethostname(), host_token(), "localhost"}

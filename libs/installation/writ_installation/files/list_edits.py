@@ -1,6 +1,6 @@
-"""Adding one entry to a file that people edit too: their comments stay, and the result is read before it counts.
+"""Additions to files that people edit too: their comments stay, and the result is parsed before it replaces the file.
 
-Writers take a lock of their own, so that two `writ principal add` at once both count.
+Writers take a lock of their own, so that two concurrent `writ principal add` both succeed.
 """
 
 import fcntl
@@ -19,12 +19,12 @@ _item = re.compile(r"^( *)- ", re.MULTILINE)
 
 
 def write(path: Path, head: str, data: Mapping[str, Any]) -> None:
-    """A new file, its comment first."""
+    """Write a new file, its comment first."""
     save(path, (head + yaml_file.dump(data)).encode())
 
 
 def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -> None:
-    """One more entry in the list `section`; raises Conflict where one with the same `unique` field is there."""
+    """Append an entry to the list `section`; raises Conflict where one with the same `unique` field is there."""
     with _edited(path):
         text = path.read_text()
         data = yaml_file.parse(text.encode(), str(path)).data or {}

@@ -1,4 +1,4 @@
-"""One `writ up` for each `$WRIT_HOME`: the kernel holds the lock, so a killed one leaves none behind."""
+"""The lock of `writ up` on `$WRIT_HOME`: the kernel holds it, so a killed process leaves none behind."""
 
 import asyncio
 import fcntl
@@ -15,7 +15,7 @@ TRIES, PAUSE = 10, 0.02
 
 @contextmanager
 def held(path: Path, what: str = "Writ is already up on") -> Iterator[None]:
-    """Holds it while the block runs; raises Conflict naming the process that has it, and `what` that does."""
+    """Hold the lock while the block runs; raises Conflict with `what` and the process that has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if not _taken(descriptor):
@@ -29,7 +29,7 @@ def held(path: Path, what: str = "Writ is already up on") -> Iterator[None]:
 
 @asynccontextmanager
 async def turn(path: Path) -> AsyncIterator[None]:
-    """As `held`, for what takes a moment: waits until whoever has it is done."""
+    """Hold the lock as `held` does, for short changes: wait until its holder is done."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while not _try(descriptor):  # noqa: ASYNC110 - another process has it
@@ -40,7 +40,7 @@ async def turn(path: Path) -> AsyncIterator[None]:
 
 
 def _taken(descriptor: int) -> bool:
-    """A few tries: whoever looks whether it is held (`holder`) has it for a moment too."""
+    """Try a few times: a process that checks the lock (`holder`) has it for a moment too."""
     for _ in range(TRIES):
         if _try(descriptor):
             return True
@@ -56,7 +56,7 @@ def _try(descriptor: int) -> bool:
 
 
 def holder(path: Path) -> int | None:
-    """The process that holds it, or None where nobody does."""
+    """Return the process that holds it, or None."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

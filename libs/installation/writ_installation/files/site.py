@@ -1,6 +1,6 @@
-"""Where the parts of an installation are, and where its NATS server listens: `site.yaml`, which `writ init` writes.
+"""The site of an installation: folders of its parts, and addresses of its NATS server. `writ init` writes `site.yaml`.
 
-Without that file everything is in `$WRIT_HOME`, and `writ up` chooses where NATS listens.
+Without that file everything is in `$WRIT_HOME`, and `writ up` chooses NATS's address.
 """
 
 from pathlib import Path
@@ -15,13 +15,13 @@ Absolute = Annotated[str, Meta(pattern=r"^/", max_length=4096)]
 
 HEAD = "# Where Writ is on this machine. Written by `writ init`; what is in it may be changed while Writ is down.\n"
 GROUP = "writ"
-"""Of a split installation: its services read its files as members of this group, and only the keeper writes any."""
+"""The group of a split installation: its services read its files as members, and only the provisioner writes any."""
 SSH_AGENT = "writ-agent-ssh"
-"""The user of its SSH agents, who is not of that group."""
+"""The user of its SSH agents, who is not in that group."""
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`url` is where clients and agents reach NATS, `listen`, `port` and `monitor_port` (loopback) where it listens."""
+    """`url` is NATS's address for clients and agents; it listens on `listen`, `port` and `monitor_port` (loopback)."""
 
     url: str
     listen: str
@@ -30,14 +30,14 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     store: Absolute | None = None
     """The journal's folder, as the NATS server sees it, where that is not in `$WRIT_HOME`."""
     state: Absolute | None = None
-    """What the keeper writes, where that is not in `$WRIT_HOME`."""
+    """The provisioner's folder, where that is not in `$WRIT_HOME`."""
 
     @property
     def split(self) -> bool:
-        """Whether each service runs as a user of its own, started by the system."""
+        """Return whether each service runs as a user of its own, started by the system."""
         return self.state is not None
 
 
 def read_site(path: Path) -> Site | None:
-    """None where there is none. Raises ConfigError."""
+    """Return the site; None without the file. Raises ConfigError."""
     return shapes.convert(yaml_file.read(path), Site) if path.exists() else None

@@ -1,6 +1,6 @@
-"""The folder of SSH targets' private keys, each named as its target. Nobody but their agent's user can read them.
+"""The folder of SSH targets' private keys, one file for each target. Only their agent's user can read them.
 
-Of a split installation the folder is beside it, for the SSH agent can enter nothing of the services' own.
+In a split installation the folder is beside it, since the SSH agent may not enter the services' folders.
 """
 
 import os
@@ -14,7 +14,7 @@ from writ_installation.files.site import SSH_AGENT
 
 
 def make_folder(home: Home) -> None:
-    """Where there is none yet; nobody else's in any case. Raises ConfigError."""
+    """Make the folder where it is missing; in any case it is nobody else's. Raises ConfigError."""
     agent = agent_user() if home.split else None
     home.ssh.mkdir(mode=0o700, parents=True, exist_ok=True)
     if agent is not None:
@@ -23,7 +23,7 @@ def make_folder(home: Home) -> None:
 
 
 def put(home: Home, name: str, private: bytes, public: bytes) -> Path:
-    """The target's key, and its public half beside it; the private key's file. Raises ConfigError."""
+    """Write the target's key and its public half; return the private key's file. Raises ConfigError."""
     make_folder(home)
     path = home.ssh / name
     write_atomically(path, private)
@@ -35,7 +35,7 @@ def put(home: Home, name: str, private: bytes, public: bytes) -> Path:
 
 
 def agent_user() -> pwd.struct_passwd:
-    """Who may read them. Raises ConfigError."""
+    """Return the user that may read them. Raises ConfigError."""
     try:
         return pwd.getpwnam(SSH_AGENT)
     except KeyError:

@@ -1,8 +1,8 @@
-"""One-time tokens: whoever has one may have one key let in for one pool, once, before it expires, and nothing else.
+"""One-time tokens: each enrols one key for one pool, once, before it expires, and permits nothing else.
 
-`tokens/ID.json` in `$WRIT_HOME` has the public half of a token; the token itself is shown once and kept nowhere. The
-file `enrolled/ID`, beside what the keeper writes, names the key that it was used for: it appears whole, and for one key
-only, whoever else tries at the same moment. A used token stays so, also when its agent is taken out again.
+`tokens/ID.json` in `$WRIT_HOME` has the public half of a token; the token itself is shown once and stored nowhere. The
+file `enrolled/ID`, beside the provisioner's files, names the key for which it was used: it appears whole, and for one
+key only, even with concurrent attempts. A used token stays used, also when its agent is removed again.
 """
 
 import base64
@@ -22,7 +22,7 @@ from writ_trust.keys import Key, generate_seed
 
 
 class Token(Struct, frozen=True, kw_only=True):
-    """What the installation knows of it. `until`: Unix seconds."""
+    """The installation's record of a token. `until`: Unix seconds."""
 
     id: TokenId
     key: PublicKey
@@ -31,7 +31,7 @@ class Token(Struct, frozen=True, kw_only=True):
 
 
 def make(home: Home, pool: str, url: str, until: float) -> tuple[Token, str]:
-    """A new one, and the text to give to the agent's host."""
+    """Make a token; return it with the text for the agent's host."""
     seed, number = generate_seed(), encode_id(secrets.token_bytes(16))
     token = Token(id=number, key=Key(seed).public, pool=pool, until=until)
     ticket = Ticket(token=number, seed=seed.decode(), pool=pool, url=url, policy_key=home.public("policy"))
@@ -41,7 +41,7 @@ def make(home: Home, pool: str, url: str, until: float) -> tuple[Token, str]:
 
 
 def known(home: Home) -> list[Token]:
-    """All of them, good or not, in the order of their ends. A file that is none is passed over."""
+    """Return all tokens, valid or not, in the order of their ends. Malformed files are skipped."""
     found = []
     for path in home.tokens.glob("*.json") if home.tokens.is_dir() else ():
         try:
@@ -54,23 +54,25 @@ def known(home: Home) -> list[Token]:
 
 
 def good(home: Home, now: float) -> list[Token]:
-    """Those that NATS is to know now: also one that is used but not done, for its key to ask again, and no other."""
+    """Return the tokens that NATS must accept now. A used token stays among them until it is done, so that its key can
+    repeat the request.
+    """
     return [token for token in known(home) if token.until > now and not is_done(home, token.id)]
 
 
 def used_for(home: Home, token: str) -> str | None:
-    """The key that was let in by it; None while it is unused."""
+    """Return the key it enrolled; None while it is unused."""
     used = _use(home, token)
     return used if used is None else used.rstrip("\n")
 
 
 def is_done(home: Home, token: str) -> bool:
-    """Whether its key was let in, and has nothing to ask for any more: also if it was taken out again since."""
+    """Return whether its key was enrolled and has no further request: also if the agent was removed since."""
     return (_use(home, token) or "").endswith("\n")
 
 
 def _use(home: Home, token: str) -> str | None:
-    """A key; with the end of its line once it was let in."""
+    """Return the key; with a line end once it was enrolled."""
     try:
         return (home.enrolled / token).read_text()
     except FileNotFoundError:
@@ -78,7 +80,7 @@ def _use(home: Home, token: str) -> str | None:
 
 
 def use(home: Home, token: Token, key: str) -> None:
-    """Uses it up for this key; again for the same key is the same. Raises Denied for another key."""
+    """Use the token up for this key; the same key may use it again. Raises Denied for another key."""
     if not home.enrolled.exists():
         home.enrolled.mkdir(mode=0o700, exist_ok=True)
         sync_folder(home.enrolled.parent)
@@ -87,15 +89,15 @@ def use(home: Home, token: Token, key: str) -> None:
     except FileExistsError:
         if used_for(home, token.id) != key:
             raise Denied("this token was used already") from None
-    sync_folder(home.enrolled)  # also after FileExistsError: whoever made the file may have died before this
+    sync_folder(home.enrolled)  # also after FileExistsError: its writer may have died before this
 
 
 def done(home: Home, token: Token, key: str) -> None:
-    """This key, for which it was used up, is let in."""
+    """Mark the token as done: its key is enrolled."""
     atomic_files.save(home.enrolled / token.id, f"{key}\n".encode())
 
 
 def drop(home: Home, tokens: list[Token]) -> None:
-    """Forgets these; whoever has one of them can do nothing with it from the next look at the files on."""
+    """Delete these tokens; they are invalid once the provisioner has read the files again."""
     for token in tokens:
         (home.tokens / f"{token.id}.json").unlink(missing_ok=True)

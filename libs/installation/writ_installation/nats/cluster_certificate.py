@@ -1,6 +1,6 @@
-"""The one certificate by which the NATS servers of a cluster know each other: shown by each of them, believed by all.
+"""The one certificate by which the NATS servers of a cluster authenticate each other.
 
-Whoever has its key is one of them; nobody else gets a connection between servers. It is no authority for anything else.
+Its key makes a server a member; without it nobody gets a connection between servers. It certifies nothing else.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from msgspec import Struct
 
 VALID = timedelta(days=3650)
 EARLIER = timedelta(hours=1)
-"""For clocks that are behind."""
+"""Tolerance for clocks that are behind."""
 
 
 class Certificate(Struct, frozen=True):
-    """Both in PEM."""
+    """Certificate and key in PEM."""
 
     public: bytes
     private: bytes
 
 
 def for_servers(names: Sequence[str], now: datetime | None = None) -> Certificate:
-    """A self-signed one for servers that are reached by these names, good for ten years (RFC 5280, RFC 8410)."""
+    """Return a self-signed certificate for servers with these names, valid for ten years (RFC 5280, RFC 8410)."""
     key, now = Ed25519PrivateKey.generate(), now or datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "servers of Writ")])
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])

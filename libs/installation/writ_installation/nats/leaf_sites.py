@@ -1,4 +1,4 @@
-"""Sites that only dial out (`leaves.yaml`): what their leaf nodes may, and the folder that each site needs.
+"""Sites that only dial out (`leaves.yaml`): the permissions of their leaf nodes, and the folder for each site.
 
 Each link has a key pair of its own, made here; the file has its public half, and the site's folder the private one.
 """
@@ -41,14 +41,14 @@ class Leaf(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Shown(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The certificate that our server shows leaf nodes, and its key: PEM files where that server runs."""
+    """The certificate of our server for leaf nodes, and its key: PEM files on the server's machine."""
 
     certificate: str
     key: str
 
 
 class Leaves(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """leaves.yaml. `listen` and `port`: where our server waits for them; with `tls` they have to speak that."""
+    """leaves.yaml. `listen` and `port`: our server's address for them; with `tls` they must use TLS."""
 
     listen: str
     port: Port = LEAF_PORT
@@ -56,7 +56,7 @@ class Leaves(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     leaves: list[Leaf]
 
     def links(self) -> dict[str, list[str]]:
-        """Their keys by pool."""
+        """Return their keys by pool."""
         found: dict[str, list[str]] = {}
         for one in self.leaves:
             found.setdefault(one.pool, []).append(one.key)
@@ -64,7 +64,7 @@ class Leaves(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Site(Struct, frozen=True, kw_only=True):
-    """What a site is to be: the pools of its agents, where it finds us, and where its leaf node waits for them."""
+    """A site to add: the pools of its agents, our address for it, and its leaf node's address for agents."""
 
     name: str
     pools: Sequence[str]
@@ -76,12 +76,12 @@ class Site(Struct, frozen=True, kw_only=True):
 
 
 def read_leaves(path: Path) -> Leaves | None:
-    """None where there are none. Raises ConfigError."""
+    """Return the leaves; None without the file. Raises ConfigError."""
     return shapes.convert(yaml_file.read(path), Leaves) if path.exists() else None
 
 
 def listener(home: Home) -> Listener | None:
-    """Where leaf nodes connect to, if there are to be any."""
+    """Return the address for leaf nodes, if there are any."""
     leaves = read_leaves(home.leaves)
     if leaves is None:
         return None
@@ -90,8 +90,10 @@ def listener(home: Home) -> Listener | None:
 
 
 def check_listener(new: Listener | None, now: Listener | None) -> None:
-    """Raises ConfigError where no server of this machine can wait for leaf nodes: one that is told to does not start.
-    `now`: where the one that runs does, whose port is therefore taken.
+    """Raises ConfigError where no server of this machine can listen there, since a server with such a configuration
+    does not start.
+
+    `now`: the address of the running server, whose port is therefore in use.
     """
     if new is None:
         return
@@ -107,7 +109,7 @@ def check_listener(new: Listener | None, now: Listener | None) -> None:
 
 
 def add_site(home: Home, site: Site, listen: str, tls: Shown | None = None) -> None:
-    """Its links, with new keys for those that it has not yet. Raises Invalid, ConfigError."""
+    """Add its links, with new keys for missing ones. Raises Invalid, ConfigError."""
     try:
         msgspec.convert(site.name, Name)
     except msgspec.ValidationError:
@@ -134,18 +136,18 @@ def add_site(home: Home, site: Site, listen: str, tls: Shown | None = None) -> N
 
 
 def _served_here(home: Home) -> bool:
-    """Whether `writ up` runs the server, and on this machine."""
+    """Return whether `writ up` runs the server, and on this machine."""
     report = read_report(home.report_file)
     return report is not None and not report.external and holder(home.lock) is not None
 
 
 def key_name(site: str, pool: str) -> str:
-    """Of the link; a site's name has no dash, so that no two links share one."""
+    """Return the name of the link's key; a site's name has no dash, so that no two links share one."""
     return f"leaf-{site}-{pool}"
 
 
 def _usable(shown: Shown) -> None:
-    """Raises Invalid unless it is a pair that a server can read here, wherever that is started."""
+    """Raises Invalid unless the server can read the pair from any working directory."""
     try:
         for path in (shown.certificate, shown.key):
             if not Path(path).is_absolute():
@@ -157,7 +159,7 @@ def _usable(shown: Shown) -> None:
 
 
 def write_site(home: Home, site: Site, folder: Path) -> list[Path]:
-    """All that the site needs, for its owner alone: the leaf node's configuration, each pool's key and settings."""
+    """Write the site's files, for its owner alone: the leaf node's configuration, each pool's key and settings."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     agents = read_agents(home.agents).agents
     links = [

@@ -1,4 +1,4 @@
-"""The NATS server of an installation: the bundled one, kept running and in step with the files; or one that others run.
+"""The NATS server of an installation: the bundled one, kept running and equal to the files; or an external one.
 
 Its configuration follows from keys, principals and pools alone; streams and consumers are made by the bootstrap user.
 """
@@ -27,6 +27,7 @@ from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.files.lock import turn
 from writ_installation.files.site import Site
+from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
 from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, rotate_log, tie
 from writ_installation.processes.services import passed_on
@@ -39,14 +40,15 @@ LOOPBACK = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 MEGABYTE = 1 << 20
 SLACK = 1_000_000
-"""Nanoseconds. Go's runtime looks after its threads every 20 µs; at the usual slack that is 14,000 times a second, each
-time in the middle of somebody's work (ADR 28)."""
+"""Nanoseconds. Go's runtime checks its threads every 20 µs; at the default slack that is 14,000 wake-ups a second, each
+interrupting other work (ADR 28).
+"""
 QUIET_PORTS = range(20_000, 32_768)
-"""Below those that Linux gives to whoever connects or asks for any (ip(7), `ip_local_port_range`)."""
+"""Below the ports that Linux assigns to connecting sockets (ip(7), `ip_local_port_range`)."""
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """Where the bundled server listens; the monitor (health, reloads) is on loopback always."""
+    """The bundled server's address; the monitor (health, reloads) is always on loopback."""
 
     host: str
     port: int
@@ -54,13 +56,13 @@ class Address(Struct, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        """For clients on this machine."""
+        """The URL for clients on this machine."""
         host = LOOPBACK if self.host in EVERYWHERE else self.host
         return f"nats://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A port that nobody has at the moment, and hardly anybody gets before the server has it: a quiet one, or any."""
+    """Return a port that is free now and likely stays free until the server listens: a quiet one, or any."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         for port in random.SystemRandom().sample(QUIET_PORTS, 20):
             with suppress(OSError):
@@ -71,18 +73,18 @@ def free_port(host: str = LOOPBACK) -> int:
 
 
 def address_of(site: Site) -> Address:
-    """Where the server of a site listens."""
+    """Return the address of a site's server."""
     return Address(host=site.listen, port=site.port, monitor_port=site.monitor_port)
 
 
 def configuration(home: Home, address: Address) -> str:
-    """The server's file, as principals.yaml and agents.yaml have it now."""
-    sizes(home)  # chosen now, for who wants to change them before the streams are made
+    """Return the server's configuration for the present principals.yaml and agents.yaml."""
+    sizes(home)  # chosen now, so that they can be changed before the streams are made
     return render(plan(home, address))
 
 
 def plan(home: Home, address: Address) -> ServerPlan:
-    """What a server is to be, as these files have it now, and with the tokens that are good now."""
+    """Return the plan of a server for the present files and valid tokens."""
     known, leaves = read_principals(home.principals).principals, read_leaves(home.leaves)
     principals = {one.id: [one.key] for one in known}
     scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
@@ -109,7 +111,9 @@ def plan(home: Home, address: Address) -> ServerPlan:
 
 
 def sizes(home: Home, replicas: int = 1) -> Sizes:
-    """How much the streams may hold: chosen once from the disk's free space, then kept in a file that may be edited."""
+    """Return the limits of the streams: chosen once from the disk's free space, then kept in a file that may be
+    edited.
+    """
     path = home.sizes
     if path.exists():
         try:
@@ -130,7 +134,7 @@ def sizes(home: Home, replicas: int = 1) -> Sizes:
 
 
 def options_of(home: Home, name: str, url: str, tls: TlsOptions | None, wait: float = 15.0) -> Options:
-    """How `bootstrap` or `status` connects."""
+    """Return the connection options of `bootstrap` or `status`."""
     return Options(
         name=f"writ-{name}",
         servers=url.split(","),
@@ -142,7 +146,7 @@ def options_of(home: Home, name: str, url: str, tls: TlsOptions | None, wait: fl
 
 
 async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptions | None) -> None:
-    """Everything that Writ stores in, and the consumers of these pools. Raises BusError."""
+    """Make all streams, and the consumers of these pools. Raises BusError."""
     bus = await connect(options_of(home, "bootstrap", url, tls))
     try:
         async with turn(home.streams_lock):
@@ -152,13 +156,17 @@ async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptio
 
 
 class BundledServer:
-    """A nats-server of our own: a child that is started again when it dies."""
+    """A nats-server of our own: a child process that is restarted when it dies."""
 
     def __init__(self, home: Home, address: Address, show: Callable[[str], None], environ: Mapping[str, str]) -> None:
         self.address = address
         self.url = address.url
         self.state = "starting"
         self.restarts = 0
+        self.problem = ""
+        """Why nothing can be stored."""
+        self.warning = ""
+        """Why that may happen."""
         self.log = home.log / "nats.log"
         self._home = home
         self._show = show
@@ -167,7 +175,7 @@ class BundledServer:
         self._loaded = ""
         self._leaf: Listener | None = None
         self._serves = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -175,19 +183,24 @@ class BundledServer:
         return self._server.pid if self._server is not None and not self._server.exited.is_set() else None
 
     def move(self, address: Address) -> None:
-        """It will listen there, before it has started."""
+        """Change the address, before the start."""
         self.address, self.url = address, address.url
 
     async def start(self) -> None:
         """Returns when it serves. Raises BusError: a port is taken, or in the server's own words."""
+        self._home.store.mkdir(parents=True, exist_ok=True)
+        if warning := disk.shortage(self._home.store, sizes(self._home)):
+            self.warning = warning
+            self._show(warning)
         await self._spawn()
-        self._keeper = asyncio.create_task(self._keep(), name="keep nats")
+        self._watcher = asyncio.create_task(self._keep_running(), name="keep nats")
 
     async def _spawn(self) -> None:
         address, expected = self.address, configuration(self._home, self.address)
         leaf = listener(self._home)
         atomic_files.save(self._home.server_config, expected.encode())
         rotate_log(self.log)
+        self.problem = ""
         self._server = await ServerProcess.start(
             self._home.server_config,
             self.log,
@@ -202,7 +215,7 @@ class BundledServer:
         self._serves.set()
 
     async def adapt(self) -> bool:
-        """Takes in what changed in the files; whether anything did. Raises ConfigError, BusError."""
+        """Apply changes of the files; return whether there were any. Raises ConfigError, BusError."""
         expected = configuration(self._home, self.address)
         if expected == self._loaded:
             return False
@@ -218,15 +231,28 @@ class BundledServer:
                 await self._start_again(self._server)
         return True
 
+    async def look_at_disk(self) -> None:
+        """See whether it can write; start it again once there is room after it could not."""
+        if self._server is None or self.pid is None:
+            return
+        latched = await self._server.write_error()
+        problem = latched or disk.full(self._home.store)
+        if problem and problem != self.problem:
+            self._show(f"nothing can be stored: {problem}")
+        self.problem = problem
+        if latched and disk.free(self._home.store) >= disk.ROOM:
+            self._show("there is room again: nats is started again, since it writes nothing after an error")
+            await self._server.stop()
+
     async def _start_again(self, server: ServerProcess) -> None:
-        """Ends it, and returns when the next one serves."""
+        """Stop it, and return when the next one serves."""
         self._show("nats waits for leaf nodes elsewhere now, and is started again for that")
         self._serves.clear()
         await server.stop()
         async with asyncio.timeout(READY_WITHIN):
             await self._serves.wait()
 
-    async def _keep(self) -> None:
+    async def _keep_running(self) -> None:
         pause = FIRST_PAUSE
         while self._server is not None:
             await self._server.exited.wait()
@@ -243,18 +269,20 @@ class BundledServer:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def stop(self) -> None:
-        """Ends it, after it has synced."""
+        """Stop it, after it has synced."""
         self.state = "stopping"
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
         if self._server is not None:
             await self._server.stop()
         self.state = "stopped"
 
 
 class ExternalServer:
-    """One that NATS_URL names. It has our configuration (`writ up --write-server-config`), or it lets nobody in."""
+    """A server that NATS_URL names. It needs our configuration (`writ up --write-server-config`), or it accepts
+    nobody.
+    """
 
     def __init__(self, home: Home, url: str, show: Callable[[str], None]) -> None:
         self.url = url
@@ -262,6 +290,7 @@ class ExternalServer:
         self.state = "ready"
         self.restarts = 0
         self.pid: int | None = None
+        self.problem = self.warning = ""
         self._home = home
         self._show = show
         self._known = self._names()
@@ -272,10 +301,13 @@ class ExternalServer:
         return principals | agents | {token.id for token in tokens.good(self._home, time.time())}
 
     async def start(self) -> None:
-        """Nothing to start."""
+        """Do nothing: others start it."""
+
+    async def look_at_disk(self) -> None:
+        """It is on another host, or may be."""
 
     async def adapt(self) -> bool:
-        """Says what its operator has to do when principals or pools changed; whether they did."""
+        """Print the operator's next step when principals or pools changed; return whether they did."""
         names = self._names()
         if names == self._known:
             return False
@@ -284,14 +316,14 @@ class ExternalServer:
         return True
 
     async def stop(self) -> None:
-        """Nothing to stop."""
+        """Do nothing: others stop it."""
 
 
 Server = BundledServer | ExternalServer
 
 
 def hint(error: BusError, server: Server) -> str:
-    """The error, and for an external server that does not know us what to do about it."""
+    """Return the error, with the next step for an external server that refuses us."""
     if isinstance(server, ExternalServer) and isinstance(error, Forbidden):
         return f"{error}: give it the file that `writ up --write-server-config FILE` writes"
     return str(error)

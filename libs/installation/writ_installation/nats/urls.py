@@ -1,4 +1,4 @@
-"""Addresses of NATS servers, as people name them for other hosts: checked here, where a mistake can still be told."""
+"""Addresses of NATS servers for other hosts: checked here, where a mistake can still be reported to its author."""
 
 from collections.abc import Container
 from urllib.parse import urlsplit
@@ -8,18 +8,18 @@ from writ_contracts.errors import Invalid
 CLIENT_SCHEMES = ("nats", "tls", "ws", "wss")
 LEAF_SCHEMES = (*CLIENT_SCHEMES, "nats-leaf")
 FORBIDDEN = frozenset("\"'\\@")
-"""What would be more than an address in a file of settings; a password has no place there either."""
+"""Characters with a meaning of their own in a settings file; a password has no place there either."""
 
 
 def checked_servers(urls: str) -> str:
-    """NATS_URL of another host: one or several with commas between, of which one may be HOST:PORT. Raises Invalid."""
+    """Return NATS_URL of another host: one or several with commas between; each may be HOST:PORT. Raises Invalid."""
     for url in urls.split(","):
         port_of(url.strip() if "://" in url else f"nats://{url.strip()}", CLIENT_SCHEMES, 4222)
     return urls
 
 
 def port_of(url: str, schemes: Container[str], default: int) -> int:
-    """Its port, if it is an address of a server and nothing else. Raises Invalid."""
+    """Return its port, if it is a plain server address. Raises Invalid."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -15,7 +15,9 @@ from writ_installation.files.home import Home, is_here
 
 Argv = tuple[str, ...]
 MODULE = (sys.executable, "-P", "-m")
-"""Runs an installed module; without -P it would be looked for in the current directory first, whoever writes there."""
+"""Runs an installed module; without -P Python would search the current directory first, and run the files of anybody
+who can write there.
+"""
 
 
 class AgentKind(Struct, frozen=True, kw_only=True):
@@ -29,11 +31,11 @@ class AgentKind(Struct, frozen=True, kw_only=True):
     argv: Argv
     credentials: str = ""
     extra: str
-    """Which extra of the distribution `writops` brings its agent."""
+    """The extra of the distribution `writops` with its agent."""
 
     @property
     def everywhere(self) -> bool:
-        """Whether a new installation has such an agent: that of its own host."""
+        """Return whether a new installation has such an agent: that of its own host."""
         return not self.credentials
 
 
@@ -65,7 +67,7 @@ def credential_folders(kinds: Mapping[str, AgentKind], home: Home, environ: Mapp
 def served_here(
     targets: Iterable[Target], kinds: Mapping[str, AgentKind], home: Home, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the pools that this machine serves, each with its backend. The agents of other pools run elsewhere."""
+    """Return the pools this machine serves, each with its backend. The agents of other pools run elsewhere."""
     found: dict[str, str] = {}
     for target in targets:
         kind = kinds.get(target.backend)

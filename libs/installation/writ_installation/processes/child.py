@@ -1,4 +1,4 @@
-"""One process under supervision: started, waited for, started again when it dies, and ended.
+"""One process under supervision: started, awaited, restarted when it dies, and stopped.
 
 It is in a session of its own, so that a Ctrl-C reaches only the supervisor, and it dies when the supervisor does.
 """
@@ -20,7 +20,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 STEADY_SECONDS = 30.0
-"""After that long a death is a new one, and the pause starts small again."""
+"""After this time a death counts as the first one, and the backoff starts again."""
 LARGEST_LOG = 16 << 20
 POLL_SECONDS = 0.05
 
@@ -28,12 +28,14 @@ ShowLine = Callable[[str], None]
 
 
 def tie(slack: int = 0) -> list[str]:
-    """What makes a command die with this process; `slack`: by how many nanoseconds its timers may be late."""
+    """Return a command prefix that makes a command die with this process; `slack`: nanoseconds by which its timers may
+    be late.
+    """
     return [sys.executable, "-I", "-S", str(Path(__file__).with_name("parent_death.py")), str(os.getpid()), str(slack)]
 
 
 class Child:
-    """`start` it once; from then on it is kept running until `stop`."""
+    """A process that is kept running from `start` until `stop`."""
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class Child:
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -64,17 +66,19 @@ class Child:
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     async def start(self) -> None:
-        """Returns when it is ready; raises Unreachable with its last words when it isn't within 30 s, or ended."""
+        """Start it; return when it is ready. Raises Unreachable with the end of its log when it isn't within 30 s, or
+        ended.
+        """
         await self._spawn()
         await self._ready()
-        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+        self._watcher = asyncio.create_task(self._keep_running(), name=f"keep {self.name}")
 
     async def stop(self) -> None:
-        """Asks it to end; after 15 s ends it."""
+        """Send SIGTERM; after 15 s SIGKILL."""
         self.state = "stopping"
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
         if self._process is not None:
             await self._end(self._process)
         self.state = "stopped"
@@ -93,7 +97,7 @@ class Child:
 
     async def _spawn(self) -> None:
         self.run_file.unlink(missing_ok=True)
-        for folder in (self.log.parent, self.run_file.parent):  # somebody may have tidied up
+        for folder in (self.log.parent, self.run_file.parent):  # somebody may have deleted it
             folder.mkdir(mode=0o700, exist_ok=True)
         rotate_log(self.log)
         with self.log.open("ab") as output:
@@ -120,7 +124,7 @@ class Child:
             await asyncio.sleep(POLL_SECONDS)
         self.state = "ready"
 
-    async def _keep(self) -> None:
+    async def _keep_running(self) -> None:
         pause = FIRST_PAUSE
         while self._process is not None:
             began = time.monotonic()
@@ -138,7 +142,7 @@ class Child:
             await self._spawn()
         except OSError as error:
             self._show(str(error))
-        while self.pid is not None and self.state != "ready":  # one that takes longer is told, and waited for still
+        while self.pid is not None and self.state != "ready":  # a slow one is reported, and still awaited
             try:
                 await self._ready()
                 self._show(f"{self.name} is ready again")
@@ -156,13 +160,15 @@ class Child:
 
 
 def rotate_log(log: Path) -> None:
-    """Lets a log that has grown too large begin anew, keeping the old one beside it."""
+    """Start a new log when it has grown too large, and keep the old one."""
     if log.exists() and log.stat().st_size > LARGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
 
 
 def quoted(log: Path, lines: int = 5, *, since: int = 0) -> str:
-    """The last lines of a log, for an error message; none of its first `since` bytes, which are of an earlier run."""
+    """Return the last lines of a log, for an error message; none of its first `since` bytes, which are of an earlier
+    run.
+    """
     try:
         text = log.read_bytes()[since:][-8192:].decode(errors="replace")
     except OSError:

@@ -1,6 +1,6 @@
-"""What must be installed beside the command before it starts processes, and what must not be.
+"""Checks before processes are started: distributions that must be installed, and former ones that must not be.
 
-The services are not imported: a command that only asks is installed without them.
+The services are not imported: a client's command is installed without them.
 """
 
 import sys
@@ -17,7 +17,7 @@ EXTRAS = {
     "writ_audit": "server",
     **{kind.argv[len(MODULE)]: kind.extra for kind in KINDS.values()},
 }
-"""Which extra of writops brings the module of a process."""
+"""The extra of writops with the module of a process."""
 FORMER = (
     *("writ-contracts", "writ-trust", "writ-bus", "writ-runtime", "writ-rules", "writ-client", "writ-testing"),
     *("writ-policy", "writ-executor", "writ-audit"),
@@ -39,7 +39,9 @@ def require(commands: Iterable[Sequence[str]]) -> None:
 
 
 def refuse_former() -> None:
-    """Raise ConfigError, with how to move, where distributions of before are here: they have the files of today's."""
+    """Raise ConfigError, with the way to move, where former distributions are installed: their files overlap with
+    today's.
+    """
     found = [one for name in FORMER if (one := _installed(name)) is not None]
     if found:
         names = ", ".join(f"{one.metadata['Name']} {one.version}" for one in found)
@@ -51,7 +53,7 @@ def refuse_former() -> None:
 
 
 def _installed(name: str) -> Distribution | None:
-    """Return the distribution where it is one of ours: it holds our package, or leads to it in a source tree."""
+    """Return the distribution where it is one of ours: it contains our package, or refers to it in a source tree."""
     try:
         found = distribution(name)
     except PackageNotFoundError:

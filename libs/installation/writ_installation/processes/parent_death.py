@@ -1,8 +1,9 @@
-"""Starts a command that dies with whoever started it: `python parent_death.py PARENT_PID SLACK COMMAND…`.
+"""Starts a command that dies with its parent: `python parent_death.py PARENT_PID SLACK COMMAND…`.
 
 Run as a file, before anything of Writ is imported. Linux only (prctl(2), PR_SET_PDEATHSIG); elsewhere it only starts
-the command. The signal is SIGKILL: every process of Writ is built to be killed at any moment, and after a politer one
-it could stay. SLACK is by how many nanoseconds a timer of the command may be late (PR_SET_TIMERSLACK); 0: as is usual.
+the command. The signal is SIGKILL: every process of Writ is built to be killed at any moment, and a process could
+ignore another signal. SLACK: nanoseconds by which a timer of the command may be late (PR_SET_TIMERSLACK); 0: the
+default.
 """
 
 import ctypes
@@ -15,7 +16,7 @@ PR_SET_TIMERSLACK = 29
 
 
 def main() -> None:
-    """Ties, then becomes the command."""
+    """Set the death signal, then become the command."""
     parent, slack, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)

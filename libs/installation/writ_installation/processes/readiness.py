@@ -1,4 +1,4 @@
-"""Whether a process of ours is ready: its run file names its health port, `/readyz` there has the checks by name."""
+"""Readiness of our processes: the run file names the health port, `/readyz` there has the checks by name."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ NO_ANSWER = "no answer"
 
 
 class Readiness(Struct, frozen=True):
-    """What `/readyz` said; `checks` has a reason or `ok` for each, `details` what some of them saw."""
+    """The reply of `/readyz`; `checks` has a reason or `ok` for each, `details` more about some of them."""
 
     status: str
     checks: dict[str, str] = {}
@@ -21,22 +21,22 @@ class Readiness(Struct, frozen=True):
 
     @property
     def ready(self) -> bool:
-        """All checks are well."""
+        """Return whether all checks are well."""
         return self.status == "ready"
 
     @property
     def answered(self) -> bool:
-        """Somebody was there."""
+        """Return whether there was a reply."""
         return self.status != NO_ANSWER
 
     @property
     def failing(self) -> dict[str, str]:
-        """The checks that are not well, with their reasons."""
+        """Return the failing checks, with their reasons."""
         return {name: reason for name, reason in self.checks.items() if reason != "ok"}
 
 
 def read_run_file(path: Path, pid: int | None) -> RunFile | None:
-    """What the process left for us; None while it has not, or where it is another's."""
+    """Return the process's run file; None while it is missing, or where it is another process's."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=RunFile)
     except (OSError, msgspec.DecodeError):
@@ -45,7 +45,7 @@ def read_run_file(path: Path, pid: int | None) -> RunFile | None:
 
 
 async def probe(run_file: Path, pid: int | None, host: str = "127.0.0.1") -> Readiness:
-    """Asks the process itself; whoever does not answer is not ready."""
+    """Ask the process itself; without a reply it is not ready."""
     found = read_run_file(run_file, pid)
     if found is None:
         return Readiness("starting")
@@ -53,7 +53,7 @@ async def probe(run_file: Path, pid: int | None, host: str = "127.0.0.1") -> Rea
 
 
 async def fetch_readiness(host: str, port: int) -> Readiness:
-    """What is said there."""
+    """Return the reply of `/readyz` at this address."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             return await _ask(host, port)

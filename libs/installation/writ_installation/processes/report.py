@@ -15,6 +15,7 @@ class ProcessReport(Struct, frozen=True, kw_only=True):
     state: str
     pid: int | None
     restarts: int
+    problem: str = ""
 
 
 class InstallationReport(Struct, frozen=True, kw_only=True):
@@ -34,12 +35,12 @@ class InstallationReport(Struct, frozen=True, kw_only=True):
 
 
 def write_report(path: Path, report: InstallationReport) -> None:
-    """Replaces what was said before."""
+    """Replace the report."""
     write_atomically(path, msgspec.json.encode(report))
 
 
 def read_report(path: Path) -> InstallationReport | None:
-    """The last report; None where there is none. Whether its writer still lives is told by the lock."""
+    """Return the last report; None without one. The lock tells whether its writer still runs."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=InstallationReport)
     except (OSError, msgspec.DecodeError):

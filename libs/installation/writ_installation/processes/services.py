@@ -1,4 +1,6 @@
-"""The processes of an installation: what each is started with. Services are named by module here and never imported."""
+"""The processes of an installation: their commands and environments. Services are named by module here and never
+imported.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +22,7 @@ class Service(Struct, frozen=True, kw_only=True):
 
 
 class Replicas(Struct, frozen=True, kw_only=True):
-    """How many processes of each service there are. `agents`: of each pool that is served here."""
+    """The number of processes of each service. `agents`: of each pool that is served here."""
 
     policies: int = 1
     executors: int = 1
@@ -29,7 +31,7 @@ class Replicas(Struct, frozen=True, kw_only=True):
 
 
 class Table(Struct, frozen=True, kw_only=True):
-    """The command of each kind of service; tests put tiny ones in their place."""
+    """The command of each kind of service; tests replace them with tiny ones."""
 
     policy: Argv = (*MODULE, "writ_policy")
     executor: Argv = (*MODULE, "writ_executor")
@@ -62,12 +64,12 @@ _NEEDED = frozenset(
 
 
 def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of the caller's environment a process of the installation gets: other programs' secrets are in there too."""
+    """Return the part of the caller's environment that our processes get: it may hold other programs' secrets."""
     return {name: value for name, value in environ.items() if name in _NEEDED or name.startswith(_OURS)}
 
 
 def core(table: Table, home: Home, url: str, replicas: Replicas, environ: Mapping[str, str]) -> list[Service]:
-    """Policy, audit and the executors."""
+    """Return policy, audit and the executors."""
     rules = environ.get("SYSTEMMANAGER_POLICY_CONFIG") or str(home.policy)
     kinds = [
         (_names("policy", replicas.policies), "policy", table.policy, 3, {"SYSTEMMANAGER_POLICY_CONFIG": rules}),
@@ -80,7 +82,7 @@ def core(table: Table, home: Home, url: str, replicas: Replicas, environ: Mappin
 def agents(
     table: Table, home: Home, url: str, pools: Mapping[str, str], environ: Mapping[str, str], each: int = 1
 ) -> list[Service]:
-    """Return `each` agents for each of these pools, of the backend that the pool is for."""
+    """Return `each` agents for each of these pools, of the backend the pool is for."""
     found = []
     for pool, backend in sorted(pools.items()):
         kind = table.agents[backend]
@@ -93,7 +95,7 @@ def agents(
 
 
 def agent_elsewhere(pool: str, url: str, *, key_file: str, policy_key: str, state_dir: str) -> dict[str, str]:
-    """The environment of a pool's agent on another host, where these paths are."""
+    """Return the environment of a pool's agent on another host, with its paths there."""
     return {
         "NATS_URL": url,
         "WRIT_POOL": pool,
@@ -104,7 +106,9 @@ def agent_elsewhere(pool: str, url: str, *, key_file: str, policy_key: str, stat
 
 
 def _names(first: str, count: int) -> list[str]:
-    """The first keeps its name, and with it its folder of state, when others come; no pool has a dot in its name."""
+    """Return the names of replicas. The first keeps its name and state folder when others come; no pool has a dot in
+    its name.
+    """
     return [first, *(f"{first}.{number}" for number in range(2, count + 1))]
 
 
@@ -113,7 +117,7 @@ def _executors(count: int) -> list[str]:
 
 
 def environment(home: Home, url: str) -> dict[str, str]:
-    """What each service of an installation is told, and nothing secret."""
+    """Return the common environment of an installation's services, without secrets."""
     return {
         "WRIT_HOME": str(home.root),
         "NATS_URL": url,

@@ -1,1 +1,1 @@
-"""Keeps NATS users, accounts and streams in step with the installation's files, and admits agents."""
+"""Keeps NATS users, accounts and streams equal to the installation's files, and enrols agents."""

@@ -1,4 +1,4 @@
-"""The door for agents: enrolments are answered on the installation's server, and what became of them is recorded."""
+"""The enrolment endpoint: it serves enrolments on the installation's server, and has their results recorded."""
 
 import asyncio
 from functools import partial
@@ -16,7 +16,7 @@ CLOSED_WITHIN = 5.0
 
 
 class EnrolmentEndpoint:
-    """Closed until `open`; `open` and `close` may be called at any time, and again."""
+    """Closed until `open`; `open` and `close` may be called at any time, and repeatedly."""
 
     def __init__(self, home: Home, tls: TlsOptions | None) -> None:
         self._home = home
@@ -26,7 +26,7 @@ class EnrolmentEndpoint:
         self._telling: asyncio.Task[None] | None = None
 
     async def open(self, url: str) -> None:
-        """Lets agents in from now on. Raises BusError where the server does not, ConfigError for a bad agents.yaml."""
+        """Enrol agents from now on. Raises BusError where the server refuses, ConfigError for a bad agents.yaml."""
         finish(self._home)
         if self._bus is not None:
             return
@@ -41,7 +41,7 @@ class EnrolmentEndpoint:
         self._telling = asyncio.create_task(self._notifier.run(bus), name="tell of enrolments")
 
     async def close(self) -> None:
-        """Lets nobody in any more."""
+        """Stop enrolling."""
         if self._telling is not None:
             self._telling.cancel()
             await asyncio.gather(self._telling, return_exceptions=True)

@@ -1,8 +1,9 @@
-"""Lets agents in: a host with a good one-time token names the key of its agent, which becomes an entry of agents.yaml.
+"""Enrolment of agents: a host with a valid one-time token names the key of its agent, which becomes an entry of
+agents.yaml.
 
-One after the other, and each step may be taken again: it is on record before the token is used up for this key, and
-that before the entry is written, so that whoever dies in between leaves a token that can be used for the same key only.
-Once the entry is there the token is done, and good for nothing any more.
+Enrolments run one after the other, and each step may be repeated. The enrolment is recorded before the token is used up
+for this key, and the token is used up before the entry is written. So a crash in between leaves a token that is valid
+for the same key only. Once the entry is there the token is done.
 """
 
 import time
@@ -31,13 +32,13 @@ from writ_trust.statements import open_signed
 
 LARGEST = 8192
 RATE, BURST = 1.0, 20.0
-"""Attempts with one token that are looked at, a second and at once."""
+"""Attempts with one token that are checked, each second and at once."""
 _log = Log("writ.keeper")
 
 
 def finish(home: Home) -> None:
-    """Each token whose key has its entry is done, also where somebody died, or the disk was full, before that was
-    written: else the key could come back by it when its entry is taken out. Raises ConfigError.
+    """Mark each token as done whose key has its entry, also where a crash or a full disk prevented that: otherwise the
+    key could return by it when its entry is removed. Raises ConfigError.
     """
     entries = {(one.pool, one.key) for one in read_agents(home.agents).agents}
     for token in tokens.known(home):
@@ -71,14 +72,14 @@ class Enrolments:
         self._buckets = Buckets(RATE, BURST)
 
     def service(self, version: str) -> Service:
-        """What the bus is given to serve."""
+        """Return the service for the bus."""
         request = channel("enrol")
         endpoint = Endpoint(name=request.name, subject=request.subject(), handler=self._answered, concurrency=1)
         description = "lets agents in that have a one-time token"
         return Service(name=Role.KEEPER.value, version=version, description=description, endpoints=[endpoint])
 
     async def _answered(self, message: Message) -> EndpointReply:
-        """One answer on every path."""
+        """Return one reply on every path."""
         try:
             await self.take(message)
             answer = Enrolled()
@@ -86,12 +87,12 @@ class Enrolments:
             answer = Enrolled(error=Failure(code=error.code, message=str(error)[:500], retry=error.retry))
         except (ConfigError, OSError) as error:
             _log.error("enrolment.failed", error=str(error))
-            answer = Enrolled(error=Failure(code="unavailable", message="see the keeper's log", retry=True))
+            answer = Enrolled(error=Failure(code="unavailable", message="see the provisioner's log", retry=True))
         return EndpointReply(encode(answer))
 
     async def take(self, message: Message) -> None:
-        """Lets the key in that the message names. Raises Denied, Untrusted, Invalid, Conflict, Full, and what recording
-        raises: nobody is let in then, and the token is as it was.
+        """Enrol the key the message names. Raises Denied, Untrusted, Invalid, Conflict, Full, and the errors of
+        recording: nothing is enrolled then, and the token is unchanged.
         """
         number = subjects.parse_enrol(message.subject)
         if not self._buckets.take(number, time.monotonic()):
@@ -145,7 +146,7 @@ class Enrolments:
             raise Denied("this token was used already, and its agent was taken out again")
 
     def _held(self) -> Iterator[tuple[str, str]]:
-        """Every key that is somebody's: NATS takes no file in which one key is two users."""
+        """Yield every key in use with its owner: NATS refuses a file in which two users have one key."""
         yield from ((self._home.public(name), f"the service {name}") for name in SERVICES)
         yield from ((one.key, f"principal {one.id}") for one in read_principals(self._home.principals).principals)
         yield from ((one.key, f"an agent of {one.pool}") for one in read_agents(self._home.agents).agents)

@@ -1,7 +1,7 @@
-"""An installation whose processes are containers: what docker-compose.yml at the top of the tree mounts and reads.
+"""The folder of an installation in containers, for docker-compose.yml at the top of the tree.
 
-In containers everything has one place, wherever the folder is on the machine: the installation is `/writ/.writ`, what
-NATS stores is `/data`, its configuration is in `/etc/nats`, and file operations work in `/srv/sandbox`.
+In containers all paths are fixed, wherever the folder is on the machine: the installation is `/writ/.writ`, NATS's
+store is `/data`, its configuration is in `/etc/nats`, and file operations work in `/srv/sandbox`.
 """
 
 import os
@@ -22,20 +22,20 @@ from writ_nats_server.cluster import Routes, TlsFiles
 from writ_nats_server.config import render
 
 SERVERS = ("nats", "nats-2", "nats-3")
-"""Their names in the network of the containers; a cluster has all of them."""
+"""The servers' names in the network of the containers; a cluster has all of them."""
 CLIENT_PORT, MONITOR_PORT = 4222, 8222
 STORE = "/data"
 SANDBOX = Machine(name="sandbox", folder=Path("/srv/sandbox"))
 FOLDERS = ("config", "joined")
-"""What people write, and what the keeper does, each to be mounted by itself."""
-POOLS = ("ssh",)
-"""Pools that there are agents of before the first target."""
+"""The folders of people's and of the provisioner's files, each mounted by itself."""
+POOLS = ("ssh", "proxmox")
+"""Pools with agents before the first target."""
 ROUTES = TlsFiles(ca="/etc/nats/routes.crt", certificate="/etc/nats/routes.crt", key="/run/secrets/routes.key")
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose network decides who reaches it
 
 
 def init(root: Path, servers: int) -> Home:
-    """Makes whatever is missing. Raises Conflict where the folder is an installation of `writ up`."""
+    """Make missing files. Raises Conflict where the folder is an installation of `writ up`."""
     if (root / "principals.yaml").exists() or (root / "site.yaml").exists():
         raise Conflict(f"{root} is an installation that runs without containers: name another folder with --home")
     for name in FOLDERS:
@@ -46,6 +46,7 @@ def init(root: Path, servers: int) -> Home:
     create.add_missing_pools(home)
     home.sandbox.mkdir(mode=0o700, exist_ok=True)
     ssh_keys.make_folder(home)
+    home.credentials("proxmox").mkdir(mode=0o700, exist_ok=True)
     home.tokens.mkdir(mode=0o700, exist_ok=True)
     home.enrolled.mkdir(mode=0o700, exist_ok=True)
     known = {agent.pool for agent in read_agents(home.agents).agents}
@@ -62,7 +63,7 @@ def init(root: Path, servers: int) -> Home:
 def _prepare_servers(home: Home, servers: int) -> None:
     kept = sizes(home, servers).replicas
     if kept != servers:
-        raise Conflict(f"this installation has {kept} NATS servers, for good: {home.sizes} says so")
+        raise Conflict(f"this installation has {kept} NATS servers, which cannot change: see {home.sizes}")
     home.servers.mkdir(mode=0o700, exist_ok=True)
     key = home.keys / "routes.key"
     if not key.exists():
@@ -77,12 +78,12 @@ def _prepare_servers(home: Home, servers: int) -> None:
 
 
 def names(home: Home) -> tuple[str, ...]:
-    """The servers of this installation."""
+    """Return the servers of this installation."""
     return SERVERS[: sizes(home).replicas]
 
 
 def write_servers(home: Home) -> bool:
-    """Each server's configuration, as the files have it now; whether any of them is new."""
+    """Write each server's configuration for the present files; return whether any of them changed."""
     expected = configurations(home)
     changed = {path: text for path, text in expected.items() if not path.exists() or path.read_text() != text}
     for path, text in changed.items():
@@ -91,7 +92,7 @@ def write_servers(home: Home) -> bool:
 
 
 def configurations(home: Home) -> dict[Path, str]:
-    """By file."""
+    """Return the configurations by file."""
     servers = names(home)
     one = plan(home, Address(host=EVERYWHERE, port=CLIENT_PORT, monitor_port=MONITOR_PORT))
     routes = Routes(peers=servers, tls=ROUTES) if len(servers) > 1 else None
@@ -102,7 +103,7 @@ def configurations(home: Home) -> dict[Path, str]:
 
 
 def environment(home: Home) -> dict[str, str]:
-    """What docker-compose.yml needs to know, and nothing secret."""
+    """Return the variables for docker-compose.yml, without secrets."""
     servers = names(home)
     values = {
         "WRIT_UID": str(os.getuid()),
@@ -114,7 +115,7 @@ def environment(home: Home) -> dict[str, str]:
 
 
 def write_environment(path: Path, values: Mapping[str, str]) -> None:
-    """These variables in compose's `.env`; its other lines stay."""
+    """Write these variables to compose's `.env`; its other lines stay."""
     path = path.absolute()
     before = path.read_text().splitlines() if path.exists() else []
     kept: Iterable[str] = (line for line in before if line.partition("=")[0].strip() not in values)

@@ -1,6 +1,6 @@
-"""What `writ up` does for its own NATS server, for others: users, accounts and streams follow the files.
+"""The provisioner of a NATS server that others start: users, accounts and streams follow the files, as with `writ up`.
 
-It has the keys `bootstrap`, `sys` and `keeper`, no other. Where the files are wrong, what was there before stays.
+It has the keys `bootstrap`, `sys` and `keeper`, no other. While a file is bad, the earlier state stays in force.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _log = Log("writ.keeper")
 
 
 class Provisioner:
-    """`follow` it until cancelled; `checks` say whether all is as the files want it."""
+    """`follow` runs until cancelled; `checks` report whether NATS equals the files."""
 
     def __init__(self, home: Home, url: str, tls: TlsOptions | None) -> None:
         self._home = home
@@ -40,18 +40,18 @@ class Provisioner:
         self._reload_due = True
         self._problem: str | None = "not made yet"
         self.settled = asyncio.Event()
-        """Set once all has been as the files want it."""
+        """Set once NATS has equalled the files."""
 
     @property
     def checks(self) -> Mapping[str, Check]:
-        """By name."""
+        """The checks by name."""
         return {"servers": self._check}
 
     async def _check(self) -> str | None:
         return self._problem
 
     async def follow(self) -> None:
-        """Looks twice a second whether a file changed, and tries again what did not go well."""
+        """Check twice a second for changed files, and retry failed steps."""
         while True:
             now = self._files()
             if now != self._seen or self._problem is not None:
@@ -59,13 +59,13 @@ class Provisioner:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _files(self) -> list[object]:
-        """What changes when a file does, or a token is made, used or taken back, or expires."""
+        """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""
         home = self._home
         stamps = (stamp(path) for path in (home.principals, home.agents, home.leaves, home.sizes, home.public_file))
         return [*stamps, *(token.id for token in tokens.good(home, time.time()))]
 
     async def close(self) -> None:
-        """Lets no agent in any more."""
+        """Stop enrolling."""
         await self._enrolment_endpoint.close()
 
     async def _try(self, now: list[object]) -> None:
@@ -81,7 +81,7 @@ class Provisioner:
         self._seen, self._problem = now, None
 
     async def _settle(self) -> None:
-        """A server that is started reads its file by itself; one that runs is told."""
+        """Apply the files. A starting server reads its file by itself; a running one is reloaded."""
         self._reload_due = _write(self._home) or self._reload_due
         if self._reload_due:
             bus = await connect(options_of(self._home, "sys", self._url, self._tls, wait=PATIENT_SECONDS))
@@ -96,7 +96,7 @@ class Provisioner:
 
 
 def _write(home: Home) -> bool:
-    """The servers' configurations, as the files have them now; whether any of them is new."""
+    """Write the servers' configurations for the present files; return whether any of them changed."""
     if home.site is None:
         return write_servers(home)
     expected = configuration(home, address_of(home.site)).encode()

@@ -32,7 +32,7 @@ PAUSE = 0.05
 
 
 class ProcessStatus(Struct, frozen=True, kw_only=True):
-    """One process as it answers now; `failing` has a reason for each check that is not well."""
+    """The present state of one process; `failing` has a reason for each failing check."""
 
     name: str
     ready: bool
@@ -63,7 +63,7 @@ class InstallationStatus(Struct, frozen=True, kw_only=True):
 
 
 def running(home: Home) -> InstallationReport:
-    """What the supervisor says of itself; raises Unreachable where none is running."""
+    """Return the supervisor's report; raises Unreachable where none is running."""
     if home.split:
         raise Unreachable(f"the services of {home.root} are started by the system: systemctl status 'writ-*'")
     report = read_report(home.report_file)
@@ -73,7 +73,7 @@ def running(home: Home) -> InstallationReport:
 
 
 async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
-    """Every process asked now. Raises Unreachable where no installation is running, ConfigError."""
+    """Ask every process now. Raises Unreachable where no installation is running, ConfigError."""
     if others := await health_addresses(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "")
     report = running(home)
@@ -93,7 +93,7 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
 
 
 async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> InstallationStatus:
-    """Of processes that others start."""
+    """Return the status of processes that others start."""
     replies = await asyncio.gather(*map(probe_readiness, others))
     processes = [
         ProcessStatus(
@@ -123,8 +123,9 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
             name=process.name,
             pid=process.pid,
             restarts=process.restarts,
-            ready=process.pid is not None,
-            state=process.state,
+            ready=process.pid is not None and not process.problem,
+            state="not ready" if process.problem else process.state,
+            failing={"disk": process.problem} if process.problem else {},
         )
     path = home.run / f"{process.name}.json"
     found, readiness = read_run_file(path, process.pid), await probe(path, process.pid)
@@ -154,7 +155,9 @@ async def _journal(home: Home, url: str) -> Usage | None:
 
 
 async def down(home: Home, within: float = DOWN_WITHIN) -> None:
-    """Asks the supervisor to end, and returns when all is gone. Raises Unreachable where none runs, TimedOut."""
+    """Ask the supervisor to end, and return when all processes have ended. Raises Unreachable where none runs,
+    TimedOut.
+    """
     pid = holder(home.lock)
     if pid is None:
         raise Unreachable(f"Writ is not up on {home.root}")
@@ -167,7 +170,7 @@ async def down(home: Home, within: float = DOWN_WITHIN) -> None:
 
 
 def to_restart(home: Home, names: Sequence[str]) -> list[str]:
-    """The processes of these names, or all but NATS. Raises Invalid for one that there is not, Unreachable."""
+    """Return the processes of these names, or all but NATS. Raises Invalid for an unknown one, Unreachable."""
     known = [one.name for one in running(home).processes]
     if unknown := [name for name in names if name not in known]:
         raise Invalid(f"no process {unknown[0]} is here: there are {', '.join(known)}")
@@ -175,7 +178,7 @@ def to_restart(home: Home, names: Sequence[str]) -> list[str]:
 
 
 async def restart(home: Home, name: str, within: float = RESTART_WITHIN) -> int:
-    """Asks one process to end, in order, and returns the next one's id once that is ready. Raises TimedOut."""
+    """Ask one process to end, in order, and return the next one's id once that is ready. Raises TimedOut."""
     before = _process(home, name).pid
     if before is not None:
         with suppress(ProcessLookupError):  # it died just now, which is as good
@@ -193,8 +196,8 @@ def _process(home: Home, name: str) -> ProcessReport:
 
 
 async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> InstallationReport:
-    """Starts `writ up` in a session of its own, and returns when it is ready; else Unreachable with its last words, or
-    Invalid where it ended with status 2: somebody's mistake.
+    """Start `writ up` in a session of its own, and return when it is ready. Raises Unreachable with the end of its log,
+    or Invalid where it ended with status 2: a user's mistake.
     """
     home.make_folders()
     log = home.log / "up.log"
@@ -220,5 +223,5 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
 
 
 def usage_share(usage: Usage) -> float:
-    """How full the journal is, 0 to 1."""
+    """Return the used share of the journal, 0 to 1."""
     return usage.bytes / usage.max_bytes if usage.max_bytes > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Processes that others start, the system or containers, and where each answers how it is."""
+"""Processes that others start, the system or containers, and their health addresses."""
 
 import asyncio
 import socket
@@ -13,13 +13,13 @@ from writ_installation.processes.readiness import Readiness, fetch_readiness
 SERVICES = "WRIT_SERVICES"
 LOOPBACK = "127.0.0.1"
 UNITS = {"policy": 9470, "executor": 9480, "audit": 9490}
-"""What `deploy/systemd` adds the number of a replica to."""
+"""First health ports of `deploy/systemd`, which adds the number of a replica."""
 PROVISIONER_PORT = 9460
 REPLICAS = 9
 
 
 class HealthAddress(Struct, frozen=True):
-    """Where a process is asked. Whoever is not `expected` may be absent."""
+    """The health address of a process. One that is not `expected` may be absent."""
 
     name: str
     host: str
@@ -28,8 +28,8 @@ class HealthAddress(Struct, frozen=True):
 
 
 async def health_addresses(home: Home, environ: Mapping[str, str]) -> list[HealthAddress]:
-    """All of them, as `WRIT_SERVICES` (NAME:PORT …; each address of a name is a replica) or the units of
-    `deploy/systemd` have them; none where `writ up` starts them. Raises ConfigError.
+    """Return all addresses from `WRIT_SERVICES` (NAME:PORT …; each address of a name is a replica) or the units of
+    `deploy/systemd`; none where `writ up` starts them. Raises ConfigError.
     """
     if services := environ.get(SERVICES):
         found = await asyncio.gather(*(_named(word) for word in services.split()))
@@ -45,7 +45,7 @@ async def health_addresses(home: Home, environ: Mapping[str, str]) -> list[Healt
 
 
 async def probe_readiness(endpoint: HealthAddress) -> Readiness | None:
-    """How it is; None where nothing is, and nothing need be."""
+    """Return its readiness; None where it is absent and may be."""
     reply = await fetch_readiness(endpoint.host, endpoint.port)
     return reply if reply.answered or endpoint.expected else None
 
@@ -56,7 +56,7 @@ async def _named(word: str) -> list[HealthAddress]:
         raise ConfigError(f"{SERVICES}: {word!r} is not NAME:PORT")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
-    except OSError:  # a name that leads nowhere: nobody is there
+    except OSError:  # an unknown name: no process is there
         return [HealthAddress(name, name, int(port))]
     hosts = sorted({str(address[0]) for *_, address in found})
     return [HealthAddress(name if len(hosts) == 1 else f"{name} {host}", host, int(port)) for host in hosts]

@@ -1,4 +1,4 @@
-"""Where the NATS server of an installation is, for who has its folder."""
+"""URL of the NATS server of an installation, found in its folder."""
 
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
@@ -7,7 +7,7 @@ from writ_installation.processes.report import read_report
 
 
 def running_url(home: Home) -> str | None:
-    """For clients on this machine; None where nothing says that it is running."""
+    """Return the URL for clients on this machine; None where no server is known to run."""
     if home.site is not None and home.split:
         return address_of(home.site).url
     report = read_report(home.report_file)
@@ -15,5 +15,5 @@ def running_url(home: Home) -> str | None:
 
 
 def public_url(home: Home) -> str | None:
-    """For other hosts, as `writ init` was told; else as `running_url`."""
+    """Return the URL for other hosts, as given to `writ init`; else as `running_url`."""
     return home.site.url if home.site is not None else running_url(home)

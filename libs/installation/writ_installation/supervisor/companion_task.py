@@ -1,4 +1,4 @@
-"""One task beside another, for as long as the other lasts."""
+"""Tasks that run beside another one and end with it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -10,7 +10,7 @@ from writ_runtime.signals import Stop
 
 @asynccontextmanager
 async def companion_task(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
-    """Goes on with `work` while the block runs."""
+    """Run `work` while the block runs."""
     task = asyncio.create_task(work) if work is not None else None
     try:
         yield
@@ -21,7 +21,7 @@ async def companion_task(work: Coroutine[Any, Any, None] | None) -> AsyncIterato
 
 
 async def unless(stop: Stop, starting: Coroutine[Any, Any, None]) -> None:
-    """Waits for the start, but no longer than until somebody asks to stop."""
+    """Wait for the task, but no longer than until a stop is requested."""
     work = asyncio.ensure_future(starting)
     stopped = asyncio.ensure_future(stop.wait())
     try:

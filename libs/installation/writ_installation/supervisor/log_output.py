@@ -1,4 +1,4 @@
-"""The logs of all processes on one terminal, as they grow: read from their files, so that no process waits for us."""
+"""The logs of all processes on one terminal: read from their files, so that no process waits for us."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Print = Callable[[str], None]
 
 
 async def follow(folder: Path, show: Print) -> None:
-    """Prints each whole line that is added to a log from now on, with the process's name; until cancelled."""
+    """Print each whole line that is added to a log from now on, with the process's name; until cancelled."""
     read = _sizes(folder)
     try:
         while True:
@@ -30,7 +30,7 @@ def _show_new(folder: Path, read: dict[Path, int], show: Print) -> None:
         if path.stem == "up":  # what `writ up --detach` itself prints
             continue
         begin = read.get(path, 0)
-        if path.stat().st_size < begin:  # it was put aside, and begins anew
+        if path.stat().st_size < begin:  # it was rotated, and begins again
             begin = 0
         with path.open("rb") as file:
             file.seek(begin)

@@ -1,6 +1,6 @@
-"""`writ up`: NATS, then the services, kept running and in step with the files, and all of it down again in order.
+"""`writ up`: NATS, then the services, kept running and equal to the files, and stopped again in order.
 
-Read `Supervisor.run` from top to bottom. Nothing that it starts outlives it, however it ends.
+Read `Supervisor.run` from top to bottom. No process outlives it, however it ends.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ from writ_installation.nats.server import (
 from writ_installation.processes import installed, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
+from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.supervisor.companion_task import companion_task, unless
@@ -41,11 +42,12 @@ from writ_runtime.signals import Stop
 from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
+DISK_SECONDS = 1.5
 ShowLine = Callable[[str], None]
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How an installation is to be. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
+    """Options of `writ up`. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
 
     `health_port`: that of the first process, the others follow in order; 0: each takes a free one.
     """
@@ -63,7 +65,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class Supervisor:
-    """One installation while it is up."""
+    """The supervisor of one running installation."""
 
     def __init__(
         self,
@@ -87,9 +89,12 @@ class Supervisor:
         self._began = time.time()
         self._reported: InstallationReport | None = None
         self._unwritten = ""
+        self._disk_seen = 0.0
 
     async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
-        """From nothing to ready, until somebody asks to stop, and back. Raises Conflict when it is up already."""
+        """Start everything, run until a stop is requested, and stop everything. Raises Conflict when it is up
+        already.
+        """
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
         installed.refuse_former()
@@ -112,7 +117,7 @@ class Supervisor:
     async def _work(self, server: Server, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
         observed = self._files()  # before they are read: what changes during the start is a change, too
         await unless(stop, self._start(server))
-        if not stop.asked:
+        if not stop.is_requested:
             self._state = "ready"
             on_ready(self._report())
             # An error in it ends Writ: otherwise a removed key would stay good and nobody would notice.
@@ -123,7 +128,7 @@ class Supervisor:
         if options.nats_url is not None:
             return ExternalServer(self._home, options.nats_url, self._show)
         if options.listen != LOOPBACK:
-            self._show(f"NATS listens on {options.listen} without TLS: let that be a network of your own, or a tunnel")
+            self._show(f"NATS listens on {options.listen} without TLS: use a network of your own, or a tunnel")
         return BundledServer(self._home, self._address(), self._show, self._environ)
 
     def _address(self) -> Address:
@@ -132,7 +137,7 @@ class Supervisor:
         return Address(host=listen, port=port, monitor_port=free_port())
 
     async def _serve(self, server: Server) -> None:
-        """Somebody may take a port that we chose between our look and its start: then there is another."""
+        """Start the server. Another process may take the chosen port before that: then choose again."""
         try:
             await server.start()
         except Unreachable:
@@ -188,10 +193,12 @@ class Supervisor:
     async def _start_child(self, child: Child) -> None:
         await child.start()
         self._show(f"{child.name} is ready (process {child.pid})")
+        if note := (await probe(self._home.run / f"{child.name}.json", child.pid)).details.get("policy"):
+            self._show(note)
         self._report()
 
     def _pools_here(self) -> dict[str, str]:
-        """The pools that are served here and for which backend, unless their agents are run by others."""
+        """Return the pools that are served here and their backends, unless others run their agents."""
         targets = read_inventory(self._home.inventory).targets
         here = served_here(targets, self._table.agents, self._home, self._environ)
         return {pool: backend for pool, backend in here.items() if pool not in self._options.without_agents}
@@ -203,6 +210,7 @@ class Supervisor:
     async def _follow(self, server: Server, observed: list[object]) -> None:
         while True:
             await asyncio.sleep(self._options.look_seconds)
+            await self._look_at_disk(server)
             self._report()
             now = self._files()
             if now == observed:
@@ -216,18 +224,25 @@ class Supervisor:
             except (BusError, Unreachable, OSError, ExceptionGroup) as error:
                 self._not_taken_in(f"a change could not be taken in, trying again: {_reason(error)}")
 
+    async def _look_at_disk(self, server: Server) -> None:
+        if time.monotonic() - self._disk_seen > DISK_SECONDS:
+            await server.look_at_disk()
+            self._disk_seen = time.monotonic()
+
     def _not_taken_in(self, problem: str) -> None:
         self._problem = problem
         self._show(problem)
 
     def _files(self) -> list[object]:
-        """What changes when a file of the owner's does, or a token is made, used or taken back, or expires."""
+        """Return a state that changes when a file of the owner's does, or a token is made, used or revoked, or
+        expires.
+        """
         home = self._home
         paths = (home.inventory, home.principals, home.agents, home.leaves, *self._credentials)
         return [*map(stamp, paths), *(token.id for token in tokens.good(self._home, time.time()))]
 
     async def _adapt(self, server: Server) -> None:
-        """Users, accounts, consumers and local agents as the files want them."""
+        """Make users, accounts, consumers and local agents equal to the files."""
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         added = set(add_missing_pools(self._home))
         if await server.adapt():
@@ -240,7 +255,7 @@ class Supervisor:
         wanted = {service.name: service for service in self._agents(server, here)}
         gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in wanted]
         for child in gone:
-            self._show(f"{child.name} is not wanted any more: stopping it")
+            self._show(f"{child.name} is not needed any more: stopping it")
         await self._stop_children(gone)
         running = {child.name for child in self._children}
         await self._start_children([service for name, service in wanted.items() if name not in running])
@@ -262,7 +277,7 @@ class Supervisor:
         report = InstallationReport(
             pid=os.getpid(),
             state=self._state,
-            problem=self._problem,
+            problem="; ".join(filter(None, (self._problem, self._server.warning))),
             url=self._server.url,
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
@@ -285,7 +300,8 @@ class Supervisor:
 
 def _process(one: BundledServer | Child) -> ProcessReport:
     name = one.name if isinstance(one, Child) else "nats"
-    return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts)
+    problem = "" if isinstance(one, Child) else one.problem
+    return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts, problem=problem)
 
 
 def _reason(error: Exception) -> str:

@@ -1,1 +1,1 @@
-"""Archives of the journal: made, checked by whoever has policy's public key, and read."""
+"""Archives of the journal: written, verified with policy's public key alone, and read."""

@@ -1,7 +1,7 @@
-"""An archive checked by itself: nothing is asked of any service, and nothing but policy's public key is believed.
+"""Verification of an archive by itself: no service is asked, and only policy's public key is trusted.
 
-What shows: an event changed, removed, added, moved or cut off, in one archive or between two; an archive that nobody
-who might archived; a signature in it that does not hold.
+It detects an event that was changed, removed, added, moved or cut off, in one archive or between two; an archive
+without permission; and a signature that does not hold.
 """
 
 import hashlib
@@ -26,7 +26,9 @@ from writ_trust.statements import digest, open_signed
 
 
 class Verified(Struct, frozen=True, kw_only=True):
-    """An archive that is as it was made. `by`: who archived it; `problems`: what was no good in the journal already."""
+    """An intact archive. `by`: the principal that archived it; `problems`: events that were damaged in the journal
+    already.
+    """
 
     file: str
     generation: int
@@ -42,7 +44,7 @@ class Verified(Struct, frozen=True, kw_only=True):
 
 
 def verify(path: Path, policy_keys: Collection[str]) -> Verified:
-    """All of it. Raises Damaged, Unreachable where it cannot be read."""
+    """Verify all of it. Raises Damaged, Unreachable where it cannot be read."""
     with Bundle(path) as bundle:
         encoded = bundle.read(MANIFEST)
         manifest = read_manifest(path, encoded)
@@ -71,7 +73,7 @@ def verify(path: Path, policy_keys: Collection[str]) -> Verified:
 
 
 def follow(archives: Sequence[Verified]) -> None:
-    """Each is the one after the one before. Raises Damaged."""
+    """Check that the archives follow each other. Raises Damaged."""
     for before, after in pairwise(archives):
         expected = (before.generation + 1, before.last + 1, before.digest)
         if (after.generation, after.first, after.previous) != expected:
@@ -79,7 +81,7 @@ def follow(archives: Sequence[Verified]) -> None:
 
 
 def read_manifest(path: Path, encoded: bytes) -> Manifest:
-    """The manifest, of segments without a gap. Raises Damaged."""
+    """Return the manifest, of segments without a gap. Raises Damaged."""
     try:
         manifest = msgspec.json.decode(encoded, type=Manifest)
     except msgspec.DecodeError as error:
@@ -97,7 +99,7 @@ def read_manifest(path: Path, encoded: bytes) -> Manifest:
 
 
 def records(bundle: Bundle, manifest: Manifest) -> Iterator[Record]:
-    """Its events in order, each segment checked against the manifest at its end. Raises Damaged."""
+    """Yield its events in order, each segment checked against the manifest at its end. Raises Damaged."""
     for segment in manifest.segments:
         yield from _segment(bundle, segment)
 
@@ -118,7 +120,7 @@ def _segment(bundle: Bundle, segment: Segment) -> Iterator[Record]:
 
 
 def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys: Collection[str]) -> ControlEvent:
-    """The control event that archived it. Raises Damaged unless policy allowed its author exactly this."""
+    """Return the control event that archived it. Raises Damaged unless policy allowed its author exactly this."""
     try:
         event = decode(seal, ControlEvent)
         parameters = parameters_of(event)
@@ -140,7 +142,7 @@ def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys:
 
 
 def parameters_of(event: ControlEvent) -> JournalArchive:
-    """What was archived, as the event says it. Raises Invalid."""
+    """Return the parameters in the event. Raises Invalid."""
     known = {name: event.body[name] for name in JournalArchive.__struct_fields__ if name in event.body}
     try:
         return msgspec.convert(known, JournalArchive)
@@ -149,9 +151,9 @@ def parameters_of(event: ControlEvent) -> JournalArchive:
 
 
 def check_decision(event: ControlEvent, policy_keys: Collection[str]) -> None:
-    """Policy allowed exactly this, on its author's own signature. Raises Untrusted."""
+    """Check that policy allowed exactly this, on its author's own signature. Raises Untrusted."""
     if event.kind != "journal_archive" or event.decision is None or event.statement is None:
-        raise Untrusted("nobody signed for it")
+        raise Untrusted("it has no signed statement or decision")
     decision = open_signed(event.decision, Decision, policy_keys)
     granted_fields = (
         decision.operation,

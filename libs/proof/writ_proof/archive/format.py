@@ -1,8 +1,8 @@
-"""What is in an archive: the events of a range of the journal as they were stored, a manifest, and a seal.
+"""The content of an archive: the events of a range of the journal as they were stored, a manifest, and a seal.
 
-Segments hold one event a line, in order. The manifest names each segment by its digest, and the archive before; its
+Segments hold one event a line, in order. The manifest names each segment by its digest, and the preceding archive; its
 own digest is a parameter of the operation `journal_archive`, so that its author and policy signed for it. The seal is
-that operation's control event. From the same range the same manifest is made, always.
+that operation's control event. The same range always makes the same manifest.
 """
 
 import base64
@@ -20,7 +20,7 @@ SEGMENT_EVENTS = 5_000
 
 
 class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One event. `data` is its exact text; in base64 where it is none."""
+    """One event. `data` is its exact text; in base64 where it is not UTF-8."""
 
     sequence: int
     subject: str
@@ -42,9 +42,9 @@ class Segment(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`previous`: digest of the manifest of the archive before, "" for the first; `control`: see `JournalArchive`.
+    """`previous`: digest of the preceding archive's manifest, "" for the first; `control`: see `JournalArchive`.
 
-    `damaged`: sequences of events that were no good already when the range was archived.
+    `damaged`: sequences of events that were damaged already when the range was archived.
     """
 
     format: str
@@ -58,17 +58,17 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     damaged: list[int] = field(default_factory=list)
 
     def encoded(self) -> bytes:
-        """The bytes that its digest is of."""
+        """Return the bytes under its digest."""
         return msgspec.json.encode(self)
 
 
 def digest_of(manifest: bytes) -> str:
-    """How an archive is named."""
+    """Return the digest that names an archive."""
     return hashlib.sha256(manifest).hexdigest()
 
 
 def encode_line(record: Record) -> bytes:
-    """An event as the archive has it, with the end of its line."""
+    """Return an event in the form of the archive, with the line end."""
     try:
         text, packed = record.data.decode(), False
     except UnicodeDecodeError:
@@ -85,7 +85,7 @@ def encode_line(record: Record) -> bytes:
 
 
 def decode_line(text: bytes) -> Record:
-    """The event. Raises Damaged."""
+    """Return the event. Raises Damaged."""
     try:
         line = msgspec.json.decode(text, type=Line)
         data = base64.b64decode(line.data, validate=True) if line.base64 else line.data.encode()

@@ -1,4 +1,4 @@
-"""What an archive tells of an operation: the trace that audit told while its events were in the journal."""
+"""Traces from an archive, equal to those of audit while the events were in the journal."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from writ_proof.bundles import MANIFEST, Bundle
 
 
 def trace(path: Path, number: str) -> TraceAnswer:
-    """The events of an operation or of a correlation id, and what else names it. Raises Damaged."""
+    """Return the events of an operation or of a correlation id, and other events that name it. Raises Damaged."""
     word = json.dumps(number)[1:-1].encode()
     with Bundle(path) as bundle:
         manifest = read_manifest(path, bundle.read(MANIFEST))

@@ -1,7 +1,7 @@
-"""Whether what the events of a range say was signed was signed: decisions, grants and looks by policy; statements,
-approvals, claims and receipts by whom the next link of the chain names.
+"""Verification of the signatures in a range of events: decisions, grants and read grants by policy; statements,
+approvals, claims and receipts by the key that the next link of the chain names.
 
-Fed with events in order. What began before the range is checked as far as it is in it.
+Events come in order. An operation that began before the range is checked as far as it is in it.
 """
 
 from collections.abc import Collection
@@ -28,7 +28,7 @@ T = TypeVar("T", bound=Struct)
 
 
 class Problem(Struct, frozen=True):
-    """An event that is no good, and why."""
+    """A damaged event, with the reason."""
 
     sequence: int
     what: str
@@ -47,7 +47,7 @@ class Signatures:
     """Checks one event after the other. `signed` counts signatures that hold; `problems` has the first thousand."""
 
     def __init__(self, policy_keys: Collection[str]) -> None:
-        """Policy's public keys, of all times that the range covers."""
+        """Policy's public keys, of all times the range covers."""
         self._policy = frozenset(policy_keys)
         self._grants: dict[str, set[str | None]] = {}
         """By operation: digests of the grants and claims of its starts, until it has ended."""
@@ -59,7 +59,7 @@ class Signatures:
         self.problems: list[Problem] = []
 
     def take(self, record: Record) -> None:
-        """The next event."""
+        """Check the next event."""
         try:
             event = decode_event(record.data)
             self._belongs(record, event)
@@ -92,13 +92,8 @@ class Signatures:
                 self._check_read_grant(event.ahead)
                 if event.over is not None:
                     self._own(event.over, Receipt)
-            case journal.ApprovalGiven():
-                self._approval(event.operation_id, event.approval, "approve", event.approver)
-            case journal.Approved():
-                self._approved(event)
-            case journal.Rejected():
-                self._approval(event.operation_id, event.approval, "reject", event.approver)
-                self._requests.pop(event.operation_id, None)
+            case journal.ApprovalGiven() | journal.Approved() | journal.Rejected():
+                self._verdict(event)
             case journal.Granted():
                 self._granted(event)
             case journal.Started():
@@ -156,6 +151,16 @@ class Signatures:
                 raise Untrusted("its approver requested it")
         return approval_digest(signed)
 
+    def _verdict(self, event: journal.ApprovalGiven | journal.Approved | journal.Rejected) -> None:
+        match event:
+            case journal.ApprovalGiven():
+                self._approval(event.operation_id, event.approval, "approve", event.approver)
+            case journal.Approved():
+                self._approved(event)
+            case journal.Rejected():
+                self._approval(event.operation_id, event.approval, "reject", event.approver)
+                self._requests.pop(event.operation_id, None)
+
     def _approved(self, event: journal.Approved) -> None:
         digests = {self._approval(event.operation_id, one, "approve", "") for one in event.approvals}
         if not digests:
@@ -205,7 +210,7 @@ class Signatures:
         return self._opened(signed, kind, self._policy)
 
     def _own(self, signed: Signed, kind: type[T]) -> T:
-        """By the key that it names: whose that is another link of the chain says, which policy signed."""
+        """Open it by the key it names: another link of the chain, which policy signed, names the key's owner."""
         return self._opened(signed, kind, (signed.key,))
 
     def _opened(self, signed: Signed, kind: type[T], trusted: Collection[str]) -> T:

@@ -1,4 +1,4 @@
-"""A range of the journal written to an archive, its signatures checked on the way."""
+"""Writing of an archive: a range of the journal, its signatures checked on the way."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -23,7 +23,7 @@ class StoredEvents(Protocol):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Which range becomes which archive. `previous`: the digest of the one before, "" for the first."""
+    """The range of an archive, and its generation. `previous`: the digest of the preceding one, "" for the first."""
 
     generation: int
     first: int
@@ -32,7 +32,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Made(Struct, frozen=True, kw_only=True):
-    """What was written."""
+    """The written archive."""
 
     manifest: Manifest
     bytes: int
@@ -40,7 +40,7 @@ class Made(Struct, frozen=True, kw_only=True):
 
 
 async def write(journal: StoredEvents, writer: BundleWriter, plan: Plan, policy_keys: Collection[str]) -> Made:
-    """All of the range, and the manifest. Raises Conflict where an event of it is missing."""
+    """Write all of the range, and the manifest. Raises Conflict where an event of it is missing."""
     signatures, segments, size = Signatures(policy_keys), list[Segment](), 0
     for first in range(plan.first, plan.last + 1, SEGMENT_EVENTS):
         last = min(first + SEGMENT_EVENTS - 1, plan.last)
@@ -86,6 +86,8 @@ def _write_segment(writer: BundleWriter, events: list[Record], signatures: Signa
 
 
 async def control_digest(journal: StoredEvents, last: int) -> str:
-    """Of all control events that were stored up to `last`, where each was first, in that order."""
+    """Return the digest of all control events that were stored up to `last`, in the order of their original
+    sequences.
+    """
     found = {origin(one.headers, one.sequence): one.data for one in await journal.read(subjects.CONTROL)}
     return of_all(data for at, data in sorted(found.items()) if at <= last)

@@ -1,6 +1,6 @@
 """Access lists derived from a policy: for each operation, target and principal never, always, or under conditions.
 
-The results come from the same decisions as requests get: one request of each kind that the policy can distinguish is
+The results come from the same decisions as requests get: one request of each kind the policy can distinguish is
 decided. So `never` means that each of them is denied, and `always` that none is.
 """
 
@@ -14,10 +14,10 @@ from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.classes import (
     defaults_of,
-    made_up_too_few,
     populated,
     principal_classes,
     rules_of,
+    synthesis_notes,
     target_classes,
 )
 from writ_rules.analysis.question_space import Example, QuestionSpace
@@ -95,35 +95,35 @@ class AccessQuery(Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Any] | None = None
 
 
-def allowed(policy: Policy, scene: QuestionSpace, query: AccessQuery) -> AccessListing:
+def allowed(policy: Policy, question_space: QuestionSpace, query: AccessQuery) -> AccessListing:
     """Return the access of each operation, class of targets and class of principals in the query, in this order.
 
     Raises Invalid (`unknown_operation`, `unknown_target`, `unknown_principal`).
     """
-    _check(scene, query)
+    _check(question_space, query)
     names = policy.verbs if query.operations is None else query.operations
-    search = _AccessSearch(policy, scene, query)
+    search = _AccessSearch(policy, question_space, query)
     accesses = [access for name in names for access in search.about(_verb(policy, name))]
     return AccessListing(
         accesses=accesses,
         bounded=list(search.bounded),
-        targets=search.targets if scene.targets is None else [],
-        principals=search.principals if scene.principals is None else [],
+        targets=search.targets if question_space.targets is None else [],
+        principals=search.principals if question_space.principals is None else [],
     )
 
 
-def who_can(policy: Policy, scene: QuestionSpace, operation: str, query: AccessQuery) -> AccessListing:
-    """Return the access to one operation, without `never`. Raises Invalid for parameters that the operation refuses."""
+def who_can(policy: Policy, question_space: QuestionSpace, operation: str, query: AccessQuery) -> AccessListing:
+    """Return the access to one operation, without `never`. Raises Invalid for parameters the operation refuses."""
     if query.parameters is not None:
         _verb(policy, operation).operation.check(query.parameters)
-    found = allowed(policy, scene, structs.replace(query, operations=(operation,)))
+    found = allowed(policy, question_space, structs.replace(query, operations=(operation,)))
     able = [access for access in found.accesses if access.allowed != "never"]
     return structs.replace(found, accesses=able)
 
 
-def can_i(policy: Policy, scene: QuestionSpace, search: DecisionRequest) -> Ruling:
+def can_i(policy: Policy, question_space: QuestionSpace, search: DecisionRequest) -> Ruling:
     """Decide one request, with trace and reason; no stop is in force."""
-    return Asker(populated(scene, [policy]).people()).ask(policy, search)
+    return Asker(populated(question_space, [policy]).people()).ask(policy, search)
 
 
 def _verb(policy: Policy, name: str) -> Verb:
@@ -132,17 +132,23 @@ def _verb(policy: Policy, name: str) -> Verb:
     return policy.verbs[name]
 
 
-def _check(scene: QuestionSpace, query: AccessQuery) -> None:
-    if scene.targets is not None and query.target not in {None, *(target.id for target in scene.targets)}:
+def _check(question_space: QuestionSpace, query: AccessQuery) -> None:
+    if question_space.targets is not None and query.target not in {
+        None,
+        *(target.id for target in question_space.targets),
+    }:
         raise Invalid(f"no target {query.target!r} in the inventory", code="unknown_target")
-    if scene.principals is not None and query.principal not in {None, *(one.id for one in scene.principals)}:
+    if question_space.principals is not None and query.principal not in {
+        None,
+        *(one.id for one in question_space.principals),
+    }:
         raise Invalid(f"no principal {query.principal!r}", code="unknown_principal")
 
 
 class _AccessSearch:
-    def __init__(self, policy: Policy, scene: QuestionSpace, query: AccessQuery) -> None:
-        self.policy, self.scene, self.wanted = policy, scene, query
-        self.asker = Asker(populated(scene, [policy]).people())
+    def __init__(self, policy: Policy, question_space: QuestionSpace, query: AccessQuery) -> None:
+        self.policy, self.question_space, self.wanted = policy, question_space, query
+        self.asker = Asker(populated(question_space, [policy]).people())
         self.bounded: dict[str, None] = {}
         self.asked = 0
         self.targets: list[Target] = []
@@ -151,9 +157,9 @@ class _AccessSearch:
     def about(self, verb: Verb) -> Iterator[Access]:
         """Yield the access to one operation."""
         rules = rules_of([self.policy], verb.operation.name)
-        principals = [who for one in principal_classes(self.scene, verb, rules) if (who := self._who(one))]
-        self.bounded |= dict.fromkeys(made_up_too_few(self.scene, verb, rules))
-        for targets in target_classes(self.scene, verb, rules):
+        principals = [who for one in principal_classes(self.question_space, verb, rules) if (who := self._who(one))]
+        self.bounded |= dict.fromkeys(synthesis_notes(self.question_space, verb, rules))
+        for targets in target_classes(self.question_space, verb, rules):
             if kept := self._which(targets):
                 self.targets.append(kept[0])
                 for members in principals:
@@ -180,14 +186,14 @@ class _AccessSearch:
         place = f"{verb.operation.name} on {targets[0].role}"
         if many < tried.every or left < many:
             self.bounded[f"{place}: {min(left, many)} of {tried.every} kinds of request tried"] = None
-        self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.unseen)
+        self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.notes)
         search = [request(verb.operation, targets[0], members[0], option) for option in tried.options[:left]]
         self.asked += len(search)
         answers = [
             (one, known, self.asker.ask(self.policy, one, known))
             for one, option in zip(search, tried.options, strict=False)
             if one is not None
-            for known in [facts(option.supposed, one, defaults_of([self.policy], verb.operation.name))]
+            for known in [facts(option.assumed, one, defaults_of([self.policy], verb.operation.name))]
         ]
         return _summary(verb, found.all(), targets, members, answers)
 

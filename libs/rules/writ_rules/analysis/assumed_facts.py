@@ -56,25 +56,25 @@ def suppositions(
     return list(found.values())[:MOST], states if states > MOST * 8 else len(found)
 
 
-def facts(supposed: AssumedFacts, request: DecisionRequest, defaults: Iterable[Any] = ()) -> Facts:
+def facts(assumed: AssumedFacts, request: DecisionRequest, defaults: Iterable[Any] = ()) -> Facts:
     """Return the assumptions as facts for the engine. `defaults`: values that rules may fill in; they are listed with
     the request's own values.
     """
-    if supposed == NOTHING:
+    if assumed == NOTHING:
         return NO_FACTS
     names = frozenset(text for value in (*request.effective.values(), *defaults) for text in _texts(value))
     listings = {
         source: TargetListing(source, names if full else frozenset(), request.at)
-        for source, full in supposed.listed.items()
+        for source, full in assumed.listed.items()
     }
-    return Facts(listings, scans(supposed, request.target.id, request.at))
+    return Facts(listings, scans(assumed, request.target.id, request.at))
 
 
-def scans(supposed: AssumedFacts, target: str, at: float) -> dict[str, ScanReport]:
+def scans(assumed: AssumedFacts, target: str, at: float) -> dict[str, ScanReport]:
     """Return the assumed scan reports."""
     return {
         scanner: ScanReport(scanner, target, at, tuple(_findings(worst, at)))
-        for scanner, worst in supposed.scans.items()
+        for scanner, worst in assumed.scans.items()
         if worst != UNREPORTED
     }
 

@@ -29,9 +29,9 @@ _Key = tuple[str, str, tuple[str, ...], ChangeKind]
 class Change(Struct, frozen=True, kw_only=True):
     """One kind of change, of one operation on targets of one role for principals of the same roles.
 
-    `targets` and `principals` are those that it concerns. `example` is decided as `before` by the old policy and as
-    `after` by the new one, by these rules and for these reasons. `changed`: the rules, and keys of the policy, that
-    differ and cause it. `terms`: the terms of an allow, before and after, where they differ.
+    `targets` and `principals` are those it concerns. `example` is decided as `before` by the old policy and as `after`
+    by the new one, by these rules and for these reasons. `changed`: the rules, and keys of the policy, that differ and
+    cause it. `terms`: the terms of an allow, before and after, where they differ.
     """
 
     kind: Kind
@@ -72,8 +72,8 @@ class Diff(Struct, frozen=True, kw_only=True):
 class Changes:
     """Collected changes; those of the same roles are merged."""
 
-    def __init__(self, scene: QuestionSpace) -> None:
-        self._scene = scene
+    def __init__(self, question_space: QuestionSpace) -> None:
+        self._question_space = question_space
         self._found: dict[_Key, Change] = {}
         self._targets: dict[bytes, Target] = {}
         self._principals: dict[bytes, Principal] = {}
@@ -111,7 +111,7 @@ class Changes:
         changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
         approvers = {requester for change in changes for requester in change.example.approvals}
         made_up = [one for one in people.principals or () if one.id in approvers]
-        no_files = self._scene.targets is None, self._scene.principals is None
+        no_files = self._question_space.targets is None, self._question_space.principals is None
         return Diff(
             changes=changes,
             bounded=bounded,
@@ -124,7 +124,7 @@ class Changes:
     def _follows(self, key: _Key, change: Change) -> bool:
         """Return whether one of the roles alone shows the same change. Always false for principals that exist."""
         operation, role, roles, kind_of_change = key
-        if self._scene.principals is not None or len(roles) < 2:
+        if self._question_space.principals is not None or len(roles) < 2:
             return False
         alone = (self._found.get((operation, role, (one,), kind_of_change)) for one in roles)
         return any(one is not None and set(change.principal_kinds) <= set(one.principal_kinds) for one in alone)

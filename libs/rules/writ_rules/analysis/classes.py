@@ -38,12 +38,12 @@ def defaults_of(policies: Iterable[Policy], operation: str) -> list[Any]:
 
 
 def target_classes(
-    scene: QuestionSpace, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
+    question_space: QuestionSpace, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
 ) -> list[list[Target]]:
     """Return the classes of the targets that have the operation; `about`: only of targets in the scope of one of these
     rules.
     """
-    every = synthetic.targets(verb.operation, rules) if scene.targets is None else scene.targets
+    every = synthetic.targets(verb.operation, rules) if question_space.targets is None else question_space.targets
     name = verb.operation.name
     distinguishing: dict[Any, None] = {}
     for rule in rules:
@@ -67,10 +67,10 @@ def target_classes(
 
 
 def principal_classes(
-    scene: QuestionSpace, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
+    question_space: QuestionSpace, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
 ) -> list[list[Principal]]:
     """Return the classes of all principals; `about`: only of principals in the scope of one of these rules."""
-    every = synthetic.principals(rules) if scene.principals is None else scene.principals
+    every = synthetic.principals(rules) if question_space.principals is None else question_space.principals
     distinguishing: dict[Any, None] = {}
     for rule in rules:
         distinguishing |= dict.fromkeys(rule.people)
@@ -89,9 +89,9 @@ def _is_about(scopes: Iterable[Iterable[Any]], case: Case) -> bool:
     )
 
 
-def made_up_too_few(scene: QuestionSpace, verb: Verb, rules: Sequence[Rule]) -> list[str]:
+def synthesis_notes(question_space: QuestionSpace, verb: Verb, rules: Sequence[Rule]) -> list[str]:
     """Return notes on the kinds of targets or principals that were not synthesised."""
-    no_files = scene.targets is None, scene.principals is None
+    no_files = question_space.targets is None, question_space.principals is None
     notes = synthetic.too_many(verb.operation, rules, of_targets=no_files[0], of_principals=no_files[1])
     return [f"{verb.operation.name}: {note}" for note in notes]
 
@@ -117,13 +117,13 @@ def asks_more(verb: Verb, rules: Iterable[Rule]) -> bool:
     return any(isinstance(one, Attribute | Evaluated) for one in distinguishing)
 
 
-def populated(scene: QuestionSpace, policies: Iterable[Policy]) -> QuestionSpace:
+def populated(question_space: QuestionSpace, policies: Iterable[Policy]) -> QuestionSpace:
     """Return the question space, with synthetic approvers where no file lists principals."""
-    if scene.principals is not None:
-        return scene
+    if question_space.principals is not None:
+        return question_space
     demands = {ADMIN_DEMAND, *(rule.demand for policy in policies for rule in every_rule(policy) if rule.demand)}
     steps = {step for demand in demands for step in demand.steps}
-    return structs.replace(scene, principals=tuple(synthetic.approvers(sorted(steps, key=str))))
+    return structs.replace(question_space, principals=tuple(synthetic.approvers(sorted(steps, key=str))))
 
 
 def every_rule(policy: Policy) -> list[Rule]:

@@ -22,11 +22,11 @@ from writ_rules.analysis.classes import (
     asks_more,
     defaults_of,
     every_rule,
-    made_up_too_few,
     of_the_same_roles,
     populated,
     principal_classes,
     rules_of,
+    synthesis_notes,
     target_classes,
 )
 from writ_rules.analysis.question_space import QuestionSpace
@@ -55,12 +55,12 @@ _SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
 _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_all_operations"}
 
 
-def diff(old: PolicyFile, new: PolicyFile, scene: QuestionSpace, at: float) -> Diff:
+def diff(old: PolicyFile, new: PolicyFile, question_space: QuestionSpace, at: float) -> Diff:
     """Return the changes that `new` brings. Windows are tried for weeks from `at` (Unix seconds) on.
 
     Raises Invalid (`invalid_policy`) for a policy that doesn't compile.
     """
-    return _Comparison(old, new, scene, at).run()
+    return _Comparison(old, new, question_space, at).run()
 
 
 class _Difference(Struct, frozen=True, eq=False):
@@ -73,8 +73,8 @@ class _Difference(Struct, frozen=True, eq=False):
 class _Side:
     """One of the two policies, with the texts of its rules, which tell the unchanged ones."""
 
-    def __init__(self, file: PolicyFile, scene: QuestionSpace) -> None:
-        policy, findings = compile_policy(file, scene.catalogue)
+    def __init__(self, file: PolicyFile, question_space: QuestionSpace) -> None:
+        policy, findings = compile_policy(file, question_space.catalogue)
         if policy is None:
             raise Invalid("; ".join(finding.message for finding in findings)[:1000], code="invalid_policy")
         self.policy = policy
@@ -107,13 +107,13 @@ def _differing(old: _Side, new: _Side) -> set[Rule]:
 
 
 class _Comparison:
-    def __init__(self, old: PolicyFile, new: PolicyFile, scene: QuestionSpace, at: float) -> None:
-        self.sides = (_Side(old, scene), _Side(new, scene))
+    def __init__(self, old: PolicyFile, new: PolicyFile, question_space: QuestionSpace, at: float) -> None:
+        self.sides = (_Side(old, question_space), _Side(new, question_space))
         self.policies = [side.policy for side in self.sides]
-        self.scene, self.at = scene, at
-        self.people = populated(scene, self.policies)
+        self.question_space, self.at = question_space, at
+        self.people = populated(question_space, self.policies)
         self.asker = Asker(self.people.people())
-        self.found = Changes(scene)
+        self.found = Changes(question_space)
         self.differing = _differing(*self.sides)
         self.known: dict[tuple[object, ...], dict[ChangeKind, _Difference]] = {}
         self.bounded: dict[str, None] = {}
@@ -131,9 +131,9 @@ class _Comparison:
     def _operation(self, verb: Verb, *, same: bool) -> None:
         rules = rules_of(self.policies, verb.operation.name)
         about = [rule for rule in rules if rule in self.differing] if same else None
-        principals = principal_classes(self.scene, verb, rules, about)
-        self.bounded |= dict.fromkeys(made_up_too_few(self.scene, verb, rules))
-        for targets in target_classes(self.scene, verb, rules, about):
+        principals = principal_classes(self.question_space, verb, rules, about)
+        self.bounded |= dict.fromkeys(synthesis_notes(self.question_space, verb, rules))
+        for targets in target_classes(self.question_space, verb, rules, about):
             for members in principals:
                 found = [relevant(policy, verb.operation.name, targets[0], members[0]) for policy in self.policies]
                 texts = [side.text(one) for side, one in zip(self.sides, found, strict=True)]
@@ -163,7 +163,7 @@ class _Comparison:
         scope, many = f"{verb.operation.name} on {target.role}", len(tried.options)
         if many < tried.every or self.asked + many > MOST_ASKED:
             self.bounded[f"{scope}: {many} of {tried.every} kinds of request tried"] = None
-        self.bounded |= dict.fromkeys(f"{scope}: {note}" for note in tried.unseen)
+        self.bounded |= dict.fromkeys(f"{scope}: {note}" for note in tried.notes)
         for option in tried.options[: max(0, MOST_ASKED - self.asked)]:
             shown = self._compared(verb, target, principal, option)
             decided = {change_kind: one for change_kind, one in shown.items() if change_kind[0] != "other_terms"}
@@ -198,7 +198,7 @@ class _Comparison:
         asked = request(verb.operation, target, principal, difference.option)
         if asked is None:
             return None
-        known = facts(difference.option.supposed, asked, self.defaults[verb.operation.name])
+        known = facts(difference.option.assumed, asked, self.defaults[verb.operation.name])
         if difference.approving is not None:
             ruling = self.asker.ask(self.policies[difference.approving], asked, known)
             asked = approved(asked, self.asker.approvals(ruling.demands, asked))

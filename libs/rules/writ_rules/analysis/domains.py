@@ -1,4 +1,4 @@
-"""Domains of parameters: the values that the operation's schema and a constraint permit. Only certain statements are
+"""Domains of parameters: the values the operation's schema and a constraint permit. Only certain statements are
 made.
 """
 
@@ -23,7 +23,7 @@ SCALARS = frozenset({"string", "int", "float", "bool"})
 
 
 class Domain(Struct, frozen=True, kw_only=True):
-    """The values that the schema permits: types, limits of value and length, and all values where these are few.
+    """The values the schema permits: types, limits of value and length, and all values where these are few.
 
     `nullable`: null is permitted. `optional`: it may be left out. `default`: the catalogue's, None for none.
     """
@@ -119,7 +119,7 @@ def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tu
 
 
 def taken(verb: Verb, name: str, values: Iterable[Any]) -> Iterator[Any]:
-    """Yield the values that the operation's schema accepts, as it converts them: 1 for a float is 1.0."""
+    """Yield the values the operation's schema accepts, as it converts them: 1 for a float is 1.0."""
     for value in values:
         try:
             yield msgspec.to_builtins(msgspec.convert(whole(value), verb.hints[name]))

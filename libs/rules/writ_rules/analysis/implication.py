@@ -23,12 +23,12 @@ OUTCOME = {"name", "allowed", "description", "enabled", "requires_approval", "ap
 OUTCOME |= {"operation_timeout", "emergency_overridable", "max_targets", "max_concurrent"}
 KNOWN = SCOPE | OUTCOME | {"parameter_constraints", "time_restrictions", *CONDITIONS}
 UNKNOWN = tuple(sorted(set(RuleEntry.__struct_fields__) - KNOWN))
-"""Keys that this module does not know: two rules must have the same values for them."""
+"""Keys this module does not know: two rules must have the same values for them."""
 _WHOLE_WEEK = frozenset(range(7))
 
 
 def implied(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
-    """Return whether `wide` covers all that `narrow` covers, and matches all that it matches."""
+    """Return whether `wide` covers all that `narrow` covers, and matches all it matches."""
     if not follows_by_bits(narrow, wide):
         return False
     return _scope(narrow, wide) and _conditions(narrow, wide, verbs)
@@ -92,7 +92,7 @@ def _same(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
 
 
 def _requires_as_much(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:
-    """Return whether the narrower rule requires everything that the wider one requires under this key."""
+    """Return whether the narrower rule requires everything the wider one requires under this key."""
     required, has = getattr(wide, key, None), getattr(narrow, key, None)
     if not required:
         return True
@@ -162,7 +162,7 @@ def _missing(known: Domain, one: Constraint, other: Constraint) -> bool:
 
 
 def _left_out(known: Domain, one: Constraint, other: Constraint, *, deny: bool) -> bool:
-    """Return whether a left-out parameter is fine: both judge the same value, or the wider rule permits the one that it
+    """Return whether a left-out parameter is fine: both judge the same value, or the wider rule permits the one it
     judges.
     """
     if not known.optional or canonical(one.default) == canonical(other.default):
@@ -198,7 +198,7 @@ def _limits(known: Domain, one: Constraint, other: Constraint) -> bool:
 
 
 def _denied(verb: Verb, name: str, one: Constraint, other: Constraint, *, deny: bool) -> bool:
-    """Return whether the narrower rule excludes everything that the wider one excludes by `denied_values`."""
+    """Return whether the narrower rule excludes everything the wider one excludes by `denied_values`."""
     if other.denied_values is None:
         return True
     return domain(verb, name).types <= SCALARS and all(

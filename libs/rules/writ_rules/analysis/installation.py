@@ -32,7 +32,7 @@ def lint_with(
     targets: Iterable[Target] | None = None,
     principals: Iterable[Principal] | None = None,
 ) -> list[Finding]:
-    """Return the findings that these targets and principals give rise to; None means no file, hence no findings.
+    """Return the findings these targets and principals give rise to; None means no file, hence no findings.
 
     LINT: the rule has no effect at present. WARNING: it has less effect than it seems.
     """
@@ -80,9 +80,7 @@ class _Targets:
             yield from self._reach(rule)
 
     def _other_kinds(self, rule: Reading, name: str) -> Iterator[Finding]:
-        """Yield findings for targets whose attribute is of a kind that the rule can't compare: text "1" and the number
-        1.
-        """
+        """Yield findings for targets whose attribute is of a kind the rule can't compare: text "1" and the number 1."""
         deny = not rule.entry.allowed
         asked = attribute(name, deny, (rule.entry.target_attributes or {})[name])
         values = {one.id: one.attributes[name] for one in self._scope(rule) if name in one.attributes}

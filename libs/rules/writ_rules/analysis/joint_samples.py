@@ -23,7 +23,7 @@ LONGEST = 120
 
 @lru_cache(maxsize=1_024)
 def joined(verb: Verb, name: str, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return texts that the schema accepts, one for each combination of matches that `texts` lack."""
+    """Return texts the schema accepts, one for each combination of matches that `texts` lack."""
     used = patterns[:MOST_PATTERNS]
     pieces = [piece for each in used for piece in regexes.samples(each.text)[:MOST_PIECES]]
     pieces += [piece for each in used for piece in regexes.named(each.text)]

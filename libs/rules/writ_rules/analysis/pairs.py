@@ -81,7 +81,7 @@ def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator
 
 
 def _relation(narrow: Reading, wide: Reading) -> str | None:
-    """Return the name of the relation, should the wider rule match all that the narrower one matches."""
+    """Return the name of the relation, should the wider rule match all the narrower one matches."""
     one, other = narrow.entry, wide.entry
     if not other.allowed:
         if wide.emergency and not narrow.emergency:

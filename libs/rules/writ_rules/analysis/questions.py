@@ -27,7 +27,7 @@ class Asker(Struct, frozen=True, eq=False):
         return decide(policy, request, NO_EVENTS, self.people, known)
 
     def approvals(self, demands: Sequence[Demand], request: DecisionRequest) -> tuple[str, ...]:
-        """Return the approvers that the demands need, in order, as far as there are people for them."""
+        """Return the approvers the demands need, in order, as far as there are people for them."""
         approvals: list[str] = []
         for _ in range(MOST_APPROVALS):
             found = [progress(demand, approvals, request.principal, self.people) for demand in demands]

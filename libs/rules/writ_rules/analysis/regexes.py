@@ -31,8 +31,8 @@ def samples(pattern: str) -> list[str]:
 
 
 def named(pattern: str) -> list[str]:
-    """Return the first characters in the pattern, also excluded ones: texts with these may be just those that it
-    doesn't match.
+    """Return the first characters in the pattern, also excluded ones: texts with these may be just those it doesn't
+    match.
     """
     try:
         codes = dict.fromkeys(_characters(_tree(pattern)))

@@ -1,5 +1,5 @@
 """Values to try for one parameter: at and around every limit, listed and not, matching and not, of every relevant
-length, and always some that the operation's own schema accepts.
+length, and always some the operation's own schema accepts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,11 +33,11 @@ GENERIC = (
     "/\u00e9",
 )
 LONGEST = 1_025
-"""Characters or items up to which lengths are tried; limits beyond are not, and `unseen` names them."""
+"""Characters or items up to which lengths are tried; limits beyond are not, and `notes` names them."""
 
 
 def candidates(verb: Verb, name: str, checks: Iterable[Check]) -> list[Any]:
-    """Return values that the schema accepts, each once, those that the schema itself suggests first."""
+    """Return values the schema accepts, each once, those the schema itself suggests first."""
     listed = list(checks)
     suggested = list(_of_hint(verb.hints[name], ()))
     needed = [value for check in listed for value in suggestions(check)]

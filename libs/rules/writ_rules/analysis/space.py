@@ -56,15 +56,15 @@ class Option(Struct, frozen=True, eq=False, kw_only=True):
     parameters: Mapping[str, Any]
     at: float
     emergency: bool = False
-    supposed: AssumedFacts = NOTHING
+    assumed: AssumedFacts = NOTHING
 
 
 class Tried(Struct, frozen=True, eq=False, kw_only=True):
-    """Kinds of requests, `every` of them or as many as may be tried. `unseen`: notes on their limits."""
+    """Kinds of requests, `every` of them or as many as may be tried. `notes`: limits of the result."""
 
     options: list[Option]
     every: int
-    unseen: list[str]
+    notes: list[str]
 
 
 def request(operation: Operation, target: Target, principal: Principal, option: Option) -> DecisionRequest | None:
@@ -122,9 +122,9 @@ def options(
     moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
     # One exact request at one instant is that of a usual day.
     states = (False, True) if any(each.emergency for each in found) and not (at_only and exactly) else (False,)
-    supposed = _suppositions(verb, rules, at, notes)
+    assumed = _suppositions(verb, rules, at, notes)
     rest = _required(verb, names) if exactly is None else {}
-    axes: list[Sequence[Any]] = [*values.values(), moments, states, supposed]
+    axes: list[Sequence[Any]] = [*values.values(), moments, states, assumed]
     repairs = Repairs(verb, names)
     made = []
     for picked in spread(axes, MOST_OPTIONS):
@@ -132,8 +132,8 @@ def options(
         parameters = exactly
         if parameters is None:
             parameters = repairs.whole({**rest, **{name: value for name, value in given.items() if value is not UNSET}})
-        made.append(Option(parameters=parameters, at=picked[-3], emergency=picked[-2], supposed=picked[-1]))
-    return Tried(options=made, every=prod(len(axis) for axis in axes), unseen=list(notes))
+        made.append(Option(parameters=parameters, at=picked[-3], emergency=picked[-2], assumed=picked[-1]))
+    return Tried(options=made, every=prod(len(axis) for axis in axes), notes=list(notes))
 
 
 def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:
@@ -213,13 +213,13 @@ def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str,
     name = verb.operation.name
     asked = list(dict.fromkeys(one for rule in rules for one in rule.conditions[name] if isinstance(one, Scan)))
 
-    def answers(supposed: AssumedFacts) -> object:
-        case = case_of(verb, ANY_TARGET, ANYBODY, at=at, known=Facts({}, scans(supposed, ANY_TARGET.id, at)))
+    def answers(assumed: AssumedFacts) -> object:
+        case = case_of(verb, ANY_TARGET, ANYBODY, at=at, known=Facts({}, scans(assumed, ANY_TARGET.id, at)))
         return signature(asked, case)
 
     found, every = suppositions(rules, name, answers)
     if len(found) < every:
-        notes[f"of {every} states of lists and scans {len(found)} were supposed"] = None
+        notes[f"of {every} states of lists and scans {len(found)} were assumed"] = None
     return found
 
 

@@ -28,8 +28,8 @@ GATEWAY = "some-gateway"
 
 
 def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
-    """Return targets of each role, alone and behind a gateway, with and without each id, tag and attribute that the
-    rules name.
+    """Return targets of each role, alone and behind a gateway, with and without each id, tag and attribute the rules
+    name.
     """
     if operation.control:
         return [WRIT]
@@ -56,7 +56,7 @@ def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
 
 
 def principals(rules: Iterable[Rule]) -> list[Principal]:
-    """Return principals of each kind, with and without each role that the rules name, alone and two at a time; and each
+    """Return principals of each kind, with and without each role the rules name, alone and two at a time; and each
     named user.
     """
     listed = list(rules)

@@ -1,7 +1,7 @@
 """Notes on the limits of trying one request of each kind; they accompany every result that rests on it.
 
 Texts for patterns are samples, and only an evaluator knows its own distinctions. So a note says where no value was
-found that a pattern or a length permits, or none that it stops: there may be one all the same.
+found that a pattern or a length permits, or none it stops: there may be one all the same.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,7 +89,7 @@ def of_pairs(
 
 
 def _is_within(verb: Verb, name: str, one: Matches, other: Matches) -> bool:
-    """Return whether one pattern certainly permits nothing that the other stops: it permits a single text, or the other
+    """Return whether one pattern certainly permits nothing the other stops: it permits a single text, or the other
     permits all or the same.
     """
     if one.pattern.text == other.pattern.text and "." not in one.pattern.text:
@@ -98,7 +98,7 @@ def _is_within(verb: Verb, name: str, one: Matches, other: Matches) -> bool:
 
 
 def _takes_all(verb: Verb, name: str, check: Matches) -> bool:
-    """Return whether the pattern permits everything that the operation's own schema permits."""
+    """Return whether the pattern permits everything the operation's own schema permits."""
     own = {_core(meta.pattern) for meta in metas(verb, name) if meta.pattern is not None}
     return _core(check.pattern.text) in _ALL | own
 

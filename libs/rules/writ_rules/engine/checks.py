@@ -44,7 +44,7 @@ class Check(Protocol):
         """Return whether the value passes. Raises Unanswerable."""
 
 
-# Made once: a union written where it is asked for is made anew for each request.
+# Made once: a union in an expression is made again for each request.
 NUMBERS, SIZED, MANY = (int, float), (str, list, dict), (list, dict)
 
 

@@ -143,7 +143,7 @@ class Scan(Struct, frozen=True, eq=False):
     wanted: str
 
     def miss(self, case: Case) -> Miss | None:
-        """Without a report that is fresh nobody can tell."""
+        """Judge by the scanner's report; without a fresh one the condition errs."""
         clause = f"scans.{self.scanner}"
         report = case.facts.scans.get(self.scanner)
         if report is None:
@@ -156,7 +156,9 @@ class Scan(Struct, frozen=True, eq=False):
 
 
 class Evaluated(Struct, frozen=True, eq=False):
-    """What an installed package judges, on the public parameters alone, so that its reason gives no secret away."""
+    """A condition that a plugin's evaluator judges, on the public parameters alone, so that its reason reveals no
+    secret.
+    """
 
     name: str
     evaluator: Evaluator
@@ -164,7 +166,7 @@ class Evaluated(Struct, frozen=True, eq=False):
     wanted: str
 
     def miss(self, case: Case) -> Miss | None:
-        """By its answer; anything but true, false or a reason is none."""
+        """Judge by the evaluator's result; anything but true, false or a reason errs."""
         clause = f"evaluators.{self.name}"
         try:
             answer: object = self.evaluator.holds(_question(case), self.options)

@@ -1,4 +1,4 @@
-"""The state that the journal's control events lead to, which every decision must know: stops and emergencies."""
+"""The control state of decisions, folded from the journal's control events: stops and emergencies in force."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -112,7 +112,9 @@ class _EmergencyBody(Struct, frozen=True, kw_only=True):
 
 
 def apply(state: ControlState, sequence: int, event: ControlEvent | None) -> ControlState:
-    """The state after an event; None is one that can't be read, which stops everything: it might have been a stop."""
+    """Return the state after an event. None is an unreadable event, which stops everything: it might have been a
+    stop.
+    """
     if sequence <= state.sequence:
         return state
     if event is None:
@@ -129,7 +131,7 @@ def _stops(stops: Iterable[Stop], event: ControlEvent) -> Iterable[Stop]:
 
 
 def _emergencies(emergencies: Iterable[Emergency], event: ControlEvent) -> Iterable[Emergency]:
-    """A declaration that can't be read is none: it would open doors."""
+    """Return the emergencies after an event. An unreadable declaration is ignored, since it would only permit more."""
     if event.kind == "emergency_declare":
         try:
             read = msgspec.convert(event.body, _EmergencyBody)

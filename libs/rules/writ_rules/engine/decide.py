@@ -1,6 +1,6 @@
 """The decision: a pure function of a request, a policy, the control state and the facts, at an instant.
 
-All rules that could apply are judged and told in the trace, whatever the first said. `Weighing` says what follows.
+All rules that could apply are judged and appear in the trace, even when the first denies. `Weighing` combines them.
 """
 
 from msgspec import structs
@@ -22,7 +22,7 @@ from writ_rules.engine.tree import TreeMatches
 from writ_rules.engine.weigh import Considered, Weighing, allows
 
 ASSUMED = "assumed"
-"""The id of an emergency that the request says is in force, and nobody declared."""
+"""The id of an emergency the request assumes and nobody declared."""
 
 
 def decide(
@@ -32,7 +32,7 @@ def decide(
     people: People | None = None,
     facts: Facts = NO_FACTS,
 ) -> Ruling:
-    """Policy's word. Never raises for a request that the catalogue's schema lets through."""
+    """Decide a request. Never raises for a request the catalogue's schema permits."""
     early = _before_rules(policy, request, control)
     if early is not None:
         return early

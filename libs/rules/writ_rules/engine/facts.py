@@ -1,7 +1,7 @@
-"""What is known of a target besides its inventory entry: what it lists itself, and what scanners found on it.
+"""Facts about a target besides its inventory entry: its own listings, and scanners' findings.
 
-Facts are gathered by others and given to a decision; each says when it was so. What is missing, failed or too old
-can't be judged: the rule that asks for it errs.
+Others gather the facts for a decision; each has its time. A missing, failed or outdated fact can't be judged, and the
+rule that needs it errs.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,9 @@ Severity = Literal["low", "medium", "high", "critical"]
 
 
 class TargetListing(Struct, frozen=True):
-    """What the request's own target listed at `at` (Unix seconds); `failure`: it could not, and why."""
+    """A listing of the request's own target at `at` (Unix seconds); `failure`: the reason why the target could not
+    list.
+    """
 
     source: str
     names: frozenset[str]
@@ -23,7 +25,7 @@ class TargetListing(Struct, frozen=True):
 
 
 class ScanFinding(Struct, frozen=True):
-    """One thing that a scanner found, since `found_at` (Unix seconds)."""
+    """One finding of a scanner, since `found_at` (Unix seconds)."""
 
     id: str
     severity: Severity
@@ -32,7 +34,7 @@ class ScanFinding(Struct, frozen=True):
 
 
 class ScanReport(Struct, frozen=True):
-    """All that a scanner has to say of a target as of `at`; it replaces the scanner's earlier one of that target."""
+    """A scanner's complete report of a target as of `at`; it replaces the scanner's earlier one of that target."""
 
     scanner: str
     target: str
@@ -41,7 +43,7 @@ class ScanReport(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True):
-    """Of the request's own target: listings by source, reports by scanner."""
+    """Facts of the request's own target: listings by source, reports by scanner."""
 
     listings: Mapping[str, TargetListing]
     scans: Mapping[str, ScanReport]
@@ -51,6 +53,6 @@ NO_FACTS = Facts(MappingProxyType({}), MappingProxyType({}))
 
 
 class Need(Struct, frozen=True):
-    """A listing that a decision wants and was not given. One that was given, failed or too old, is not asked again."""
+    """A listing that a decision needs and lacks. A failed or outdated one is not needed again."""
 
     source: str

@@ -1,4 +1,4 @@
-"""What is wrong with a policy, each with the way to the place in its file. Finding them all is the point."""
+"""Findings in a policy, each with its position in the file. All of them are collected, not just the first."""
 
 from enum import StrEnum
 
@@ -8,8 +8,8 @@ Keys = tuple[str | int, ...]
 
 
 class Severity(StrEnum):
-    """`error`: the file can't be used. `lint`: a rule can't do what it says, which mode `strict` refuses.
-    `warning`: a rule does less than it says, or the file says something risky.
+    """`error`: the file can't be used. `lint`: a rule has no effect, which mode `strict` refuses. `warning`: a rule has
+    less effect than it seems, or the file is risky.
     """
 
     ERROR = "error"
@@ -18,7 +18,7 @@ class Severity(StrEnum):
 
 
 class Finding(Struct, frozen=True):
-    """One of them. `at_key`: it is about the key, not the value."""
+    """One finding. `at_key`: it is about the key, not the value."""
 
     severity: Severity
     keys: Keys

@@ -1,7 +1,7 @@
-"""The policy file, key by key, as people write it. Every key that the format knows is here; any other is a mistake.
+"""The policy file, key by key. Every key the format knows is here; any other is a mistake.
 
-A list item that is null (`- # a comment`) is skipped, so lists keep their holes here and lose them in `present`. What
-the keys mean is in docs/policy.md; docs/policy-keys.md is made from their descriptions here.
+A list item that is null (`- # a comment`) is skipped: lists keep their nulls here and lose them in `present`.
+docs/policy.md explains the keys; docs/policy-keys.md is generated from their descriptions here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from writ_rules.engine.facts import Severity
 Item = TypeVar("Item")
 _SHOWN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=_SHOWN)]
-"""Shown in logs and on terminals as it is, so nothing in it moves a cursor, ends a line or turns the text round."""
+"""A name is shown in logs and on terminals as it is, so it may not move a cursor, end a line or reverse the text."""
 Scalar = str | int | float | bool
 Count = Annotated[int, Meta(ge=1)]
 Length = Annotated[int, Meta(ge=0)]
@@ -24,7 +24,7 @@ Type = Literal["string", "int", "float", "bool", "list", "dict"]
 Values = list[Scalar | None]
 Age = int | float | str
 Instead = Mapping[str, str]
-"""What to write for keys that files of an older format have."""
+"""Advice for keys of an older format."""
 LEAVE_OUT = "nothing is kept of it; leave it out"
 Text = Annotated[str, Meta(description="for people")]
 Zone = Annotated[str, Meta(description="IANA name of the time zone")]
@@ -32,7 +32,7 @@ Days = Annotated[list[Day | None] | None, Meta(description="1 is Monday, 6 Satur
 
 
 class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one parameter must be for the rule to match."""
+    """The requirements on one parameter for the rule to match."""
 
     OTHER_KEYS: ClassVar[Instead] = {"min_value": "write 'min'", "max_value": "write 'max'"}
 
@@ -52,7 +52,7 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AttributeConstraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an attribute of the target must be, where a value or a list of values doesn't say it."""
+    """The requirements on an attribute of the target, where a value or a list of values is not enough."""
 
     type: Annotated[Literal["string", "int", "float", "bool"] | None, Meta(description="strict")] = None
     min: Annotated[int | float | None, Meta(description="numbers, inclusive")] = None
@@ -66,7 +66,7 @@ class AttributeConstraint(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class WindowEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When the rule holds, by the wall clock of a zone; several windows are alternatives."""
+    """A window in which the rule holds, by the wall clock of a zone; several windows are alternatives."""
 
     start_time: Annotated[str, Meta(description="`08:30` or `08:30:15`")] = "00:00"
     end_time: Annotated[str, Meta(description="outside; `24:00` too; not after the start: on the next day")] = "24:00"
@@ -78,7 +78,7 @@ class WindowEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class MaintenanceWindow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A named stretch of time, once or again and again."""
+    """A named period, once or repeated."""
 
     name: Annotated[str, Meta(description="where the windows are a list; else they are under their names")] = ""
     description: Text = ""
@@ -98,7 +98,7 @@ class StepEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ApprovalEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who must say yes."""
+    """The approvers of a request."""
 
     approvers: Annotated[list[Name | None] | None, Meta(description="roles; none: `approver`")] = None
     quorum: Annotated[int, Meta(ge=1, description="how many different people")] = 1
@@ -107,7 +107,7 @@ class ApprovalEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ScanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a scanner's latest report on the target must say."""
+    """The requirement on a scanner's latest report of the target."""
 
     scanner: Annotated[str, Meta(min_length=1, max_length=64, description="as it publishes its reports")]
     severity: Annotated[Severity, Meta(description="findings of this severity or worse count")] = "low"
@@ -116,7 +116,7 @@ class ScanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class EvaluatorEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A condition that an installed package judges."""
+    """A condition that a plugin's evaluator judges."""
 
     name: Annotated[Name, Meta(description="of the entry point in `writ.evaluators`")]
     with_: Annotated[dict[str, Any], Meta(description="its options")] = field(default_factory=dict, name="with")
@@ -126,7 +126,7 @@ Attributes = dict[str, Scalar | Values | AttributeConstraint]
 
 
 class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One rule: its scope (operations, targets, people, time), its conditions, and what it says."""
+    """One rule: its scope (operations, targets, principals, time), its conditions, and its effect."""
 
     OTHER_KEYS: ClassVar[Instead] = {
         "target_patterns": "write 'targets', ids with `*` and `?`",
@@ -150,7 +150,7 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     effective_from: Annotated[str | None, Meta(description="scope: date or instant; before it as if absent")] = None
     expires_at: Annotated[str | None, Meta(description="scope: date or instant; from it on as if absent")] = None
     parameter_constraints: Annotated[
-        dict[str, Constraint | None] | None, Meta(description="condition: what is asked, by parameter")
+        dict[str, Constraint | None] | None, Meta(description="condition: constraints, by parameter")
     ] = None
     time_restrictions: Annotated[
         list[WindowEntry | None] | None, Meta(description="condition: one of the windows is open")
@@ -165,7 +165,7 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     evaluators: Annotated[
         list[Name | EvaluatorEntry | None] | None, Meta(description="condition: all of them hold")
     ] = None
-    requires_approval: Annotated[bool | None, Meta(description="allow: somebody must say yes first")] = None
+    requires_approval: Annotated[bool | None, Meta(description="allow: needs an approval first")] = None
     approval: Annotated[ApprovalEntry | None, Meta(description="allow: who must say yes first")] = None
     approval_timeout: Annotated[int, Meta(ge=1, description="minutes; 60 unless given")] | None = None
     operation_timeout: Annotated[int, Meta(ge=1, description="allow: seconds, an upper limit")] | None = None
@@ -203,7 +203,7 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = True
     enable_dry_run: Annotated[bool, Meta(description="false: dry runs are refused")] = True
     require_approval_for_admin: Annotated[bool, Meta(description="risk admin needs an approval")] = True
-    audit_all_operations: Annotated[bool, Meta(description="everything is recorded, whatever it says")] = True
+    audit_all_operations: Annotated[bool, Meta(description="everything is recorded in any case")] = True
     created_at: Text = ""
     created_by: Text = ""
     effective_from: Annotated[str | None, Meta(description="before it everything is denied")] = None
@@ -233,7 +233,9 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class PlacedRule(Struct, frozen=True):
-    """A rule with its section (`global_policies`, `role_policies.<role>`, `emergency_policies`) and the way to it."""
+    """A rule with its section (`global_policies`, `role_policies.<role>`, `emergency_policies`) and its keys in the
+    file.
+    """
 
     section: str
     role: Role | None
@@ -242,12 +244,12 @@ class PlacedRule(Struct, frozen=True):
 
 
 def present(items: Iterable[Item | None] | None) -> list[Item]:
-    """The items that are there."""
+    """Return the items without nulls."""
     return [item for item in items or () if item is not None]
 
 
 def placed(policy: PolicyEntry) -> list[PlacedRule]:
-    """All rules of a policy, in the order of the file's sections."""
+    """Return all rules of a policy, in the order of the file's sections."""
     found = _section("global_policies", None, ("policies", "global_policies"), policy.global_policies)
     for role, rules in (policy.role_policies or {}).items():
         found += _section(f"role_policies.{role}", role, ("policies", "role_policies", role), rules)

@@ -1,6 +1,6 @@
-"""Which clauses of many can hold for a request, without asking each: by ids, roles, tags, values, beginnings of text.
+"""Indexes of clauses by ids, roles, tags, values and text prefixes, so that a request need not ask each clause.
 
-An index only ever leaves out clauses that fail for certain; whatever it gives is asked all the same.
+An index only leaves out clauses that certainly fail; the others are still judged.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,23 +17,23 @@ from writ_rules.engine.literals import LONGEST, Beginning, beginnings
 
 Item = TypeVar("Item")
 FEW = 8
-"""So many clauses are asked one by one sooner than an index is."""
+"""Up to this number, judging clauses one by one is cheaper than an index."""
 
 
 class ByWords(Struct, Generic[Item], frozen=True, eq=False):
-    """Clauses of which any of some words is wanted; `words` are those of a request."""
+    """Clauses that hold for any of some words; `words` returns those of a request."""
 
     words: Callable[[Case], Iterable[Any]]
     known: Mapping[Any, tuple[Item, ...]]
 
     def of(self, case: Case) -> Iterable[Item]:
-        """Those that may hold."""
+        """Return the clauses that may hold."""
         found = [self.known[word] for word in self.words(case) if word in self.known]
         return _once(found)
 
 
 class ByText(Struct, Generic[Item], frozen=True, eq=False):
-    """Clauses that a text must match in whole or begin like; `text` is the request's, None where it says nothing."""
+    """Clauses that require a whole text or a prefix; `text` returns the request's text, None where it has none."""
 
     text: Callable[[Case], str | None]
     whole: Mapping[str, tuple[Item, ...]]
@@ -41,7 +41,7 @@ class ByText(Struct, Generic[Item], frozen=True, eq=False):
     every: tuple[Item, ...]
 
     def of(self, case: Case) -> Iterable[Item]:
-        """Those that may hold."""
+        """Return the clauses that may hold."""
         text = self.text(case)
         if text is None:
             return self.every
@@ -58,7 +58,7 @@ Index = ByWords[Item] | ByText[Item]
 def indexed(
     items: Sequence[Item], clause_of: Callable[[Item], Any]
 ) -> tuple[tuple[Item, ...], tuple[Index[Item], ...]]:
-    """The items whose clauses must each be asked, and indexes of the rest."""
+    """Return the items whose clauses must each be judged, and indexes of the rest."""
     kinds: dict[Any, list[Item]] = {}
     for item in items:
         kinds.setdefault(_kind(clause_of(item)), []).append(item)
@@ -79,7 +79,7 @@ def _once(found: list[tuple[Item, ...]]) -> Iterable[Item]:
 
 
 def _kind(clause: Any) -> Any:
-    """What clauses must have in common to stand in one index; None for those that stand in none."""
+    """Return the common key of clauses that can share an index; None for those that fit in none."""
     if isinstance(clause, Users | UserRoles | Kinds | Tags):
         return type(clause)
     if isinstance(clause, Targets):
@@ -119,7 +119,7 @@ _WORDS: Mapping[Any, tuple[Callable[[Case], Iterable[Any]], Callable[[Any], Iter
 
 
 class _Text(Struct, frozen=True):
-    """The text that a parameter has; None where it is none, so that a pattern can't be judged."""
+    """The text of a parameter; None for other values, on which a pattern can't be judged."""
 
     name: str
 
@@ -131,7 +131,9 @@ class _Text(Struct, frozen=True):
 
 
 class _Plain(Struct, frozen=True):
-    """The value of a parameter or an attribute; what a clause may not be able to judge is odd, or of an odd kind."""
+    """The scalar value of a parameter or an attribute. A value that a clause may be unable to judge is ODD, or of an
+    odd kind.
+    """
 
     of: str
     name: str
@@ -150,7 +152,7 @@ ODD = "odd"
 
 
 def _values(clause: Any) -> Iterator[Any]:
-    """The values that it allows; and what it can't judge, which is no reason to leave it out: it errs."""
+    """Yield the values the clause permits, and those it can't judge: there it errs, so it may not be left out."""
     listed = next(check for check in clause.checks if isinstance(check, Values) and _lists(check))
     yield from listed.values
     if isinstance(clause, Parameter) or clause.deny:

@@ -1,4 +1,4 @@
-"""One rule against one request: whether it matches, and if not the first clause that fails."""
+"""Judgement of one rule on one request: it matches, or the first clause that fails."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,9 +18,10 @@ RESTRICTS = "restricts what other rules allow"
 
 
 class Judged(Struct, frozen=True, eq=False, gc=False):
-    """`miss` None: the rule matches. `covers`: its scope does. `depth`: how many clauses held before.
+    """A judged rule. `miss` None: it matches. `covers`: its scope does. `depth`: the number of clauses that held
+    before.
 
-    `needs`: the lists for lack of which it errs.
+    `needs`: the missing lists that make it err.
     """
 
     rule: Rule
@@ -31,22 +32,22 @@ class Judged(Struct, frozen=True, eq=False, gc=False):
 
     @property
     def errs(self) -> bool:
-        """None of the clauses fails, and one can't be judged."""
+        """Return whether no clause fails and one can't be judged."""
         return self.miss is not None and self.miss.erred
 
     @property
     def denies(self) -> bool:
-        """What it would do."""
+        """Return whether the rule is a deny."""
         return self.rule.effect == "deny"
 
     @property
     def nearness(self) -> tuple[bool, int, str]:
-        """The least of some got furthest."""
+        """Return a sort key: the least of several is the nearest."""
         return not self.covers, -self.depth, self.rule.name
 
 
 def answer(clause: Clause, case: Case) -> Miss | None:
-    """Of a condition, which many rules share: it is asked once for each request."""
+    """Return the result of a condition, which many rules share: it is judged once for each request."""
     known: Any = case.answers.get(clause, UNASKED)
     if known is UNASKED:
         known = case.answers[clause] = clause.miss(case)
@@ -55,7 +56,7 @@ def answer(clause: Clause, case: Case) -> Miss | None:
 
 
 def judge(rule: Rule, operation: str, case: Case) -> Judged:
-    """What fails for certain outweighs what can't be judged."""
+    """Judge a rule. A clause that certainly fails outweighs one that can't be judged."""
     for clause in rule.people:
         if (miss := clause.miss(case)) is not None:
             return Judged(rule, miss, covers=False, depth=0)
@@ -77,13 +78,13 @@ def judge(rule: Rule, operation: str, case: Case) -> Judged:
 
 
 def erring(rule: Rule, misses: tuple[Miss, ...], depth: int = 0) -> Judged:
-    """A rule none of whose clauses fails, and some of which can't be judged."""
+    """Return a rule of which no clause fails, and some can't be judged."""
     needs = tuple(sorted({miss.need for miss in misses if miss.need}))
     return Judged(rule, misses[0], depth=depth, needs=needs)
 
 
 def overridden_by_emergency(judged: Judged) -> bool:
-    """Whether a matching allow of an emergency makes this rule's deny, or its error, count for nothing."""
+    """Return whether a matching allow of an emergency cancels this rule's deny, or its error."""
     rule = judged.rule
     if rule.emergency:
         return False
@@ -91,7 +92,7 @@ def overridden_by_emergency(judged: Judged) -> bool:
 
 
 def sources(rule: Rule, operation: str, case: Case) -> Iterator[str]:
-    """The facts that it asks for and that were there, with the age of each."""
+    """Yield the facts the rule used, with the age of each."""
     for condition in rule.conditions[operation]:
         if isinstance(condition, Scan) and (report := case.facts.scans.get(condition.scanner)):
             yield f"{condition.scanner}'s report, {case.at - report.at:.0f} s old"
@@ -102,7 +103,7 @@ def sources(rule: Rule, operation: str, case: Case) -> Iterator[str]:
 
 
 def trace_step(judged: Judged, section: str = "", note: str = "") -> TraceEntry:
-    """What the trace says of a rule."""
+    """Return the rule's entry of the trace."""
     rule, miss = judged.rule, judged.miss
     if section == INHERITED and rule.effect != "deny":
         note = f"{RESTRICTS}; {note}"[:120] if note else RESTRICTS

@@ -1,4 +1,4 @@
-"""What a policy says that cannot be meant: rules that can't do what they say, and those that do less.
+"""Lint of single keys: rules that can have no effect, and rules that have less than they seem to.
 
 Each check is a generator over one rule, so that all findings of a file come at once.
 """
@@ -37,18 +37,18 @@ LISTED = {
     "list_storages": ("storage",),
     "list_file_roots": ("path", "source", "folder", "root"),
 }
-"""What each source lists, as words of the names that such a parameter has."""
+"""The word, in parameter names, for the content of each source."""
 OF_KIND = {"text": {"string"}, "number": {"int", "float"}, "truth value": {"bool"}}
 
 
 def suited(constraint: Constraint | AttributeConstraint, key: str) -> set[str]:
-    """The types that this key of the constraint can judge; of values those of their own kinds."""
+    """Return the types that this key of the constraint can judge; for values, those of their own kinds."""
     values = present(getattr(constraint, key)) if key.endswith("_values") else []
     return set[str]().union(*(OF_KIND[kind(value)] for value in values)) if values else set(FITS[key])
 
 
 def lint(file: PolicyFile, every: Iterable[PlacedRule], verbs: Verbs) -> list[Finding]:
-    """All of it."""
+    """Return the findings of all checks."""
     found = list(_policy(file))
     rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[Finding]], ...]
     named = partial(_operations, Nearest()), partial(_parameters, Nearest())
@@ -108,7 +108,9 @@ def _lists(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 
 def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
-    """A rule under one role that names others would grant, or deny, where nobody looks for it."""
+    """Yield a finding for a rule under one role that names others: it would grant, or deny, where nobody looks for
+    it.
+    """
     roles = present(placed.entry.target_roles)
     if placed.role is None or not roles:
         return
@@ -125,7 +127,7 @@ def _inherit(item: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 
 def _origins_days(item: PlacedRule, _: Verbs) -> Iterator[Finding]:
-    """Where days count from 0 = Monday, these are the workdays; here they are Sunday to Thursday."""
+    """Yield a finding for days 0 to 4: from 0 = Monday these are the workdays, here they are Sunday to Thursday."""
     for at, window in enumerate(item.entry.time_restrictions or ()):
         if window is not None and set(present(window.days_of_week)) == set(range(5)):
             keys = (*item.keys, "time_restrictions", at, "days_of_week")
@@ -167,7 +169,7 @@ def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 
 def _excludes_all(wanted: AttributeConstraint) -> str:
-    """Why no value of an attribute can be as wanted, besides the wrong way round of a range; empty if one can."""
+    """Return the reason why no value of an attribute can pass, besides an inverted range; empty if one can."""
     named = [key for key in FITS if getattr(wanted, key) is not None and not suited(wanted, key) >= SCALARS]
     types = SCALARS.intersection(*(suited(wanted, key) for key in named))
     if wanted.type is not None:
@@ -241,11 +243,11 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
 
 
 def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
-    """Values that no request can have, among others that one can; where all are such, the rule never matches."""
+    """Yield findings for values that no request can have; if all are such, the rule never matches."""
     for key in ("allowed_values", "denied_values"):
         values = getattr(constraint, key) or ()
         if not verb.types[name] & suited(constraint, key):
-            continue  # that none of them is of its type is told of all at once
+            continue  # one finding says that none of them is of its type
         given = ((at, whole(value)) for at, value in enumerate(values) if value is not None)
         refused = {at: why for at, value in given if (why := verb.refuses(name, value))}
         if key == "denied_values" or len(refused) < len(present(values)):
@@ -275,7 +277,9 @@ def _holds(check: Check, value: Any) -> bool:
 
 
 def _breaks(check: Check, default: Any) -> bool:
-    """Certainly, that is; a check that can't judge the type of the parameter is found elsewhere."""
+    """Return whether the default certainly fails; a check that can't judge the parameter's type has a finding of its
+    own.
+    """
     try:
         return not check.holds(default)
     except Unanswerable:

@@ -1,6 +1,6 @@
-"""`allowlist_source`: whether a value is among what the target itself lists now.
+"""`allowlist_source`: the value must be in a listing of the target itself.
 
-A list that nobody asked for is needed; one that failed, is not fresh, or that targets don't have can't be judged.
+A list that was not fetched is needed. One that failed, is outdated, or that the target doesn't have can't be judged.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,12 +20,14 @@ def _exactly(value: str, names: frozenset[str]) -> bool:
 
 
 def _as_unit(value: str, names: frozenset[str]) -> bool:
-    """systemd.unit(5): `.service` is implied."""
+    """Return whether the unit is listed; `.service` is implied, see systemd.unit(5)."""
     return value in names or f"{value}{UNIT}" in names or (value.endswith(UNIT) and value[: -len(UNIT)] in names)
 
 
 def _below(value: str, names: frozenset[str]) -> bool:
-    """A root, or what is below one; not by another spelling of a path, which might lead elsewhere."""
+    """Return whether the path is a root, or below one. Another spelling of a path is refused, since it might lead
+    elsewhere.
+    """
     if any(part in ("", ".", "..") for part in value.split("/")[1:]) and value != "/":
         return False
     return value in names or any(value.startswith(f"{root.rstrip('/')}/") for root in names)
@@ -42,7 +44,7 @@ SOURCES: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
     "list_storages": _exactly,
     "list_file_roots": _below,
 }
-"""What targets list, and how a value is found there."""
+"""The listings of targets, and the test for a value in each."""
 
 
 class Listed(Struct, frozen=True):
@@ -53,7 +55,7 @@ class Listed(Struct, frozen=True):
     wanted: str
 
     def holds(self, value: Any, case: Case) -> bool:
-        """Whether the value, or each item of it, is there. Raises Unanswerable."""
+        """Return whether the value, or each item of it, is listed. Raises Unanswerable."""
         texts = _texts(value)
         if texts is None:
             raise Unanswerable("is neither text nor a whole number, nor a list of such")

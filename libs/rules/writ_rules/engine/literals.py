@@ -1,4 +1,4 @@
-"""What a pattern says of how a text must begin, read off its own text: only what is certain, for an index to go by."""
+"""Literal prefixes of a pattern, read from its text. Only certain ones are returned, for an index."""
 
 from collections.abc import Iterator
 
@@ -7,18 +7,20 @@ from msgspec import Struct
 SPECIAL = frozenset(".^$*+?{}[]()|\\")
 REPEATED, MAYBE = frozenset("*+?{"), frozenset("*?{")
 LONGEST = 64
-"""Characters of a beginning that are looked at; more tell no more rules apart."""
+"""Characters of a prefix that are used; more distinguish no more rules."""
 
 
 class Beginning(Struct, frozen=True):
-    """A text that the pattern matches begins like this; `whole`: it is this."""
+    """A prefix of each matching text; `whole`: the whole text."""
 
     text: str
     whole: bool = False
 
 
 def beginnings(pattern: str) -> tuple[Beginning, ...] | None:
-    """One for each alternative; None where a matching text may begin in any way, as far as is seen here."""
+    """Return a prefix for each alternative; None where a matching text may begin in any way, as far as is known
+    here.
+    """
     if "(?" in pattern or "\\Q" in pattern:
         return None  # flags change what the characters after them stand for
     alternatives = _alternatives(pattern)
@@ -29,7 +31,7 @@ def beginnings(pattern: str) -> tuple[Beginning, ...] | None:
 
 
 def _alternatives(pattern: str) -> list[str] | None:
-    """Split where a bar divides the whole pattern; None where that takes a real parser."""
+    """Split the pattern at bars that divide it; None where that takes a real parser."""
     if "|" not in pattern:
         return [pattern]
     if "[" in pattern or "\\" in pattern:
@@ -58,7 +60,7 @@ def _beginning(pattern: str) -> Beginning:
 
 
 def _units(pattern: str) -> Iterator[tuple[str | None, str]]:
-    """Each literal character with what follows it, until the first part that is none: None with that part."""
+    """Yield each literal character with its quantifier, until the first other part: None with that part."""
     at = 0
     while at < len(pattern):
         character, length = pattern[at], 1

@@ -1,7 +1,7 @@
-"""Maintenance windows of a policy: stretches of time, once, weekly or monthly, by the wall clock of their zone.
+"""Maintenance windows of a policy: periods, once, weekly or monthly, by the wall clock of their zone.
 
-A repeated one starts on its days from the first start's date on, at the local time of the first start, and is as long
-as the local times of the first start and end are apart. Both changes of the clock count as in `times`.
+A repeated one starts on its days from the first start's date on, at the local time of the first start. Its length is
+the difference between the local times of the first start and end. Changes of the clock count as in `times`.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ LOOK_AHEAD_DAYS = 366
 
 
 class Once(Struct, frozen=True, kw_only=True):
-    """From one instant to before another."""
+    """A window from one instant to before another."""
 
     name: str
     start: datetime
@@ -27,11 +27,10 @@ class Once(Struct, frozen=True, kw_only=True):
     zone: ZoneInfo
 
     def holds(self, local: datetime) -> bool:
-        """By the instant."""
         return self.start.timestamp() <= local.timestamp() < self.end.timestamp()
 
     def opens(self, at: float) -> datetime | None:
-        """Its start, if that is to come."""
+        """Return its start, if that is after `at`."""
         return self.start if self.start.timestamp() > at else None
 
     def __str__(self) -> str:
@@ -39,7 +38,9 @@ class Once(Struct, frozen=True, kw_only=True):
 
 
 class Repeated(Struct, frozen=True, kw_only=True):
-    """On each of its days from `first` on: `length` seconds of the wall clock, `start` seconds after midnight."""
+    """A window on each of its days from `first` on: `length` seconds of the wall clock, `start` seconds after
+    midnight.
+    """
 
     name: str
     first: date
@@ -50,7 +51,7 @@ class Repeated(Struct, frozen=True, kw_only=True):
     zone: ZoneInfo
 
     def holds(self, local: datetime) -> bool:
-        """Whether it started today, or on an earlier day and is open still."""
+        """Return whether it started today, or on an earlier day and is still open."""
         second = local.hour * 3600 + local.minute * 60 + local.second
         return any(
             self.start <= second + days * DAY < self.start + self.length
@@ -64,7 +65,7 @@ class Repeated(Struct, frozen=True, kw_only=True):
         return self.month_days is None or day.day in self.month_days
 
     def opens(self, at: float) -> datetime | None:
-        """When it opens next after `at`, if that is within a year or at its first date."""
+        """Return the next opening after `at`, if that is within a year or at its first date."""
         begin = min(max(wall_clock(at, self.zone).date(), self.first), LAST_DAY)
         for ahead in range(LOOK_AHEAD_DAYS):
             day = begin + timedelta(days=ahead)
@@ -78,14 +79,14 @@ class Repeated(Struct, frozen=True, kw_only=True):
 
 
 def parts(entry: MaintenanceWindow) -> Iterator[tuple[str, Callable[[Any], object], str]]:
-    """Each key that is a text, and how it is read."""
+    """Yield each textual key with its reader."""
     yield "timezone", zone, entry.timezone
     yield "start_time", _written, entry.start_time
     yield "end_time", _written, entry.end_time
 
 
 def maintenance(name: str, entry: MaintenanceWindow) -> Occasion:
-    """The window that an entry means; raises ValueError."""
+    """Return the window of an entry; raises ValueError."""
     where = zone(entry.timezone)
     start, end = _moment(entry.start_time, where), _moment(entry.end_time, where)
     if entry.recurrence in (None, "none"):
@@ -116,13 +117,13 @@ def maintenance(name: str, entry: MaintenanceWindow) -> Occasion:
 
 
 def _local(moment: datetime, where: ZoneInfo) -> datetime:
-    """What the wall shows; as it was written, if it was written so, even where the clock leaps over it that day."""
+    """Return the wall clock time; as it was written, even where the clock skips it that day."""
     local = moment if moment.tzinfo is where else wall_clock(moment.timestamp(), where)
     return local.replace(tzinfo=None)
 
 
 def _moment(text: str, where: ZoneInfo) -> datetime:
-    """An instant; without an offset by the clock of the zone, of two such moments the first."""
+    """Return an instant; without an offset it is by the zone's clock, the first of two such moments."""
     when = _written(text)
     return when if when.tzinfo is not None else when.replace(tzinfo=where)
 

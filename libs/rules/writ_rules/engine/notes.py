@@ -1,4 +1,4 @@
-"""What is noted while a file's entries are read: the mistakes, and which parts of rules say the same."""
+"""Notes made while a file's entries are read: mistakes, and equal parts of rules."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -11,14 +11,14 @@ Made = TypeVar("Made")
 
 
 class Notes:
-    """Of one file."""
+    """The notes of one file."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self._shared: dict[bytes, Any] = {}
 
     def attempt(self, keys: Keys, otherwise: Made, make: Callable[[Any], Made], value: Any) -> Made:
-        """`make(value)`; for None `otherwise`, and for a bad value too, which is noted as an error."""
+        """Return `make(value)`; `otherwise` for None and for a bad value, which is noted as an error."""
         if value is None:
             return otherwise
         try:
@@ -30,13 +30,15 @@ class Notes:
     def whole(
         self, keys: Keys, parts: Iterable[tuple[str, Callable[[Any], object], Any]], make: Callable[[], Made]
     ) -> Made | None:
-        """`make()`, if each part can be read; the mistakes of all parts are noted, else that of the whole."""
+        """Return `make()` if each part can be read. The mistakes of all parts are noted, else that of the whole."""
         before = len(self.findings)
         for key, read, value in parts:
             self.attempt((*keys, key), None, read, value)
         return self.attempt(keys, None, lambda _: make(), keys) if len(self.findings) == before else None
 
     def share(self, what: object, made: Made) -> Made:
-        """What another rule already has for the same words, if there is one: it is judged once for each request."""
+        """Return the object of an earlier rule with the same content, if there is one, so that it is judged once for
+        each request.
+        """
         shared: Made = self._shared.setdefault(encode(what, order="sorted"), made)
         return shared

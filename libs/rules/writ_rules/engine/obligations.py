@@ -1,4 +1,4 @@
-"""What an allow comes with: the people who must say yes first, and how many may run at once."""
+"""Obligations of an allow: approvals before the start, and limits on operations at once."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from writ_contracts.inventory import Principal
 
 APPROVER, APPROVAL_MINUTES = "approver", 60
 People = Mapping[str, tuple[str, ...]]
-"""Who could approve: the humans of each role."""
+"""The possible approvers: the humans of each role."""
 
 
 class ApproverStep(Struct, frozen=True):
@@ -23,7 +23,7 @@ class ApproverStep(Struct, frozen=True):
 
 
 class Demand(Struct, frozen=True):
-    """Who must say yes: the steps one after the other, within `seconds`. `rule` asks for it."""
+    """A demand for approvals: the steps one after the other, within `seconds`. `rule` demands it."""
 
     rule: str
     steps: tuple[ApproverStep, ...]
@@ -31,7 +31,7 @@ class Demand(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """Who, and within what time, for people."""
+        """Return the approvers and the time limit, for people."""
         return f"{', then '.join(map(str, self.steps))} within {self.seconds // 60} min"
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Demand(Struct, frozen=True):
 
 
 def by_rule(obligation: Demand | RuleLimit) -> tuple[str, str]:
-    """The order in which obligations are told."""
+    """Return the sort key of obligations in a decision."""
     return obligation.rule, obligation.kind if isinstance(obligation, RuleLimit) else ""
 
 
@@ -47,9 +47,10 @@ ADMIN_DEMAND = Demand("require_approval_for_admin", (ApproverStep((APPROVER,), 1
 
 
 class Progress(Struct, frozen=True):
-    """How far a demand has come. `waits_for`: the step that is open, None when all are done; `more`: how many yeses it
-    still lacks; `able`: who could give one; `possible`: whether enough people are left for all steps; `by`: whose yes
-    counted.
+    """The progress of a demand.
+
+    `waits_for`: the open step, None when all are done; `more`: the number of approvals it still lacks; `able`: the
+    possible approvers; `possible`: enough people are left for all steps; `by`: the approvers that counted.
     """
 
     waits_for: ApproverStep | None
@@ -60,7 +61,9 @@ class Progress(Struct, frozen=True):
 
 
 def progress(demand: Demand, approvals: Sequence[str], asker: Principal, people: People) -> Progress:
-    """Each yes counts for the step that is open when it comes; nobody counts twice, the asker never."""
+    """Return the progress of a demand. An approval counts for the step that is open when it comes; nobody counts twice,
+    the requester never.
+    """
     used, by = {asker.id, asker.acts_for}, list[str]()
     pending = iter(approvals)
     for at, step in enumerate(demand.steps):
@@ -81,7 +84,7 @@ def progress(demand: Demand, approvals: Sequence[str], asker: Principal, people:
 
 
 def _possible(steps: Sequence[ApproverStep], approved: int, used: set[str | None], people: People) -> bool:
-    """Whether people are left for each of the steps; by their number for each alone and for all together."""
+    """Return whether enough people are left for each of the steps, and for all together."""
     left = [{who for role in step.approvers for who in people.get(role, ())} - used for step in steps]
     quorums = [step.quorum - (approved if at == 0 else 0) for at, step in enumerate(steps)]
     enough = all(len(able) >= count for able, count in zip(left, quorums, strict=True))

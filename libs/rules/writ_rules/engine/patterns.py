@@ -1,7 +1,7 @@
 """Regular expressions that match whole strings, in time linear in their length (RE2). The only importer of re2.
 
-The pattern is compiled as bytes: re2 for Python spends most of a match on translating offsets that nobody asks for.
-`RE2::Set` would be twice as fast, but gives "no match" when its automaton outgrows its memory, which would let a deny
+The pattern is compiled as bytes: re2 for Python spends most of a match on translating offsets that are not used.
+`RE2::Set` would be twice as fast, but reports "no match" when its automaton outgrows its memory, which would let a deny
 rule pass.
 """
 
@@ -16,7 +16,7 @@ class Pattern:
     __slots__ = ("_match", "text")
 
     def __init__(self, text: str, *, dot_takes_newline: bool) -> None:
-        """Raises ValueError where RE2 can't: it has no look-around and no references back."""
+        """Raises ValueError for syntax that RE2 lacks: look-around and back references."""
         options = re2.Options()
         options.never_capture = True
         options.log_errors = False
@@ -29,17 +29,21 @@ class Pattern:
         self.text = text
 
     def covers(self, value: str) -> bool:
-        """Whether it matches the whole of `value`; raises UnicodeEncodeError for what is no text."""
+        """Return whether it matches the whole of `value`; raises UnicodeEncodeError for text that UTF-8 cannot
+        carry.
+        """
         return self._match(value.encode()) is not None
 
 
 @lru_cache(maxsize=20_000)
 def pattern(text: str, *, deny: bool) -> Pattern:
-    """The pattern of a rule; raises ValueError. In a deny rule `.` takes a newline too, which else would slip by it."""
+    """Return the pattern of a rule; raises ValueError. In a deny rule `.` covers a newline too, which would otherwise
+    evade it.
+    """
     return Pattern(text, dot_takes_newline=deny)
 
 
 def glob(text: str) -> Pattern:
-    """`*` and `?` as in file names; everything else stands for itself."""
+    """Return a pattern with `*` and `?` as in file names; all other characters are literal."""
     escaped = re2.escape(text).replace(r"\*", ".*").replace(r"\?", ".")
     return Pattern(escaped, dot_takes_newline=True)

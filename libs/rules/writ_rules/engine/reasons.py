@@ -1,4 +1,6 @@
-"""Why, in one sentence for people: the rule that denied, what came nearest, who could approve, when it opens."""
+"""Reasons of decisions, in one sentence for people: the rule that denied, the nearest one, possible approvers, the next
+opening.
+"""
 
 from collections.abc import Iterable
 
@@ -17,7 +19,7 @@ MOST_NAMES, MOST_APPROVERS = 5, 20
 
 
 class ReasonedEffect(Struct, frozen=True):
-    """An allow, or a demand for approval, and why."""
+    """An allow, or a demand for approval, with its reason."""
 
     effect: Effect
     code: str
@@ -26,26 +28,28 @@ class ReasonedEffect(Struct, frozen=True):
 
 
 def denied(denying: list[Rule]) -> str:
-    """A deny, with what the rule's author said of it."""
+    """Return the reason of a deny, with the description of the rule."""
     names = names_of(denying)
     sentence = next(rule.description for rule in denying if rule.name == names[0])
     return _cut(f"{_rules(names)} {'denies' if len(names) == 1 else 'deny'} it" + (f": {sentence}" if sentence else ""))
 
 
 def erred(erring: list[Judged], names: list[str]) -> str:
-    """A rule that can't be judged."""
+    """Return the reason of a rule that can't be judged."""
     miss = next(each.miss for each in erring if each.rule.name == names[0])
     what = f": {miss.clause} ({miss.wanted}) {miss.got}" if miss else ""
     return _cut(f"{_rules(names)} could not be judged, which denies{what}")
 
 
 def needed(names: list[str], sources: list[str]) -> str:
-    """A list of the target that somebody must ask for."""
+    """Return the reason of a missing listing of the target."""
     return _cut(f"{_rules(names)} {'asks' if len(names) == 1 else 'ask'} for {', '.join(sources)} of the target")
 
 
 def nowhere(policy: Policy, request: DecisionRequest, restricting: list[Rule]) -> str:
-    """No rule could have allowed it here; where one does. Rules of its gateway only restrict what others allow."""
+    """Return the reason when no rule could have allowed it here, with the roles where one does. Rules of the target's
+    gateway only restrict others.
+    """
     operation, role = request.operation.name, request.target.role
     elsewhere = [other for other in policy.roles_with(operation) if other != role]
     known = f"; rules allow it on {', '.join(elsewhere)}" if elsewhere else ""
@@ -55,7 +59,7 @@ def nowhere(policy: Policy, request: DecisionRequest, restricting: list[Rule]) -
 
 
 def opening(near: Judged, request: DecisionRequest) -> tuple[float, str] | None:
-    """When the window opens that the rule lacks, if that is what it lacks."""
+    """Return the next opening of the window, if a closed window is the miss."""
     for condition in near.rule.conditions[request.operation.name]:
         if isinstance(condition, Times) and near.miss is not None and condition.clause == near.miss.clause:
             return condition.opens(request.at)
@@ -63,7 +67,7 @@ def opening(near: Judged, request: DecisionRequest) -> tuple[float, str] | None:
 
 
 def missed(sentence: str, near: Judged, opens: tuple[float, str] | None) -> str:
-    """What came nearest, and what it lacked."""
+    """Return the reason with the nearest rule and its miss."""
     miss, name = near.miss, near.rule.name
     if miss is None:
         return _cut(f"{sentence}; nearest is '{name}'")
@@ -72,12 +76,12 @@ def missed(sentence: str, near: Judged, opens: tuple[float, str] | None) -> str:
 
 
 def conflicting(parameter: str, names: list[str]) -> str:
-    """Rules that fill in different values for one parameter."""
+    """Return the reason of rules with different defaults for one parameter."""
     return _cut(f"{parameter} has different defaults in {', '.join(names)}")
 
 
 def approval(request: DecisionRequest, demands: list[Demand], people: People, names: list[str]) -> ReasonedEffect:
-    """Who is asked, and who could say yes now; or, where enough people have, that they have."""
+    """Return the demand with its possible approvers; an allow once enough have approved."""
     found = [(demand, progress(demand, request.approvals, request.principal, people)) for demand in demands]
     waiting = [(demand, how) for demand, how in found if how.waits_for is not None]
     if not waiting:
@@ -92,7 +96,7 @@ def approval(request: DecisionRequest, demands: list[Demand], people: People, na
 
 
 def allowed(policy: Policy, names: list[str], emergency: str) -> ReasonedEffect:
-    """By rules, or by the default."""
+    """Return the reason of an allow, by rules or by the default."""
     if not names:
         reason = f"no rule covers it, and policy '{policy.name}' has deny_by_default: false"
         return ReasonedEffect("allow", "allowed_by_default", reason)
@@ -108,7 +112,7 @@ def _allows(names: list[str]) -> str:
 
 
 def names_of(rules: Iterable[Rule]) -> list[str]:
-    """Their names, sorted."""
+    """Return the names of the rules, sorted."""
     return sorted(rule.name for rule in rules)
 
 

@@ -1,4 +1,4 @@
-"""One rule, made ready: its scope and conditions as clauses, its demands, its limits."""
+"""One compiled rule: its scope and conditions as clauses, its demands, its limits."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -24,9 +24,11 @@ EMERGENCY = "emergency_policies"
 
 
 class Rule(Struct, frozen=True, eq=False, kw_only=True):
-    """A rule in force. `people` are the clauses of its scope that ask about the principal alone, `scope` the others.
-    `conditions` and `defaults` are by operation, since only parameters that it has bind it. `asks_facts`: some
-    condition asks for what is gathered. `overridable`: an emergency's allow sets this deny aside.
+    """A rule in force.
+
+    `people` are the clauses of its scope about the principal alone, `scope` the others. `conditions` and `defaults` are
+    by operation, since a condition binds only the operations with its parameter. `asks_facts`: some condition needs
+    gathered facts. `overridable`: an emergency's allow cancels this deny.
     """
 
     name: str
@@ -49,7 +51,7 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
 
     @property
     def emergency(self) -> bool:
-        """Whether it counts in an emergency alone."""
+        """Return whether it applies in an emergency alone."""
         return self.section == EMERGENCY
 
 
@@ -61,7 +63,7 @@ def refused_flag(name: str) -> Parameter:
 
 
 class Workshop:
-    """Makes rules of a policy's entries, and notes what is wrong with them."""
+    """Compiles a policy's entries to rules, and notes the mistakes."""
 
     def __init__(self, verbs: Mapping[str, Verb], policy: PolicyEntry, evaluators: Evaluators) -> None:
         self.verbs = verbs
@@ -69,7 +71,7 @@ class Workshop:
         self._conditioning = Conditioning(self.notes, policy, evaluators)
 
     def rule(self, placed: PlacedRule) -> Rule:
-        """The rule; what can't be made of it is noted as an error, and the rule is not to be used."""
+        """Compile one rule. Mistakes are noted as errors, and the rule is then unusable."""
         entry = placed.entry
         operations = tuple(dict.fromkeys(name for name in present(entry.operations) if name in self.verbs))
         conditions = self._conditioning.of(placed)
@@ -110,7 +112,7 @@ class Workshop:
         return tuple(found)
 
     def in_effect(self, keys: Keys, since: str | None, until: str | None) -> clauses.InEffect:
-        """The time between two keys of an entry, either of which may be absent."""
+        """Return the time between two keys of an entry, either of which may be absent."""
         first = self.notes.attempt((*keys, "effective_from"), NEVER, times.instant, since)
         last = self.notes.attempt((*keys, "expires_at"), EVER, times.instant, until)
         text = " ".join([f"from {since}" if since else "", f"until {until}" if until else ""]).strip()
@@ -178,7 +180,7 @@ def _defaults(verb: Verb, parameters: list[Parameter]) -> dict[str, Any]:
 
 
 def steps_of(approval: ApprovalEntry) -> tuple[ApproverStep, ...]:
-    """Approvers beside steps are a step of their own, before them."""
+    """Return the steps of an approval. Approvers beside steps are a step of their own, before them."""
     steps: list[StepEntry] = [StepEntry(approvers=approval.approvers, quorum=approval.quorum)]
     if present(approval.steps):
         steps = [*(steps if approval.approvers else ()), *present(approval.steps)]

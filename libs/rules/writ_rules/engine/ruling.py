@@ -1,4 +1,4 @@
-"""What a decision says: the effect, why, by which rules, and what comes with it."""
+"""The result of a decision: effect, reason, deciding rules, and obligations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +14,12 @@ STRICTNESS: dict[Effect, int] = {"allow": 0, "require_approval": 1, "deny": 2}
 
 
 class Ruling(Struct, frozen=True, kw_only=True):
-    """What was decided and why; `effective` are the parameters with all defaults, `timeout` an upper limit.
+    """The result of a decision; `effective` are the parameters with all defaults, `timeout` an upper limit.
 
-    `needs`: what to ask the target for before asking again; with the code `facts_needed` alone. `limits`: how many of
-    what the rules allow may run at once, which executors keep. `nearest`: the allow rule that came nearest to
-    matching, when none did, and `opens_at` when its window opens (Unix seconds). `could_approve`: who could say the
-    next yes. `emergency`: the one in force for the target. `account`: what is told of each rule.
+    `needs`: listings to fetch before the request is decided again; with the code `facts_needed` alone. `limits`: upper
+    limits of operations at once, which executors keep. `nearest`: the allow rule nearest to matching, when none did,
+    and `opens_at` the opening of its window (Unix seconds). `could_approve`: the possible next approvers. `emergency`:
+    the one in force for the target. `account`: the trace of each rule.
     """
 
     effect: Effect
@@ -39,12 +39,12 @@ class Ruling(Struct, frozen=True, kw_only=True):
 
     @property
     def trace(self) -> list[TraceEntry]:
-        """All rules that were considered; made when asked for."""
+        """Return the trace of all considered rules, made on demand."""
         return list(self.account)
 
 
 def stricter(first: Ruling, again: Ruling) -> Ruling:
-    """The stricter of two; of equals the first, with what comes with either."""
+    """Return the stricter of two rulings; of equals the first, with the obligations of both."""
     if STRICTNESS[again.effect] != STRICTNESS[first.effect]:
         return max(first, again, key=lambda ruling: STRICTNESS[ruling.effect])
     limits = [ruling.timeout for ruling in (first, again) if ruling.timeout is not None]

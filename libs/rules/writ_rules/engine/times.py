@@ -1,8 +1,7 @@
-"""Times as policies write them, judged at an instant (Unix seconds) that the caller gives.
+"""Times in policies, judged at an instant (Unix seconds) the caller gives.
 
 A window belongs to the day on which it starts, by the wall clock of its zone: one from Friday 22:00 to 06:00 holds on
-Saturday at 01:00; where the clock is set forward, what lies in the gap never comes; where it is set back, it comes
-twice.
+Saturday at 01:00. Where the clock is set forward, the skipped hour never holds; where it is set back, it comes twice.
 """
 
 import re
@@ -20,7 +19,7 @@ NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 LOOK_AHEAD_DAYS = 15
 UTC_ZONE = ZoneInfo("UTC")
 EARLIEST, LATEST = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (2, 9998))
-"""Calendars go no further; what is asked of a time before or after is answered as of these."""
+"""The limits of the calendar; earlier and later times are judged as these."""
 _clock = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?").fullmatch
 _duration = re.compile(r"([1-9]\d{0,6})([smhd])").fullmatch
 _unit = {"s": 1, "m": 60, "h": 3600, "d": DAY}
@@ -32,12 +31,14 @@ LONGEST_LEAP = 2 * DAY
 
 
 def wall_clock(at: float, zone: ZoneInfo) -> datetime:
-    """What a clock on the wall of the zone shows at an instant (Unix seconds)."""
+    """Return the wall clock time of the zone at an instant (Unix seconds)."""
     return datetime.fromtimestamp(min(max(at, EARLIEST), LATEST), zone)
 
 
 def first_at(day: date, seconds: int, zone: ZoneInfo) -> datetime:
-    """When a clock on the wall first shows this time of a day; where it leaps over it, when it lands."""
+    """Return the first instant at which the wall clock shows this time of a day; where the clock skips it, the instant
+    of the skip.
+    """
     wall = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(seconds=seconds)
     early, late = sorted(wall.replace(fold=fold).timestamp() for fold in (0, 1))
     if wall_clock(late, zone).replace(tzinfo=None, fold=0) == wall.replace(tzinfo=None):
@@ -47,21 +48,23 @@ def first_at(day: date, seconds: int, zone: ZoneInfo) -> datetime:
 
 
 class Occasion(Protocol):
-    """A stretch of time that may come again, by the clock of a zone."""
+    """A period that may repeat, by the clock of a zone."""
 
     @property
     def zone(self) -> ZoneInfo:
-        """Whose clock it is."""
+        """The zone of the clock."""
 
     def holds(self, local: datetime) -> bool:
-        """Whether it is open at this moment, given in its zone."""
+        """Return whether it is open at this moment, given in its zone."""
 
     def opens(self, at: float) -> datetime | None:
-        """When it opens next after `at` (Unix seconds), if that is in sight."""
+        """Return the next opening after `at` (Unix seconds), if that is in sight."""
 
 
 class Window(Struct, frozen=True, kw_only=True):
-    """Seconds of the day from `start` to before `end`, on these weekdays (0 is Monday), between these dates."""
+    """A window of seconds of the day from `start` to before `end`, on these weekdays (0 is Monday), between these
+    dates.
+    """
 
     start: int
     end: int
@@ -71,7 +74,7 @@ class Window(Struct, frozen=True, kw_only=True):
     last: date | None = None
 
     def holds(self, local: datetime) -> bool:
-        """Whether it is open at this wall clock time of its zone."""
+        """Return whether it is open at this wall clock time of its zone."""
         second = local.hour * 3600 + local.minute * 60 + local.second
         if self.start < self.end:
             return self.start <= second < self.end and self._starts_on(local.date())
@@ -85,8 +88,8 @@ class Window(Struct, frozen=True, kw_only=True):
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
     def opens(self, at: float) -> datetime | None:
-        """When it opens next after `at`, if that is within two weeks or at its first date. Two, since a change of the
-        clock may leave one opening out.
+        """Return the next opening after `at`, if that is within two weeks or at its first date. Two, since a change of
+        the clock may skip one opening.
         """
         today = wall_clock(at, self.zone).date()
         begin = min(max(today, self.first or today), LAST_DAY)
@@ -104,7 +107,7 @@ class Window(Struct, frozen=True, kw_only=True):
 
 
 def window(entry: WindowEntry) -> Window:
-    """The window that an entry means; raises ValueError, for what is wrong with one key as `parts` do."""
+    """Return the window of an entry; raises ValueError, for a mistake in one key as `parts` do."""
     start, end = seconds_of_day(entry.start_time), seconds_of_day(entry.end_time)
     if start == DAY:
         raise ValueError("start_time 24:00 is the next day's 00:00")
@@ -120,7 +123,7 @@ def window(entry: WindowEntry) -> Window:
 
 
 def parts(entry: WindowEntry) -> Iterator[tuple[str, Callable[[Any], object], str | None]]:
-    """Each key that is a text, and how it is read."""
+    """Yield each textual key with its reader."""
     yield "start_time", seconds_of_day, entry.start_time
     yield "end_time", seconds_of_day, entry.end_time
     yield "timezone", zone, entry.timezone
@@ -129,7 +132,7 @@ def parts(entry: WindowEntry) -> Iterator[tuple[str, Callable[[Any], object], st
 
 
 def seconds_of_day(text: str) -> int:
-    """`08:30`, `08:30:15` or `24:00`; raises ValueError."""
+    """Return the seconds of `08:30`, `08:30:15` or `24:00`; raises ValueError."""
     match = _clock(text)
     if match is None:
         raise ValueError(f"{text!r} is not a time of day such as 08:30")
@@ -140,7 +143,7 @@ def seconds_of_day(text: str) -> int:
 
 
 def zone(name: str) -> ZoneInfo:
-    """The IANA time zone; raises ValueError, also for what only this machine has, such as `localtime`."""
+    """Return the IANA time zone; raises ValueError, also for names of this machine alone, such as `localtime`."""
     try:
         if name.startswith(("localtime", "posix", "right/")):
             raise ValueError(name)
@@ -150,7 +153,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def instant(text: str) -> float:
-    """Unix seconds of an ISO 8601 time with its offset, or of a date (midnight UTC); raises ValueError."""
+    """Return the Unix seconds of an ISO 8601 time with its offset, or of a date (midnight UTC); raises ValueError."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
@@ -165,7 +168,7 @@ def instant(text: str) -> float:
 
 
 def duration(text: str) -> int:
-    """Seconds of `90s`, `30m`, `2h` or `1d`; raises ValueError."""
+    """Return the seconds of `90s`, `30m`, `2h` or `1d`; raises ValueError."""
     match = _duration(text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30m")
@@ -173,7 +176,7 @@ def duration(text: str) -> int:
 
 
 def age(value: float | str) -> float:
-    """Seconds of a number of them, or of a duration; raises ValueError."""
+    """Return the seconds of a number, or of a duration; raises ValueError."""
     if isinstance(value, str):
         return float(duration(value))
     if not 0 <= value < float("inf"):
@@ -182,7 +185,7 @@ def age(value: float | str) -> float:
 
 
 def when_text(moment: datetime) -> str:
-    """An instant for people: weekday, date, time, zone."""
+    """Return an instant for people: weekday, date, time, zone."""
     return f"{NAMES[moment.weekday()]} {moment:%Y-%m-%d %H:%M} {moment.tzinfo}"
 
 

@@ -1,4 +1,4 @@
-"""What a decision tells of each rule that was considered, made only as far as somebody reads it."""
+"""The trace of a decision: an entry for each considered rule, made only as far as it is read."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -13,7 +13,7 @@ from writ_rules.engine.tree import TreeMatches
 
 
 class Part(Struct, frozen=True, eq=False):
-    """The rules of one place, by name, and what was found there; `section` where it isn't the rules' own."""
+    """The rules of one section, by name, with their result; `section` where it isn't the rules' own."""
 
     rules: Sequence[Rule]
     found: TreeMatches
@@ -21,9 +21,9 @@ class Part(Struct, frozen=True, eq=False):
 
 
 class Trace:
-    """First the rules that match, then those that can't be judged, then the others; each of these by name.
+    """First the rules that match, then those that can't be judged, then the others; each by name.
 
-    `lifted`: an emergency's allow sets others aside.
+    `lifted`: an emergency's allow cancels others.
     """
 
     __slots__ = ("_case", "_lifted", "_parts")
@@ -43,7 +43,7 @@ class Trace:
         return f"Trace({list(self)!r})"
 
     def first(self, most: int) -> list[TraceEntry]:
-        """No more entries than these."""
+        """Return at most that many entries."""
         return list(islice(self, most))
 
     def __iter__(self) -> Iterator[TraceEntry]:
@@ -60,7 +60,7 @@ class Trace:
             yield from (self._step(judge(rule, operation, self._case), part) for rule in rest)
 
     def _step(self, judged: Judged, part: Part) -> TraceEntry:
-        """With the facts by which it was judged, and whether the emergency set it aside."""
+        """Return the entry of a rule, with the facts it used and a note if the emergency cancelled it."""
         rule, notes = judged.rule, list[str]()
         if rule.asks_facts and self._case is not None and (judged.covers or judged.depth):
             notes += sources(rule, self._case.request.operation.name, self._case)

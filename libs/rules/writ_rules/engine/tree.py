@@ -1,8 +1,8 @@
-"""All rules of one place as a tree of their clauses: those that begin with the same clauses share a branch.
+"""The rules of one section as a tree of their clauses: rules with the same first clauses share a branch.
 
-A clause is asked once for all rules below it, and an index says which branches of many can hold at all. So what a
-decision costs depends on the rules that come near matching, not on how many there are. Few rules are no tree: they are
-asked one by one.
+A clause is judged once for all rules below it, and an index selects the branches that can hold. So the cost of a
+decision depends on the rules that nearly match, not on their total number. A few rules are no tree: they are judged one
+by one.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,13 +19,13 @@ PEOPLE, SCOPE, CONDITION = range(3)
 
 
 class Few(Struct, frozen=True, eq=False):
-    """Rules that are asked one by one."""
+    """Rules that are judged one by one."""
 
     rules: tuple[Rule, ...]
 
 
 class Branch(Struct, frozen=True, eq=False):
-    """The rules that ask `clause` next. `allow`: the first by name of those that allow."""
+    """The rules with `clause` next. `allow`: the first by name of those that allow."""
 
     clause: Clause
     step: int
@@ -34,9 +34,9 @@ class Branch(Struct, frozen=True, eq=False):
 
 
 class Node(Struct, frozen=True, eq=False):
-    """Where the clauses before all hold, or can't be judged. `ends` are the rules that ask no more.
+    """The state in which all clauses before hold, or can't be judged. `ends` are the rules without further clauses.
 
-    `covers`, `limits`: there are rules, rules that allow, whose scope ends here. `near`: the branches with rules that
+    `covers`, `limits`: some rule, some allow rule, has the end of its scope here. `near`: the branches with rules that
     allow, by step and then by name.
     """
 
@@ -52,12 +52,12 @@ NO_RULES = Few(())
 
 
 def grown(rules: Iterable[Rule], operation: str) -> Node | Few:
-    """The tree of these rules."""
+    """Return the tree of these rules."""
     return _grown([(rule, clauses_of(rule, operation)) for rule in rules], 0)
 
 
 def clauses_of(rule: Rule, operation: str) -> tuple[Clause, ...]:
-    """In the order in which they are asked."""
+    """Return the clauses in the order of judgement."""
     return (*rule.people, *rule.scope, *rule.conditions[operation])
 
 
@@ -104,9 +104,9 @@ def _step(clause: Clause) -> int:
 
 
 class TreeMatches:
-    """What the trees of a place make of one request; filled while they are walked.
+    """The results of a section's trees for one request; filled while they are walked.
 
-    `covers`, `limits`: some rule, some rule that allows, has the request in its scope.
+    `covers`, `limits`: some rule, some allow rule, has the request in its scope.
     """
 
     __slots__ = ("_case", "_operation", "_trees", "covers", "erring", "limits", "matching")
@@ -152,12 +152,14 @@ class TreeMatches:
         return answer(branch.clause, case) if branch.step == CONDITION else branch.clause.miss(case)
 
     def nearest(self) -> Judged | None:
-        """Of the rules that allow, none of which matches, the one that got furthest."""
+        """Return the allow rule that got furthest, of those that don't match."""
         best = min((found for tree in self._trees for found in self._misses(tree, 1)), key=_nearness, default=None)
         return None if best is None else judge(best[1], self._operation, self._case)
 
     def _misses(self, tree: Node | Few, depth: int) -> Iterator[tuple[tuple[bool, int], Rule]]:
-        """The nearest below each node, with how near it came; `depth`: how many clauses held before."""
+        """Yield the nearest rule below each node, with its nearness; `depth`: the number of clauses that held
+        before.
+        """
         if isinstance(tree, Few):
             judged = [judge(rule, self._operation, self._case) for rule in tree.rules if rule.effect != "deny"]
             yield from (((not one.covers, -one.depth), one.rule) for one in judged if one.miss is not None)
@@ -175,7 +177,7 @@ class TreeMatches:
 
 
 def _reached(node: Node, case: Case) -> Iterator[Branch]:
-    """Those whose clause may hold."""
+    """Yield the branches whose clause may hold."""
     yield from node.rest
     for index in node.indexes:
         yield from index.of(case)
@@ -186,27 +188,27 @@ def _nearness(found: tuple[tuple[bool, int], Rule]) -> tuple[tuple[bool, int], s
 
 
 class Trees(Struct, frozen=True, eq=False):
-    """Of a policy. Rules of any role stand in a tree of their own (role ""), so that they are there once."""
+    """The trees of a policy. Rules for any role are in a tree of their own (role ""), so that they are stored once."""
 
     ordinary: Mapping[tuple[str, str], Node | Few]
     gateway: Mapping[str, Node | Few]
     emergency: Mapping[tuple[str, str], Node | Few]
 
     def own(self, operation: str, role: str) -> tuple[Node | Few, ...]:
-        """Those of the rules that are about targets of the role, outside emergencies."""
+        """Return the trees for targets of the role, outside emergencies."""
         return _pair(self.ordinary, operation, role)
 
     def urgent(self, operation: str, role: str) -> tuple[Node | Few, ...]:
-        """Those of an emergency's rules."""
+        """Return the trees of the emergency rules."""
         return _pair(self.emergency, operation, role)
 
     def inherited(self, operation: str) -> tuple[Node | Few, ...]:
-        """Those of the rules that bind the targets behind a gateway."""
+        """Return the trees of the rules that bind targets behind a gateway."""
         return (self.gateway.get(operation, NO_RULES),)
 
 
 def trees(ordinary: Iterable[Rule], inherited: Mapping[str, Iterable[Rule]], emergency: Iterable[Rule]) -> Trees:
-    """Of the rules of a policy."""
+    """Return the trees of a policy's rules."""
     gateway = {operation: grown(some, operation) for operation, some in inherited.items()}
     return Trees(_by_role(ordinary), gateway, _by_role(emergency))
 

@@ -1,4 +1,4 @@
-"""The catalogue's operations as policies see them: their parameters, which are public, and of which types."""
+"""The catalogue's operations in the form that policies need: parameters, their types, and the public ones."""
 
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -14,8 +14,8 @@ ANY = frozenset(NAMES.values())
 
 
 class Verb(Struct, frozen=True, eq=False):
-    """One operation. `types` has the format's names of what each parameter may be; `breakouts` are flags that are
-    refused unless a rule names them.
+    """One operation. `types` has the format's type names of each parameter; `breakouts` are flags refused unless a
+    rule names them.
     """
 
     operation: Operation
@@ -25,7 +25,7 @@ class Verb(Struct, frozen=True, eq=False):
     breakouts: frozenset[str]
 
     def refuses(self, parameter: str, value: Any) -> str | None:
-        """Why the operation's own schema refuses the value, if it does."""
+        """Return the reason why the operation's own schema refuses the value, if it does."""
         try:
             msgspec.convert(value, self.hints[parameter])
         except msgspec.ValidationError as error:
@@ -34,7 +34,7 @@ class Verb(Struct, frozen=True, eq=False):
 
 
 def verbs(catalogue: Catalogue) -> dict[str, Verb]:
-    """All operations of a catalogue."""
+    """Return all operations of a catalogue."""
     return {name: _verb(operation) for name, operation in catalogue.items()}
 
 

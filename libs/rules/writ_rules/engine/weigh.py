@@ -1,5 +1,7 @@
-"""From judged rules to a ruling: a matching deny denies, a rule that errs denies in its scope, of the allows that match
-the strictest demand holds, nothing else is allowed. The order is that of docs/policy.md.
+"""From judged rules to a ruling, in the order of docs/policy.md.
+
+A matching deny denies. A rule that errs denies in its scope. Of the matching allows the strictest demand holds. Nothing
+else is allowed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +24,9 @@ from writ_rules.engine.tree import TreeMatches
 
 
 class Considered(Struct, frozen=True, eq=False):
-    """The rules of the target's own role, those of its gateway, and while an emergency is in force its rules."""
+    """The rules of the target's own role, those of its gateway, and the emergency rules while an emergency is in
+    force.
+    """
 
     own: TreeMatches
     gateway: TreeMatches
@@ -32,7 +36,7 @@ class Considered(Struct, frozen=True, eq=False):
 
 
 class Weighing(Struct, frozen=True, eq=False):
-    """One request on judged rules."""
+    """One request with its judged rules."""
 
     policy: Policy
     request: DecisionRequest
@@ -40,7 +44,7 @@ class Weighing(Struct, frozen=True, eq=False):
     people: People
 
     def ruling(self) -> Ruling:
-        """What follows; the order is that of the table in docs/policy.md."""
+        """Return the ruling, in the order of the table in docs/policy.md."""
         own, gateway, urgent = self.considered.own, self.considered.gateway, self.considered.urgent
         lifting = allows(urgent.matching)
         matching = [*own.matching, *gateway.matching, *urgent.matching]
@@ -67,8 +71,8 @@ class Weighing(Struct, frozen=True, eq=False):
         return self._allow(allowing, allowing)
 
     def _open_by_default(self) -> bool:
-        """Control operations need a rule always: by an open default an agent could give itself any role. So does what
-        breaks out of a container.
+        """Return whether the default allows. Control operations always need a rule: by an open default an agent could
+        give itself any role. So do parameters that break out of a container.
         """
         request = self.request
         breakouts = self.policy.verbs[request.operation.name].breakouts
@@ -116,7 +120,9 @@ class Weighing(Struct, frozen=True, eq=False):
         )
 
     def _allow(self, matching: list[Rule], binding: list[Rule]) -> Ruling:
-        """`binding` decide: they are named, and demands and limits are theirs; all that match fill in defaults."""
+        """Return an allow. `binding` rules decide: they are named, and demands and limits are theirs; all matching
+        rules fill in defaults.
+        """
         request, lifted = self.request, binding is not matching
         names = reasons.names_of(binding)
         defaults, conflict = _defaults(request, matching)
@@ -147,12 +153,12 @@ class Weighing(Struct, frozen=True, eq=False):
 
 
 def _least(seconds: Iterable[Any]) -> int | None:
-    """A default that is no number of seconds is refused with the schema, after this."""
+    """Return the least number of seconds; a default that is no number is refused later, by the schema."""
     return min((one for one in seconds if isinstance(one, int)), default=None)
 
 
 def _defaults(request: DecisionRequest, rules: Iterable[Rule]) -> tuple[dict[str, Any], str | None]:
-    """What the rules fill in, and the parameter on which they disagree."""
+    """Return the defaults the rules fill in, and the parameter on which they disagree."""
     found: dict[str, Any] = {}
     for rule in rules:
         for name, value in rule.defaults[request.operation.name].items():
@@ -165,5 +171,5 @@ def _defaults(request: DecisionRequest, rules: Iterable[Rule]) -> tuple[dict[str
 
 
 def allows(rules: Iterable[Rule]) -> list[Rule]:
-    """Those that allow."""
+    """Return the rules that allow."""
     return [rule for rule in rules if rule.effect != "deny"]

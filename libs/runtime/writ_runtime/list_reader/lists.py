@@ -102,7 +102,7 @@ def _entries(data: mmap, kind: type[Struct]) -> list[Struct]:
 
 
 def _is_large(path: Path) -> bool:
-    """Return whether a process is worthwhile. Without an open path it never is."""
+    """Return whether a process is worthwhile. Without memfd_create(2) it never is."""
     try:
         return path.stat().st_size > SMALL and hasattr(os, "memfd_create")
     except OSError:

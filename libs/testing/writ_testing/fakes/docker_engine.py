@@ -24,6 +24,7 @@ class Request(NamedTuple):
     path: str
     query: dict[str, str]
     body: Any
+    headers: dict[str, str]
 
 
 class Answer(NamedTuple):
@@ -58,6 +59,7 @@ class FakeEngine:
     faults: list[Fault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     pulls: list[str] = field(default_factory=list)
+    auths: list[str] = field(default_factory=list)
     logs: str = ""
     exits: int | None = None
     health: str = ""
@@ -131,8 +133,10 @@ class FakeEngine:
         await _send(writer, answer, cut=kind == "cut_body", half=kind == "half_close")
         if answer.hangs:
             self.pulls.append(request.query["fromImage"])
-            await reader.read()
-            self.pulls.remove(request.query["fromImage"])
+            try:
+                await reader.read()
+            finally:
+                self.pulls.remove(request.query["fromImage"])
         return not (answer.hangs or kind in ("cut_body", "half_close"))
 
     def _fault(self, request: Request) -> Fault | None:
@@ -176,9 +180,7 @@ class FakeEngine:
     def _list(self, request: Request) -> Answer:
         wanted = dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
         found = [one for one in self.containers.values() if wanted.items() <= one["Config"]["Labels"].items()]
-        return Answer(
-            200, [{"Id": one["Id"], "Names": [one["Name"]], "Labels": one["Config"]["Labels"]} for one in found]
-        )
+        return Answer(200, [_listed(one) for one in found])
 
     def _create(self, request: Request) -> Answer:
         if self.named(request.query["name"]) is not None:
@@ -197,7 +199,7 @@ class FakeEngine:
             "Created": self._now(),
             "Image": self.images.get(body["Image"], {}).get("Id", "sha256:" + "0" * 64),
             "State": {"Status": "created", "Running": False, "StartedAt": ABSENT, "ExitCode": 0},
-            "Config": {**body, "Labels": body.get("Labels") or {}},
+            "Config": {**body, "Labels": body.get("Labels") or {}, "Tty": False},
             "HostConfig": body["HostConfig"],
             "Mounts": [],
             "NetworkSettings": {"Networks": {body["HostConfig"].get("NetworkMode", "bridge"): {}}},
@@ -252,6 +254,7 @@ class FakeEngine:
 
     def _pull(self, request: Request) -> Answer:
         image = request.query["fromImage"]
+        self.auths.append(request.headers.get("x-registry-auth", ""))
         first = {"status": f"Pulling from {image}"}
         if image.startswith("slow"):
             return Answer(200, lines=(first,), hangs=True)
@@ -279,6 +282,17 @@ class FakeEngine:
         return f"2026-01-01T00:{self.clock // 60:02d}:{self.clock % 60:02d}.123456789Z"
 
 
+def _listed(one: dict[str, Any]) -> dict[str, Any]:
+    config, state = one["Config"], one["State"]["Status"]
+    return {
+        "Id": one["Id"],
+        "Names": [one["Name"]],
+        "Labels": config["Labels"],
+        "Image": config["Image"],
+        "State": state,
+    }
+
+
 async def _leave(reader: asyncio.StreamReader, waits: bool) -> bool:
     """Say nothing; where it hangs, until the client has left."""
     if waits:
@@ -296,7 +310,9 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
     method, target, _ = first.split(" ")
     url = urlsplit(target)
     query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
-    return Request(method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, json.loads(body) if body else None)
+    return Request(
+        method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, json.loads(body) if body else None, headers
+    )
 
 
 async def _send(writer: asyncio.StreamWriter, answer: Answer, *, cut: bool = False, half: bool = False) -> None:

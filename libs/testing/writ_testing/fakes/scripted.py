@@ -256,7 +256,7 @@ class ScriptedPolicy:
         return sign(self.key, look)
 
 
-class Held(Struct):
+class ClaimOutcome(Struct):
     """The answer to an agent's claim."""
 
     claim: Signed
@@ -264,7 +264,7 @@ class Held(Struct):
     parameters: dict[str, Any]
 
 
-class AgentHands:
+class ScriptedAgent:
     """Claims and receipts of one agent instance, one step at a time."""
 
     def __init__(self, bus: Bus, pool: str, key: Key | None = None) -> None:
@@ -287,21 +287,21 @@ class AgentHands:
             ),
         )
 
-    async def claim(self, work: Dispatched) -> Held:
+    async def claim(self, work: Dispatched) -> ClaimOutcome:
         """Send a claim. Return its answer."""
         seal = SealKey()
         claim = self.claim_for(work, seal)
         return await self.send_claim(claim, work.principal, seal)
 
-    async def send_claim(self, claim: Signed, principal: str, seal: SealKey) -> Held:
+    async def send_claim(self, claim: Signed, principal: str, seal: SealKey) -> ClaimOutcome:
         """Send this very claim."""
         data = encode(ClaimMessage(claim=claim, principal=principal))
         message = await self.bus.request(subjects.claim(self.pool), data, timeout=20)
         answer = decode(message.data, ClaimAnswer)
         opened = decode(seal.open(answer.sealed), SealedParameters).parameters if answer.grant else {}
-        return Held(claim, answer, opened)
+        return ClaimOutcome(claim, answer, opened)
 
-    def receipt_for(self, work: Dispatched, held: Held, **how: Any) -> Signed:
+    def receipt_for(self, work: Dispatched, held: ClaimOutcome, **how: Any) -> Signed:
         """Return a signed receipt; `succeeded` unless `how` says otherwise."""
         receipt = Receipt(
             operation_id=work.operation_id,
@@ -320,7 +320,7 @@ class AgentHands:
         return sign(self.key, structs.replace(receipt, **how))
 
     async def finish(
-        self, work: Dispatched, held: Held, full: dict[str, Any] | None = None, **how: Any
+        self, work: Dispatched, held: ClaimOutcome, full: dict[str, Any] | None = None, **how: Any
     ) -> Acknowledged:
         """Send a receipt for the operation."""
         message = ReceiptMessage(

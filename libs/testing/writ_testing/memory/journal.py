@@ -27,6 +27,9 @@ class Disk:
         self.online = asyncio.Event()
         self.online.set()
         self.lost_answers = 0
+        self.stores = asyncio.Event()
+        """Cleared: appends get no answer, as after a write error."""
+        self.stores.set()
         self.clock = time.time
         """The server's clock."""
         self._watchers: set[asyncio.Event] = set()
@@ -100,6 +103,7 @@ class MemoryJournal:
         for entry in entries:
             check_subject(entry.subject)
         await self._disk.until_online(PATIENCE)
+        await self._disk.stores.wait()
         try:
             sequence = self._disk.store(entries)
         except Conflict:
@@ -213,6 +217,7 @@ class MemoryStore:
 
     async def put(self, key: str, data: bytes, *, ttl: float) -> None:
         await self._disk.until_online(PATIENCE)
+        await self._disk.stores.wait()
         self._disk.kept[self._name(key)] = (data, time.monotonic() + ttl)
 
     async def get(self, key: str) -> bytes | None:

@@ -177,8 +177,8 @@ class Archiving:
 
 
 def _is_named(life: Life, generation: int) -> bool:
-    """Return whether the operation has its `archived` event. An event of an archive that was replaced, and ended
-    before the operation began, does not count.
+    """Return whether the operation needs no `archived` event: it has no request here, or has the event of this
+    archive or a later one.
     """
     return life.requested is None or (life.archived is not None and life.archived.generation >= generation)
 

@@ -15,6 +15,7 @@ from writ_contracts.life import Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.stops import Reach
 from writ_executor.control.archiving import Archiving
+from writ_executor.control.in_force import ENDINGS, check_in_force
 from writ_executor.control.policy_versions import Done, Publishing
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
@@ -88,7 +89,10 @@ class Controls:
             outcome, code, message, output = await self.offered[requested.operation](requested)
         except Invalid as error:
             outcome, code, message, output = "failed", error.code, str(error), {}
-        await self._outcomes.finish(life, outcome=outcome, code=code, message=message, output=output)
+        if outcome == "unknown":
+            await self._outcomes.mark_unknown(life, code, message)
+        else:
+            await self._outcomes.finish(life, outcome=outcome, code=code, message=message, output=output)
 
     def _started(self, requested: Requested, decision: Signed) -> Started:
         return Started(
@@ -122,6 +126,9 @@ class Controls:
 
     async def _control(self, requested: Requested) -> Done:
         kind = requested.operation
+        if kind in ENDINGS:
+            begun = await self._recorder.control_events(ENDINGS[kind].begun_by)
+            check_in_force(requested, begun, await self._recorder.control_events(kind))
         event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
         life = await self._lives.find(requested.principal, requested.operation_id)
         sequence = await self._recorder.append_once(subjects.control_event(kind), event, after=life.first_sequence)
@@ -136,7 +143,7 @@ class Controls:
         for _ in range(ATTEMPTS):
             life = await self._lives.fresh(principal, victim_id)
             if not life.open:
-                return "failed", "not_cancellable", f"it has already ended: {life.outcome}", {"result": "ended"}
+                return _ended(life)
             try:
                 return await self._cancel_now(requested, life)
             except Conflict:
@@ -148,7 +155,9 @@ class Controls:
             return await self._cancel_running(requested, life)
         message = f"cancelled by {requested.principal} before it started"
         ended = await self._outcomes.not_started(life, "cancelled", "cancelled", message)
-        return "succeeded", "", "", {"result": "cancelled" if ended.outcome == "cancelled" else "not_confirmed"}
+        if ended.outcome == "unknown":
+            return _not_confirmed(life, "an earlier attempt may have taken effect")
+        return "succeeded", "", "", {"result": "cancelled"}
 
     async def _cancel_running(self, requested: Requested, life: Life) -> Done:
         victim = life.requested
@@ -165,7 +174,12 @@ class Controls:
         try:
             result = await self._cancels.ask(life)
         except WritError as error:
-            return "succeeded", error.code, f"the agent did not answer yet: {error}", {"result": "not_confirmed"}
+            return _not_confirmed(life, f"its agent has not answered yet ({error})")
+        if result == "not_running":
+            life = await self._lives.fresh(victim.principal, victim.operation_id)
+            return _not_confirmed(life, "its agent does not run it") if life.open else _ended(life)
+        if result == "not_confirmed":
+            return _not_confirmed(life, "it was told to stop, and something of it may still go on")
         return "succeeded", "", "", {"result": result}
 
     def _cancel_event(self, requested: Requested, victim: Requested) -> CancelRequested:
@@ -178,6 +192,16 @@ class Controls:
             parameters=requested.effective,
             parameters_key=self._vault.digest_key(requested.operation_id),
         )
+
+
+def _ended(life: Life) -> Done:
+    return "failed", "not_cancellable", f"it has already ended: {life.outcome}", {"result": "ended"}
+
+
+def _not_confirmed(life: Life, why: str) -> Done:
+    """Nobody saw it stop: never `succeeded`."""
+    victim = life.requested.operation_id if life.requested else ""
+    return "unknown", "not_confirmed", f"{why}; `writ op watch {victim}` tells how it ends", {}
 
 
 def _as_started(requested: Requested, life: Life) -> Requested:

@@ -24,7 +24,7 @@ from writ_trust.digests import plain_digest
 
 LARGEST = 3_000_000
 ORIGINS: dict[str, Origin] = {"policy_publish": "published", "policy_rollback": "rollback"}
-Done = tuple[Literal["succeeded", "failed"], str, str, dict[str, Any]]
+Done = tuple[Literal["succeeded", "failed", "unknown"], str, str, dict[str, Any]]
 
 
 class Publishing:

@@ -50,7 +50,7 @@ class AuditDetail(Struct, frozen=True, kw_only=True):
         return (shown if len(json.encode(shown)) <= self.refused_bytes else {}), hidden
 
     def shown(self, observed: dict[str, Any]) -> dict[str, Any]:
-        """Return the observed state, unless it is too large."""
+        """Return the observed state, or a note if it is too large."""
         if len(json.encode(observed)) <= self.shown_bytes:
             return observed
         return {"note": f"more than {self.shown_bytes} bytes: not kept in the journal"}

@@ -76,7 +76,7 @@ class Follower:
             if not records:
                 break
             for record in records:
-                self._take(record)
+                self._apply_record(record)
         if strange or restored:  # before this journal is as long, and the snapshot passes for one of its own
             await self.save()
 
@@ -84,8 +84,8 @@ class Follower:
         """Take in every new record until cancelled; write a snapshot now and then."""
         async with aclosing(self._bus.journal.tail(self._index.sequence)) as tail:
             async for record in tail:
-                self._take(record)
-                self._tell(self._index.sequence)
+                self._apply_record(record)
+                self._wake_waiters(self._index.sequence)
                 self._hear(record)
                 if self._index.sequence - self._snapshot_at >= SNAPSHOT_EVERY:
                     await self.save()
@@ -118,7 +118,7 @@ class Follower:
         except WritError as error:
             _log.warning("snapshot.not_saved", error=str(error))
 
-    def _take(self, record: Record) -> None:
+    def _apply_record(self, record: Record) -> None:
         self._guard.read(record)
         try:
             event_id = record.headers.get(EVENT_ID, "")
@@ -136,11 +136,11 @@ class Follower:
         if self.heard and where is not None and (life := self._index.get(where.operation_id)) is not None:
             self.heard(life, where.event)
 
-    def _tell(self, sequence: int) -> None:
+    def _wake_waiters(self, sequence: int) -> None:
         if not self._waiters:
             return
-        for wanted, waiter in self._waiters:
-            if wanted <= sequence and not waiter.done():
+        for awaited, waiter in self._waiters:
+            if awaited <= sequence and not waiter.done():
                 waiter.set_result(None)
         self._waiters = [pair for pair in self._waiters if not pair[1].done()]
 

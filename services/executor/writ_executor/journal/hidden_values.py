@@ -11,6 +11,7 @@ import msgspec
 from writ_bus.port import Bus
 from writ_contracts.errors import Unreachable
 from writ_contracts.journal import Requested
+from writ_executor.journal.storage_watch import StorageWatch
 from writ_trust.digests import derive
 from writ_trust.sealing import decrypt, encrypt
 
@@ -27,9 +28,10 @@ class ParametersLost(Unreachable):
 class Vault:
     """Hidden parameters and results by operation id."""
 
-    def __init__(self, bus: Bus, key: bytes) -> None:
+    def __init__(self, bus: Bus, key: bytes, watch: StorageWatch) -> None:
         self._bus = bus
         self._key = key
+        self._watch = watch
 
     def digest_key(self, operation_id: str) -> str:
         """Return the key for digests of an operation's effective parameters."""
@@ -47,7 +49,9 @@ class Vault:
 
     async def keep(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
-        await self._bus.params.put(_place(requested), encrypt(self._key, msgspec.json.encode(parameters)), ttl=seconds)
+        data = encrypt(self._key, msgspec.json.encode(parameters))
+        async with self._watch.storing():
+            await self._bus.params.put(_place(requested), data, ttl=seconds)
 
     async def parameters(self, requested: Requested) -> dict[str, Any]:
         """Return the requester's whole parameters. Raises ParametersLost."""

@@ -95,6 +95,14 @@ class Index:
         waiting = (life for life in members if may_start(life) and life.first_sequence <= self.sequence)
         return min((life for life in waiting if targets or self.has_target(life)), key=_first, default=None)
 
+    def ahead_of(self, life: Life) -> Life | None:
+        """The operation that has its target, or is before it in the target's line."""
+        if life.requested is None or not changes(life.requested):
+            return None
+        members = self._lines.get(target_lock(life.requested.target), {}).values()
+        before = (one for one in members if one.state in _HOLDING or one.first_sequence < life.first_sequence)
+        return min(before, key=_first, default=None)
+
     def has_target(self, life: Life) -> bool:
         """Return whether its target is free for it, as far as this replica knows."""
         requested = life.requested

@@ -5,6 +5,7 @@ last one. Continue with the life that an append returns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar, cast, get_args
 
@@ -106,6 +107,15 @@ class Recorder:
             statement=requested.statement,
             parameters_key=parameters_key,
         )
+
+    async def control_events(self, kind: str) -> list[journal.ControlEvent]:
+        """Return all control events of a kind, as far as they can be read."""
+        found: list[journal.ControlEvent] = []
+        for record in await self._journal.read(subjects.control_event(kind)):
+            with suppress(Invalid):  # policy takes one that cannot be read for a stop of everything, under another id
+                event = decode_event(record.data)
+                found += [event] if isinstance(event, journal.ControlEvent) else []
+        return found
 
     async def security(
         self,

@@ -59,14 +59,14 @@ class BackendTests:
         if decided.look is None:
             await self._refuse(principal, query.target, decided)
             raise Denied(decided.decision.reason, code=decided.decision.code)
-        return BackendTestAnswer(visit=await self._ask(decided.look, key))
+        return BackendTestAnswer(visit=await self._run_test(decided.look, key))
 
     async def _refuse(self, principal: str, target: str, decided: CheckedDecision) -> None:
         if self._refusals.take(principal, time.monotonic()):
             detail = f"{BACKEND_TEST} of target {target}: {decided.decision.code}"
             await self._recorder.security("read_refused", detail, principal=principal)
 
-    async def _ask(self, signed: Signed, key: str) -> TargetReport:
+    async def _run_test(self, signed: Signed, key: str) -> TargetReport:
         grant = read(signed, ReadGrant)
         ask = AskRead(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
         try:

@@ -29,6 +29,7 @@ from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.requests.attempt import Attempt, chosen_id, claimed_target, definition_of, new_attempt, request_of
+from writ_executor.requests.screening import Screening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import answer, verdict
 from writ_executor.rounds.accepted import AcceptedOperations
@@ -47,6 +48,7 @@ class Intake:
         config: Config,
         catalogue: Catalogue,
         targets: Targets,
+        screening: Screening,
         admission: Admission,
         recorder: Recorder,
         lives: Lives,
@@ -58,6 +60,7 @@ class Intake:
         self._audit_detail = LEVELS[config.audit_level]
         self._catalogue = catalogue
         self._targets = targets
+        self._screening = screening
         self._admission = admission
         self._recorder = recorder
         self._lives = lives
@@ -75,12 +78,10 @@ class Intake:
             attempt = self._decode(attempt, message)
             attempt = self._define(attempt)
             attempt = self._check(attempt)
-            owner = await self._accepted.owner(definition_of(attempt), attempt.parameters)
             earlier = self._earlier(attempt)
             if earlier is not None:
                 return earlier
-            await self._targets.require(attempt.target, definition_of(attempt))
-            self._admission.room(principal, control=definition_of(attempt).control)
+            owner = await self._screening.owner(principal, definition_of(attempt), attempt.target, attempt.parameters)
             decided = await self._policy.decide(self._question(attempt, owner))
             return await self._proceed(attempt, decided)
         except Invalid as error:
@@ -91,8 +92,7 @@ class Intake:
     def _decode(self, attempt: Attempt, message: Message) -> Attempt:
         content_type = message.headers.get("Content-Type", wire.JSON)
         request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
-        if self._config.dry_run_only and not request.dry_run:
-            request = structs.replace(request, dry_run=True)
+        request = structs.replace(request, dry_run=self._screening.dry(request.dry_run))
         return structs.replace(
             attempt,
             request=request,

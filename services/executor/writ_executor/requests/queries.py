@@ -4,7 +4,7 @@ import os
 import time
 from typing import TypeVar
 
-from msgspec import to_builtins
+from msgspec import structs, to_builtins
 
 from writ_bus.port import Message
 from writ_bus.sender import sender_key
@@ -15,6 +15,7 @@ from writ_contracts.backends import BackendTestAnswer, BackendTestQuery
 from writ_contracts.decisions import Decide, Subject
 from writ_contracts.errors import Full
 from writ_contracts.ids import encode_id
+from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import (
     OpenQuery,
@@ -36,9 +37,10 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
+from writ_executor.requests.screening import Screening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
-from writ_executor.rounds.accepted import AcceptedOperations
+from writ_executor.requests.waiting import WaitingReasons
 from writ_runtime.buckets import Buckets
 
 Query = TypeVar("Query")
@@ -55,10 +57,11 @@ class Queries:
         targets: Targets,
         vault: Vault,
         policy: PolicyClient,
-        accepted: AcceptedOperations,
+        screening: Screening,
         tests: BackendTests,
         buckets: Buckets,
         generations: Generations,
+        waiting: WaitingReasons,
     ) -> None:
         """`buckets` limits the queries of one principal."""
         self._catalogue = catalogue
@@ -67,21 +70,26 @@ class Queries:
         self._targets = targets
         self._vault = vault
         self._policy = policy
-        self._accepted = accepted
+        self._screening = screening
         self._tests = tests
         self._buckets = buckets
         self._generations = generations
+        self._waiting = waiting
 
     async def operation(self, message: Message) -> OperationAnswer:
         principal, query = self._decode_query(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
-        return OperationAnswer(operation=view(life, latest(life)))
+        return OperationAnswer(operation=self._view(life))
 
     async def operations(self, message: Message) -> OperationsAnswer:
         """Return the principal's open operations."""
         principal, _ = self._decode_query(message, OpenQuery)
-        views = [view(life, latest(life)) for life in self._index.open_of(principal)]
+        views = [self._view(life) for life in self._index.open_of(principal)]
         return OperationsAnswer(operations=[item for item in views if isinstance(item, OperationView)])
+
+    def _view(self, life: Life) -> OperationView | None:
+        shown = view(life, latest(life))
+        return None if shown is None else structs.replace(shown, waiting=self._waiting.of(life))
 
     async def result(self, message: Message) -> ResultAnswer:
         """Return the full output if it is still kept, else the public part."""
@@ -121,8 +129,8 @@ class Queries:
             target=query.target,
             parameters=parameters,
             parameters_key=self._vault.digest_key(operation_id),
-            dry_run=query.dry_run,
-            owner=await self._accepted.owner(definition, parameters),
+            dry_run=self._screening.dry(query.dry_run),
+            owner=await self._screening.owner(principal, definition, query.target, parameters),
             simulate=True,
         )
         ask = Decide(

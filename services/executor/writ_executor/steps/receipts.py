@@ -63,7 +63,7 @@ class Receipts:
             life = life or await self._lives.fresh(body.principal, receipt.operation_id)
             try:
                 with going_on(life):
-                    await self._take(life, receipt, body)
+                    await self._apply_receipt(life, receipt, body)
             except Conflict:
                 life = None  # another writer was first: read the life again
                 continue
@@ -77,7 +77,7 @@ class Receipts:
         waits = life is not None and life.state is State.STARTED
         return life if waits and granted is not None and _names_grant(granted, receipt) else None
 
-    async def _take(self, life: Life, receipt: Receipt, body: ReceiptMessage) -> None:
+    async def _apply_receipt(self, life: Life, receipt: Receipt, body: ReceiptMessage) -> None:
         requested = life.requested
         if requested is None or not await self._belongs(life, requested, receipt, body.receipt.key):
             return

@@ -10,7 +10,7 @@ from writ_bus.port import Bus, Endpoint, Entry, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
 from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, ApprovalMessage, SignedApproval, people_of
-from writ_contracts.errors import Conflict, Denied, Untrusted, WritError
+from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
 from writ_policy.approvals.standing import Standings
@@ -30,7 +30,7 @@ from writ_trust.approvals import BAD, verify_approval
 CONCURRENCY = 16
 LARGEST = 16_384
 ATTEMPTS = 8
-RATE, BURST = 10.0, 50.0
+RATE, BURST = 50.0, 250.0
 """Verdicts of one principal, a second and at once."""
 Recordable = ApprovalGiven | Approved | Rejected
 
@@ -68,7 +68,7 @@ class Approvals:
 
     async def _decide(self, principal: str, message: Message) -> ApprovalAnswer:
         if not self._buckets.take(principal, time.monotonic()):
-            raise Denied(f"{principal} sends more verdicts a second than are taken: wait", code="rate_limited")
+            raise Full(f"{principal} sends more verdicts a second than are taken: wait", code="rate_limited")
         content_type = message.headers.get("Content-Type", wire.JSON)
         asked = wire.decode(message.data, ApprovalMessage, content_type=content_type, limit=LARGEST)
         for _ in range(ATTEMPTS):

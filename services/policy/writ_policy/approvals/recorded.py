@@ -34,8 +34,10 @@ class Approvals(Struct, frozen=True):
 
 
 def approvals_of(recorded: RecordedOperation, records: Sequence[Record], world: World) -> Approvals:
-    """The recorded approvals of an operation that hold now."""
-    if not recorded.life.approvals:
+    """The recorded approvals of an operation that hold now: of one that was approved and has not ended. Those of an
+    operation that was rejected, cancelled or expired start nothing any more.
+    """
+    if recorded.life.approved is None or not recorded.life.open:
         return Approvals()
     return counted(recorded.life.approvals, exact_of(recorded, records), world)
 

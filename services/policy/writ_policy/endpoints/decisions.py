@@ -78,7 +78,8 @@ class DecisionEndpoints:
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
-            await self._proposed.check(ask.subject.operation, ask.subject.parameters)
+            people = tuple(judge.world.principals.values())
+            await self._proposed.check(ask.subject.operation, ask.subject.parameters, people, judge.now)
         grant = (
             target_test_grant(ask, ruled, judge.world)
             if ask.subject.operation == BACKEND_TEST

@@ -102,13 +102,13 @@ class Follower:
         """Return the events after the last one, which must still be there, or have been stored again. Raises
         Unreachable.
         """
-        seen = self.state.sequence
-        records = await self._journal.read(subjects.CONTROL, after=max(seen - 1, 0))
+        known_sequence = self.state.sequence
+        records = await self._journal.read(subjects.CONTROL, after=max(known_sequence - 1, 0))
         if self._latest is not None and self._latest not in map(_mark, records):
-            self.lost = f"control event {seen} is not in the journal any more: was it restored?"
+            self.lost = f"control event {known_sequence} is not in the journal any more: was it restored?"
             raise Unreachable(self.lost, code="behind")
         self.lost = None
-        return [record for record in records if record.sequence > seen]
+        return [record for record in records if record.sequence > known_sequence]
 
     def _is_strange(self, record: Record) -> bool:
         """Return whether a copy differs from the event taken in before."""

@@ -47,7 +47,7 @@ def _check(ordered: Mapping[int, Record], is_decided: IsDecided) -> None:
 
 
 def _archive(record: Record, is_decided: IsDecided) -> ControlEvent | None:
-    """Return the archive announcement, if the record is at its first sequence; a copy vouches for nothing."""
+    """Return the archive announcement, unless the record is a copy: copies are what archives vouch for."""
     if record.subject != subjects.control_event(ARCHIVE) or CARRIED_FROM in record.headers:
         return None
     try:

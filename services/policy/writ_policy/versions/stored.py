@@ -105,7 +105,7 @@ class Versions:
         async with self._reading:
             while records := await self._stream.read(subjects.POLICIES, after=self.stored, limit=PAGE):
                 for record in records:
-                    await self._take(record)
+                    await self._apply_record(record)
 
     def _check_highest(self) -> None:
         self.taken_back = self._highest.refusal(self.head, self.stored) if self._highest else None
@@ -199,7 +199,7 @@ class Versions:
             expected=self.stored,
         )
 
-    async def _take(self, record: Record) -> None:
+    async def _apply_record(self, record: Record) -> None:
         try:
             version, previous = await self._open(record)
             self._check_turn(previous)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from msgspec import Raw, json, structs
-from tests.e2e.robbed import holding, robbed, started, subject
+from tests.e2e.stolen_keys import holding, robbed, started, subject
 
 from writ_bus.port import Message
 from writ_client.client import Writ

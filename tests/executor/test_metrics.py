@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from tests.executor.agent_hands import heartbeat
+from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, WEB, World
 
 from writ_contracts import subjects

@@ -8,12 +8,12 @@ from writ_contracts.agents import AskCancel, AskRead, Cancelled, Heartbeat, Read
 from writ_contracts.wire import decode, encode
 
 
-async def heartbeat(world: World, *running: str, skew: float | None = None) -> None:
+async def heartbeat(world: World, *running: str, skew: float | None = None, free: int = 1) -> None:
     beat = Heartbeat(
         pool=world.hands.pool,
         instance=world.hands.instance,
         running=list(running),
-        free_slots=1,
+        free_slots=free,
         operations=["service_restart", "service_start"],
         version="0",
         skew=skew,
@@ -21,7 +21,7 @@ async def heartbeat(world: World, *running: str, skew: float | None = None) -> N
     await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
 
 
-async def serve_agent(world: World, verdict: str = "took_effect") -> list[AskCancel]:
+async def serve_agent(world: World, verdict: str = "took_effect", cancelled: str = "stopped") -> list[AskCancel]:
     cancels: list[AskCancel] = []
 
     async def look(message: Message) -> bytes:
@@ -30,7 +30,7 @@ async def serve_agent(world: World, verdict: str = "took_effect") -> list[AskCan
 
     async def cancel(message: Message) -> bytes:
         cancels.append(decode(message.data, AskCancel))
-        return encode(Cancelled(result="stopped"))
+        return encode(Cancelled(result=cancelled))  # type: ignore[arg-type]
 
     pool, instance = world.hands.pool, world.hands.instance
     await world.bus.serve(

@@ -5,7 +5,7 @@ import gc
 import tracemalloc
 
 import pytest
-from tests.executor.agent_hands import heartbeat, serve_agent
+from tests.executor.agent_requests import heartbeat, serve_agent
 from tests.executor.conftest import World
 
 from writ_contracts import subjects

@@ -1,0 +1,120 @@
+"""`container_inspect` beside what people use instead, all in one run on one engine: `python -m bench docker`.
+
+BENCH_DOCKER_SOCKET names the engine's socket, BENCH_DOCKER_IMAGE an image that it has and that stays up.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from asyncio.subprocess import DEVNULL
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiodocker import Docker
+from msgspec import Struct
+
+from bench.end_to_end import ENVIRON, PRINCIPAL, Requester
+from bench.timing import Sample, measure
+from writ_agent.backends.port import Task
+from writ_agent_docker.backend import DockerBackend
+from writ_client.context import Context, open_bus
+from writ_contracts.ids import encode_id
+from writ_contracts.inventory import Target
+from writ_runtime.plugins import load_catalogue
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
+
+CALLS, PROCESSES, ROUNDS = 150, 20, 5
+"""Calls a round, and rounds: of each the round with the best p50 counts."""
+CONTAINER, NAME = "writ-bench", "container_inspect"
+Call = Callable[[int], Awaitable[object]]
+INSPECT = load_catalogue()[NAME]
+
+
+class Row(Struct, frozen=True):
+    """What is measured, and how often in a round."""
+
+    call: Call
+    count: int
+
+
+async def run() -> dict[str, object]:
+    """All figures."""
+    socket = os.environ["BENCH_DOCKER_SOCKET"]
+    await docker(socket, "run", "--detach", "--name", CONTAINER, os.environ["BENCH_DOCKER_IMAGE"])
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return {"rows": await _measured(Path(folder), socket)}
+    finally:
+        await docker(socket, "rm", "--force", CONTAINER)
+
+
+async def _measured(folder: Path, socket: str) -> dict[str, Sample]:
+    entry = {"id": "box", "role": "testing", "backend": "docker", "connection": {"socket": socket}}
+    home = prepare(folder / "installation", targets=[entry])
+    credentials = home.credentials("docker")
+    credentials.mkdir(parents=True)
+    (credentials / "box").touch()
+    backend = DockerBackend(credentials)
+    try:
+        async with (
+            Docker(url=f"unix://{socket}", api_version="v1.44") as bare,
+            running_installation(folder / "installation", home=home, environ=ENVIRON) as installation,
+        ):
+            writ = await _requester(installation)
+            rows = {
+                "`docker inspect`": Row(lambda _: docker(socket, "inspect", CONTAINER), PROCESSES),
+                "aiodocker, kept connection": Row(lambda _: bare.containers.container(CONTAINER).show(), CALLS),
+                "**Writ's agent**": Row(_agent(backend, socket), CALLS),
+                "**Writ end to end**": Row(lambda _: writ.ask(NAME, "box", {"container_name": CONTAINER}), CALLS),
+            }
+            return await _in_turns(rows)
+    finally:
+        await backend.close()
+
+
+async def _requester(installation: RunningInstallation) -> Requester:
+    seed = installation.home.seed_file(f"principal-{PRINCIPAL}").read_bytes()
+    writ = Requester(await open_bus(Context(principal=PRINCIPAL, url=installation.url), seed, wait=10))
+    await writ.listen()
+    return writ
+
+
+def _agent(backend: DockerBackend, socket: str) -> Call:
+    target = Target(id="box", role="testing", backend="docker", connection={"socket": socket})
+
+    async def call(number: int) -> object:
+        task = Task(
+            operation_id=encode_id(number.to_bytes(16, "big")),
+            attempt=1,
+            operation=INSPECT,
+            target=target,
+            parameters=INSPECT.check({"container_name": CONTAINER}),
+            timeout=30.0,
+        )
+        return await backend.run(task, lambda _: None)
+
+    return call
+
+
+async def _in_turns(rows: dict[str, Row]) -> dict[str, Sample]:
+    found: dict[str, list[Sample]] = {name: [] for name in rows}
+    for _ in range(ROUNDS):
+        for name, row in rows.items():
+            found[name].append(await measure(row.call, 1, row.count))
+    return {name: min(samples, key=lambda one: one.p50) for name, samples in found.items()}
+
+
+async def docker(socket: str, *words: str) -> None:
+    """Run the command line; SystemExit where it fails."""
+    program = shutil.which("docker") or "docker"
+    environ = {"PATH": os.environ["PATH"], "DOCKER_HOST": f"unix://{socket}"}
+    process = await asyncio.create_subprocess_exec(program, *words, env=environ, stdout=DEVNULL)
+    if await process.wait() != 0:
+        raise SystemExit(f"docker {' '.join(words)} failed")
+
+
+def table(found: dict[str, dict[str, Sample]]) -> str:
+    """Return the figures for docs/performance.md."""
+    lines = [f"| {name} | {one.p50:.2f} | {one.p99:.2f} |" for name, one in found["rows"].items()]
+    return "\n".join(["| inspect of one container, one at a time | p50 ms | p99 ms |", "|---|---|---|", *lines])

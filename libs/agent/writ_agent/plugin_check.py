@@ -1,0 +1,80 @@
+"""`python -m writ_agent.plugin_check [NAME]`: compare installed plugins, as an agent uses them, with what they declare.
+
+It imports what carries operations out, makes each backend, and carries out nothing. The problems are JSON on standard
+output, by plugin.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from writ_agent.backends.port import Backend, Baselines, Handler, Previews, Probes
+from writ_contracts.errors import ConfigError, WritError
+from writ_contracts.operations import Operation
+from writ_runtime.plugin_descriptors import InstalledPlugin, installed_plugins
+from writ_runtime.plugins import load_backends, load_catalogue, load_handlers
+
+POWERS: tuple[tuple[str, type], ...] = (("baseline", Baselines), ("probe", Probes), ("preview", Previews))
+
+
+def problems_of(plugin: InstalledPlugin) -> list[str]:
+    """Return what is not as declared; empty where all is."""
+    own = {name: one for name, one in load_catalogue().items() if plugin.plugin.owns(name)}
+    handlers = {name: one for name, one in load_handlers().items() if plugin.plugin.owns(name)}
+    factories = {name: make for name, make in load_backends().items() if plugin.plugin.owns(name)}
+    made, found = _made(factories)
+    served = {name for names in plugin.plugin.serves.values() for name in names}
+    lacking = [name for name in (*sorted(own), *sorted(served)) if not _carriers(name, handlers, made)]
+    found += [f"nothing of it carries out {name}" for name in lacking if made or not factories]
+    found += [f"it carries out {name}, which it does not define" for name in sorted(handlers.keys() - own.keys())]
+    for name, operation in own.items():
+        found += [text for one in _carriers(name, handlers, made) for text in _powers(operation, one)]
+    return found
+
+
+def _made(factories: dict[str, Callable[..., object]]) -> tuple[list[Backend], list[str]]:
+    """The backends, and why others could not be made."""
+    made: list[Backend] = []
+    found: list[str] = []
+    for name, factory in factories.items():
+        try:
+            backend = factory()
+        except (ConfigError, WritError, OSError) as error:
+            found.append(f"backend {name} cannot be made here: {error}")
+            continue
+        if not isinstance(backend, Backend):
+            found.append(f"backend {name} is no writ_agent.backends.port.Backend")
+        elif backend.name != name:
+            found.append(f"backend {name} calls itself {backend.name}")
+        else:
+            made.append(backend)
+    return made, found
+
+
+def _carriers(name: str, handlers: dict[str, object], backends: Iterable[Backend]) -> list[object]:
+    own = [handlers[name]] if name in handlers else []
+    return [*own, *(backend for backend in backends if name in backend.operations)]
+
+
+def _powers(operation: Operation, carrier: object) -> Iterator[str]:
+    if not isinstance(carrier, Handler):
+        yield f"what carries out {operation.name} is no writ_agent.backends.port.Handler"
+        return
+    for word, port in POWERS:
+        if getattr(operation, word) and not isinstance(carrier, port):
+            yield f"{operation.name} declares a {word}, and what carries it out has none"
+
+
+def main() -> None:
+    """Write the problems by plugin."""
+    wanted = sys.argv[1:]
+    try:
+        answer = {one.name: problems_of(one) for one in installed_plugins() if not wanted or one.name in wanted}
+        sys.stdout.buffer.write(msgspec.json.encode({"plugins": answer}))
+    except ConfigError as error:
+        sys.stdout.buffer.write(msgspec.json.encode({"error": str(error)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""`writ run` on many targets: each result as it comes, and one recap. Programs get JSON lines."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich.text import Text
+
+from writ_cli import times
+from writ_cli.exit_status import Exit, of_outcome
+from writ_cli.operations.known_operations import refuse_unknown
+from writ_cli.operations.target_choice import TargetChoice, offered
+from writ_cli.output import Screen, harmless, outcome
+from writ_cli.settings import Settings
+from writ_client.client import Writ
+from writ_client.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, Recap, TargetResult
+from writ_contracts.audit import SearchQuery
+from writ_contracts.errors import Invalid
+
+PAGE = 1000
+_STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
+
+
+async def run_many(settings: Settings, wish: EachRequest, choice: TargetChoice) -> int:
+    """Choose the targets, run on all of them, and show the recap; its status."""
+    async with await settings.connect() as writ:
+        await refuse_unknown(writ, wish.operation)
+        targets = await _chosen(writ, wish.operation, choice)
+        choice.confirm(wish.operation, targets)
+        shown = Results(settings.screen, choice, len(targets))
+        many = ManyTargets(
+            writ,
+            wish,
+            targets,
+            serial=choice.batch(len(targets)),
+            max_failures=choice.max_failures,
+            on_result=shown.add,
+        )
+        with shown:
+            try:
+                await many.run()
+            except asyncio.CancelledError:
+                shown.interrupted = True
+        shown.recap(many.recap)
+    return Exit.PENDING if shown.interrupted else status_of(many.recap)
+
+
+async def _chosen(writ: Writ, operation: str, choice: TargetChoice) -> list[str]:
+    known = offered(await writ.targets())
+    if choice.retry is None:
+        return choice.selector.of(known)
+    before = await _outcomes(writ, operation, choice.retry)
+    unselected = not (choice.targets or choice.roles or choice.tags or choice.everything)
+    among = sorted(before) if unselected else choice.selector.of(known)
+    left = [target for target in among if _again(before.get(target, SKIPPED), choice)]
+    if not left:
+        raise Invalid(f"no target of {choice.retry} is left to try again", code="not_found")
+    return left
+
+
+def _again(before: str | None, choice: TargetChoice) -> bool:
+    """An unknown one may have run, so it is tried again only where it is asked for."""
+    if choice.only:
+        return (before or PENDING) in choice.only
+    return before is not None and before not in OK and before != "unknown"
+
+
+async def _outcomes(writ: Writ, operation: str, run: str) -> dict[str, str | None]:
+    """The latest outcome on each target of a run; None while it goes on. Raises Invalid (`not_found`)."""
+    query = SearchQuery(principal=writ.principal, operation=operation, correlation_id=run, limit=PAGE)
+    found: dict[str, str | None] = {}
+    while True:
+        answer = await writ.search(query)
+        for row in answer.rows:
+            found.setdefault(row.target, row.outcome)
+        if not answer.more:
+            break
+        query = msgspec.structs.replace(query, before=answer.rows[-1].first_sequence)
+    if not found:
+        raise Invalid(f"no {operation} of yours is on record of run {run}", code="not_found")
+    return found
+
+
+def status_of(recap: Recap) -> Exit:
+    """0 where all are well; the status of those that are not, if it is one; 7 if one is unknown; else 1."""
+    statuses = {_STATUS.get(one.outcome) or of_outcome(one.outcome) for one in recap.results if not one.ok}
+    if Exit.UNKNOWN in statuses:
+        return Exit.UNKNOWN
+    return statuses.pop() if len(statuses) == 1 else Exit.FAILED if statuses else Exit.DONE
+
+
+class Results:
+    """What is shown: a line for each target when it ends, progress beneath on a terminal, and the recap."""
+
+    def __init__(self, screen: Screen, choice: TargetChoice, count: int) -> None:
+        self._screen = screen
+        self._choice = choice
+        self._count = count
+        self._ended: set[str] = set()
+        self._bad = 0
+        self.interrupted = False
+        self._status = screen.err.status(self._progress(), spinner="dots") if screen.live else None
+
+    def __enter__(self) -> "Results":
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def _progress(self) -> Text:
+        return Text(f"{len(self._ended)} of {self._count} targets, {self._bad} not well")
+
+    def add(self, result: TargetResult) -> None:
+        """One target has ended, or is let go on."""
+        self._ended.add(result.target)
+        self._bad += not result.ok
+        if self._choice.shows(result.outcome, ok=result.ok):
+            self._show(result)
+        if self._status is not None:
+            self._status.update(self._progress())
+
+    def _show(self, result: TargetResult) -> None:
+        if self._screen.json:
+            _line(result)
+            return
+        took = f" in {times.span(result.seconds)}" if result.seconds else ""
+        why = "" if result.ok else f"  {result.code}: {result.message}" if result.code else f"  {result.message}"
+        self._screen.line(f"{result.target}  ", outcome(result.outcome), took, why)
+
+    def recap(self, recap: Recap) -> None:
+        """The sum, and what goes on or was not begun."""
+        if self._screen.json:
+            for result in recap.results:
+                if result.target not in self._ended and self._choice.shows(result.outcome, ok=False):
+                    _line(result)
+            _line({"run": recap.correlation_id, "targets": self._count, "counts": recap.counts})
+            return
+        counts = ", ".join(f"{count} {word}" for word, count in recap.counts.items())
+        self._screen.line(Text(f"{self._count} targets: ", style="bold"), counts, f"  (run {recap.correlation_id})")
+        self._by_outcome(recap.results)
+        if not all(one.ok for one in recap.results):
+            run = recap.correlation_id
+            self._screen.line(
+                f"the record: writ audit search --correlation-id {run}; again: the same with --retry {run}"
+            )
+        if self.interrupted:
+            self._say_what_goes_on(recap)
+
+    def _by_outcome(self, results: Sequence[TargetResult]) -> None:
+        by_outcome: dict[str, list[str]] = {}
+        for one in results:
+            if not one.ok and self._choice.shows(one.outcome, ok=False):
+                by_outcome.setdefault(one.outcome, []).append(one.target)
+        self._screen.fields((word, ", ".join(names)) for word, names in by_outcome.items())
+
+    def _say_what_goes_on(self, recap: Recap) -> None:
+        counts = recap.counts
+        going, left = counts.get(PENDING, 0), counts.get(SKIPPED, 0)
+        click.echo(f"writ: {going} operations go on (`writ op list`), {left} targets were not begun", err=True)
+
+
+def _line(value: Any) -> None:
+    click.echo(harmless(msgspec.json.encode(value).decode()))

@@ -1,0 +1,118 @@
+"""The options by which `writ run` acts on many targets, packed into one value."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, get_args
+
+import click
+from msgspec import Struct
+
+from writ_client.target_selection import Selector
+from writ_contracts.errors import Invalid
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.inventory import Role
+from writ_contracts.journal import Outcome
+from writ_contracts.requests import TargetView
+
+Command = Callable[..., Any]
+GLOB = frozenset("*?[")
+OUTCOMES = ("ok", *get_args(Outcome), "pending", "skipped", "error")
+
+OPTIONS = (
+    click.option(
+        "--target", "-t", "targets", multiple=True, metavar="TARGET", help="What to act on: names and globs ('web-*')."
+    ),
+    click.option("--role", "roles", multiple=True, type=click.Choice(get_args(Role)), help="Targets of this role."),
+    click.option("--tag", "tags", multiple=True, metavar="TAG", help="Targets with this tag."),
+    click.option("--all", "everything", is_flag=True, help="All targets; asks first."),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+    click.option("--serial", metavar="N|N%", help="So many targets at a time, the next when these have ended."),
+    click.option(
+        "--max-failures", type=click.IntRange(1), metavar="N", help="Begin no other target once N have failed."
+    ),
+    click.option(
+        "--only",
+        multiple=True,
+        type=click.Choice(OUTCOMES),
+        metavar="OUTCOME",
+        help="Show targets with this outcome alone; with --retry, try these alone.",
+    ),
+    click.option("--retry", metavar="RUN", help="The targets that did not succeed in this run."),
+)
+
+
+class TargetChoice(Struct, frozen=True, kw_only=True):
+    """What the options say."""
+
+    targets: tuple[str, ...]
+    roles: tuple[str, ...]
+    tags: tuple[str, ...]
+    everything: bool
+    yes: bool
+    serial: str | None
+    max_failures: int | None
+    only: tuple[str, ...]
+    retry: str | None
+
+    @property
+    def many(self) -> bool:
+        """Whether they are about more than one target named in full."""
+        several = len(self.targets) > 1 or any(GLOB & set(name) for name in self.targets)
+        return bool(several or self.roles or self.tags or self.everything or self.retry)
+
+    @property
+    def single(self) -> str | None:
+        """The one target that is named. Raises UsageError for options that need more."""
+        for name, given in (("--serial", self.serial), ("--max-failures", self.max_failures), ("--only", self.only)):
+            if given:
+                raise click.UsageError(f"{name} is for several targets, and one is named")
+        return self.targets[0] if self.targets else None
+
+    @property
+    def selector(self) -> Selector:
+        """Which targets they cover. Raises UsageError for `--all` beside others."""
+        if self.everything and (self.targets or self.roles or self.tags):
+            raise click.UsageError("--all is every target: leave it out, or the other options")
+        return Selector(globs=self.targets, roles=self.roles, tags=self.tags)
+
+    def batch(self, count: int) -> int | None:
+        """How many at a time. Raises Invalid."""
+        if self.serial is None:
+            return None
+        number = self.serial.removesuffix("%")
+        if not number.isdecimal() or int(number) < 1:
+            raise Invalid(f"--serial {self.serial!r} is neither a number nor a percentage, from 1 on")
+        return max(1, count * int(number) // 100) if self.serial.endswith("%") else int(number)
+
+    def confirm(self, operation: str, chosen: list[str]) -> None:
+        """Ask before all targets are acted on. Raises UsageError where nobody can answer, Abort for a no."""
+        if not self.everything or self.yes:
+            return
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"--all is {len(chosen)} targets: confirm with --yes")
+        click.confirm(f"{operation} on all {len(chosen)} targets?", abort=True, err=True)
+
+    def shows(self, outcome: str, *, ok: bool) -> bool:
+        """Whether a target with this outcome is shown."""
+        return not self.only or self.retry is not None or outcome in self.only or (ok and "ok" in self.only)
+
+
+def choosing(body: Command) -> Command:
+    """Give a command these options, as the argument `choice`."""
+
+    @functools.wraps(body)
+    async def packed(*arguments: Any, **options: Any) -> int | None:
+        chosen = {name: options.pop(name) for name in TargetChoice.__struct_fields__}
+        result: int | None = await body(*arguments, choice=TargetChoice(**chosen), **options)
+        return result
+
+    made: Command = packed
+    for option in reversed(OPTIONS):
+        made = option(made)
+    return made
+
+
+def offered(known: list[TargetView]) -> list[TargetView]:
+    """The targets that a choice is made among: Writ itself is none."""
+    return [target for target in known if target.id != WRIT_TARGET]

@@ -1,0 +1,37 @@
+"""The installation's policy file after a publish: what it says must not differ from what is in force without a word."""
+
+import hashlib
+
+import click
+
+from writ_cli.output import visible
+from writ_cli.settings import Settings
+from writ_documents import atomic_files
+
+
+def update(settings: Settings, document: str, before: str) -> None:
+    """Write the document into the installation's policy file, unless somebody has changed that since `before`.
+
+    `before`: digest of the version that was in force.
+    """
+    path = settings.home.policy
+    if settings.context is not None or not path.exists():
+        return
+    data = document.encode()
+    there = path.read_bytes()
+    if there == data:
+        return
+    if hashlib.sha256(there).hexdigest() != before:
+        _say(f"{path} has changes that are not in force; it does not count")
+        return
+    try:
+        atomic_files.save(path, data)
+    except OSError as error:
+        _say(f"{path} still has the version before, which does not count: {error.strerror}")
+        return
+    if not settings.screen.json:
+        settings.screen.fields([("file", f"{path} has it now, too")])
+
+
+def _say(text: str) -> None:
+    click.echo(f"writ: {visible(text)}", err=True)

@@ -1,0 +1,51 @@
+"""`writ policy recover`: put a policy in force where the one in force lets nobody do so."""
+
+import time
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from writ_cli.exit_status import Exit
+from writ_cli.options import asking
+from writ_cli.policy.files import FILE, MODE, text_of
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
+from writ_documents.readers import read_principals
+from writ_installation.administration import policy_recovery
+from writ_rules.analysis.lockout import lockouts
+from writ_rules.loading import Mode
+from writ_rules.setting import read_policy
+from writ_runtime.plugins import load_catalogue
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option("--reason", "-r", required=True, help="Why, for the record.")
+@MODE
+@asking
+async def recover(settings: Settings, file: Path, reason: str, mode: Mode) -> int:
+    """Put a policy in force although nobody may publish.
+
+    For an installation that locked itself: a local act of the owner of WRIT_HOME, who has the policy service's key.
+    FILE takes the place of the installation's policy file, becomes the next version, and is on record with the reason.
+    Otherwise use `writ policy publish`.
+    """
+    home = settings.home
+    if not home.seed_file("policy").exists():
+        raise Invalid(f"{home.seed_file('policy')} is not here: recover on the host of the installation, as its owner")
+    document, catalogue = text_of(file), load_catalogue()
+    source = read_policy(file, catalogue, mode)
+    if found := lockouts(source.policy, catalogue, read_principals(home.principals).principals, time.time()):
+        raise Invalid(f"{file} would lock this installation, too: {found[0].text}", code="invalid_document")
+    async with await settings.connect() as writ:
+        status = await writ.policy_status()
+    in_force = 0 if status.version is None else status.version.number
+    number = await policy_recovery.recover(
+        home, settings.where().url, document, reason, in_force=in_force, stored=status.stored
+    )
+    if settings.screen.json:
+        settings.screen.data({"version": number})
+    else:
+        settings.screen.line(Text(f"version {number}", style="bold"), " is in force; `writ policy history` shows it")
+    return Exit.DONE

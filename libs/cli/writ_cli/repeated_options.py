@@ -1,0 +1,29 @@
+"""Refuses an option that is given twice where only one value counts: click itself takes the last one without a word.
+
+`writ run -t A -t B` would act on B alone.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import click
+
+
+def refuse_repeated(command: click.Command, name: str, words: Sequence[str], parent: click.Context | None) -> None:
+    """Check the words after a command's name, those of its subcommands included. Raises UsageError."""
+    with click.Context(command, parent=parent, info_name=name, **command.context_settings) as context:
+        _, rest, order = command.make_parser(context).parse_args(list(words))
+        for option in _repeated(order):
+            raise click.UsageError(f"{option.opts[0]} is given more than once, and only one value counts", context)
+        if isinstance(command, click.Group) and rest:
+            inner = command.get_command(context, rest[0])
+            if inner is not None:
+                refuse_repeated(inner, rest[0], rest[1:], context)
+
+
+def _repeated(order: Sequence[click.Parameter]) -> Iterator[click.Option]:
+    """The options whose earlier value the parser has overwritten; a plain flag says the same twice."""
+    options = [one for one in order if isinstance(one, click.Option)]
+    for option in dict.fromkeys(options):
+        adds_up = option.multiple or option.count or (option.is_flag and not option.secondary_opts)
+        if options.count(option) > 1 and not adds_up:
+            yield option

@@ -1,0 +1,33 @@
+"""The part of `Writ` that runs over many targets stand on."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from writ_client.operation_wait import OnEvent
+from writ_contracts.requests import OperationView, RequestAnswer
+
+
+class RunsOperations(Protocol):
+    """Submits requests, and waits for outcomes."""
+
+    principal: str
+
+    async def submit(
+        self,
+        operation: str,
+        target: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+        correlation_id: str | None = None,
+        sign: bool = True,
+        timeout: float | None = None,
+    ) -> RequestAnswer:
+        """See Writ."""
+
+    async def wait(
+        self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
+    ) -> OperationView:
+        """See Writ."""

@@ -1,0 +1,211 @@
+"""One operation on many targets: for each an own request, decision and record, tied together by one correlation id.
+
+`writ.run` acts for each of them over one connection. A target that fails does not stop the others, unless
+`max_failures` says so.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct, field
+
+from writ_client import request_signing
+from writ_client.operation_wait import OnEvent
+from writ_client.runs_operations import RunsOperations
+from writ_contracts import errors
+from writ_contracts.ids import operation_id
+from writ_contracts.requests import OperationView, RequestAnswer
+
+AT_ONCE = 64
+"""Operations of one run that are open at once: a principal has a bounded number of them, and others want a turn."""
+BUSY_SECONDS, MOST_BUSY = 1.0, 120
+"""A run of thousands is faster than one principal may ask: it waits and goes on."""
+OK = frozenset({"succeeded", "previewed"})
+SKIPPED, PENDING, ERROR = "skipped", "pending", "error"
+
+
+class TargetResult(Struct, frozen=True, kw_only=True):
+    """One target: `outcome` is that of its operation, or `pending` (it goes on), `skipped` (it was not begun), `error`
+    (it left no record).
+    """
+
+    target: str
+    outcome: str
+    operation_id: str = ""
+    code: str = ""
+    message: str = ""
+    seconds: float = 0.0
+    output: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the operation did what it should."""
+        return self.outcome in OK
+
+
+class Recap(Struct, frozen=True, kw_only=True):
+    """All targets of a run, in the order in which they were named."""
+
+    correlation_id: str
+    results: list[TargetResult]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many targets have each outcome."""
+        return dict(Counter(one.outcome for one in self.results).most_common())
+
+
+class EachRequest(Struct, frozen=True, kw_only=True):
+    """The operation, the same for all targets. `timeout`: seconds to wait for each; `wait`: for outcomes at all."""
+
+    operation: str
+    parameters: Mapping[str, Any] = {}
+    reason: str = ""
+    dry_run: bool = False
+    sign: bool = True
+    correlation_id: str
+    key: str
+    timeout: float | None = None
+    wait: bool = True
+
+
+class ManyTargets:
+    """A run over many targets. `recap` tells how it stands at any time, also after it was cancelled."""
+
+    def __init__(
+        self,
+        writ: RunsOperations,
+        wish: EachRequest,
+        targets: Sequence[str],
+        *,
+        serial: int | None = None,
+        max_failures: int | None = None,
+        on_result: Callable[[TargetResult], None] = lambda _: None,
+        on_event: OnEvent = lambda _: None,
+    ) -> None:
+        """`serial`: so many targets at a time, the next ones when all of these have ended. `max_failures`: once so many
+        have failed, no other target is begun.
+        """
+        self._writ = writ
+        self._wish = wish
+        self._targets = list(dict.fromkeys(targets))
+        self._serial = serial or len(self._targets)
+        self._most = max_failures
+        self._on_result = on_result
+        self._on_event = on_event
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._begun: set[str] = set()
+        self._results: dict[str, TargetResult] = {}
+        self._failures = 0
+
+    async def run(self) -> Recap:
+        """Run it on all targets."""
+        for batch in _batches(self._targets, self._serial):
+            async with asyncio.TaskGroup() as group:
+                for target in batch:
+                    group.create_task(self._one(target))
+        return self.recap
+
+    @property
+    def recap(self) -> Recap:
+        """Every target: ended, pending, or skipped."""
+        results = [self._results.get(target) or self._open(target) for target in self._targets]
+        return Recap(correlation_id=self._wish.correlation_id, results=results)
+
+    def _open(self, target: str) -> TargetResult:
+        if target not in self._begun:
+            return TargetResult(target=target, outcome=SKIPPED, message="it was not begun")
+        return TargetResult(target=target, outcome=PENDING, operation_id=self._id(target), message="it goes on")
+
+    async def _one(self, target: str) -> None:
+        async with self._slots:
+            if self._most is not None and self._failures >= self._most:
+                return
+            self._begun.add(target)
+            began = time.monotonic()
+            result = await self._outcome(target, began)
+            self._results[target] = result
+            self._failures += not result.ok and result.outcome != PENDING
+            self._on_result(result)
+
+    async def _outcome(self, target: str, began: float) -> TargetResult:
+        try:
+            answer = await self._submitted(target)
+        except errors.TimedOut as error:  # it may have been taken
+            return self._failed(target, "unknown", error)
+        except errors.WritError as error:
+            return self._failed(target, ERROR, error)
+        if not self._wish.wait and answer.outcome is None:
+            return _answered(target, answer)
+        try:
+            number = answer.operation_id or self._id(target)
+            view = await self._writ.wait(number, timeout=self._wish.timeout, on_event=self._on_event)
+        except errors.WritError as error:
+            return self._failed(target, PENDING, error)
+        return _ended(view, time.monotonic() - began)
+
+    async def _submitted(self, target: str) -> RequestAnswer:
+        wish = self._wish
+        for _ in range(MOST_BUSY):
+            try:
+                return await self._writ.submit(
+                    wish.operation,
+                    target,
+                    wish.parameters,
+                    reason=wish.reason,
+                    dry_run=wish.dry_run,
+                    idempotency_key=key_of(wish.key, target),
+                    correlation_id=wish.correlation_id,
+                    sign=wish.sign,
+                )
+            except errors.Full as error:
+                if error.code != "rate_limited":
+                    raise
+            await asyncio.sleep(BUSY_SECONDS)
+        raise errors.Full(f"no turn in {MOST_BUSY * BUSY_SECONDS:g} s", code="rate_limited")
+
+    def _failed(self, target: str, outcome: str, error: errors.WritError) -> TargetResult:
+        number = "" if outcome == ERROR else self._id(target)
+        return TargetResult(target=target, outcome=outcome, operation_id=number, code=error.code, message=str(error))
+
+    def _id(self, target: str) -> str:
+        return operation_id(self._writ.principal, key_of(self._wish.key, target))
+
+
+def wish(operation: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> EachRequest:
+    """A wish with a key and a correlation id of its own, where none is given."""
+    key = options.pop("key", None) or request_signing.new_key()
+    correlation_id = options.pop("correlation_id", None) or f"run-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
+    return EachRequest(
+        operation=operation, parameters=parameters or {}, key=key, correlation_id=correlation_id, **options
+    )
+
+
+def key_of(key: str, target: str) -> str:
+    """The idempotency key of one target's request: the same run again is the same operations."""
+    return hashlib.sha256(f"{key}\0{target}".encode()).hexdigest()[:32]
+
+
+def _batches(targets: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for at in range(0, len(targets), max(size, 1)):
+        yield targets[at : at + size]
+
+
+def _answered(target: str, answer: RequestAnswer) -> TargetResult:
+    return TargetResult(target=target, outcome=PENDING, operation_id=answer.operation_id or "", message=answer.state)
+
+
+def _ended(view: OperationView, seconds: float) -> TargetResult:
+    return TargetResult(
+        target=view.target,
+        outcome=view.outcome or PENDING,
+        operation_id=view.operation_id,
+        code=view.code,
+        message=view.message,
+        seconds=round(seconds, 3),
+        output=view.output,
+    )

@@ -1,0 +1,51 @@
+"""Targets by name, glob, role and tag. Pure."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from writ_contracts.errors import Invalid
+from writ_contracts.requests import TargetView
+
+
+class Selector(Struct, frozen=True, kw_only=True):
+    """Several values of one kind are "or", several kinds are "and"; an empty kind does not restrict."""
+
+    globs: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    def of(self, known: Sequence[TargetView]) -> list[str]:
+        """Return the ids of the targets, sorted. Raises Invalid (`unknown_target`) for a value that covers none."""
+        for kind, values, covers in (
+            ("target", self.globs, _named),
+            ("target of role", self.roles, _has_role),
+            ("target with tag", self.tags, _has_tag),
+        ):
+            for value in values:
+                if not any(covers(target, value) for target in known):
+                    raise Invalid(f"there is no {kind} {value!r} in the inventory", code="unknown_target")
+        chosen = sorted(target.id for target in known if self._covers(target))
+        if not chosen:
+            raise Invalid("no target fits all that was asked for", code="unknown_target")
+        return chosen
+
+    def _covers(self, target: TargetView) -> bool:
+        return (
+            any(_named(target, glob) for glob in self.globs or ("*",))
+            and (not self.roles or target.role in self.roles)
+            and (not self.tags or any(_has_tag(target, tag) for tag in self.tags))
+        )
+
+
+def _named(target: TargetView, glob: str) -> bool:
+    return fnmatchcase(target.id, glob)
+
+
+def _has_role(target: TargetView, role: str) -> bool:
+    return target.role == role
+
+
+def _has_tag(target: TargetView, tag: str) -> bool:
+    return tag in target.tags

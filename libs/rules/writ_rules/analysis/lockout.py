@@ -1,0 +1,113 @@
+"""Policies under which an installation could never be governed again by the people that it has.
+
+A policy may demand approvals that nobody can give, or name roles that nobody has. For ordinary operations that is a
+mistake to be corrected by the next version; for publishing itself, for rollbacks, for lifting a stop and for archiving
+the journal there would be no next version.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from writ_contracts.inventory import WRIT, Principal
+from writ_contracts.operations import Catalogue
+from writ_contracts.persons import person_of
+from writ_rules.analysis.assumed_facts import facts
+from writ_rules.analysis.classes import defaults_of
+from writ_rules.analysis.question_space import QuestionSpace
+from writ_rules.analysis.questions import Asker
+from writ_rules.analysis.space import options, relevant, request
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.obligations import progress
+from writ_rules.engine.ruling import Ruling
+
+GOVERNING = ("policy_publish", "policy_rollback", "stop_lift", "journal_archive")
+MOST_PEOPLE = 200
+"""Of different kinds of people whose requests are tried; a larger installation has others who can."""
+
+
+class Lockout(Struct, frozen=True):
+    """An operation that nobody could carry out any more, and why the nearest person could not."""
+
+    operation: str
+    why: str
+
+    @property
+    def text(self) -> str:
+        """A line for people."""
+        return f"nobody could ever carry out {self.operation}: {self.why}"
+
+
+def lockouts(policy: Policy, catalogue: Catalogue, principals: Sequence[Principal], now: float) -> list[Lockout]:
+    """Return the governing operations that none of these people could do, with the approvals that others can give."""
+    people = _of_each_kind([one for one in principals if one.kind == "human"])
+    found = ((name, _why_nobody(policy, catalogue, name, people, principals, now)) for name in GOVERNING)
+    return [Lockout(name, why) for name, why in found if why]
+
+
+def _why_nobody(
+    policy: Policy,
+    catalogue: Catalogue,
+    operation: str,
+    people: Sequence[Principal],
+    everybody: Sequence[Principal],
+    now: float,
+) -> str:
+    """Return "" where one of the people could do it, else a reason, the one of an approval before others."""
+    reasons: list[str] = []
+    for one in people:
+        others = _without_person(one, everybody)
+        for ruling in _rulings(policy, operation, one, Asker(_roles(others)), now):
+            why = _what_is_missing(ruling, one, others)
+            if not why:
+                return ""
+            reasons.append(f"{one.id}: {why}")
+    return min(reasons, key=lambda text: ("approve" not in text, len(text)), default="there are no people")
+
+
+def _rulings(policy: Policy, operation: str, one: Principal, asker: Asker, now: float) -> Sequence[Ruling]:
+    """Return the rulings on one request of each kind that the policy can tell apart, at any time from now on."""
+    verb = policy.verbs[operation]
+    tried = options(verb, [policy], [relevant(policy, operation, WRIT, one)], now)
+    made = ((option, request(verb.operation, WRIT, one, option)) for option in tried.options)
+    defaults = defaults_of([policy], operation)
+    return [
+        asker.ask(policy, asked, facts(option.assumed, asked, defaults))
+        for option, asked in made
+        if asked is not None and not asked.emergency
+    ]
+
+
+def _what_is_missing(ruling: Ruling, one: Principal, others: Sequence[Principal]) -> str:
+    if ruling.effect == "deny":
+        return ruling.reason
+    roles = _roles(others)
+    lacking = [demand for demand in ruling.demands if not progress(demand, (), one, roles).possible]
+    return f"{lacking[0]}, and there are not enough other people to approve it" if lacking else ""
+
+
+def _without_person(one: Principal, everybody: Sequence[Principal]) -> list[Principal]:
+    """Return other persons, each by one principal: nobody approves twice, nor what is their own."""
+    known = {each.id: each for each in everybody}
+    own = person_of(one.id, known)
+    found: dict[str, Principal] = {}
+    for each in everybody:
+        person = person_of(each.id, known)
+        if each.kind == "human" and person != own:
+            roles = [*found[person].roles, *each.roles] if person in found else each.roles
+            found[person] = Principal(id=person, kind="human", key=each.key, roles=roles)
+    return [*found.values()]
+
+
+def _roles(people: Sequence[Principal]) -> dict[str, tuple[str, ...]]:
+    return QuestionSpace(catalogue=Catalogue(()), principals=tuple(people)).people()
+
+
+def _of_each_kind(people: Sequence[Principal]) -> list[Principal]:
+    """Return one of all who have the same roles; who is named by rules differs only in what is tried first."""
+    kinds: dict[object, list[Principal]] = {}
+    for one in people:
+        kinds.setdefault(tuple(sorted(one.roles)), []).append(one)
+    rows = sorted(kinds.values(), key=len)
+    first, rest = [row[0] for row in rows], [one for row in rows for one in row[1:]]
+    return [*first, *rest][:MOST_PEOPLE]

@@ -1,0 +1,108 @@
+"""Installed plugins and their descriptors (entry point group `writ.plugin`), checked before anything of them is used.
+
+A package that brings parts for Writ without a descriptor, for another API, or under names that are not its own, is an
+error that names it. It is never left out in silence: a rule that names its operations would then deny or allow another
+thing than its author meant.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import Distribution, EntryPoint, distributions
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.errors import ConfigError
+from writ_contracts.plugins import WRIT_PLUGIN_API, Plugin
+
+GROUP = "writ.plugin"
+NAMED = ("writ.backends", "writ.evaluators")
+"""Groups whose entry points are named as policies and inventories use them."""
+PARTS = ("writ.operations", "writ.handlers", "writ.hostops", *NAMED)
+
+
+class InstalledPlugin(Struct, frozen=True, kw_only=True):
+    """`digest`: SHA-256 over the package's list of files with their hashes (RECORD); without one over its metadata."""
+
+    name: str
+    version: str
+    digest: str
+    plugin: Plugin
+    parts: Mapping[str, Sequence[str]]
+
+    @property
+    def source(self) -> str:
+        """The package, for messages."""
+        return f"{self.name} {self.version}"
+
+
+def installed_plugins(found: Iterable[Distribution] | None = None) -> list[InstalledPlugin]:
+    """Return the plugins by name. Raises ConfigError, with all that is wrong with them."""
+    plugins: dict[str, InstalledPlugin] = {}
+    problems: list[str] = []
+    for distribution in distributions() if found is None else found:
+        entries = [one for one in distribution.entry_points if one.group in (GROUP, *PARTS)]
+        if not entries or distribution.name in plugins:
+            continue
+        try:
+            plugins[distribution.name] = _described(distribution, entries)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    return [plugins[name] for name in sorted(plugins)]
+
+
+def served(plugins: Iterable[InstalledPlugin]) -> dict[str, tuple[str, ...]]:
+    """Return the backends of plugins that carry out built-in operations, by operation."""
+    backends: dict[str, tuple[str, ...]] = {}
+    for one in plugins:
+        for backend, names in one.plugin.serves.items():
+            for name in names:
+                backends[name] = (*backends.get(name, ()), backend)
+    return backends
+
+
+def _described(distribution: Distribution, entries: Sequence[EntryPoint]) -> InstalledPlugin:
+    source = f"{distribution.name} {distribution.version}"
+    described = [one for one in entries if one.group == GROUP]
+    if len(described) != 1:
+        raise ConfigError(f"{source} brings parts for Writ and needs one entry point {GROUP}, not {len(described)}")
+    plugin = _plugin(source, described[0])
+    parts = {group: [one.name for one in entries if one.group == group] for group in PARTS}
+    foreign = [name for group in NAMED for name in parts[group] if not plugin.owns(name)]
+    foreign += [backend for backend in plugin.serves if backend not in parts["writ.backends"]]
+    if foreign:
+        prefixes = ", ".join(plugin.prefixes)
+        raise ConfigError(f"{source}: {', '.join(foreign)} must be its own, and begin with its prefix ({prefixes})")
+    return InstalledPlugin(
+        name=distribution.name,
+        version=distribution.version,
+        digest=_digest(distribution),
+        plugin=plugin,
+        parts={group: names for group, names in parts.items() if names},
+    )
+
+
+def _plugin(source: str, entry: EntryPoint) -> Plugin:
+    try:
+        value = entry.load()
+    except Exception as error:
+        message = f"{source}: {entry.value} cannot be loaded ({type(error).__name__}: {error})"
+        raise ConfigError(message) from error
+    if not isinstance(value, Plugin):
+        raise ConfigError(f"{source}: {entry.value} is no writ_contracts.plugins.Plugin")
+    if value.api != WRIT_PLUGIN_API:
+        raise ConfigError(
+            f"{source} was written for plugin API {value.api}, and this Writ has {WRIT_PLUGIN_API}: "
+            f"install a version of {entry.dist.name if entry.dist else source} for it"
+        )
+    try:
+        return msgspec.convert(msgspec.to_builtins(value), Plugin)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {entry.value}: {error}") from error
+
+
+def _digest(distribution: Distribution) -> str:
+    text = distribution.read_text("RECORD") or distribution.read_text("METADATA") or ""
+    return hashlib.sha256("\n".join(sorted(text.splitlines())).encode()).hexdigest()

@@ -1,0 +1,45 @@
+"""Whether the stop or emergency that a control operation names is there: an unknown id must not look like a success."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from writ_contracts.errors import Invalid
+from writ_contracts.journal import ControlEvent, Requested
+
+UNREADABLE = "unreadable-"
+"""Policy names a stop so whose event it could not read; see `writ_rules.engine.control`."""
+
+
+class Ending(Struct, frozen=True):
+    """A kind of control event that ends what another kind began, by its id in `field`."""
+
+    begun_by: str
+    field: str
+    word: str
+
+
+ENDINGS = {
+    "stop_lift": Ending("stop_set", "stop_id", "stop"),
+    "emergency_confirm": Ending("emergency_declare", "emergency_id", "emergency"),
+}
+
+
+def check_in_force(requested: Requested, begun: Iterable[ControlEvent], ended: Iterable[ControlEvent]) -> None:
+    """Raises Invalid (`not_found`) for an id that was never set, or that was ended by another operation.
+
+    `begun` and `ended` are the events of both kinds.
+    """
+    ending = ENDINGS[requested.operation]
+    wanted = str(requested.effective[ending.field])
+    if wanted.startswith(UNREADABLE):
+        return
+    over = {event.body.get(ending.field) for event in ended if _ends(event) and event.id != requested.operation_id}
+    left = [event.id for event in begun if event.id not in over]
+    if wanted not in left:
+        there = f"in force: {', '.join(left[-5:])}" if left else "none is in force"
+        raise Invalid(f"no {ending.word} {wanted} is in force; {there}", code="not_found")
+
+
+def _ends(event: ControlEvent) -> bool:
+    return event.kind == "stop_lift" or event.body.get("verdict") == "end"

@@ -1,0 +1,135 @@
+"""Whether NATS stores what this executor sends it, judged by the executor's own appends.
+
+nats-server 2.15 latches the first write error of a stream (a full disk) until it is started again: it answers no append
+any more, and every other question as before. So a stuck append is the only sign here, and a minute of time-outs per
+request the only effect. An append without an answer while none succeeds and the server answers otherwise means that
+nothing is stored. Then requests are refused at once, until a probe is stored.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from writ_bus.port import Entry, Journal, Tail, Usage
+from writ_contracts.errors import Conflict, Unreachable, WritError
+from writ_contracts.records import Record
+from writ_runtime.logs import Log
+
+UNANSWERED = 1.2
+"""Seconds without an answer to an append, and without a success of another one; a client is told within two."""
+ANSWERS = 0.5
+"""Seconds in which the server answers another question, if it answers at all."""
+LOOK = 0.2
+PROBE = 2.0
+PROBLEM = "NATS answers, and stores nothing: see its log; if its disk was full, make room and restart NATS"
+
+_log = Log("writ.executor")
+
+
+class StorageWatch:
+    """`problem` is set while nothing is stored; `refused` counts what was not stored since then."""
+
+    def __init__(self, usage: Callable[[], Awaitable[Usage]]) -> None:
+        """`usage`: another question to the server, about the same stream."""
+        self._usage = usage
+        self._waiting: dict[asyncio.Timeout, float] = {}
+        self._stored = time.monotonic()
+        self.problem: str | None = None
+        self.refused = 0
+        self.since = 0.0
+
+    @asynccontextmanager
+    async def storing(self) -> AsyncIterator[None]:
+        """Run a block that stores something. Raises Unreachable (`not_stored`) once nothing is stored."""
+        if self.problem is not None:
+            raise self._error(self.problem)
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._waiting[scope] = time.monotonic()
+                yield
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise self._error(PROBLEM) from None
+        except Conflict:  # an answer, too
+            self._stored = time.monotonic()
+            raise
+        finally:
+            self._waiting.pop(scope, None)
+        self._stored = time.monotonic()
+
+    def _error(self, problem: str) -> Unreachable:
+        self.refused += 1
+        return Unreachable(problem, code="not_stored")
+
+    async def watch(self, probe: Callable[[], Awaitable[object]]) -> None:
+        """Judge, until cancelled. `probe` stores one event and bypasses `storing`."""
+        while True:
+            await asyncio.sleep(LOOK)
+            if self.problem is not None:
+                await self._try(probe)
+            elif self._stuck():
+                await self._suspect()
+
+    def _stuck(self) -> bool:
+        oldest = min(self._waiting.values(), default=None)
+        return oldest is not None and time.monotonic() - max(oldest, self._stored) > UNANSWERED
+
+    async def _suspect(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWERS):
+                await self._usage()
+        except (WritError, TimeoutError):
+            return  # the server is away or hangs: its connection tells
+        if not self._stuck():
+            return
+        self.problem, self.refused, self.since = PROBLEM, 0, time.time()
+        _log.error("journal.not_stored", effect="requests are refused until an event is stored again")
+        for scope in list(self._waiting):
+            scope.reschedule(asyncio.get_running_loop().time())
+
+    async def _try(self, probe: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await probe()
+        except WritError as error:
+            _log.debug("journal.probe_not_stored", error=str(error))
+            await asyncio.sleep(PROBE)
+            return
+        self.problem, self._stored = None, time.monotonic()
+        _log.info("journal.stored_again", refused=self.refused)
+
+
+class WatchedJournal:
+    """The Journal port; its appends are watched."""
+
+    def __init__(self, journal: Journal, watch: StorageWatch) -> None:
+        self._journal = journal
+        self._watch = watch
+
+    async def append(self, entry: Entry) -> int:
+        """See Journal. Raises Unreachable (`not_stored`) too."""
+        async with self._watch.storing():
+            return await self._journal.append(entry)
+
+    async def append_together(self, entries: Sequence[Entry]) -> int:
+        """See Journal. Raises Unreachable (`not_stored`) too."""
+        async with self._watch.storing():
+            return await self._journal.append_together(entries)
+
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """See Journal."""
+        return await self._journal.read(filter, after=after, limit=limit)
+
+    async def last(self, filter: str) -> Record | None:
+        """See Journal."""
+        return await self._journal.last(filter)
+
+    def tail(self, after: int) -> Tail:
+        """See Journal."""
+        return self._journal.tail(after)
+
+    async def usage(self) -> Usage:
+        """See Journal."""
+        return await self._journal.usage()

@@ -1,0 +1,34 @@
+"""The checks of an understood request before policy decides: the same for requests that run or are simulated."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from writ_contracts.operations import Operation
+from writ_executor.admission.admission import Admission
+from writ_executor.requests.targets import Targets
+from writ_executor.rounds.accepted import AcceptedOperations
+
+
+class Screening:
+    """Refuses whatever this installation could not carry out now."""
+
+    def __init__(
+        self, targets: Targets, admission: Admission, accepted: AcceptedOperations, *, dry_run_only: bool
+    ) -> None:
+        self._targets = targets
+        self._admission = admission
+        self._accepted = accepted
+        self._dry_run_only = dry_run_only
+
+    def dry(self, dry_run: bool) -> bool:
+        """Return if the request is a dry run: all are, where the installation allows nothing else."""
+        return dry_run or self._dry_run_only
+
+    async def owner(self, principal: str, operation: Operation, target: str, given: Mapping[str, Any]) -> str | None:
+        """Return the principal whose operation a control operation is about. Raises Invalid (`unsupported`,
+        `not_found`), Full.
+        """
+        owner = await self._accepted.owner(operation, given)
+        await self._targets.require(target, operation)
+        self._admission.room(principal, control=operation.control)
+        return owner

@@ -1,0 +1,182 @@
+"""`writ run` on many targets: which ones, what is shown of them, and the exit status."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+import pytest
+from tests.cli.commands import Command
+from tests.client.scripted_executor import ScriptedExecutor
+
+from writ_contracts.requests import TargetView
+
+RESTART = ("run", "service_restart", "service_name=nginx")
+
+
+def view(name: str, role: str = "production", *tags: str) -> TargetView:
+    return TargetView(id=name, role=role, backend="ssh", pool="ssh", tags=list(tags), agents=1)
+
+
+@pytest.fixture(autouse=True)
+def inventory(served: ScriptedExecutor) -> None:
+    served.targets = [
+        view("db-1", "staging"),
+        view("web-1", "production", "eu"),
+        view("web-2", "production"),
+        view("writ"),
+    ]
+
+
+def acted_on(served: ScriptedExecutor) -> list[str]:
+    return sorted(request.target for _, request in served.requests)
+
+
+@pytest.mark.parametrize(
+    ("words", "targets"),
+    [
+        (("-t", "web-1", "-t", "db-1"), ["db-1", "web-1"]),
+        (("-t", "web-*"), ["web-1", "web-2"]),
+        (("--role", "production"), ["web-1", "web-2"]),
+        (("--tag", "eu"), ["web-1"]),
+        (("--role", "production", "-t", "*-1"), ["web-1"]),
+        (("--all", "--yes"), ["db-1", "web-1", "web-2"]),
+    ],
+)
+async def test_it_acts_on_exactly_the_chosen_targets(
+    command: Command, served: ScriptedExecutor, words: tuple[str, ...], targets: list[str]
+) -> None:
+    done = await command(*RESTART, *words)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert acted_on(served) == targets
+    assert f"{len(targets)} targets: {len(targets)} succeeded" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("-t", "web-1", "-t", "web-9"), "no target 'web-9'"),
+        (("--tag", "us"), "no target with tag 'us'"),
+        (("--all",), "--all is 3 targets: confirm with --yes"),
+        (("--all", "-t", "web-1"), "--all is every target"),
+        (("-t", "web-1", "--serial", "2"), "--serial is for several targets"),
+        (("-t", "web-*", "--serial", "x"), "'x' is neither a number nor a percentage"),
+        (("--retry", "no-such-run"), "no service_restart of yours is on record of run no-such-run"),
+    ],
+)
+async def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
+    command: Command, served: ScriptedExecutor, words: tuple[str, ...], why: str
+) -> None:
+    done = await command(*RESTART, *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert why in done.stderr
+    assert served.requests == []
+
+
+async def test_a_control_operation_has_no_targets(command: Command, served: ScriptedExecutor) -> None:
+    done = await command("run", "stop_set", "reason=x", "--all", "--yes")
+    assert (done.exit_code, served.requests) == (2, [])
+    assert "stop_set acts on Writ itself" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ({}, 0),
+        ({"web-1": "failed"}, 1),
+        ({"web-1": "denied"}, 3),
+        ({"web-1": "denied", "web-2": "failed"}, 1),
+        ({"web-1": "denied", "web-2": "unknown"}, 7),
+    ],
+)
+async def test_the_exit_status_is_that_of_the_targets_that_are_not_well(
+    command: Command, served: ScriptedExecutor, outcomes: dict[str, str | None], status: int
+) -> None:
+    served.outcomes = outcomes
+    assert (await command(*RESTART, "-t", "*")).exit_code == status
+
+
+async def test_people_get_a_line_for_each_target_and_a_recap_by_outcome(
+    command: Command, served: ScriptedExecutor
+) -> None:
+    served.outcomes = {"web-1": "failed", "db-1": "unknown"}
+    done = await command(*RESTART, "-t", "*", "--correlation-id", "roll")
+    lines = done.stdout.splitlines()
+    assert sorted(line.split()[:2] for line in lines[:3]) == [
+        ["db-1", "unknown"],
+        ["web-1", "failed"],
+        ["web-2", "succeeded"],
+    ]
+    assert lines[3].startswith("3 targets: ")
+    assert "(run roll)" in lines[3]
+    assert "  failed: web-1" in lines
+    assert "  unknown: db-1" in lines
+    assert "--retry roll" in lines[-1]
+
+
+async def test_programs_get_a_json_line_for_each_target_and_one_for_the_run(
+    command: Command, served: ScriptedExecutor
+) -> None:
+    served.outcomes = {"db-1": "failed"}
+    done = await command(*RESTART, "-t", "*", "--serial", "1", "--max-failures", "1", "-o", "json")
+    *targets, last = map(json.loads, done.stdout.splitlines())
+    assert [(one["target"], one["outcome"]) for one in targets] == [
+        ("db-1", "failed"),
+        ("web-1", "skipped"),
+        ("web-2", "skipped"),
+    ]
+    assert last == {"run": last["run"], "targets": 3, "counts": {"skipped": 2, "failed": 1}}
+
+
+async def test_only_shows_what_is_asked_for(command: Command, served: ScriptedExecutor) -> None:
+    served.outcomes = {"web-1": "failed"}
+    done = await command(*RESTART, "-t", "*", "--only", "failed", "-o", "json")
+    assert [json.loads(line).get("target") for line in done.stdout.splitlines()] == ["web-1", None]
+
+
+async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(
+    command: Command, served: ScriptedExecutor
+) -> None:
+    served.outcomes = {"web-1": "failed", "db-1": "unknown"}
+    await command(*RESTART, "-t", "*", "--correlation-id", "roll")
+    served.requests.clear()
+    served.outcomes = {}
+    done = await command(*RESTART, "--retry", "roll")
+    assert done.exit_code == 0
+    assert acted_on(served) == ["web-1"]
+    assert served.requests[0][1].correlation_id == "roll"
+    served.requests.clear()
+    assert (await command(*RESTART, "--retry", "roll", "--only", "unknown")).exit_code == 0
+    assert acted_on(served) == ["db-1"]
+    over = await command(*RESTART, "--retry", "roll")
+    assert (over.exit_code, "no target of roll is left" in over.stderr) == (2, True)
+
+
+async def test_ctrl_c_tells_what_goes_on(served: ScriptedExecutor, environ: dict[str, str]) -> None:
+    served.outcome = None
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "writ_cli", *RESTART, "-t", "*", "--serial", "2"),
+            env={**os.environ, **environ},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    await served.until_queries("operation", 2)
+    process.send_signal(signal.SIGINT)
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 4
+    assert "3 targets: 2 pending, 1 skipped" in out.decode()
+    assert "2 operations go on" in err.decode()
+    assert "1 targets were not begun" in err.decode()
+
+
+async def test_two_hundred_targets_take_one_process(command: Command, served: ScriptedExecutor) -> None:
+    served.targets = [view(f"node-{number:03}") for number in range(200)]
+    done = await command(*RESTART, "-t", "node-*")
+    assert done.exit_code == 0
+    assert len(served.requests) == 200
+    assert "200 targets: 200 succeeded" in done.stdout

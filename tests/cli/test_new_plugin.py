@@ -1,0 +1,78 @@
+"""`writ plugin new` writes a package that passes its own tests at once, and `writ plugin list` finds it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from writ_cli.plugins.group import write_skeleton
+from writ_contracts.errors import Conflict
+
+WRIT = str(Path(sys.executable).with_name("writ"))
+
+
+def writ(folder: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "WRIT_HOME": str(folder / "home"), "PYTHONPATH": path or os.environ.get("PYTHONPATH", "")}
+    return subprocess.run(
+        [WRIT, *arguments], cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def installed(folder: Path) -> str:
+    """The path that has the package as an installation does: its code, and its metadata."""
+    site = folder / "site"
+    shutil.copytree(folder / "writ-acme" / "writ_acme", site / "writ_acme")
+    info = site / "writ_acme-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: writ-acme\nVersion: 0.1.0\n")
+    points = (
+        "[writ.plugin]\nacme = writ_acme.descriptor:PLUGIN\n[writ.operations]\nacme = writ_acme.operations:OPERATIONS\n"
+    )
+    (info / "entry_points.txt").write_text(f"{points}[writ.backends]\nacme = writ_acme.backend:backend\n")
+    return str(site)
+
+
+def test_a_new_plugin_passes_its_own_tests_and_is_listed(tmp_path: Path) -> None:
+    done = writ(tmp_path, "plugin", "new", "acme")
+    assert done.returncode == 0, done.stderr
+    path = installed(tmp_path)
+    environ = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", str(tmp_path / "writ-acme")]
+    tests = subprocess.run(
+        command, cwd=tmp_path / "writ-acme", env=environ, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert tests.returncode == 0, tests.stdout[-3000:]
+    listed = writ(tmp_path, "plugin", "list", "-o", "json", path=path)
+    (row,) = json.loads(listed.stdout)
+    assert (row["name"], row["api"], row["backends"]) == ("writ-acme", 1, ["acme"])
+    assert row["operations"] == {"acme_put": "change", "acme_wait": "change"}
+
+
+def test_a_plugin_is_checked_against_what_it_declares(tmp_path: Path) -> None:
+    write_skeleton(tmp_path / "writ-acme", "acme")
+    path = installed(tmp_path)
+    done = writ(tmp_path, "plugin", "check", "writ-acme", "-o", "json", path=path)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"writ-acme": []}), done.stderr
+    backend = tmp_path / "site" / "writ_acme" / "backend.py"
+    backend.write_text(backend.read_text().replace("async def probe(", "async def looked("))
+    done = writ(tmp_path, "plugin", "check", "writ-acme", "-o", "json", path=path)
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"writ-acme": ["acme_put declares a probe, and what carries it out has none"]}
+
+
+@pytest.mark.parametrize("name", ["ssh", "Acme", "a", "class", "acme-x", "../x"])
+def test_a_name_that_is_taken_or_none_is_refused(tmp_path: Path, name: str) -> None:
+    done = writ(tmp_path, "plugin", "new", name)
+    assert done.returncode == 2, done
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(Conflict, match="not empty"):
+        write_skeleton(tmp_path, "acme")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

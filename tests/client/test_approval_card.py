@@ -1,0 +1,102 @@
+"""The card of a pending operation shows nothing that signatures do not hold for, and says what it could not verify."""
+
+import hashlib
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.contracts.messages import sample
+
+from writ_client.approval_card import open_card
+from writ_contracts.approvals import ApprovalCard
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Untrusted
+from writ_contracts.journal import Requested
+from writ_contracts.requests import RequestStatement
+from writ_contracts.wire import canonical, encode
+from writ_trust.digests import keyed_digest
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import digest, sign
+
+POLICY, ALICE, MALLORY = (Key(generate_seed()) for _ in range(3))
+OPERATION, SALT = "a" * 26, "ab" * 32
+GIVEN: dict[str, Any] = {"service_name": "nginx"}
+EFFECTIVE = {**GIVEN, "timeout": 60}
+
+
+def card(
+    *, hidden: dict[str, Any] | None = None, signer: Key = POLICY, signed: bool = True, **shown: Any
+) -> ApprovalCard:
+    """A request as an executor shows it; `shown` is what it changed, `hidden` what the journal does not have."""
+    of: dict[str, Any] = {"principal": "alice", "operation": "service_restart", "target": "web-1"}
+    given = {**GIVEN, **(hidden or {})}
+    about = {**of, "parameters_digest": keyed_digest(SALT, given), "idempotency_key": "k"}
+    statement = sign(ALICE, structs.replace(sample(RequestStatement), **about))
+    decision = structs.replace(
+        sample(Decision),
+        **of,
+        operation_id=OPERATION,
+        effect="require_approval",
+        acts_for=None,
+        dry_run=False,
+        statement_digest=digest(statement) if signed else None,
+        public_digest=hashlib.sha256(canonical(EFFECTIVE)).hexdigest(),
+    )
+    requested = structs.replace(
+        sample(Requested),
+        **of,
+        operation_id=OPERATION,
+        acts_for=None,
+        dry_run=False,
+        parameters=GIVEN,
+        effective=EFFECTIVE,
+        hidden=list(hidden or {}),
+        decision=sign(signer, decision),
+        statement=statement if signed else None,
+        salt=SALT,
+    )
+    data = encode(structs.replace(requested, **shown))
+    return ApprovalCard(principal="alice", requested=data, state="awaiting_approval", until=1.0)
+
+
+def test_a_true_card_is_verified_whole() -> None:
+    shown = card()
+    opened = open_card(shown, [POLICY.public])
+    assert opened.digest == hashlib.sha256(shown.requested).hexdigest()
+    assert (opened.unverified, opened.refusals) == ([], [])
+    assert opened.sentence == "alice requests service_restart on web-1"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"target": "web-2"},
+        {"operation": "service_stop"},
+        {"principal": "bob"},
+        {"operation_id": "b" * 26},
+        {"acts_for": "bob"},
+        {"effective": {**EFFECTIVE, "service_name": "sshd"}},
+        {"parameters": {"service_name": "sshd"}},
+    ],
+)
+def test_a_request_that_shows_something_else_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(Untrusted):
+        open_card(card(**changed), [POLICY.public])
+
+
+def test_a_decision_that_policy_did_not_sign_is_refused() -> None:
+    with pytest.raises(Untrusted):
+        open_card(card(signer=MALLORY), [POLICY.public])
+
+
+def test_what_could_not_be_verified_is_said() -> None:
+    assert open_card(card(), []).unverified == ["policy's signature: its public key is not known here"]
+    assert "the requester's signature" in open_card(card(signed=False), [POLICY.public]).unverified[0]
+
+
+def test_hidden_parameters_forbid_an_approval_unless_the_requesters_own_are_given() -> None:
+    shown = card(hidden={"content": "x"})
+    assert open_card(shown, [POLICY.public]).refusals
+    assert open_card(shown, [POLICY.public], {"content": "x"}).refusals == []
+    with pytest.raises(Untrusted, match="other parameters"):
+        open_card(shown, [POLICY.public], {"content": "y"})

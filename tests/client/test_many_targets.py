@@ -1,0 +1,137 @@
+"""One operation on many targets: each has its own request, a failure stops no other unless that is asked for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.client.scripted_executor import ScriptedExecutor
+
+from writ_client import target_runs
+from writ_client.client import Writ
+from writ_client.target_runs import ManyTargets, TargetResult, wish
+from writ_client.target_selection import Selector
+from writ_contracts.errors import Invalid
+from writ_contracts.requests import Failure, TargetView
+from writ_testing.memory.bus import MemoryBus
+from writ_trust.keys import Key, generate_seed
+
+KEY = Key(generate_seed())
+HOSTS = [f"web-{number}" for number in range(6)]
+
+
+@pytest.fixture
+async def executor() -> AsyncIterator[ScriptedExecutor]:
+    bus = MemoryBus()
+    scripted = ScriptedExecutor(bus)
+    await scripted.serve()
+    yield scripted
+    await bus.drain(1.0)
+
+
+@pytest.fixture
+async def writ(executor: ScriptedExecutor) -> AsyncIterator[Writ]:
+    async with Writ(MemoryBus(executor.bus.broker), KEY, "alice") as client:  # type: ignore[attr-defined]
+        yield client
+
+
+async def test_each_target_has_an_operation_of_its_own_under_one_correlation_id(
+    writ: Writ, executor: ScriptedExecutor
+) -> None:
+    executor.outcomes = {"web-1": "failed", "web-2": "denied", "web-3": "unknown"}
+    heard: list[TargetResult] = []
+    recap = await writ.run_on("service_restart", HOSTS, {"service_name": "nginx"}, on_result=heard.append)
+    assert [one.target for one in recap.results] == HOSTS
+    assert recap.counts == {"succeeded": 3, "failed": 1, "denied": 1, "unknown": 1}
+    assert {one.target for one in heard} == set(HOSTS)
+    assert len({one.operation_id for one in recap.results}) == len(HOSTS)
+    assert {request.correlation_id for _, request in executor.requests} == {recap.correlation_id}
+    assert all(request.statement for _, request in executor.requests)
+
+
+async def test_serial_begins_the_next_targets_when_the_ones_before_have_ended(
+    writ: Writ, executor: ScriptedExecutor
+) -> None:
+    executor.outcome = None
+    running = asyncio.create_task(writ.run_on("service_restart", HOSTS, serial=2))
+    for batch in (HOSTS[:2], HOSTS[2:4], HOSTS[4:]):
+        await executor.until_asked(HOSTS.index(batch[-1]) + 1)
+        assert {request.target for _, request in executor.requests[-2:]} == set(batch)
+        opened = [view.operation_id for view in await writ.open_operations()]
+        assert len(opened) == 2
+        for number in opened:
+            await executor.end(number, "succeeded")
+    assert (await running).counts == {"succeeded": 6}
+
+
+async def test_no_target_is_begun_after_the_most_failures(writ: Writ, executor: ScriptedExecutor) -> None:
+    executor.outcome = "failed"
+    recap = await writ.run_on("service_restart", HOSTS, serial=1, max_failures=2)
+    assert [one.outcome for one in recap.results] == ["failed", "failed", *["skipped"] * 4]
+    assert len(executor.requests) == 2
+
+
+async def test_a_refusal_is_the_result_of_its_target_alone(
+    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target_runs, "BUSY_SECONDS", 0.01)
+    executor.script.append(Failure(code="full", message="the journal is full"))
+    executor.script.append(Failure(code="rate_limited", message="too fast"))
+    recap = await writ.run_on("service_restart", HOSTS, serial=1)
+    first, *others = recap.results
+    assert (first.outcome, first.code, first.operation_id) == ("error", "full", "")
+    assert {one.outcome for one in others} == {"succeeded"}
+
+
+async def test_a_cancelled_run_tells_what_goes_on_and_what_was_not_begun(
+    writ: Writ, executor: ScriptedExecutor
+) -> None:
+    executor.outcomes = {"web-1": None}
+    many = ManyTargets(writ, wish("service_restart"), HOSTS, serial=1)
+    running = asyncio.create_task(many.run())
+    await executor.until_asked(2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert many.recap.counts == {"skipped": 4, "succeeded": 1, "pending": 1}
+    [pending] = [one for one in many.recap.results if one.outcome == "pending"]
+    assert (await writ.open_operations())[0].operation_id == pending.operation_id
+
+
+async def test_the_same_key_is_the_same_operations(writ: Writ, executor: ScriptedExecutor) -> None:
+    for _ in range(2):
+        await ManyTargets(writ, wish("service_restart", key="k"), HOSTS[:2]).run()
+    assert len(executor.lives) == 2
+
+
+KNOWN = [
+    TargetView(id="db-1", role="production", backend="ssh", pool="ssh", tags=["eu"]),
+    TargetView(id="web-1", role="production", backend="ssh", pool="ssh", tags=["eu", "web"]),
+    TargetView(id="web-2", role="staging", backend="ssh", pool="ssh", tags=["web"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        (Selector(), ["db-1", "web-1", "web-2"]),
+        (Selector(globs=("web-*",)), ["web-1", "web-2"]),
+        (Selector(globs=("web-2", "db-1")), ["db-1", "web-2"]),
+        (Selector(globs=("web-*",), roles=("production",)), ["web-1"]),
+        (Selector(roles=("production", "staging"), tags=("web",)), ["web-1", "web-2"]),
+    ],
+)
+def test_values_of_one_kind_add_up_and_kinds_restrict(selector: Selector, expected: list[str]) -> None:
+    assert selector.of(KNOWN) == expected
+
+
+@pytest.mark.parametrize(
+    ("selector", "missing"),
+    [
+        (Selector(globs=("web-1", "wbe-*")), "there is no target 'wbe-\\*'"),
+        (Selector(roles=("testing",)), "no target of role 'testing'"),
+        (Selector(tags=("us",)), "no target with tag 'us'"),
+        (Selector(globs=("db-1",), tags=("web",)), "no target fits all"),
+    ],
+)
+def test_a_value_that_covers_no_target_is_refused(selector: Selector, missing: str) -> None:
+    with pytest.raises(Invalid, match=missing):
+        selector.of(KNOWN)

@@ -1,0 +1,106 @@
+"""A Docker engine from `writ target add --docker` to a container, with all of Writ: policy, grant, agent, journal."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import pytest
+import pytest_asyncio
+
+from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
+from writ_testing.installations.installation import (
+    Ended,
+    RunningInstallation,
+    local_target,
+    open_policy,
+    running_installation,
+)
+from writ_testing.search import containing, files
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+TESTERS = {"name": "testers", "operations": ["backend_test"], "user_roles": ["operator"], "allowed": True}
+NETWORKED = {
+    "name": "networked",
+    "operations": ["container_create"],
+    "allowed": True,
+    "parameter_constraints": {"allow_host_network": {"allowed_values": [True]}, "image": {"allowed_values": ["box:1"]}},
+}
+SECRET = "planted-4b1d77"
+
+
+class World(NamedTuple):
+    """An installation, and an engine that it does not know at first."""
+
+    installation: RunningInstallation
+    engine: FakeEngine
+
+    async def run(self, operation: str, *given: str) -> Ended:
+        return await self.installation.writ("run", operation, "-t", "box", *given, "-o", "json")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    folder = tmp_path_factory.mktemp("docker")
+    policy = open_policy(TESTERS, NETWORKED)
+    async with (
+        fake_engine(folder / "engine.sock") as engine,
+        running_installation(folder, targets=[local_target("here", folder / "files")], policy=policy) as installation,
+    ):
+        socket = str(engine.socket)
+        ended = await installation.writ("target", "add", "box", "--docker", socket, "--role", "testing")
+        assert ended.status == 0, ended
+        yield World(installation, engine)
+
+
+async def test_the_target_is_served_and_its_test_says_what_the_engine_is(world: World) -> None:
+    ended = await world.installation.writ("backends", "test", "box", "-o", "json")
+    assert ended.status == 0, ended
+    (row,) = json.loads(ended.out)
+    versions = row["visit"]["versions"]
+    assert (versions["engine"], versions["api"], row["code"]) == ("26.1.5", "1.45", "")
+    assert "container_create" in row["visit"]["operations"]
+
+
+async def test_a_container_is_created_and_its_secret_is_nowhere_on_record(world: World) -> None:
+    ended = await world.run("container_create", "container_name=web", "image=box:1", f"env=A={SECRET}")
+    assert ended.status == 0, ended
+    created = world.engine.named("web")
+    assert created is not None
+    assert created["Config"]["Env"] == [f"A={SECRET}"]
+    assert SECRET not in world.installation.logs()
+    assert containing(files(world.installation.home.root), SECRET) == []
+
+
+async def test_a_breakout_needs_both_a_rule_and_a_flag(world: World) -> None:
+    given = ("container_name=host", "image=box:1", "network=host")
+    without = await world.run("container_create", *given)
+    assert (without.status, "allow_host_network" in without.out + without.err) == (1, True), without
+    denied = await world.run("container_create", *given, "allow_host_network=true", "allow_privileged=true")
+    assert denied.status == 3, denied
+    assert world.engine.named("host") is None
+    allowed = await world.run("container_create", *given, "allow_host_network=true")
+    assert allowed.status == 0, allowed
+
+
+async def test_a_dry_run_shows_the_calls_and_makes_none(world: World) -> None:
+    ended = await world.run("container_create", "container_name=dry", "image=box:1", "--dry-run")
+    assert ended.status == 0, ended
+    assert "POST /containers/create?name=dry" in ended.out
+    assert world.engine.named("dry") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET"),
+        (("--docker", "docker.sock"), "no absolute path of a socket"),
+        (("--docker", "/run/x.sock", "--host-key", "k"), "--host-key is not for a Docker engine"),
+        (("--docker", "/run/x.sock", "--mount-root", "srv"), "no absolute path"),
+    ],
+)
+async def test_a_target_that_cannot_be_is_refused(world: World, given: tuple[str, ...], said: str) -> None:
+    before = world.installation.home.inventory.read_text()
+    ended = await world.installation.writ("target", "add", "other", "--role", "testing", *given)
+    assert ended.status == 2, ended
+    assert said in ended.err
+    assert world.installation.home.inventory.read_text() == before

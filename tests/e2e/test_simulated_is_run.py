@@ -1,0 +1,135 @@
+"""`simulate`, `can-i` and `run` give the same answer and exit status, for the catalogue on each kind of target."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+from click.testing import CliRunner
+from msgspec import inspect
+from tests.rules.small_world import PARAMETERS
+
+from writ_cli.exit_status import Exit, of_decision, of_error, of_outcome
+from writ_cli.main import cli
+from writ_client.client import Writ
+from writ_contracts.errors import WritError
+from writ_contracts.failures import error_of
+from writ_contracts.operations import Operation
+from writ_runtime.plugins import load_catalogue
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+CATALOGUE = load_catalogue()
+TARGETS = ("web-1", "web-2", "far", "nowhere", "writ")
+DENIED = ("file_delete", "package_install")
+APPROVED = ("service_stop", "operation_cancel")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    """`web-1` has an agent here, `web-2` one whose pool has none, `far` is reached by SSH."""
+    folder = tmp_path_factory.mktemp("installation")
+    deny = {"name": "never", "operations": list(DENIED), "allowed": False}
+    ask = {"name": "asks", "operations": list(APPROVED), "allowed": True, "requires_approval": True}
+    controls = {"name": "controls", "operations": ["stop_set", "audit_read"], "allowed": True}
+    targets = [
+        local_target("web-1", folder),
+        local_target("web-2", folder, connection={"host": "elsewhere"}),
+        {"id": "far", "role": "development", "backend": "ssh", "connection": {"host": "127.0.0.1", "user": "nobody"}},
+    ]
+    home = prepare(folder, targets=targets, policy=open_policy(deny, ask, controls))
+    rates = {"WRIT_BURST": "100000", "WRIT_REFUSAL_BURST": "100000"}
+    async with running_installation(folder, home=home, environ=rates) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client() as client:
+        yield client
+
+
+def parameters(operation: Operation) -> dict[str, Any]:
+    """The required ones, each with a value that its type takes."""
+    known = PARAMETERS.get(operation.name, {})
+    fields = [field for field in msgspec.structs.fields(operation.parameters) if field.required]
+    return {field.encode_name: known.get(field.encode_name, [_value(field.type)])[0] for field in fields}
+
+
+def _value(kind: Any) -> Any:
+    match inspect.type_info(kind):
+        case inspect.ListType():
+            return []
+        case inspect.IntType() | inspect.FloatType():
+            return 1
+        case inspect.LiteralType(values=values):
+            return values[0]
+        case _:
+            return "a" * 26
+
+
+async def simulated(writ: Writ, operation: str, target: str, given: dict[str, Any]) -> tuple[Exit, str]:
+    try:
+        verdict = (await writ.simulate(operation, target, given, dry_run=True)).verdict
+    except WritError as error:
+        return of_error(error), error.code
+    assert verdict is not None
+    return of_decision(verdict.decision), verdict.code
+
+
+async def asked(writ: Writ, operation: str, target: str, given: dict[str, Any]) -> tuple[Exit, str]:
+    try:
+        answer = await writ.policy.can_i(operation, target, given, dry_run=True)
+    except WritError as error:
+        return of_error(error), error.code
+    return of_decision(answer.decision), answer.code
+
+
+async def run(writ: Writ, operation: str, target: str, given: dict[str, Any]) -> tuple[Exit, str]:
+    answer = await writ.submit(operation, target, given, dry_run=True)
+    if answer.verdict is not None and answer.verdict.decision == "require_approval":
+        return of_decision(answer.verdict.decision), answer.verdict.code
+    if answer.outcome in (None, "previewed"):
+        assert answer.verdict is not None
+        return Exit.DONE, answer.verdict.code
+    code = answer.verdict.code if answer.verdict else error_of(answer.error).code if answer.error else ""
+    return of_outcome(answer.outcome), code
+
+
+@pytest.mark.parametrize("target", TARGETS)
+async def test_a_simulated_request_gets_the_answer_of_the_request_itself(writ: Writ, target: str) -> None:
+    seen: set[Exit] = set()
+    for name, operation in CATALOGUE.items():
+        for given in (parameters(operation), {"nothing_like_it": 1}):
+            told = await run(writ, name, target, given)
+            assert await simulated(writ, name, target, given) == told, (name, given)
+            assert await asked(writ, name, target, given) == told, (name, given)
+            seen.add(told[0])
+    expected = {"web-1": {Exit.DONE, Exit.INVALID, Exit.DENIED, Exit.PENDING}, "nowhere": {Exit.INVALID}}
+    assert seen >= expected.get(target, {Exit.INVALID})
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("test_noop", "-t", "web-1"), 0),
+        (("container_start", "-t", "web-1", "container_name=web"), 2),
+        (("file_delete", "-t", "web-1", "file_path=/srv/a"), 3),
+        (("service_stop", "-t", "web-1", "service_name=nginx"), 4),
+    ],
+)
+async def test_the_commands_say_the_same(
+    installation: RunningInstallation, words: tuple[str, ...], status: int
+) -> None:
+    runner = CliRunner(env={"WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""})
+    for command in (("simulate",), ("policy", "can-i")):
+        done = await asyncio.to_thread(runner.invoke, cli, [*command, *words])
+        assert done.exit_code == status, (command, done.output)

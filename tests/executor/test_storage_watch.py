@@ -1,0 +1,93 @@
+"""A server that answers and stores nothing is told within two seconds, to requesters and to those who watch."""
+
+import asyncio
+import time
+
+import pytest
+from tests.executor.conftest import World
+
+from writ_bus.port import Usage
+from writ_contracts import subjects
+from writ_contracts.errors import TimedOut
+from writ_contracts.journal import RefusedSummary
+from writ_executor.journal import storage_watch
+from writ_executor.journal.storage_watch import StorageWatch
+from writ_executor.metrics import metrics
+from writ_executor.service import Executor
+from writ_testing.eventually import eventually
+
+RESTART = {"parameters": {"service_name": "nginx"}}
+WRITE = {"parameters": {"file_path": "/srv/app/a", "content": "x"}}
+
+
+async def problem(one: Executor) -> str | None:
+    return await one.checks()["journal"]()
+
+
+async def test_requests_are_refused_with_the_reason_within_two_seconds(world: World) -> None:
+    measured = metrics()
+    one = await world.executor(measured)
+    assert await problem(one) is None
+    world.broker.disk.stores.clear()
+    began = time.monotonic()
+    answer = await world.ask("service_restart", **RESTART)
+    assert time.monotonic() - began < 2.0
+    assert answer.error is not None
+    assert answer.error.code == "not_stored"
+    assert "stores nothing" in answer.error.message
+    assert "stores nothing" in (await problem(one) or "")
+    assert b"writ_journal_not_stored 1" in measured.exposition("")[0]
+    began = time.monotonic()
+    again = await world.ask("file_write", **WRITE)
+    assert again.error is not None
+    assert again.error.code == "not_stored"
+    assert time.monotonic() - began < 0.5
+
+
+async def test_parameters_that_cannot_be_kept_are_told_as_well(world: World) -> None:
+    await world.executor()
+    world.broker.disk.stores.clear()
+    answer = await world.ask("file_write", **WRITE)
+    assert answer.error is not None
+    assert answer.error.code == "not_stored"
+
+
+async def test_it_goes_on_once_an_event_is_stored_and_records_what_was_refused(world: World) -> None:
+    one = await world.executor()
+    world.broker.disk.stores.clear()
+    await world.ask("service_restart", **RESTART)
+    world.broker.disk.stores.set()
+
+    async def well() -> bool:
+        return await problem(one) is None
+
+    await eventually(well)
+    assert (await world.ask("service_restart", **RESTART)).error is None
+    [summary] = await world.events(subjects.refused_summary("writ"))
+    assert isinstance(summary, RefusedSummary)
+    assert summary.codes["not_stored"] >= 1
+
+
+async def test_a_server_that_answers_nothing_at_all_is_another_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_watch, "UNANSWERED", 0.05)
+    asked = asyncio.Event()
+
+    async def usage() -> Usage:
+        asked.set()
+        raise TimedOut("no answer")
+
+    watch = StorageWatch(usage)
+    may_end = asyncio.Event()
+
+    async def store() -> None:
+        async with watch.storing():
+            await may_end.wait()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        watching = group.create_task(watch.watch(store))
+        storing = group.create_task(store())
+        await asked.wait()
+        may_end.set()
+        await storing
+        watching.cancel()
+    assert watch.problem is None

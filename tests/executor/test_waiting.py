@@ -1,0 +1,90 @@
+"""What an operation waits for is told: the target that another one has, the limit, the agent."""
+
+from msgspec import json
+from tests.executor.agent_requests import heartbeat
+from tests.executor.conftest import POOL, World
+
+from writ_contracts import subjects
+from writ_contracts.decisions import RuleLimit
+from writ_contracts.requests import OperationAnswer, OperationsAnswer, Waiting
+from writ_contracts.wire import decode
+from writ_testing.eventually import eventually
+
+RESTART = {"parameters": {"service_name": "nginx"}}
+
+
+async def waits(world: World, operation_id: str) -> Waiting | None:
+    query = json.encode({"operation_id": operation_id})
+    message = await world.bus.request(subjects.query("alice", "operation"), query, timeout=10)
+    answer = decode(message.data, OperationAnswer)
+    assert answer.operation is not None
+    return answer.operation.waiting
+
+
+async def until_waiting(world: World, operation_id: str, kind: str) -> Waiting:
+    found: list[Waiting] = []
+
+    async def look() -> bool:
+        reason = await waits(world, operation_id)
+        found.extend([reason] if reason and reason.kind == kind else [])
+        return bool(found)
+
+    await eventually(look)
+    return found[0]
+
+
+async def asked(world: World, **wish: object) -> str:
+    return (await world.ask("service_restart", **RESTART, **wish)).operation_id or ""
+
+
+async def test_an_operation_behind_another_ones_lock_names_it(world: World) -> None:
+    await world.executor()
+    first, second = await asked(world), await asked(world)
+    await world.hands.claim(await world.work(first))
+    reason = await until_waiting(world, second, "target")
+    assert reason.operation_id == first
+    assert reason.text == f"waits for web-1: service_restart {first} is started there"
+    message = await world.bus.request(subjects.query("alice", "operations"), b"{}", timeout=10)
+    opened = {one.operation_id: one.waiting for one in decode(message.data, OperationsAnswer).operations}
+    assert opened == {first: None, second: reason}
+
+
+async def test_a_reached_limit_is_named_with_its_rule(world: World) -> None:
+    other = world.targets[0].__class__(id="web-2", role="production", backend="local", agent=POOL)
+    world.targets.append(other)
+    world.policy.know([other])
+    world.policy.limits["service_restart"] = [RuleLimit(rule="one by one", kind="max_concurrent", most=1)]
+    await world.executor()
+    first, second = await asked(world), await asked(world, target="web-2")
+    await world.hands.claim(await world.work(first))
+    reason = await until_waiting(world, second, "limit")
+    assert (reason.rule, reason.text) == (
+        "one by one",
+        "waits for a place: rule 'one by one' allows 1 operation at once",
+    )
+
+
+async def test_a_dispatched_operation_says_that_no_agent_is_there_or_none_is_free(world: World) -> None:
+    await world.executor(lease=0.3)
+    operation_id = await asked(world)
+    assert (
+        await until_waiting(world, operation_id, "agent")
+    ).text == f"waits for an agent of pool {POOL}: none is there"
+
+    async def busy() -> bool:
+        await heartbeat(world, free=0)
+        reason = await waits(world, operation_id)
+        return reason is not None and "(1) are busy" in reason.text
+
+    await eventually(busy)
+
+
+async def test_what_runs_and_what_has_ended_waits_for_nothing(world: World) -> None:
+    await world.executor()
+    operation_id = await asked(world)
+    work = await world.work(operation_id)
+    held = await world.hands.claim(work)
+    assert await waits(world, operation_id) is None
+    await world.hands.finish(work, held)
+    assert await world.outcome(operation_id) == "succeeded"
+    assert await waits(world, operation_id) is None

@@ -1,0 +1,119 @@
+"""The disk of the journal fills up and has room again: it is told within seconds, and goes on by itself."""
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from msgspec import json
+
+from writ_bus.errors import BusError
+from writ_client.client import Writ
+from writ_contracts.errors import Unreachable, WritError
+from writ_installation.files.home import Home
+from writ_installation.status.control import InstallationStatus, status
+from writ_nats_server.streams import Sizes
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
+MEGABYTE = 1 << 20
+SIZES = Sizes(
+    journal=20 * MEGABYTE, params=16 * MEGABYTE, results=16 * MEGABYTE, policies=16 * MEGABYTE, scans=8 * MEGABYTE
+)
+DISK = 40 * MEGABYTE
+
+
+def _run(*words: object) -> None:
+    subprocess.run([*map(str, words)], check=True, timeout=60)
+
+
+@contextmanager
+def mounted(kind: str, folder: Path) -> Iterator[None]:
+    """A file system of DISK bytes on the folder."""
+    if kind == "tmpfs":
+        _run("mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder)
+    else:
+        image = folder.parent / "disk.img"
+        with image.open("wb") as file:
+            file.truncate(DISK)
+        _run("mkfs.ext4", "-q", image)
+        _run("mount", "-o", "loop", image, folder)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+@pytest.fixture(params=["tmpfs", "ext4"])
+async def installation(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningInstallation]:
+    home = prepare(tmp_path)
+    with mounted(request.param, home.nats):
+        (home.nats / "sizes.json").write_bytes(json.encode(SIZES))
+        async with running_installation(tmp_path, home=home, environ={"WRIT_SWEEP": "0.2"}) as running:
+            yield running
+
+
+def fill(home: Home) -> Path:
+    path = home.nats / "fill"
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 1):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError:
+                continue
+    return path
+
+
+async def refusal(writ: Writ) -> tuple[WritError, float]:
+    """The first error, and how long its request took."""
+    async with asyncio.timeout(60):
+        while True:
+            began = time.monotonic()
+            try:
+                await writ.submit("test_noop", "web-1")
+            except WritError as error:
+                return error, time.monotonic() - began
+
+
+async def seen(installation: RunningInstallation) -> InstallationStatus:
+    return await status(installation.home, {})
+
+
+async def test_a_full_disk_is_told_at_once_and_what_follows_is_done_by_itself(
+    installation: RunningInstallation,
+) -> None:
+    assert "the streams may hold 76 MB" in installation.report.problem
+    async with await installation.client() as writ:
+        assert (await writ.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+        nats, filler = installation.pid("nats"), fill(installation.home)
+        for _ in range(2):
+            error, took = await refusal(writ)
+            assert (type(error), error.code) == (Unreachable, "not_stored"), error
+            assert took < 2.5
+
+        async def told() -> bool:
+            now = await seen(installation)
+            failing = {one.name: one.failing for one in now.processes}
+            return not now.ready and "disk" in failing["nats"] and "journal" in failing["executor"]
+
+        await eventually(told, within=5.0)
+        filler.unlink()
+        await installation.until("nats", other_than=nats, within=20.0)
+
+        async def well() -> bool:
+            try:
+                return (await writ.run("test_noop", "web-1", timeout=5)).outcome == "succeeded"
+            except (BusError, WritError):
+                return False
+
+        await eventually(well, within=40.0)
+
+        async def ready() -> bool:
+            return (await seen(installation)).ready
+
+        await eventually(ready, within=20.0)

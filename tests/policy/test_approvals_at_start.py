@@ -1,0 +1,92 @@
+"""Approvals at the start: what changed since they were given, and what wins over them."""
+
+from msgspec import structs
+from tests.policy.approving import NEEDS, TWO, know, pending, stamp
+from tests.policy.replica import Asking
+
+from writ_contracts import subjects
+from writ_contracts.journal import Finished
+from writ_trust.keys import Key, generate_seed
+
+
+async def test_a_start_without_the_approvals_is_forged(asking: Asking) -> None:
+    one = await pending(asking)
+    own = (one.subject.principal, one.subject.operation_id)
+    last = await asking.bus.journal.last(subjects.operation_filter(*own))
+    assert last is not None
+    await one.decide()
+    other = await pending(asking)  # the executor dispatches it at once, as if it had been allowed
+    records = await asking.bus.journal.read(subjects.operation_filter("alice", other.subject.operation_id))
+    assert len(records) == 2
+    await other.dispatched()
+    assert await other.start() == ("error", "forged_start")
+
+
+async def test_a_role_taken_away_in_between_makes_it_stale(asking: Asking) -> None:
+    one = await pending(asking)
+    await one.decide()
+    know(asking, bob=["operator"])
+    await one.dispatched()
+    assert await one.start() == ("deny", "stale")
+
+
+async def test_a_policy_that_demands_more_in_between_makes_it_stale(asking: Asking) -> None:
+    know(asking, "carol", "dave", dave=["lead"])
+    one = await pending(asking)
+    await one.decide()
+    asking.files.policy(TWO)
+    await one.dispatched()
+    assert await one.start() == ("deny", "stale")
+
+
+async def test_a_policy_that_denies_in_between_wins(asking: Asking) -> None:
+    one = await pending(asking)
+    await one.decide()
+    asking.files.policy(
+        NEEDS, {"name": "freeze", "operations": ["service_restart"], "allowed": False, "targets": ["web-a"]}
+    )
+    await one.dispatched()
+    assert await one.start() == ("deny", "denied")
+
+
+async def test_a_target_moved_in_between_makes_it_stale(asking: Asking) -> None:
+    one = await pending(asking)
+    await one.decide()
+    inventory = asking.files.path("inventory").read_text()
+    asking.files.write("inventory", inventory.replace("web-a\n", "web-a\n  tags: [moved]\n", 1))
+    await one.dispatched()
+    assert await one.start() == ("deny", "stale")
+
+
+async def test_a_stop_in_between_wins(asking: Asking) -> None:
+    one = await pending(asking)
+    await one.decide()
+    await asking.control("stop_set", {"scope": ["*"], "reason": "a freeze"})
+    await one.dispatched()
+    assert await one.start() == ("deny", "stopped")
+
+
+async def test_a_key_changed_in_between_does_not_count(asking: Asking) -> None:
+    one = await pending(asking)
+    await one.decide()
+    asking.files.keys["bob"] = Key(generate_seed())
+    know(asking)
+    await one.dispatched()
+    assert await one.start() == ("deny", "stale")
+
+
+async def test_approvals_of_what_has_ended_count_no_more(asking: Asking) -> None:
+    """An executor that keeps an approved operation back until it has expired gets no allow, nor for a rejected one."""
+    one = await pending(asking)
+    await one.decide()
+    recorded = structs.replace(one.subject, recorded=True)
+    assert (await asking.decision(recorded)).effect == "allow"
+    expired = Finished(**stamp(asking, "end"), operation_id=one.subject.operation_id, outcome="expired")
+    await asking.append(one.subject, expired)
+    assert (await asking.decision(recorded)).effect == "require_approval"
+    know(asking, "carol", "dave", dave=["lead"])
+    other = await pending(asking, TWO)
+    await other.decide("bob")
+    await other.decide("carol", verdict="reject")
+    asking.files.policy(NEEDS)  # by now one approval would do, and bob's is on record
+    assert (await asking.decision(structs.replace(other.subject, recorded=True))).effect == "require_approval"

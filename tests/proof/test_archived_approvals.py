@@ -1,0 +1,104 @@
+"""The check of an archive sees that approvals were signed, by whom, and for exactly the request that started."""
+
+import hashlib
+from typing import Any
+
+import pytest
+from msgspec import Raw, structs
+from tests.contracts.messages import sample
+from tests.proof.archives import AGENT, MALLORY, POLICY, id_of
+
+from writ_contracts import journal, subjects
+from writ_contracts.agents import Claim
+from writ_contracts.approvals import Approval, SignedApproval
+from writ_contracts.decisions import Decision, Grant
+from writ_contracts.records import Record
+from writ_contracts.wire import encode
+from writ_proof.archive.signatures import Signatures
+from writ_trust.approvals import approval_digest, sign_approval
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import digest, sign
+
+BOB = Key(generate_seed())
+OF: dict[str, Any] = {"operation_id": id_of(1), "id": "1", "correlation_id": "c"}
+
+
+def approval_of(event: journal.Requested, *, by: Key = BOB, **changed: Any) -> SignedApproval:
+    approval = Approval(
+        operation_id=event.operation_id,
+        requested=hashlib.sha256(encode(event)).hexdigest(),
+        decision_digest=digest(event.decision),
+        step="one#1",
+        verdict="approve",
+        approver="bob",
+        issued_at=1.0,
+        nonce="ab" * 32,
+    )
+    return sign_approval(by, structs.replace(approval, **changed))
+
+
+def events(*, approvals: list[Any] | None = None, **changed: Any) -> list[Any]:
+    """An operation that was approved by bob, and started."""
+    facts = {"operation_id": id_of(1), "principal": "alice", "authenticated": "server", "effect": "require_approval"}
+    decided = sign(POLICY, structs.replace(sample(Decision), **facts))
+    first = {"principal": "alice", "decision": decided, "statement": None, "look": None, "ahead": None}
+    requested: Any = structs.replace(sample(journal.Requested), **OF, **first, dry_run=False, acts_for=None)
+    given = [approval_of(requested, **changed)] if approvals is None else approvals
+    claim = sign(AGENT, structs.replace(sample(Claim), operation_id=id_of(1)))
+    again = sign(POLICY, structs.replace(sample(Decision), **{**facts, "effect": "allow"}))
+    links = {"operation_id": id_of(1), "claim_digest": digest(claim), "decision_digest": digest(again)}
+    grant = sign(POLICY, structs.replace(sample(Grant), **links, approvals=[approval_digest(one) for one in given]))
+    return [
+        requested,
+        journal.Approved(**OF, at=1.0, approvals=given, approver="bob"),
+        structs.replace(sample(journal.Granted), **OF, claim=claim, grant=grant, decision=again),
+    ]
+
+
+def problems(found: list[Any]) -> list[str]:
+    signatures = Signatures([POLICY.public])
+    for at, event in enumerate(found, 1):
+        subject = subjects.operation_event("alice", id_of(1), str(event.__struct_config__.tag))
+        signatures.take(Record(sequence=at, subject=subject, data=encode(event), time=1.0, headers={}))
+    return [one.what for one in signatures.problems]
+
+
+def test_an_approved_operation_holds() -> None:
+    assert problems(events()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"operation_id": id_of(2)}, "of another operation"),
+        ({"requested": "0" * 64}, "of another request"),
+        ({"decision_digest": "0" * 64}, "of another request"),
+        ({"verdict": "reject"}, "of another operation or verdict"),
+        ({"approver": "alice"}, "requested it"),
+    ],
+)
+def test_an_approval_of_something_else_shows(changed: dict[str, Any], what: str) -> None:
+    assert any(what in one for one in problems(events(**changed)))
+
+
+def test_a_changed_approval_shows() -> None:
+    good = events()[1].approvals[0]
+    forged = structs.replace(good, payload=Raw(bytes(good.payload).replace(b'"bob"', b'"eve"')))
+    assert "does not hold" in problems(events(approvals=[forged]))[0]
+    borrowed = structs.replace(good, credential=MALLORY.public)
+    assert "does not hold" in problems(events(approvals=[borrowed]))[0]
+
+
+def test_a_start_without_the_approvals_or_by_others_shows() -> None:
+    requested, approved, granted = events()
+    assert problems([requested, granted]) == ["it started without the approvals that its decision demands"]
+    other = structs.replace(approved, approvals=[approval_of(requested, nonce="cd" * 32)])
+    assert problems([requested, other, granted]) == ["its grant names approvals that are not on record"]
+
+
+def test_a_rejection_is_checked_as_an_approval_is() -> None:
+    requested = events()[0]
+    rejection = approval_of(requested, verdict="reject")
+    good = journal.Rejected(**OF, at=1.0, approver="bob", approval=rejection)
+    assert problems([requested, good]) == []
+    assert problems([requested, structs.replace(good, approver="carol")]) == ["its approval is of another person"]
