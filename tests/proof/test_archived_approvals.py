@@ -42,7 +42,7 @@ def events(*, approvals: list[Any] | None = None, **changed: Any) -> list[Any]:
     facts = {"operation_id": id_of(1), "principal": "alice", "authenticated": "server", "effect": "require_approval"}
     decided = sign(POLICY, structs.replace(sample(Decision), **facts))
     first = {"principal": "alice", "decision": decided, "statement": None, "look": None, "ahead": None}
-    requested = structs.replace(sample(journal.Requested), **OF, **first, dry_run=False, acts_for=None)
+    requested: Any = structs.replace(sample(journal.Requested), **OF, **first, dry_run=False, acts_for=None)
     given = [approval_of(requested, **changed)] if approvals is None else approvals
     claim = sign(AGENT, structs.replace(sample(Claim), operation_id=id_of(1)))
     again = sign(POLICY, structs.replace(sample(Decision), **{**facts, "effect": "allow"}))
