@@ -124,3 +124,23 @@ class Containers(OperationGroup):
         return await self._run(
             "container_inspect", target, given(container_name=container_name, timeout=timeout), options
         )
+
+    async def list(
+        self, target: str, *, running: bool | None = None, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """List the containers of an engine."""
+        return await self._run("container_list", target, given(running=running, timeout=timeout), options)
+
+    async def logs(
+        self,
+        target: str,
+        container_name: str,
+        *,
+        lines: int | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Show the last lines of a container's log."""
+        return await self._run(
+            "container_logs", target, given(container_name=container_name, lines=lines, timeout=timeout), options
+        )

@@ -113,3 +113,9 @@ class Stacks(OperationGroup):
         return await self._run(
             "stack_remove", target, given(stack_name=stack_name, volumes=volumes, timeout=timeout), options
         )
+
+    async def status(
+        self, target: str, stack_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Show the services of a Compose stack."""
+        return await self._run("stack_status", target, given(stack_name=stack_name, timeout=timeout), options)
