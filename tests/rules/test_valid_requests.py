@@ -53,6 +53,8 @@ WORDS += [
     "vol:/data:ro",
     "/dev/kvm",
     "NET_ADMIN",
+    "scsi0",
+    "UPID:pve1:0001A2B3:0123ABCD:65F0A1B2:qmstart:100:root@pam!writ:",
     "A_B",
     "*",
     "a" * 26,
