@@ -1,5 +1,7 @@
 """What an operation waits for is told: the target that another one has, the limit, the agent."""
 
+from typing import Any
+
 from msgspec import json, structs
 from tests.contracts.messages import sample
 from tests.executor.agent_requests import heartbeat
@@ -96,8 +98,12 @@ async def test_what_runs_and_what_has_ended_waits_for_nothing(world: World) -> N
 
 def test_nothing_waits_for_a_request_before_it_that_people_have_to_approve() -> None:
     allowed = Verdict(decision="allow", rules=[], reason="", code="allowed")
-    one = structs.replace(sample(Requested), target="web-1", risk="change", limits=[], dry_run=False, verdict=allowed)
-    needs = structs.replace(one, operation_id="a" * 26, verdict=structs.replace(allowed, decision="require_approval"))
+    one: Any = structs.replace(
+        sample(Requested), target="web-1", risk="change", limits=[], dry_run=False, verdict=allowed
+    )
+    needs: Any = structs.replace(
+        one, operation_id="a" * 26, verdict=structs.replace(allowed, decision="require_approval")
+    )
     behind = Life(state=State.REQUESTED, sequence=3, first_sequence=3, requested=one)
     index = Index()
     index.put(Life(state=State.AWAITING_APPROVAL, sequence=2, first_sequence=1, requested=needs))
