@@ -8,7 +8,7 @@ from tests.client.scripted_executor import ScriptedExecutor
 
 from writ_client import target_runs
 from writ_client.client import Writ
-from writ_client.target_runs import ManyTargets, TargetResult, wish
+from writ_client.target_runs import ManyTargets, TargetResult, each_request
 from writ_client.target_selection import Selector
 from writ_contracts.errors import Invalid
 from writ_contracts.requests import Failure, RequestAnswer, TargetView
@@ -96,7 +96,7 @@ async def test_a_cancelled_run_tells_what_goes_on_and_what_was_not_begun(
     writ: Writ, executor: ScriptedExecutor
 ) -> None:
     executor.outcomes = {"web-1": None}
-    many = ManyTargets(writ, wish("service_restart"), HOSTS, serial=1)
+    many = ManyTargets(writ, each_request("service_restart"), HOSTS, serial=1)
     running = asyncio.create_task(many.run())
     await executor.until_asked(2)
     running.cancel()
@@ -108,7 +108,7 @@ async def test_a_cancelled_run_tells_what_goes_on_and_what_was_not_begun(
 
 async def test_the_same_key_is_the_same_operations(writ: Writ, executor: ScriptedExecutor) -> None:
     for _ in range(2):
-        await ManyTargets(writ, wish("service_restart", key="k"), HOSTS[:2]).run()
+        await ManyTargets(writ, each_request("service_restart", key="k"), HOSTS[:2]).run()
     assert len(executor.lives) == 2
 
 

@@ -278,3 +278,22 @@ async def test_an_executor_cannot_append_an_approval(installation: RunningInstal
             await bus.close()
         assert (await alice.get(operation_id)).state == "awaiting_approval"
         await alice.cancel(operation_id)
+
+
+async def test_the_command_shows_rejects_and_refuses_another_digest(installation: RunningInstallation) -> None:
+    async with people(installation, "alice") as (alice,):
+        operation_id = await asked(alice)
+        shown = await installation.writ("approvals", "show", operation_id, "--as", "bob")
+        assert shown.status == 0
+        assert "alice requests test_noop on web-1" in shown.out
+        assert "UNVERIFIED" not in shown.out
+        other = await installation.writ(
+            "approvals", "approve", operation_id, "--yes", "--digest", "0000-0000", "--as", "bob"
+        )
+        assert (other.status, "it is another one" in other.err) == (2, True)
+        unknown = await installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"n\n")
+        assert unknown.status == 4  # asked once more, and not confirmed
+        rejected = await installation.writ("approvals", "reject", operation_id, "--reason", "no", "--as", "bob")
+        assert (rejected.status, rejected.out.startswith("rejected: ")) == (0, True)
+        assert (await alice.get(operation_id)).outcome == "rejected"
+        assert "nothing waits for you" in (await installation.writ("approvals", "list", "--as", "bob")).out

@@ -16,7 +16,7 @@ from writ_client.client import Writ
 from writ_client.groups.groups import OperationGroups
 from writ_client.tools.backend_tests import BackendResult
 from writ_client.tools.capability_tools import CapabilityTools
-from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.catalogue import BUILT_IN, CONTROL
 from writ_contracts.errors import Denied, Invalid
 from writ_testing.installations.installation import (
     RunningInstallation,
@@ -37,7 +37,7 @@ RULES: list[dict[str, Any]] = [
     },
     {
         "name": "admins_run_the_policy",
-        "operations": ["policy_publish", "policy_rollback", "audit_read", "backend_test"],
+        "operations": [one.name for one in CONTROL],
         "user_roles": ["admin"],
         "allowed": True,
     },

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from writ_client.client import Writ
+from writ_documents import yaml_file
 from writ_installation.files.home import host_token
 from writ_installation.processes import services
 from writ_testing.eventually import eventually
@@ -28,6 +29,19 @@ ROOT = Path(__file__).parents[2]
 YESTERDAY = "4a25754c583291ea854fffbc403398930112c2b9"
 """The first state in which policy writes the start and executors have an account. Versions of before do not work with
 it: the changelog says so."""
+POLICY = yaml_file.dump(
+    {
+        "policies": {
+            "version": "v2",
+            "name": "of both versions",
+            "require_approval_for_admin": False,
+            "global_policies": [
+                {"name": "tests_may", "operations": ["test_count", "file_write", "file_read"], "allowed": True}
+            ],
+        }
+    }
+)
+"""Without operations that yesterday's services do not know."""
 POOL = f"local-{host_token()}"
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3"}
 
@@ -106,7 +120,9 @@ async def test_yesterdays_agent_works_with_todays_services(tmp_path: Path, pytho
 async def test_todays_agent_works_with_yesterdays_services(
     tmp_path: Path, python_of_yesterday: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = prepare(tmp_path)
+    home = prepare(tmp_path, policy=POLICY)
+    home.report_file.parent.mkdir(parents=True, exist_ok=True)
+    home.report_file.symlink_to("house.json")  # yesterday's name of the report
     writ = tmp_path / "bin" / "writ"
     writ.parent.mkdir()
     writ.write_text(f'#!/bin/sh\nexec {python_of_yesterday} -P -m writ_cli "$@"\n')

@@ -112,7 +112,7 @@ async def test_where_no_agent_is_there_nobody_is_waited_for(world: World) -> Non
     await eventually(known)
     await world.ask("service_restart", **RESTART)
     (facts,) = gathered(world)
-    assert facts.failure == f"no agent of pool {world.hands.pool} is there"
+    assert facts.failure == f"no agent of pool {world.hands.pool} answered"
     assert asked == []
 
 

@@ -76,7 +76,7 @@ async def test_a_server_that_answers_nothing_at_all_is_another_trouble(monkeypat
         asked.set()
         raise TimedOut("no answer")
 
-    watch = StorageWatch(usage)
+    watch = StorageWatch(usage, lambda: 0.0)
     may_end = asyncio.Event()
 
     async def store() -> None:

@@ -24,7 +24,7 @@ from writ_client.operation_wait import History, OnEvent, Requested, outcome
 from writ_client.policy_queries import PolicyQueries
 from writ_client.queries import Queries
 from writ_client.service_calls import ask
-from writ_client.target_runs import ManyTargets, Recap, TargetResult, wish
+from writ_client.target_runs import ManyTargets, Recap, TargetResult, each_request
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.facts import Reported, ScanReport
@@ -188,7 +188,7 @@ class Writ(Queries, OperationGroups):
 
         Targets that fail are in the recap and raise nothing. Once `max_failures` have failed, no other is begun.
         """
-        each = wish(operation, parameters, timeout=timeout, **options)
+        each = each_request(operation, parameters, timeout=timeout, **options)
         many = ManyTargets(self, each, targets, serial=serial, max_failures=max_failures, on_result=on_result)
         return await many.run()
 

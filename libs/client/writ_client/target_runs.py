@@ -79,7 +79,7 @@ class ManyTargets:
     def __init__(
         self,
         writ: RunsOperations,
-        wish: EachRequest,
+        each: EachRequest,
         targets: Sequence[str],
         *,
         serial: int | None = None,
@@ -91,7 +91,7 @@ class ManyTargets:
         have failed, no other target is begun.
         """
         self._writ = writ
-        self._wish = wish
+        self._each = each
         self._targets = list(dict.fromkeys(targets))
         self._serial = serial or len(self._targets)
         self._most = max_failures
@@ -114,7 +114,7 @@ class ManyTargets:
     def recap(self) -> Recap:
         """Every target: ended, pending, or skipped."""
         results = [self._results.get(target) or self._open(target) for target in self._targets]
-        return Recap(correlation_id=self._wish.correlation_id, results=results)
+        return Recap(correlation_id=self._each.correlation_id, results=results)
 
     def _open(self, target: str) -> TargetResult:
         if target not in self._begun:
@@ -139,28 +139,28 @@ class ManyTargets:
             return self._failed(target, "unknown", error)
         except errors.WritError as error:
             return self._failed(target, ERROR, error)
-        if not self._wish.wait and answer.outcome is None:
+        if not self._each.wait and answer.outcome is None:
             return _answered(target, answer)
         try:
             number = answer.operation_id or self._id(target)
-            view = await self._writ.wait(number, timeout=self._wish.timeout, on_event=self._on_event)
+            view = await self._writ.wait(number, timeout=self._each.timeout, on_event=self._on_event)
         except errors.WritError as error:
             return self._failed(target, PENDING, error)
         return _ended(view, time.monotonic() - began)
 
     async def _submitted(self, target: str) -> RequestAnswer:
-        wish = self._wish
+        each = self._each
         for _ in range(MOST_BUSY):
             try:
                 return await self._writ.submit(
-                    wish.operation,
+                    each.operation,
                     target,
-                    wish.parameters,
-                    reason=wish.reason,
-                    dry_run=wish.dry_run,
-                    idempotency_key=key_of(wish.key, target),
-                    correlation_id=wish.correlation_id,
-                    sign=wish.sign,
+                    each.parameters,
+                    reason=each.reason,
+                    dry_run=each.dry_run,
+                    idempotency_key=key_of(each.key, target),
+                    correlation_id=each.correlation_id,
+                    sign=each.sign,
                 )
             except errors.Full as error:
                 if error.code != "rate_limited":
@@ -173,11 +173,11 @@ class ManyTargets:
         return TargetResult(target=target, outcome=outcome, operation_id=number, code=error.code, message=str(error))
 
     def _id(self, target: str) -> str:
-        return operation_id(self._writ.principal, key_of(self._wish.key, target))
+        return operation_id(self._writ.principal, key_of(self._each.key, target))
 
 
-def wish(operation: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> EachRequest:
-    """A wish with a key and a correlation id of its own, where none is given."""
+def each_request(operation: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> EachRequest:
+    """A request for each target, with a key and a correlation id of its own, where none is given."""
     key = options.pop("key", None) or request_signing.new_key()
     correlation_id = options.pop("correlation_id", None) or f"run-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
     return EachRequest(

@@ -90,7 +90,7 @@ def compose(  # long: one list of parts, each given those before it
 ) -> Components:
     """Compose all parts over one bus; nothing runs yet."""
     index, background, presence = Index(), BackgroundTasks(), Presence(config.lease, time.clocks.boot)
-    storage = StorageWatch(bus.journal.usage)
+    storage = StorageWatch(bus.journal.usage, time.now)
     recorder = Recorder(WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, bus, recorder, background, measured)
     follower = Follower(bus, index, key, measures.success, guard)

@@ -23,16 +23,16 @@ PAGE = 1000
 _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
 
 
-async def run_many(settings: Settings, wish: EachRequest, choice: TargetChoice) -> int:
+async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) -> int:
     """Choose the targets, run on all of them, and show the recap; its status."""
     async with await settings.connect() as writ:
-        await refuse_unknown(writ, wish.operation)
-        targets = await _chosen(writ, wish.operation, choice)
-        choice.confirm(wish.operation, targets)
+        await refuse_unknown(writ, each.operation)
+        targets = await _chosen(writ, each.operation, choice)
+        choice.confirm(each.operation, targets)
         shown = Results(settings.screen, choice, len(targets))
         many = ManyTargets(
             writ,
-            wish,
+            each,
             targets,
             serial=choice.batch(len(targets)),
             max_failures=choice.max_failures,

@@ -18,7 +18,7 @@ from writ_cli.output import Screen, outcome, visible
 from writ_cli.settings import Settings
 from writ_client import request_signing
 from writ_client.client import Writ
-from writ_client.target_runs import wish
+from writ_client.target_runs import EachRequest, each_request
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.requests import OperationView, RequestAnswer, SimulateAnswer, Verdict
@@ -73,7 +73,7 @@ def refuse_control(operation: str) -> None:
 @click.option("--unsigned", is_flag=True, help="Leave it to the NATS server alone to say who asks.")
 @asking
 @choosing
-async def run(  # long: a parameter for each option of the command
+async def run(
     settings: Settings,
     operation: str,
     words: tuple[str, ...],
@@ -96,40 +96,47 @@ async def run(  # long: a parameter for each option of the command
     key=@FILE     the content of a file, key=- of standard input (encoding=base64 for bytes)
     key:=JSON     any value
     """
-    if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
-        raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
-    if no_wait and timeout is not None:
-        raise click.UsageError("--timeout is about waiting, which --no-wait does not do: leave one of them out")
+    _refuse_contradictions(idempotency_key, timeout, no_wait=no_wait)
     patience = None if timeout is None else times.seconds(timeout)
-    if choice.many:
-        refuse_control(operation)
-        each = wish(
-            operation,
-            parameters_of(operation, words),
-            key=idempotency_key,
-            reason=reason,
-            dry_run=dry_run,
-            correlation_id=correlation_id or choice.retry,
-            sign=not unsigned,
-            timeout=patience,
-            wait=not no_wait,
-        )
-        return await run_many(settings, each, choice)
     arguments = RunArguments(
         operation=operation,
-        target=target_of(operation, choice.single),
+        target="" if choice.many else target_of(operation, choice.single),
         parameters=parameters_of(operation, words),
         key=request_signing.new_key() if idempotency_key is None else idempotency_key,
         reason=reason,
         dry_run=dry_run,
-        correlation_id=correlation_id,
+        correlation_id=correlation_id or choice.retry,
         sign=not unsigned,
     )
+    if choice.many:
+        return await run_many(settings, _for_each(arguments, patience, wait=not no_wait), choice)
     async with await settings.connect() as writ:
         await refuse_unknown(writ, operation)
         if no_wait:
             return _show_answer(settings.screen, await _submit(writ, arguments))
         return await _wait(settings.screen, writ, arguments, patience)
+
+
+def _refuse_contradictions(idempotency_key: str | None, timeout: str | None, *, no_wait: bool) -> None:
+    if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
+        raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
+    if no_wait and timeout is not None:
+        raise click.UsageError("--timeout is about waiting, which --no-wait does not do: leave one of them out")
+
+
+def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) -> EachRequest:
+    refuse_control(arguments.operation)
+    return each_request(
+        arguments.operation,
+        arguments.parameters,
+        reason=arguments.reason,
+        dry_run=arguments.dry_run,
+        key=arguments.key,
+        correlation_id=arguments.correlation_id,
+        sign=arguments.sign,
+        timeout=patience,
+        wait=wait,
+    )
 
 
 async def _submit(writ: Writ, arguments: RunArguments) -> RequestAnswer:

@@ -10,12 +10,18 @@ from writ_contracts.requests import OperationView
 class Containers(OperationGroup):
     """Each method runs one operation on one target, and returns it when it has ended."""
 
-    async def create(
+    async def create(  # long: the operation has as many parameters
         self,
         target: str,
         container_name: str,
         image: str,
         *,
+        allow_privileged: bool | None = None,
+        allow_host_network: bool | None = None,
+        allow_devices: bool | None = None,
+        allow_capabilities: bool | None = None,
+        allow_host_mounts: bool | None = None,
+        allow_engine_socket: bool | None = None,
         command: Sequence[str] | None = None,
         env: Mapping[str, str] | None = None,
         ports: Sequence[str] | None = None,
@@ -24,6 +30,16 @@ class Containers(OperationGroup):
         restart_policy: Literal["always", "no", "on-failure", "unless-stopped"] | None = None,
         memory: int | None = None,
         cpus: float | None = None,
+        user: str | None = None,
+        read_only: bool | None = None,
+        init: bool | None = None,
+        cap_add: Sequence[str] | None = None,
+        cap_drop: Sequence[str] | None = None,
+        devices: Sequence[str] | None = None,
+        privileged: bool | None = None,
+        labels: Mapping[str, str] | None = None,
+        health_command: Sequence[str] | None = None,
+        health_interval: int | None = None,
         start: bool | None = None,
         timeout: int | None = None,
         **options: Unpack[RunOptions],
@@ -35,6 +51,12 @@ class Containers(OperationGroup):
             given(
                 container_name=container_name,
                 image=image,
+                allow_privileged=allow_privileged,
+                allow_host_network=allow_host_network,
+                allow_devices=allow_devices,
+                allow_capabilities=allow_capabilities,
+                allow_host_mounts=allow_host_mounts,
+                allow_engine_socket=allow_engine_socket,
                 command=command,
                 env=env,
                 ports=ports,
@@ -43,6 +65,16 @@ class Containers(OperationGroup):
                 restart_policy=restart_policy,
                 memory=memory,
                 cpus=cpus,
+                user=user,
+                read_only=read_only,
+                init=init,
+                cap_add=cap_add,
+                cap_drop=cap_drop,
+                devices=devices,
+                privileged=privileged,
+                labels=labels,
+                health_command=health_command,
+                health_interval=health_interval,
                 start=start,
                 timeout=timeout,
             ),
@@ -91,4 +123,24 @@ class Containers(OperationGroup):
         """Show a container and its settings."""
         return await self._run(
             "container_inspect", target, given(container_name=container_name, timeout=timeout), options
+        )
+
+    async def list(
+        self, target: str, *, running: bool | None = None, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """List the containers of an engine."""
+        return await self._run("container_list", target, given(running=running, timeout=timeout), options)
+
+    async def logs(
+        self,
+        target: str,
+        container_name: str,
+        *,
+        lines: int | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Show the last lines of a container's log."""
+        return await self._run(
+            "container_logs", target, given(container_name=container_name, lines=lines, timeout=timeout), options
         )

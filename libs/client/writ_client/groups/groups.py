@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 from writ_client.groups.backups import Backups
 from writ_client.groups.containers import Containers
 from writ_client.groups.files import Files
+from writ_client.groups.guests import Guests
 from writ_client.groups.network import Network
+from writ_client.groups.nodes import Nodes
 from writ_client.groups.packages import Packages
 from writ_client.groups.services import Services
 from writ_client.groups.snapshots import Snapshots
 from writ_client.groups.stacks import Stacks
+from writ_client.groups.storages import Storages
+from writ_client.groups.tasks import Tasks
 
 if TYPE_CHECKING:
     from writ_client.groups.group import Runs
@@ -58,3 +62,23 @@ class OperationGroups:
     def packages(self: "Runs") -> Packages:
         """System packages."""
         return Packages(self)
+
+    @cached_property
+    def guests(self: "Runs") -> Guests:
+        """Guests of Proxmox VE."""
+        return Guests(self)
+
+    @cached_property
+    def nodes(self: "Runs") -> Nodes:
+        """Nodes of Proxmox VE."""
+        return Nodes(self)
+
+    @cached_property
+    def storages(self: "Runs") -> Storages:
+        """Storages of Proxmox VE."""
+        return Storages(self)
+
+    @cached_property
+    def tasks(self: "Runs") -> Tasks:
+        """Tasks of Proxmox VE."""
+        return Tasks(self)

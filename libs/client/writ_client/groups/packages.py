@@ -32,7 +32,7 @@ class Packages(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Bring a package to a newer version, or fetch the index anew."""
+        """Bring a package to a newer version, or fetch the index again."""
         return await self._run(
             "package_update", target, given(package_name=package_name, version=version, timeout=timeout), options
         )

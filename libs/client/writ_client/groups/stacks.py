@@ -10,11 +10,20 @@ from writ_contracts.requests import OperationView
 class Stacks(OperationGroup):
     """Each method runs one operation on one target, and returns it when it has ended."""
 
-    async def deploy(
+    async def deploy(  # long: the operation has as many parameters
         self,
         target: str,
         stack_name: str,
         *,
+        allow_privileged: bool | None = None,
+        allow_host_network: bool | None = None,
+        allow_devices: bool | None = None,
+        allow_capabilities: bool | None = None,
+        allow_host_mounts: bool | None = None,
+        allow_engine_socket: bool | None = None,
+        allow_host_namespaces: bool | None = None,
+        allow_unconfined: bool | None = None,
+        allow_shared: bool | None = None,
         compose: str | None = None,
         source: str | None = None,
         env: Mapping[str, str] | None = None,
@@ -26,15 +35,40 @@ class Stacks(OperationGroup):
         return await self._run(
             "stack_deploy",
             target,
-            given(stack_name=stack_name, compose=compose, source=source, env=env, pull=pull, timeout=timeout),
+            given(
+                stack_name=stack_name,
+                allow_privileged=allow_privileged,
+                allow_host_network=allow_host_network,
+                allow_devices=allow_devices,
+                allow_capabilities=allow_capabilities,
+                allow_host_mounts=allow_host_mounts,
+                allow_engine_socket=allow_engine_socket,
+                allow_host_namespaces=allow_host_namespaces,
+                allow_unconfined=allow_unconfined,
+                allow_shared=allow_shared,
+                compose=compose,
+                source=source,
+                env=env,
+                pull=pull,
+                timeout=timeout,
+            ),
             options,
         )
 
-    async def update(
+    async def update(  # long: the operation has as many parameters
         self,
         target: str,
         stack_name: str,
         *,
+        allow_privileged: bool | None = None,
+        allow_host_network: bool | None = None,
+        allow_devices: bool | None = None,
+        allow_capabilities: bool | None = None,
+        allow_host_mounts: bool | None = None,
+        allow_engine_socket: bool | None = None,
+        allow_host_namespaces: bool | None = None,
+        allow_unconfined: bool | None = None,
+        allow_shared: bool | None = None,
         compose: str | None = None,
         source: str | None = None,
         env: Mapping[str, str] | None = None,
@@ -46,7 +80,23 @@ class Stacks(OperationGroup):
         return await self._run(
             "stack_update",
             target,
-            given(stack_name=stack_name, compose=compose, source=source, env=env, pull=pull, timeout=timeout),
+            given(
+                stack_name=stack_name,
+                allow_privileged=allow_privileged,
+                allow_host_network=allow_host_network,
+                allow_devices=allow_devices,
+                allow_capabilities=allow_capabilities,
+                allow_host_mounts=allow_host_mounts,
+                allow_engine_socket=allow_engine_socket,
+                allow_host_namespaces=allow_host_namespaces,
+                allow_unconfined=allow_unconfined,
+                allow_shared=allow_shared,
+                compose=compose,
+                source=source,
+                env=env,
+                pull=pull,
+                timeout=timeout,
+            ),
             options,
         )
 
@@ -63,3 +113,9 @@ class Stacks(OperationGroup):
         return await self._run(
             "stack_remove", target, given(stack_name=stack_name, volumes=volumes, timeout=timeout), options
         )
+
+    async def status(
+        self, target: str, stack_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Show the services of a Compose stack."""
+        return await self._run("stack_status", target, given(stack_name=stack_name, timeout=timeout), options)

@@ -30,9 +30,10 @@ _log = Log("writ.executor")
 class StorageWatch:
     """`problem` is set while nothing is stored; `refused` counts what was not stored since then."""
 
-    def __init__(self, usage: Callable[[], Awaitable[Usage]]) -> None:
-        """`usage`: another question to the server, about the same stream."""
+    def __init__(self, usage: Callable[[], Awaitable[Usage]], clock: Callable[[], float]) -> None:
+        """`usage`: another question to the server, about the same stream; `clock`: the journal server's time."""
         self._usage = usage
+        self._clock = clock
         self._waiting: dict[asyncio.Timeout, float] = {}
         self._stored = time.monotonic()
         self.problem: str | None = None
@@ -85,7 +86,7 @@ class StorageWatch:
             return  # the server is away or hangs: its connection tells
         if not self._stuck():
             return
-        self.problem, self.refused, self.since = PROBLEM, 0, time.time()
+        self.problem, self.refused, self.since = PROBLEM, 0, self._clock()
         _log.error("journal.not_stored", effect="requests are refused until an event is stored again")
         for scope in list(self._waiting):
             scope.reschedule(asyncio.get_running_loop().time())

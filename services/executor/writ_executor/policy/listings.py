@@ -34,7 +34,7 @@ class Listings:
         """
         grant = open_signed(signed, ReadGrant, self._trusted)
         if not self._presence.new and not self._presence.agents(grant.pool):  # NATS would take 4 s to say so
-            return self._failed("no_agent", signed, f"no agent of pool {grant.pool} is there")
+            return self._failed("no_agent", signed, f"no agent of pool {grant.pool} answered")
         ask = AskRead(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:
             message = await self._bus.request(subjects.look(grant.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)

@@ -1,0 +1,14 @@
+"""`writ.storages`: operations on storages of Proxmox VE."""
+
+from typing import Unpack
+
+from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_contracts.requests import OperationView
+
+
+class Storages(OperationGroup):
+    """Each method runs one operation on one target, and returns it when it has ended."""
+
+    async def status(self, target: str, *, timeout: int | None = None, **options: Unpack[RunOptions]) -> OperationView:
+        """Show the storages of a cluster."""
+        return await self._run("storage_status", target, given(timeout=timeout), options)
