@@ -57,6 +57,24 @@ async def test_a_backup_is_restored_into_a_new_guest(cluster: Cluster) -> None:
     assert sorted(one.name for one in cluster.server.pve.vms) == ["base", "copy", "deaf", "web"]
 
 
+async def test_a_backup_is_not_restored_as_a_second_guest_of_a_name(cluster: Cluster) -> None:
+    """Another target's guest would then have to be called by its vmid, past rules that name it."""
+    cluster.web.pool, cluster.deaf.pool = "test", "prod"
+    scoped(cluster, pool="test")
+    await backed_up(cluster)
+    cluster.server.pve.requests.clear()
+    assert (await refused(cluster, "backup_restore", backup_id="b1", container_name="deaf")).code == "exists"
+
+
+async def test_a_guest_restored_anew_is_in_the_pool_of_its_target(cluster: Cluster) -> None:
+    cluster.web.pool = "test"
+    scoped(cluster, pool="test")
+    await backed_up(cluster)
+    assert (await cluster.done("backup_restore", backup_id="b1", container_name="copy")).outcome == "succeeded"
+    [sent] = [body for method, _, body in cluster.server.pve.requests if method == "POST" and b"archive" in body]
+    assert b"pool=test" in sent.split(b"&")
+
+
 async def test_a_backup_id_is_used_once_and_never_a_prefix(cluster: Cluster) -> None:
     await backed_up(cluster)
     cluster.server.pve.requests.clear()

@@ -100,3 +100,19 @@ def test_hidden_parameters_forbid_an_approval_unless_the_requesters_own_are_give
     assert open_card(shown, [POLICY.public], {"content": "x"}).refusals == []
     with pytest.raises(Untrusted, match="other parameters"):
         open_card(shown, [POLICY.public], {"content": "y"})
+
+
+def test_values_of_hidden_parameters_prove_nothing_where_the_requester_signed_nothing() -> None:
+    """The requester could give the approver another content than that of the request."""
+    opened = open_card(card(hidden={"content": "x"}, signed=False), [POLICY.public], {"content": "harmless"})
+    assert opened.refusals == ["content cannot be seen, and the requester did not sign it"]
+
+
+def test_an_audit_level_without_values_leaves_the_requesters_signature_to_approve_by() -> None:
+    least: dict[str, Any] = {"parameters": {}, "effective": {}}
+    shown = card(hidden=GIVEN, **least)
+    assert open_card(shown, [POLICY.public]).refusals
+    assert open_card(shown, [POLICY.public], GIVEN).refusals == []
+    with pytest.raises(Untrusted, match="other parameters"):
+        open_card(card(**least), [POLICY.public])
+    assert open_card(card(signed=False, **least), [POLICY.public]).refusals

@@ -1,15 +1,20 @@
 """The judge of what breaks out of a container, setting by setting."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from writ_containers import container_operations
 from writ_containers.breakouts import ContainerSettings, breakouts, refuse_breakouts
 from writ_containers.container_config import config, settings, shown
+from writ_containers.engine import Engine
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
+from writ_testing.suites.backend import task
 
 ROOTS = ["/srv/data"]
 SOCKET = "/run/user/1000/docker.sock"
@@ -105,3 +110,28 @@ def test_labels_that_others_rely_on_cannot_be_set(name: str) -> None:
 
 def create(**given: Any) -> ContainerCreate:
     return ContainerCreate(container_name="web", image="box:1", **given)
+
+
+class NoContainers(Engine):
+    """An engine that has no container, and is not asked for more."""
+
+    def __init__(self) -> None:
+        """Without a connection."""
+
+    async def containers(self, labels: Mapping[str, str] | None = None) -> list[Mapping[str, Any]]:
+        return []
+
+
+@pytest.mark.parametrize("service", ["depends_on: ['${TOKEN}']", "cap_add: ['${TOKEN}']", "hostname: 'h-${TOKEN}'"])
+async def test_a_preview_of_a_stack_shows_no_secret_that_its_file_fills_in(service: str) -> None:
+    """Its result and its error go to the journal."""
+    target = Target(id="box", role="development", backend="docker")
+    compose = f"services:\n  web:\n    image: nginx\n    {service}\n"
+    given = {"stack_name": "shop", "compose": compose, "env": {"TOKEN": "s3cret"}}
+    asked = task(Catalogue(BUILT_IN)["stack_deploy"], target, "a" * 26, **given)
+    try:
+        told = str(await container_operations.preview(NoContainers(), asked))
+    except Invalid as error:
+        told = str(error)
+    assert "<secret>" in told
+    assert "s3cret" not in told

@@ -1,13 +1,19 @@
 """What an operation waits for is told: the target that another one has, the limit, the agent."""
 
-from msgspec import json
+from typing import Any
+
+from msgspec import json, structs
+from tests.contracts.messages import sample
 from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, World
 
 from writ_contracts import subjects
 from writ_contracts.decisions import RuleLimit
-from writ_contracts.requests import OperationAnswer, OperationsAnswer, Waiting
+from writ_contracts.journal import Requested
+from writ_contracts.life import Life, State
+from writ_contracts.requests import OperationAnswer, OperationsAnswer, Verdict, Waiting
 from writ_contracts.wire import decode
+from writ_executor.journal.index import Index
 from writ_testing.eventually import eventually
 
 RESTART = {"parameters": {"service_name": "nginx"}}
@@ -88,3 +94,22 @@ async def test_what_runs_and_what_has_ended_waits_for_nothing(world: World) -> N
     await world.hands.finish(work, held)
     assert await world.outcome(operation_id) == "succeeded"
     assert await waits(world, operation_id) is None
+
+
+def test_nothing_waits_for_a_request_before_it_that_people_have_to_approve() -> None:
+    allowed = Verdict(decision="allow", rules=[], reason="", code="allowed")
+    one: Any = structs.replace(
+        sample(Requested), target="web-1", risk="change", limits=[], dry_run=False, verdict=allowed
+    )
+    needs: Any = structs.replace(
+        one, operation_id="a" * 26, verdict=structs.replace(allowed, decision="require_approval")
+    )
+    behind = Life(state=State.REQUESTED, sequence=3, first_sequence=3, requested=one)
+    index = Index()
+    index.put(Life(state=State.AWAITING_APPROVAL, sequence=2, first_sequence=1, requested=needs))
+    index.put(behind)
+    assert index.ahead_of(behind) is None
+    index.put(Life(state=State.APPROVED, sequence=4, first_sequence=1, requested=needs))
+    ahead = index.ahead_of(behind)
+    assert ahead is not None
+    assert ahead.requested == needs

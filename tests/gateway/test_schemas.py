@@ -1,7 +1,9 @@
 """Schemas of all tools against an independent validator, and results against their schemas."""
 
+import asyncio
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -14,7 +16,7 @@ from writ_contracts.operations import Catalogue
 from writ_gateway.schemas import input_schema
 from writ_gateway.server import described
 from writ_gateway.toolbox import Toolbox
-from writ_gateway.tools.requesting import collisions
+from writ_gateway.tools.requesting import CONTAINER, collisions
 from writ_testing.installations.installation import RunningInstallation
 
 CATALOGUE = Catalogue(BUILT_IN)
@@ -55,6 +57,13 @@ def test_every_operation_on_targets_has_a_tool_and_no_control_operation_has() ->
         one.name for one in BUILT_IN if not one.control
     }
     assert all(not collisions(one) for one in BUILT_IN if not one.control)
+
+
+def test_the_container_that_a_call_shows_is_the_one_that_is_requested() -> None:
+    call: Any = SimpleNamespace(session=SimpleNamespace(catalogue=CATALOGUE))
+    given = {"target_id": "web-1", "operation": "stop", "container_name": "cache"}
+    with pytest.raises(Invalid, match="container_name stands beside them"):
+        asyncio.run(CONTAINER.run(call, {**given, "parameters": {"container_name": "database"}}))  # type: ignore[arg-type]
 
 
 def test_annotations_are_those_of_the_catalogue() -> None:

@@ -116,7 +116,11 @@ def know(asking: Asking, *names: str, **roles: list[str]) -> None:
 
 async def pending(asking: Asking, rule: dict[str, Any] = NEEDS, **changed: Any) -> Pending:
     asking.files.policy(rule)
-    subject = asking.subject(**changed)
+    return await awaiting(asking, asking.subject(**changed))
+
+
+async def awaiting(asking: Asking, subject: Subject) -> Pending:
+    """What an executor records of a request for which policy demands approvals."""
     answer = await asking.decide(subject)
     assert answer.decision is not None
     decision = read(answer.decision, Decision)
@@ -142,6 +146,8 @@ async def pending(asking: Asking, rule: dict[str, Any] = NEEDS, **changed: Any) 
         timeout=60,
         start_by=asking.clock.now + 60,
         idempotency_key=subject.idempotency_key,
+        statement=subject.statement,
+        salt=subject.salt,
     )
     made.requested = encode(requested)
     await asking.append(subject, requested)

@@ -1,12 +1,14 @@
 """Approvals at the start: what changed since they were given, and what wins over them."""
 
 from msgspec import structs
-from tests.policy.approving import NEEDS, TWO, know, pending, stamp
+from tests.policy.approving import NEEDS, TWO, Pending, awaiting, know, pending, stamp
 from tests.policy.replica import Asking
 
 from writ_contracts import subjects
+from writ_contracts.decisions import Decision, changed_since
 from writ_contracts.journal import Finished
 from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import read
 
 
 async def test_a_start_without_the_approvals_is_forged(asking: Asking) -> None:
@@ -90,3 +92,42 @@ async def test_approvals_of_what_has_ended_count_no_more(asking: Asking) -> None
     await other.decide("carol", verdict="reject")
     asking.files.policy(NEEDS)  # by now one approval would do, and bob's is on record
     assert (await asking.decision(structs.replace(other.subject, recorded=True))).effect == "require_approval"
+
+
+EMERGENCIES = {
+    "name": "emergencies",
+    "operations": ["emergency_declare", "emergency_confirm"],
+    "allowed": True,
+    "requires_approval": True,
+    "inherit": False,
+}
+
+
+async def declared(asking: Asking, seconds: float) -> Pending:
+    """An emergency that alice asks for, and bob has to approve."""
+    asking.files.policy(EMERGENCIES)
+    wanted = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + seconds}
+    return await awaiting(asking, asking.signed(asking.subject("emergency_declare", "writ", parameters=wanted)))
+
+
+async def test_an_approved_emergency_is_the_one_that_was_approved(asking: Asking) -> None:
+    """Its end and the time to confirm it, which policy sets, are settled at the request: they do not move on with the
+    approval, and the time to confirm it begins when the time to approve it is over.
+    """
+    one = await declared(asking, 8 * 3600 + 30)  # over the bound by a clock that is ahead
+    asked = asking.clock.now
+    asking.clock.now += 3000
+    assert (await one.decide(step="emergencies#1")).state == "approved"
+    now = await asking.decide(structs.replace(one.subject, recorded=True))
+    assert now.decision is not None, now
+    decision = read(now.decision, Decision)
+    assert (decision.effect, changed_since(read(one.signed, Decision), decision)) == ("allow", "")
+    assert now.effective["until"] == asked + 8 * 3600
+    assert now.effective["confirm_by"] == asked + 3600 + 1800
+
+
+async def test_an_emergency_that_was_approved_after_its_end_is_not_declared(asking: Asking) -> None:
+    one = await declared(asking, 600)
+    asking.clock.now += 900
+    assert (await one.decide(step="emergencies#1")).state == "approved"
+    assert await asking.code(structs.replace(one.subject, recorded=True)) == "invalid_parameters"

@@ -60,7 +60,7 @@ class Card(Struct, frozen=True, kw_only=True):
 def open_card(answer: ApprovalCard, policy_keys: Collection[str], hidden: Mapping[str, Any] | None = None) -> Card:
     """The card, checked. `policy_keys`: policy's public keys, from a place of one's own; without any, nothing of the
     card is verified. `hidden`: values of parameters that the journal does not have, as the requester gave them to the
-    approver; they are checked against the requester's signature.
+    approver; they are checked against the requester's signature, and mean nothing without one.
 
     Raises Untrusted where a signature does not hold or bytes contradict what was signed.
     """
@@ -81,7 +81,7 @@ def open_card(answer: ApprovalCard, policy_keys: Collection[str], hidden: Mappin
         able=answer.able,
         approvals=[_opened(one) for one in answer.approvals],
         unverified=unverified,
-        refusals=_refusals(requested, hidden),
+        refusals=_refusals(requested, hidden or {}, signed=decision.statement_digest is not None),
     )
 
 
@@ -107,8 +107,9 @@ def _check_bound(requested: Requested, decision: Decision) -> None:
         "target": (decision.target, requested.target),
         "acts_for": (decision.acts_for, requested.acts_for),
         "dry run": (decision.dry_run, requested.dry_run),
-        "effective parameters": (decision.public_digest, sha256(canonical(requested.effective)).hexdigest()),
     }
+    if requested.effective:  # an audit level may keep none: see _refusals
+        pairs["effective parameters"] = (decision.public_digest, sha256(canonical(requested.effective)).hexdigest())
     if different := [name for name, (signed, shown) in pairs.items() if signed != shown]:
         raise Untrusted(f"the request differs from policy's signed decision in {', '.join(different)}")
 
@@ -131,9 +132,14 @@ def _statement(requested: Requested, decision: Decision, hidden: Mapping[str, An
     return []
 
 
-def _refusals(requested: Requested, hidden: Mapping[str, Any] | None) -> list[str]:
-    """Consent to what cannot be inspected is none."""
-    missing = [name for name in requested.hidden if name not in (hidden or {})]
+def _refusals(requested: Requested, hidden: Mapping[str, Any], *, signed: bool) -> list[str]:
+    """Consent to what cannot be inspected is none. Without the requester's signature nothing tells whether the values
+    that an approver was given are those of the request.
+    """
+    if not signed:
+        unseen = requested.hidden or ([] if requested.effective else ["what it is about"])
+        return [f"{', '.join(unseen)} cannot be seen, and the requester did not sign it"] if unseen else []
+    missing = [name for name in requested.hidden if name not in hidden]
     if not missing:
         return []
     return [f"{', '.join(missing)} cannot be seen: it can only be rejected, or approved with the requester's values"]

@@ -128,8 +128,8 @@ class Writ(Queries, OperationGroups):
         """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
 
         Raises for requests without a record: Invalid, Untrusted, Conflict (the key was used for another request), Full,
-        Unreachable, Forbidden (the server refuses the key), and TimedOut, after which the same key finds out the
-        result.
+        Unreachable, Forbidden (the server refuses the key), Denied (in a flood, whose refusals are only counted), and
+        TimedOut, after which the same key finds out the result.
         """
         request = request_signing.unsigned(
             target,
@@ -146,7 +146,7 @@ class Writ(Queries, OperationGroups):
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
             answer = await ask(self._bus, subject, request, requests.RequestAnswer, timeout=timeout or SUBMIT_SECONDS)
             tracing.note({"operation_id": answer.operation_id})
-        if answer.outcome is None:
+        if answer.outcome is None or answer.operation_id is None:
             raise_for(answer)
         return answer
 

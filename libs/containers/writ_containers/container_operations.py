@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.hostops_requests import redact
+from writ_agent.backends.hostops_requests import redact, redacted
 from writ_agent.backends.port import Done, Probed, Progress, Task, cannot_list
 from writ_containers import container_changes, container_create, container_view, stack_operations
 from writ_containers.engine import Engine
@@ -53,7 +53,16 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return what it would do. Raises WritError."""
+    """Return what it would do, without secret values that the request fills in anywhere. Raises WritError."""
+    secrets = secret_values(task)
+    try:
+        shown: dict[str, Any] = redacted(await _preview(engine, task), secrets)
+    except WritError as error:
+        raise type(error)(redact(str(error), secrets), code=error.code) from None
+    return shown
+
+
+async def _preview(engine: Engine, task: Task) -> dict[str, Any]:
     if task.operation.name in stack_operations.OPERATIONS:
         return await stack_operations.preview(engine, task)
     if task.operation.name == "container_create":

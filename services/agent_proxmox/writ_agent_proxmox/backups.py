@@ -11,6 +11,7 @@ from msgspec import Struct
 from writ_agent.backends.port import Probed
 from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.api import Api
+from writ_agent_proxmox.creation import refuse_taken
 from writ_agent_proxmox.guests import Guest, Kind, all_guests, free_vmid, some_node
 from writ_agent_proxmox.power import status_of
 from writ_agent_proxmox.settings import BackupStorage, backup_storage_of
@@ -69,7 +70,9 @@ async def listing(work: Work) -> dict[str, Any]:
 
 
 async def restore(work: Work) -> dict[str, Any]:
-    """Restore over the stopped guest of that name, or into a new guest of that name. Raises Invalid."""
+    """Restore over the stopped guest of that name, or into a new guest of that name within the target. Raises
+    Invalid.
+    """
     backup, guest = await find(work), await _guest_or_none(work)
     node = guest.node if guest else backup.node
     vmid = guest.vmid if guest else await free_vmid(work.api)
@@ -78,7 +81,9 @@ async def restore(work: Work) -> dict[str, Any]:
         await _refuse_other(work, guest, backup)
         given["force"] = True
     else:
-        given |= {"storage": work.api.connection.storage} if work.api.connection.storage else {}
+        await refuse_taken(work, guest_name(work))
+        scope = work.api.connection
+        given |= {name: value for name in ("storage", "pool") if (value := getattr(scope, name))}
         given |= {"unique": True, "hostname" if backup.kind == "lxc" else "name": guest_name(work)}
     kinds = ("qmrestore", "qmcreate", "vzrestore", "vzcreate")
     path = ("nodes", node, backup.kind)
@@ -110,6 +115,8 @@ async def preview_restore(work: Work) -> dict[str, Any]:
     backup, guest = await find(work), await _guest_or_none(work)
     if guest is not None:
         await _refuse_other(work, guest, backup)
+    else:
+        await refuse_taken(work, guest_name(work))
     into = f"over {guest.id}" if guest else f"into a new guest {guest_name(work)}"
     return {"backup_id": backup.id, "reference": backup.volume, "would": f"restore {backup.volume} {into}"}
 

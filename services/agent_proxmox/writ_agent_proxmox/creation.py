@@ -45,7 +45,7 @@ async def create(work: Work) -> dict[str, Any]:
     """Create it from a container's template, or as a clone. Raises Invalid, Denied."""
     plan = plan_of(work)
     others = await all_guests(work.api)
-    await refuse_taken(work, plan)
+    await refuse_taken(work, plan.name)
     vmid = await free_vmid(work.api)
     if ":vztmpl/" in plan.template:
         guest = Guest(vmid=vmid, kind="lxc", node=plan.node or await some_node(work.api), name=plan.name)
@@ -78,7 +78,7 @@ async def delete(work: Work) -> dict[str, Any]:
 async def preview_create(work: Work) -> dict[str, Any]:
     """Say what would be created."""
     plan = plan_of(work)
-    await refuse_taken(work, plan)
+    await refuse_taken(work, plan.name)
     if ":vztmpl/" not in plan.template:
         find_guest(await all_guests(work.api), plan.template)
     return {"container_name": plan.name, "would": f"create guest {plan.name} from {plan.template}"}
@@ -136,11 +136,13 @@ def within(what: str, wanted: str | None, scope: str | None) -> str | None:
     return wanted or scope
 
 
-async def refuse_taken(work: Work, plan: Plan) -> None:
-    """Raises Invalid (`exists`) for a name that a guest of the cluster has, be it outside of the target."""
+async def refuse_taken(work: Work, name: str) -> None:
+    """Raises Invalid (`exists`) for a name that a guest of the cluster has, be it outside of the target: a second one
+    would change the spelling of the first, past what a policy says of it.
+    """
     rows = await work.api.get("cluster", "resources", type="vm")
-    if plan.name in {str(row.get("name")) for row in rows} | {str(row.get("vmid")) for row in rows}:
-        raise Invalid(f"there is a guest {plan.name} in the cluster", code="exists")
+    if name in {str(row.get("name")) for row in rows} | {str(row.get("vmid")) for row in rows}:
+        raise Invalid(f"there is a guest {name} in the cluster", code="exists")
 
 
 def _cores(given: Mapping[str, Any]) -> int | None:

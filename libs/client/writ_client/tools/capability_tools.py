@@ -91,6 +91,8 @@ class CapabilityTools:
         """One of the container operations, as `restart` or `container_restart`, with its further parameters."""
         name = operation if operation.startswith("container_") else f"container_{operation}"
         self._catalogue.find(name)
+        if parameters and "container_name" in parameters:
+            raise errors.Invalid("parameters: container_name is given twice", code="invalid_parameters")
         return await self.execute(name, target_id, {"container_name": container_name, **(parameters or {})}, **options)
 
     def __getattr__(self, name: str) -> Execute:

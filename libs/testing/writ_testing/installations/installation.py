@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,8 @@ class RunningInstallation:
             yield
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+                with suppress(ProcessLookupError):  # it was killed within the block
+                    os.kill(pid, signal.SIGCONT)
 
     async def until(self, name: str, *, other_than: int | None = None, within: float = START_SECONDS) -> int:
         """Return the pid of that process once it is ready (and differs from `other_than`)."""

@@ -100,7 +100,11 @@ class Index:
         if life.requested is None or not changes(life.requested):
             return None
         members = self._lines.get(target_lock(life.requested.target), {}).values()
-        before = (one for one in members if one.state in _HOLDING or one.first_sequence < life.first_sequence)
+        before = (
+            one
+            for one in members
+            if one.state in _HOLDING or (may_start(one) and one.first_sequence < life.first_sequence)
+        )
         return min(before, key=_first, default=None)
 
     def has_target(self, life: Life) -> bool:

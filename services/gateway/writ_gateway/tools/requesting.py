@@ -91,6 +91,8 @@ async def container(call: Call, given: ContainerOperation) -> Result:
     name = given.operation.removeprefix("container_")
     if f"container_{name}" not in call.session.catalogue:
         raise Invalid(f"operation: there is no container operation {name!r}", code="unknown_operation")
+    if "container_name" in given.parameters:
+        raise Invalid("parameters: container_name stands beside them, and not in them", code="invalid_parameters")
     parameters = {"container_name": given.container_name, **given.parameters}
     return await _request(call, f"container_{name}", target_id, parameters, **options)
 

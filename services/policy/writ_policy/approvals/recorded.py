@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import sha256
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_contracts.approvals import Approval, SignedApproval
 from writ_contracts.decisions import Decision
@@ -27,10 +27,13 @@ class Exact(Struct, frozen=True, kw_only=True):
 
 
 class Approvals(Struct, frozen=True):
-    """The people whose approvals count now, in order, and what they signed."""
+    """The people whose approvals count now, in order, and what they signed. `decided_at`: the instant of the first
+    decision on an approved operation (Unix seconds).
+    """
 
     approvers: tuple[str, ...] = ()
     signed: Sequence[SignedApproval] = ()
+    decided_at: float | None = None
 
 
 def approvals_of(recorded: RecordedOperation, records: Sequence[Record], world: World) -> Approvals:
@@ -39,7 +42,8 @@ def approvals_of(recorded: RecordedOperation, records: Sequence[Record], world: 
     """
     if recorded.life.approved is None or not recorded.life.open:
         return Approvals()
-    return counted(recorded.life.approvals, exact_of(recorded, records), world)
+    found = counted(recorded.life.approvals, exact_of(recorded, records), world)
+    return structs.replace(found, decided_at=first_decision(recorded).at)
 
 
 def exact_of(recorded: RecordedOperation, records: Sequence[Record]) -> Exact:

@@ -35,13 +35,18 @@ Decide = Callable[[DecisionRequest], Ruling]
 
 
 class ControlChecks(Struct, frozen=True, kw_only=True):
-    """The checks at `now` (Unix seconds); `decide` gives the ruling of the rules alone on another request."""
+    """The checks at `now` (Unix seconds); `decide` gives the ruling of the rules alone on another request.
+
+    `settled_at`: the instant by which policy settles parameters. Of an approved operation it is that of the first
+    decision, so that what starts is what people approved.
+    """
 
     world: World
     control: ControlState
     catalogue: Catalogue
     decide: Decide
     now: float
+    settled_at: float
 
     def apply(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Return the ruling on a request that rules do not deny. Raises Invalid for what names nothing."""
@@ -78,7 +83,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
     def declare(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """An emergency within the policy's bound, by a person whose last one is over and signed off."""
         person, terms = self._person(request), self.world.policy.emergency_terms
-        until, latest = request.effective["until"], self.now + terms.longest
+        until, latest = request.effective["until"], self.settled_at + terms.longest
         if until <= self.now:
             raise Invalid("the emergency would end before it begins", code="invalid_parameters")
         if until > latest + TOLERANCE:
@@ -87,7 +92,8 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         if (own := next((one for one in self.control.emergencies if one.person == person), None)) is not None:
             reason = f"{person} declared emergency {own.id}, and its review is not signed off: `writ emergency review`"
             return _denied(ruling, "review_pending", reason)
-        confirm_by = self.now + terms.confirm_within if self._others("emergency_confirm", person) else None
+        starts_by = self.settled_at + min((demand.seconds for demand in ruling.demands), default=0)
+        confirm_by = starts_by + terms.confirm_within if self._others("emergency_confirm", person) else None
         settled = {"until": min(until, latest), "declared_by": person, "confirm_by": confirm_by}
         return structs.replace(ruling, effective={**ruling.effective, **settled})
 

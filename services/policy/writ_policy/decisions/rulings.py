@@ -64,19 +64,21 @@ class Judge(Struct, frozen=True, kw_only=True):
         starting: bool = False,
         recorded: bool = False,
         approvals: tuple[str, ...] = (),
+        settled_at: float | None = None,
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
         """Decide on the `known` facts. `starting`: for a claim.
 
         `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
-        `approvals`: people whose approvals the journal has. Raises Invalid or Untrusted for an invalid question.
+        `approvals`: people whose approvals the journal has. `settled_at`: the instant by which policy's own parameters
+        are settled, of an approved operation its first decision. Raises Invalid or Untrusted for an invalid question.
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
         request = structs.replace(request, approvals=approvals)
         ruling = self._decide(request, known)
         if request.operation.control and ruling.effect != "deny" and not request.own:
-            ruling = self._checks().apply(request, ruling)
+            ruling = self._checks(settled_at).apply(request, ruling)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
             reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
             ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
@@ -153,12 +155,17 @@ class Judge(Struct, frozen=True, kw_only=True):
         signed = ruled.decision.authenticated == "signature"
         return self._ruled(subject, ruled.request, ruling, known, traced, signed=signed)
 
-    def _checks(self) -> ControlChecks:
+    def _checks(self, settled_at: float | None) -> ControlChecks:
         def by_rules(request: DecisionRequest) -> Ruling:
             return decide(self.world.policy, request, self.control, self.world.people)
 
         return ControlChecks(
-            world=self.world, control=self.control, catalogue=self.catalogue, decide=by_rules, now=self.now
+            world=self.world,
+            control=self.control,
+            catalogue=self.catalogue,
+            decide=by_rules,
+            now=self.now,
+            settled_at=self.now if settled_at is None else settled_at,
         )
 
     def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
