@@ -17,7 +17,6 @@ SHOWS = {
     "services/agent_ssh/writ_agent_ssh/set_aside.py": "until when this agent leaves a host alone, by its own clock",
     "services/agent_ssh/writ_agent_ssh/tailscale.py": "when the key of a node expires, as the tailnet says",
     "services/audit/writ_audit/following.py": "spans",
-    "services/executor/writ_executor/journal/storage_watch.py": "since when nothing was stored, for people",
     "services/gateway/writ_gateway/http/tokens.py": "lifetimes of bearer tokens, which are days",
 }
 READS = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today")}
