@@ -26,6 +26,23 @@ def test_every_code_by_which_a_host_is_not_reached_has_its_advice() -> None:
     assert raised - inside - settings <= ADVICE.keys()
 
 
+@pytest.mark.parametrize(
+    ("backend", "code", "names"),
+    [
+        ("docker", "unreachable", "connection.socket"),
+        ("docker", "no_credentials", "WRIT_DOCKER_CREDENTIALS"),
+        ("proxmox", "unreachable", "pveproxy"),
+        ("proxmox", "auth_failed", "WRIT_PROXMOX_TOKENS"),
+        ("proxmox", "no_credentials", "WRIT_PROXMOX_TOKENS"),
+    ],
+)
+def test_a_backend_without_sshd_has_advice_of_its_own(backend: str, code: str, names: str) -> None:
+    view = TargetView(id="box", role="testing", backend=backend, pool=backend)
+    told = _row_of(view, visit(code=code, message="…")).advice
+    assert names in told
+    assert "ssh" not in told.lower()
+
+
 def test_what_is_not_known_leads_to_the_log() -> None:
     assert advice("what_is_this", "ssh-2") == OTHERWISE.format(pool="ssh-2")
 

@@ -46,6 +46,7 @@ def test_a_new_plugin_passes_its_own_tests_and_is_listed(tmp_path: Path) -> None
         command, cwd=tmp_path / "writ-acme", env=environ, capture_output=True, text=True, timeout=100, check=False
     )
     assert tests.returncode == 0, tests.stdout[-3000:]
+    assert "Warning" not in tests.stdout + tests.stderr
     listed = writ(tmp_path, "plugin", "list", "-o", "json", path=path)
     (row,) = json.loads(listed.stdout)
     assert (row["name"], row["api"], row["backends"]) == ("writ-acme", 1, ["acme"])

@@ -206,6 +206,9 @@ async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_th
         card = await bob.approvals.card(operation_id, policy_key(installation))
         with pytest.raises(Denied, match="secret cannot be seen"):
             await bob.approvals.approve(card)
+        told = await installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"y\n")
+        assert (told.status, "--parameter NAME=VALUE" in told.err) == (3, True)
+        assert "Approve" not in told.err  # what would be refused is not asked
         with pytest.raises(Untrusted, match="other parameters"):
             await bob.approvals.card(operation_id, policy_key(installation), hidden={"secret": "another"})
         seen = await bob.approvals.card(operation_id, policy_key(installation), hidden={"secret": "s3cret-canary"})

@@ -89,6 +89,14 @@ async def test_config_is_what_the_client_reads(installation: RunningInstallation
     assert server["args"] == ["mcp", "stdio", "--as", "bot", "--profile", "small", "--read-only"]
     assert server["env"] == {"WRIT_HOME": str(installation.home.root)}
     assert "belongs in" in ended.err
+    assert "is a human" not in ended.err
+
+
+async def test_config_warns_of_a_principal_that_is_a_person(installation: RunningInstallation) -> None:
+    ended = await installation.writ("mcp", "config", "--client", "claude", "--as", "operator")
+    assert (ended.status, json.loads(ended.out)["mcpServers"]["writ"]["args"][3]) == (0, "operator")
+    assert "operator is a human" in ended.err
+    assert "writ principal add --kind agent" in ended.err
 
 
 async def test_what_config_prints_starts_a_server(installation: RunningInstallation) -> None:

@@ -132,6 +132,13 @@ def test_nobody_approves_what_their_own_agent_asks() -> None:
     assert "nobody could approve it" in ruling.reason
 
 
+@pytest.mark.parametrize(("timeout", "words"), [("20s", "within 20 s"), ("90s", "within 90 s"), ("2m", "within 2 min")])
+def test_the_time_to_approve_is_told_to_the_second(timeout: str, words: str) -> None:
+    rules = [rule("asks", "service_restart", approval={"approvers": ["lead"], "timeout": timeout})]
+    ruling = World(policy(global_policies=rules), people={"lead": ("bob",)}).ask()
+    assert f"one of role lead {words}; could approve: bob" in ruling.reason
+
+
 def test_the_shortest_time_limit_holds() -> None:
     rules = [{**RESTARTS, "operation_timeout": 100}, rule("b", "service_restart", operation_timeout=50)]
     world = World(policy(global_policies=rules))

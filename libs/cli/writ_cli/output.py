@@ -3,6 +3,7 @@
 Text from outside (messages, outputs, names) never reaches the terminal as control characters or as markup.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from rich.text import Text
 
 _ANY = 10_000
 """Wider than any table."""
+_USUAL = 80
+"""Narrower terminals have no room for an id beside other columns."""
+_operation_id = re.compile(r"[a-z2-7]{26}").fullmatch
 _COLOURS = {
     "succeeded": "green",
     "previewed": "cyan",
@@ -74,23 +78,26 @@ class Screen:
         the terminal, the last column is printed beneath, a line for each row.
         """
         cells = [[cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row] for row in rows]
-        table = _table(columns, cells)
+        whole = self.out.width >= _USUAL
+        table = _table(columns, cells, whole=whole)
         if (
             not spill
             or Measurement.get(self.out, self.out.options.update(max_width=_ANY), table).maximum <= self.out.width
         ):
             self.out.print(table)
             return
-        self.out.print(_table(columns[:-1], [row[:-1] for row in cells]))
+        self.out.print(_table(columns[:-1], [row[:-1] for row in cells], whole=whole))
         for row in cells:
             if row[-1]:
                 self.out.print(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], *, whole: bool) -> Table:
+    """Return the table. `whole`: operation ids, which are there to be copied, do not wrap; other cells do."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for at, column in enumerate(columns):
+        ids = any(_operation_id(cell.plain) for row in rows for cell in row[at : at + 1])
+        table.add_column(column, overflow="fold", no_wrap=whole and ids)
     for row in rows:
         table.add_row(*row)
     return table

@@ -142,7 +142,7 @@ def _refusals(requested: Requested, hidden: Mapping[str, Any], *, signed: bool) 
     missing = [name for name in requested.hidden if name not in hidden]
     if not missing:
         return []
-    return [f"{', '.join(missing)} cannot be seen: it can only be rejected, or approved with the requester's values"]
+    return [f"{', '.join(missing)} cannot be seen: reject it, or approve it with the values that the requester gives"]
 
 
 def _opened(signed: SignedApproval) -> Approval:

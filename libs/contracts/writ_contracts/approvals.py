@@ -179,7 +179,12 @@ class ApprovalEvent(Struct, frozen=True, kw_only=True):
 def demand_text(demand: DecisionDemand) -> str:
     """The demand in words: its steps and its time."""
     steps = ", then ".join(step_text(step) for step in demand.steps)
-    return f"{steps} within {demand.seconds // 60} min"
+    return f"{steps} {limit_text(demand.seconds)}"
+
+
+def limit_text(seconds: int) -> str:
+    """The time limit of a demand in words: whole minutes, or else seconds."""
+    return f"within {seconds} s" if seconds % 60 else f"within {seconds // 60} min"
 
 
 def step_text(step: DecisionStep) -> str:

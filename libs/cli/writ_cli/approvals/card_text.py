@@ -23,8 +23,13 @@ def show_card(screen: Screen, card: Card, now: float) -> None:
     screen.fields(_lines(card, now))
     for what in card.unverified:
         screen.line(Text(f"  UNVERIFIED: {shown(what)}", style="bold red"))
-    for why in card.refusals:
-        screen.line(Text(f"  only reject: {shown(why)}", style="yellow"))
+    for why in refusals(card):
+        screen.line(Text(f"  not to approve: {shown(why)}", style="yellow"))
+
+
+def refusals(card: Card) -> list[str]:
+    """The reasons not to approve, with the option that gives a hidden parameter."""
+    return [f"{why} (--parameter NAME=VALUE)" for why in card.refusals]
 
 
 def _lines(card: Card, now: float) -> Iterator[Line]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from writ_cli import times
-from writ_cli.approvals.card_text import show_card
+from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.exit_status import Exit
 from writ_cli.operations import parameter_words
 from writ_cli.operations.own import operation_id
@@ -123,6 +123,8 @@ async def approve(
             show_card(settings.screen, card, time.time())
         if card.unverified and policy_unknown(card) and not unverified:
             raise Denied(f"not approved: {card.unverified[0]}; give --policy-key, or --unverified")
+        if why := refusals(card):
+            raise Denied(f"not approved: {'; '.join(why)}")
         if not yes and not _confirmed(card):
             return Exit.PENDING
         answer = await writ.approvals.approve(card, reason=reason)

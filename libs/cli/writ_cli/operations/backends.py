@@ -79,14 +79,14 @@ async def _row(writ: Writ, view: TargetView, turns: asyncio.Semaphore) -> Row:
         try:
             visit = await _patiently(writ, view.id)
         except WritError as error:
-            todo = advice("no_rule" if isinstance(error, Denied) else error.code, view.pool)
+            todo = advice("no_rule" if isinstance(error, Denied) else error.code, view.pool, view.backend)
             return _ill(view, error.code, str(error), todo)
     return _row_of(view, visit)
 
 
 def _row_of(view: TargetView, visit: TargetReport) -> Row:
     if visit.code:
-        return _ill(view, visit.code, visit.message, advice(_trouble(visit), view.pool), visit)
+        return _ill(view, visit.code, visit.message, advice(_trouble(visit), view.pool, view.backend), visit)
     without = any(why.startswith(WITHOUT_PYTHON) for why in visit.lacking.values())
     todo = advice("no_python", view.pool) if without else ""
     return Row(target=view.id, backend=view.backend, pool=view.pool, well=True, advice=todo, visit=visit)

@@ -14,6 +14,7 @@ import click
 from writ_cli.options import asking, local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Unreachable
+from writ_documents.readers import read_principals
 from writ_installation.status.server_url import running_url
 
 GATEWAY = "writ_gateway"
@@ -140,3 +141,13 @@ async def config(settings: Settings, client: str, profile: str, read_only: bool)
     file, form = CLIENTS[client]
     click.echo(form(server))
     click.echo(f"writ: this belongs in {file}", err=True)
+    if not settings.context and _is_human(settings):
+        warning = "is a human, and the agent could do all that this person may: give it a principal of its own"
+        click.echo(f"writ: {settings.who()} {warning} (`writ principal add --kind agent`, then --as)", err=True)
+
+
+def _is_human(settings: Settings) -> bool:
+    if not settings.home.principals.exists():
+        return False
+    known = read_principals(settings.home.principals).principals
+    return any(one.id == settings.who() and one.kind == "human" for one in known)

@@ -43,9 +43,26 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "socks_failed": "see whether tailscaled's SOCKS5 proxy is where WRIT_TAILSCALE_SOCKS5 says",
     }
 )
+OF_BACKEND: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("docker", "unreachable"): "see whether the Docker engine runs, and whether connection.socket is its socket",
+        ("docker", "connection_lost"): "see what ended the connection: the log of the Docker engine",
+        (
+            "docker",
+            "no_credentials",
+        ): "put an empty file, named as the target, into the agent's WRIT_DOCKER_CREDENTIALS",
+        ("proxmox", "unreachable"): "see whether the node is up, and whether pveproxy answers at this address and port",
+        ("proxmox", "auth_failed"): "replace the target's API token in WRIT_PROXMOX_TOKENS of the agent by a valid one",
+        (
+            "proxmox",
+            "no_credentials",
+        ): "put the target's API token, named as the target, into WRIT_PROXMOX_TOKENS of the agent, 0600",
+    }
+)
+"""The advice where a backend other than SSH has its own for a code."""
 OTHERWISE = "read the log of the agent of pool {pool}"
 
 
-def advice(code: str, pool: str) -> str:
+def advice(code: str, pool: str, backend: str = "") -> str:
     """Return the advice in one sentence."""
-    return ADVICE.get(code, OTHERWISE).format(pool=pool)
+    return (OF_BACKEND.get((backend, code)) or ADVICE.get(code, OTHERWISE)).format(pool=pool)

@@ -27,6 +27,7 @@ packages = ["writ_$name"]
 
 [tool.pytest.ini_options]
 asyncio_mode = "auto"
+asyncio_default_fixture_loop_scope = "function"
 addopts = ["--import-mode=importlib"]
 """
 

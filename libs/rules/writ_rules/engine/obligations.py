@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from writ_contracts.approvals import limit_text
 from writ_contracts.decisions import RuleLimit as RuleLimit
 from writ_contracts.inventory import Principal
 
@@ -32,7 +33,7 @@ class Demand(Struct, frozen=True):
     @property
     def text(self) -> str:
         """Return the approvers and the time limit, for people."""
-        return f"{', then '.join(map(str, self.steps))} within {self.seconds // 60} min"
+        return f"{', then '.join(map(str, self.steps))} {limit_text(self.seconds)}"
 
     def __str__(self) -> str:
         return f"'{self.rule}' asks for {self.text}"
