@@ -24,6 +24,7 @@ policies:
   require_approval_for_admin: false
   global_policies:
 """
+OF_ONE: Mapping[str, Mapping[str, Any]] = {"guest_resize": {"disk": "scsi0", "size": 32}}
 NEEDED: Mapping[str, str] = {
     "service_name": "nginx",
     "container_name": "web",
@@ -32,6 +33,11 @@ NEEDED: Mapping[str, str] = {
     "compose": "services: {}",
     "backup_id": "nightly",
     "snapshot_name": "before",
+    "guest_name": "web",
+    "node": "pve1",
+    "target_node": "pve2",
+    "template": "debian-13",
+    "upid": "UPID:pve1:0001A2B3:0123ABCD:65F0A1B2:qmstart:100:root@pam!writ:",
     "file_path": "/srv/app/notes",
     "source_path": "/srv/app/notes",
     "dest_path": "/srv/app/copy",
@@ -84,7 +90,7 @@ def parameters(catalogue: Catalogue, question: Question) -> dict[str, Any]:
     """What a caller would give, and the timeout that is asked about."""
     names = catalogue[question.operation].parameters.__struct_fields__
     needed = {name: value for name, value in NEEDED.items() if name in names}
-    return {**needed, "timeout": question.timeout}
+    return {**needed, **OF_ONE.get(question.operation, {}), "timeout": question.timeout}
 
 
 def _line(rule: Rule) -> str:

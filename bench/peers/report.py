@@ -1,11 +1,13 @@
 """The tables of docs/performance.md, written between two marks in it from the figures of a run."""
 
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 
 from bench.document import DOCUMENT as DOCUMENT
 from bench.document import fill, filled, marks
 from bench.peers.figures import Figures, Row
 
+LINE = 148
 BEGIN, END = marks("peers")
 
 
@@ -62,7 +64,8 @@ def _fewer(rows: Iterable[Row]) -> str:
     most = max((row.requests for row in every), default=0)
     fewer = [f"{row.engine}{_at(row.rules)} {row.requests:,}" for row in every if row.requests < most]
     said = f"In process each engine gets {most:,} requests a round, {'fewer where it is slow: ' if fewer else ''}"
-    return f"{said}{'; '.join(fewer)}.".replace(", .", ".") if every else ""
+    line = f"{said}{'; '.join(fewer)}.".replace(", .", ".")
+    return "\n".join(wrap(line, LINE)) if every else ""
 
 
 def _at(rules: int) -> str:

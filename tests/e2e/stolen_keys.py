@@ -1,6 +1,7 @@
 """An installation with two pools whose keys a test takes, and the words of whoever has the executors' key."""
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -80,12 +81,10 @@ async def decided(bus: Bus, asked: Subject, **look: Any) -> Decided:
 GIVEN: dict[str, dict[str, Any]] = {
     "file_delete": {"file_path": "/x"},
     "stop_set": {"reason": "none"},
-    "stop_lift": {"stop_id": "s"},
     "operation_cancel": {"operation_id": "a" * 26},
     "policy_publish": {"document": "x", "reason": "none"},
     "policy_rollback": {"version": 1, "reason": "none"},
-    "emergency_declare": {"scope": ["*"], "reason": "none", "until": 1.0},
-    "emergency_confirm": {"emergency_id": "e"},
+    "emergency_declare": {"scope": ["*"], "reason": "none", "until": time.time() + 600},
     "journal_archive": {
         "generation": 1,
         "first": 1,

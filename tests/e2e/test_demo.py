@@ -27,7 +27,7 @@ PROMISED = (
     "digest_before",
     "digest_after",
     "nobody_deletes",
-    "invalid",
+    "did you mean",
     "only a person approves",
     "somebody else decides",
     "awaiting_approval",

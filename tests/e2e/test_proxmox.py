@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)
 TESTERS = {"name": "testers", "operations": ["backend_test", "audit_read"], "user_roles": ["operator"], "allowed": True}
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2"}
 WEB = 100
+GOOD_TOKEN = f"{OWNER}!{TOKEN}={SECRET}\n"
 
 
 class World:
@@ -29,11 +30,12 @@ class World:
     def __init__(self, installation: RunningInstallation, server: Proxmox, folder: Path) -> None:
         self.installation, self.server, self.folder = installation, server, folder
         self.web: Any = server.vm(WEB, "web")
+        self.token = GOOD_TOKEN
 
     async def add(self, name: str, *more: str) -> Any:
         """Run `writ target add`, with the token in a file outside of the installation."""
         token = self.folder / "token"
-        token.write_text(f"{OWNER}!{TOKEN}={SECRET}\n")
+        token.write_text(self.token)
         where = f"127.0.0.1:{self.server.pve.port}"
         line = ("target", "add", name, "--proxmox", where, "--role", "testing", "--key", str(token), *more)
         return await self.installation.writ(*line)
@@ -110,9 +112,9 @@ async def test_a_certificate_is_not_believed_because_it_was_shown(world: World) 
 
 
 async def test_what_is_no_token_is_refused(world: World) -> None:
-    bad = world.folder / "bad"
-    bad.write_text("root@pam\n")
-    ended = await world.add("other", "--host-key", world.server.fingerprint, "--key", str(bad))
+    world.token = "root@pam\n"
+    ended = await world.add("other", "--host-key", world.server.fingerprint)
+    world.token = GOOD_TOKEN
     assert (ended.status, "is no API token" in ended.err) == (2, True), ended
 
 

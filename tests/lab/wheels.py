@@ -24,7 +24,7 @@ CACHE = Path(os.environ.get("LAB_CACHE", "/var/cache/writ-lab"))
 HOST_PYTHON = "3.13"
 AGENT = ("writops-agent",)
 """What an agent's host has, `writ-enrol` among it."""
-SITE = ("writops[server,agent-ssh]",)
+SITE = ("writops[server,agent-ssh,agent-docker,agent-proxmox,mcp]",)
 """What the host of all the rest has."""
 TRACES = "writops-runtime[otlp]"
 """What every image has besides its service."""

@@ -16,6 +16,7 @@ from tests.rules.asking import CATALOGUE
 from tests.rules.deciding import CALLERS, TARGETS, Data, compiled, ruling
 
 from writ_contracts.errors import Invalid
+from writ_contracts.parameters import breakouts
 from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import Diff, diff
 from writ_rules.analysis.question_space import Example, QuestionSpace, offered
@@ -105,8 +106,16 @@ def compared(old: Data, new: Data) -> Diff:
 
 
 def untried(asked: Data, bounded: list[str]) -> bool:
-    """Whether not all kinds of such requests were tried; that no text was found for a pattern is no excuse here."""
+    """Whether not all kinds of such requests were tried; that no text was found for a pattern is no excuse here.
+
+    Flags that break out of a container are denied unless a rule names them, and are not tried where none does.
+    """
+    flags = breakouts(CATALOGUE.find(asked["operation"]).parameters)
+    if any(asked["parameters"].get(flag) for flag in flags):
+        return True
     return any(asked["operation"] in where and "kinds of request" in where for where in bounded)
+        asked["operation"] in where and "kinds of request" in where for where in bounded
+    )
 
 
 @pytest.mark.parametrize("part", some(range(4), 0))

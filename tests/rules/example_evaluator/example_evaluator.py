@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from writ_contracts.evaluators import Evaluator, Question
+from writ_contracts.plugins import WRIT_PLUGIN_API, Plugin
 
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,3 +21,4 @@ def same_team(question: Question, options: Options) -> bool | str:
 
 
 SAME_TEAM = Evaluator(holds=same_team, summary="the principal's team owns the target", options=Options)
+PLUGIN = Plugin(api=WRIT_PLUGIN_API, prefixes=("same",), summary="A condition for policies")

@@ -104,7 +104,7 @@ async def new(settings: Settings, name: str, folder: Path | None) -> int:
         screen.data({"folder": str(place), "name": name})
     else:
         screen.line(f"{place} has a package that works; its README says where to begin")
-        screen.line(f"  pip install -e {place}        beside every service and command of this installation")
+        screen.line(f"  pip install --no-deps -e {place}        beside every service and command of this installation")
         screen.line(f"  pytest {place}                its tests, by the suite that every backend passes")
         screen.line(f"  writ plugin check writ-{name}   whether it is as it declares")
     return Exit.DONE
