@@ -35,7 +35,7 @@ class Fast:
     """The lines of one operation and both roles are looked at."""
 
     name = "Casbin FastEnforcer (pycasbin)"
-    told = "as Casbin, with its index told to use operation and both roles"
+    told = "as Casbin, with its index over operation and both roles"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
         """The enforcer with `cache_key_order`."""

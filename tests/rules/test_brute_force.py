@@ -114,8 +114,6 @@ def untried(asked: Data, bounded: list[str]) -> bool:
     if any(asked["parameters"].get(flag) for flag in flags):
         return True
     return any(asked["operation"] in where and "kinds of request" in where for where in bounded)
-        asked["operation"] in where and "kinds of request" in where for where in bounded
-    )
 
 
 @pytest.mark.parametrize("part", some(range(4), 0))
