@@ -29,7 +29,8 @@ from writ_testing.peers.programs import missing
 
 pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(600)]
 SERVICES = [package for package in packages() if package.is_service]
-WHOLE = "writops[server,agent-ssh]"
+MACHINE = "writops[server,agent-ssh]"
+WHOLE = "writops[server,agent-ssh,agent-docker,agent-proxmox,mcp]"
 FOR_ALL_MODULES = {"writops-runtime": "writops-runtime[otlp]"}
 each_alone = pytest.mark.parametrize("name", distributions())
 BRINGS = {
@@ -113,7 +114,7 @@ def test_without_configuration_a_service_says_what_it_needs(
 ) -> None:
     result = do(environments[WHOLE].python, "-m", service.name, cwd=tmp_path, env=alone(tmp_path))
     assert (result.returncode, result.stdout) == (2, "")
-    assert re.fullmatch(r"writ \S+: NATS_URL is not set .*; WRIT_KEY_FILE is not set .*\n", result.stderr)
+    assert re.fullmatch(r"writ \S+: (WRIT_PRINCIPAL is not set .*; )?NATS_URL is not set .*; WRIT_KEY_FILE is not set .*\n", result.stderr)
 
 
 def test_an_installation_comes_up_carries_out_an_operation_and_has_none_of_the_tests(
@@ -130,7 +131,7 @@ def test_the_same_on_another_python(tmp_path: Path) -> None:
     folder = tmp_path / "wheels"
     all_of_it(folder, "{}.{}".format(*version_of(python)))
     (tmp_path / "home").mkdir()
-    first_steps(install(tmp_path / "venv", folder, WHOLE, python), tmp_path / "home")
+    first_steps(install(tmp_path / "venv", folder, MACHINE, python), tmp_path / "home")
 
 
 def test_up_without_the_services_says_what_to_install_and_makes_nothing(

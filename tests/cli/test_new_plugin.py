@@ -40,7 +40,8 @@ def test_a_new_plugin_passes_its_own_tests_and_is_listed(tmp_path: Path) -> None
     done = writ(tmp_path, "plugin", "new", "acme")
     assert done.returncode == 0, done.stderr
     path = installed(tmp_path)
-    environ = {**os.environ, "PYTHONPATH": path}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environ = {**own, "PYTHONPATH": path}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", str(tmp_path / "writ-acme")]
     tests = subprocess.run(
         command, cwd=tmp_path / "writ-acme", env=environ, capture_output=True, text=True, timeout=100, check=False
