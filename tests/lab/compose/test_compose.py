@@ -81,7 +81,7 @@ def test_the_status_of_all_containers_is_told(composed: Composed) -> None:
     seen = until(ready, 60.0, "all say in time that they are ready")
     assert seen["journal"] is not None
     names = {one["name"].split()[0] for one in seen["processes"]}
-    assert names == {"keeper", "policy", "executor", "audit", "agent-local", "agent-ssh"}
+    assert names == {"keeper", "policy", "executor", "audit", "agent-local", "agent-ssh", "agent-proxmox"}
 
 
 def test_what_is_edited_and_who_is_added_counts_at_once(composed: Composed) -> None:
@@ -122,7 +122,7 @@ async def test_four_ssh_agents_share_the_work_on_a_host_and_prometheus_finds_the
 
 
 def test_prometheus_sees_every_service_and_has_the_rules_and_alertmanager(composed: Composed) -> None:
-    for service in ("keeper", "policy", "executor", "audit", "agent-local", "agent-ssh"):
+    for service in ("keeper", "policy", "executor", "audit", "agent-local", "agent-ssh", "agent-proxmox"):
         until(lambda service=service: up(composed, service) > 0, 60.0, f"Prometheus reaches {service}")  # type: ignore[misc]
     rules = until(lambda: asked(composed, "rules"), 30.0, "Prometheus has its rules")["groups"][0]["rules"]
     wanted = re.findall(r"alert: (\w+)", (REPOSITORY / "deploy" / "prometheus" / "rules.yaml").read_text())

@@ -16,6 +16,7 @@ SERVICES = {
     "writ/audit": "writops-server",
     "writ/agent-local": "writops-agent",
     "writ/agent-ssh": "writops-agent-ssh",
+    "writ/agent-proxmox": "writops-agent-proxmox",
 }
 WRITABLE = {
     "nats": {"/data"},
@@ -25,6 +26,7 @@ WRITABLE = {
     "audit": {"/var/lib/writ"},
     "agent-local": {"/var/lib/writ", "/srv/sandbox"},
     "agent-ssh": {"/var/lib/writ"},
+    "agent-proxmox": {"/var/lib/writ"},
     "prometheus": {"/prometheus"},
     "alertmanager": {"/alertmanager"},
 }
@@ -82,7 +84,14 @@ def test_no_container_runs_as_root_or_has_a_capability_or_may_get_one(composed: 
 
 def test_policy_executor_and_audit_have_no_way_out(composed: Composed) -> None:
     asked = "import socket; socket.create_connection(('100.64.7.12', 22), 3)"
-    for name, status in (("policy", 1), ("executor", 1), ("audit", 1), ("agent-local", 1), ("agent-ssh", 0)):
+    for name, status in (
+        ("policy", 1),
+        ("executor", 1),
+        ("audit", 1),
+        ("agent-local", 1),
+        ("agent-ssh", 0),
+        ("agent-proxmox", 0),
+    ):
         (container, *_) = composed.containers(name)
         done = subprocess.run(
             ["docker", "exec", container, "python", "-c", asked],
