@@ -98,7 +98,7 @@ def check_first_decision(recorded: RecordedOperation, subject: Subject, keys: Ma
         "statement": (decision.statement_digest, stated),
         "dry run": (requested.dry_run, subject.dry_run),
     }
-    different = [name for name, (first, stated_now) in pairs.items() if first != stated_now]
+    different = [name for name, (recorded_value, value) in pairs.items() if recorded_value != value]
     if decision.effect == "deny":
         different.append("effect")
     if decision.authenticated == "nobody":
