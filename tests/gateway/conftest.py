@@ -45,8 +45,10 @@ RULES: list[dict[str, Any]] = [
 PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
     ("alice", {"roles": ["operator", "approver"]}),
     ("carol", {"roles": ["approver"]}),
-    ("bot", {"kind": "agent", "acts_for": "alice"}),
-    ("tidy", {"kind": "service"}),
+    ("gateway", {"kind": "gateway", "roles": []}),
+    ("bot", {"kind": "agent", "acts_for": "alice", "via": "gateway"}),
+    ("tidy", {"kind": "service", "via": "gateway"}),
+    ("local", {"kind": "agent", "acts_for": "alice"}),
 ]
 
 
@@ -87,12 +89,14 @@ async def connected(
     principal: str = "bot",
     *,
     bus: Callable[[Bus], Bus] = lambda bus: bus,
-    **options: bool,
+    read_only: bool = False,
+    public_only: bool = False,
 ) -> AsyncIterator[AgentClient]:
     """The client of the tools, with the principal's key."""
     seed = installation.home.seed_file(f"principal-{principal}").read_bytes()
     connection = bus(await open_bus(Context(principal=principal, url=installation.url), seed, wait=10.0))
-    async with AgentClient(connection, Key(seed), principal, catalogue=load_catalogue(), **options) as writ:
+    options: dict[str, Any] = {"read_only": read_only, "public_only": public_only, "catalogue": load_catalogue()}
+    async with AgentClient(connection, Key(seed), principal, **options) as writ:
         yield writ
 
 

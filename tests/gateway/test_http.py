@@ -153,11 +153,13 @@ async def test_a_token_expires_and_a_file_that_cannot_be_read_lets_nobody_in(tmp
     path, now = tmp_path / "tokens.json", 1000.0
     made, _ = create_token(path, "bot", now=now, lifetime=60, note="")
     tokens = Tokens(path, clock=lambda: now)
-    assert tokens.principal(made) == "bot"
+    found = tokens.find(made)
+    assert found is not None
+    assert found.principal == "bot"
     now = 1060.0
-    assert tokens.principal(made) is None
+    assert tokens.find(made) is None
     now = 1000.0
     path.write_text("{")
-    assert tokens.principal(made) is None
+    assert tokens.find(made) is None
     path.unlink()
-    assert tokens.principal(made) is None
+    assert tokens.find(made) is None

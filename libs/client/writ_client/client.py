@@ -123,9 +123,11 @@ class Writ(Queries, OperationGroups):
         idempotency_key: str | None = None,
         correlation_id: str | None = None,
         sign: bool = True,
+        client: requests.ClientInfo | None = None,
         timeout: float | None = None,
     ) -> requests.RequestAnswer:
         """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
+        `client` names this program in the record.
 
         Raises for requests without a record: Invalid, Untrusted, Conflict (the key was used for another request), Full,
         Unreachable, Forbidden (the server refuses the key), Denied (in a flood, whose refusals are only counted), and
@@ -138,6 +140,7 @@ class Writ(Queries, OperationGroups):
             reason=reason,
             dry_run=dry_run,
             correlation_id=correlation_id,
+            client=client,
         )
         if sign and self._key is not None:
             salt, now = request_signing.new_salt(), self._clock()

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import structs
 
-from writ_contracts.requests import Request, RequestStatement
+from writ_contracts.requests import ClientInfo, Request, RequestStatement
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key
 from writ_trust.statements import sign
@@ -35,6 +35,7 @@ def unsigned(
     reason: str = "",
     dry_run: bool = False,
     correlation_id: str | None = None,
+    client: ClientInfo | None = None,
 ) -> Request:
     """Return a request the NATS server alone authenticates."""
     return Request(
@@ -44,6 +45,7 @@ def unsigned(
         dry_run=dry_run,
         idempotency_key=idempotency_key,
         correlation_id=correlation_id,
+        client=client,
     )
 
 

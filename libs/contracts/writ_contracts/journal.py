@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from writ_contracts.agents import SecurityKind
 from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.decisions import RuleLimit
-from writ_contracts.requests import Verdict
+from writ_contracts.requests import ClientInfo, Verdict
 from writ_contracts.signing import Signed
 
 MAX_EVENT_BYTES = 65_535
@@ -88,6 +88,8 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     """The read grant for an early read, under the same key; there is never both."""
     limits: list[RuleLimit] = field(default_factory=list)
     """Limits of the first decision on other operations under way at the time of dispatch."""
+    client: ClientInfo | None = None
+    """The program that sent it, as it names itself."""
 
 
 class Refused(Event, frozen=True, kw_only=True, tag="refused"):
@@ -109,6 +111,7 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
     reason: str = ""
     dry_run: bool = False
     statement: Signed | None = None
+    client: ClientInfo | None = None
 
 
 class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"):

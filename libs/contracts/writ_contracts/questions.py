@@ -15,6 +15,8 @@ class Question(Struct, frozen=True, kw_only=True):
     message: Any
     answer: Any
     summary: str
+    delegated: bool = True
+    """A gateway may ask it for a principal. What approvers read it may not."""
 
 
 QUESTIONS = (
@@ -87,6 +89,7 @@ QUESTIONS = (
         message=approvals.ApprovalsQuery,
         answer=approvals.ApprovalsAnswer,
         summary="Which operations wait for an approval that I could give?",
+        delegated=False,
     ),
     Question(
         kind="approval",
@@ -94,6 +97,7 @@ QUESTIONS = (
         message=approvals.ApprovalQuery,
         answer=approvals.ApprovalCardAnswer,
         summary="One operation with all that its approver must verify.",
+        delegated=False,
     ),
     Question(
         kind="policy_history",

@@ -64,6 +64,8 @@ class OperationRow(Struct, frozen=True, kw_only=True):
     correlation_id: str
     emergency: str = ""
     """The one that its first decision names."""
+    client: str = ""
+    session: str = ""
 
 
 class OutcomeRow(Struct, frozen=True, kw_only=True):
@@ -144,7 +146,13 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
         requested_at=event.requested_at if isinstance(event, journal.Archived) else event.at,
         correlation_id=event.correlation_id,
         emergency=_emergency(event),
+        **_client(event),
     )
+
+
+def _client(event: journal.Requested | journal.Refused | journal.Archived) -> dict[str, str]:
+    client = None if isinstance(event, journal.Archived) else event.client
+    return {} if client is None else {"client": client.name, "session": client.session}
 
 
 def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:

@@ -34,9 +34,11 @@ from mcp.types import Tool as McpTool
 
 from writ_client.operation_events import Event
 from writ_contracts.errors import WritError
+from writ_contracts.gateway_tokens import GatewayToken
 from writ_contracts.operations import Operation
 from writ_contracts.version import VERSION
 from writ_gateway import resources, results, toolbox
+from writ_gateway.caller import Caller, client_info
 from writ_gateway.prompts import PROMPTS
 from writ_gateway.resources import RESOURCES
 from writ_gateway.schemas import slim
@@ -75,6 +77,18 @@ def server(tools: Toolbox, session_of: SessionOf) -> Server[Any]:
         on_get_prompt=handlers.get_prompt,
         get_tool_input_schema=handlers.schema,
     )
+
+
+def caller_of(context: Context, session: str, token: GatewayToken | None = None, agent: str = "") -> Caller:
+    """Return the caller of a request, as the client names itself; `agent`: its name where it does not (HTTP's
+    User-Agent).
+    """
+    params = context.session.client_params
+    name, version = (params.client_info.name, params.client_info.version) if params else (agent, "")
+    client = client_info(name, version, session)
+    if token is None:
+        return Caller(client=client)
+    return Caller(client=client, operations=token.operations, targets=token.targets)
 
 
 class Handlers:

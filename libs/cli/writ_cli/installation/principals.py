@@ -10,7 +10,7 @@ from writ_client.context import spelled_out
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import PrincipalId
 from writ_documents.readers import read_principals
-from writ_installation.administration.principals import ADMITTED_WITHIN, add_principal
+from writ_installation.administration.principals import ADMITTED_WITHIN, add_gateway, add_principal
 
 
 @click.group()
@@ -23,18 +23,23 @@ def principal() -> None:
 @click.option("--kind", type=click.Choice(["human", "agent", "service"]), default="human", show_default=True)
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="What the policy's rules know it by.")
 @click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
+@click.option(
+    "--via", metavar="GATEWAY", help="Let this MCP gateway request for it (`writ mcp http`); made if missing."
+)
 @local
-async def add(settings: Settings, name: str, kind: str, roles: tuple[str, ...], acts_for: str | None) -> int:
+async def add(
+    settings: Settings, name: str, kind: str, roles: tuple[str, ...], acts_for: str | None, via: str | None
+) -> int:
     """Add the principal NAME with a new key; a running Writ accepts it at once.
 
     This is local administration by the owner of the folder: it writes principals.yaml and the key file, and no policy
     is asked. The policy decides about the principal's requests.
     """
-    try:
-        msgspec.convert(name, PrincipalId)
-    except msgspec.ValidationError:
-        raise Invalid(f"{name[:80]!r} cannot name a principal: letters, digits, - and _, at most 64") from None
-    added = await add_principal(settings.home, name, kind, list(roles), acts_for)
+    for given in (name, *([] if via is None else [via])):
+        _check_name(given)
+    if via is not None:
+        await add_gateway(settings.home, via)
+    added = await add_principal(settings.home, name, kind, list(roles), acts_for, via)
     if settings.screen.json:
         settings.screen.data(added)
     else:
@@ -45,6 +50,13 @@ async def add(settings: Settings, name: str, kind: str, roles: tuple[str, ...], 
     if added.admitted is False:
         raise TimedOut(f"{name} is in principals.yaml, but NATS did not accept it within {ADMITTED_WITHIN:g} s")
     return Exit.DONE
+
+
+def _check_name(name: str) -> None:
+    try:
+        msgspec.convert(name, PrincipalId)
+    except msgspec.ValidationError:
+        raise Invalid(f"{name[:80]!r} cannot name a principal: letters, digits, - and _, at most 64") from None
 
 
 @principal.command("list")
@@ -62,12 +74,13 @@ async def list_all(settings: Settings) -> int:
             one.kind,
             one.roles,
             one.acts_for,
+            one.via,
             "yes" if home.seed_file(f"principal-{one.id}").exists() else "",
             one.key,
         )
         for one in known
     ]
-    settings.screen.table(("principal", "kind", "roles", "acts for", "key here", "public key"), rows)
+    settings.screen.table(("principal", "kind", "roles", "acts for", "via", "key here", "public key"), rows)
     return Exit.DONE
 
 

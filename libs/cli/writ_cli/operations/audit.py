@@ -11,9 +11,9 @@ from writ_cli.exit_status import Exit
 from writ_cli.operations import timeline
 from writ_cli.operations.own import operation_id
 from writ_cli.options import asking
-from writ_cli.output import outcome
+from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
-from writ_contracts.audit import SearchQuery, SearchRow, TraceAnswer
+from writ_contracts.audit import SearchAnswer, SearchQuery, SearchRow, TraceAnswer
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import Outcome
 
@@ -68,6 +68,8 @@ def audit() -> None:
 @click.option("--operation", metavar="OP", help="Which operation.")
 @click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), help="How it ended.")
 @click.option("--correlation-id", metavar="ID", help="What it belonged to.")
+@click.option("--client", metavar="NAME", help="The program that requested it, as it names itself.")
+@click.option("--session", metavar="ID", help="One run of that program, or the token by which it came.")
 @click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
 @click.option("--until", metavar="WHEN", help="Likewise.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
@@ -80,6 +82,8 @@ async def search(
     operation: str | None,
     ended: Outcome | None,
     correlation_id: str | None,
+    client: str | None,
+    session: str | None,
     since: str | None,
     until: str | None,
     limit: int,
@@ -93,6 +97,8 @@ async def search(
         operation=operation,
         outcome=ended,
         correlation_id=correlation_id,
+        client=client,
+        session=session,
         since=None if since is None else times.instant(since, now=now),
         until=None if until is None else times.instant(until, now=now),
         limit=limit,
@@ -100,7 +106,11 @@ async def search(
     )
     async with await settings.connect() as writ:
         answer = await writ.search(query)
-    screen = settings.screen
+    _show(settings.screen, answer)
+    return Exit.DONE
+
+
+def _show(screen: Screen, answer: SearchAnswer) -> None:
     if screen.json:
         screen.data(answer)
     elif not answer.rows:
@@ -110,7 +120,6 @@ async def search(
         screen.table(columns, map(_row, answer.rows))
         if answer.more:
             screen.line(f"there are more: --before {answer.rows[-1].first_sequence}")
-    return Exit.DONE
 
 
 def _row(row: SearchRow) -> tuple[object, ...]:

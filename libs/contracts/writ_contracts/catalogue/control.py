@@ -267,3 +267,5 @@ OPERATIONS = (
     ),
     _control("principal_manage", "Add, change or remove a principal.", PrincipalManage, Risk.ADMIN),
 )
+FOR_PEOPLE = tuple(one.name for one in OPERATIONS if one.risk is not Risk.READ and one.name != "operation_cancel")
+"""Control operations that no gateway may request for an AI agent."""

@@ -19,7 +19,7 @@ from writ_bus.errors import BusError, Forbidden
 from writ_bus.nats.bus import connect
 from writ_bus.nats.connection import Options, TlsOptions
 from writ_contracts.errors import ConfigError
-from writ_contracts.inventory import SCANNER
+from writ_contracts.inventory import GATEWAY, SCANNER, Principal
 from writ_contracts.subjects import inbox_prefix
 from writ_documents import atomic_files
 from writ_documents.readers import read_agents, read_principals
@@ -31,7 +31,7 @@ from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
 from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, rotate_log, tie
 from writ_installation.processes.services import passed_on
-from writ_nats_server.config import SERVICES, ServerPlan, render
+from writ_nats_server.config import SERVICES, Gateway, ServerPlan, render
 from writ_nats_server.leaf import Listener
 from writ_nats_server.process import READY_WITHIN, ServerProcess, check_config
 from writ_nats_server.streams import Sizes, provision
@@ -86,7 +86,7 @@ def configuration(home: Home, address: Address) -> str:
 def plan(home: Home, address: Address) -> ServerPlan:
     """Return the plan of a server for the present files and valid tokens."""
     known, leaves = read_principals(home.principals).principals, read_leaves(home.leaves)
-    principals = {one.id: [one.key] for one in known}
+    principals = {one.id: [one.key] for one in known if one.kind != GATEWAY}
     scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
     pools: dict[str, list[str]] = {}
     for agent in read_agents(home.agents).agents:
@@ -103,11 +103,20 @@ def plan(home: Home, address: Address) -> ServerPlan:
         roles=roles,
         principals=principals,
         scanners=scanners,
+        gateways=_gateways(known),
         pools=pools,
         tokens={token.id: token.key for token in tokens.good(home, time.time())},
         leaf=listener(home),
         links=leaves.links() if leaves else {},
     )
+
+
+def _gateways(known: Iterable[Principal]) -> dict[str, Gateway]:
+    served: dict[str, list[str]] = {}
+    for one in known:
+        if one.via is not None:
+            served.setdefault(one.via, []).append(one.id)
+    return {one.id: Gateway(key=one.key, principals=served.get(one.id, ())) for one in known if one.kind == GATEWAY}
 
 
 def sizes(home: Home, replicas: int = 1) -> Sizes:

@@ -82,6 +82,12 @@ def has_scope(claims: dict[str, Any]) -> bool:
     return SCOPE in (scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else ())
 
 
+def session_of(claims: dict[str, Any]) -> str:
+    """Return the session by which the authorization server knows it, else the token's own id, else the client's."""
+    named = (claims.get(name) for name in ("sid", "jti", "sub"))
+    return next((one for one in named if isinstance(one, str) and one), "")
+
+
 def metadata(issuer: Issuer) -> dict[str, Any]:
     """The protected resource metadata (RFC 9728)."""
     return {

@@ -1,33 +1,53 @@
 """Who sends an HTTP request: the principal of its bearer token (RFC 6750), before anything of it is read."""
 
 import json
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from writ_gateway.http.access_tokens import SCOPE, AccessTokens, Issuer, has_scope, metadata
-from writ_gateway.http.tokens import Tokens
+from msgspec import Struct
+
+from writ_contracts.gateway_tokens import GatewayToken
+from writ_gateway.http.access_tokens import SCOPE, AccessTokens, Issuer, has_scope, metadata, session_of
+from writ_gateway.http.tokens import TokenRates, Tokens
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-PRINCIPAL = "writ.principal"
+IDENTITY = "writ.identity"
 HEALTH = "/healthz"
 METADATA = "/.well-known/oauth-protected-resource"
 
 
+class Identity(Struct, frozen=True, kw_only=True):
+    """Whose request it is. `session`: the token's id, or the `sid` or `jti` of an access token."""
+
+    principal: str
+    session: str
+    token: GatewayToken | None = None
+
+
 class Bearer:
-    """An ASGI application around another one, which finds the principal in the scope.
+    """An ASGI application around another one, which finds the identity in the scope.
 
     `issuer`: an authorization server whose access tokens count beside the tokens of the file.
     """
 
-    def __init__(self, inner: Application, tokens: Tokens, issuer: Issuer | None = None) -> None:
+    def __init__(
+        self,
+        inner: Application,
+        tokens: Tokens,
+        issuer: Issuer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._inner = inner
         self._tokens = tokens
         self._issuer = issuer
         self._access = AccessTokens(issuer) if issuer else None
+        self._rates = TokenRates()
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what has a good token; anything else gets 401, or 403 where the scope is missing."""
@@ -42,17 +62,28 @@ class Bearer:
 
     async def _authenticated(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = bearer_of(scope)
-        principal = self._tokens.principal(token)
-        if principal is None and self._access is not None and token:
-            claims = await self._access.claims(token)
-            if claims is not None and not has_scope(claims):
-                await self._refuse(send, 403, "insufficient_scope")
-                return
-            principal = self._access.principal(claims) if claims is not None else None
-        if principal is None:
-            await self._refuse(send, 401, "invalid_token")
+        known = self._tokens.find(token)
+        if known is not None:
+            identity = Identity(principal=known.principal, session=known.id, token=known)
+            await self._limited(identity, scope, receive, send)
             return
-        await self._inner({**scope, PRINCIPAL: principal}, receive, send)
+        claims = await self._access.claims(token) if self._access is not None and token else None
+        if self._access is None or claims is None or (principal := self._access.principal(claims)) is None:
+            await self._refuse(send, 401, "invalid_token")
+        elif not has_scope(claims):
+            await self._refuse(send, 403, "insufficient_scope")
+        else:
+            identity = Identity(principal=principal, session=session_of(claims))
+            await self._inner({**scope, IDENTITY: identity}, receive, send)
+
+    async def _limited(self, identity: Identity, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what its token's rate has room for; else 429 (RFC 6585)."""
+        token = identity.token
+        if token is not None and token.rate is not None and not self._rates.take(token, self._clock()):
+            body = {"error": "rate_limited", "message": f"this token is for {token.rate} requests a minute: wait"}
+            await _reply(send, 429, body, (b"retry-after", str(max(1, 60 // token.rate)).encode()))
+            return
+        await self._inner({**scope, IDENTITY: identity}, receive, send)
 
     async def _refuse(self, send: Send, status: int, error: str) -> None:
         challenge = f'Bearer realm="writ", error="{error}"'

@@ -5,15 +5,17 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
+from writ_contracts.ids import PrincipalId
 from writ_runtime.config import Port, env
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """Keys of principals are in `keys`, as `writ principal add` makes them. `writ mcp http` sets all of it."""
+    """The gateway's own key sends for the principals whose `via` names it. `writ mcp http` sets all of it."""
 
     nats_url: Annotated[str, env("NATS_URL", "the NATS server, such as nats://127.0.0.1:4222 or tls://…")]
-    keys: Annotated[Path, env("WRIT_MCP_KEYS", "folder of the seeds of principals, principal-<id>.seed")]
+    key_file: Annotated[Path, env("WRIT_KEY_FILE", "the gateway's nkey seed, mode 0600")]
     tokens: Annotated[Path, env("WRIT_MCP_TOKENS", "the file of `writ token create`; read again when it changes")]
+    gateway: Annotated[PrincipalId, env("WRIT_MCP_GATEWAY", "the gateway's id in principals.yaml")] = "gateway"
     host: Annotated[str, env("WRIT_MCP_HOST", "where it listens")] = "127.0.0.1"
     port: Annotated[Port, env("WRIT_MCP_PORT", "its port; 0 takes any free one")] = 8321
     public_host: Annotated[

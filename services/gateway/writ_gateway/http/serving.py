@@ -10,7 +10,7 @@ from writ_contracts.errors import ConfigError
 from writ_gateway.http.access_tokens import Issuer
 from writ_gateway.http.bearer import Application, Bearer
 from writ_gateway.http.config import Config
-from writ_gateway.http.sessions import Sessions
+from writ_gateway.http.sessions import Sessions, connect
 from writ_gateway.http.tokens import Tokens
 from writ_gateway.server import LONGEST_ARGUMENTS, server
 from writ_gateway.toolbox import Toolbox
@@ -28,7 +28,8 @@ async def serve(config: Config) -> None:
     catalogue, issuer = load_catalogue(), _issuer(config)
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.create_server((config.host, config.port), family=family) as listening:
-        async with Sessions(config, catalogue) as sessions:
+        bus = await connect(config)
+        async with Sessions(bus, catalogue, read_only=config.read_only, public_only=config.public_only) as sessions:
             mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), sessions.of)
             application = mcp.streamable_http_app(
                 streamable_http_path=PATH,

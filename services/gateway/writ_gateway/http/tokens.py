@@ -13,9 +13,11 @@ from pathlib import Path
 import msgspec
 
 from writ_contracts.gateway_tokens import GatewayToken, GatewayTokens
+from writ_runtime.buckets import Bucket
 from writ_runtime.logs import Log
 
 LONGEST = 200
+MOST_RATES = 10_000
 _log = Log("writ.gateway")
 
 
@@ -28,14 +30,14 @@ class Tokens:
         self._seen: tuple[int, int, int] | None = None
         self._known: tuple[GatewayToken, ...] = ()
 
-    def principal(self, token: str) -> str | None:
-        """The principal, or None for a token that is unknown, revoked or expired."""
+    def find(self, token: str) -> GatewayToken | None:
+        """Return the token's entry, or None for a token that is unknown, revoked or expired."""
         if not token or len(token) > LONGEST:
             return None
         digest = sha256(token.encode()).hexdigest()
         for known in self._current():
             if hmac.compare_digest(known.digest, digest):
-                return known.principal if self._clock() < known.expires else None
+                return known if self._clock() < known.expires else None
         return None
 
     def _current(self) -> tuple[GatewayToken, ...]:
@@ -50,3 +52,20 @@ class Tokens:
                 _log.error("tokens.unreadable", path=str(self._path), error=str(error))
             self._known, self._seen = (), None
         return self._known
+
+
+class TokenRates:
+    """The rate of each token that has one."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, Bucket] = {}
+
+    def take(self, token: GatewayToken, now: float) -> bool:
+        """Take one request of the token's rate; return whether there was one. `now`: seconds, of a steady clock."""
+        assert token.rate is not None  # noqa: S101 - its caller has a token with a rate
+        bucket = self._buckets.get(token.id)
+        if bucket is None or bucket.burst != token.rate:
+            if len(self._buckets) >= MOST_RATES:
+                self._buckets.clear()
+            bucket = self._buckets[token.id] = Bucket(token.rate / 60, token.rate, token.rate, now)
+        return bucket.take(now)

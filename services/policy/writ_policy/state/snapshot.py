@@ -8,7 +8,7 @@ from writ_contracts.credentials import Credential
 from writ_contracts.decisions import PolicyVersion
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.inventory import WRIT, Agents, Inventory, Principal, Principals, Target
+from writ_contracts.inventory import GATEWAY, WRIT, Agents, Inventory, Principal, Principals, Target
 from writ_contracts.persons import person_of
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
@@ -27,6 +27,9 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     version: PolicyVersion
     targets: Mapping[str, Target]
     principals: Mapping[str, Principal]
+    """All but gateways, which request nothing for themselves."""
+    gateways: Mapping[str, str]
+    """The keys of gateways, by id."""
     people: People
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
@@ -48,6 +51,17 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
         if principal.key != key:
             raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
         return principal
+
+    def by_gateway(self, principal_id: str, key: str) -> bool:
+        """Return whether the key is that of the gateway which the principal names as its `via`."""
+        principal = self.principals.get(principal_id)
+        return principal is not None and principal.via is not None and self.gateways.get(principal.via) == key
+
+    def requester(self, principal_id: str, key: str) -> Principal:
+        """Return the principal if the key is theirs, or that of their gateway. Raises as `principal`."""
+        if self.by_gateway(principal_id, key):
+            return self.principals[principal_id]
+        return self.principal(principal_id, key)
 
     def credentials(self, principal_id: str) -> list[Credential]:
         """What this person may sign approvals with: the nkey, until a directory of people's credentials says more."""
@@ -73,6 +87,7 @@ def compose(
     """Return the world of this version and these files."""
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
+    requesters = [one for one in principals.value.principals if one.kind != GATEWAY]
     return World(
         in_force=in_force,
         policy=policy,
@@ -85,8 +100,9 @@ def compose(
             principals_digest=principals.digest,
         ),
         targets={**targets, WRIT_TARGET: WRIT},
-        principals={principal.id: principal for principal in principals.value.principals},
-        people=_people(principals.value.principals),
+        principals={principal.id: principal for principal in requesters},
+        gateways={one.id: one.key for one in principals.value.principals if one.kind == GATEWAY},
+        people=_people(requesters),
         agents=_agents(agents.value),
         scanners=_scanners(policy),
     )
