@@ -1,5 +1,6 @@
-"""One installation for each module, in which the AI agent `bot` acts for alice, and MCP clients of its gateway."""
+"""One installation for each module: the AI agent `bot` acts for alice, and MCP clients use its gateways."""
 
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -30,7 +31,8 @@ from writ_testing.installations.installation import (
 )
 from writ_trust.keys import Key
 
-ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
+UNLIMITED = {"WRIT_RATE": "100000", "WRIT_BURST": "100000"}
+ENVIRON = {"WRIT_MCP_PORT": "0", "WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", **UNLIMITED}
 RULES: list[dict[str, Any]] = [
     {"name": "no_files_by_agents", "operations": ["file_delete"], "allowed": False, "principal_kinds": ["agent"]},
     {
@@ -59,7 +61,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     root = folder / "files"
     targets = [local_target("web-1", root), local_target("db-1", root, role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=PRINCIPALS)
-    async with running_installation(folder, home=home, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, environ=ENVIRON, arguments=("--gateway",)) as running:
         yield running
 
 
@@ -68,6 +70,18 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
     """The operator's own client."""
     async with await installation.client() as client:
         yield client
+
+
+@pytest.fixture
+def url(installation: RunningInstallation) -> str:
+    """Where the gateway over HTTP of `writ up --gateway` serves now."""
+    return listening(installation.home.log / "gateway.log")
+
+
+def listening(log: Path) -> str:
+    """The address in the last line of a gateway's log that has one."""
+    lines = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
+    return str([line["url"] for line in lines if line["event"] == "gateway.listening"][-1])
 
 
 @pytest.fixture

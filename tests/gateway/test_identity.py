@@ -10,7 +10,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import Implementation
 from tests.gateway.conftest import call
-from tests.gateway.test_http import LIST, post, token, url
+from tests.gateway.test_http import LIST, post, token
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
@@ -24,7 +24,6 @@ from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-__all__ = ["url"]
 
 
 async def as_gateway(installation: RunningInstallation) -> Bus:

@@ -57,6 +57,10 @@ class AgentClient(Writ):
         one._following = self._following
         return one
 
+    async def unfollow(self) -> None:
+        """Unsubscribe from events; the connection is another's."""
+        await self._following.close()
+
     async def submit(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, **options: Any
     ) -> requests.RequestAnswer:

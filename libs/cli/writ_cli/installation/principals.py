@@ -10,7 +10,7 @@ from writ_client.context import spelled_out
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import PrincipalId
 from writ_documents.readers import read_principals
-from writ_installation.administration.principals import ADMITTED_WITHIN, add_gateway, add_principal
+from writ_installation.administration.principals import ADMITTED_WITHIN, add_principal
 
 
 @click.group()
@@ -37,8 +37,6 @@ async def add(
     """
     for given in (name, *([] if via is None else [via])):
         _check_name(given)
-    if via is not None:
-        await add_gateway(settings.home, via)
     added = await add_principal(settings.home, name, kind, list(roles), acts_for, via)
     if settings.screen.json:
         settings.screen.data(added)

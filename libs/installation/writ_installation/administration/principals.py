@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from writ_client.context import Context, open_bus, tls_of
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
-from writ_contracts.inventory import GATEWAY, Principal
+from writ_contracts.inventory import Principal
 from writ_documents.readers import read_principals
 from writ_installation.files import list_edits
-from writ_installation.files.create import create_installation
+from writ_installation.files.create import create_installation, make_gateway
 from writ_installation.files.home import Home
 from writ_installation.status.server_url import running_url
 
@@ -33,26 +33,17 @@ class Added(Struct, frozen=True, kw_only=True):
     admitted: bool | None
 
 
-async def add_gateway(home: Home, name: str) -> Added | None:
-    """Add an MCP gateway with a new key; None where there is one of that name. Raises Conflict for another kind."""
-    create_installation(home)
-    known = {one.id: one.kind for one in read_principals(home.principals).principals}
-    if name not in known:
-        return await add_principal(home, name, GATEWAY, [], None)
-    if known[name] != GATEWAY:
-        raise Conflict(f"{name} is a principal of kind {known[name]}, not a gateway: choose another name")
-    return None
-
-
 async def add_principal(
     home: Home, name: str, kind: str, roles: list[str], acts_for: str | None, via: str | None = None
 ) -> Added:
-    """Add a principal with a new key. Raises Conflict if there is one, Invalid for an unknown human or for a human
-    who is to come through a gateway.
+    """Add a principal with a new key, and the gateway `via` if it is missing. Raises Conflict if there is one, Invalid
+    for an unknown human or for a human who is to come through a gateway.
     """
     create_installation(home)
     if via is not None and kind == "human":
         raise Invalid(f"{name} is a human: give the agent a principal of its own (--kind agent --acts-for {name})")
+    if via is not None:
+        make_gateway(home, via)
     known = {one.id: one for one in read_principals(home.principals).principals}
     if name in known:
         raise Conflict(f"there is a principal {name} already")

@@ -1,24 +1,22 @@
 """Who sends an HTTP request: the principal of its bearer token (RFC 6750), before anything of it is read."""
 
-import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from writ_contracts.errors import Unreachable
 from writ_contracts.gateway_tokens import GatewayToken
 from writ_gateway.http.access_tokens import SCOPE, AccessTokens, Issuer, has_scope, metadata, session_of
+from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
 from writ_gateway.http.tokens import TokenRates, Tokens
+from writ_runtime.logs import Log
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 IDENTITY = "writ.identity"
 HEALTH = "/healthz"
 METADATA = "/.well-known/oauth-protected-resource"
+_log = Log("writ.gateway")
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -54,9 +52,9 @@ class Bearer:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
         elif scope["path"] == HEALTH:
-            await _reply(send, 200, {"status": "ok"})
+            await reply(send, 200, {"status": "ok"})
         elif self._issuer and scope["path"].startswith(METADATA):
-            await _reply(send, 200, metadata(self._issuer))
+            await reply(send, 200, metadata(self._issuer))
         else:
             await self._authenticated(scope, receive, send)
 
@@ -67,7 +65,13 @@ class Bearer:
             identity = Identity(principal=known.principal, session=known.id, token=known)
             await self._limited(identity, scope, receive, send)
             return
-        claims = await self._access.claims(token) if self._access is not None and token else None
+        try:
+            claims = await self._access.claims(token) if self._access is not None and token else None
+        except Unreachable as error:
+            _log.warning("access_token.not_verified", error=str(error)[:500])
+            body = {"error": "temporarily_unavailable", "message": "the authorization server does not answer"}
+            await reply(send, 503, body, (b"retry-after", b"5"))
+            return
         if self._access is None or claims is None or (principal := self._access.principal(claims)) is None:
             await self._refuse(send, 401, "invalid_token")
         elif not has_scope(claims):
@@ -81,7 +85,7 @@ class Bearer:
         token = identity.token
         if token is not None and token.rate is not None and not self._rates.take(token, self._clock()):
             body = {"error": "rate_limited", "message": f"this token is for {token.rate} requests a minute: wait"}
-            await _reply(send, 429, body, (b"retry-after", str(max(1, 60 // token.rate)).encode()))
+            await reply(send, 429, body, (b"retry-after", str(max(1, 60 // token.rate)).encode()))
             return
         await self._inner({**scope, IDENTITY: identity}, receive, send)
 
@@ -92,7 +96,7 @@ class Bearer:
             where = f"{address.scheme}://{address.netloc}{METADATA}{address.path}"
             challenge += f', scope="{SCOPE}", resource_metadata="{where}"'
         body = {"error": error, "message": "no token that is good here and now"}
-        await _reply(send, status, body, (b"www-authenticate", challenge.encode()))
+        await reply(send, status, body, (b"www-authenticate", challenge.encode()))
 
 
 def bearer_of(scope: Scope) -> str:
@@ -102,10 +106,3 @@ def bearer_of(scope: Scope) -> str:
         return ""
     scheme, _, token = values[0].decode("latin-1").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-async def _reply(send: Send, status: int, body: dict[str, Any], *headers: tuple[bytes, bytes]) -> None:
-    data = json.dumps(body).encode()
-    told = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": told})
-    await send({"type": "http.response.body", "body": data})

@@ -29,6 +29,13 @@ class Tokens:
         self._clock = clock
         self._seen: tuple[int, int, int] | None = None
         self._known: tuple[GatewayToken, ...] = ()
+        self._problem: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Return why the file cannot be read; None for one that is not there, since tokens need not be in a file."""
+        self._current()
+        return self._problem
 
     def find(self, token: str) -> GatewayToken | None:
         """Return the token's entry, or None for a token that is unknown, revoked or expired."""
@@ -46,11 +53,12 @@ class Tokens:
             seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if seen != self._seen:
                 self._known = tuple(msgspec.json.decode(self._path.read_bytes(), type=GatewayTokens).tokens)
-                self._seen = seen
+                self._seen, self._problem = seen, None
         except (OSError, msgspec.DecodeError) as error:
             if self._known or self._seen is not None:
                 _log.error("tokens.unreadable", path=str(self._path), error=str(error))
             self._known, self._seen = (), None
+            self._problem = None if isinstance(error, FileNotFoundError) else f"{self._path}: {error}"
         return self._known
 
 
