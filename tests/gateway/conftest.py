@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from mcp import Client, StdioServerParameters
+from mcp.client.extension import ClientExtension
 
 from writ_bus.port import Bus
 from writ_client.client import Writ
 from writ_client.context import Context, open_bus
 from writ_gateway.client import AgentClient
+from writ_gateway.context import Context as RequestContext
+from writ_gateway.context import caller_of
 from writ_gateway.results import WELL
 from writ_gateway.server import server
 from writ_gateway.session import Session
@@ -122,6 +125,7 @@ async def serving(
     principal: str = "bot",
     mode: str = "auto",
     bus: Callable[[Bus], Bus] = lambda bus: bus,
+    extensions: Sequence[ClientExtension] = (),
     **options: bool,
 ) -> AsyncIterator[Client]:
     """A client of a gateway in this process, which works with the real installation."""
@@ -129,11 +133,11 @@ async def serving(
     async with connected(installation, principal, bus=bus, **options) as writ:
         session = Session(writ, catalogue)
 
-        async def session_of(_: object) -> Session:
-            return session
+        async def session_of(context: RequestContext) -> Session:
+            return session.called_by(caller_of(context, "a test"))
 
         tools = Toolbox(catalogue, profile, read_only=options.get("read_only", False))
-        async with Client(server(tools, session_of), mode=mode, cache=None) as client:
+        async with Client(server(tools, session_of), mode=mode, cache=None, extensions=extensions) as client:
             yield client
 
 

@@ -12,6 +12,7 @@ from writ_client.client import Writ
 from writ_contracts import requests
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.facts import ScanReport
+from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.operations import Catalogue
 from writ_gateway.caller import Caller
 from writ_trust.keys import Key
@@ -56,6 +57,10 @@ class AgentClient(Writ):
         )
         one._following = self._following
         return one
+
+    async def cancel_soon(self, operation_id: str, reason: str) -> None:
+        """Request a cancel, and do not wait for it. Raises as `submit`."""
+        await self.submit(CANCEL, WRIT_TARGET, {"operation_id": operation_id}, reason=reason)
 
     async def unfollow(self) -> None:
         """Unsubscribe from events; the connection is another's."""

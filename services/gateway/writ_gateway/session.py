@@ -39,6 +39,8 @@ class Session:
 class Call:
     """One call of a tool: its session, and where its progress goes."""
 
-    def __init__(self, session: Session, on_event: OnEvent) -> None:
+    def __init__(self, session: Session, on_event: OnEvent, *, longest_wait: float | None = None) -> None:
+        """`longest_wait`: seconds after which an operation that goes on is returned as it is, whatever was asked."""
         self.session = session
         self.on_event = on_event
+        self.longest_wait = longest_wait

@@ -8,8 +8,9 @@ from writ_bus.private_files import read_private
 from writ_client.context import Context, open_bus
 from writ_gateway.client import AgentClient
 from writ_gateway.config import Config
-from writ_gateway.server import Context as RequestContext
-from writ_gateway.server import caller_of, server
+from writ_gateway.context import Context as RequestContext
+from writ_gateway.context import caller_of
+from writ_gateway.server import server
 from writ_gateway.session import Session
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.plugins import load_catalogue

@@ -6,9 +6,9 @@ The gateway's key sends and signs nothing: who has a token may request what a si
 from writ_bus.port import Bus
 from writ_contracts.operations import Catalogue
 from writ_gateway.client import AgentClient
+from writ_gateway.context import Context as RequestContext
+from writ_gateway.context import caller_of
 from writ_gateway.http.bearer import IDENTITY, Identity
-from writ_gateway.server import Context as RequestContext
-from writ_gateway.server import caller_of
 from writ_gateway.session import Session
 
 
