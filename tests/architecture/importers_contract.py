@@ -12,8 +12,9 @@ class Importers(Contract):
     """
 
     type_name = "importers"
-    importers = fields.ListField(subfield=fields.StringField())
-    exempt = fields.SetField(subfield=fields.StringField(), required=False)
+    # import-linter puts the values in the place of the fields.
+    importers: list[str] = fields.ListField(subfield=fields.StringField())  # type: ignore[assignment]
+    exempt: list[str] = fields.ListField(subfield=fields.StringField())  # type: ignore[assignment]
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         """Find importers that the table does not name, and lines without any importer."""
@@ -22,7 +23,7 @@ class Importers(Contract):
 
     def _problems(self, graph: ImportGraph, line: str) -> list[str]:
         third_party, _, named = line.partition(":")
-        owners = {*named.replace(",", " ").split(), *(self.exempt or ())}
+        owners = {*named.replace(",", " ").split(), *self.exempt}
         modules = graph.find_modules_that_directly_import(third_party) if third_party in graph.modules else set()
         strangers = sorted(module for module in modules if module.partition(".")[0] not in owners)
         problems = [f"{module} imports {third_party}, which is for {named.strip()}" for module in strangers]
