@@ -1,4 +1,4 @@
-"""`writ.backups`: operations on backups."""
+"""`writ.backups`: operations on backups. Made from the catalogue by `make docs`."""
 
 from typing import Literal, Unpack
 

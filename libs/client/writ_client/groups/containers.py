@@ -1,4 +1,4 @@
-"""`writ.containers`: operations on containers, and guests of Proxmox."""
+"""`writ.containers`: operations on containers, and guests of Proxmox. Made from the catalogue by `make docs`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, Unpack

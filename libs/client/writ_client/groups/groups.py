@@ -1,4 +1,4 @@
-"""All groups of operations as attributes of `Writ`."""
+"""All groups of operations as attributes of `Writ`. Made from the catalogue by `make docs`."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING
