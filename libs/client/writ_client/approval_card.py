@@ -57,7 +57,12 @@ class Card(Struct, frozen=True, kw_only=True):
         return f"{decision.principal}{behalf} requests {decision.operation} on {decision.target}"
 
 
-def open_card(answer: ApprovalCard, policy_keys: Collection[str], hidden: Mapping[str, Any] | None = None) -> Card:
+def open_card(
+    answer: ApprovalCard,
+    policy_keys: Collection[str],
+    hidden: Mapping[str, Any] | None = None,
+    installation: str = "",
+) -> Card:
     """The card, checked. `policy_keys`: policy's public keys, from a place of one's own; without any, nothing of the
     card is verified. `hidden`: values of parameters that the journal does not have, as the requester gave them to the
     approver; they are checked against the requester's signature, and mean nothing without one.
@@ -65,9 +70,9 @@ def open_card(answer: ApprovalCard, policy_keys: Collection[str], hidden: Mappin
     Raises Untrusted where a signature does not hold or bytes contradict what was signed.
     """
     requested = _requested(answer.requested)
-    decision, unverified = _decision(requested, policy_keys)
+    decision, unverified = _decision(requested, policy_keys, installation)
     _check_bound(requested, decision)
-    unverified += _statement(requested, decision, hidden)
+    unverified += _statement(requested, decision, hidden, installation)
     return Card(
         requested=requested,
         decision=decision,
@@ -79,7 +84,7 @@ def open_card(answer: ApprovalCard, policy_keys: Collection[str], hidden: Mappin
         waits_for=answer.waits_for,
         remaining=answer.remaining,
         able=answer.able,
-        approvals=[_opened(one) for one in answer.approvals],
+        approvals=[_opened(one, installation) for one in answer.approvals],
         unverified=unverified,
         refusals=_refusals(requested, hidden or {}, signed=decision.statement_digest is not None),
     )
@@ -92,9 +97,9 @@ def _requested(data: bytes) -> Requested:
         raise Untrusted(f"what came is no request: {error}") from error
 
 
-def _decision(requested: Requested, policy_keys: Collection[str]) -> tuple[Decision, list[str]]:
+def _decision(requested: Requested, policy_keys: Collection[str], installation: str) -> tuple[Decision, list[str]]:
     if policy_keys:
-        return open_signed(requested.decision, Decision, policy_keys), []
+        return open_signed(requested.decision, Decision, policy_keys, installation), []
     return read(requested.decision, Decision), ["policy's signature: its public key is not known here"]
 
 
@@ -114,13 +119,15 @@ def _check_bound(requested: Requested, decision: Decision) -> None:
         raise Untrusted(f"the request differs from policy's signed decision in {', '.join(different)}")
 
 
-def _statement(requested: Requested, decision: Decision, hidden: Mapping[str, Any] | None) -> list[str]:
+def _statement(
+    requested: Requested, decision: Decision, hidden: Mapping[str, Any] | None, installation: str
+) -> list[str]:
     """What the requester did not sign. Raises Untrusted where what was signed is something else."""
     if requested.statement is None or decision.statement_digest is None:
         return ["the requester's signature: the NATS server vouches for the sender, and policy recorded that"]
     if decision.statement_digest != digest(requested.statement):
         raise Untrusted("policy decided on another statement of the requester")
-    signed = open_signed(requested.statement, RequestStatement, (requested.statement.key,))
+    signed = open_signed(requested.statement, RequestStatement, (requested.statement.key,), installation)
     about = (signed.principal, signed.operation, signed.target)
     if about != (requested.principal, requested.operation, requested.target):
         raise Untrusted("the requester signed another request")
@@ -145,6 +152,8 @@ def _refusals(requested: Requested, hidden: Mapping[str, Any], *, signed: bool) 
     return [f"{', '.join(missing)} cannot be seen: reject it, or approve it with the values that the requester gives"]
 
 
-def _opened(signed: SignedApproval) -> Approval:
+def _opened(signed: SignedApproval, installation: str) -> Approval:
     """Of a security key or passkey the credential is not known here; then it is what it says of itself."""
-    return verify_own(signed) if signed.evidence.__struct_config__.tag == "key" else read_approval(signed)
+    if signed.evidence.__struct_config__.tag == "key":
+        return verify_own(signed, installation)
+    return read_approval(signed)

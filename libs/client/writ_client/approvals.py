@@ -22,11 +22,14 @@ LARGEST_BACKLOG = 1024
 class Approvals:
     """`writ.approvals`. Raises the errors of `writ_contracts.errors`."""
 
-    def __init__(self, bus: Bus, key: Key | None, principal: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, bus: Bus, key: Key | None, principal: str, clock: Callable[[], float], installation: str = ""
+    ) -> None:
         self._bus = bus
         self._key = key
         self._principal = principal
         self._clock = clock
+        self._installation = installation or (key.installation if key else "")
 
     async def pending(self, *, after: int = 0, limit: int = approvals.MOST_PENDING) -> approvals.ApprovalsAnswer:
         """A page of the operations that one can decide on, now or after others."""
@@ -44,7 +47,7 @@ class Approvals:
         raise_for(answer)
         if answer.card is None:
             raise WritError(f"an answer without operation {operation_id}")
-        return open_card(answer.card, policy_keys, hidden)
+        return open_card(answer.card, policy_keys, hidden, self._installation)
 
     async def approve(self, card: Card, *, reason: str = "") -> approvals.ApprovalAnswer:
         """Approve what the card shows. Raises Denied where it must not be approved, or not now."""

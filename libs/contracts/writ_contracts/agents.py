@@ -12,10 +12,10 @@ from writ_contracts.backends import TargetReport
 from writ_contracts.decisions import ReadAction
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 
-class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.claim.v1"):
+class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.claim.v1"):
     """An agent instance's request to start one dispatched operation now.
 
     `seal_to` is an ephemeral X25519 public key (base64) for the parameters; `baseline` is the target's state before.
@@ -66,7 +66,9 @@ class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 ReceiptOutcome = Literal["succeeded", "failed", "cancelled", "unknown"]
 
 
-class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.receipt.v1"):
+class Receipt(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.receipt.v1"
+):
     """The agent's signed report. `output` and `state` hold public fields only; `output_digest` covers the full output.
 
     `effect`: `none` (nothing was changed), `done`, or `maybe`. `certain` false with `cancelled` never happens: the
@@ -165,7 +167,7 @@ SecurityKind = Literal[
 
 
 class SecurityReport(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.security.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.security.v1"
 ):
     """An agent's signed report of an attack or a defect; detail holds no parameter values."""
 

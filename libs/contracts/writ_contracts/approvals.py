@@ -11,6 +11,7 @@ from msgspec import Meta, Raw, Struct, field, structs
 from writ_contracts.credentials import Evidence, Proof
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
+from writ_contracts.signing import Statement
 
 ApprovalVerdict = Literal["approve", "reject"]
 MOST_PEOPLE = 20
@@ -54,7 +55,7 @@ class SignedApproval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Approval(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.approval.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.approval.v1"
 ):
     """A person's signed verdict on one exact request.
 

@@ -9,6 +9,16 @@ from msgspec import Raw, Struct, structs
 from writ_contracts.ids import PublicKey
 
 
+class Statement(Struct, frozen=True, kw_only=True):
+    """A statement that is signed. It names the installation that it is for: a copy of an installation has the same
+    keys, and a statement for the one is none for the other.
+    """
+
+    installation: str = ""
+    """Its id (`writ_contracts.ids.InstallationId`), set when it is signed; empty in a record of before there were ids.
+    """
+
+
 class Signed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A signed statement. `writ_trust` makes and checks them; nothing else may read `payload`."""
 

@@ -50,7 +50,7 @@ class Granting:
             return None
         records = await self._journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
         recorded = recorded_of(records, subject)
-        check_first_decision(recorded, subject, self._keys)
+        check_first_decision(recorded, subject, self._keys, self._key.installation)
         return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
@@ -69,7 +69,7 @@ class Granting:
         judge = await self._judging.at(max(ask.control_sequence, control.sequence if control else 0))
         claim = check_claim(ask, judge.world)
         recorded = recorded_of(records, subject)
-        check_first_decision(recorded, subject, self._keys)
+        check_first_decision(recorded, subject, self._keys, self._key.installation)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
         check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
         known = await self._gather(ask, judge)

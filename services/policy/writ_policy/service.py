@@ -103,7 +103,14 @@ class PolicyService:
             return
         await self._sources.start(versions)
         lost, former = self._config.versions_lost, self._former_events
-        follower = Follower(bus.journal, self._key.public, versions, versions_lost=lost, former=former)
+        follower = Follower(
+            bus.journal,
+            self._key.public,
+            versions,
+            installation=self._key.installation,
+            versions_lost=lost,
+            former=former,
+        )
         await follower.read()
         self._follower = follower
         self._serving = await bus.serve(self._service(bus, versions, follower, guard, security))

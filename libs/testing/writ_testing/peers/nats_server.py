@@ -60,6 +60,10 @@ def _is_free(port: int) -> bool:
     return True
 
 
+INSTALLATION = "installationof" + 12 * "a"
+"""The id that keys of a `WritServer` sign for."""
+
+
 class WritServer:
     """A server with its plan and all keys. Users are named as their inboxes: `executor`, `alice`, `agent-a`."""
 
@@ -75,7 +79,7 @@ class WritServer:
         self._stack = AsyncExitStack()
         others = (*(f"agent-{pool}" for pool in pools), *(f"enrol-{token}" for token in tokens))
         names = ("bootstrap", "system", "status", *SERVICES, *principals, *others)
-        self.keys = {str(name): Key(generate_seed()) for name in names}
+        self.keys = {str(name): Key(generate_seed(), INSTALLATION) for name in names}
         self.plan = ServerPlan(
             store_dir=str(directory / "jetstream"),
             port=free_port(),
@@ -117,14 +121,14 @@ class WritServer:
 
     async def add_principal(self, name: str) -> None:
         """Add a user while the server runs."""
-        self.keys[name] = Key(generate_seed())
+        self.keys[name] = Key(generate_seed(), INSTALLATION)
         self.plan = replace(self.plan, principals={**self.plan.principals, name: [self.keys[name].public]})
         self.config.write_text(render(self.plan))
         await self.process.reload()
 
     async def add_pool(self, pool: str) -> None:
         """Add a new pool's agents while the server runs; `provision` makes their consumer."""
-        key = self.keys[f"agent-{pool}"] = Key(generate_seed())
+        key = self.keys[f"agent-{pool}"] = Key(generate_seed(), INSTALLATION)
         self.plan = replace(self.plan, pools={**self.plan.pools, pool: [key.public]})
         self.config.write_text(render(self.plan))
         await self.process.reload()
