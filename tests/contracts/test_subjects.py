@@ -146,6 +146,7 @@ BUILT = [
     subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),
     subjects.target_lock("t"),
     subjects.limit_line("a rule", "max_concurrent"),
+    subjects.limit_count("a rule", "max_concurrent"),
     subjects.scan("s"),
     subjects.scanned("s", "t"),
     subjects.security_event("flood"),
