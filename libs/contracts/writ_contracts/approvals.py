@@ -11,6 +11,7 @@ from msgspec import Meta, Raw, Struct, field, structs
 from writ_contracts.credentials import Evidence, Proof
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
 
 ApprovalVerdict = Literal["approve", "reject"]
 MOST_PEOPLE = 20
@@ -139,6 +140,7 @@ class ApprovalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class ApprovalCard(Struct, frozen=True, kw_only=True):
     """`requested`: the exact bytes of the event, for its approver to hash and verify. `step`: the step that one's own
     approval would count for now; empty where it is not one's turn. `remaining`: approvals that are still needed.
+    `preview`: signed by an agent; `facts`: policy's signed ApprovalFacts for the reader.
     """
 
     principal: PrincipalId
@@ -150,6 +152,8 @@ class ApprovalCard(Struct, frozen=True, kw_only=True):
     waits_for: str = ""
     remaining: int = 0
     able: list[PrincipalId] = field(default_factory=list)
+    preview: Signed | None = None
+    facts: Signed | None = None
 
 
 class ApprovalCardAnswer(Struct, frozen=True, kw_only=True):

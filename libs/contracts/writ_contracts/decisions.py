@@ -142,7 +142,8 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """SHA-256 of the payloads of the approvals on which it was decided, in the order of the record."""
 
 
-ReadAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"]
+ReadAction = Literal["baseline", "probe", "preview", "diff", "listing", "visit", "ahead"]
+"""`diff`: a preview may quote the present content, which the principal may read itself."""
 
 
 class ReadGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"):

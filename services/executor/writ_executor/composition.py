@@ -43,6 +43,7 @@ from writ_executor.steps.claims import Claims
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
 from writ_executor.steps.outcomes import OutcomeRecorder
+from writ_executor.steps.pending_previews import PendingPreviews
 from writ_executor.steps.receipts import Receipts
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import ServerClock
@@ -107,6 +108,8 @@ def compose(  # long: one list of parts, each given those before it
         HostReads(bus, catalogue, index, vault, policy, outcomes),
         AuditServices(time.clocks.boot),
     )
+    boot = time.clocks.boot
+    previews = PendingPreviews(catalogue, index, recorder, vault, keys, presence, host_reads, audit_detail, boot)
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
@@ -115,7 +118,9 @@ def compose(  # long: one list of parts, each given those before it
     )
     waiting = WaitingReasons(index, presence)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
-    accepted = AcceptedOperations(index, recorder, lives, dispatcher, host_reads, controls, approvals, background)
+    accepted = AcceptedOperations(
+        index, recorder, lives, dispatcher, host_reads, controls, approvals, previews, background
+    )
     screening = Screening(targets, admission, accepted, dry_run_only=config.dry_run_only)
 
     def decided(life: Life, kind: str) -> None:
@@ -145,6 +150,7 @@ def compose(  # long: one list of parts, each given those before it
             accepted,
             controls,
             host_reads,
+            previews,
             cancels,
             admission,
             background,
@@ -156,7 +162,18 @@ def compose(  # long: one list of parts, each given those before it
         ),
         receipts=Receipts(keys, lives, recorder, vault, dispatcher, outcomes, alarms),
         queries=Queries(
-            catalogue, index, lives, targets, vault, policy, screening, tests, buckets, generations, waiting
+            catalogue,
+            index,
+            lives,
+            targets,
+            vault,
+            policy,
+            screening,
+            tests,
+            buckets,
+            generations,
+            waiting,
+            recorder.clock,
         ),
         notices=Notices(recorder),
         audit_services=audit_services,

@@ -24,6 +24,7 @@ from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.overdue import RESOLVE_SECONDS, Age, Due, Patience, due
+from writ_executor.steps.pending_previews import PendingPreviews
 from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
 
@@ -46,6 +47,7 @@ class Sweep:
         accepted: AcceptedOperations,
         controls: Controls,
         host_reads: HostReads,
+        previews: PendingPreviews,
         cancels: Cancels,
         admission: Admission,
         background: BackgroundTasks,
@@ -63,6 +65,7 @@ class Sweep:
         self._accepted = accepted
         self._controls = controls
         self._host_reads = host_reads
+        self._previews = previews
         self._cancels = cancels
         self._admission = admission
         self._background = background
@@ -87,6 +90,8 @@ class Sweep:
         lives = {_id(life): life for life in (*self._index.open(), *self._index.unknown())}
         self._sightings.keep(lives)
         for operation_id, life in lives.items():
+            if self._previews.is_due(life):
+                self._background.spawn("preview", self._previews.take(life))
             age = self._sightings.age(life, boot, server)
             what = due(life, age, self._presence.silence(_pool(life), operation_id), self._patience)
             about = " ".join(_lines(life)) if what is Due.ADVANCE else operation_id  # one step for a whole line

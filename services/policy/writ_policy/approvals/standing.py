@@ -1,10 +1,11 @@
 """Reading an operation with its approvals from the journal, for policy's own endpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from writ_bus.port import Journal
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.records import Record
 from writ_contracts.subjects import operation_filter
 from writ_policy.approvals.recorded import counted, exact_of
 from writ_policy.approvals.verdicts import Standing
@@ -21,15 +22,20 @@ class Standings:
         self._journal = journal
         self._keys = keys
 
+    @property
+    def keys(self) -> Collection[str]:
+        """Policy's own keys, former ones too."""
+        return self._keys.keys()
+
     async def of(self, principal: str, operation_id: str, world: World) -> Standing:
         """The operation as the journal has it now. Raises Invalid (`not_found`) where there is none that policy
         decided on, or its principal is gone.
         """
-        standing, _ = await self.with_bytes(principal, operation_id, world)
+        standing, _ = await self.with_records(principal, operation_id, world)
         return standing
 
-    async def with_bytes(self, principal: str, operation_id: str, world: World) -> tuple[Standing, bytes]:
-        """The same, with the exact bytes of its `requested` event."""
+    async def with_records(self, principal: str, operation_id: str, world: World) -> tuple[Standing, list[Record]]:
+        """The same, with its records; the first one has the exact bytes of `requested`."""
         records = await self._journal.read(operation_filter(principal, operation_id))
         try:
             recorded = read_recorded(records, principal, operation_id)
@@ -51,4 +57,4 @@ class Standings:
             signed=given.signed,
             requested_at=recorded.requested_at,
         )
-        return standing, records[0].data
+        return standing, records
