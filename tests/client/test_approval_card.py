@@ -74,15 +74,15 @@ def card(  # long: one sample of every signed part
     )
 
 
-def facts(data: bytes, preview: Signed | None, **changed: Any) -> Signed:
+def facts(data: bytes, shown: Signed | None, **changed: Any) -> Signed:
     made = ApprovalFacts(
         operation_id=OPERATION,
         reader="bob",
         requested=hashlib.sha256(data).hexdigest(),
         issued_at=1.0,
-        preview=digest(preview) if preview else None,
+        preview=digest(shown) if shown else None,
         preview_key=AGENT.public,
-        previews=preview is not None,
+        previews=shown is not None,
     )
     return sign(POLICY, structs.replace(made, **changed))
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 from writ_client.approval_card import Card
 from writ_client.client import Writ
 from writ_contracts import subjects
-from writ_contracts.errors import Denied
+from writ_contracts.errors import Denied, TimedOut
 from writ_contracts.previews import PreviewAnswer, PreviewQuery
 from writ_contracts.wire import decode, encode
 from writ_testing.installations.installation import (
@@ -33,6 +33,14 @@ RULES: list[dict[str, Any]] = [
         "targets": ["web-1"],
     },
     {"name": "free", "operations": ["file_write"], "allowed": True, "targets": ["web-2"]},
+    {
+        "name": "short",
+        "operations": ["file_write"],
+        "allowed": True,
+        "approval": {"timeout": "2s"},
+        "targets": ["web-3"],
+    },
+    {"name": "stops", "operations": ["stop_set", "stop_lift"], "allowed": True},
     {"name": "reads", "operations": ["file_read"], "allowed": True},
 ]
 OLD, NEW = "listen 80;\nold-canary;\n", "listen 80;\nnew-canary;\n"
@@ -42,7 +50,7 @@ OLD, NEW = "listen 80;\nold-canary;\n", "listen 80;\nnew-canary;\n"
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     folder = tmp_path_factory.mktemp("previews")
     files = folder / "files"
-    targets = [local_target("web-1", files, role="production"), local_target("web-2", files, role="testing")]
+    targets = [local_target(name, files) for name in ("web-1", "web-2", "web-3")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=list(PEOPLE.items()))
     async with running_installation(folder, home=home) as running:
         yield running
@@ -150,3 +158,18 @@ async def test_the_details_of_a_preview_are_for_the_reader_that_policy_names(
         reply = await who._bus.request(subjects.query(who.principal, "preview"), query, timeout=20)
         answer = decode(reply.data, PreviewAnswer)
         assert (answer.error.code if answer.error else None) == code
+
+
+async def test_time_to_decide_stands_still_during_a_stop(people: tuple[Writ, Writ], file: Path) -> None:
+    alice, bob = people
+    answer = await alice.submit("file_write", "web-3", {"file_path": str(file), "content": NEW})
+    operation_id = answer.operation_id or ""
+    stop = await alice.stop_set(["web-3"], reason="a freeze")
+    with pytest.raises(TimedOut):
+        await alice.wait(operation_id, timeout=4)  # twice the time to decide
+    assert [one.operation_id for one in (await bob.approvals.pending()).pending if one.target == "web-3"] == [
+        operation_id
+    ]
+    await alice.run("stop_lift", "writ", {"stop_id": stop.output["id"]}, timeout=20)
+    ended = await alice.wait(operation_id, timeout=20)
+    assert (ended.outcome, ended.code) == ("expired", "not_approved")

@@ -68,6 +68,17 @@ async def test_a_stop_in_between_wins(asking: Asking) -> None:
     assert await one.start() == ("deny", "stopped")
 
 
+async def test_time_to_decide_stands_still_during_a_stop(asking: Asking) -> None:
+    one = await pending(asking)
+    asking.clock.now += 3_000
+    await asking.control("stop_set", {"scope": ["web-*"], "reason": "a freeze", "until": asking.clock.now + 7_200})
+    asking.clock.now += 7_700
+    assert (await one.decide()).state == "approved"
+    other = await pending(asking)
+    asking.clock.now += 3_700
+    assert await other.code() == "decided"  # it was not held up
+
+
 async def test_a_key_changed_in_between_does_not_count(asking: Asking) -> None:
     one = await pending(asking)
     await one.decide()

@@ -166,8 +166,8 @@ class ApprovalCardAnswer(Struct, frozen=True, kw_only=True):
 class ApprovalEvent(Struct, frozen=True, kw_only=True):
     """On `writ.event.approval.<principal>`, sent at most once and signed by nobody: look at the card, then decide.
 
-    `kind`: `pending` (it needs an approval of yours or of somebody before you), `given` (one of several approvals),
-    `approved`, `rejected`, `expired`, `cancelled`, `ended`.
+    `kind`: `pending` (it needs an approval of yours or of somebody before you), `reminder` (it still does), `given`
+    (one of several approvals), `approved`, `rejected`, `expired`, `cancelled`, `ended`.
     """
 
     kind: str

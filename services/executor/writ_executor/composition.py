@@ -49,6 +49,7 @@ from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import ServerClock
 from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.metrics import Metrics
+from writ_runtime.stop_history import StopHistory
 from writ_runtime.watched_file import Watched
 
 
@@ -102,7 +103,18 @@ def compose(  # long: one list of parts, each given those before it
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
     approvers, cancels = ApproverEvents(bus), Cancels(bus)
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, background, audit_detail, approvers)
-    approvals = Approvals(catalogue, index, recorder, vault, policy, outcomes, approvers, config.queue_window)
+    approvals = Approvals(
+        catalogue,
+        index,
+        recorder,
+        vault,
+        policy,
+        outcomes,
+        approvers,
+        targets,
+        StopHistory(bus.journal),
+        config.queue_window,
+    )
     dispatcher.review = approvals.review
     host_reads, audit_services = (
         HostReads(bus, catalogue, index, vault, policy, outcomes),
@@ -151,6 +163,7 @@ def compose(  # long: one list of parts, each given those before it
             controls,
             host_reads,
             previews,
+            approvals,
             cancels,
             admission,
             background,

@@ -50,6 +50,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
     principal: str
     operation_id: str
     sequence: int
+    since: float
     until: float
     demands: list[DecisionDemand]
 
@@ -132,8 +133,10 @@ class Pending:
                 self._take(record)
             self._read = records[-1].sequence
         now = self._clock()
-        for operation_id in [key for key, one in self._waiting.items() if one.until < now]:
-            del self._waiting[operation_id]
+        over = [one for one in self._waiting.values() if one.until < now]
+        for one in over:
+            if one.until + await self._standings.stopped(one.since, now) < now:
+                del self._waiting[one.operation_id]
 
     def _take(self, record: Record) -> None:
         try:
@@ -147,6 +150,7 @@ class Pending:
                 principal=where.principal,
                 operation_id=event.operation_id,
                 sequence=record.sequence,
+                since=event.requested_at or record.time,
                 until=event.until,
                 demands=event.demands,
             )
