@@ -11,6 +11,7 @@ from writ_contracts.approvals import SignedApproval
 from writ_contracts.backends import TargetReport
 from writ_contracts.decisions import ReadAction
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId
+from writ_contracts.previews import PreviewDetails
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 
@@ -196,19 +197,23 @@ class AskRead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """The attempt that a probe is about."""
     baseline: dict[str, Any] = field(default_factory=dict)
     timeout: float = 30.0
+    shown: bool = True
+    """For a preview: the journal may have its values; otherwise all of them are details."""
 
 
 class ReadReply(Struct, frozen=True, kw_only=True):
     """The result of a read.
 
     For a probe: `verdict` took_effect, no_effect or unknown. For a listing: one signed Listing for each source of the
-    read grant. For a target test: `visit`.
+    read grant. For a target test: `visit`. For a preview: `preview`, an agent's signed Preview, with its `details`.
     """
 
     seen: dict[str, Any] = field(default_factory=dict)
     verdict: Literal["took_effect", "no_effect", "unknown"] = "unknown"
     listings: list[Signed] = field(default_factory=list)
     visit: TargetReport | None = None
+    preview: Signed | None = None
+    details: PreviewDetails | None = None
     error: Failure | None = None
 
 

@@ -142,7 +142,8 @@ class Grant(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     """SHA-256 of the payloads of the approvals on which it was decided, in the order of the record."""
 
 
-ReadAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"]
+ReadAction = Literal["baseline", "probe", "preview", "diff", "listing", "visit", "ahead"]
+"""`diff`: a preview may quote the present content, which the principal may read itself."""
 
 
 class ReadGrant(

@@ -130,6 +130,13 @@ class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"
     demands: list[DecisionDemand] = field(default_factory=list)
 
 
+class PreviewTaken(Event, frozen=True, kw_only=True, tag="preview_taken"):
+    """The preview of an operation that waits for approval, signed by an agent of its target. The first one counts."""
+
+    operation_id: str
+    preview: Signed
+
+
 class ApprovalGiven(Event, frozen=True, kw_only=True, tag="approval_given"):
     """One of several approvals that are needed; `remaining` more are. Written by policy alone."""
 
@@ -365,6 +372,7 @@ OperationEvent = (
     Requested
     | Refused
     | AwaitingApproval
+    | PreviewTaken
     | ApprovalGiven
     | Approved
     | Rejected

@@ -32,6 +32,7 @@ EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
     journal.Requested,
     journal.Refused,
     journal.AwaitingApproval,
+    journal.PreviewTaken,
     journal.Started,
     journal.CancelRequested,
     journal.Finished,

@@ -14,6 +14,7 @@ from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.wire import encode
+from writ_policy.approvals.previews import moved_since, recorded_preview
 from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
@@ -82,7 +83,8 @@ class Granting:
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
         if recorded.life.approvals:
-            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced)
+            moved = moved_since(recorded_preview(records), operation, claim.baseline)
+            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)

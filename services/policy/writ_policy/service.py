@@ -144,9 +144,9 @@ class PolicyService:
         analysis = AnalysisQueries(
             self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
         )
-        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize})
+        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize}, clock)
         approvals = Approvals(bus, judging, standings, security, self._observe)
-        pending = Pending(bus.journal, judging, standings, clock)
+        pending = Pending(bus.journal, judging, standings, clock, self._key)
         handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name()}
         buckets = Buckets(RATE, BURST)
         query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]

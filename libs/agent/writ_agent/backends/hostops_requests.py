@@ -42,9 +42,11 @@ def request(
     action: Action, task: Task, allowed: Mapping[str, Any], baseline: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the request to hostops for a task."""
+    quotes = {"diff": True} if task.diff else {}
     return {
         "id": task.operation_id,
         "action": action,
+        **quotes,
         "operation": task.operation.name,
         "parameters": dict(task.parameters),
         "target": dict(allowed),

@@ -8,8 +8,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from writ_agent.backends.port import Backend, Baselines, Previews, Probes, Task, lacks
+from writ_agent.backends.port import Backend, Baselines, Probes, Task, lacks
 from writ_agent.preflight.listings import list_under
+from writ_agent.preflight.signed_preview import signed_preview
 from writ_agent.preflight.target_test import find, target_report
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.receipts import Identity
@@ -122,7 +123,7 @@ class HostReads:
         try:
             if ask.action == "listing":
                 return await _within(seconds, self._list(ask, grant, task, seconds * LISTING_SHARE))
-            reply = await _within(seconds, read_host(self._backend, ask, task))
+            reply = await _within(seconds, self._read_host(ask, task))
         except TimeoutError:
             return ReadReply(error=Failure(code="timeout", message=f"not seen within {seconds:g} s", retry=True))
         except WritError as error:
@@ -134,6 +135,11 @@ class HostReads:
         if len(canonical(reply.seen)) > MAX_SEEN_BYTES:
             return ReadReply(error=Failure(code="oversize", message="the result is too large for one message"))
         return reply
+
+    async def _read_host(self, ask: AskRead, task: Task) -> ReadReply:
+        if ask.action == "preview":
+            return await signed_preview(self._backend, self._identity, ask, task, self._now())
+        return await read_host(self._backend, ask, task)
 
     async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:
         async with self._visiting:
@@ -159,9 +165,6 @@ async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
     match ask.action, backend:
         case "baseline", Baselines():
             return ReadReply(seen=await backend.baseline(task))
-        case "preview", Previews():
-            task.operation.check(task.parameters)
-            return ReadReply(seen=await backend.preview(task))
         case "probe", Probes():
             probed = await backend.probe(task, ask.baseline)
             return ReadReply(seen=probed.seen, verdict=probed.verdict)
@@ -183,6 +186,7 @@ def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], 
         target=grant.target,
         parameters=parameters,
         timeout=seconds,
+        diff="diff" in grant.actions,
     )
 
 

@@ -194,6 +194,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_start",
@@ -206,6 +207,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_stop",
@@ -218,6 +220,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_restart",
@@ -229,6 +232,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_inspect",

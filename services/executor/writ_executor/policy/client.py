@@ -12,6 +12,7 @@ from writ_contracts import subjects
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.previews import ApprovalFacts
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
@@ -63,6 +64,10 @@ class PolicyClient:
         if self._silent is None or time.monotonic() > self._silent[0] + REMEMBERED:
             return None
         return f"policy does not answer: {self._silent[1]}"
+
+    def approval_facts(self, signed: Signed) -> ApprovalFacts:
+        """Return what policy vouches for on somebody's card. Raises Untrusted."""
+        return open_signed(signed, ApprovalFacts, self._trusted, self._installation)
 
     async def decide(self, ask: Decide) -> CheckedDecision:
         """Return the decision. Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted."""

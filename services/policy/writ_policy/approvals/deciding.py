@@ -13,6 +13,8 @@ from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, Ap
 from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
+from writ_contracts.signing import Signed
+from writ_policy.approvals.previews import check_preview, recorded_preview
 from writ_policy.approvals.standing import Standings
 from writ_policy.approvals.verdicts import Standing, check_entitled, check_pending, repeated, strongest
 from writ_policy.decisions.judging import JudgeFactory
@@ -81,10 +83,11 @@ class Approvals:
             )
             if approval.approver != principal:
                 raise Untrusted(f"{principal} sent an approval of {approval.approver}", code=BAD)
-            standing = await self._standings.of(asked.principal, approval.operation_id, judge.world)
+            standing, records = await self._standings.with_records(asked.principal, approval.operation_id, judge.world)
             if repeated(standing, asked.approval):
                 return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
-            event, remaining = self._event(standing, approval, asked.approval, judge)
+            preview = recorded_preview(records)
+            event, remaining = self._event(standing, approval, asked.approval, judge, preview)
             try:
                 state = await self._append(standing, event)
             except Conflict:
@@ -94,7 +97,7 @@ class Approvals:
         raise Conflict(f"{ATTEMPTS} others decided on it first", code="decided")
 
     def _event(
-        self, standing: Standing, approval: Approval, signed: SignedApproval, judge: Judge
+        self, standing: Standing, approval: Approval, signed: SignedApproval, judge: Judge, preview: Signed | None
     ) -> tuple[Recordable, int]:
         """The event to record, and how many more approvals are needed after it. Raises what refuses the verdict."""
         check_pending(standing, approval, judge.now)
@@ -103,6 +106,7 @@ class Approvals:
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
+        check_preview(preview, standing.decision, judge.world)
         verify_approval(
             signed,
             judge.world.credentials(approval.approver),
