@@ -63,9 +63,9 @@ PROXMOX: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
 OF_ALL_KINDS = len(TABLE)
 TABLE |= PROXMOX
 TABLE |= {
-    "container_list": ("read", True, 30, 60, ("docker",), False),
-    "container_logs": ("read", True, 30, 60, ("docker",), False),
-    "stack_status": ("read", True, 30, 60, ("docker",), False),
+    "container_list": ("read", True, 30, 60, ENGINES, False),
+    "container_logs": ("read", True, 30, 60, ENGINES, False),
+    "stack_status": ("read", True, 30, 60, ENGINES, False),
 }
 """On Docker engines alone."""
 # name: risk, whether the principal's own signature is demanded by definition

@@ -17,6 +17,7 @@ from writ_contracts.errors import WritError
 CHANGES = ("container_start", "container_stop", "container_restart", "container_delete")
 READS = ("container_inspect", "container_list", "container_logs", "stack_status")
 OPERATIONS = frozenset({"container_create", *READS, *CHANGES, *stack_operations.OPERATIONS})
+LISTINGS = frozenset({"list_containers", "list_stacks"})
 LONGEST_LOG = 64 * 1024
 SPARE_SECONDS = 1.0
 """Before the operation's own time is over, for its last words."""

@@ -24,6 +24,7 @@ from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
 
 BACKENDS = ("local", "ssh", "docker", "proxmox")
+ENGINES = ("local", "ssh", "docker")
 
 RESERVED_LABELS = ("io.writops.", "com.docker.")
 """By these an agent finds what an operation created, and an engine what belongs to a stack."""
@@ -245,7 +246,7 @@ OPERATIONS = (
         parameters=ContainerList,
         output=ListedContainers,
         risk=Risk.READ,
-        backends=("docker",),
+        backends=ENGINES,
         idempotent=True,
     ),
     Operation(
@@ -254,7 +255,7 @@ OPERATIONS = (
         parameters=ContainerLogs,
         output=ContainerLog,
         risk=Risk.READ,
-        backends=("docker",),
+        backends=ENGINES,
         idempotent=True,
     ),
 )

@@ -113,7 +113,7 @@ OPERATIONS = (
         parameters=StackQuery,
         output=StackStatus,
         risk=Risk.READ,
-        backends=("docker",),
+        backends=BACKENDS,
         idempotent=True,
     ),
 )
