@@ -124,6 +124,11 @@ class Engine:
         with translated():
             await self._docker.containers.container(_check_id(container_id)).restart(t=seconds)
 
+    async def rename(self, container_id: str, name: str) -> None:
+        """POST /containers/{id}/rename."""
+        with translated():
+            await self._docker.containers.container(_check_id(container_id)).rename(name)
+
     async def remove(self, container_id: str, *, force: bool) -> None:
         """DELETE /containers/{id}. Its volumes stay."""
         with translated():

@@ -18,7 +18,7 @@ from writ_contracts.catalogue.grammar import (
     NetworkName,
     PublishedPort,
 )
-from writ_contracts.catalogue.host_access import ContainerAccess
+from writ_contracts.catalogue.host_access import ContainerAccess, StackAccess
 from writ_contracts.catalogue.spelling import check_image, check_published
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
@@ -69,6 +69,29 @@ class ContainerCreate(ContainerAccess, frozen=True, kw_only=True, forbid_unknown
             raise ValueError("labels: io.writops and com.docker are reserved")
 
 
+class ContainerUpdate(StackAccess, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The container, and the image it is made again from. `allow_*`: for settings that it has already."""
+
+    container_name: Annotated[ContainerName, PUBLIC]
+    image: Annotated[Image, PUBLIC]
+    pull: Annotated[Flag, Meta(description="fetch the image again")] = False
+    recreate: Annotated[Flag, Meta(description="also where it has this image already")] = False
+    timeout: Annotated[Timeout, Meta(le=900)] = 300
+
+    def __post_init__(self) -> None:
+        check_image("image", self.image)
+
+
+class ImagePull(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The image to fetch."""
+
+    image: Annotated[Image, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=3600)] = 600
+
+    def __post_init__(self) -> None:
+        check_image("image", self.image)
+
+
 class ContainerDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The container; `force` also removes one that runs."""
 
@@ -112,6 +135,24 @@ class ContainerState(Output, frozen=True, kw_only=True):
     started_at: Annotated[float | None, PUBLIC] = None
     exit_code: Annotated[int | None, PUBLIC] = None
     log: str = ""
+
+
+class ContainerUpdated(ContainerState, frozen=True, kw_only=True):
+    """The container afterwards, and its image before. `rolled_back`: the former container has its place again."""
+
+    former_image: Annotated[str, PUBLIC] = ""
+    former_image_digest: Annotated[str, PUBLIC] = ""
+    rolled_back: Annotated[bool, PUBLIC] = False
+
+
+class ImageState(Output, frozen=True, kw_only=True):
+    """The image afterwards. `image_digest` is its id on the engine; `changed`: it is another one than before."""
+
+    image: Annotated[str, PUBLIC] = ""
+    image_digest: Annotated[str, PUBLIC] = ""
+    repo_digests: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    size: Annotated[int | None, PUBLIC] = None
+    changed: Annotated[bool, PUBLIC] = False
 
 
 class ContainerDetails(ContainerState, frozen=True, kw_only=True):
@@ -182,6 +223,29 @@ OPERATIONS = (
         output=ContainerState,
         risk=Risk.CHANGE,
         backends=BACKENDS,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="container_update",
+        summary="Make a container again from another image; the former one comes back where the new one is not well.",
+        parameters=ContainerUpdate,
+        output=ContainerUpdated,
+        risk=Risk.CHANGE,
+        backends=ENGINES,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="image_pull",
+        summary="Fetch an image from its registry.",
+        parameters=ImagePull,
+        output=ImageState,
+        risk=Risk.CHANGE,
+        backends=ENGINES,
+        idempotent=True,
+        baseline=True,
         probe=True,
         preview=True,
     ),
