@@ -83,7 +83,9 @@ async def test_an_open_registry_serves_a_pull(host: DockerHost, registries: tupl
     assert done.output["repo_digests"][0].startswith(f"{registries[0]}/box@sha256:")
     assert (await host.run("image_pull", new_id(), image=image)).output["changed"] is False
     by_digest = done.output["repo_digests"][0]
-    assert (await host.run("container_create", new_id(), container_name="by-digest", image=by_digest)).outcome == "succeeded"
+    assert (
+        await host.run("container_create", new_id(), container_name="by-digest", image=by_digest)
+    ).outcome == "succeeded"
 
 
 async def test_a_closed_registry_serves_those_with_credentials(

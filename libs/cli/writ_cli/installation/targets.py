@@ -109,20 +109,24 @@ async def add(
     if proxmox is not None:
         added_proxmox = await add_proxmox(settings, name, proxmox, role, host_key, key_file, pool)
         return _done(name, served=added_proxmox.served)
+    more = {"docker": engine_socket(docker), **folders.entry()} if docker is not None else {}
     address = address_of(ssh or "")
     refuse_relative(file_roots)
-    refuse_known(settings.home, name)
-    shown = verified_host_key(host_key, address, lambda key: _confirmed(key, address))
-    more = {"docker": engine_socket(docker), **folders.entry()} if docker is not None else {}
-    wish = NewTarget(
+    new_target = NewTarget(
         name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file, more=more
     )
-    added = await add_ssh_target(settings.home, wish, shown)
+    return await _add_host(settings, new_target, host_key)
+
+
+async def _add_host(settings: Settings, new: NewTarget, host_key: str) -> int:
+    refuse_known(settings.home, new.name)
+    shown = verified_host_key(host_key, new.address, lambda key: _confirmed(key, new.address))
+    added = await add_ssh_target(settings.home, new, shown)
     if settings.screen.json:
         settings.screen.data(added)
     else:
-        _show(settings.screen, added, address, split=settings.home.split)
-    return _done(name, served=added.served)
+        _show(settings.screen, added, new.address, split=settings.home.split)
+    return _done(new.name, served=added.served)
 
 
 def _done(name: str, *, served: bool | None) -> int:
