@@ -17,6 +17,7 @@ from writ_agent.backends.hostops_requests import (
     done_of,
     listing_request,
     probed_of,
+    reading_request,
     request,
     secrets_of,
     seen_of,
@@ -120,6 +121,11 @@ class SshBackend:
         message = listing_request(source, allowed(target))
         result = seen_of("listing", await self._request(target, message, (), patience=message["timeout"]))
         return [str(name) for name in result.output.get("names", ())]
+
+    async def read_text(self, target: Target, folder: str, path: str, largest: int) -> str:
+        """Return the text of a file in this folder of the host. Raises WritError."""
+        message = reading_request(folder, path, largest)
+        return str(seen_of("file", await self._request(target, message, (), patience=0.0)).output.get("content", ""))
 
     async def test_target(self, target: Target) -> TargetTestResult:
         found = await find(self._pool, target, self.operations)

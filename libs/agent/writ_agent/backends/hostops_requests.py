@@ -69,6 +69,18 @@ def listing_request(source: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def reading_request(folder: str, path: str, largest: int) -> dict[str, Any]:
+    """Return the request to hostops for the beginning of a text file in this folder."""
+    return {
+        "id": encode_id(os.urandom(16)),
+        "action": "run",
+        "operation": "file_read",
+        "parameters": {"file_path": path, "encoding": "utf-8", "offset": 0, "max_bytes": largest},
+        "target": {"file_roots": [{"path": folder, "allow_system_root": True}]},
+        "timeout": LISTING_SECONDS,
+    }
+
+
 def survey_request(allowed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request to hostops for a target test."""
     return {
