@@ -23,7 +23,7 @@ from writ_agent.work.recovery import recover
 from writ_agent.work.worker import Worker, WorkerParts
 from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
-from writ_contracts.agents import Heartbeat
+from writ_contracts.agents import MOST_RUNNING, Heartbeat
 from writ_contracts.operations import Catalogue
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.logs import Log
@@ -156,7 +156,7 @@ class Agent:
         return Heartbeat(
             pool=self._identity.pool,
             instance=self._identity.instance,
-            running=sorted({*self._in_flight.ids, *self._untold()}),
+            running=sorted([*self._in_flight.ids, *(self._untold() - set(self._in_flight.ids))][:MOST_RUNNING]),
             free_slots=self._free_slots(),
             operations=sorted(self._backend.operations),
             version=self._settings.version,

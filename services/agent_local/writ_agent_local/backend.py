@@ -16,6 +16,7 @@ from writ_agent.backends.hostops_requests import (
     allowed,
     done_of,
     listing_request,
+    names_of,
     probed_of,
     request,
     secrets_of,
@@ -86,8 +87,7 @@ class LocalBackend:
     async def listing(self, target: Target, source: str) -> list[str]:
         if source not in LISTINGS:
             raise cannot_list(source)
-        result = await _ask("listing", listing_request(source, self._allowed(target)), ())
-        return [str(name) for name in result.output.get("names", ())]
+        return names_of(await _ask("listing", listing_request(source, self._allowed(target)), ()))
 
     async def test_target(self, target: Target) -> TargetTestResult:
         here = [

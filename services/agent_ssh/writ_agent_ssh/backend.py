@@ -16,6 +16,7 @@ from writ_agent.backends.hostops_requests import (
     allowed,
     done_of,
     listing_request,
+    names_of,
     probed_of,
     request,
     secrets_of,
@@ -118,8 +119,7 @@ class SshBackend:
         if source not in LISTINGS:
             raise cannot_list(source)
         message = listing_request(source, allowed(target))
-        result = seen_of("listing", await self._request(target, message, (), patience=message["timeout"]))
-        return [str(name) for name in result.output.get("names", ())]
+        return names_of(seen_of("listing", await self._request(target, message, (), patience=message["timeout"])))
 
     async def test_target(self, target: Target) -> TargetTestResult:
         found = await find(self._pool, target, self.operations)

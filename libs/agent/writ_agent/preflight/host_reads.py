@@ -23,6 +23,7 @@ from writ_agent.verification import (
 )
 from writ_bus.port import Message
 from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.bounds import check_values, cut
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched
@@ -75,6 +76,7 @@ class HostReads:
                 return {}
             task = task_of(*verified, work.parameters, work.attempt, BASELINE_SECONDS)
             observed = await _within(BASELINE_SECONDS, self._backend.baseline(task))
+            check_values(observed)
             return observed if len(canonical(observed)) <= MAX_BASELINE_BYTES else {}
         except SecurityRefusal as refused:
             await self._reporter.report(refused, work.operation_id, work.principal)
@@ -123,6 +125,7 @@ class HostReads:
             if ask.action == "listing":
                 return await _within(seconds, self._list(ask, grant, task, seconds * LISTING_SHARE))
             reply = await _within(seconds, read_host(self._backend, ask, task))
+            check_values(reply.seen)
         except TimeoutError:
             return ReadReply(error=Failure(code="timeout", message=f"not seen within {seconds:g} s", retry=True))
         except WritError as error:
@@ -171,7 +174,7 @@ async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
 
 def failure(error: WritError) -> Failure:
     """Return the error in its wire form."""
-    return Failure(code=error.code, message=str(error), retry=error.retry)
+    return Failure(code=error.code, message=cut(str(error)), retry=error.retry)
 
 
 def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:
