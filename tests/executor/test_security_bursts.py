@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 from tests.contracts.test_catalogue import CATALOGUE
-from writ_testing.exhaustive import some
-from writ_testing.peers.nats_server import writ_server
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
@@ -14,6 +12,8 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.metrics import Measures, metrics
 from writ_runtime.security_events import SecurityEvents, SecurityFinding, security_event
+from writ_testing.exhaustive import some
+from writ_testing.peers.nats_server import writ_server
 
 DETAILS = frozenset(f"report {number}" for number in range(128))
 

@@ -9,7 +9,7 @@ import asyncio
 from msgspec import Struct
 
 from writ_agent.backends.port import Backend
-from writ_agent.preflight.host_reads import HostReads
+from writ_agent.preflight.host_reads import ENDPOINT_SLOTS, HostReads
 from writ_agent.reporting.heartbeats import Heartbeats
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
@@ -37,6 +37,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     version: str
     slots: int = 8
+    waiting: int = 0
+    """Operations that may wait for their hosts without a slot: for backends that do little work themselves."""
     heartbeat: float = 5.0
     kill_grace: float = 3.0
     stop_grace: float = 10.0
@@ -100,7 +102,7 @@ class Agent:
         self._worker.stopping = True
         self._heartbeats.changed()
         if self._pulling is not None:
-            closing = asyncio.ensure_future(self._pulling.close())
+            closing = asyncio.ensure_future(self._finish(self._pulling))
             await asyncio.wait({closing}, timeout=self._settings.stop_grace)
             await asyncio.gather(*(entry.stop("shutdown") for entry in self._in_flight))
             await asyncio.wait({closing}, timeout=self._settings.kill_grace)
@@ -113,6 +115,10 @@ class Agent:
             task.cancel()
         await asyncio.gather(*going_on, return_exceptions=True)
         await self._heartbeats.send()
+
+    async def _finish(self, pulling: Subscription) -> None:
+        await pulling.close()
+        await self._worker.detached.finish()
 
     async def spool_check(self) -> str | None:
         """Report the spool for `/readyz`."""
@@ -136,6 +142,8 @@ class Agent:
             in_flight=self._in_flight,
             time=self.time,
             kill_grace=self._settings.kill_grace,
+            slots=self._settings.slots,
+            waiting=self._settings.waiting,
             changed=self._heartbeats.changed,
         )
 
@@ -146,7 +154,13 @@ class Agent:
             version=self._settings.version,
             description=f"Carries out operations of pool {pool}",
             endpoints=[
-                Endpoint(name="look", subject=subjects.look(pool), handler=self._host_reads.handle, queue="look"),
+                Endpoint(
+                    name="look",
+                    subject=subjects.look(pool),
+                    handler=self._host_reads.handle,
+                    queue="look",
+                    concurrency=ENDPOINT_SLOTS,
+                ),
                 Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=self._cancels.handle),
             ],
             metadata={"pool": pool, "instance": instance, "backend": self._backend.name},
@@ -169,4 +183,8 @@ class Agent:
         return {key.partition(".")[0] for key in self._outbox.pending if not key.startswith("report.")}
 
     def _free_slots(self) -> int:
-        return 0 if self._worker.stopping else max(0, self._settings.slots - len(self._in_flight))
+        return (
+            0
+            if self._worker.stopping
+            else max(0, self._settings.slots - (len(self._in_flight) - len(self._worker.detached)))
+        )

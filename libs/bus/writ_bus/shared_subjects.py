@@ -1,7 +1,7 @@
 """Appends to subjects that many writers share: security events, counts of refusals, control events.
 
-Each append names the last sequence of its subject, so of two writers one must try again. Of 64 in one process that tried
-eight times each, 49 gave up: writers of a process take turns, and try again for as long as others win.
+Each append names the last sequence of its subject, so of two writers one must try again. Of 64 in one process that
+tried eight times each, 49 gave up: writers of a process take turns, and try again for as long as others win.
 """
 
 import asyncio

@@ -24,7 +24,7 @@ async def main(config: Config) -> None:
         pool = Pool(archive, keys, known, tailnet=tailnet, idle=config.idle, connects=config.connects, set_aside=aside)
         backend = SshBackend(pool, archive.operations)
         try:
-            await serve(process, config, backend, handlers={})
+            await serve(process, config, backend, handlers={}, waiting=config.waiting)
         finally:
             await backend.close()
             aside.close()
