@@ -21,6 +21,7 @@ from writ_agent.work.cancels import Cancels
 from writ_agent.work.in_flight import InFlightOperations
 from writ_agent.work.recovery import recover
 from writ_agent.work.worker import Worker, WorkerParts
+from writ_bus import tasks
 from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import MOST_RUNNING, Heartbeat
@@ -88,9 +89,9 @@ class Agent:
     async def start(self) -> None:
         """Recover the operations of an earlier process, then take work."""
         await self.time.start()
-        self._measuring = asyncio.create_task(self.time.follow())
+        self._measuring = tasks.keep("clock", self.time.follow)
         await recover(self._parts)
-        self._beating = asyncio.create_task(self._heartbeats.run())
+        self._beating = tasks.keep("heartbeats", self._heartbeats.run)
         self._serving = await self._bus.serve(self._service())
         durable = subjects.consumer(self._identity.pool)
         self._pulling = await self._bus.pull(
@@ -102,7 +103,7 @@ class Agent:
         self._worker.stopping = True
         self._heartbeats.changed()
         if self._pulling is not None:
-            closing = asyncio.ensure_future(self._finish(self._pulling))
+            closing = tasks.start(self._finish(self._pulling), "finish operations")
             await asyncio.wait({closing}, timeout=self._settings.stop_grace)
             await asyncio.gather(*(entry.stop("shutdown") for entry in self._in_flight))
             await asyncio.wait({closing}, timeout=self._settings.kill_grace)

@@ -13,6 +13,7 @@ from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, T
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_docker.engines import Engines
 from writ_agent_docker.target_test import find
+from writ_bus import tasks
 from writ_containers import container_operations
 from writ_containers.engine import Engine
 from writ_containers.registries import Registries
@@ -36,7 +37,7 @@ class DockerBackend:
 
     async def run(self, task: Task, progress: Progress) -> Done:
         """See Handler."""
-        run = self._runs[task.operation_id] = asyncio.create_task(self._run(task, progress))
+        run = self._runs[task.operation_id] = tasks.start(self._run(task, progress), "operation")
         try:
             await asyncio.wait({run})
         except asyncio.CancelledError:

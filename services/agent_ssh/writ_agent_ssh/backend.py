@@ -28,6 +28,7 @@ from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import HostSession
 from writ_agent_ssh.settlement import Settlement
 from writ_agent_ssh.target_test import find
+from writ_bus import tasks
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_hostops.operations import LISTINGS
@@ -136,7 +137,7 @@ class SshBackend:
 
     async def _connected(self, run: _RunningOperation) -> HostSession | None:
         """Return the session; None if the operation was stopped meanwhile."""
-        run.connecting = asyncio.create_task(self._pool.session(run.task.target))
+        run.connecting = tasks.start(self._pool.session(run.task.target), "ssh connect")
         try:
             return await run.connecting
         except asyncio.CancelledError:

@@ -21,6 +21,7 @@ from writ_agent_ssh.session import HostSession, Session
 from writ_agent_ssh.set_aside import SetAside
 from writ_agent_ssh.settings import Connection, connection_of
 from writ_agent_ssh.tailscale import Tailnet
+from writ_bus import tasks
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.inventory import Target
 
@@ -147,7 +148,7 @@ class Pool:
             place.connection, place.link, place.session = connection, link, session
             place.used_at = time.monotonic()  # it is as old as this, however long it was in the making
         if self._sweeping is None:
-            self._sweeping = asyncio.create_task(self._sweep())
+            self._sweeping = tasks.keep("ssh sweep", self._sweep)
         return session
 
     async def _connect(self, target: str, connection: Connection) -> Link:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
+from writ_bus import tasks
 from writ_runtime.logs import Log
 
 SLOT_SECONDS = 1.0
@@ -38,7 +39,7 @@ class DetachedOperations:
         if not self._most:
             await work
             return
-        task = asyncio.create_task(work)
+        task = tasks.start(work, "operation")
         try:
             await asyncio.wait({task}, timeout=SLOT_SECONDS)
             if not task.done() and len(self._tasks) < self._most:

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Done, Handler, Progress, Task
+from writ_bus import tasks
 from writ_contracts.agents import ReceiptOutcome
 from writ_contracts.bounds import check_values
 from writ_contracts.errors import Invalid, WritError
@@ -33,7 +34,7 @@ class Running:
         self._grace = grace
         self._cause: Cause | None = None
         self._certain = True
-        self._run = asyncio.create_task(self._guarded(progress))
+        self._run = tasks.start(self._guarded(progress), "operation")
 
     def changes(self, target: str) -> bool:
         """Return whether it changes that target now."""
