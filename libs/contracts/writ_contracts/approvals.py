@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct, field, structs
 
+from writ_contracts.bounds import Count, Seconds
 from writ_contracts.credentials import Evidence, Proof
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
@@ -70,7 +71,7 @@ class Approval(
     step: Annotated[str, Meta(min_length=1, max_length=300)]
     verdict: ApprovalVerdict
     approver: PrincipalId
-    issued_at: float
+    issued_at: Seconds
     nonce: Hex32
     proof: Proof = "key"
     reason: Annotated[str, Meta(max_length=1000)] = ""
@@ -100,7 +101,7 @@ class ApprovalsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     on the page before.
     """
 
-    after: Annotated[int, Meta(ge=0)] = 0
+    after: Count = 0
     limit: Annotated[int, Meta(ge=1, le=MOST_PENDING)] = MOST_PENDING
 
 

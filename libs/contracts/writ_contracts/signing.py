@@ -6,6 +6,7 @@ struct. It is verified as received and never re-serialised; the tag prevents one
 
 from msgspec import Raw, Struct, structs
 
+from writ_contracts.bounds import Signature
 from writ_contracts.ids import PublicKey
 
 
@@ -24,7 +25,7 @@ class Signed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     payload: Raw
     key: PublicKey
-    signature: str
+    signature: Signature
     """Ed25519 over the payload's bytes, base64url without padding (86 characters)."""
 
     def detached(self) -> "Signed":

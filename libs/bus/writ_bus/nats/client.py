@@ -18,6 +18,7 @@ from typing import Any
 import nats.errors
 from nats.aio.msg import Msg
 
+from writ_bus import tasks
 from writ_bus.nats.headers import BEGINNING, HeaderClient
 
 _logger = logging.getLogger("writ.bus")
@@ -99,7 +100,7 @@ class DirectClient(HeaderClient):
             self._reader_fails(error)
             return
         self._late = bytearray()
-        self._parsing = asyncio.get_running_loop().create_task(self._parse_on(parse, waits_for))
+        self._parsing = tasks.spawn(self._parse_on(parse, waits_for), "nats parser")
 
     async def _parse_on(self, parse: Coroutine[Any, Any, None], waits_for: Any) -> None:
         """Finish a parse that had to wait, and the bytes that arrived since."""
@@ -172,7 +173,7 @@ async def _closed(transport: Any) -> None:
     """Wait for the end of the socket. All wait for one future, which would be cancelled with the first cancelled
     waiter.
     """
-    ended = asyncio.ensure_future(transport._io_writer.wait_closed())
+    ended = tasks.start(transport._io_writer.wait_closed(), "nats close")
     ended.add_done_callback(
         lambda one: one.cancelled() or one.exception()
     )  # retrieved, even where nobody waits any more

@@ -14,6 +14,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
+from writ_bus import tasks
 from writ_bus.backoff import backoff
 from writ_bus.errors import BusError, BusRefused, Forbidden, TimedOut, Unreachable
 from writ_bus.nats.client import DOWN, DirectClient, Sink
@@ -60,8 +61,8 @@ class Connection:
 
     async def open(self) -> None:
         """Connect, for at most `options.wait` seconds. Raises Forbidden at once for a wrong key, else Unreachable."""
-        connecting = asyncio.create_task(self.client.connect(**self._client_options()))
-        refused = asyncio.create_task(self._refused.wait())
+        connecting = tasks.start(self.client.connect(**self._client_options()), "nats connect")
+        refused = tasks.start(self._refused.wait(), "nats refused")
         try:
             await asyncio.wait({connecting, refused}, timeout=self.options.wait, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done() or connecting.exception():
@@ -76,7 +77,7 @@ class Connection:
         self.up.set()
         limit_silence(self.client)
         watchdog = Watchdog(self.client, self.options.probe_every, self.options.probe_patience)
-        self._watchdog = asyncio.create_task(watchdog.run())
+        self._watchdog = tasks.keep("nats watchdog", watchdog.run)
 
     def _why_not(self, connecting: asyncio.Task[None]) -> BusError:
         where = ", ".join(self.options.servers)
