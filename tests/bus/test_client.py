@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.nats import connection as connections
 from writ_bus.nats.bus import NatsBus, connect
-from writ_bus.nats.client import DirectClient
-from writ_bus.nats.watchdog import Watchdog
+from writ_bus.nats.client.direct import DirectClient
+from writ_bus.nats.client.watchdog import Watchdog
 from writ_bus.port import Message
 from writ_nats_server.config import render
 from writ_testing.eventually import eventually
