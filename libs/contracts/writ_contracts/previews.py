@@ -4,10 +4,11 @@ The journal has the signed preview. Details that it must not have (the diff of a
 preview commits to them by a digest under a random key that travels with them.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import Values
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
@@ -38,8 +39,8 @@ class Preview(
     instance: InstanceId
     look_digest: Digest
     taken_at: float
-    shown: dict[str, Any] = field(default_factory=dict)
-    state: dict[str, Any] = field(default_factory=dict)
+    shown: Values = field(default_factory=dict)
+    state: Values = field(default_factory=dict)
     details_digest: Digest | None = None
     complete: bool = True
     note: Annotated[str, Meta(max_length=500)] = ""
@@ -49,7 +50,7 @@ class PreviewDetails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Fields of `DETAILS` with the key of their digest in the preview."""
 
     salt: Hex32
-    values: dict[str, Any] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
 
 
 class LastChange(Struct, frozen=True, kw_only=True):
