@@ -113,7 +113,7 @@ async def connected(
     seed = installation.home.seed_file(f"principal-{principal}").read_bytes()
     connection = bus(await open_bus(Context(principal=principal, url=installation.url), seed, wait=10.0))
     options: dict[str, Any] = {"read_only": read_only, "public_only": public_only, "catalogue": load_catalogue()}
-    async with AgentClient(connection, Key(seed), principal, **options) as writ:
+    async with AgentClient(connection, Key(seed, installation.home.installation), principal, **options) as writ:
         yield writ
 
 

@@ -29,7 +29,7 @@ def served(request: pytest.FixtureRequest) -> None:
     if "asking" in request.fixturenames:
         asking: Asking = request.getfixturevalue("asking")
         people(asking.files)
-        asking.files.keys["bot"] = BOT
+        asking.files.keys["bot"] = Key(BOT.seed, asking.files.installation)
 
 
 async def test_a_gateways_key_counts_for_the_principals_that_name_it_alone(asking: Asking) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from writ_contracts.errors import ConfigError, Conflict
+from writ_contracts.ids import encode_id
 from writ_contracts.inventory import GATEWAY
 from writ_documents import atomic_files, yaml_file
 from writ_documents.atomic_files import write_atomically
@@ -55,6 +56,8 @@ def make_gateway(home: Home, name: str = GATEWAY) -> None:
 
 def make_files(home: Home, machine: Machine | None = None) -> None:
     """Make each missing file. `machine`: the first target; by default this machine."""
+    if not home.installation_file.exists():
+        make_identity(home)
     for name in SERVICES:
         home.make_key(name)
     if not home.params_key.exists():
@@ -74,6 +77,13 @@ def make_files(home: Home, machine: Machine | None = None) -> None:
     write_public(home)
 
 
+def make_identity(home: Home) -> str:
+    """Give the installation an id, and return it."""
+    identity = encode_id(secrets.token_bytes(16))
+    atomic_files.save(home.installation_file, (IDENTITY_HEAD + yaml_file.dump({"id": identity})).encode())
+    return identity
+
+
 def write_public(home: Home) -> None:
     """Write the public halves of the services' keys, for processes that may not read the private ones."""
     expected = (PUBLIC_HEAD + yaml_file.dump({name: home.key(name).public for name in SERVICES})).encode()
@@ -86,6 +96,7 @@ PRINCIPALS_HEAD = "# Who may ask, each known by one key: `writ principal add NAM
 AGENTS_HEAD = (
     "# Which keys may work for which pool of targets: those of `writ up`, and those of hosts that have enrolled.\n"
 )
+IDENTITY_HEAD = "# The id of this installation, which every signed statement names. Never change it.\n"
 PUBLIC_HEAD = "# The public halves of keys/*.seed.\n"
 
 

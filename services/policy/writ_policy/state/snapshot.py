@@ -22,6 +22,7 @@ from writ_trust.approvals import nkey_credential
 class World(Struct, frozen=True, eq=False, kw_only=True):
     """One version of the policy and one reading of all files; replaced as a whole."""
 
+    installation: str
     in_force: VersionInForce
     policy: Policy
     version: PolicyVersion
@@ -79,6 +80,7 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def compose(
+    installation: str,
     in_force: VersionInForce,
     inventory: FileContent[Inventory],
     principals: FileContent[Principals],
@@ -89,6 +91,7 @@ def compose(
     policy, stored = in_force.policy, in_force.stored
     requesters = [one for one in principals.value.principals if one.kind != GATEWAY]
     return World(
+        installation=installation,
         in_force=in_force,
         policy=policy,
         version=PolicyVersion(
