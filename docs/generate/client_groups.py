@@ -35,6 +35,7 @@ GROUPS: Mapping[str, Group] = MappingProxyType(
     {
         "service": Group(module="services", title="System services"),
         "container": Group(module="containers", title="Containers, and guests of Proxmox"),
+        "image": Group(module="images", title="Images of Docker engines"),
         "stack": Group(module="stacks", title="Compose stacks"),
         "backup": Group(module="backups", title="Backups"),
         "snapshot": Group(module="snapshots", title="Snapshots"),

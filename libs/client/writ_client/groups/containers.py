@@ -124,12 +124,6 @@ class Containers(OperationGroup):
             options,
         )
 
-    async def pull_image(
-        self, target: str, image: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
-    ) -> OperationView:
-        """Fetch an image from its registry."""
-        return await self._run("image_pull", target, given(image=image, timeout=timeout), options)
-
     async def delete(
         self,
         target: str,
