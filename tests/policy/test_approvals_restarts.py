@@ -25,7 +25,7 @@ from writ_contracts.journal import Approved, Finished, Granted, Rejected
 from writ_contracts.life import Life, State, fold
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestAnswer
-from writ_contracts.wire import decode, decode_event, encode
+from writ_contracts.wire import decode, decode_event, encode, event_of
 from writ_documents.readers import read_agents, read_inventory
 from writ_executor.config import Config
 from writ_executor.metrics import metrics as executor_metrics
@@ -158,7 +158,7 @@ class Play:
         return [decode_event(record.data) for record in await self.records()]
 
     async def life(self) -> Life:
-        return fold((record.sequence, decode_event(record.data)) for record in await self.records())
+        return fold((record.sequence, event_of(record.subject, record.data)) for record in await self.records())  # type: ignore[misc]
 
     async def play(self, step: tuple[Any, ...]) -> None:
         match step:

@@ -297,6 +297,14 @@ class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
     report: Signed | None = None
 
 
+class RecordRead(Event, frozen=True, kw_only=True, tag="record_read"):
+    """A principal read records of others, which policy allowed: the filters of the query, and the signed decision."""
+
+    principal: str
+    query: dict[str, Any]
+    decision: Signed
+
+
 class RefusedSummary(Event, frozen=True, kw_only=True, tag="refused_summary"):
     """The number of one principal's requests refused without a record since `since`, because they were too many."""
 
@@ -365,4 +373,4 @@ OperationEvent = (
     | Resolved
     | Archived
 )
-JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | LimitTaken | ControlEvent
+JournalEvent = OperationEvent | SecurityEvent | RecordRead | RefusedSummary | LockTaken | LimitTaken | ControlEvent
