@@ -24,6 +24,7 @@ NAMES = (
     "growth",
     "memory",
     "gateway",
+    "nats_client",
 )
 
 

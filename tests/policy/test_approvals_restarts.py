@@ -89,6 +89,7 @@ class Services:
         await self._executor.aclose()
         config = Config(
             nats_url="memory",
+            installation="",
             key_file=Path("none"),
             policy_key=self.files.keys["policy"].public,
             params_key_file=Path("none"),

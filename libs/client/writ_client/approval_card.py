@@ -84,6 +84,7 @@ def open_card(
     answer: ApprovalCard,
     policy_keys: Collection[str],
     hidden: Mapping[str, Any] | None = None,
+    installation: str = "",
     details: PreviewDetails | None = None,
 ) -> Card:
     """The card, checked. `policy_keys`: policy's public keys, from a place of one's own; without any, nothing of the
@@ -94,11 +95,11 @@ def open_card(
     Raises Untrusted where a signature does not hold or bytes contradict what was signed.
     """
     requested = _requested(answer.requested)
-    decision, unverified = _decision(requested, policy_keys)
+    decision, unverified = _decision(requested, policy_keys, installation)
     _check_bound(requested, decision)
-    unverified += _statement(requested, decision, hidden)
-    facts = _facts(answer, decision, policy_keys)
-    preview = _preview(answer, facts, details)
+    unverified += _statement(requested, decision, hidden, installation)
+    facts = _facts(answer, decision, policy_keys, installation)
+    preview = _preview(answer, facts, details, installation)
     if answer.preview is not None and preview is None:
         unverified.append("the preview: policy does not vouch for the agent that signed it")
     return Card(
@@ -112,7 +113,7 @@ def open_card(
         waits_for=answer.waits_for,
         remaining=answer.remaining,
         able=answer.able,
-        approvals=[_opened(one) for one in answer.approvals],
+        approvals=[_opened(one, installation) for one in answer.approvals],
         preview=preview,
         facts=facts,
         signed_facts=answer.facts,
@@ -131,9 +132,9 @@ def _requested(data: bytes) -> Requested:
         raise Untrusted(f"what came is no request: {error}") from error
 
 
-def _decision(requested: Requested, policy_keys: Collection[str]) -> tuple[Decision, list[str]]:
+def _decision(requested: Requested, policy_keys: Collection[str], installation: str) -> tuple[Decision, list[str]]:
     if policy_keys:
-        return open_signed(requested.decision, Decision, policy_keys), []
+        return open_signed(requested.decision, Decision, policy_keys, installation), []
     return read(requested.decision, Decision), ["policy's signature: its public key is not known here"]
 
 
@@ -153,13 +154,15 @@ def _check_bound(requested: Requested, decision: Decision) -> None:
         raise Untrusted(f"the request differs from policy's signed decision in {', '.join(different)}")
 
 
-def _statement(requested: Requested, decision: Decision, hidden: Mapping[str, Any] | None) -> list[str]:
+def _statement(
+    requested: Requested, decision: Decision, hidden: Mapping[str, Any] | None, installation: str
+) -> list[str]:
     """What the requester did not sign. Raises Untrusted where what was signed is something else."""
     if requested.statement is None or decision.statement_digest is None:
         return ["the requester's signature: the NATS server vouches for the sender, and policy recorded that"]
     if decision.statement_digest != digest(requested.statement):
         raise Untrusted("policy decided on another statement of the requester")
-    signed = open_signed(requested.statement, RequestStatement, (requested.statement.key,))
+    signed = open_signed(requested.statement, RequestStatement, (requested.statement.key,), installation)
     about = (signed.principal, signed.operation, signed.target)
     if about != (requested.principal, requested.operation, requested.target):
         raise Untrusted("the requester signed another request")
@@ -171,21 +174,29 @@ def _statement(requested: Requested, decision: Decision, hidden: Mapping[str, An
     return []
 
 
-def _facts(answer: ApprovalCard, decision: Decision, policy_keys: Collection[str]) -> ApprovalFacts | None:
+def _facts(
+    answer: ApprovalCard, decision: Decision, policy_keys: Collection[str], installation: str
+) -> ApprovalFacts | None:
     """What policy vouches for besides its decision; None from a policy that signs no such facts."""
     if answer.facts is None:
         return None
-    facts = open_signed(answer.facts, ApprovalFacts, policy_keys) if policy_keys else read(answer.facts, ApprovalFacts)
+    facts = (
+        open_signed(answer.facts, ApprovalFacts, policy_keys, installation)
+        if policy_keys
+        else read(answer.facts, ApprovalFacts)
+    )
     if (facts.operation_id, facts.requested) != (decision.operation_id, sha256(answer.requested).hexdigest()):
         raise Untrusted("policy's facts are about another request")
     return facts
 
 
-def _preview(answer: ApprovalCard, facts: ApprovalFacts | None, details: PreviewDetails | None) -> CardPreview | None:
+def _preview(
+    answer: ApprovalCard, facts: ApprovalFacts | None, details: PreviewDetails | None, installation: str
+) -> CardPreview | None:
     """The preview, if policy vouches for it and the agent's signature holds here too."""
     if answer.preview is None or facts is None or facts.preview != digest(answer.preview):
         return None
-    body = open_signed(answer.preview, Preview, (facts.preview_key,))
+    body = open_signed(answer.preview, Preview, (facts.preview_key,), installation)
     if body.operation_id != facts.operation_id:
         raise Untrusted("the preview is of another operation")
     values = None
@@ -226,6 +237,8 @@ def _refusals(
     return [f"{', '.join(missing)} cannot be seen: reject it, or approve it with the values that the requester gives"]
 
 
-def _opened(signed: SignedApproval) -> Approval:
+def _opened(signed: SignedApproval, installation: str) -> Approval:
     """Of a security key or passkey the credential is not known here; then it is what it says of itself."""
-    return verify_own(signed) if signed.evidence.__struct_config__.tag == "key" else read_approval(signed)
+    if signed.evidence.__struct_config__.tag == "key":
+        return verify_own(signed, installation)
+    return read_approval(signed)

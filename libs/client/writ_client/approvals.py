@@ -26,11 +26,14 @@ PREVIEW_SECONDS, PREVIEW_PAUSE = 5.0, 0.1
 class Approvals:
     """`writ.approvals`. Raises the errors of `writ_contracts.errors`."""
 
-    def __init__(self, bus: Bus, key: Key | None, principal: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, bus: Bus, key: Key | None, principal: str, clock: Callable[[], float], installation: str = ""
+    ) -> None:
         self._bus = bus
         self._key = key
         self._principal = principal
         self._clock = clock
+        self._installation = installation or (key.installation if key else "")
 
     async def pending(self, *, after: int = 0, limit: int = approvals.MOST_PENDING) -> approvals.ApprovalsAnswer:
         """A page of the operations that one can decide on, now or after others."""
@@ -49,14 +52,14 @@ class Approvals:
         until = time.monotonic() + PREVIEW_SECONDS
         while True:
             answer = await self._card(operation_id)
-            card = open_card(answer, policy_keys, hidden)
+            card = open_card(answer, policy_keys, hidden, self._installation)
             if not _lacks_preview(card) or time.monotonic() > until:
                 break
             await asyncio.sleep(PREVIEW_PAUSE)
         if card.preview is None or card.preview.body.details_digest is None:
             return card
         details = await self._details(card)
-        return card if details is None else open_card(answer, policy_keys, hidden, details)
+        return card if details is None else open_card(answer, policy_keys, hidden, self._installation, details)
 
     async def _card(self, operation_id: str) -> approvals.ApprovalCard:
         question = approvals.ApprovalQuery(operation_id=operation_id)

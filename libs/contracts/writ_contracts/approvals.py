@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct, field, structs
 
+from writ_contracts.bounds import Count, Seconds
 from writ_contracts.credentials import Evidence, Proof
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 ApprovalVerdict = Literal["approve", "reject"]
 MOST_PEOPLE = 20
@@ -55,7 +56,7 @@ class SignedApproval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Approval(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.approval.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.approval.v1"
 ):
     """A person's signed verdict on one exact request.
 
@@ -70,7 +71,7 @@ class Approval(
     step: Annotated[str, Meta(min_length=1, max_length=300)]
     verdict: ApprovalVerdict
     approver: PrincipalId
-    issued_at: float
+    issued_at: Seconds
     nonce: Hex32
     proof: Proof = "key"
     reason: Annotated[str, Meta(max_length=1000)] = ""
@@ -100,7 +101,7 @@ class ApprovalsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     on the page before.
     """
 
-    after: Annotated[int, Meta(ge=0)] = 0
+    after: Count = 0
     limit: Annotated[int, Meta(ge=1, le=MOST_PENDING)] = MOST_PENDING
 
 

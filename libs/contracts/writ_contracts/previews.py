@@ -4,13 +4,14 @@ The journal has the signed preview. Details that it must not have (the diff of a
 preview commits to them by a digest under a random key that travels with them.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import Values
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 MAX_PREVIEW_BYTES = 24_576
 """Of the signed payload: the event that brings it is at most 64 KiB, and base64 adds a third."""
@@ -21,7 +22,9 @@ CUT = "cut"
 """The field of a backend's preview that says that it does not show everything."""
 
 
-class Preview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.preview.v1"):
+class Preview(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.preview.v1"
+):
     """An agent's signed report of what one exact operation would do.
 
     `look_digest` names policy's read grant, and with it target and parameters. `state` is the target's baseline at that
@@ -36,8 +39,8 @@ class Preview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     instance: InstanceId
     look_digest: Digest
     taken_at: float
-    shown: dict[str, Any] = field(default_factory=dict)
-    state: dict[str, Any] = field(default_factory=dict)
+    shown: Values = field(default_factory=dict)
+    state: Values = field(default_factory=dict)
     details_digest: Digest | None = None
     complete: bool = True
     note: Annotated[str, Meta(max_length=500)] = ""
@@ -47,7 +50,7 @@ class PreviewDetails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Fields of `DETAILS` with the key of their digest in the preview."""
 
     salt: Hex32
-    values: dict[str, Any] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
 
 
 class LastChange(Struct, frozen=True, kw_only=True):
@@ -59,7 +62,7 @@ class LastChange(Struct, frozen=True, kw_only=True):
     at: float
 
 
-class ApprovalFacts(Struct, frozen=True, kw_only=True, tag="writ.approval_facts.v1"):
+class ApprovalFacts(Statement, frozen=True, kw_only=True, tag="writ.approval_facts.v1"):
     """What policy vouches for on one reader's card, signed by policy.
 
     `preview` is the digest of the signed preview, `preview_key` the key of the agent of the target's pool that signed

@@ -306,6 +306,15 @@ CHANNELS: tuple[Channel, ...] = (
         message=journal.LimitTaken,
     ),
     Channel(
+        name="journal_limit_count",
+        address="writ.journal.counted.{line}",
+        summary="The journal: the operations under this limit of a rule, counted by policy at each start.",
+        style=S.STREAM,
+        senders=(R.POLICY,),
+        receivers=(),
+        message=journal.LimitCounted,
+    ),
+    Channel(
         name="events",
         address="writ.event.op.{principal}.{rest}",
         summary="The events of a principal's own operations, as they are stored.",

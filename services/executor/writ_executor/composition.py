@@ -97,7 +97,7 @@ def compose(  # long: one list of parts, each given those before it
     guard = _guard(config, bus, recorder, background, measured)
     follower = Follower(bus, index, key, measures.success, guard)
     lives, vault = Lives(bus, index, measures), Vault(bus, key, storage)
-    policy, alarms = PolicyClient(bus, config.policy_key, presence, measures), Alarms(recorder)
+    policy, alarms = PolicyClient(bus, config.policy_key, config.installation, presence, measures), Alarms(recorder)
     targets, keys, audit_detail = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
@@ -121,7 +121,9 @@ def compose(  # long: one list of parts, each given those before it
         AuditServices(time.clocks.boot),
     )
     boot = time.clocks.boot
-    previews = PendingPreviews(catalogue, index, recorder, vault, keys, presence, host_reads, audit_detail, boot)
+    previews = PendingPreviews(
+        catalogue, index, recorder, vault, keys, presence, host_reads, audit_detail, boot, config.installation
+    )
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
@@ -171,9 +173,21 @@ def compose(  # long: one list of parts, each given those before it
         ),
         intake=Intake(config, catalogue, targets, screening, admission, recorder, lives, vault, policy, accepted),
         claims=Claims(
-            index, catalogue, keys, lives, recorder, vault, policy, outcomes, presence, alarms, audit_detail, measures
+            config.installation,
+            index,
+            catalogue,
+            keys,
+            lives,
+            recorder,
+            vault,
+            policy,
+            outcomes,
+            presence,
+            alarms,
+            audit_detail,
+            measures,
         ),
-        receipts=Receipts(keys, lives, recorder, vault, dispatcher, outcomes, alarms),
+        receipts=Receipts(config.installation, keys, lives, recorder, vault, dispatcher, outcomes, alarms),
         queries=Queries(
             catalogue,
             index,

@@ -172,7 +172,7 @@ def _ended(event: journal.Finished | journal.Resolved) -> Iterator[Line]:
 
 def _approval(signed: SignedApproval, of: str) -> Iterator[Line]:
     try:
-        approval = verify_own(signed)
+        approval = verify_own(signed, None)
     except Untrusted as error:
         yield "approval", f"{DOES_NOT_HOLD}: {error}"
         return
@@ -195,7 +195,7 @@ def _signer(event: journal.Requested) -> str:
     if statement is None:
         return "the NATS server vouches"
     try:
-        stated = open_signed(statement, RequestStatement, [event.key])
+        stated = open_signed(statement, RequestStatement, [event.key], None)
     except Untrusted as error:
         return f"{DOES_NOT_HOLD}: {error}"
     pairs = ((stated.principal, event.principal), (stated.operation, event.operation), (stated.target, event.target))
@@ -207,7 +207,7 @@ def _signature(signed: Signed | None, kind: type[Any], of: str = "") -> str:
     if signed is None:
         return ""
     try:
-        stated = open_signed(signed, kind, [signed.key])
+        stated = open_signed(signed, kind, [signed.key], None)
     except Untrusted as error:
         return f"{DOES_NOT_HOLD}: {error}"
     if of and stated.operation_id != of:

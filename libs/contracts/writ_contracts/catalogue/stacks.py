@@ -116,7 +116,7 @@ OPERATIONS = (
         parameters=StackQuery,
         output=StackStatus,
         risk=Risk.READ,
-        backends=("docker",),
+        backends=BACKENDS,
         idempotent=True,
     ),
 )

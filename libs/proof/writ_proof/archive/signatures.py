@@ -18,7 +18,7 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.previews import Preview
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
 from writ_trust.approvals import approval_digest, verify_own
@@ -56,6 +56,7 @@ class Signatures:
         """By operation: the request whose decision demands approvals, until it has ended."""
         self._approvals: dict[str, set[str]] = {}
         """By operation: digests of its approvals."""
+        self._installation = ""
         self._previews: dict[str, str] = {}
         """By operation: digest of its preview, which its approvals must name."""
         self.signed = 0
@@ -145,7 +146,8 @@ class Signatures:
         """The digest of an approval that holds: by the key that it names, of the exact request, by somebody else than
         asked.
         """
-        approval = verify_own(signed)
+        approval = verify_own(signed, None)
+        self._same_installation(approval)
         self.signed += 1
         if (approval.operation_id, approval.verdict) != (operation_id, verdict):
             raise Untrusted("its approval is of another operation or verdict")
@@ -229,6 +231,15 @@ class Signatures:
         return self._opened(signed, kind, (signed.key,))
 
     def _opened(self, signed: Signed, kind: type[T], trusted: Collection[str]) -> T:
-        opened = open_signed(signed, kind, trusted)
+        opened = open_signed(signed, kind, trusted, None)
+        self._same_installation(opened)
         self.signed += 1
         return opened
+
+    def _same_installation(self, statement: Struct) -> None:
+        """Raises Untrusted where a statement is for another installation than those before it."""
+        if not isinstance(statement, Statement) or not statement.installation:
+            return
+        self._installation = self._installation or statement.installation
+        if statement.installation != self._installation:
+            raise Untrusted(f"it is for installation {statement.installation}, and others for {self._installation}")

@@ -45,6 +45,7 @@ class PendingPreviews:
         host_reads: HostReads,
         audit_detail: AuditDetail,
         boot: Callable[[], float],
+        installation: str,
     ) -> None:
         """`boot`: the boot clock."""
         self._catalogue = catalogue
@@ -56,6 +57,7 @@ class PendingPreviews:
         self._host_reads = host_reads
         self._audit_detail = audit_detail
         self._boot = boot
+        self._installation = installation
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._pauses: dict[str, tuple[float, float]] = {}
 
@@ -97,7 +99,7 @@ class PendingPreviews:
         reply = await self._host_reads.read_preview(requested, shown=self._audit_detail.outputs)
         if reply.preview is None:
             raise Untrusted("an agent's preview without a signature")
-        preview = open_signed(reply.preview, Preview, await self._keys.of(requested.pool))
+        preview = open_signed(reply.preview, Preview, await self._keys.of(requested.pool), self._installation)
         about = (preview.operation_id, preview.operation, preview.target)
         if about != (requested.operation_id, requested.operation, requested.target):
             raise Untrusted("an agent's preview of another operation")

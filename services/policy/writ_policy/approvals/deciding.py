@@ -78,7 +78,9 @@ class Approvals:
             approver = judge.world.principal(principal, sender_key(message))
             if approver.kind != "human":
                 raise Denied(f"{principal} is of kind {approver.kind}: only a person approves", code="not_approver")
-            approval = verify_approval(asked.approval, judge.world.credentials(principal))
+            approval = verify_approval(
+                asked.approval, judge.world.credentials(principal), installation=judge.world.installation
+            )
             if approval.approver != principal:
                 raise Untrusted(f"{principal} sent an approval of {approval.approver}", code=BAD)
             standing, records = await self._standings.with_records(asked.principal, approval.operation_id, judge.world)
@@ -105,7 +107,12 @@ class Approvals:
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
         check_preview(preview, standing.decision, judge.world)
-        verify_approval(signed, judge.world.credentials(approval.approver), strongest(standing.demands))
+        verify_approval(
+            signed,
+            judge.world.credentials(approval.approver),
+            strongest(standing.demands),
+            judge.world.installation,
+        )
         _check_rules(approval, judge)
         after = standing.open(judge.world, approval.approver)
         if after.complete:

@@ -111,7 +111,7 @@ class Pending:
         self, card: ApprovalCard, standing: Standing, preview: Signed | None, who: str, judge: Judge
     ) -> ApprovalCard:
         decision = standing.decision
-        last = await last_change_of(self._journal, decision.target, self._standings.keys)
+        last = await last_change_of(self._journal, decision.target, self._standings.keys, judge.world.installation)
         operation = judge.catalogue.find(decision.operation)
         facts = approval_facts(standing, preview, operation, who, judge.world, last, judge.now)
         return structs.replace(card, preview=preview, facts=sign(self._key, facts))

@@ -32,7 +32,7 @@ def recorded_preview(records: Sequence[Record]) -> Signed | None:
 
 def opened_preview(signed: Signed, decision: Decision, world: World) -> Preview:
     """Return the preview, if an agent of the target's pool signed it for this operation. Raises Untrusted."""
-    preview = open_signed(signed, Preview, agents_of(decision.target, world))
+    preview = open_signed(signed, Preview, agents_of(decision.target, world), world.installation)
     about = (preview.operation_id, preview.operation, preview.target)
     if about != (decision.operation_id, decision.operation, decision.target):
         raise Untrusted("the recorded preview is of another operation")
@@ -65,7 +65,7 @@ def moved_since(signed: Signed | None, operation: Operation, baseline: Mapping[s
     """
     if signed is None or not operation.settled:
         return ""
-    state = open_signed(signed, Preview, (signed.key,)).state
+    state = open_signed(signed, Preview, (signed.key,), None).state
     moved = [name for name in operation.settled if name in state and state[name] != baseline.get(name)]
     if not moved:
         return ""
@@ -111,7 +111,7 @@ def _is_valid(signed: Signed, decision: Decision, world: World) -> bool:
     return True
 
 
-async def last_change_of(journal: Journal, target: str, keys: Collection[str]) -> LastChange | None:
+async def last_change_of(journal: Journal, target: str, keys: Collection[str], installation: str) -> LastChange | None:
     """Return the latest start of a change on the target, by policy's grant. The lock that executors take for it finds
     the grant.
     """
@@ -124,7 +124,7 @@ async def last_change_of(journal: Journal, target: str, keys: Collection[str]) -
         granted = event_of(record.subject, record.data) if record is not None else None
         if not isinstance(granted, Granted):
             return None
-        grant = open_signed(granted.grant, Grant, keys)
+        grant = open_signed(granted.grant, Grant, keys, installation)
     except (Invalid, Untrusted):
         return None
     if grant.target.id != target:

@@ -85,7 +85,7 @@ def _approver(signed: SignedApproval, exact: Exact, world: World) -> str:
         approver = world.principals.get(read_approval(signed).approver)
         if approver is None or approver.kind != "human":
             return ""
-        approval = verify_approval(signed, world.credentials(approver.id))
+        approval = verify_approval(signed, world.credentials(approver.id), installation=world.installation)
         check_exact(approval, exact)
     except Untrusted:
         return ""

@@ -44,7 +44,7 @@ class Standings:
         try:
             recorded = read_recorded(records, principal, operation_id)
             trusted = [key for key, until in self._keys.items() if recorded.life.first_sequence <= until]
-            decision = open_signed(recorded.requested.decision, Decision, trusted)
+            decision = open_signed(recorded.requested.decision, Decision, trusted, world.installation)
         except (ForgedStart, Untrusted) as error:
             raise Invalid(f"{principal} has no operation {operation_id} to decide on", code="not_found") from error
         asker = world.principals.get(principal)

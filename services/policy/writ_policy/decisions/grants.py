@@ -30,7 +30,7 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
     """Return the claim if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
     pool = world.target(ask.subject.target).pool
     try:
-        claim = open_signed(ask.claim, Claim, world.agents.get(pool, frozenset()))
+        claim = open_signed(ask.claim, Claim, world.agents.get(pool, frozenset()), world.installation)
     except Untrusted as error:
         raise Untrusted(f"the claim is not one of pool {pool}: {error}", code="forged_claim") from error
     if claim.pool != pool or claim.operation_id != ask.subject.operation_id:

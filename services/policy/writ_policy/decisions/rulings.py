@@ -226,7 +226,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
             person=person_of(principal.id, self.world.principals),
         )
-        return request, check_statement(subject, principal, None if recorded else self.now)
+        return request, check_statement(subject, principal, None if recorded else self.now, self.world.installation)
 
     def _decision(
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
