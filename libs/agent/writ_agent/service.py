@@ -14,13 +14,17 @@ from writ_agent.reporting.receipts import Identity
 from writ_agent.reporting.spool import Spool
 from writ_contracts.errors import ConfigError
 from writ_contracts.operations import Catalogue
+from writ_contracts.signing import Signed
 from writ_contracts.subjects import printable
 from writ_contracts.version import VERSION
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
+from writ_runtime.people_directory import FILE as PEOPLE
+from writ_runtime.people_directory import KnownDirectory, people_keys
 from writ_runtime.plugins import load_catalogue, load_handlers
 from writ_runtime.service import Process, StopStep
+from writ_runtime.state_file import StateFile
 from writ_trust.digests import derive
 from writ_trust.keys import decode_public
 
@@ -48,6 +52,7 @@ async def serve(
             backend=routed,
             catalogue=catalogue,
             spool=spool,
+            people=KnownDirectory(StateFile(config.state_dir / PEOPLE, Signed), people_keys(config.people_key)),
             metrics=process.metrics,
         )
         await agent.start()

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from writ_contracts.approvals import Approval, ApprovalCard, DecisionDemand, SignedApproval, short_digest
+from writ_contracts.credentials import Proof
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.journal import Requested
@@ -36,6 +37,8 @@ class Card(Struct, frozen=True, kw_only=True):
     remaining: int
     able: list[str]
     approvals: list[Approval]
+    proof: Proof = "key"
+    """What an approval must prove, as policy says."""
     unverified: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
 
@@ -79,6 +82,7 @@ def open_card(answer: ApprovalCard, policy_keys: Collection[str], hidden: Mappin
         waits_for=answer.waits_for,
         remaining=answer.remaining,
         able=answer.able,
+        proof=answer.proof,
         approvals=[_opened(one) for one in answer.approvals],
         unverified=unverified,
         refusals=_refusals(requested, hidden or {}, signed=decision.statement_digest is not None),

@@ -9,9 +9,11 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from writ_contracts.approvals import DecisionDemand, SignedApproval
+from writ_contracts.credentials import Presence
 from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
+from writ_contracts.people import NamedDirectory
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 
@@ -34,6 +36,8 @@ class PolicyVersion(Struct, frozen=True, kw_only=True):
     principals_digest: Digest
     number: int = 0
     """Number of the stored version (`writ_contracts.policies`), from 1."""
+    people: NamedDirectory | None = None
+    """The directory of people's credentials in force, where there is one."""
 
 
 class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
@@ -140,6 +144,12 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     acts_for: PrincipalId | None = None
     approvals: list[Digest] = field(default_factory=list)
     """SHA-256 of the payloads of the approvals on which it was decided, in the order of the record."""
+    proven: list[Presence] = field(default_factory=list)
+    """What each of these approvals proved, in the same order; the agent verifies it again."""
+    person: PrincipalId | None = None
+    """The person behind the requester, where there are approvals: none of them is by this person but in `solo`."""
+    requested_at: float | None = None
+    """When it was requested, where there are approvals: their credentials were enrolled before."""
 
 
 ReadAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"]

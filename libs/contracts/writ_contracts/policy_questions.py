@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.credentials import Proof
 from writ_contracts.decisions import PolicyVersion, RuleLimit, TraceEntry
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.requests import Failure
@@ -120,11 +121,13 @@ class ApprovalStep(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalDemand(Struct, frozen=True, kw_only=True):
-    """The required approvals, one step after the other, within `seconds`. `rule` demands them."""
+    """The required approvals, one step after the other, within `seconds`, each with this proof. `rule` demands them."""
 
     rule: str
     steps: list[ApprovalStep]
     seconds: int
+    proof: Proof = "key"
+    attested: bool = False
 
 
 class NearMiss(Struct, frozen=True, kw_only=True):

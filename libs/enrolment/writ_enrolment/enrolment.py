@@ -59,7 +59,9 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
             raise TimedOut(f"the key is known, but NATS does not accept it within {ADMITTED_WITHIN:g} s: try again")
     elif _is_for(environment_file, ticket):
         raise Conflict(f"{key_file} is enrolled already: this host has enrolled for pool {ticket.pool}")
-    values = {"NATS_URL": ticket.url, "WRIT_POOL": ticket.pool, "WRIT_POLICY_KEY": ticket.policy_key, **environment}
+    values = {"NATS_URL": ticket.url, "WRIT_POOL": ticket.pool, "WRIT_POLICY_KEY": ticket.policy_key}
+    values |= {"WRIT_PEOPLE_KEY": ticket.people_key} if ticket.people_key else {}
+    values |= environment
     atomic_files.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
     return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.credentials import Proof
 from writ_contracts.inventory import Kind, Role
 from writ_rules.engine.facts import Severity
 
@@ -104,6 +105,8 @@ class ApprovalEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     quorum: Annotated[int, Meta(ge=1, description="how many different people")] = 1
     steps: Annotated[list[StepEntry | None] | None, Meta(description="one after the other")] = None
     timeout: Annotated[str | None, Meta(description="as `30m`; wins over `approval_timeout`")] = None
+    proof: Annotated[Proof, Meta(description="what an approver proves: a key, a touch, or PIN or biometrics")] = "key"
+    attested: Annotated[bool, Meta(description="true: only by credentials whose maker vouches for the device")] = False
 
 
 class ScanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -49,6 +49,7 @@ class Standings:
             asker=asker,
             approvers=given.approvers,
             signed=given.signed,
+            proven=given.proven,
             requested_at=recorded.requested_at,
         )
         return standing, records[0].data

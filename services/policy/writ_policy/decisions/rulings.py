@@ -12,6 +12,7 @@ from writ_contracts.operations import Catalogue, Risk, offers
 from writ_contracts.parameters import public
 from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
+from writ_policy.approvals.recorded import Approvals
 from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
@@ -63,22 +64,22 @@ class Judge(Struct, frozen=True, kw_only=True):
         *,
         starting: bool = False,
         recorded: bool = False,
-        approvals: tuple[str, ...] = (),
-        settled_at: float | None = None,
+        approvals: Approvals | None = None,
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
         """Decide on the `known` facts. `starting`: for a claim.
 
         `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
-        `approvals`: people whose approvals the journal has. `settled_at`: the instant by which policy's own parameters
-        are settled, of an approved operation its first decision. Raises Invalid or Untrusted for an invalid question.
+        `approvals`: those that the journal has. Policy's own parameters are settled by now, of an approved operation by
+        the instant of its first decision. Raises Invalid or Untrusted for an invalid question.
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
-        request = structs.replace(request, approvals=approvals)
+        given = approvals or Approvals()
+        request = structs.replace(request, approvals=given.approvers, proven=given.proven)
         ruling = self._decide(request, known)
         if request.operation.control and ruling.effect != "deny" and not request.own:
-            ruling = self._checks(settled_at).apply(request, ruling)
+            ruling = self._checks(given.decided_at).apply(request, ruling)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
             reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
             ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
