@@ -114,11 +114,11 @@ async def test_a_touch_is_demanded_of_the_approver_and_verified_by_policy_and_ag
         events = [decode_event(one.data) for one in await bus.journal.read(any_operation_filter(operation_id))]
         controls = [decode_event(one.data) for one in await bus.journal.read(CONTROL)]
     grant = next(read(event.grant, Grant) for event in events if isinstance(event, Granted))
-    assert grant.policy.people is not None
+    assert grant.people is not None
     assert [one.proof for one in grant.proven] == ["verified"]
     assert grant.person == "alice"
     recorded = [one.body for one in controls if isinstance(one, ControlEvent) and one.kind == "people_version"]
-    assert grant.policy.people.digest in [one["digest"] for one in recorded]
+    assert grant.people.digest in [one["digest"] for one in recorded]
     assert any("enrolled ssh of carol, worth verified" in str(one["changed"]) for one in recorded)
 
 

@@ -45,7 +45,7 @@ def check_approvals(
 
 def _check_version(grant: Grant, people: Directory | None) -> None:
     """Raises SecurityRefusal where an approval proved a presence by another directory than is known here."""
-    named = grant.policy.people
+    named = grant.people
     if all(one == KEY for one in grant.proven):
         return
     if named is None or people is None or people.name.number < named.number:

@@ -36,8 +36,6 @@ class PolicyVersion(Struct, frozen=True, kw_only=True):
     principals_digest: Digest
     number: int = 0
     """Number of the stored version (`writ_contracts.policies`), from 1."""
-    people: NamedDirectory | None = None
-    """The directory of people's credentials in force, where there is one."""
 
 
 class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
@@ -112,6 +110,8 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     target_digest: Digest | None = None
     public_digest: Digest | None = None
     approvals: list[PrincipalId] = field(default_factory=list)
+    people: NamedDirectory | None = None
+    """The directory of people's credentials in force, where there is one."""
 
 
 def changed_since(first: Decision, now: Decision) -> str:
@@ -148,6 +148,8 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """What each of these approvals proved, in the same order; the agent verifies it again."""
     person: PrincipalId | None = None
     """The person behind the requester, where there are approvals: none of them is by this person but in `solo`."""
+    people: NamedDirectory | None = None
+    """The directory of people's credentials by which it was decided, where there are approvals."""
     requested_at: float | None = None
     """When it was requested, where there are approvals: their credentials were enrolled before."""
 

@@ -24,7 +24,7 @@ LARGEST_DIRECTORY = 900_000
 
 
 class Enrolment(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.enrolment.v1"
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.credential.v1"
 ):
     """The statement that a credential is a person's. `people_key` names the installation. The credential signs it, to
     show that its private key is there; where another person has a credential already, one of theirs signs it too.
@@ -37,7 +37,7 @@ class Enrolment(
 
 
 class SignedEnrolment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A signed Enrolment. `payload` is its canonical JSON; signed is `writ/enrolment/v1`, a zero byte, and the payload.
+    """A signed Enrolment. Signed is `writ/credential/v1`, a zero byte, and `payload`, which is its canonical JSON.
 
     `possession` is by the new credential, `endorsement` by the credential of another person with the id `endorser`.
     """

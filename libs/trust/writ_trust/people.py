@@ -27,7 +27,7 @@ from writ_contracts.wire import decode
 from writ_trust.presence.proofs import key_digest, verify_proof
 from writ_trust.statements import digest, open_signed
 
-PREFIX = b"writ/enrolment/v1\0"
+PREFIX = b"writ/credential/v1\0"
 """Stands before the payload in what is signed, so that no approval's signature fits an enrolment."""
 BAD: Final = "bad_directory"
 

@@ -112,7 +112,7 @@ class PolicyClient:
 
         Raises as `decide` does.
         """
-        named = grant.policy.people
+        named = grant.people
         if named is None or not any(one != KEY for one in grant.proven):
             return None
         if self._people is not None and digest(self._people) == named.digest:

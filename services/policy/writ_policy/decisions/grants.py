@@ -65,6 +65,7 @@ def grant(
         acts_for=request.principal.acts_for,
         approvals=[approval_digest(one) for one in given.signed],
         proven=[given.proven[who] for who in given.approvers],
+        people=ruled.decision.people if given.signed else None,
         person=request.behind if given.signed else None,
         requested_at=given.requested_at if given.signed else None,
     )

@@ -238,6 +238,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             demands=wire_demands(ruling.demands, request.principal, self.world.people),
             target_digest=plain_digest(encode(request.target)) if ruling.demands or request.approvals else None,
             public_digest=_public_digest(request, ruling) if ruling.demands else None,
+            people=self.world.directory.name if self.world.directory is not None else None,
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
         )
 

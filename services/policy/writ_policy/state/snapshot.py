@@ -89,7 +89,6 @@ def compose(
             digest=stored.digest,
             inventory_digest=inventory.digest,
             principals_digest=principals.digest,
-            people=None if directory is None else directory.name,
         ),
         targets={**targets, WRIT_TARGET: WRIT},
         principals={principal.id: principal for principal in principals.value.principals},
