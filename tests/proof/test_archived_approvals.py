@@ -45,8 +45,11 @@ def approval_of(event: journal.Requested, *, by: Key = BOB, **changed: Any) -> S
 def events(*, approvals: list[Any] | None = None, proof: Proof = "key", **changed: Any) -> list[Any]:
     """An operation that was approved by bob, and started."""
     steps = [DecisionStep(roles=["approver"], people=["bob"])]
-    facts = {"operation_id": id_of(1), "principal": "alice", "authenticated": "server", "effect": "require_approval"}
-    facts |= {"demands": [DecisionDemand(rule="one", steps=steps, seconds=60, proof=proof)]}
+    facts: dict[str, Any] = {"operation_id": id_of(1), "principal": "alice", "authenticated": "server"}
+    facts |= {
+        "effect": "require_approval",
+        "demands": [DecisionDemand(rule="one", steps=steps, seconds=60, proof=proof)],
+    }
     decided = sign(POLICY, structs.replace(sample(Decision), **facts))
     first = {"principal": "alice", "decision": decided, "statement": None, "look": None, "ahead": None}
     requested: Any = structs.replace(sample(journal.Requested), **OF, **first, dry_run=False, acts_for=None)
