@@ -1,6 +1,5 @@
 """Proof of presence, end to end: people enrol security keys, policy demands them, and ssh-keygen itself signs."""
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,12 +24,10 @@ from writ_testing.installations.installation import (
     running_installation,
 )
 from writ_testing.installations.security_keys import SecurityKeys, security_keys
+from writ_testing.peers.programs import program
 from writ_trust.statements import read
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="openssh-client"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 PEOPLE: dict[str, dict[str, Any]] = {
     "alice": {"roles": ["operator"]},
     "bob": {"roles": ["approver"]},
@@ -62,6 +59,7 @@ async def keys(
     installation: RunningInstallation, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[SecurityKeys]:
     """Bob enrolled first, and endorsed carol, both by the commands."""
+    program("ssh-keygen")
     async with security_keys(installation, tmp_path_factory.mktemp("k")) as made:
         first = await made.request("bob", "bob", "--proof", "verified")
         await made.done("credential", "enroll", str(first))

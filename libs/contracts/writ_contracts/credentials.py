@@ -106,3 +106,12 @@ class Proven(Struct, frozen=True, kw_only=True):
     credential: str
     evidence_digest: Digest
     counter: int = 0
+
+
+class PresenceEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a person's credential made over a request's signed statement, to prove that the person was there: over
+    `writ/presence/v1`, a zero byte, and the statement's payload.
+    """
+
+    credential: Annotated[str, Meta(pattern=TOKEN_PATTERN)]
+    evidence: Evidence

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from writ_contracts.approvals import DecisionDemand, SignedApproval
-from writ_contracts.credentials import Presence
+from writ_contracts.credentials import Presence, PresenceEvidence
 from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
@@ -112,6 +112,8 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     approvals: list[PrincipalId] = field(default_factory=list)
     people: NamedDirectory | None = None
     """The directory of people's credentials in force, where there is one."""
+    presence: Presence | None = None
+    """What the requester proved besides their signature, where anything."""
 
 
 def changed_since(first: Decision, now: Decision) -> str:
@@ -202,6 +204,7 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """
     salt: Hex32 | None = None
     owner: PrincipalId | None = None
+    presence: PresenceEvidence | None = None
     simulate: bool = False
     """A simulation: needs no signature of the principal's own, and no grant can follow."""
 

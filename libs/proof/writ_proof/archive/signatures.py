@@ -23,6 +23,7 @@ from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
 from writ_trust.approvals import ProvenApproval, approval_digest, nkey_credential, prove_approval, read_approval
 from writ_trust.people import Directory
+from writ_trust.requester_presence import check_presence
 from writ_trust.statements import digest, open_signed
 
 MOST_TOLD = 1_000
@@ -90,6 +91,7 @@ class Signatures:
                 self._is_of(event, decision)
                 self._demanded(record, event, decision)
                 self._statement(event.statement, decision)
+                self._presence(record, event, decision)
                 self._check_read_grant(event.look)
                 self._check_read_grant(event.ahead)
             case journal.Refused():
@@ -220,6 +222,21 @@ class Signatures:
         self._own(statement, RequestStatement)
         if decision.statement_digest != digest(statement):
             raise Untrusted("its decision is on another statement")
+
+    def _presence(self, record: Record, event: journal.Requested, decision: Decision) -> None:
+        """Check what the requester proved besides the signature, where the decision says that they did."""
+        if decision.presence is None:
+            return
+        if event.presence is None or event.statement is None:
+            raise Untrusted("it was decided on a proof of presence that is not there")
+        if self._people is None:
+            raise Untrusted("its requester proved a presence, and the directory of people's credentials is not here")
+        entry = self._people.entries.get(event.presence.credential)
+        counted = entry is not None and entry.counted_at(record.time - SKEW, record.time)
+        known = [entry.credential] if entry is not None and counted else []
+        if not check_presence(event.statement, event.presence, known).meets(decision.presence):
+            raise Untrusted("its requester proved less than its decision says")
+        self.signed += 1
 
     def _check_read_grant(self, look: Signed | None) -> None:
         if look is not None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from writ_contracts.credentials import Presence
+from writ_contracts.credentials import KEY, Presence
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
 from writ_rules.analysis.pairs import demand
@@ -47,7 +47,18 @@ def lint_with(
         found += _Targets(targets, known).about(rules)
     if principals is not None:
         found += _Principals(principals, known, people).about(rules, admin=file.policies.require_approval_for_admin)
+        found += _emergency_proof(file, people)
     return found
+
+
+def _emergency_proof(file: PolicyFile, people: People | None) -> Iterator[Finding]:
+    """Yield a finding where nobody has a credential for the proof that emergencies demand."""
+    entry = file.policies.emergencies
+    if entry is None or entry.proof == KEY.proof or people is None or people.presences is None:
+        return
+    if not any(one.meets(Presence(entry.proof)) for each in people.presences.values() for one in each):
+        text = f"nobody has a credential that proves {entry.proof}: no emergency can be declared"
+        yield Finding(Severity.WARNING, ("policies", "emergencies", "proof"), text)
 
 
 def as_warnings(found: Iterable[Finding]) -> list[Finding]:

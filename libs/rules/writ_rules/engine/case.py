@@ -24,9 +24,9 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
 
     `given` are the caller's own parameters, `effective` the same with the catalogue's defaults, checked. `own`: a
     control operation on something of the principal's own. `approvals`: the approvers so far, in order. `proven`: what
-    each of them proved; None in an analysis, where each is taken to have proved what is demanded. `emergency`: true if
-    one that covers the target is in force; None: as the control state says. `person`: the person who acts by the
-    principal (`writ_contracts.persons`), if that is known.
+    each of them proved, and `presence` what the requester proved; None in an analysis, where each is taken to have
+    proved what is demanded. `emergency`: true if one that covers the target is in force; None: as the control state
+    says. `person`: the person who acts by the principal (`writ_contracts.persons`), if that is known.
     """
 
     operation: Operation
@@ -39,6 +39,7 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
     own: bool = False
     approvals: tuple[str, ...] = ()
     proven: Mapping[str, Presence] | None = None
+    presence: Presence | None = None
     emergency: bool | None = None
     person: str = ""
 

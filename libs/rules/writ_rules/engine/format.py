@@ -185,6 +185,7 @@ class EmergenciesEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     longest: Annotated[str, Meta(description="from its declaration, as `4h`")] = "8h"
     confirm_within: Annotated[str, Meta(description="unless another person confirms it by then, it lapses")] = "30m"
+    proof: Annotated[Proof, Meta(description="of who declares or confirms: a key, a touch, or PIN too")] = "key"
 
 
 class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ from writ_policy.approvals.recorded import Approvals
 from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
-from writ_policy.decisions.statements import check_statement
+from writ_policy.decisions.statements import check_statement, presence_of
 from writ_policy.state.snapshot import World
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
@@ -205,7 +205,9 @@ class Judge(Struct, frozen=True, kw_only=True):
             own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
             person=person_of(principal.id, self.world.principals),
         )
-        return request, check_statement(subject, principal, None if recorded else self.now)
+        signed = check_statement(subject, principal, None if recorded else self.now)
+        presence = None if subject.simulate else presence_of(subject, self.world, recorded=recorded)
+        return structs.replace(request, presence=presence), signed
 
     def _decision(
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
@@ -238,6 +240,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             demands=wire_demands(ruling.demands, request.principal, self.world.people),
             target_digest=plain_digest(encode(request.target)) if ruling.demands or request.approvals else None,
             public_digest=_public_digest(request, ruling) if ruling.demands else None,
+            presence=request.presence if subject.presence is not None else None,
             people=self.world.directory.name if self.world.directory is not None else None,
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
         )
