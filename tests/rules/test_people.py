@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, file_of, policy, rule
+from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, World, at, file_of, policy, rule
 
 from writ_contracts.credentials import KEY, Presence
 from writ_contracts.inventory import Principal
@@ -93,3 +93,23 @@ def test_a_policy_whose_proof_nobody_has_enrolled_locks_its_people_out() -> None
     without, enrolled = people_of(EVERYBODY, {}), people_of(EVERYBODY, {"bob": (TOUCH,)})
     assert len(lockouts(demanding, CATALOGUE, EVERYBODY, at(NOON), without)) == len(governing)
     assert lockouts(demanding, CATALOGUE, EVERYBODY, at(NOON), enrolled) == []
+
+
+def test_an_operation_that_two_principals_of_one_person_cannot_approve_names_nobody() -> None:
+    rules = [rule("asks", "service_restart", approval={"quorum": 2})]
+    ruling = World(policy(global_policies=rules), people=people_of(EVERYBODY)).ask()
+    assert (ruling.effect, ruling.could_approve) == ("require_approval", [])
+    assert "nobody could approve it" in ruling.reason
+
+
+def test_lint_finds_a_proof_for_emergencies_that_nobody_has_enrolled() -> None:
+    file = file_of(emergencies={"proof": "verified"})
+
+    def warned(presences: Any) -> list[str]:
+        people = people_of(EVERYBODY, presences)
+        found = lint_with(file, CATALOGUE, principals=EVERYBODY, people=people)
+        return [one.message for one in found if "emergency" in one.message]
+
+    assert warned({"bob": (TOUCH,)}) == ["nobody has a credential that proves verified: no emergency can be declared"]
+    assert warned({"bob": (VERIFIED,)}) == []
+    assert warned(None) == []

@@ -38,9 +38,9 @@ class KnownDirectory:
         taken = open_directory(signed.detached(), self._people_keys)
         if known is not None:
             check_successor(taken, known)
+        self.value = taken  # before it is kept: a removal counts also where the disk is full
         if known is None or taken.name != known.name:
             self._remember(taken)
-        self.value = taken
         return taken
 
     def _remember(self, taken: Directory) -> None:

@@ -116,6 +116,8 @@ async def enroll(settings: Settings, file: Path, key_file: Path | None, posture:
     if enrolment.endorsement is None and needs_endorsement(wanted, entries):
         raise Denied(f"another person must endorse it first: `writ credential endorse {file}`", code="not_endorsed")
     _show_version(settings.screen, directory.enroll(enrolment, cast(Posture | None, posture)))
+    if key_file is None and not settings.screen.json:
+        settings.screen.line(f"the people-key is in {settings.home.people_seed}: move it to a medium of your own")
     return Exit.DONE
 
 

@@ -95,7 +95,7 @@ def approval(request: DecisionRequest, demands: list[Demand], people: People, na
     possible = could and all(how.possible for _, how in waiting)
     able = f"; could approve: {shown}" if possible else _nobody(demands, people)
     reason = _cut("; ".join(str(demand) for demand, _ in waiting) + able)
-    return ReasonedEffect("require_approval", "approval_required", reason, could)
+    return ReasonedEffect("require_approval", "approval_required", reason, could if possible else [])
 
 
 def _nobody(demands: list[Demand], people: People) -> str:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from writ_contracts.errors import Invalid, WritError
+from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.notices import Notice
 from writ_contracts.people import LARGEST_DIRECTORY
 from writ_contracts.signing import Signed
@@ -47,13 +47,14 @@ class CredentialsFile:
         async with self._reading:
             if not self._unchanged(self._path):
                 now = stamp(self._path)
-                await self._read(self._path)
-                self._stamp = now
+                if await self._read(self._path):
+                    self._stamp = now
 
     def _unchanged(self, path: Path) -> bool:
         return stamp(path) == self._stamp
 
-    async def _read(self, path: Path) -> None:
+    async def _read(self, path: Path) -> bool:
+        """Return whether the file was judged; otherwise it is read again."""
         before = self.value
         try:
             if (signed := await asyncio.to_thread(_content, path)) is not None:
@@ -64,10 +65,11 @@ class CredentialsFile:
             self.problem = str(error)[:1000]
             _log.error("people.refused", error=self.problem, effect="the last good version stays")
             self._tell(Notice(kind="people_refused", detail=self.problem))
-            return
+            return not isinstance(error, Unreachable)
         self.problem = None
         if (after := self.value) is not None and after is not before:
             self._tell(_changed(before, after))
+        return True
 
 
 def _content(path: Path) -> Signed | None:
