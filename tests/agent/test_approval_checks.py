@@ -61,13 +61,13 @@ def grant(*approvals: SignedApproval, people: Directory | None = PEOPLE, **chang
 
 def refusal(made: Any, *approvals: SignedApproval, people: Directory | None = PEOPLE) -> str:
     with pytest.raises(SecurityRefusal) as refused:
-        check_approvals(WORK, made, approvals, people)
+        check_approvals("", WORK, made, approvals, people)
     return str(refused.value)
 
 
 def test_approvals_by_enrolled_security_keys_hold() -> None:
     both = signed(), signed(CAROL, approver="carol")
-    check_approvals(WORK, grant(*both), both, PEOPLE)
+    check_approvals("", WORK, grant(*both), both, PEOPLE)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_directory_that_is_missing_older_or_another_is_refused() -> None:
     assert "version 1 is known" in refusal(grant(made, people=newer), made)
     assert "two versions 1" in refusal(grant(made, people=version(FIRST)), made)
     assert "need a directory" in refusal(grant(made, people=None), made)
-    check_approvals(WORK, grant(made), [made], newer)
+    check_approvals("", WORK, grant(made), [made], newer)
 
 
 def test_a_credential_that_was_removed_since_is_refused() -> None:
@@ -131,7 +131,7 @@ def test_a_credential_that_was_removed_since_is_refused() -> None:
 def test_in_solo_the_human_of_an_agent_approves_by_a_touch_and_not_their_own_request() -> None:
     solo, made = version(FIRST, posture="solo"), signed()
     asked: dict[str, Any] = {"principal": "copilot", "acts_for": "bob", "person": "bob", "people": solo}
-    check_approvals(WORK, grant(made, **asked), [made], solo)
+    check_approvals("", WORK, grant(made, **asked), [made], solo)
     own: dict[str, Any] = {"principal": "bob", "acts_for": None, "person": "bob", "people": solo}
     assert "cannot approve this" in refusal(grant(made, **own), made, people=solo)
     by_key = sign_approval(NKEY, approval(proof="key"))

@@ -50,7 +50,7 @@ class Installation:
             bus=MemoryBus(self.world.broker),
             backend=self.backend,
             catalogue=self.world.catalogue,
-            people=KnownDirectory(StateFile(self.folder / f"people-{state}.json", Signed), ()),
+            people=KnownDirectory(StateFile(self.folder / f"people-{state}.json", Signed), (), ""),
             spool=spool,
             metrics=metrics(),
         )

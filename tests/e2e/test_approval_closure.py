@@ -129,6 +129,7 @@ class Attack:
             issued_at=time.time(),
             nonce=secrets.token_hex(32),
             proof=proof,
+            installation=self._home.installation,
         )
 
     def _event(self) -> dict[str, Any]:
@@ -140,9 +141,13 @@ class Attack:
         }
 
     def _enrolment(self) -> SignedEnrolment:
-        credential = ssh_credential("alice", self._software.line, "verified")
-        people_key = self._home.people_key()
-        statement = Enrolment(people_key=people_key, credential=credential, issued_at=time.time(), nonce="ab" * 32)
+        statement = Enrolment(
+            installation=self._home.installation,
+            people_key=self._home.people_key(),
+            credential=ssh_credential("alice", self._software.line, "verified"),
+            issued_at=time.time(),
+            nonce="ab" * 32,
+        )
         draft = SignedEnrolment(payload=Raw(canonical(statement)), possession=self._software.sign_ssh(b""))
         return structs.replace(draft, possession=self._software.sign_ssh(signed_bytes(draft)))
 
@@ -220,7 +225,7 @@ async def test_no_key_of_an_agent_makes_an_approval_that_proves_a_presence(
     card, known = await card_of(alice, waiting, installation), await verdicts(installation, earlier)
     attack = Attack(installation, card, known[0], keys.keys["alice"].id)
     for principal in HELD:
-        context = Context(principal=principal, url=installation.url)
+        context = Context(principal=principal, url=installation.url, installation=installation.home.installation)
         bus = await open_bus(context, installation.home.key(f"principal-{principal}").seed, wait=5.0)
         try:
             sent, replies = await attack_by(bus, attack, principal)

@@ -13,15 +13,17 @@ from tests.trust.test_people import CAROL, FIRST, SECOND, version
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Claim
 from writ_contracts.approvals import Approval, DecisionDemand, DecisionStep, SignedApproval
-from writ_contracts.credentials import Proof
+from writ_contracts.credentials import TOUCH, Presence, PresenceEvidence, Proof
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.records import Record
+from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import encode
 from writ_proof.archive.signatures import Signatures
 from writ_testing.fakes.security_key import PRESENT, SoftwareSecurityKey
 from writ_trust.approvals import approval_digest, read_approval, sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key, generate_seed
 from writ_trust.people import Directory
+from writ_trust.requester_presence import signed_bytes as bytes_of_presence
 from writ_trust.statements import digest, sign
 
 BOB = Key(generate_seed())
@@ -139,3 +141,24 @@ def test_a_credential_that_was_removed_later_still_verifies_what_it_approved_bef
 def test_a_start_with_less_proof_than_was_demanded_shows() -> None:
     weak = problems(events(proof="touch"), version(FIRST))
     assert weak[0] == "'one' demands more persons, or the proof touch"
+
+
+def declared(*, presence: Presence | None = TOUCH, by: SoftwareSecurityKey = TOKEN, given: bool = True) -> list[Any]:
+    """A request of bob's, whose decision says what he proved."""
+    statement = sign(BOB, structs.replace(sample(RequestStatement), principal="bob"))
+    evidence = PresenceEvidence(credential=TOKEN.id, evidence=by.sign_ssh(bytes_of_presence(statement), flags=PRESENT))
+    facts = {"operation_id": id_of(1), "principal": "bob", "effect": "allow", "presence": presence, "demands": []}
+    decided = structs.replace(sample(Decision), **facts, authenticated="signature", statement_digest=digest(statement))
+    first = {"principal": "bob", "decision": sign(POLICY, decided), "statement": statement, "look": None, "ahead": None}
+    proof = evidence if given else None
+    return [structs.replace(sample(journal.Requested), **OF, **first, dry_run=False, acts_for=None, presence=proof)]
+
+
+def test_a_requesters_proof_of_presence_is_verified_where_the_decision_names_it() -> None:
+    people = version(FIRST, SECOND)
+    assert problems(declared(), people) == []
+    assert "that is not there" in problems(declared(given=False), people)[0]
+    assert "the directory of people's credentials is not here" in problems(declared())[0]
+    assert "of another key" in problems(declared(by=CAROL), people)[0]
+    assert "proved less" in problems(declared(presence=Presence("verified")), people)[0]
+    assert problems(declared(presence=None, given=False), people) == []

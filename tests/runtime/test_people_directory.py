@@ -18,7 +18,7 @@ SECOND_VERSION = version(FIRST, structs.replace(SECOND, enrolled_at=150.0), numb
 
 
 def known(folder: Path, key: str = PEOPLE_KEY.public) -> KnownDirectory:
-    return KnownDirectory(StateFile(folder / FILE, Signed), people_keys(key))
+    return KnownDirectory(StateFile(folder / FILE, Signed), people_keys(key), "")
 
 
 def test_the_newest_version_is_kept_over_a_restart_and_an_older_one_refused(tmp_path: Path) -> None:

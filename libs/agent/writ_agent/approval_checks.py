@@ -21,7 +21,7 @@ MISMATCHED: Final = "mismatched_grant"
 
 
 def check_approvals(
-    work: Dispatched, grant: Grant, approvals: Sequence[SignedApproval], people: Directory | None
+    installation: str, work: Dispatched, grant: Grant, approvals: Sequence[SignedApproval], people: Directory | None
 ) -> None:
     """Raises SecurityRefusal unless exactly the approvals came that the grant names, each of this very request, with
     the proof that the grant names, by different persons, none of whom requested it.
@@ -34,7 +34,7 @@ def check_approvals(
     _check_version(grant, people)
     persons = [grant.person or grant.acts_for or grant.principal]
     for signed, presence in zip(approvals, proven, strict=True):
-        found = _proven(signed, presence, grant, people)
+        found = _proven(signed, presence, grant, people, installation)
         about = (found.approval.operation_id, found.approval.decision_digest, found.approval.verdict)
         if about != (grant.operation_id, work.decision_digest, "approve"):
             raise SecurityRefusal(MISMATCHED, "an approval of another request")
@@ -55,9 +55,11 @@ def _check_version(grant: Grant, people: Directory | None) -> None:
         raise SecurityRefusal("forged_directory", f"there are two versions {named.number} of people's credentials")
 
 
-def _proven(signed: SignedApproval, presence: Presence, grant: Grant, people: Directory | None) -> ProvenApproval:
+def _proven(
+    signed: SignedApproval, presence: Presence, grant: Grant, people: Directory | None, installation: str
+) -> ProvenApproval:
     try:
-        return prove_approval(signed, _credentials(signed, grant, people), presence)
+        return prove_approval(signed, _credentials(signed, grant, people), presence, installation=installation)
     except Untrusted as error:
         raise SecurityRefusal(MISMATCHED, f"an approval does not hold: {error}"[:400]) from error
 

@@ -31,6 +31,7 @@ class Trust(Struct, frozen=True, kw_only=True):
     """The trusted facts of an agent: policy's keys, its own pool and backend, the catalogue."""
 
     policy_keys: Collection[str]
+    installation: str
     pool: str
     backend: str
     operations: Collection[str]
@@ -84,7 +85,7 @@ def verify_grant(
     if grant.nonce in used:
         raise SecurityRefusal("replayed_grant", "this grant was used before")
     _bound_to(claimed, grant)
-    check_approvals(claimed.work, grant, answer.approvals, people)
+    check_approvals(trust.installation, claimed.work, grant, answer.approvals, people)
     begin_by = claimed.sent_at + grant.lifetime
     if now > begin_by:
         raise SecurityRefusal(
@@ -228,6 +229,6 @@ def _digest_holds(key: str, value: Mapping[str, Any], expected: str) -> bool:
 
 def _signed_by_policy(trust: Trust, signed: Signed, kind: type[S], refused: SecurityKind) -> S:
     try:
-        return open_signed(signed, kind, trust.policy_keys)
+        return open_signed(signed, kind, trust.policy_keys, trust.installation)
     except Untrusted as error:
         raise SecurityRefusal(refused, str(error)[:400]) from error

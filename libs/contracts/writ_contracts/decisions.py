@@ -15,7 +15,7 @@ from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, Operation
 from writ_contracts.inventory import Target
 from writ_contracts.people import NamedDirectory
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 KILL_GRACE = 5.0
 """Seconds from an operation's timeout until no process of it runs any more: hosts kill those that do not end by
@@ -67,7 +67,7 @@ class RuleLimit(Struct, frozen=True):
     most: int
 
 
-class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
+class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     """Policy's decision on one request at one instant (`at`, Unix seconds).
 
     `rules` made it, sorted; `trace` is bounded (`trace_omitted` counts the rest). `facts` are the listings and reports
@@ -125,7 +125,7 @@ def changed_since(first: Decision, now: Decision) -> str:
     return ""
 
 
-class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.grant.v1"):
+class Grant(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.grant.v1"):
     """The writ: one claim may start now. Valid for `lifetime` seconds of the agent's boot clock from its claim."""
 
     operation_id: OperationId
@@ -156,10 +156,13 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """When it was requested, where there are approvals: their credentials were enrolled before."""
 
 
-ReadAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"]
+ReadAction = Literal["baseline", "probe", "preview", "diff", "listing", "visit", "ahead"]
+"""`diff`: a preview may quote the present content, which the principal may read itself."""
 
 
-class ReadGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"):
+class ReadGrant(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"
+):
     """A read-only grant: these actions, for this operation on this target, until `expires_at` (the journal's clock)."""
 
     operation_id: OperationId

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct, field, structs
 
+from writ_contracts.bounds import Count, Seconds
 from writ_contracts.credentials import Credential, Evidence, Presence
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, PrincipalId, PublicKey
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 Posture = Literal["solo", "team"]
 """`solo`: one person runs the installation, and may approve what an AI agent requests for them, by a proof of presence.
@@ -24,7 +25,7 @@ LARGEST_DIRECTORY = 900_000
 
 
 class Enrolment(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.credential.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.credential.v1"
 ):
     """The statement that a credential is a person's. `people_key` names the installation. The credential signs it, to
     show that its private key is there; where another person has a credential already, one of theirs signs it too.
@@ -32,7 +33,7 @@ class Enrolment(
 
     people_key: PublicKey
     credential: Credential
-    issued_at: float
+    issued_at: Seconds
     nonce: Hex32
 
 
@@ -58,21 +59,21 @@ class DirectoryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     enrolment: SignedEnrolment
-    enrolled_at: float
-    removed_at: float | None = None
+    enrolled_at: Seconds
+    removed_at: Seconds | None = None
     removed_for: Annotated[str, Meta(max_length=300)] = ""
     """The reason of the removal."""
 
 
 class PeopleDirectory(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.people.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.people.v1"
 ):
     """One version of the directory, signed by the people-key. `number` counts from 1; `at` is the time of its
     signature.
     """
 
-    number: Annotated[int, Meta(ge=1)]
-    at: float
+    number: Annotated[int, Meta(ge=1, le=1_000_000_000)]
+    at: Seconds
     posture: Posture
     entries: Annotated[list[DirectoryEntry], Meta(max_length=MOST_ENTRIES)] = field(default_factory=list)
 
@@ -80,14 +81,14 @@ class PeopleDirectory(
 class NamedDirectory(Struct, frozen=True, kw_only=True):
     """The version of the directory by which a decision or grant was made."""
 
-    number: int
+    number: Count
     digest: Digest
 
 
 class PeopleRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An executor asks policy for the directory (`writ.policy.people`), of at least this version."""
 
-    number: int
+    number: Count
 
 
 class PeopleQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -5,6 +5,7 @@ and no proof of presence counts.
 """
 
 from collections.abc import Collection
+from pathlib import Path
 
 from writ_contracts.errors import ConfigError, Unreachable, Untrusted
 from writ_contracts.signing import Signed
@@ -20,10 +21,11 @@ _log = Log("writ.people")
 class KnownDirectory:
     """`value`: the newest verified version, None before the first."""
 
-    def __init__(self, file: StateFile[Signed], people_keys: Collection[str]) -> None:
-        """`people_keys`: pinned public keys. Raises ConfigError where the file is unusable."""
+    def __init__(self, file: StateFile[Signed], people_keys: Collection[str], installation: str) -> None:
+        """`people_keys`: pinned public keys. `installation`: its id. Raises ConfigError where the file is unusable."""
         self._file = file
         self._people_keys = frozenset(people_keys)
+        self._installation = installation
         self.value: Directory | None = self._kept(file.read())
 
     def take(self, signed: Signed) -> Directory:
@@ -35,7 +37,7 @@ class KnownDirectory:
             return known
         if not self._people_keys:
             raise Untrusted("no people-key is pinned here (WRIT_PEOPLE_KEY), so no credential counts", code=BAD)
-        taken = open_directory(signed.detached(), self._people_keys)
+        taken = open_directory(signed.detached(), self._people_keys, self._installation)
         if known is not None:
             check_successor(taken, known)
         self.value = taken  # before it is kept: a removal counts also where the disk is full
@@ -56,9 +58,14 @@ class KnownDirectory:
         if signed is None or signed.key not in self._people_keys:
             return None
         try:
-            return open_directory(signed, self._people_keys)
+            return open_directory(signed, self._people_keys, self._installation)
         except Untrusted as error:
             raise ConfigError(f"the directory of people's credentials that was kept here: {error}") from error
+
+
+def known_directory(state_dir: Path, people_key: str, installation: str) -> KnownDirectory:
+    """Return the directory that was kept in this folder. `people_key`: as configured."""
+    return KnownDirectory(StateFile(state_dir / FILE, Signed), people_keys(people_key), installation)
 
 
 def people_keys(text: str) -> frozenset[str]:

@@ -16,6 +16,7 @@ from writ_contracts.people import PersonCredential
 from writ_contracts.wire import canonical, decode
 from writ_trust.keys import Key
 from writ_trust.presence.proofs import verify_proof
+from writ_trust.statements import check_installation, named
 
 BAD = "bad_approval"
 PREFIX = b"writ/approval/v1\0"
@@ -24,7 +25,7 @@ PREFIX = b"writ/approval/v1\0"
 
 def sign_approval(key: Key, approval: Approval) -> SignedApproval:
     """The approval, signed by its approver's nkey."""
-    payload = canonical(approval)
+    payload = canonical(named(approval, key.installation))
     signature = base64.urlsafe_b64encode(key.sign(PREFIX + payload)).decode().rstrip("=")
     return SignedApproval(payload=Raw(payload), credential=key.public, evidence=KeyEvidence(signature=signature))
 
@@ -53,10 +54,15 @@ class ProvenApproval(Struct, frozen=True, kw_only=True):
 
 
 def prove_approval(
-    signed: SignedApproval, credentials: Iterable[Credential], demanded: Presence = KEY
+    signed: SignedApproval,
+    credentials: Iterable[Credential],
+    demanded: Presence = KEY,
+    *,
+    installation: str | None = "",
 ) -> ProvenApproval:
     """The approval, if one of the credentials signed it and proves all that is demanded, and what the approval itself
-    claims. Raises Untrusted (`bad_approval`, `proof_too_weak`).
+    claims, and it is for this installation (any, with None). Raises Untrusted (`bad_approval`, `proof_too_weak`,
+    `other_installation`).
     """
     credential = next((one for one in credentials if one.id == signed.credential), None)
     if credential is None:
@@ -70,12 +76,19 @@ def prove_approval(
     presence = Presence(proven.proof, credential.attested)
     if not presence.meets(demanded):
         raise Untrusted(f"an attested credential is demanded, and {credential.id} is not", code="proof_too_weak")
+    if installation is not None:
+        check_installation(approval, installation)
     return ProvenApproval(approval=approval, person=credential.person, presence=presence)
 
 
-def verify_approval(signed: SignedApproval, credentials: Iterable[Credential], demanded: Proof = "key") -> Approval:
+def verify_approval(
+    signed: SignedApproval,
+    credentials: Iterable[Credential],
+    demanded: Proof = "key",
+    installation: str | None = "",
+) -> Approval:
     """The approval, as `prove_approval` returns it."""
-    return prove_approval(signed, credentials, Presence(demanded)).approval
+    return prove_approval(signed, credentials, Presence(demanded), installation=installation).approval
 
 
 def own_nkey(known: Sequence[PersonCredential], person: str, key: str) -> list[Credential]:
@@ -88,12 +101,12 @@ def own_nkey(known: Sequence[PersonCredential], person: str, key: str) -> list[C
     return [nkey_credential(person, key)]
 
 
-def verify_own(signed: SignedApproval) -> Approval:
+def verify_own(signed: SignedApproval, installation: str | None = "") -> Approval:
     """The approval, if the nkey signed it that it names. Whose key that is, somebody else must say.
 
     Raises Untrusted also for other methods than an nkey: their public keys are in the directory of credentials.
     """
-    return verify_approval(signed, [nkey_credential("", signed.credential)])
+    return verify_approval(signed, [nkey_credential("", signed.credential)], installation=installation)
 
 
 def read_approval(signed: SignedApproval) -> Approval:

@@ -25,7 +25,7 @@ from writ_contracts.people import (
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_trust.presence.proofs import key_digest, verify_proof
-from writ_trust.statements import digest, open_signed
+from writ_trust.statements import check_installation, digest, open_signed
 
 PREFIX = b"writ/credential/v1\0"
 """Stands before the payload in what is signed, so that no approval's signature fits an enrolment."""
@@ -55,14 +55,16 @@ class Directory(Struct, frozen=True, eq=False, kw_only=True):
         return {person: tuple(presences) for person, presences in found.items()}
 
 
-def open_directory(signed: Signed, people_keys: Collection[str]) -> Directory:
-    """The directory, if a pinned people-key signed it and every enrolment in it holds. Raises Untrusted."""
+def open_directory(signed: Signed, people_keys: Collection[str], installation: str | None = "") -> Directory:
+    """The directory, if a pinned people-key signed it for this installation (any, with None) and every enrolment in it
+    holds. Raises Untrusted.
+    """
     try:
         size = len(bytes(signed.payload))
         if size > LARGEST_DIRECTORY:
             raise Untrusted(f"it has {size} bytes, at most {LARGEST_DIRECTORY} are read")
-        version = open_signed(signed, PeopleDirectory, people_keys)
-        entries = _entries(version, signed.key)
+        version = open_signed(signed, PeopleDirectory, people_keys, installation)
+        entries = _entries(version, signed.key, version.installation)
     except Untrusted as error:
         raise Untrusted(f"the directory of people's credentials does not hold: {error}", code=BAD) from error
     return Directory(
@@ -74,13 +76,13 @@ def open_directory(signed: Signed, people_keys: Collection[str]) -> Directory:
     )
 
 
-def _entries(version: PeopleDirectory, people_key: str) -> dict[str, PersonCredential]:
+def _entries(version: PeopleDirectory, people_key: str, installation: str) -> dict[str, PersonCredential]:
     found: dict[str, PersonCredential] = {}
     before = 0.0
     for entry in version.entries:
         if not before < entry.enrolled_at <= version.at:
             raise Untrusted("its entries are not in the order of their enrolment")
-        one = _entry(entry, people_key, found)
+        one = _entry(entry, people_key, installation, found)
         if one.credential.id in found:
             raise Untrusted(f"the public key of {one.credential.id} is there twice: one key, one person")
         found[one.credential.id], before = one, entry.enrolled_at
@@ -90,8 +92,10 @@ def _entries(version: PeopleDirectory, people_key: str) -> dict[str, PersonCrede
     return found
 
 
-def _entry(entry: DirectoryEntry, people_key: str, earlier: Mapping[str, PersonCredential]) -> PersonCredential:
-    enrolment = check_enrolment(entry.enrolment, people_key)
+def _entry(
+    entry: DirectoryEntry, people_key: str, installation: str, earlier: Mapping[str, PersonCredential]
+) -> PersonCredential:
+    enrolment = check_enrolment(entry.enrolment, people_key, installation)
     credential = enrolment.credential
     endorser = _endorser(entry.enrolment, credential, earlier, entry.enrolled_at)
     if entry.removed_at is not None and entry.removed_at < entry.enrolled_at:
@@ -109,12 +113,13 @@ def read_enrolment(signed: SignedEnrolment) -> Enrolment:
         raise Untrusted(f"what is signed is not an enrolment: {error}") from error
 
 
-def check_enrolment(signed: SignedEnrolment, people_key: str) -> Enrolment:
+def check_enrolment(signed: SignedEnrolment, people_key: str, installation: str = "") -> Enrolment:
     """The statement, if it is for this installation and its credential signed it, with all the proof that the
     credential is worth. Raises Untrusted.
     """
     enrolment = read_enrolment(signed)
     credential = enrolment.credential
+    check_installation(enrolment, installation)
     if enrolment.people_key != people_key:
         raise Untrusted(f"credential {credential.id} was enrolled for another installation")
     if credential.id != key_digest(credential):

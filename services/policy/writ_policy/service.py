@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from writ_bus.port import Bus, Service, Serving
+from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
 from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
-from writ_contracts.signing import Signed
 from writ_contracts.version import VERSION
 from writ_policy.analysis_process.pool import AnalysisPool
 from writ_policy.approvals.deciding import Approvals
@@ -41,8 +41,7 @@ from writ_runtime.journal_guard import FILE, LOOK_EVERY, JournalGuard, Mark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
-from writ_runtime.people_directory import FILE as PEOPLE
-from writ_runtime.people_directory import KnownDirectory, people_keys
+from writ_runtime.people_directory import known_directory
 from writ_runtime.security_events import SecurityEvents
 from writ_runtime.state_file import StateFile
 from writ_trust.keys import Key
@@ -77,7 +76,7 @@ class PolicyService:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         self._measured = measured
-        directory = KnownDirectory(StateFile(config.state_dir / PEOPLE, Signed), people_keys(config.people_key))
+        directory = known_directory(config.state_dir, config.people_key, config.installation)
         tell, measures = self._notifier.tell, self._measures
         people = CredentialsFile(config.people, directory, tell)
         self._sources = Sources(config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people)
@@ -109,7 +108,14 @@ class PolicyService:
             return
         await self._sources.start(versions)
         lost, former = self._config.versions_lost, self._former_events
-        follower = Follower(bus.journal, self._key.public, versions, versions_lost=lost, former=former)
+        follower = Follower(
+            bus.journal,
+            self._key.public,
+            versions,
+            installation=self._key.installation,
+            versions_lost=lost,
+            former=former,
+        )
         await follower.read()
         self._follower = follower
         self._serving = await bus.serve(self._service(bus, versions, follower, guard, security))
@@ -143,9 +149,9 @@ class PolicyService:
         analysis = AnalysisQueries(
             self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
         )
-        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize})
+        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize}, clock)
         approvals = Approvals(bus, judging, standings, security, self._observe)
-        pending = Pending(bus.journal, judging, standings, clock)
+        pending = Pending(bus.journal, judging, standings, clock, self._key)
         people = PeopleEndpoints(judging, self._observe)
         handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name(), **people.by_name()}
         buckets = Buckets(RATE, BURST)
@@ -168,19 +174,19 @@ class PolicyService:
     async def follow(self) -> None:
         """Keep up with files and control events, and have notices recorded, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.time.follow())
+            group.create_task(unending("clock", self.time.follow()))
             if self._follower is not None:
-                group.create_task(self._sources.follow())
-                group.create_task(self._follower.follow())
-                group.create_task(self._watch_control(self._follower))
+                group.create_task(unending("files", self._sources.follow()))
+                group.create_task(unending("journal", self._follower.follow()))
+                group.create_task(unending("control events", self._watch_control(self._follower)))
             if self._versions is not None and self._security is not None:
-                group.create_task(self._watch_store(self._versions, self._security))
+                group.create_task(unending("versions", self._watch_store(self._versions, self._security)))
             if self._guard is not None:
-                group.create_task(self._guard.watch())
+                group.create_task(unending("guard", self._guard.watch()))
             if self._bus is not None:
-                group.create_task(self._notifier.run(self._bus))
+                group.create_task(unending("notices", self._notifier.run(self._bus)))
             if self._security is not None:
-                group.create_task(self._security.run())
+                group.create_task(unending("security events", self._security.run()))
 
     async def _watch_store(self, versions: Versions, security: SecurityEvents) -> None:
         """Compare the store of versions with the versions read from it. A loss is an alarm."""

@@ -4,7 +4,7 @@ import secrets
 import time
 from pathlib import Path
 
-from msgspec import Raw, structs
+from msgspec import Raw, Struct, structs
 
 from writ_client.approvals import Signer
 from writ_client.ssh_keygen import read_ssh_key, ssh_credential
@@ -19,18 +19,29 @@ LARGEST = 65_536
 READABLE = 0o644
 
 
+class Installation(Struct, frozen=True, kw_only=True):
+    """The installation of an enrolment: its id, and its public people-key."""
+
+    id: str
+    people_key: str
+
+
 async def made(
-    person: str, ssh_key: Path, people_key: str, proof: Proof, *, label: str = "", attested: bool = False
+    person: str, ssh_key: Path, about: Installation, proof: Proof, *, label: str = "", attested: bool = False
 ) -> SignedEnrolment:
     """Return an enrolment of this security key, which it signs itself: one touch, for `verified` with the PIN."""
     key = read_ssh_key(ssh_key)
-    return await signed_by(ssh_credential(person, key.line, proof, label=label, attested=attested), key, people_key)
+    return await signed_by(ssh_credential(person, key.line, proof, label=label, attested=attested), key, about)
 
 
-async def signed_by(credential: Credential, signer: Signer, people_key: str) -> SignedEnrolment:
+async def signed_by(credential: Credential, signer: Signer, about: Installation) -> SignedEnrolment:
     """Return the enrolment of a credential, with the evidence that its private key is there."""
     statement = Enrolment(
-        people_key=people_key, credential=credential, issued_at=time.time(), nonce=secrets.token_hex(32)
+        installation=about.id,
+        people_key=about.people_key,
+        credential=credential,
+        issued_at=time.time(),
+        nonce=secrets.token_hex(32),
     )
     draft = SignedEnrolment(payload=Raw(canonical(statement)), possession=KeyEvidence(signature=""))
     return structs.replace(draft, possession=await signer.sign(signed_bytes(draft)))

@@ -55,7 +55,8 @@ def credential() -> None:
 @PROOF
 @LABEL
 @ATTESTED
-@click.option("--installation", metavar="U…", help="The public people-key; by default that of $WRIT_HOME.")
+@click.option("--root", metavar="U…", help="The public people-key, of public.yaml; by default that of $WRIT_HOME.")
+@click.option("--installation", metavar="ID", help="The id of the installation; by default that of $WRIT_HOME.")
 @local
 async def request(
     settings: Settings,
@@ -65,15 +66,18 @@ async def request(
     proof: str,
     label: str,
     attested: bool,
+    root: str | None,
     installation: str | None,
 ) -> int:
     """Write a request to enrol your security key as one of PERSON, you, to FILE.
 
     Give FILE to another person, who endorses it, and then to who has the people-key. It holds no secret.
     """
-    people_key = installation or _people_key(settings.home)
+    about = enrolment_files.Installation(
+        id=installation or settings.home.installation, people_key=root or _people_key(settings.home)
+    )
     enrolment = await enrolment_files.made(
-        person, _given(ssh_key), people_key, cast(Proof, proof), label=label, attested=attested
+        person, _given(ssh_key), about, cast(Proof, proof), label=label, attested=attested
     )
     enrolment_files.write_file(file, enrolment)
     _show(settings.screen, enrolment)
@@ -186,7 +190,7 @@ def _given(ssh_key: Path | None) -> Path:
 
 def _people_key(home: Home) -> str:
     if not (found := home.people_key()):
-        raise Invalid(f"{home.public_file} has no people-key: --installation names it (`writ credential list` there)")
+        raise Invalid(f"{home.public_file} has no people-key: --root names it")
     return found
 
 

@@ -63,7 +63,7 @@ class CredentialsDirectory:
     def _write(self, entries: list[DirectoryEntry], posture: Posture, at: float) -> Directory:
         number = self.current.name.number + 1 if self.current is not None else 1
         signed = sign(self._key(), PeopleDirectory(number=number, at=at, posture=posture, entries=entries))
-        made = open_directory(signed, [self._people_key])
+        made = open_directory(signed, [self._people_key], self._home.installation)
         if self.current is not None:
             check_successor(made, self.current)
         save(self._home.people_file, encode(signed))
@@ -72,7 +72,7 @@ class CredentialsDirectory:
 
     def _key(self) -> Key:
         try:
-            key = Key(read_private(self._key_file))
+            key = Key(read_private(self._key_file), self._home.installation)
         except Invalid as error:
             raise ConfigError(f"{self._key_file}: {error}; --people-key names the file of the people-key") from error
         if key.public != self._people_key:
@@ -85,7 +85,7 @@ class CredentialsDirectory:
         except FileNotFoundError:
             return None
         try:
-            return open_directory(decode(data, Signed), [self._people_key])
+            return open_directory(decode(data, Signed), [self._people_key], self._home.installation)
         except (Invalid, Untrusted) as error:
             raise ConfigError(f"{self._home.people_file}: {error}") from error
 

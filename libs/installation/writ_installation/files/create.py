@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
+from writ_contracts.ids import encode_id
 from writ_documents import atomic_files, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents, read_inventory
@@ -46,6 +47,8 @@ def create_installation(home: Home) -> bool:
 
 def make_files(home: Home, machine: Machine | None = None) -> None:
     """Make each missing file. `machine`: the first target; by default this machine."""
+    if not home.installation_file.exists():
+        make_identity(home)
     for name in SERVICES:
         home.make_key(name)
     _make_people_key(home)
@@ -73,6 +76,13 @@ def _make_people_key(home: Home) -> None:
         write_atomically(home.people_seed, generate_seed() + b"\n")
 
 
+def make_identity(home: Home) -> str:
+    """Give the installation an id, and return it."""
+    identity = encode_id(secrets.token_bytes(16))
+    atomic_files.save(home.installation_file, (IDENTITY_HEAD + yaml_file.dump({"id": identity})).encode())
+    return identity
+
+
 def write_public(home: Home) -> None:
     """Write the public halves of the services' keys, for processes that may not read the private ones."""
     known = {name: home.key(name).public for name in SERVICES}
@@ -90,6 +100,7 @@ PRINCIPALS_HEAD = "# Who may ask, each known by one key: `writ principal add NAM
 AGENTS_HEAD = (
     "# Which keys may work for which pool of targets: those of `writ up`, and those of hosts that have enrolled.\n"
 )
+IDENTITY_HEAD = "# The id of this installation, which every signed statement names. Never change it.\n"
 PUBLIC_HEAD = "# The public halves of keys/*.seed, and of the key that signs people.json.\n"
 
 

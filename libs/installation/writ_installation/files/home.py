@@ -5,10 +5,12 @@ import re
 import socket
 from pathlib import Path
 
+from msgspec import Struct
+
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError, Invalid
-from writ_contracts.ids import TOKEN_PATTERN
-from writ_documents import yaml_file
+from writ_contracts.ids import TOKEN_PATTERN, InstallationId
+from writ_documents import shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.site import Site, read_site
 from writ_trust.keys import Key, generate_seed
@@ -18,6 +20,12 @@ _token = re.compile(TOKEN_PATTERN).search
 
 PEOPLE = "people"
 """The name of the people-key in `public.yaml`."""
+
+
+class Identity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of `installation.yaml`."""
+
+    id: InstallationId
 
 
 class Home:
@@ -69,6 +77,8 @@ class Home:
         """The signed directory of people's credentials."""
         self.people_seed = self.root / "people" / "people.seed"
         """The key that signs it, apart from those of services: no process of Writ reads it."""
+        self.installation_file = self.config / "installation.yaml"
+        """The installation's id, which every signed statement names."""
         self.params_key = self.keys / "params.key"
         self.tokens = self.root / "tokens"
         """One-time tokens of agents' hosts, by their public halves."""
@@ -102,6 +112,13 @@ class Home:
                 raise ConfigError(f"{folder}: belongs to somebody else (uid {folder.stat().st_uid})")
             folder.chmod(0o700)
 
+    @property
+    def installation(self) -> str:
+        """Return the installation's id; empty where there is none yet. Raises ConfigError."""
+        if not self.installation_file.exists():
+            return ""
+        return shapes.convert(yaml_file.read(self.installation_file), Identity).id
+
     def seed_file(self, name: str) -> Path:
         """Return the path of the private key of that name: a service, `agent-<pool>`, `principal-<id>`."""
         if not _token(name):
@@ -112,7 +129,7 @@ class Home:
         """Return the key of that name; ConfigError when it is missing or others can read it."""
         path = self.seed_file(name)
         try:
-            return Key(read_private(path))
+            return Key(read_private(path), self.installation)
         except Invalid as error:
             raise ConfigError(f"{path}: {error}") from error
 

@@ -41,6 +41,7 @@ def make(home: Home, pool: str, url: str, until: float) -> tuple[Token, str]:
         url=url,
         policy_key=home.public("policy"),
         people_key=home.people_key(),
+        installation=home.installation,
     )
     home.tokens.mkdir(mode=0o700, exist_ok=True)
     atomic_files.save(home.tokens / f"{number}.json", encode(token))

@@ -16,9 +16,10 @@ from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.credentials import TOUCH, Credential
 from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.previews import Preview
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
 from writ_trust.approvals import ProvenApproval, approval_digest, nkey_credential, prove_approval, read_approval
@@ -65,6 +66,9 @@ class Signatures:
         """By operation: the request whose decision demands approvals, until it has ended."""
         self._approvals: dict[str, set[str]] = {}
         """By operation: digests of its approvals."""
+        self._installation = ""
+        self._previews: dict[str, str] = {}
+        """By operation: digest of its preview, which its approvals must name."""
         self.signed = 0
         self.problems: list[Problem] = []
 
@@ -103,7 +107,7 @@ class Signatures:
                 self._check_read_grant(event.ahead)
                 if event.over is not None:
                     self._own(event.over, Receipt)
-            case journal.ApprovalGiven() | journal.Approved() | journal.Rejected():
+            case journal.PreviewTaken() | journal.ApprovalGiven() | journal.Approved() | journal.Rejected():
                 self._verdict(event, record.time)
             case journal.Granted():
                 self._granted(event)
@@ -150,6 +154,11 @@ class Signatures:
                 decision.demands,
             )
 
+    def _preview(self, event: journal.PreviewTaken) -> None:
+        if self._own(event.preview, Preview).operation_id != event.operation_id:
+            raise Untrusted("its preview is of another operation")
+        self._previews.setdefault(event.operation_id, digest(event.preview))
+
     def _approval(
         self, operation_id: str, signed: SignedApproval, verdict: str, approver: str, at: float
     ) -> ProvenApproval:
@@ -157,8 +166,9 @@ class Signatures:
         asked.
         """
         known = self._requests.get(operation_id)
-        found = prove_approval(signed, _credentials(signed, self._people, known, at))
+        found = prove_approval(signed, _credentials(signed, self._people, known, at), installation=None)
         approval = found.approval
+        self._same_installation(approval)
         self.signed += 1
         if (approval.operation_id, approval.verdict) != (operation_id, verdict):
             raise Untrusted("its approval is of another operation or verdict")
@@ -167,13 +177,19 @@ class Signatures:
         if known is not None:  # else it was requested before the range
             if (approval.requested, approval.decision_digest) != (known.requested, known.decision):
                 raise Untrusted("its approval is of another request")
+            if verdict == "approve" and approval.preview != self._previews.get(operation_id):
+                raise Untrusted("its approval is of another preview")
             own = {approval.approver, found.person} & {known.principal, known.acts_for}
             if own and not _may_be_own(found, known, self._people):
                 raise Untrusted("its approver requested it")
         return found
 
-    def _verdict(self, event: journal.ApprovalGiven | journal.Approved | journal.Rejected, at: float) -> None:
+    def _verdict(
+        self, event: journal.PreviewTaken | journal.ApprovalGiven | journal.Approved | journal.Rejected, at: float
+    ) -> None:
         match event:
+            case journal.PreviewTaken():
+                self._preview(event)
             case journal.ApprovalGiven():
                 self._approval(event.operation_id, event.approval, "approve", event.approver, at)
             case journal.Approved():
@@ -206,6 +222,7 @@ class Signatures:
             self._grants.pop(event.operation_id, None)
             self._requests.pop(event.operation_id, None)
             self._approvals.pop(event.operation_id, None)
+            self._previews.pop(event.operation_id, None)
         if event.receipt is None:
             return
         receipt = self._own(event.receipt, Receipt)
@@ -255,9 +272,18 @@ class Signatures:
         return self._opened(signed, kind, (signed.key,))
 
     def _opened(self, signed: Signed, kind: type[T], trusted: Collection[str]) -> T:
-        opened = open_signed(signed, kind, trusted)
+        opened = open_signed(signed, kind, trusted, None)
+        self._same_installation(opened)
         self.signed += 1
         return opened
+
+    def _same_installation(self, statement: Struct) -> None:
+        """Raises Untrusted where a statement is for another installation than those before it."""
+        if not isinstance(statement, Statement) or not statement.installation:
+            return
+        self._installation = self._installation or statement.installation
+        if statement.installation != self._installation:
+            raise Untrusted(f"it is for installation {statement.installation}, and others for {self._installation}")
 
 
 def _credentials(

@@ -51,7 +51,8 @@ class SecurityKeys:
         """Enrol a new key of this person, endorsed by the key of another; return its id. Without the commands."""
         home, key = self._installation.home, self.add(name)
         credential = ssh_credential(person, key.line, "verified")
-        made = await enrolment_files.signed_by(credential, key, home.people_key())
+        about = enrolment_files.Installation(id=home.installation, people_key=home.people_key())
+        made = await enrolment_files.signed_by(credential, key, about)
         if endorser is not None:
             made = await enrolment_files.endorsed(made, self.keys[endorser])
         await asyncio.to_thread(lambda: CredentialsDirectory(home).enroll(made, posture))

@@ -13,6 +13,8 @@ from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, Ap
 from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
+from writ_contracts.signing import Signed
+from writ_policy.approvals.previews import check_preview, recorded_preview
 from writ_policy.approvals.standing import Standings
 from writ_policy.approvals.verdicts import Standing, check_entitled, check_pending, repeated
 from writ_policy.decisions.judging import JudgeFactory
@@ -79,12 +81,14 @@ class Approvals:
             claimed = read_approval(asked.approval)
             if claimed.approver != principal:
                 raise Untrusted(f"{principal} sent an approval of {claimed.approver}", code=BAD)
-            standing = await self._standings.of(asked.principal, claimed.operation_id, judge.world)
-            found = prove_approval(asked.approval, judge.world.credentials(principal, standing.requested_at))
+            standing, records = await self._standings.with_records(asked.principal, claimed.operation_id, judge.world)
+            credentials = judge.world.credentials(principal, standing.requested_at)
+            found = prove_approval(asked.approval, credentials, installation=judge.world.installation)
             approval = found.approval
             if repeated(standing, asked.approval):
                 return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
-            event, remaining = self._event(standing, found, asked.approval, judge)
+            preview = recorded_preview(records)
+            event, remaining = self._event(standing, found, asked.approval, judge, preview)
             try:
                 state = await self._append(standing, event)
             except Conflict:
@@ -94,7 +98,7 @@ class Approvals:
         raise Conflict(f"{ATTEMPTS} others decided on it first", code="decided")
 
     def _event(
-        self, standing: Standing, found: ProvenApproval, signed: SignedApproval, judge: Judge
+        self, standing: Standing, found: ProvenApproval, signed: SignedApproval, judge: Judge, preview: Signed | None
     ) -> tuple[Recordable, int]:
         """The event to record, and how many more approvals are needed after it. Raises what refuses the verdict."""
         approval = found.approval
@@ -104,6 +108,7 @@ class Approvals:
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
+        check_preview(preview, standing.decision, judge.world)
         needed = standing.presence_of(approval.step, approval.approver, judge.world)
         if not found.presence.meets(needed):
             reason = f"it needs the proof {needed}, and the signature proves {found.presence}"

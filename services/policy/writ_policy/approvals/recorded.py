@@ -19,13 +19,16 @@ from writ_trust.statements import digest, read
 
 
 class Exact(Struct, frozen=True, kw_only=True):
-    """The exact request that approvals must name: the digests of its `requested` event and of its first decision."""
+    """The exact request that approvals must name: the digests of its `requested` event, its first decision and its
+    recorded preview.
+    """
 
     operation_id: str
     principal: str
     requested: str
     decision_digest: str
     requested_at: float
+    preview: str | None = None
 
 
 class Approvals(Struct, frozen=True):
@@ -60,6 +63,7 @@ def exact_of(recorded: RecordedOperation, records: Sequence[Record]) -> Exact:
         requested=sha256(data).hexdigest(),
         decision_digest=digest(requested.decision),
         requested_at=recorded.requested_at,
+        preview=recorded.life.preview_digest or None,
     )
 
 
@@ -84,7 +88,8 @@ def counted(signed: Sequence[SignedApproval], exact: Exact, world: World) -> App
 def _counted(signed: SignedApproval, exact: Exact, world: World) -> ProvenApproval | None:
     try:
         who = read_approval(signed).approver
-        found = prove_approval(signed, world.credentials(who, exact.requested_at))
+        credentials = world.credentials(who, exact.requested_at)
+        found = prove_approval(signed, credentials, installation=world.installation)
         check_exact(found.approval, exact)
     except Untrusted:
         return None
@@ -96,11 +101,12 @@ def _counted(signed: SignedApproval, exact: Exact, world: World) -> ProvenApprov
 
 def check_exact(approval: Approval, exact: Exact) -> None:
     """Raises Untrusted (`bad_approval`) unless the approval is of this exact request."""
+    unseen = approval.verdict == "reject" and approval.preview is None  # nobody has to see what they reject
     pairs = {
         "operation": (approval.operation_id, exact.operation_id),
         "digest of the request": (approval.requested, exact.requested),
         "digest of the decision": (approval.decision_digest, exact.decision_digest),
-        "digest of the preview": (approval.preview, None),
+        "digest of the preview": (approval.preview, None if unseen else exact.preview),
     }
     if different := [name for name, (signed, known) in pairs.items() if signed != known]:
         raise Untrusted(f"what {approval.approver} signed differs in {', '.join(different)}", code=BAD)

@@ -35,6 +35,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     signed: Sequence[SignedApproval]
     proven: Mapping[str, Presence]
     requested_at: float
+    frozen: float = 0.0
+    """Seconds since the request in which stops held it up."""
 
     @property
     def demands(self) -> list[DecisionDemand]:
@@ -43,8 +45,8 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     @property
     def until(self) -> float:
-        """When the time to decide ends (Unix seconds)."""
-        return self.requested_at + seconds_of(self.demands)
+        """When the time to decide ends (Unix seconds), as far as is known now: while a stop lasts it moves on."""
+        return self.requested_at + seconds_of(self.demands) + self.frozen
 
     def open(self, world: World, more: ProvenApproval | None = None) -> Open:
         """Its progress, with one `more` approval after those on record."""

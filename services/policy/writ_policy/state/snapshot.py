@@ -22,6 +22,7 @@ from writ_trust.people import Directory
 class World(Struct, frozen=True, eq=False, kw_only=True):
     """One version of the policy and one reading of all files; replaced as a whole."""
 
+    installation: str
     in_force: VersionInForce
     policy: Policy
     version: PolicyVersion
@@ -70,6 +71,7 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def compose(
+    installation: str,
     in_force: VersionInForce,
     inventory: FileContent[Inventory],
     principals: FileContent[Principals],
@@ -80,6 +82,7 @@ def compose(
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
     return World(
+        installation=installation,
         in_force=in_force,
         policy=policy,
         version=PolicyVersion(

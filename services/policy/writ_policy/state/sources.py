@@ -45,6 +45,7 @@ class Sources:
         """`on_refusal` gets the name of a file with unusable new content, `on_change` each new world."""
         self._tell, self._on_refusal, self._on_change = tell, on_refusal, on_change
         self._clock = clock
+        self._installation = config.installation
         self._compiler = compiler
         self.people = people
         self._file = Watched(config.policy, compiler.read)
@@ -167,7 +168,8 @@ class Sources:
         if versions.current is None:
             raise ConfigError("no version of the policy is in force")
         inventory, principals, agents = (self._lists[name].value for name in LISTS)
-        world = compose(versions.current, inventory, principals, agents, self.people.value)
+        known = inventory, principals, agents, self.people.value
+        world = compose(self._installation, versions.current, *known)
         self._on_change(world)
         return world
 
