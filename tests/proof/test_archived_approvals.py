@@ -50,6 +50,7 @@ def events(*, approvals: list[Any] | None = None, proof: Proof = "key", **change
     facts: dict[str, Any] = {"operation_id": id_of(1), "principal": "alice", "authenticated": "server"}
     facts |= {
         "effect": "require_approval",
+        "presence": None,
         "demands": [DecisionDemand(rule="one", steps=steps, seconds=60, proof=proof)],
     }
     decided = sign(POLICY, structs.replace(sample(Decision), **facts))
@@ -147,7 +148,7 @@ def declared(*, presence: Presence | None = TOUCH, by: SoftwareSecurityKey = TOK
     """A request of bob's, whose decision says what he proved."""
     statement = sign(BOB, structs.replace(sample(RequestStatement), principal="bob"))
     evidence = PresenceEvidence(credential=TOKEN.id, evidence=by.sign_ssh(bytes_of_presence(statement), flags=PRESENT))
-    facts = {"operation_id": id_of(1), "principal": "bob", "effect": "allow", "presence": presence, "demands": []}
+    facts: dict[str, Any] = {"operation_id": id_of(1), "principal": "bob", "effect": "allow", "presence": presence}
     decided = structs.replace(sample(Decision), **facts, authenticated="signature", statement_digest=digest(statement))
     first = {"principal": "bob", "decision": sign(POLICY, decided), "statement": statement, "look": None, "ahead": None}
     proof = evidence if given else None
