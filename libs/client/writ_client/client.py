@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
-from msgspec import structs
-
 from writ_bus import tracing
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
@@ -28,7 +26,6 @@ from writ_client.queries import Queries
 from writ_client.service_calls import ask
 from writ_client.target_runs import ManyTargets, Recap, TargetResult, each_request
 from writ_contracts import requests, subjects
-from writ_contracts.credentials import PresenceEvidence
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.facts import Reported, ScanReport
 from writ_contracts.failures import raise_for
@@ -36,7 +33,6 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.ids import operation_id as id_of
 from writ_contracts.life import State
 from writ_trust.keys import Key
-from writ_trust.requester_presence import signed_bytes
 
 SUBMIT_SECONDS = 30.0
 CONTROL_SECONDS = 60.0
@@ -154,7 +150,7 @@ class Writ(Queries, OperationGroups):
         if sign and self._key is not None:
             salt, now = request_signing.new_salt(), self._clock()
             request = request_signing.signed(request, self._key, self.principal, operation, salt=salt, now=now)
-            request = await _proven(request, by)
+            request = await request_signing.proven(request, by)
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
             answer = await ask(self._bus, subject, request, requests.RequestAnswer, timeout=timeout or SUBMIT_SECONDS)
@@ -344,11 +340,3 @@ class Writ(Queries, OperationGroups):
             found = [(one.line, one.column, one.message) for one in answer.error.problems]
             raise Invalid(answer.error.message, code=answer.error.code, problems=found)
         return await self.wait(answer.operation_id or "", timeout=timeout)
-
-
-async def _proven(request: requests.Request, by: Signer | None) -> requests.Request:
-    """Return the signed request with the proof of one's presence, where one is given."""
-    if by is None or request.statement is None:
-        return request
-    evidence = await by.sign(signed_bytes(request.statement))
-    return structs.replace(request, presence=PresenceEvidence(credential=by.id, evidence=evidence))

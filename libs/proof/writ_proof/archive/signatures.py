@@ -91,13 +91,7 @@ class Signatures:
     def _check(self, record: Record, event: journal.JournalEvent) -> None:  # noqa: C901 - a table by type
         match event:
             case journal.Requested():
-                decision = self._of_policy(event.decision, Decision)
-                self._is_of(event, decision)
-                self._demanded(record, event, decision)
-                self._statement(event.statement, decision)
-                self._presence(record, event, decision)
-                self._check_read_grant(event.look)
-                self._check_read_grant(event.ahead)
+                self._requested(record, event)
             case journal.Refused():
                 # A refused statement may be anybody's: that it does not hold is what the refusal says.
                 if event.decision is not None:
@@ -129,6 +123,15 @@ class Signatures:
                     self._own(event.report, SecurityReport)
             case _:
                 return
+
+    def _requested(self, record: Record, event: journal.Requested) -> None:
+        decision = self._of_policy(event.decision, Decision)
+        self._is_of(event, decision)
+        self._demanded(record, event, decision)
+        self._statement(event.statement, decision)
+        self._presence(record, event, decision)
+        self._check_read_grant(event.look)
+        self._check_read_grant(event.ahead)
 
     def _granted(self, event: journal.Granted) -> None:
         self._of_policy(event.decision, Decision)
