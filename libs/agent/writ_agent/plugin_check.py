@@ -12,7 +12,8 @@ import msgspec
 from writ_agent.backends.port import Backend, Baselines, Handler, Previews, Probes
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.operations import Operation
-from writ_runtime.plugin_descriptors import InstalledPlugin, installed_plugins
+from writ_contracts.plugins import InstalledPlugin
+from writ_runtime.plugin_descriptors import installed_plugins
 from writ_runtime.plugins import load_backends, load_catalogue, load_handlers
 
 POWERS: tuple[tuple[str, type], ...] = (("baseline", Baselines), ("probe", Probes), ("preview", Previews))

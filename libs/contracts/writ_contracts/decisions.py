@@ -12,6 +12,7 @@ from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
+from writ_contracts.plugins import PluginDigests
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 
@@ -76,6 +77,7 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     target. `demands`: the approvals it needs or needed. With demands, `target_digest` is the SHA-256 of the target's
     entry, to notice a moved target at the start, and `public_digest` that of the public effective parameters as
     canonical JSON, which an approver's client checks. `approvals`: the people whose recorded approvals counted.
+    `plugins`: those installed where it was decided.
     """
 
     operation_id: OperationId
@@ -108,6 +110,7 @@ class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
     target_digest: Digest | None = None
     public_digest: Digest | None = None
     approvals: list[PrincipalId] = field(default_factory=list)
+    plugins: PluginDigests = field(default_factory=dict)
 
 
 def changed_since(first: Decision, now: Decision) -> str:
@@ -165,6 +168,8 @@ class ReadGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """The subject of `list_other_names`: the value of the operation's parameter that names a thing."""
     issued_at: float = 0.0
     """Unix seconds of the journal's clock: a listing under it is no older."""
+    plugins: dict[str, list[Digest]] = field(default_factory=dict)
+    """The accepted digests of each plugin that defines the operation or carries it out; for a test, of all plugins."""
 
 
 class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -20,10 +20,9 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.evaluators import Evaluator
 from writ_contracts.operations import Catalogue, Operation
-from writ_runtime.plugin_descriptors import InstalledPlugin, installed_plugins, served
+from writ_contracts.plugins import BACKENDS, EVALUATORS, HANDLERS, OPERATIONS, InstalledPlugin
+from writ_runtime.plugin_descriptors import installed_plugins, served
 
-OPERATIONS, HANDLERS, BACKENDS = "writ.operations", "writ.handlers", "writ.backends"
-EVALUATORS = "writ.evaluators"
 T = TypeVar("T")
 _WRIT = "Writ itself"
 
@@ -43,7 +42,7 @@ def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: boo
         own = [(_source(entry), operation.name, operation) for operation in _operations(entry)]
         _refuse_foreign(owners.get(entry.dist.name) if entry.dist else None, [name for _, name, _ in own])
         named += own
-    return Catalogue(_unique("operation", named).values(), load_evaluators() if evaluators else None)
+    return Catalogue(_unique("operation", named).values(), load_evaluators() if evaluators else None, plugins)
 
 
 def _with_backends(operation: Operation, backends: tuple[str, ...]) -> Operation:

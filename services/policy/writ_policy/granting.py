@@ -81,6 +81,7 @@ class Granting:
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
         if recorded.life.approvals:
             ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced)
+        ruled = judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)

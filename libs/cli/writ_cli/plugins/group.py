@@ -15,8 +15,8 @@ from writ_cli.options import local
 from writ_cli.plugins.skeleton import files_of
 from writ_cli.settings import Settings
 from writ_contracts.errors import Conflict, Invalid, Unreachable
-from writ_contracts.plugins import Prefix
-from writ_runtime.plugin_descriptors import InstalledPlugin, installed_plugins
+from writ_contracts.plugins import InstalledPlugin, Prefix
+from writ_runtime.plugin_descriptors import installed_plugins
 from writ_runtime.plugins import load_catalogue
 
 CHECK = (sys.executable, "-P", "-m", "writ_agent.plugin_check")

@@ -83,7 +83,7 @@ class DecisionEndpoints:
             people = tuple(judge.world.principals.values())
             await self._proposed.check(ask.subject.operation, ask.subject.parameters, people, judge.now)
         grant = (
-            target_test_grant(ask, ruled, judge.world)
+            target_test_grant(ask, ruled, judge.world, judge.plugins)
             if ask.subject.operation == BACKEND_TEST
             else read_grant(ask, ruled, judge.world)
         )
