@@ -90,11 +90,11 @@ class World:
     def __init__(self, running: RunningInstallation, environment: Environment, state: RouterState) -> None:
         self.running, self.environment, self.state = running, environment, state
 
-    async def writ(self, *words: str, stdin: str = "", status: int = 0) -> str:
+    async def writ(self, *words: str, stdin: str = "", status: int = 0, **env: str) -> str:
         """Run the `writ` command of the environment; its output."""
         process = await asyncio.create_subprocess_exec(
             *(str(self.environment.writ), *words),
-            env={**os.environ, "PYTHONPATH": "", "WRIT_HOME": str(self.running.home.root)},
+            env={**os.environ, "PYTHONPATH": "", "WRIT_HOME": str(self.running.home.root), **env},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -171,6 +171,15 @@ async def test_the_plugin_is_listed_with_what_it_brings(world: World) -> None:
     assert (row["name"], row["version"], row["backends"]) == ("writ-router", "1.0.0", ["router"])
     assert row["operations"] == {"router_block": "change", "router_devices": "read", "router_install": "admin"}
     assert row["serves"] == {"router": ["service_status", "service_restart"]}
+
+
+async def test_the_installed_backend_passes_the_suite(world: World, tmp_path: Path) -> None:
+    lacking = await world.writ("plugin", "check", "writ-router", "--declared-only", "-o", "json", status=1)
+    assert "WRIT_ROUTER_TOKEN_FILE is not set" in lacking
+    (tmp_path / "token").write_text(TOKEN)
+    given = {"WRIT_ROUTER_TOKEN_FILE": str(tmp_path / "token")}
+    checked = await world.writ("plugin", "check", "writ-router", "-o", "json", **given)
+    assert json.decode(checked) == {"writ-router": []}
 
 
 async def test_a_target_test_shows_all_of_its_operations(world: World) -> None:

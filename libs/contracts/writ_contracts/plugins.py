@@ -18,6 +18,8 @@ PluginDigests = dict[str, Digest]
 """Digests of plugins by the name of their distribution."""
 OPERATIONS, HANDLERS, HOSTOPS = "writ.operations", "writ.handlers", "writ.hostops"
 BACKENDS, EVALUATORS = "writ.backends", "writ.evaluators"
+CONFORMANCE = "writ.conformance"
+"""Hosts on which the suite of backends can try a backend, by the backend's name (`writ plugin check`)."""
 CARRYING = (OPERATIONS, HANDLERS, HOSTOPS)
 """Groups of entry points; those that define an operation or carry it out."""
 Variable = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]{2,63}(?!\n)$")]

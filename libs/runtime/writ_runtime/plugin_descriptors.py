@@ -14,6 +14,7 @@ from writ_contracts.errors import ConfigError
 from writ_contracts.plugins import (
     BACKENDS,
     CARRYING,
+    CONFORMANCE,
     EVALUATORS,
     WRIT_PLUGIN_API,
     InstalledPlugin,
@@ -22,7 +23,7 @@ from writ_contracts.plugins import (
 from writ_runtime.plugin_digests import distribution_digest
 
 GROUP = "writ.plugin"
-NAMED = (BACKENDS, EVALUATORS)
+NAMED = (BACKENDS, EVALUATORS, CONFORMANCE)
 """Groups whose entry points are named as policies and inventories use them."""
 PARTS = (*CARRYING, *NAMED)
 

@@ -158,7 +158,9 @@ CARRIERS: Mapping[str, Callable[[RouterApi, Task, Progress], Awaitable[Done]]] =
 
 def backend() -> RouterBackend:
     """Make the backend; what it reads from its environment, it reads here. Raises ConfigError."""
-    name = os.environ.get("WRIT_ROUTER_TOKEN_FILE", "")
+    name = os.environ.get("WRIT_ROUTER_TOKEN_FILE")
+    if not name:
+        raise ConfigError("WRIT_ROUTER_TOKEN_FILE is not set: the file with the token of the routers' API")
     try:
         return RouterBackend(Path(name).read_text().strip())
     except OSError as error:
