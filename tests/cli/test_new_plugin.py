@@ -69,6 +69,22 @@ def test_a_plugin_is_checked_against_what_it_declares(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {"writ-acme": ["acme_put declares a probe, and what carries it out has none"]}
 
 
+def test_an_operation_for_hosts_without_a_module_to_send_is_found(tmp_path: Path) -> None:
+    write_skeleton(tmp_path / "writ-acme", "acme")
+    path = installed(tmp_path)
+    operations = tmp_path / "site" / "writ_acme" / "operations.py"
+    operations.write_text(operations.read_text().replace('BACKENDS = ("acme",)', 'BACKENDS = ("acme", "ssh")'))
+    check = ("plugin", "check", "writ-acme", "--declared-only", "-o", "json")
+    done = writ(tmp_path, *check, path=path)
+    lacking = "declares backend ssh, and no module of writ.hostops carries it out"
+    assert json.loads(done.stdout) == {"writ-acme": [f"acme_put {lacking}", f"acme_wait {lacking}"]}
+    (tmp_path / "site" / "writ_acme" / "hosts.py").write_text('HANDLERS = {"acme_put": None, "acme_wait": None}\n')
+    points = tmp_path / "site" / "writ_acme-0.1.0.dist-info" / "entry_points.txt"
+    points.write_text(f"{points.read_text()}[writ.hostops]\nacme = writ_acme.hosts\n")
+    done = writ(tmp_path, *check, path=path)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"writ-acme": []}), done.stderr
+
+
 def test_a_backend_that_breaks_a_promise_of_the_suite_is_found(tmp_path: Path) -> None:
     write_skeleton(tmp_path / "writ-acme", "acme")
     path = installed(tmp_path)

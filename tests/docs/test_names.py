@@ -31,7 +31,7 @@ TAG = re.compile(r"writ\.[a-z]+\.v\d+")
 COMMAND = ("git", "ls-files", "-co", "--exclude-standard")
 EXAMPLES = {"bare.py"}
 OTHERS = {"writ.plugin", "writ.operations", "writ.handlers", "writ.backends", "writ.evaluators"}
-OTHERS |= {"writ.conformance", "writ.operation"}
+OTHERS |= {"writ.conformance", "writ.hostops", "writ.operation"}
 """Groups of entry points, and what an operation's id is a hash of."""
 OTHERS |= {"writ.api.journal", "writ.api.clock", "writ.api.leader.<stream>", "writ.api.purge.<stream>"}
 """JetStream's own subjects under another name."""

@@ -3,6 +3,7 @@
     [project.entry-points."writ.plugin"]         name = "package.module:PLUGIN"       # a Plugin: its descriptor
     [project.entry-points."writ.operations"]     name = "package.module:OPERATIONS"   # tuple[Operation, ...]
     [project.entry-points."writ.handlers"]       name = "package.module:HANDLERS"     # Mapping[str, handler]
+    [project.entry-points."writ.hostops"]        name = "package.module"               # sent to hosts; its HANDLERS
     [project.entry-points."writ.backends"]       name = "package.module:backend"      # a Backend factory
     [project.entry-points."writ.evaluators"]     name = "package.module:EVALUATOR"    # an Evaluator for policies
 
@@ -76,6 +77,14 @@ def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object
         for name, handler in _mapping(entry).items()
     ]
     return _unique("handler of", named)
+
+
+def load_host_handlers(entry: EntryPoint) -> Mapping[str, object]:
+    """Return the handlers of a module that is sent to hosts (`writ.hostops`), by operation. Raises ConfigError."""
+    handlers = getattr(_load(entry), "HANDLERS", None)
+    if not isinstance(handlers, Mapping):
+        raise ConfigError(f"{_source(entry)}: {entry.value} has no HANDLERS, a mapping from operation to function")
+    return handlers
 
 
 def load_backends(found: Iterable[EntryPoint] | None = None) -> dict[str, Callable[..., object]]:
