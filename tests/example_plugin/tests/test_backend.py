@@ -9,6 +9,7 @@ from writ_router.simulator import CAMERA
 from writ_router.trial_host import TOKEN, TrialHost, trial_host
 
 from writ_contracts.errors import Denied, Invalid, TimedOut, Unreachable
+from writ_testing.eventually import eventually
 from writ_testing.suites.backend import BackendSuite, ProgressRecorder, run
 
 
@@ -43,7 +44,7 @@ async def test_a_change_without_an_answer_is_unknown(host: TrialHost, monkeypatc
         await RouterApi(host.url, TOKEN).call("GET", "status")
     done = await run(host, host.change("unanswered"))
     assert (done.outcome, done.effect) == ("unknown", "maybe")
-    assert await host.changed("")
+    await eventually(lambda: host.changed(""), what="the change on the router")
 
 
 async def test_progress_of_an_installation_is_in_percent(host: TrialHost) -> None:

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
@@ -106,8 +106,9 @@ def _handler(state: RouterState) -> type[BaseHTTPRequestHandler]:
             data = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with suppress(ConnectionError):  # a client may hang up before its reply
+                self.end_headers()
+                self.wfile.write(data)
 
         do_GET = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - http.server names them
 
