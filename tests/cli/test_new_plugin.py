@@ -86,6 +86,7 @@ def test_an_operation_for_hosts_without_a_module_to_send_is_found(tmp_path: Path
     assert (done.returncode, json.loads(done.stdout)) == (0, {"writ-acme": []}), done.stderr
 
 
+@pytest.mark.exhaustive
 def test_a_backend_that_breaks_a_promise_of_the_suite_is_found(tmp_path: Path) -> None:
     write_skeleton(tmp_path / "writ-acme", "acme")
     path = installed(tmp_path)

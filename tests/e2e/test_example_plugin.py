@@ -173,6 +173,7 @@ async def test_the_plugin_is_listed_with_what_it_brings(world: World) -> None:
     assert row["serves"] == {"router": ["service_status", "service_restart"]}
 
 
+@pytest.mark.exhaustive
 async def test_the_installed_backend_passes_the_suite(world: World, tmp_path: Path) -> None:
     lacking = await world.writ("plugin", "check", "writ-router", "--declared-only", "-o", "json", status=1)
     assert "WRIT_ROUTER_TOKEN_FILE is not set" in lacking
