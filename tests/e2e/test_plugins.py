@@ -44,6 +44,7 @@ def environ(installation: RunningInstallation, state: Path, **more: str) -> dict
         "WRIT_KEY_FILE": str(installation.home.seed_file("agent-fake")),
         "WRIT_POLICY_KEY": installation.home.key("policy").public,
         "WRIT_POOL": "fake",
+        "WRIT_INSTALLATION": installation.home.installation,
         "WRIT_STATE_DIR": str(state),
         "WRIT_BACKEND": "fake",
         "WRIT_HEARTBEAT": "0.3",

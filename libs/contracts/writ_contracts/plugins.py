@@ -8,14 +8,20 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import Label
 from writ_contracts.ids import Digest
 
 WRIT_PLUGIN_API = 1
 """The version of what plugins and Writ agree on. It grows when a plugin of before could do harm or break."""
 
 Prefix = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{1,31}(?!\n)$")]
-PluginDigests = dict[str, Digest]
+MOST_PLUGINS, MOST_BUILDS = 64, 16
+PluginDigests = Annotated[dict[Label, Digest], Meta(max_length=MOST_PLUGINS)]
 """Digests of plugins by the name of their distribution."""
+AcceptedBuilds = Annotated[
+    dict[Label, Annotated[list[Digest], Meta(max_length=MOST_BUILDS)]], Meta(max_length=MOST_PLUGINS)
+]
+"""The digests that an agent's plugins may have, by the name of their distribution."""
 OPERATIONS, HANDLERS, HOSTOPS = "writ.operations", "writ.handlers", "writ.hostops"
 BACKENDS, EVALUATORS = "writ.backends", "writ.evaluators"
 CONFORMANCE = "writ.conformance"
