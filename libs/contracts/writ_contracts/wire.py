@@ -66,6 +66,8 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
         raise Invalid(f"{len(data)} bytes, at most {limit} are read", code="oversize")
     try:
         text = data if content_type is None else _as_json(data, content_type)
+        if len(text) > limit:  # MessagePack of 0.8 MB can be 1.6 MB of JSON, which is what travels on
+            raise Invalid(f"{len(text)} bytes as JSON, at most {limit} are read", code="oversize")
         decoded = _json(kind).decode(text)  # type: ignore[arg-type]
         if _is_free(kind):  # type: ignore[arg-type]
             check(decoded)

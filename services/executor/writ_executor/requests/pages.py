@@ -1,0 +1,21 @@
+"""Pages of a list: as many items as fit into one reply."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from writ_contracts.wire import encode
+
+PAGE_BYTES = 1_000_000
+"""Of a reply, as it travels; the server takes 2 MB."""
+T = TypeVar("T")
+
+
+def first_page(items: Iterable[T], most: int = PAGE_BYTES) -> tuple[list[T], bool]:
+    """Return the first items, of at most so many bytes as JSON but at least one, and whether there are more."""
+    page, size = list[T](), 0
+    for item in items:
+        size += len(encode(item)) + 1
+        if page and size > most:
+            return page, True
+        page.append(item)
+    return page, False
