@@ -67,6 +67,7 @@ class Agent:
         self._spool = spool
         trust = Trust(
             policy_keys=policy_keys,
+            installation=identity.key.installation,
             pool=identity.pool,
             backend=backend.name,
             operations=frozenset(backend.operations),

@@ -12,11 +12,12 @@ from writ_contracts.backends import MOST_OPERATIONS, TargetReport
 from writ_contracts.bounds import Attempt, Count, Label, Seconds, Signature, Text, Values
 from writ_contracts.decisions import ReadAction
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId, PrincipalId
+from writ_contracts.previews import PreviewDetails
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 
-class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.claim.v1"):
+class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.claim.v1"):
     """An agent instance's request to start one dispatched operation now.
 
     `seal_to` is an ephemeral X25519 public key (base64) for the parameters; `baseline` is the target's state before.
@@ -70,7 +71,9 @@ MOST_LISTINGS = 16
 ReceiptOutcome = Literal["succeeded", "failed", "cancelled", "unknown"]
 
 
-class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.receipt.v1"):
+class Receipt(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.receipt.v1"
+):
     """The agent's signed report. `output` and `state` hold public fields only; `output_digest` covers the full output.
 
     `effect`: `none` (nothing was changed), `done`, or `maybe`. `certain` false with `cancelled` never happens: the
@@ -169,7 +172,7 @@ SecurityKind = Literal[
 
 
 class SecurityReport(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.security.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.security.v1"
 ):
     """An agent's signed report of an attack or a defect; detail holds no parameter values."""
 
@@ -198,19 +201,23 @@ class AskRead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """The attempt that a probe is about."""
     baseline: dict[str, Any] = field(default_factory=dict)
     timeout: float = 30.0
+    shown: bool = True
+    """For a preview: the journal may have its values; otherwise all of them are details."""
 
 
 class ReadReply(Struct, frozen=True, kw_only=True):
     """The result of a read.
 
     For a probe: `verdict` took_effect, no_effect or unknown. For a listing: one signed Listing for each source of the
-    read grant. For a target test: `visit`.
+    read grant. For a target test: `visit`. For a preview: `preview`, an agent's signed Preview, with its `details`.
     """
 
     seen: Values = field(default_factory=dict)
     verdict: Literal["took_effect", "no_effect", "unknown"] = "unknown"
     listings: Annotated[list[Signed], Meta(max_length=MOST_LISTINGS)] = field(default_factory=list)
     visit: TargetReport | None = None
+    preview: Signed | None = None
+    details: PreviewDetails | None = None
     error: Failure | None = None
 
 

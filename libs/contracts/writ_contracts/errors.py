@@ -121,6 +121,7 @@ CODES: dict[str, str] = {
     "bad_approval": "the signed approval is about something else, or its signature does not hold",
     "signature_required": "this needs the principal's own signature",
     "bad_signature": "a signature does not hold",
+    "other_installation": "what was signed is for another installation, or names none",
     "people_only": "only a person may do this, no agent and no service",
     "too_long": "it would last longer than the policy allows",
     "review_pending": "this person's last emergency is not over, or its review is not signed off",

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 from writ_contracts.bounds import Seconds
 from writ_contracts.ids import Digest, InstanceId, OperationId, PoolId, PrincipalId, TargetId
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 LISTING_SOURCES = (
     "list_services",
@@ -37,7 +37,9 @@ ListedName = Annotated[str, Meta(min_length=1, max_length=4096)]
 Text = Annotated[str, Meta(max_length=500)]
 
 
-class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.listing.v1"):
+class Listing(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.listing.v1"
+):
     """An agent's listing of a target: all names of this kind, or the reason why it could not list them (`failure`).
 
     `look_digest` is of the read grant, so the listing is younger than that. `taken_at` is the agent's own clock (Unix
@@ -98,7 +100,7 @@ class ScanReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class StoredReport(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.report.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.report.v1"
 ):
     """A report as policy stores it, signed, by scanner and target: with its sender and the time of receipt."""
 

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import Digest
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 Origin = Literal["file", "published", "rollback"]
 MAX_HISTORY = 100
@@ -40,7 +40,7 @@ def unpacked(data: bytes) -> str:
 
 
 class PolicyFile(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.policy_file.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.policy_file.v1"
 ):
     """Signed by policy when it adopts its file: this content is version `number`, after `previous` (0: none)."""
 

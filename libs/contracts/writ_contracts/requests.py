@@ -20,7 +20,7 @@ from writ_contracts.ids import (
     PrincipalId,
     TargetId,
 )
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 MAX_REQUEST_BYTES = 1_500_000
 """A request may carry 1 MiB of file content in base64; the server's own limit is 2 MB."""
@@ -53,7 +53,7 @@ def _readable(statement: Signed) -> bool:
 
 
 class RequestStatement(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.request.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.request.v1"
 ):
     """The statement that a principal signs: exactly this operation. `parameters_digest` = HMAC-SHA-256(salt, canonical
     parameters).

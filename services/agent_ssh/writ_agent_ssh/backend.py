@@ -18,6 +18,7 @@ from writ_agent.backends.hostops_requests import (
     listing_request,
     names_of,
     probed_of,
+    reading_request,
     request,
     secrets_of,
     seen_of,
@@ -121,6 +122,11 @@ class SshBackend:
             raise cannot_list(source)
         message = listing_request(source, allowed(target))
         return names_of(seen_of("listing", await self._request(target, message, (), patience=message["timeout"])))
+
+    async def read_text(self, target: Target, folder: str, path: str, largest: int) -> str:
+        """Return the text of a file in this folder of the host. Raises WritError."""
+        message = reading_request(folder, path, largest)
+        return str(seen_of("file", await self._request(target, message, (), patience=0.0)).output.get("content", ""))
 
     async def test_target(self, target: Target) -> TargetTestResult:
         found = await find(self._pool, target, self.operations)

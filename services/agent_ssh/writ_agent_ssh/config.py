@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from writ_agent.config import AgentConfig
+from writ_containers.registries import RegistryFolder
 from writ_runtime.config import env
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -45,3 +46,4 @@ class Config(AgentConfig, frozen=True, kw_only=True):
     connects: Annotated[
         int, Meta(ge=1, le=64), env("WRIT_SSH_CONNECTS", "connections that may be in the making to one host at once")
     ] = 4
+    registries: RegistryFolder = None

@@ -37,6 +37,12 @@ class _TargetSession:
         self.link: Link | None = None
         self.session: HostSession | None = None
         self.used_at = 0.0
+        self.leases = 0
+
+    @property
+    def busy(self) -> bool:
+        """Return whether something uses the connection or is about to."""
+        return bool(self.opening.locked() or self.leases or (self.session and self.session.busy))
 
     def ready(self, connection: Connection) -> HostSession | None:
         """Return the session if it is usable for this connection."""
@@ -94,6 +100,22 @@ class Pool:
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that many do not come at once
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    @asynccontextmanager
+    async def lease(self, target: Target) -> AsyncIterator[Link]:
+        """Return the kept connection of the target for more than hostops; it is not idle within the block. Raises
+        WritError.
+        """
+        place = self._target_sessions[target.id]
+        place.leases += 1
+        try:
+            await self.session(target)
+            if place.link is None:  # dropped again meanwhile
+                raise Unreachable(f"the connection to {target.id} ended", code="unreachable")
+            yield place.link
+        finally:
+            place.used_at = time.monotonic()
+            place.leases -= 1
 
     @asynccontextmanager
     async def fresh_link(self, target: str, connection: Connection) -> AsyncIterator[Link]:
@@ -180,6 +202,6 @@ class Pool:
             await asyncio.sleep(self._idle / 4)
             for target, place in list(self._target_sessions.items()):
                 unused = time.monotonic() - place.used_at > self._idle
-                if unused and not place.opening.locked() and not (place.session and place.session.busy):
+                if unused and not place.busy:
                     place.drop()
                     del self._target_sessions[target]

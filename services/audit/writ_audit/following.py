@@ -219,15 +219,15 @@ async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
 
     A cancel always takes effect: before Python 3.13 a TaskGroup loses one that comes as a task fails.
     """
-    tasks = [tasks.start(one, "index") for one in work]
+    running = [tasks.start(one, "index") for one in work]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _leave_spans(records: list[Record], changes: list[Change], began: int) -> None:

@@ -62,8 +62,8 @@ class Audit:
             lambda current: measures.read(current=current),
             self._security,
         )
-        self._reports = Reports(bus.journal, self._follower, self._security)
-        permission = Permission(bus, config.policy_key, self._notifier.tell)
+        self._reports = Reports(bus.journal, self._follower, self._security, config.installation)
+        permission = Permission(bus, config.policy_key, config.installation, self._notifier.tell)
         reading = Reading(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None

@@ -17,6 +17,7 @@ from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import RefusedSummary
 from writ_contracts.notices import Noted
 from writ_contracts.operations import Catalogue
+from writ_contracts.previews import PreviewAnswer
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.requests import (
     OperationAnswer,
@@ -210,6 +211,7 @@ class Executor:
             "query_result": (self.queries.result, ResultAnswer),
             "query_simulate": (self.queries.simulate, SimulateAnswer),
             "query_targets": (self.queries.targets, TargetsAnswer),
+            "query_preview": (self.queries.preview, PreviewAnswer),
             "query_journal": (self.queries.journal, JournalAnswer),
             "query_backend_test": (self.queries.backend_test, BackendTestAnswer),
             "claim": (self.claims.handle_claim, ClaimAnswer),

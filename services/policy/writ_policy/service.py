@@ -104,7 +104,14 @@ class PolicyService:
             return
         await self._sources.start(versions)
         lost, former = self._config.versions_lost, self._former_events
-        follower = Follower(bus.journal, self._key.public, versions, versions_lost=lost, former=former)
+        follower = Follower(
+            bus.journal,
+            self._key.public,
+            versions,
+            installation=self._key.installation,
+            versions_lost=lost,
+            former=former,
+        )
         await follower.read()
         self._follower = follower
         self._serving = await bus.serve(self._service(bus, versions, follower, guard, security))
@@ -138,9 +145,9 @@ class PolicyService:
         analysis = AnalysisQueries(
             self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
         )
-        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize})
+        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize}, clock)
         approvals = Approvals(bus, judging, standings, security, self._observe)
-        pending = Pending(bus.journal, judging, standings, clock)
+        pending = Pending(bus.journal, judging, standings, clock, self._key)
         handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name()}
         buckets = Buckets(RATE, BURST)
         query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]

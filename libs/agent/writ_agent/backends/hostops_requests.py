@@ -43,9 +43,11 @@ def request(
     action: Action, task: Task, allowed: Mapping[str, Any], baseline: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the request to hostops for a task."""
+    quotes = {"diff": True} if task.diff else {}
     return {
         "id": task.operation_id,
         "action": action,
+        **quotes,
         "operation": task.operation.name,
         "parameters": dict(task.parameters),
         "target": dict(allowed),
@@ -64,6 +66,18 @@ def listing_request(source: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
         "operation": source,
         "parameters": {},
         "target": dict(allowed),
+        "timeout": LISTING_SECONDS,
+    }
+
+
+def reading_request(folder: str, path: str, largest: int) -> dict[str, Any]:
+    """Return the request to hostops for the beginning of a text file in this folder."""
+    return {
+        "id": encode_id(os.urandom(16)),
+        "action": "run",
+        "operation": "file_read",
+        "parameters": {"file_path": path, "encoding": "utf-8", "offset": 0, "max_bytes": largest},
+        "target": {"file_roots": [{"path": folder, "allow_system_root": True}]},
         "timeout": LISTING_SECONDS,
     }
 

@@ -8,8 +8,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from writ_agent.backends.port import Backend, Baselines, Previews, Probes, Task, lacks
+from writ_agent.backends.port import Backend, Baselines, Probes, Task, lacks
 from writ_agent.preflight.listings import list_under
+from writ_agent.preflight.signed_preview import signed_preview
 from writ_agent.preflight.target_test import find, target_report
 from writ_agent.preflight.target_turns import TargetTurns
 from writ_agent.reporting.metrics import Meters
@@ -141,6 +142,8 @@ class HostReads:
         async with self._turns.turn(grant.target.id):
             if ask.action == "listing":
                 return await self._list(ask, grant, task, seconds * LISTING_SHARE)
+            if ask.action == "preview":
+                return await signed_preview(self._backend, self._identity, ask, task, self._now())
             return await read_host(self._backend, ask, task)
 
     async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:
@@ -165,9 +168,6 @@ async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
     match ask.action, backend:
         case "baseline", Baselines():
             return ReadReply(seen=await backend.baseline(task))
-        case "preview", Previews():
-            task.operation.check(task.parameters)
-            return ReadReply(seen=await backend.preview(task))
         case "probe", Probes():
             probed = await backend.probe(task, ask.baseline)
             return ReadReply(seen=probed.seen, verdict=probed.verdict)
@@ -189,6 +189,7 @@ def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], 
         target=grant.target,
         parameters=parameters,
         timeout=seconds,
+        diff="diff" in grant.actions,
     )
 
 

@@ -12,7 +12,7 @@ import nats.errors
 from nats.aio.client import PING_PROTO, Client
 
 from writ_bus import tasks
-from writ_bus.nats.client import DOWN
+from writ_bus.nats.client.port import DOWN
 
 _logger = logging.getLogger("writ.bus")
 
