@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def first_page(items: Iterable[T], most: int | None = None) -> tuple[list[T], bool]:
-    """Return the first items, of at most so many bytes as JSON (`PAGE_BYTES`) but at least one, and whether there are more."""
+    """Return the first items, at least one, of at most so many bytes as JSON, and whether there are more."""
     page, size, most = list[T](), 0, PAGE_BYTES if most is None else most
     for item in items:
         size += len(encode(item)) + 1
