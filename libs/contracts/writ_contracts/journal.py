@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from writ_contracts.agents import SecurityKind
 from writ_contracts.approvals import DecisionDemand, SignedApproval
+from writ_contracts.credentials import PresenceEvidence
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
@@ -86,6 +87,8 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     """Keys the read grant's digest of the public parameters; opens nothing else."""
     ahead: Signed | None = None
     """The read grant for an early read, under the same key; there is never both."""
+    presence: PresenceEvidence | None = None
+    """What proves that the requester was there, as it was sent."""
     limits: list[RuleLimit] = field(default_factory=list)
     """Limits of the first decision on other operations under way at the time of dispatch."""
 

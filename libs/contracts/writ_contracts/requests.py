@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from writ_contracts.bounds import Count, Label, LongText, Seconds, Values
+from writ_contracts.credentials import PresenceEvidence
 from writ_contracts.ids import (
     CorrelationId,
     Digest,
@@ -27,7 +28,9 @@ MAX_REQUEST_BYTES = 1_500_000
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One request. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest."""
+    """One request. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest.
+    `presence` proves that the person was there, where the policy demands that of who requests.
+    """
 
     target: TargetId
     parameters: Values = field(default_factory=dict)
@@ -37,6 +40,7 @@ class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     correlation_id: CorrelationId | None = None
     statement: Signed | None = None
     salt: Hex32 | None = None
+    presence: PresenceEvidence | None = None
 
     def __post_init__(self) -> None:
         # A statement is recorded with its request before anybody has believed it, so it must not spoil the record.
