@@ -5,7 +5,7 @@ Events tolerate unknown fields, so that an older reader reads a newer writer. Th
 at most 64 KiB; the subject names principal, operation and kind (see `subjects`).
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import Struct, field
 
@@ -289,6 +289,15 @@ class Archived(Event, frozen=True, kw_only=True, tag="archived"):
     dry_run: bool = False
 
 
+class Carried(Event, frozen=True, kw_only=True):
+    """An event of an operation of a kind that this version does not know: a newer one wrote it. It is kept and passed
+    on, and changes no state here; `kind` is its subject's. Never written.
+    """
+
+    operation_id: str
+    kind: str = ""
+
+
 class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
     """A sign of an attack or a defect, observed by a service or reported (and signed) by an agent."""
 
@@ -396,6 +405,7 @@ OperationEvent = (
     | Resolved
     | Archived
 )
+OPERATION_KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(OperationEvent))
 JournalEvent = (
     OperationEvent | SecurityEvent | RecordRead | RefusedSummary | LockTaken | LimitTaken | LimitCounted | ControlEvent
 )
