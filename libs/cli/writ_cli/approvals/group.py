@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from writ_cli import times
+from writ_cli import completion, times
 from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.exit_status import Exit
 from writ_cli.operations import parameter_words
@@ -84,7 +84,7 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
 
 
 @approvals.command("show")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @POLICY_KEY
 @GIVEN
 @asking
@@ -97,7 +97,7 @@ async def show(settings: Settings, operation: str, policy_key: str | None, given
 
 
 @approvals.command("approve")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @REASON
 @POLICY_KEY
 @GIVEN
@@ -132,7 +132,7 @@ async def approve(
 
 
 @approvals.command("reject")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @REASON
 @asking
 async def reject(settings: Settings, operation: str, reason: str) -> int:
