@@ -36,6 +36,10 @@ reduced, or when a full journal needs more for its archive, and NATS refuses tha
 
 SERVICES = {Role.EXECUTOR: "EXECUTOR", Role.POLICY: "POLICY", Role.AUDIT: "AUDIT", Role.KEEPER: "KEEPER"}
 DISCOVERY = ("$SRV.PING", "$SRV.INFO", "$SRV.STATS")
+CONNECTIONS = {Role.PRINCIPAL: 256, Role.SCANNER: 256, Role.AGENT: 512, Role.ENROLLER: 16}
+"""Connections of one account: of a principal, of a pool, of a token. One key took 3,000, and the server's memory."""
+SUBSCRIPTIONS = 1000
+"""Of one of these connections."""
 SERVER_READERS = ("AUDIT",)
 """Accounts that may query the servers' state. The system account serves these two requests and no other."""
 
@@ -213,15 +217,22 @@ def render(plan: ServerPlan) -> str:
     return server_file(plan, settings)
 
 
-def _accounts(plan: ServerPlan) -> dict[str, Any]:
-    accounts, everybody = Accounts(), parties(plan)
-    accounts.add(CORE, user(plan.bootstrap, bootstrap_rights()))
-    accounts.add(STATUS, user(plan.status, status_rights()))
+def _add_users(accounts: Accounts, plan: ServerPlan, everybody: Sequence[Party]) -> None:
     for party in everybody:
         accounts.add(party.account, *(user(key, rights(party)) for key in party.keys))
     for name, gateway in plan.gateways.items():
         accounts.add(gateway_account(name), user(gateway.key, gateway_rights(plan, name)))
+
+
+def _accounts(plan: ServerPlan) -> dict[str, Any]:
+    accounts, everybody = Accounts(), parties(plan)
+    accounts.add(CORE, user(plan.bootstrap, bootstrap_rights()))
+    accounts.add(STATUS, user(plan.status, status_rights()))
+    _add_users(accounts, plan, everybody)
     for party in everybody:
+        if party.role in CONNECTIONS:
+            limits = {"max_connections": CONNECTIONS[party.role], "max_subscriptions": SUBSCRIPTIONS}
+            accounts.blocks[party.account]["limits"] = limits
         _connect(accounts, party, everybody)
         _lend(accounts, party)
     for stream in subjects.STREAMS:  # the names that everybody's reading goes by, in the account itself, too
