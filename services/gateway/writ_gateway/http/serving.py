@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
+from writ_bus import tasks
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
@@ -57,7 +58,7 @@ class Gateway:
 
     def serve(self) -> asyncio.Task[None]:
         """Serve in a task of its own until `stop`."""
-        self._serving = asyncio.create_task(self._uvicorn.serve([self._listening]))
+        self._serving = tasks.start(self._uvicorn.serve([self._listening]), "mcp")
         return self._serving
 
     async def stop(self) -> None:
