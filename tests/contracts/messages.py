@@ -23,6 +23,7 @@ from writ_contracts import (
     journal,
     notices,
     policies,
+    provisioning,
     requests,
     signing,
 )
@@ -50,6 +51,7 @@ MODULES = (
     journal,
     notices,
     policies,
+    provisioning,
     requests,
     signing,
 )

@@ -320,10 +320,21 @@ class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
     principal: str
 
 
+class WindowUsed(Event, frozen=True, kw_only=True, tag="window_used"):
+    """One operation is use number `use` of `most` of an approval window; written together with its `granted`."""
+
+    window: str
+    use: int
+    most: int
+    target: str
+    operation_id: str
+    principal: str
+
+
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
     """An event that all later decisions must include. `kind`: stop_set, stop_lift, policy_publish,
     policy_rollback, policy_file, emergency_declare, emergency_confirm, emergency_closed, emergency_review,
-    journal_archive, agent_enrolled, journal_restored.
+    window_request, window_end, principal_manage, journal_archive, agent_enrolled, journal_restored.
 
     None is ever lost: before a range of the journal goes into an archive, its control events are stored again after it,
     byte for byte, and the header `Writ-Carried-From` names the original sequence.
@@ -357,4 +368,4 @@ OperationEvent = (
     | Resolved
     | Archived
 )
-JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | LimitTaken | ControlEvent
+JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | LimitTaken | WindowUsed | ControlEvent

@@ -5,7 +5,19 @@ From this table come the AsyncAPI document, the NATS server's account permission
 tests of refused uses. A subject that is not here cannot be used by anyone.
 """
 
-from writ_contracts import agents, approvals, audit, decisions, enrolment, facts, journal, notices, policies, requests
+from writ_contracts import (
+    agents,
+    approvals,
+    audit,
+    decisions,
+    enrolment,
+    facts,
+    journal,
+    notices,
+    policies,
+    provisioning,
+    requests,
+)
 from writ_contracts.channels import Channel as Channel
 from writ_contracts.channels import Role as Role
 from writ_contracts.channels import Style as Style
@@ -145,6 +157,16 @@ CHANNELS: tuple[Channel, ...] = (
         answer=enrolment.Enrolled,
     ),
     Channel(
+        name="provision",
+        address="writ.provision",
+        summary="A change of principals was recorded: the provisioner applies it to NATS before it replies.",
+        style=S.REQUEST,
+        senders=(R.EXECUTOR,),
+        receivers=(R.KEEPER,),
+        message=provisioning.Provision,
+        answer=provisioning.Provisioned,
+    ),
+    Channel(
         name="audit_standing",
         address="writ.audit.standing",
         summary="The progress of an audit service's index. Every executor receives it.",
@@ -249,6 +271,15 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.POLICY,),
         receivers=(),
         message=journal.Granted,
+    ),
+    Channel(
+        name="journal_window",
+        address="writ.journal.window.{window}",
+        summary="The journal: the uses of an approval window. Written by policy alone, each with its `granted`.",
+        style=S.STREAM,
+        senders=(R.POLICY,),
+        receivers=(),
+        message=journal.WindowUsed,
     ),
     Channel(
         name="journal_control",

@@ -20,10 +20,12 @@ from writ_policy.decisions.grants import check_claim, grant, granted_event, list
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
+from writ_policy.windows.open_windows import OpenWindows, UseTaken, without_use
 from writ_runtime.faults import fault
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 
+MOST_TRIES = 64
 Gather = Callable[[AskGrant | Decide, Judge], Awaitable[KnownFacts]]
 """Returns the facts of a question, checked, together with those that policy has itself."""
 
@@ -32,9 +34,16 @@ class Granting:
     """Answers AskGrant."""
 
     def __init__(
-        self, journal: Journal, judging: JudgeFactory, gather: Gather, key: Key, former: Mapping[str, int]
+        self,
+        journal: Journal,
+        judging: JudgeFactory,
+        gather: Gather,
+        key: Key,
+        former: Mapping[str, int],
+        windows: OpenWindows,
     ) -> None:
         """`former`: policy's earlier keys, each with the last event of the journal it signed."""
+        self._windows = windows
         self._journal = journal
         self._judging = judging
         self._gather = gather
@@ -54,6 +63,15 @@ class Granting:
         return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
+        """Return the grant as `_grant` does; where another start took the same use of a window, decide once more."""
+        for _ in range(MOST_TRIES):
+            try:
+                return await self._grant(ask)
+            except UseTaken:
+                continue
+        raise Conflict(f"{MOST_TRIES} other starts took a use of the approval window first", code=MOVED_ON)
+
+    async def _grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
         """Return the grant once it is recorded, or the decision that denies it.
 
         Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may ask
@@ -74,20 +92,28 @@ class Granting:
         check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
         known = await self._gather(ask, judge)
         given = approvals_of(recorded, records, judge.world)
-        ruled = judge.rule(subject, known, starting=True, recorded=True, approvals=given.approvers, traced=ask.traced)
+
+        def rule(approvers: tuple[str, ...], window: str = "") -> RuledRequest:
+            return judge.rule(
+                subject, known, starting=True, recorded=True, approvals=approvers, window=window, traced=ask.traced
+            )
+
+        ruled = await self._windows.apply(judge, subject, rule(given.approvers), rule)
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
         if recorded.life.approvals:
             ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced)
+        if ruled.ruling.effect == "require_approval" and first_decision(recorded).window:
+            ruled = without_use(ruled)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)
         permit = grant(ask, claim, ruled, decision, given.signed if ruled.decision.approvals else ())
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
-        await self._append(recorded, event)
+        await self._append(recorded, event, await self._windows.use(judge, ruled) if ruled.decision.window else None)
         effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
@@ -96,8 +122,10 @@ class Granting:
         signed_grant = None if grant_for_listings is None else sign(self._key, grant_for_listings)
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
-    async def _append(self, recorded: RecordedOperation, event: Granted) -> None:
-        """Store the start. Raises Conflict (`moved_on`) if anything was written since the operation was read."""
+    async def _append(self, recorded: RecordedOperation, event: Granted, use: Entry | None) -> None:
+        """Store the start, and with it the use of an approval window. Raises Conflict (`moved_on`) if anything was
+        written since the operation and the window's uses were read.
+        """
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:
             raise Invalid(f"a start of {len(data)} bytes, at most {MAX_EVENT_BYTES} are kept", code="oversize")
@@ -110,7 +138,10 @@ class Granting:
         )
         fault("policy.granting")
         try:
-            await self._journal.append(entry)
+            await self._journal.append_together([entry] if use is None else [use, entry])
         except Conflict as error:
+            last = await self._journal.last(entry.filter)
+            if use is not None and last is not None and last.sequence == entry.expected:
+                raise UseTaken from error
             raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
         fault("policy.granted")

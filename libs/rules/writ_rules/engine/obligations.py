@@ -7,6 +7,7 @@ from msgspec import Struct
 from writ_contracts.approvals import limit_text
 from writ_contracts.decisions import RuleLimit as RuleLimit
 from writ_contracts.inventory import Principal
+from writ_contracts.operations import Risk
 
 APPROVER, APPROVAL_MINUTES = "approver", 60
 People = Mapping[str, tuple[str, ...]]
@@ -29,6 +30,12 @@ class Demand(Struct, frozen=True):
     rule: str
     steps: tuple[ApproverStep, ...]
     seconds: int
+    windows: bool | None = None
+    """Whether the approvals of a window count; None: for operations of any risk but admin."""
+
+    def accepts_windows(self, risk: Risk) -> bool:
+        """Return whether the approvals of a window count for an operation of this risk."""
+        return risk is not Risk.ADMIN if self.windows is None else self.windows
 
     @property
     def text(self) -> str:

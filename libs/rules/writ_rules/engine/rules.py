@@ -125,9 +125,8 @@ class Workshop:
         approval = entry.approval or ApprovalEntry()
         keys = (*placed.keys, "approval", "timeout")
         minutes = (entry.approval_timeout or APPROVAL_MINUTES) * 60
-        return Demand(
-            entry.name, steps_of(approval), self.notes.attempt(keys, minutes, times.duration, approval.timeout)
-        )
+        seconds = self.notes.attempt(keys, minutes, times.duration, approval.timeout)
+        return Demand(entry.name, steps_of(approval), seconds, approval.windows)
 
 
 def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.credentials import Credential
 from writ_contracts.decisions import PolicyVersion
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Agents, Inventory, Principal, Principals, Target
 from writ_contracts.persons import person_of
+from writ_contracts.principal_changes import is_active, principals_in_force
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
 from writ_policy.versions.stored import VersionInForce
@@ -27,6 +29,9 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     version: PolicyVersion
     targets: Mapping[str, Target]
     principals: Mapping[str, Principal]
+    """The principals in force: of the file, with the changes by `principal_manage`."""
+    listed: Mapping[str, Principal]
+    """The principals of the file alone."""
     people: People
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
@@ -41,10 +46,15 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
             raise Invalid(f"no target {target_id!r} in the inventory", code="unknown_target") from None
 
     def principal(self, principal_id: str, key: str) -> Principal:
-        """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `key_mismatch`)."""
+        """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `principal_disabled`,
+        `key_mismatch`).
+        """
         principal = self.principals.get(principal_id)
         if principal is None:
             raise Invalid(f"no principal {principal_id!r}", code="unknown_principal")
+        if not is_active(principal, self.principals):
+            disabled = principal_id if principal.disabled else principal.acts_for
+            raise Invalid(f"principal {disabled} is disabled", code="principal_disabled")
         if principal.key != key:
             raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
         return principal
@@ -52,7 +62,7 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     def credentials(self, principal_id: str) -> list[Credential]:
         """What this person may sign approvals with: the nkey, until a directory of people's credentials says more."""
         principal = self.principals.get(principal_id)
-        if principal is None or principal.kind != "human":
+        if principal is None or principal.kind != "human" or principal.disabled:
             return []
         return [nkey_credential(person_of(principal_id, self.principals), principal.key)]
 
@@ -69,8 +79,11 @@ def compose(
     inventory: FileContent[Inventory],
     principals: FileContent[Principals],
     agents: FileContent[Agents],
+    changes: Iterable[PrincipalManage] = (),
 ) -> World:
-    """Return the world of this version and these files."""
+    """Return the world of this version, these files and these changes of principals."""
+    listed = {principal.id: principal for principal in principals.value.principals}
+    known = principals_in_force(listed.values(), changes)
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
     return World(
@@ -85,8 +98,9 @@ def compose(
             principals_digest=principals.digest,
         ),
         targets={**targets, WRIT_TARGET: WRIT},
-        principals={principal.id: principal for principal in principals.value.principals},
-        people=_people(principals.value.principals),
+        principals=known,
+        listed=listed,
+        people=_people(known.values()),
         agents=_agents(agents.value),
         scanners=_scanners(policy),
     )
@@ -95,7 +109,7 @@ def compose(
 def _people(principals: Iterable[Principal]) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
     for principal in principals:
-        for role in principal.roles if principal.kind == "human" else ():
+        for role in principal.roles if principal.kind == "human" and not principal.disabled else ():
             found.setdefault(role, []).append(principal.id)
     return {role: tuple(ids) for role, ids in found.items()}
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from operator import is_
 from typing import Any
 
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.notices import Notice
 from writ_documents.document import FileErrors
@@ -55,6 +56,8 @@ class Sources:
         self._versions: Versions | None = None
         self._world: World | None = None
         self._made_of: list[Any] = []
+        self.changes: Callable[[], tuple[PrincipalManage, ...]] = tuple
+        """Returns the changes of principals by control events, the same tuple while there is no other."""
         self._warned: World | None = None
 
     @property
@@ -89,9 +92,10 @@ class Sources:
                     self._refused("policy", self.file.error)
             if self._waiting and (self._unstored is None or again):
                 await self._offer(versions)
-            values = [watched.value for watched in self._lists.values()]
+            changes = self.changes()
+            values = [*(watched.value for watched in self._lists.values()), changes]
             if self._world is None or self._world.in_force is not versions.current or not _same(values, self._made_of):
-                self._world, self._made_of = self._compose(versions), values
+                self._world, self._made_of = self._compose(versions, changes), values
             return self._world
 
     async def follow(self) -> None:
@@ -157,10 +161,11 @@ class Sources:
         detail = f"the {name} file cannot be used{where}: the last good version stays in force"
         self._tell(Notice(kind="file_refused", detail=detail))
 
-    def _compose(self, versions: Versions) -> World:
+    def _compose(self, versions: Versions, changes: tuple[PrincipalManage, ...]) -> World:
         if versions.current is None:
             raise ConfigError("no version of the policy is in force")
-        world = compose(versions.current, *(self._lists[name].value for name in LISTS))
+        inventory, principals, agents = (self._lists[name].value for name in LISTS)
+        world = compose(versions.current, inventory, principals, agents, changes)
         self._on_change(world)
         return world
 
