@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts.catalogue.control import PrincipalManage
-from writ_contracts.errors import ConfigError
+from writ_contracts.copied_control_events import origin
+from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
 from writ_contracts.principal_changes import is_active, principals_in_force, read_change
@@ -34,7 +35,7 @@ class VerifiedChange(Struct, frozen=True, kw_only=True):
 
 
 class KnownChanges(Struct, frozen=True, kw_only=True):
-    """The verified changes in their order, up to the event at `sequence` of the journal."""
+    """The verified changes in their order; the last one is at `sequence` of the journal."""
 
     sequence: int = 0
     changes: list[VerifiedChange] = []
@@ -71,17 +72,30 @@ def admitted_principals(home: Home, held_keys: Iterable[str]) -> list[Principal]
 
 
 def taken_in(known: KnownChanges, records: Sequence[Record], keys: Sequence[str]) -> KnownChanges:
-    """Return the changes after these records of the journal, without copies and those that policy did not allow."""
-    changes = {one.operation_id: one for one in known.changes}
-    for record in records:
+    """Return the changes that all these records of the journal make: each once, in their first order.
+
+    A change that is known was verified before, perhaps by an earlier key of policy. One that policy did not allow does
+    not count, nor does a known one that the journal does not have any more.
+    """
+    before, changes = {one.operation_id: one for one in known.changes}, dict[str, VerifiedChange]()
+    for record in sorted(records, key=_first_sequence):
         event = decode_event(record.data)
-        change = verified(event, keys) if isinstance(event, ControlEvent) else None
+        if not isinstance(event, ControlEvent):
+            continue
+        change = before.get(event.operation_id) or verified(event, keys)
         if change is None:
             _log.warning("keeper.change_not_allowed", sequence=record.sequence, effect="it does not count")
         else:
             changes.setdefault(change.operation_id, change)
-    sequence = max((record.sequence for record in records), default=known.sequence)
+    sequence = max((record.sequence for record in records), default=0)
     return KnownChanges(sequence=sequence, changes=list(changes.values()))
+
+
+def _first_sequence(record: Record) -> int:
+    try:
+        return origin(record.headers, record.sequence)
+    except Invalid:
+        return record.sequence
 
 
 def verified(event: ControlEvent, keys: Sequence[str]) -> VerifiedChange | None:

@@ -31,16 +31,17 @@ class PrincipalChangeEndpoint:
         """The latest change that an executor asked for, with the round that applies it."""
 
     async def read(self, url: str) -> None:
-        """Read the changes that are not on file yet. Raises BusError, ConfigError, Invalid."""
+        """Read the changes, and keep them on file. Raises BusError, ConfigError, Invalid."""
         self._url = url
         known = known_changes(self._home)
         bus = await connect(options_of(self._home, "bootstrap", url, self._tls))
         try:
-            records = await bus.journal.read(subjects.control_event(KIND), after=known.sequence)
+            records = await bus.journal.read(subjects.control_event(KIND))
         finally:
             await bus.drain(1.0)
-        if records:
-            keep_changes(self._home, taken_in(known, records, [self._home.public("policy")]))
+        found = taken_in(known, records, [self._home.public("policy")])
+        if found != known:
+            keep_changes(self._home, found)
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint for the provisioner's service."""
