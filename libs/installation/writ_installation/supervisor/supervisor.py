@@ -249,7 +249,7 @@ class Supervisor:
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         changed = await server.adapt()  # first: a mistake in the inventory must not keep a removed principal's access
         added = set(add_missing_pools(self._home))
-        if await server.adapt() or changed:
+        if (added and await server.adapt()) or changed:
             self._show("principals and pools are as in the files again")
         known = before | added
         await make_streams(self._home, server.url, sorted(known), tls_of(self._environ))
