@@ -29,7 +29,8 @@ from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
-POLICY, KEY = Key(generate_seed()), "ab" * 32
+HERE = "a-b-c-d"
+POLICY, KEY = Key(generate_seed(), HERE), "ab" * 32
 CHANGE: dict[str, Any] = {"action": "disable", "principal_id": "bob", "replaces": "x.0", "timeout": 30}
 
 
@@ -72,22 +73,23 @@ def record(sequence: int = 1, *, by: Key = POLICY, decided: dict[str, Any] | Non
 
 
 def test_a_change_counts_once_with_policys_decision_on_exactly_it() -> None:
-    known = taken_in(KnownChanges(), [record(3), record(7)], [POLICY.public])
+    known = taken_in(KnownChanges(), [record(3), record(7)], [POLICY.public], HERE)
     assert (known.sequence, [one.change.principal_id for one in known.changes]) == (7, ["bob"])
 
 
 def test_a_change_is_known_for_good_while_the_journal_has_it() -> None:
     """After a change of policy's key it cannot be verified again; a journal from an older backup may lack it."""
-    known = taken_in(KnownChanges(), [record(3)], [POLICY.public])
+    known = taken_in(KnownChanges(), [record(3)], [POLICY.public], HERE)
     later = Key(generate_seed()).public
-    assert taken_in(known, [record(3)], [later]) == known
-    assert taken_in(known, [], [later]) == KnownChanges()
+    assert taken_in(known, [record(3)], [later], HERE) == known
+    assert taken_in(known, [], [later], HERE) == KnownChanges()
 
 
 @pytest.mark.parametrize(
     "forged",
     [
-        record(by=Key(generate_seed())),
+        record(by=Key(generate_seed(), HERE)),
+        record(by=Key(POLICY.seed, "another")),
         record(decided={**CHANGE, "principal_id": "alice"}),
         record(effect="require_approval"),
         record(authenticated="server"),
@@ -95,10 +97,10 @@ def test_a_change_is_known_for_good_while_the_journal_has_it() -> None:
         record(principal="mallory"),
         record(dry_run=True),
     ],
-    ids=["key", "parameters", "effect", "signature", "operation", "principal", "dry run"],
+    ids=["key", "installation", "parameters", "effect", "signature", "operation", "principal", "dry run"],
 )
 def test_a_forged_change_does_not_count(forged: Record) -> None:
-    assert taken_in(KnownChanges(), [forged], [POLICY.public]).changes == []
+    assert taken_in(KnownChanges(), [forged], [POLICY.public], HERE).changes == []
 
 
 @pytest.fixture

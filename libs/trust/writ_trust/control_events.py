@@ -11,12 +11,14 @@ from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import open_signed
 
 
-def allowed_by_policy(event: ControlEvent, operation: str, keys: Collection[str]) -> Decision | None:
-    """Return the decision under one of policy's keys that allows the event's operation on its author's signature."""
+def allowed_by_policy(event: ControlEvent, operation: str, keys: Collection[str], installation: str) -> Decision | None:
+    """Return the decision under one of policy's keys that allows the event's operation on its author's signature, in
+    this installation, or in none as before installations had ids.
+    """
     if event.decision is None:
         return None
     try:
-        decision = open_signed(event.decision, Decision, keys)
+        decision = open_signed(event.decision, Decision, keys, installation, unbound=True)
     except Untrusted:
         return None
     signed_for = (

@@ -77,20 +77,22 @@ def _latest(records: Sequence[Record], kind: str) -> float:
     return max(found, default=0.0)
 
 
-def check_decided(recorded: RecordedOperation, keys: Mapping[str, int]) -> Decision:
+def check_decided(recorded: RecordedOperation, keys: Mapping[str, int], installation: str) -> Decision:
     """Return the first decision on the operation. Raises ForgedStart unless policy signed it."""
     trusted = [key for key, until in keys.items() if recorded.life.first_sequence <= until]
     try:
-        return open_signed(recorded.requested.decision, Decision, trusted)
+        return open_signed(recorded.requested.decision, Decision, trusted, installation)
     except Untrusted as error:
         raise ForgedStart(f"policy did not decide on {recorded.requested.operation_id}: {error}") from error
 
 
-def check_first_decision(recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int]) -> None:
+def check_first_decision(
+    recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int], installation: str
+) -> None:
     """Raises ForgedStart unless policy allowed this very request when it came, or demanded approvals for it. `keys`:
     policy's, and up to which event each signed.
     """
-    requested, decision = recorded.requested, check_decided(recorded, keys)
+    requested, decision = recorded.requested, check_decided(recorded, keys, installation)
     stated = digest(subject.statement) if subject.statement else None
     pairs = {
         "operation id": (decision.operation_id, subject.operation_id),
@@ -144,7 +146,7 @@ def check_start(
     waited = now - max(recorded.requested_at, recorded.approved_at)
     if waited > STARTED_WITHIN:
         raise ForgedStart(f"{claim.operation_id} was requested or approved {waited / 86_400:.0f} days ago")
-    if earlier is not None and not _is_over(recorded, earlier, dispatched, agents, keys):
+    if earlier is not None and not _is_over(recorded, earlier, dispatched, agents, keys, claim.installation):
         raise Unreachable(f"attempt {earlier.attempt} of {claim.operation_id} may still run", code="too_soon")
 
 
@@ -154,10 +156,11 @@ def _is_over(
     dispatched: Dispatched,
     agents: Collection[str],
     keys: Collection[str],
+    installation: str,
 ) -> bool:
     """Return whether the earlier attempt is over: its instance says so, or its time had passed at the next dispatch."""
     try:
-        grant = open_signed(earlier.grant, Grant, keys)
+        grant = open_signed(earlier.grant, Grant, keys, installation)
     except Untrusted as error:
         raise ForgedStart(f"the start before, of {earlier.operation_id}, was not granted: {error}") from error
     passed = recorded.dispatched_at - recorded.granted_at
@@ -166,7 +169,9 @@ def _is_over(
     if dispatched.over is None:
         return False
     try:
-        receipt = open_signed(dispatched.over, Receipt, [key for key in agents if key == earlier.claim.key])
+        receipt = open_signed(
+            dispatched.over, Receipt, [key for key in agents if key == earlier.claim.key], installation
+        )
     except Untrusted:
         return False
     named = (receipt.operation_id, receipt.attempt, receipt.instance, receipt.grant_digest)

@@ -71,7 +71,7 @@ def admitted_principals(home: Home, held_keys: Iterable[str]) -> list[Principal]
     return [one for one in known.values() if is_active(one, known) and one.key not in held]
 
 
-def taken_in(known: KnownChanges, records: Sequence[Record], keys: Sequence[str]) -> KnownChanges:
+def taken_in(known: KnownChanges, records: Sequence[Record], keys: Sequence[str], installation: str) -> KnownChanges:
     """Return the changes that all these records of the journal make: each once, in their first order.
 
     A change that is known was verified before, perhaps by an earlier key of policy. One that policy did not allow does
@@ -82,7 +82,7 @@ def taken_in(known: KnownChanges, records: Sequence[Record], keys: Sequence[str]
         event = decode_event(record.data)
         if not isinstance(event, ControlEvent):
             continue
-        change = before.get(event.operation_id) or verified(event, keys)
+        change = before.get(event.operation_id) or verified(event, keys, installation)
         if change is None:
             _log.warning("keeper.change_not_allowed", sequence=record.sequence, effect="it does not count")
         else:
@@ -98,9 +98,9 @@ def _first_sequence(record: Record) -> int:
         return record.sequence
 
 
-def verified(event: ControlEvent, keys: Sequence[str]) -> VerifiedChange | None:
+def verified(event: ControlEvent, keys: Sequence[str], installation: str) -> VerifiedChange | None:
     """Return the change if policy, by one of these keys, allowed exactly it on its author's signature."""
-    decision = allowed_by_policy(event, KIND, keys)
+    decision = allowed_by_policy(event, KIND, keys, installation)
     if decision is None or not covers_parameters(decision, event, PrincipalManage):
         return None
     try:

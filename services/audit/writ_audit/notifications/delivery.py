@@ -18,6 +18,7 @@ from writ_audit.notifications.messages import Notification, Request, notificatio
 from writ_audit.notifications.settings import Target
 from writ_bus.backoff import backoff
 from writ_bus.port import Journal
+from writ_bus.tasks import unending
 from writ_contracts.version import VERSION
 from writ_runtime.buckets import Buckets
 from writ_runtime.health import Attention
@@ -77,7 +78,8 @@ class Deliveries:
         """Deliver to every destination, from now on where there is no position yet."""
         async with asyncio.TaskGroup() as group:
             for one in self._each:
-                group.create_task(one.run(self._journal))
+                group.create_task(unending(f"notifications to {one.name}", one.run(self._journal)))
+            await asyncio.Event().wait()  # also where there is no destination
 
     async def check(self) -> str | None:
         """Return the destinations that do not take their notifications."""

@@ -62,6 +62,7 @@ class Follower:
         own_key: str,
         versions: Versions,
         *,
+        installation: str = "",
         versions_lost: int = 0,
         former: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
@@ -70,6 +71,7 @@ class Follower:
         """
         self._journal = journal
         self._own_key = own_key
+        self._installation = installation
         self._versions = versions
         self._versions_lost = versions_lost
         self._former = former
@@ -213,7 +215,7 @@ class Follower:
         one.
         """
         former = (key for key, last in self._former.items() if sequence <= last)
-        return allowed_by_policy(event, operation, (self._own_key, *former))
+        return allowed_by_policy(event, operation, (self._own_key, *former), self._installation)
 
 
 def _mark(record: Record) -> tuple[int, bytes]:

@@ -44,6 +44,7 @@ class Sources:
         """`on_refusal` gets the name of a file with unusable new content, `on_change` each new world."""
         self._tell, self._on_refusal, self._on_change = tell, on_refusal, on_change
         self._clock = clock
+        self._installation = config.installation
         self._compiler = compiler
         self._file = Watched(config.policy, compiler.read)
         self._lists, problems = _watch(config)
@@ -165,7 +166,7 @@ class Sources:
         if versions.current is None:
             raise ConfigError("no version of the policy is in force")
         inventory, principals, agents = (self._lists[name].value for name in LISTS)
-        world = compose(versions.current, inventory, principals, agents, changes)
+        world = compose(self._installation, versions.current, inventory, principals, agents, changes)
         self._on_change(world)
         return world
 

@@ -102,19 +102,21 @@ class OpenWindows:
     async def _approvers(self, window: ApprovalWindow, world: World) -> tuple[str, ...]:
         """Return the people whose approvals of the window hold now. Those of a forged window are none."""
         try:
-            recorded, records = await self._request_of(window)
+            recorded, records = await self._request_of(window, world.installation)
         except WritError as error:
             _log.warning("window.unproven", window=window.id, error=str(error), effect="it stands for nothing")
             return ()
         return counted(recorded.life.approvals, exact_of(recorded, records), world).approvers
 
-    async def _request_of(self, window: ApprovalWindow) -> tuple[RecordedOperation, Sequence[Record]]:
+    async def _request_of(
+        self, window: ApprovalWindow, installation: str
+    ) -> tuple[RecordedOperation, Sequence[Record]]:
         """Return the operation that requested the window; what was approved before it was carried out stays so."""
         known = self._requests.get(window.id)
         if known is None:
             records = await self._journal.read(subjects.operation_filter(window.by, window.id))
             recorded = read_recorded(records, window.by, window.id)
-            check_decided(recorded, self._keys)
+            check_decided(recorded, self._keys, installation)
             if len(self._requests) >= MOST_KNOWN:
                 self._requests.clear()
             known = self._requests[window.id] = recorded, records
