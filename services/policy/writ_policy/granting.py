@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from writ_bus.port import Entry, Journal
 from writ_contracts import subjects
+from writ_contracts.agents import Claim
 from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
+from writ_contracts.records import Record
 from writ_contracts.wire import encode
 from writ_policy.approvals.previews import moved_since, recorded_preview
 from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
@@ -93,8 +95,31 @@ class Granting:
         check_first_decision(recorded, subject, self._keys, self._key.installation)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
         check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
-        known = await self._gather(ask, judge)
         given = approvals_of(recorded, records, judge.world)
+        ruled = await self._rule(ask, judge, recorded, records, claim, given)
+        if ruled.ruling.effect != "allow":
+            return self._refused(ask, ruled), ruled
+        decision = sign(self._key, ruled.decision)
+        permit = grant(ask, claim, ruled, decision, given.signed if ruled.decision.approvals else ())
+        writ = sign(self._key, permit)
+        event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
+        counted = await self._counted(judge, ruled, event)
+        await self._append(recorded, event, counted, by_window=bool(ruled.decision.window))
+        effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
+        return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
+
+    async def _rule(
+        self,
+        ask: AskGrant,
+        judge: Judge,
+        recorded: RecordedOperation,
+        records: Sequence[Record],
+        claim: Claim,
+        given: Approvals,
+    ) -> RuledRequest:
+        """Decide again, for the start: by the approvals of the operation or those of a window, and all its names."""
+        subject = ask.subject
+        known = await self._gather(ask, judge)
 
         def rule(approvers: tuple[str, ...], window: str = "") -> RuledRequest:
             return judge.rule(
@@ -107,27 +132,24 @@ class Granting:
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
         if recorded.life.approvals:
-            moved = moved_since(recorded_preview(records), operation, claim.baseline)
+            moved = moved_since(recorded_preview(records), ruled.request.operation, claim.baseline)
             ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
         if ruled.ruling.effect == "require_approval" and first_decision(recorded).window:
             ruled = without_use(ruled)
-        if ruled.ruling.effect != "allow":
-            return self._refused(ask, ruled), ruled
-        decision = sign(self._key, ruled.decision)
-        permit = grant(ask, claim, ruled, decision, given.signed if ruled.decision.approvals else ())
-        writ = sign(self._key, permit)
-        event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
+        return ruled
+
+    async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:
+        """Return the entries that are stored with the start: its places under limits, and its use of a window."""
+        decision = ruled.decision
         holder = LimitHolder(
-            operation_id=subject.operation_id,
-            principal=subject.principal,
-            target=subject.target,
+            operation_id=decision.operation_id,
+            principal=decision.principal,
+            target=decision.target,
             until=event.deadline,
         )
-        counted = await self._limits.take(ruled.decision.limits, holder, judge.now, event.correlation_id)
-        use = await self._windows.use(judge, ruled) if ruled.decision.window else None
-        await self._append(recorded, event, counted, use)
-        effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
-        return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
+        counted = await self._limits.take(decision.limits, holder, judge.now, event.correlation_id)
+        use = await self._windows.use(judge, ruled) if decision.window else None
+        return [*counted, *([] if use is None else [use])]
 
     def _refused(self, ask: AskGrant, ruled: RuledRequest) -> GrantAnswer:
         grant_for_listings = listing_grant(ask.subject, ask.look_key, ruled)
@@ -135,10 +157,10 @@ class Granting:
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
     async def _append(
-        self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry], use: Entry | None
+        self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry], *, by_window: bool
     ) -> None:
-        """Store the start with its places under limits and its use of an approval window. Raises Conflict (`moved_on`)
-        if anything was written since the operation and the limits were read, UseTaken if it was the window's use.
+        """Store the start together with what counts it. Raises Conflict (`moved_on`) if anything was written since the
+        operation and the counts were read; UseTaken where it is by a window, and the operation itself has not moved on.
         """
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:
@@ -152,10 +174,10 @@ class Granting:
         )
         fault("policy.granting")
         try:
-            await self._journal.append_together([*counted, *([] if use is None else [use]), entry])
+            await self._journal.append_together([*counted, entry])
         except Conflict as error:
-            last = await self._journal.last(entry.filter)
-            if use is not None and last is not None and last.sequence == entry.expected:
+            last = await self._journal.last(entry.filter) if by_window else None
+            if last is not None and last.sequence == entry.expected:
                 raise UseTaken from error
             raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
         fault("policy.granted")
