@@ -123,7 +123,7 @@ QUERIES = (
     *("operation", "operations", "result", "simulate", "targets", "backend_test", "journal", "trace", "search"),
     *("policy_history", "policy_show", "policy_status", "policy_can_i", "policy_explain", "policy_eval"),
     *("policy_validate", "policy_test", "policy_allowed", "policy_who_can", "policy_diff"),
-    *("approvals", "approval", "preview"),
+    *("approvals", "approval", "people", "preview"),
 )
 EVENTS = {str(kind.__struct_config__.tag) for kind in get_args(OperationEvent)} - {
     "dispatched",  # also names pool and target
@@ -133,6 +133,7 @@ BUILT = [
     *(subjects.query("p", kind) for kind in QUERIES),
     subjects.POLICY_DECIDE,
     subjects.POLICY_GRANT,
+    subjects.POLICY_PEOPLE,
     subjects.POLICY_FILE,
     subjects.published_policy(ID),
     subjects.NOTICE_POLICY,

@@ -95,7 +95,7 @@ def test_its_end_and_a_stop_within_it_close_a_window_for_good() -> None:
 def test_a_demand_accepts_windows_unless_the_risk_is_admin_or_its_rule_says_otherwise() -> None:
     steps = (ApproverStep(("approver",), 1),)
     accepts = {
-        says: [Demand("r", steps, 60, says).accepts_windows(risk) for risk in (Risk.CHANGE, Risk.ADMIN)]
+        says: [Demand("r", steps, 60, windows=says).accepts_windows(risk) for risk in (Risk.CHANGE, Risk.ADMIN)]
         for says in (None, True, False)
     }
     assert accepts == {None: [True, False], True: [True, True], False: [False, False]}

@@ -135,6 +135,11 @@ for command in (
     LazyGroup("token", "writ_cli.installation.tokens:token", "Bearer tokens of the MCP gateway."),
     LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
     LazyGroup(
+        "credential",
+        "writ_cli.credentials.group:credential",
+        "Security keys of people: what may prove that a person approves.",
+    ),
+    LazyGroup(
         "approvals",
         "writ_cli.approvals.group:approvals",
         "Requests that wait for a person: see them, approve or reject them.",

@@ -55,6 +55,8 @@ class ClaimAnswer(Struct, frozen=True, kw_only=True):
     """
     approvals: list[SignedApproval] = field(default_factory=list)
     """The signed approvals that the grant names."""
+    people: Signed | None = None
+    """The signed directory of people's credentials, where one of these approvals proved a presence."""
     error: Failure | None = None
 
 
@@ -167,6 +169,8 @@ SecurityKind = Literal[
     "file_ignored",
     "read_refused",
     "enrolment_refused",
+    "people_refused",
+    "forged_directory",
 ]
 """The closed list of kinds of security events."""
 

@@ -9,9 +9,11 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from writ_contracts.approvals import DecisionDemand, SignedApproval
+from writ_contracts.credentials import Presence, PresenceEvidence
 from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
+from writ_contracts.people import NamedDirectory
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 
@@ -109,6 +111,10 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     target_digest: Digest | None = None
     public_digest: Digest | None = None
     approvals: list[PrincipalId] = field(default_factory=list)
+    people: NamedDirectory | None = None
+    """The directory of people's credentials in force, where there is one."""
+    presence: Presence | None = None
+    """What the requester proved besides their signature, where anything."""
     window: str = ""
 
 
@@ -142,6 +148,14 @@ class Grant(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     acts_for: PrincipalId | None = None
     approvals: list[Digest] = field(default_factory=list)
     """SHA-256 of the payloads of the approvals on which it was decided, in the order of the record."""
+    proven: list[Presence] = field(default_factory=list)
+    """What each of these approvals proved, in the same order; the agent verifies it again."""
+    person: PrincipalId | None = None
+    """The person behind the requester, where there are approvals: none of them is by this person but in `solo`."""
+    people: NamedDirectory | None = None
+    """The directory of people's credentials by which it was decided, where there are approvals."""
+    requested_at: float | None = None
+    """When it was requested, where there are approvals: their credentials were enrolled before."""
 
 
 ReadAction = Literal["baseline", "probe", "preview", "diff", "listing", "visit", "ahead"]
@@ -195,6 +209,7 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """
     salt: Hex32 | None = None
     owner: PrincipalId | None = None
+    presence: PresenceEvidence | None = None
     simulate: bool = False
     """A simulation: needs no signature of the principal's own, and no grant can follow."""
 

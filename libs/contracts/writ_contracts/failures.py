@@ -47,7 +47,15 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
             errors.Denied,
         ),
         **dict.fromkeys(
-            ("bad_approval", "bad_signature", "signature_required", "unknown_principal", "key_mismatch"),
+            (
+                "bad_approval",
+                "bad_directory",
+                "bad_signature",
+                "proof_too_weak",
+                "signature_required",
+                "unknown_principal",
+                "key_mismatch",
+            ),
             errors.Untrusted,
         ),
         **dict.fromkeys(("conflict", "decided", "gone"), errors.Conflict),

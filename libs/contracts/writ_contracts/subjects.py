@@ -34,6 +34,7 @@ LIMITS = "writ.journal.limit."
 SECURITY = "writ.journal.security.>"
 
 POLICY_DECIDE = "writ.policy.decide"
+POLICY_PEOPLE = "writ.policy.people"
 POLICY_GRANT = "writ.policy.grant"
 NOTICE_POLICY = "writ.notice.policy"
 NOTICE_AUDIT = "writ.notice.audit"

@@ -124,7 +124,7 @@ def _row(sequence: int, subject: str, event: Any) -> EventRow:
     return EventRow(
         sequence=sequence,
         subject=subject,
-        kind=str(event.__struct_config__.tag),
+        kind=event.kind if isinstance(event, journal.Carried) else str(event.__struct_config__.tag),
         at=event.at,
         operation_id=where.operation_id if where else getattr(event, "operation_id", None) or "",
         correlation_id=event.correlation_id,

@@ -40,6 +40,13 @@ class Config(SignerConfig, frozen=True, kw_only=True):
     inventory: Annotated[Path, env("WRIT_INVENTORY", "inventory.yaml")]
     principals: Annotated[Path, env("WRIT_PRINCIPALS", "principals.yaml")]
     agents: Annotated[Path, env("WRIT_AGENTS", "agents.yaml: which keys may claim for which pool")]
+    people: Annotated[
+        Path | None, env("WRIT_PEOPLE", "people.json: the signed directory of people's credentials; may be absent")
+    ] = None
+    people_key: Annotated[
+        str,
+        env("WRIT_PEOPLE_KEY", "public key that signs the directory of people's credentials; a comma between several"),
+    ] = ""
 
     def former(self) -> dict[str, int]:
         """Return the last version for which each earlier key is believed. Raises ConfigError."""

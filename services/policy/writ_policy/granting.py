@@ -100,7 +100,7 @@ class Granting:
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)
-        permit = grant(ask, claim, ruled, decision, given.signed if ruled.decision.approvals else ())
+        permit = grant(ask, claim, ruled, decision, given if ruled.decision.approvals else None)
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
         counted = await self._counted(judge, ruled, event)
@@ -121,12 +121,12 @@ class Granting:
         subject = ask.subject
         known = await self._gather(ask, judge)
 
-        def rule(approvers: tuple[str, ...], window: str = "") -> RuledRequest:
+        def rule(approvals: Approvals | None, window: str = "") -> RuledRequest:
             return judge.rule(
-                subject, known, starting=True, recorded=True, approvals=approvers, window=window, traced=ask.traced
+                subject, known, starting=True, recorded=True, approvals=approvals, window=window, traced=ask.traced
             )
 
-        ruled = await self._windows.apply(judge, subject, rule(given.approvers), rule)
+        ruled = await self._windows.apply(judge, subject, rule(given), rule)
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":

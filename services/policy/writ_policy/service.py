@@ -20,6 +20,7 @@ from writ_policy.config import Config
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.endpoints.analysis import AnalysisQueries
 from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
+from writ_policy.endpoints.people import PeopleEndpoints
 from writ_policy.endpoints.queries import BURST, RATE, endpoint
 from writ_policy.endpoints.scans import Scans
 from writ_policy.endpoints.versions import VersionQueries
@@ -28,6 +29,7 @@ from writ_policy.highest_version import EnforcedVersion, HighestVersion
 from writ_policy.metrics import STORE, Measures
 from writ_policy.state import control_views
 from writ_policy.state.control_follower import INTERVAL, Follower
+from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler
 from writ_policy.state.sources import Sources
 from writ_policy.versions.proposed import ProposedVersions
@@ -40,6 +42,7 @@ from writ_runtime.journal_guard import FILE, LOOK_EVERY, JournalGuard, Mark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.people_directory import known_directory
 from writ_runtime.security_events import SecurityEvents
 from writ_runtime.state_file import StateFile
 from writ_trust.keys import Key
@@ -74,9 +77,10 @@ class PolicyService:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         self._measured = measured
-        self._sources = Sources(
-            config, self._compiler, self._notifier.tell, self._measures.refused, self._measures.in_force, self._clock
-        )
+        directory = known_directory(config.state_dir, config.people_key, config.installation)
+        tell, measures = self._notifier.tell, self._measures
+        people = CredentialsFile(config.people, directory, tell)
+        self._sources = Sources(config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people)
         self._analysis_pool = AnalysisPool()
         self._bus: Bus | None = None
         self._versions: Versions | None = None
@@ -155,14 +159,16 @@ class PolicyService:
         standings = Standings(bus.journal, keys, clock)
         approvals = Approvals(bus, judging, standings, security, self._observe)
         pending = Pending(bus.journal, judging, standings, clock, self._key)
-        handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name()}
+        people = PeopleEndpoints(judging, self._observe)
+        handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name(), **people.by_name()}
         buckets = Buckets(RATE, BURST)
         query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
+        own = [scans.endpoint(), approvals.endpoint(), people.endpoint()]
         return Service(
             name="policy",
             version=VERSION,
             description="What may happen: decisions, grants for claims, approvals, and questions about the policy.",
-            endpoints=[*handlers.endpoints(), scans.endpoint(), approvals.endpoint(), *query_endpoints],
+            endpoints=[*handlers.endpoints(), *own, *query_endpoints],
         )
 
     def _version_refused(self, number: int, why: str) -> None:
@@ -229,6 +235,7 @@ class PolicyService:
             "inventory": lambda: self._file_check("inventory"),
             "principals": lambda: self._file_check("principals"),
             "agents": lambda: self._file_check("agents"),
+            "people": lambda: self._file_check("people"),
             "control": self._control_check,
             "bus": self._bus_check,
             "clock": self.time.strict_check,

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from writ_bus import tracing
 from writ_contracts.agents import Claim
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import KILL_GRACE, AskGrant, Decide, Grant, ReadAction, ReadGrant, Subject
 from writ_contracts.errors import Invalid, Untrusted
@@ -13,6 +12,7 @@ from writ_contracts.journal import Granted
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
+from writ_policy.approvals.recorded import Approvals
 from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import World
 from writ_trust.approvals import approval_digest
@@ -39,10 +39,11 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
 
 
 def grant(
-    ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: Iterable[SignedApproval] = ()
+    ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: Approvals | None = None
 ) -> Grant:
     """Return the grant for this claim, on this allowing decision and these approvals."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
+    given = approvals or Approvals()
     if ruling.timeout is None:
         raise Invalid(f"{request.operation.name} has no timeout, so nothing would end it", code="internal")
     return Grant(
@@ -62,7 +63,11 @@ def grant(
         timeout=ruling.timeout,
         granted_at=ruled.decision.at,
         acts_for=request.principal.acts_for,
-        approvals=[approval_digest(one) for one in approvals],
+        approvals=[approval_digest(one) for one in given.signed],
+        proven=[given.proven[who] for who in given.approvers],
+        people=ruled.decision.people if given.signed else None,
+        person=request.behind if given.signed else None,
+        requested_at=given.requested_at if given.signed else None,
     )
 
 

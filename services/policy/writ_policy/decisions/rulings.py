@@ -13,10 +13,11 @@ from writ_contracts.operations import Catalogue, Risk, offers
 from writ_contracts.parameters import public
 from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
+from writ_policy.approvals.recorded import Approvals
 from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
-from writ_policy.decisions.statements import check_statement
+from writ_policy.decisions.statements import check_statement, presence_of
 from writ_policy.decisions.window_checks import is_own_window
 from writ_policy.state.snapshot import World
 from writ_rules.engine.case import DecisionRequest
@@ -65,24 +66,24 @@ class Judge(Struct, frozen=True, kw_only=True):
         *,
         starting: bool = False,
         recorded: bool = False,
-        approvals: tuple[str, ...] = (),
+        approvals: Approvals | None = None,
         window: str = "",
-        settled_at: float | None = None,
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
         """Decide on the `known` facts. `starting`: for a claim.
 
         `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
-        `approvals`: people whose approvals the journal has, those of the approval window `window` if one is named.
-        `settled_at`: the instant by which policy's own parameters
-        are settled, of an approved operation its first decision. Raises Invalid or Untrusted for an invalid question.
+        `approvals`: those that the journal has, or those of the approval window `window` if one is named. Policy's own
+        parameters are settled by now, of an approved operation by the instant of its first decision. Raises Invalid or
+        Untrusted for an invalid question.
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
-        request = structs.replace(request, approvals=approvals)
+        given = approvals or Approvals()
+        request = structs.replace(request, approvals=given.approvers, proven=given.proven)
         ruling = self._decide(request, known)
         if request.operation.control and ruling.effect != "deny" and not request.own:
-            ruling = self._checks(settled_at).apply(request, ruling)
+            ruling = self._checks(given.decided_at).apply(request, ruling)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
             reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
             ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
@@ -231,7 +232,9 @@ class Judge(Struct, frozen=True, kw_only=True):
             own=self._is_own(operation.name, principal.id, subject, effective),
             person=person_of(principal.id, self.world.principals),
         )
-        return request, check_statement(subject, principal, None if recorded else self.now, self.world.installation)
+        signed = check_statement(subject, principal, None if recorded else self.now, self.world.installation)
+        presence = None if subject.simulate else presence_of(subject, self.world, recorded=recorded)
+        return structs.replace(request, presence=presence), signed
 
     def _is_own(self, operation: str, principal: str, subject: Subject, parameters: dict[str, Any]) -> bool:
         """Return whether it is a control operation on something of the principal's own."""
@@ -270,6 +273,8 @@ class Judge(Struct, frozen=True, kw_only=True):
             demands=wire_demands(ruling.demands, request.principal, self.world.people),
             target_digest=plain_digest(encode(request.target)) if ruling.demands or request.approvals else None,
             public_digest=_public_digest(request, ruling) if ruling.demands else None,
+            presence=request.presence if subject.presence is not None else None,
+            people=self.world.directory.name if self.world.directory is not None else None,
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
         )
 

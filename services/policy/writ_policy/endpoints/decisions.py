@@ -9,6 +9,7 @@ from writ_bus.port import Endpoint, Journal, Message
 from writ_contracts import subjects, wire
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
+from writ_policy.approvals.recorded import Approvals
 from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
@@ -75,26 +76,19 @@ class DecisionEndpoints:
         if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
             judge = await self._judging.now()
         given, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
-        approvals, settled_at = (given.approvers, given.decided_at) if given else ((), None)
         recorded = given is not None and ask.subject.statement is not None
 
-        def rule(approvers: tuple[str, ...], window: str = "") -> RuledRequest:
+        def rule(approvals: Approvals | None, window: str = "") -> RuledRequest:
             return judge.rule(
-                ask.subject,
-                known,
-                recorded=recorded,
-                approvals=approvers,
-                window=window,
-                settled_at=settled_at,
-                traced=ask.traced,
+                ask.subject, known, recorded=recorded, approvals=approvals, window=window, traced=ask.traced
             )
 
-        ruled = await self._windows.apply(judge, ask.subject, rule(approvals), rule)
+        ruled = await self._windows.apply(judge, ask.subject, rule(given), rule)
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
-            people = tuple(judge.world.principals.values())
-            await self._proposed.check(ask.subject.operation, ask.subject.parameters, people, judge.now)
+            asked, principals = ask.subject, tuple(judge.world.principals.values())
+            await self._proposed.check(asked.operation, asked.parameters, principals, judge.world.people, judge.now)
         grant = (
             target_test_grant(ask, ruled, judge.world)
             if ask.subject.operation == BACKEND_TEST

@@ -17,7 +17,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.journal import WindowUsed
 from writ_contracts.records import Record
 from writ_contracts.wire import decode_event, encode
-from writ_policy.approvals.recorded import counted, exact_of
+from writ_policy.approvals.recorded import Approvals, counted, exact_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.starts import RecordedOperation, check_decided, read_recorded
 from writ_policy.state.snapshot import World
@@ -25,8 +25,8 @@ from writ_rules.engine.approval_windows import ApprovalWindow
 from writ_runtime.logs import Log
 
 MOST_KNOWN = 256
-Rule = Callable[[tuple[str, ...], str], RuledRequest]
-"""Rules on the request again, with these approvers of the window with this id."""
+Rule = Callable[[Approvals | None, str], RuledRequest]
+"""Rules on the request again, with these approvals of the window with this id."""
 
 _log = Log("writ.policy")
 
@@ -61,7 +61,7 @@ class OpenWindows:
         covering = (subject.principal, subject.operation, subject.target, judge.now)
         for window in sorted(judge.control.windows, key=lambda one: one.until):
             if window.covers(*covering) and await self._has_use(window, subject.operation_id):
-                by_window = rule(await self._approvers(window, judge.world), window.id)
+                by_window = rule(await self._approvals(window, judge.world), window.id)
                 if by_window.ruling.effect == "allow":
                     return by_window
         return ruled
@@ -99,14 +99,14 @@ class OpenWindows:
         used = (await self.uses(window.id)).operations
         return operation_id in used or len(used) < window.uses
 
-    async def _approvers(self, window: ApprovalWindow, world: World) -> tuple[str, ...]:
-        """Return the people whose approvals of the window hold now. Those of a forged window are none."""
+    async def _approvals(self, window: ApprovalWindow, world: World) -> Approvals | None:
+        """Return the approvals of the window that hold now, with what they prove. A forged window has none."""
         try:
             recorded, records = await self._request_of(window, world.installation)
         except WritError as error:
             _log.warning("window.unproven", window=window.id, error=str(error), effect="it stands for nothing")
-            return ()
-        return counted(recorded.life.approvals, exact_of(recorded, records), world).approvers
+            return None
+        return counted(recorded.life.approvals, exact_of(recorded, records), world)
 
     async def _request_of(
         self, window: ApprovalWindow, installation: str
