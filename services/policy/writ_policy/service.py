@@ -129,7 +129,7 @@ class PolicyService:
         file, lost = StateFile(self._config.state_dir / FILE, Mark), self._config.journal_lost
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
 
-    def _service(
+    def _service(  # long: one list of endpoints, each given its parts
         self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard, security: SecurityEvents
     ) -> Service:
         dry, clock = self._config.dry_run_only, self._clock
