@@ -43,6 +43,7 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
                 "lock_out",
                 "no_window",
                 "window_over",
+                "plugin_mismatch",
             ),
             errors.Denied,
         ),

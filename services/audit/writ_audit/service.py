@@ -13,6 +13,7 @@ from writ_audit.notifications.delivery import Deliveries
 from writ_audit.notifications.settings import read_notifications
 from writ_audit.permission import Permission
 from writ_audit.reading import Reading
+from writ_audit.recorded_reads import RecordedReads
 from writ_audit.reports import Reports
 from writ_audit.servers import Servers
 from writ_bus.errors import BusError
@@ -66,7 +67,8 @@ class Audit:
         )
         self._reports = Reports(bus.journal, self._follower, self._security, config.installation)
         self._deliveries = self._make_deliveries(config, measured)
-        permission = Permission(bus, config.policy_key, config.installation, self._notifier.tell)
+        reads = RecordedReads(bus.journal, self._time.now)
+        permission = Permission(bus, config.policy_key, config.installation, self._notifier.tell, reads)
         reading = Reading(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None

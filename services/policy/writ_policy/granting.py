@@ -136,7 +136,7 @@ class Granting:
             ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
         if ruled.ruling.effect == "require_approval" and first_decision(recorded).window:
             ruled = without_use(ruled)
-        return ruled
+        return judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
 
     async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:
         """Return the entries that are stored with the start: its places under limits, and its use of a window."""
