@@ -12,6 +12,7 @@ from writ_agent.backends.port import Done, Probed, Progress, Task, cannot_list
 from writ_containers import (
     container_changes,
     container_create,
+    container_snapshots,
     container_update,
     container_view,
     image_pull,
@@ -23,10 +24,12 @@ from writ_contracts.errors import WritError
 
 CHANGES = ("container_start", "container_stop", "container_restart", "container_delete")
 READS = ("container_inspect", "container_list", "container_logs", "stack_status")
-OPERATIONS = frozenset(
-    {"container_create", "container_update", "image_pull", *READS, *CHANGES, *stack_operations.OPERATIONS}
-)
-LISTINGS = frozenset({"list_containers", "list_stacks"})
+SHARED = frozenset(container_snapshots.OPERATIONS)
+"""Operations that hosts have as well: those that name a container are the engine's."""
+OWN = frozenset({"container_create", "container_update", "image_pull", *READS, *CHANGES, *stack_operations.OPERATIONS})
+OPERATIONS = OWN | SHARED
+LISTINGS = frozenset({"list_containers", "list_stacks", "list_images", "list_volumes"})
+"""Those that hosts do not have themselves."""
 LONGEST_LOG = 64 * 1024
 SPARE_SECONDS = 1.0
 """Before the operation's own time is over, for its last words."""
@@ -52,6 +55,8 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
         return await stack_operations.baseline(engine, task)
     if task.operation.name == "image_pull":
         return await image_pull.baseline(engine, task)
+    if task.operation.name in SHARED:
+        return await container_snapshots.baseline(engine, task)
     name = str(task.parameters["container_name"])
     raw = await (engine.find_or_none if task.operation.name == "container_create" else engine.find)(name)
     return {} if raw is None else container_view.baseline(raw)
@@ -62,6 +67,8 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
     match task.operation.name:
         case name if name in stack_operations.OPERATIONS:
             return await stack_operations.probe(engine, task, before)
+        case name if name in SHARED:
+            return await container_snapshots.probe(engine, task, before)
         case "container_update":
             return await container_update.probe(engine, task, before)
         case "image_pull":
@@ -84,6 +91,8 @@ async def _preview(engine: Engine, task: Task) -> dict[str, Any]:
     match task.operation.name:
         case name if name in stack_operations.OPERATIONS:
             return await stack_operations.preview(engine, task)
+        case name if name in SHARED:
+            return await container_snapshots.preview(engine, task)
         case "container_create":
             return await container_create.preview(engine, task)
         case "container_update":
@@ -104,6 +113,12 @@ async def listing(engine: Engine, source: str) -> list[str]:
             return sorted(
                 {str(one[container_view.PROJECT_LABEL]) for one in labels if container_view.PROJECT_LABEL in one}
             )
+        case "list_images":
+            return sorted({str(name) for one in await engine.images({}) for name in image_pull.references(one)})
+        case "list_volumes":
+            return sorted(await engine.volumes({}))
+        case "list_snapshots":
+            return await container_snapshots.names(engine)
         case _:
             raise cannot_list(source)
 
@@ -120,6 +135,8 @@ async def _run(engine: Engine, task: Task, progress: Progress, until: float) -> 
             return await image_pull.pull(engine, task, progress)
         case name if name in stack_operations.OPERATIONS:
             return await stack_operations.run(engine, task, progress, until)
+        case name if name in SHARED:
+            return await container_snapshots.run(engine, task, progress, until)
         case _:
             return await container_changes.change(engine, task, progress, until)
 
@@ -149,7 +166,7 @@ async def _cancelled(engine: Engine, task: Task) -> Done:
         async with asyncio.timeout(CANCEL_SECONDS):
             if task.operation.name == "container_create":
                 return _cancelled_create(await container_create.taken_away(engine, task.operation_id))
-            if task.operation.name == "container_update":
+            if task.operation.name in ("container_update", "snapshot_restore"):
                 return _cancelled_update(await container_update.take_back(engine, task))
             judged = await probe(engine, task, task.baseline)
     except (WritError, TimeoutError):

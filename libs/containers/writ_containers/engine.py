@@ -22,6 +22,7 @@ from writ_containers.connection import EngineAddress
 from writ_containers.endpoint import Endpoint, connector, url
 from writ_containers.engine_errors import STREAM, one_line, translated
 from writ_containers.registries import Registries
+from writ_containers.snapshot_names import is_snapshot
 from writ_containers.stack_files import LocalStackFiles, StackFiles
 from writ_contracts.errors import Invalid, TimedOut
 
@@ -168,10 +169,28 @@ class Engine:
                 return None
             raise
 
+    async def images(self, labels: Mapping[str, str]) -> list[Raw]:
+        """GET /images/json: all of them, or those with these labels."""
+        filters = _labels(labels) if labels else None
+        return list(await self._read(self._docker.images.list(filters=filters)))
+
+    async def commit(self, container_id: str, repository: str, tag: str, config: Raw) -> None:
+        """POST /commit. The container is paused meanwhile."""
+        container = self._docker.containers.container(_check_id(container_id))
+        with translated():
+            await container.commit(repository=repository, tag=tag, config=dict(config))
+
+    async def remove_image(self, reference: str) -> None:
+        """DELETE /images/{name}. Raises Conflict while a container uses it."""
+        with translated():
+            await self._docker.images.delete(reference)
+
     async def pull(self, reference: str, progress: Callable[[str], None]) -> None:
         """POST /images/create, to the end of its stream; only its last line says that it is whole. The engine ends the
         pull where we close the connection, which aiodocker would leave open.
         """
+        if is_snapshot(reference):
+            raise Invalid(f"{reference} is the name of a snapshot, which no registry has", code="image_not_found")
         headers = self.registries.header(reference)
         query = {"fromImage": reference} if _has_tag(reference) else {"fromImage": reference, "tag": "latest"}
         address, last = f"{url(self.endpoint)}/{API_VERSION}/images/create", ""

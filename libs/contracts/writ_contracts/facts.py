@@ -17,6 +17,8 @@ LISTING_SOURCES = (
     "list_services",
     "list_containers",
     "list_stacks",
+    "list_images",
+    "list_volumes",
     "list_packages",
     "list_backups",
     "list_snapshots",

@@ -30,6 +30,8 @@ LISTED = {
     "list_services": ("service", "unit"),
     "list_containers": ("container", "guest"),
     "list_stacks": ("stack",),
+    "list_images": ("image",),
+    "list_volumes": ("volume", "mount"),
     "list_packages": ("package",),
     "list_backups": ("backup",),
     "list_snapshots": ("snapshot",),
