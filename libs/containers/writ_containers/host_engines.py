@@ -23,7 +23,7 @@ class BackendWithEngines(Routed):
 
     def __init__(self, backend: Backend, engines: Engines) -> None:
         self.containers = ContainerHandler(engines)
-        super().__init__(backend, dict.fromkeys(self.containers.operations, self.containers))
+        super().__init__(backend, dict.fromkeys(OWN, self.containers))
         self._engines = engines
 
     async def listing(self, target: Target, source: str) -> list[str]:
@@ -56,8 +56,8 @@ class BackendWithEngines(Routed):
 
     def _of(self, task: Task) -> Handler:
         """An operation of both kinds is the engine's where it names a container."""
-        if task.operation.name in SHARED and not task.parameters.get("container_name"):
-            return self._backend
+        if task.operation.name in SHARED and task.parameters.get("container_name"):
+            return self.containers
         return super()._of(task)
 
     def _lacking(self, surveyed: EngineSurvey) -> dict[str, str]:
