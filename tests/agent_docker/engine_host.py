@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Done, Task
 from writ_agent_docker.backend import DockerBackend
-from writ_containers import container_snapshots
+from writ_containers import container_operations
 from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.fakes.docker_engine import FakeEngine
@@ -93,7 +93,7 @@ class EngineHost:
     @property
     def elsewhere(self) -> Collection[str]:
         """Compose needs an engine that has networks, a snapshot one that has images: tests/lab/test_docker_*.py."""
-        return ("stack_deploy", "stack_update", "stack_remove", "stack_status", *container_snapshots.OPERATIONS)
+        return ("stack_deploy", "stack_update", "stack_remove", "stack_status", *container_operations.SHARED)
 
     async def run(self, name: str, operation_id: str, **given: Any) -> Done:
         """Run it to its end."""

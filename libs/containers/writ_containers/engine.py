@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ API_VERSION = "v1.44"
 T = TypeVar("T")
 Raw = Mapping[str, Any]
 LOG_BYTES = 8 * 1024
+CHUNK = 256 * 1024
 _ID = re.compile(r"[0-9a-f]{64}").fullmatch
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
 
@@ -47,6 +48,7 @@ class Engine:
     ) -> None:
         """Raises Invalid for certificates that are none."""
         self.endpoint = endpoint
+        self._base = f"{url(endpoint)}/{API_VERSION}"
         self.address = address
         self.registries = registries or Registries()
         self.stack_files = stack_files or LocalStackFiles()
@@ -125,6 +127,35 @@ class Engine:
         with translated():
             await self._docker.containers.container(_check_id(container_id)).restart(t=seconds)
 
+    async def pause(self, container_id: str) -> None:
+        """POST /containers/{id}/pause."""
+        with translated():
+            await self._docker.containers.container(_check_id(container_id)).pause()
+
+    async def unpause(self, container_id: str) -> None:
+        """POST /containers/{id}/unpause."""
+        with translated():
+            await self._docker.containers.container(_check_id(container_id)).unpause()
+
+    async def archive(self, container_id: str, path: str) -> AsyncIterator[bytes]:
+        """GET /containers/{id}/archive: yield the tar of a path; a stream that breaks off raises TimedOut."""
+        address = f"{self._base}/containers/{_check_id(container_id)}/archive"
+        with translated():
+            async with self._docker.session.get(address, params={"path": path}) as response:
+                await _check_status(response)
+                async for piece in response.content.iter_chunked(CHUNK):
+                    yield piece
+
+    async def extract(self, container_id: str, folder: str, tar: AsyncIterator[bytes]) -> None:
+        """PUT /containers/{id}/archive: unpack a tar below a folder of the container."""
+        address = f"{self._base}/containers/{_check_id(container_id)}/archive"
+        headers = {"Content-Type": "application/x-tar"}
+        with translated():
+            async with self._docker.session.put(
+                address, params={"path": folder}, data=tar, headers=headers
+            ) as response:
+                await _check_status(response)
+
     async def rename(self, container_id: str, name: str) -> None:
         """POST /containers/{id}/rename."""
         with translated():
@@ -193,11 +224,10 @@ class Engine:
             raise Invalid(f"{reference} is the name of a snapshot, which no registry has", code="image_not_found")
         headers = self.registries.header(reference)
         query = {"fromImage": reference} if _has_tag(reference) else {"fromImage": reference, "tag": "latest"}
-        address, last = f"{url(self.endpoint)}/{API_VERSION}/images/create", ""
+        address, last = f"{self._base}/images/create", ""
         with translated():
             async with self._docker.session.post(address, params=query, headers=headers) as response:
-                if response.status >= 400:
-                    raise DockerError(response.status, str((await response.json()).get("message", "")))
+                await _check_status(response)
                 async for line in response.content:
                     last = one_line(_status(json.loads(line)))
                     progress(last)
@@ -215,6 +245,11 @@ class Engine:
         with translated():
             async with asyncio.timeout(self.address.reply_timeout):
                 return await request
+
+
+async def _check_status(response: aiohttp.ClientResponse) -> None:
+    if response.status >= 400:
+        raise DockerError(response.status, str((await response.json()).get("message", "")))
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, list[str]]:
