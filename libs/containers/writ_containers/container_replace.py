@@ -92,13 +92,13 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
     try:
         for one in await engine.containers({container_view.OPERATION_LABEL: operation_id}):
             await engine.remove(str(one["Id"]), force=True)
-        for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
-            await engine.remove_volume(volume)
         former = await engine.inspect(former_id)
         if former.get("Name") != f"/{name}":
             await engine.rename(former_id, name)
         if ran and not container_view.is_running(former):
             await engine.start(former_id)
+        for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
+            await engine.remove_volume(volume)
         seen = await engine.find(name)
     except WritError:
         return False

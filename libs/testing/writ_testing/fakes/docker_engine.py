@@ -152,6 +152,7 @@ class FakeEngine:
             ("POST", one + "/restart", self._restart),
             ("POST", one + "/rename", self._rename),
             ("DELETE", one, self._delete),
+            ("GET", "/volumes", lambda _: Answer(200, {"Volumes": []})),
             ("GET", "/images/json", self._images),
             ("GET", "/images/(.+)/json", self._image),
             ("POST", "/images/create", self._pull),
