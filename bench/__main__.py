@@ -23,6 +23,7 @@ NAMES = (
     "growth",
     "memory",
     "gateway",
+    "nats_client",
 )
 
 

@@ -13,7 +13,7 @@ from writ_contracts import subjects
 from writ_contracts.decisions import Decide, Decided, Subject
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
-from writ_testing.peers.nats_server import WritServer
+from writ_testing.peers.nats_server import INSTALLATION, WritServer
 
 LISTS = ("inventory", "principals", "agents")
 
@@ -40,6 +40,7 @@ async def policy_service(
         "WRIT_KEY_FILE": str(seed),
         "SYSTEMMANAGER_POLICY_CONFIG": str(folder / "policy.yaml"),
         **{f"WRIT_{name.upper()}": str(folder / f"{name}.yaml") for name in LISTS},
+        "WRIT_INSTALLATION": INSTALLATION,
         "WRIT_STATE_DIR": str(folder / "policy-state"),
         "SYSTEMMANAGER_POLICY_MODE": "permissive",
         "WRIT_LOG_LEVEL": "error",

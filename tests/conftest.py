@@ -12,7 +12,16 @@ settings.register_profile("writ", settings(), deadline=None, suppress_health_che
 settings.load_profile("writ")
 
 
+GIGABYTE = 2**30
+
+
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Three workers for two cores: tests often wait, for a process to start, for a lease or a timeout to end."""
+    """Five workers for two cores, as far as there is a gigabyte for each.
+
+    Half of the tests' time is waiting, for a process to start, for a lease or a timeout to end.
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
     cores = len(os.sched_getaffinity(0))
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(1, cores * 3 // 2)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // GIGABYTE
+    return max(1, min(cores * 5 // 2, memory))

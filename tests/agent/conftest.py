@@ -60,13 +60,14 @@ class World:
         pool: str = POOL,
         state: str = "state",
         slots: int = 8,
+        waiting: int = 0,
         stop_grace: float = 0.3,
         clocks: Clocks = SYSTEM,
     ) -> Agent:
         """One more agent, on a host with these clocks; stopped at the end of the test."""
         spool = self.stack.enter_context(Spool(self.folder / state, SECRET))
         agent = Agent(
-            Settings(version="0", slots=slots, heartbeat=0.3, kill_grace=0.3, stop_grace=stop_grace),
+            Settings(version="0", slots=slots, waiting=waiting, heartbeat=0.3, kill_grace=0.3, stop_grace=stop_grace),
             Identity(key=self.key, pool=pool, instance=new_instance()),
             frozenset({self.executor.key.public}),
             bus=self.bus(),

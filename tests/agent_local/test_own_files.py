@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from tests.agent_local.conftest import Installation
 
+from writ_testing.exhaustive import some
+
 VARIABLES = ("SYSTEMMANAGER_POLICY_CONFIG", "WRIT_INVENTORY", "WRIT_PRINCIPALS", "WRIT_AGENTS")
 
 
-@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("variable", some(VARIABLES, "WRIT_INVENTORY"))
 async def test_what_decides_is_not_written_by_what_is_decided(installation: Installation, variable: str) -> None:
     target = installation.target()
     file = installation.folder / "root" / "decides.yaml"

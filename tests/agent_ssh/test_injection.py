@@ -77,7 +77,7 @@ def stand_ins(folder: Path, names: tuple[str, ...], record: Path) -> None:
         (folder / name).chmod(0o755)
 
 
-@pytest.fixture(params=some(SHELLS, "sh", "fish"))
+@pytest.fixture(params=some(SHELLS, "fish"))
 async def hostile(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hostile]:
     programs = linked(tmp_path / "bin", ["python3"])
     stand_ins(programs, PROGRAMS, tmp_path / "record")
@@ -85,7 +85,7 @@ async def hostile(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield Hostile(host, tmp_path / "record")
 
 
-@pytest.fixture(params=some(SHELLS, "sh", "fish"))
+@pytest.fixture(params=some(SHELLS, "fish"))
 async def plain(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hostile]:
     programs = linked(tmp_path / "bin", ALWAYS)
     stand_ins(programs, ("systemctl", "dpkg-query", "touch", "tee", "sh"), tmp_path / "record")
@@ -93,7 +93,7 @@ async def plain(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield Hostile(host, tmp_path / "record")
 
 
-@pytest.fixture(params=some(SHELLS, "sh", "fish"))
+@pytest.fixture(params=some(SHELLS, "fish"))
 async def link(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Link]:
     async with host_with(tmp_path, linked(tmp_path / "bin", [*ALWAYS, "python3"]), request.param) as host:
         pool = host.pool

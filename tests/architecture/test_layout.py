@@ -1,7 +1,6 @@
 """Packages are the folders of libs and services; distributions, which hold them, declare what those import."""
 
 import ast
-import re
 import tomllib
 from graphlib import TopologicalSorter
 
@@ -31,29 +30,6 @@ DISTRIBUTION_OF = {
     "pytest_asyncio": "pytest-asyncio",
     "re2": "google-re2",
     "yaml": "pyyaml",
-}
-OWNERS = {
-    "aiodocker": {"writ_containers"},
-    "aiohttp": {"writ_containers"},
-    "asyncssh": {"writ_agent_ssh"},
-    "click": {"writ_cli"},
-    "cryptography": {"writ_trust", "writ_installation"},
-    "google-re2": {"writ_rules"},
-    "jeepney": {"writ_hostops"},
-    "mcp": {"writ_gateway"},
-    "nats-py": {"writ_bus"},
-    "nkeys": {"writ_trust"},
-    "opentelemetry-sdk": {"writ_runtime"},
-    "prometheus-client": {"writ_runtime"},
-    "proxmoxer": {"writ_agent_proxmox"},
-    "pyjwt": {"writ_gateway"},
-    "pynacl": {"writ_trust"},
-    "pyyaml": {"writ_documents"},
-    "requests": {"writ_agent_proxmox"},
-    "rich": {"writ_cli"},
-    "tzdata": {"writ_rules"},
-    "uvicorn": {"writ_gateway"},
-    "uvloop": {"writ_runtime"},
 }
 EVERYBODY_MAY = {"msgspec"}
 RUN_NOT_IMPORTED = {
@@ -128,14 +104,6 @@ def test_it_declares_what_its_packages_import_and_they_import_what_it_declares(d
     assert declared(distribution) - uses - set(RUN_NOT_IMPORTED) == set()
 
 
-@every_package
-def test_a_third_party_has_one_importer(package: Package) -> None:
-    if package.name in NOT_SHIPPED:
-        return  # its own third parties are those of tests; the layers keep it from the others
-    foreign = used(package) - set(distributions()) - EVERYBODY_MAY
-    assert {name for name in foreign if package.name not in OWNERS.get(name, ())} == set()
-
-
 @every_distribution
 def test_it_has_the_version_of_the_tree_and_pins_its_siblings_to_it(distribution: Distribution) -> None:
     project = tomllib.loads(pyproject(distribution))["project"]
@@ -193,12 +161,8 @@ def test_the_tools_know_every_package() -> None:
     assert set(tool["hatch"]["build"]["dev-mode-dirs"]) == folders
     assert set(tool["importlinter"]["root_packages"]) == names
     assert set(tool["mypy"]["mypy_path"]) == {".", *folders}
-    layers, *others = tool["importlinter"]["contracts"]
-    assert {name for layer in layers["layers"] for name in layer.replace(" ", "").split("|")} == names
-    for contract in others:
-        if "alone" in contract["name"] and "imported by" in contract["name"]:
-            owners = set(re.findall(r"writ_\w+", contract["name"]))
-            assert set(contract["source_modules"]) == names - owners, contract["name"]
+    layers = tool["importlinter"]["contracts"][0]["layers"]
+    assert {name for layer in layers for name in layer.replace(" ", "").split("|")} == names
 
 
 def test_the_tree_itself_has_the_commands_that_are_shipped() -> None:
@@ -211,12 +175,11 @@ def test_the_tree_itself_has_the_commands_that_are_shipped() -> None:
 
 
 def test_the_import_contracts_name_every_third_party() -> None:
-    named = {
-        distribution_of(module)
-        for contract in configuration()["tool"]["importlinter"]["contracts"][1:]
-        for module in contract["forbidden_modules"]
-    }
-    assert set(OWNERS) <= named
+    contracts = configuration()["tool"]["importlinter"]["contracts"]
+    (lines,) = [contract["importers"] for contract in contracts if contract["type"] == "importers"]
+    foreign = {name for package in packages() if package.name not in NOT_SHIPPED for name in used(package)}
+    named = {distribution_of(line.partition(":")[0]) for line in lines}
+    assert foreign - set(distributions()) - EVERYBODY_MAY == named
 
 
 def test_the_lock_has_all_that_is_declared_with_hashes_and_no_address() -> None:

@@ -37,7 +37,7 @@ async def replica(
 ) -> AsyncIterator[Audit]:
     """A running audit service."""
     paths = {"key_file": Path("x"), "state_dir": state_dir}
-    config = Config(nats_url="nats://127.0.0.1", policy_key=policy_key, **{**paths, **changed})
+    config = Config(nats_url="nats://127.0.0.1", installation="", policy_key=policy_key, **{**paths, **changed})
     audit = Audit(config, bus, measured or metrics())
     await audit.serve()
     following = asyncio.create_task(audit.follow())

@@ -17,7 +17,7 @@ from writ_client.client import Writ
 from writ_contracts.audit import SearchRow
 from writ_runtime.service import RunFile
 from writ_testing.eventually import eventually
-from writ_testing.peers.nats_server import WritServer, writ_server
+from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
 
 WHOLE = ["requested", "dispatched", "granted", "finished"]
 STARTS_WITHIN = 20.0
@@ -42,6 +42,7 @@ async def process(server: WritServer, folder: Path) -> AsyncIterator[asyncio.sub
         "NATS_URL": server.url,
         "WRIT_KEY_FILE": str(seed),
         "WRIT_POLICY_KEY": server.keys["policy"].public,
+        "WRIT_INSTALLATION": INSTALLATION,
         "WRIT_STATE_DIR": str(folder / "state"),
         "WRIT_RUN_FILE": str(run_file),
     }

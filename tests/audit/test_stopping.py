@@ -52,7 +52,12 @@ async def test_a_connection_that_breaks_as_it_stops_does_not_keep_it(
 
     monkeypatch.setattr(process, "connect_as", connected)
     config = Config(
-        nats_url="nats://127.0.0.1", key_file=seed, policy_key=key.public, state_dir=tmp_path, run_file=run_file
+        nats_url="nats://127.0.0.1",
+        installation="",
+        key_file=seed,
+        policy_key=key.public,
+        state_dir=tmp_path,
+        run_file=run_file,
     )
     running = asyncio.create_task(process.main(config))
     await eventually(lambda: _exists(run_file), what="that it is ready")

@@ -15,8 +15,9 @@ import pytest
 from writ_bus.nats.bus import NatsBus
 from writ_bus.port import Delivery, Message, Service
 from writ_contracts import subjects
+from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import WritServer, writ_server
-from writ_testing.suites.bus_fixture import SOON, eventually, service
+from writ_testing.suites.bus_fixture import SOON, service
 from writ_testing.suites.work import DURABLE, STREAM, dispatch
 
 TARGETS = (

@@ -8,10 +8,11 @@ import pytest
 from writ_bus.grammar import is_inbox
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.port import Bus, Message
+from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.peers.nats_server import anybody, open_server
-from writ_testing.suites.bus_fixture import SOON, echo, eventually, everybody, service
+from writ_testing.suites.bus_fixture import SOON, echo, everybody, service
 
 
 @pytest.fixture(params=["memory", "nats"])

@@ -144,10 +144,13 @@ def test_shared_fixture_that_fails_once_is_one_flaky_trouble(project: Project) -
     ("text", "reason"),
     [
         (ONCE + "import os\ndef test_crash():\n    if first('crash'): os._exit(1)\n", r"the worker gw\d crashed"),
-        ("import none_such\n", "tests/sound/test_broken.py could not be collected"),
-        (
+        pytest.param(
+            "import none_such\n", "tests/sound/test_broken.py could not be collected", marks=pytest.mark.exhaustive
+        ),
+        pytest.param(
             "import os, pytest\n@pytest.fixture(autouse=True)\ndef leave(): pytest.exit('enough')\ndef test(): pass\n",
             "status",
+            marks=pytest.mark.exhaustive,
         ),
     ],
     ids=["crash", "collection", "exit"],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from tests.cli.commands import Command
-from tests.client.scripted_executor import ScriptedExecutor
+from tests.client.scripted_api import ScriptedApi
 
 from writ_bus.nats.bus import NatsBus
 from writ_cli.main import cli
@@ -21,10 +21,10 @@ async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
 
 
 @pytest.fixture
-async def served(server: WritServer) -> ScriptedExecutor:
+async def served(server: WritServer) -> ScriptedApi:
     """All queries go to it: it stands for audit too, in whose account that part of it listens."""
     bus: NatsBus = await server.bus("executor")
-    scripted = ScriptedExecutor(bus)
+    scripted = ScriptedApi(bus)
     await scripted.serve(audit=await server.bus("audit"))
     return scripted
 
@@ -43,7 +43,7 @@ def environ(server: WritServer, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def command(served: ScriptedExecutor, environ: dict[str, str]) -> Command:
+def command(served: ScriptedApi, environ: dict[str, str]) -> Command:
     async def call(*words: str, **changed: str) -> Result:
         runner = CliRunner(env={**environ, **changed})
         return await asyncio.to_thread(runner.invoke, cli, words)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 from tests.cli.commands import Command
-from tests.client.scripted_executor import ScriptedExecutor
+from tests.client.scripted_api import ScriptedApi
 
 from writ_cli.main import cli
 from writ_contracts import journal
@@ -24,7 +24,7 @@ async def test_simulate_tells_verdict_and_rules(command: Command) -> None:
     assert "targets: wanted a, got b" in denied.stdout
 
 
-async def test_op_shows_lists_watches_and_cancels(command: Command, served: ScriptedExecutor) -> None:
+async def test_op_shows_lists_watches_and_cancels(command: Command, served: ScriptedApi) -> None:
     served.outcome = None
     number = operation_id("alice", "k")
     await command("run", "service_restart", "-t", "a", "--no-wait", "--idempotency-key", "k")
@@ -53,7 +53,7 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     assert (await command("op", "list", "-o", "json")).stdout == "[]\n"
 
 
-async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedExecutor) -> None:
+async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedApi) -> None:
     number = operation_id("alice", "k")
     await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
     served.security.append(
@@ -74,7 +74,7 @@ async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedExe
     assert (nothing.exit_code, nothing.stdout) == (2, "")
 
 
-async def test_search_lists_what_was(command: Command, served: ScriptedExecutor) -> None:
+async def test_search_lists_what_was(command: Command, served: ScriptedApi) -> None:
     assert (await command("audit", "search")).stdout == "nothing on record fits\n"
     await command("run", "service_restart", "-t", "a", "--idempotency-key", "k")
     found = await command("audit", "search", "--principal", "alice", "--outcome", "succeeded", "--since", "2h")

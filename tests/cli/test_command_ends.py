@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from tests.cli.commands import Command
-from tests.client.scripted_executor import DENIED, ScriptedExecutor
+from tests.client.scripted_api import DENIED, ScriptedApi
 
 from writ_cli.main import cli
 from writ_client import queries, service_calls
@@ -20,7 +20,7 @@ from writ_testing.peers.nats_server import WritServer
 from writ_trust.keys import generate_seed
 
 
-async def test_run_waits_for_the_outcome_and_shows_the_full_output(command: Command, served: ScriptedExecutor) -> None:
+async def test_run_waits_for_the_outcome_and_shows_the_full_output(command: Command, served: ScriptedApi) -> None:
     number = operation_id("alice", "k1")
     served.results[number] = {"state": "active", "secret": "line one\nline two"}
     done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k1")
@@ -59,7 +59,7 @@ async def test_run_gives_programs_json(command: Command) -> None:
     ],
 )
 async def test_the_exit_status_tells_the_outcome(
-    command: Command, served: ScriptedExecutor, outcome: str, status: int
+    command: Command, served: ScriptedApi, outcome: str, status: int
 ) -> None:
     served.outcome = outcome
     done = await command("run", "service_restart", "-t", "a")
@@ -67,7 +67,7 @@ async def test_the_exit_status_tells_the_outcome(
     assert done.stdout.startswith(outcome)
 
 
-async def test_a_denial_shows_rule_and_reason(command: Command, served: ScriptedExecutor) -> None:
+async def test_a_denial_shows_rule_and_reason(command: Command, served: ScriptedApi) -> None:
     async def deny() -> RequestAnswer:
         _, request = served.requests[-1]
         await served.accept("alice", "file_delete", request)
@@ -82,27 +82,27 @@ async def test_a_denial_shows_rule_and_reason(command: Command, served: Scripted
     assert "reason: rule no denies it" in done.stdout
 
 
-async def test_no_wait_returns_at_once(command: Command, served: ScriptedExecutor) -> None:
+async def test_no_wait_returns_at_once(command: Command, served: ScriptedApi) -> None:
     served.outcome = None
     done = await command("run", "service_restart", "-t", "a", "--no-wait", "-o", "json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["state"] == "dispatched"
 
 
-async def test_a_cancel_that_is_not_confirmed_is_status_7(command: Command, served: ScriptedExecutor) -> None:
+async def test_a_cancel_that_is_not_confirmed_is_status_7(command: Command, served: ScriptedApi) -> None:
     served.outcome = "unknown"
     done = await command("op", "cancel", "a" * 26)
     assert (done.exit_code, done.stdout.split()[0]) == (7, "unknown")
 
 
-async def test_no_wait_refuses_a_timeout(command: Command, served: ScriptedExecutor) -> None:
+async def test_no_wait_refuses_a_timeout(command: Command, served: ScriptedApi) -> None:
     done = await command("run", "service_restart", "-t", "a", "--no-wait", "--timeout", "2s")
     assert done.exit_code == 2
     assert "--timeout" in done.stderr
     assert served.requests == []
 
 
-async def test_waiting_too_long_is_a_line_and_status_4(command: Command, served: ScriptedExecutor) -> None:
+async def test_waiting_too_long_is_a_line_and_status_4(command: Command, served: ScriptedApi) -> None:
     served.outcome = None
     done = await command("run", "service_restart", "-t", "a", "--timeout", "2")
     assert done.exit_code == 4
@@ -110,7 +110,7 @@ async def test_waiting_too_long_is_a_line_and_status_4(command: Command, served:
     assert "still dispatched after 2 s" in done.stderr
 
 
-async def test_a_refusal_is_a_line_with_its_own_status(command: Command, served: ScriptedExecutor) -> None:
+async def test_a_refusal_is_a_line_with_its_own_status(command: Command, served: ScriptedApi) -> None:
     for code, status in {
         "unknown_target": 2,
         "conflict": 2,
@@ -132,7 +132,7 @@ async def test_more_than_the_server_takes_is_status_2(command: Command, tmp_path
 
 
 async def test_an_empty_idempotency_key_is_a_mistake_and_no_key_is_made_in_its_place(
-    command: Command, served: ScriptedExecutor
+    command: Command, served: ScriptedApi
 ) -> None:
     done = await command("run", "service_restart", "-t", "a", "--idempotency-key", "")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -199,7 +199,7 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
 
 
 async def test_an_answer_that_never_comes_says_how_to_ask_again(
-    command: Command, served: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+    command: Command, served: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
     monkeypatch.setattr("writ_client.client.SUBMIT_SECONDS", 0.3)
@@ -215,7 +215,7 @@ async def test_an_answer_that_never_comes_says_how_to_ask_again(
 
 
 async def test_an_interrupt_leaves_the_operation_and_says_how_to_find_it(
-    served: ScriptedExecutor, environ: dict[str, str]
+    served: ScriptedApi, environ: dict[str, str]
 ) -> None:
     served.outcome = None
     before = signal.signal(
@@ -258,7 +258,7 @@ async def test_an_interrupt_in_its_first_moment_is_no_traceback() -> None:
 
 
 async def test_a_pipe_gets_no_colours_and_its_early_end_is_no_traceback(
-    served: ScriptedExecutor, environ: dict[str, str]
+    served: ScriptedApi, environ: dict[str, str]
 ) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "writ_cli", "operations"),
@@ -279,14 +279,12 @@ async def test_a_pipe_gets_no_colours_and_its_early_end_is_no_traceback(
     assert b"Traceback" not in err
 
 
-async def test_a_misspelt_operation_leaves_no_record(command: Command, served: ScriptedExecutor) -> None:
+async def test_a_misspelt_operation_leaves_no_record(command: Command, served: ScriptedApi) -> None:
     assert (await command("run", "service_restrat", "-t", "a")).exit_code == 2
     assert served.requests == []
 
 
-async def test_an_operation_that_the_installation_alone_knows_is_sent(
-    command: Command, served: ScriptedExecutor
-) -> None:
+async def test_an_operation_that_the_installation_alone_knows_is_sent(command: Command, served: ScriptedApi) -> None:
     served.targets = [TargetView(id="a", role="testing", backend="ssh", pool="ssh", operations=["disk_wipe"])]
     assert (await command("run", "disk_wipe", "-t", "a", "disk=sda")).exit_code == 0
     assert served.requests[0][1].parameters == {"disk": "sda"}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from tests.cli.commands import Command
-from tests.client.scripted_executor import ScriptedExecutor
+from tests.client.scripted_api import ScriptedApi
 
 from writ_contracts.requests import TargetView
 
@@ -20,7 +20,7 @@ def view(name: str, role: str = "production", *tags: str) -> TargetView:
 
 
 @pytest.fixture(autouse=True)
-def inventory(served: ScriptedExecutor) -> None:
+def inventory(served: ScriptedApi) -> None:
     served.targets = [
         view("db-1", "staging"),
         view("web-1", "production", "eu"),
@@ -29,7 +29,7 @@ def inventory(served: ScriptedExecutor) -> None:
     ]
 
 
-def acted_on(served: ScriptedExecutor) -> list[str]:
+def acted_on(served: ScriptedApi) -> list[str]:
     return sorted(request.target for _, request in served.requests)
 
 
@@ -45,7 +45,7 @@ def acted_on(served: ScriptedExecutor) -> list[str]:
     ],
 )
 async def test_it_acts_on_exactly_the_chosen_targets(
-    command: Command, served: ScriptedExecutor, words: tuple[str, ...], targets: list[str]
+    command: Command, served: ScriptedApi, words: tuple[str, ...], targets: list[str]
 ) -> None:
     done = await command(*RESTART, *words)
     assert (done.exit_code, done.stderr) == (0, "")
@@ -66,7 +66,7 @@ async def test_it_acts_on_exactly_the_chosen_targets(
     ],
 )
 async def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
-    command: Command, served: ScriptedExecutor, words: tuple[str, ...], why: str
+    command: Command, served: ScriptedApi, words: tuple[str, ...], why: str
 ) -> None:
     done = await command(*RESTART, *words)
     assert (done.exit_code, done.stdout) == (2, "")
@@ -74,7 +74,7 @@ async def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
     assert served.requests == []
 
 
-async def test_a_control_operation_has_no_targets(command: Command, served: ScriptedExecutor) -> None:
+async def test_a_control_operation_has_no_targets(command: Command, served: ScriptedApi) -> None:
     done = await command("run", "stop_set", "reason=x", "--all", "--yes")
     assert (done.exit_code, served.requests) == (2, [])
     assert "stop_set acts on Writ itself" in done.stderr
@@ -91,15 +91,13 @@ async def test_a_control_operation_has_no_targets(command: Command, served: Scri
     ],
 )
 async def test_the_exit_status_is_that_of_the_targets_that_are_not_well(
-    command: Command, served: ScriptedExecutor, outcomes: dict[str, str | None], status: int
+    command: Command, served: ScriptedApi, outcomes: dict[str, str | None], status: int
 ) -> None:
     served.outcomes = outcomes
     assert (await command(*RESTART, "-t", "*")).exit_code == status
 
 
-async def test_people_get_a_line_for_each_target_and_a_recap_by_outcome(
-    command: Command, served: ScriptedExecutor
-) -> None:
+async def test_people_get_a_line_for_each_target_and_a_recap_by_outcome(command: Command, served: ScriptedApi) -> None:
     served.outcomes = {"web-1": "failed", "db-1": "unknown"}
     done = await command(*RESTART, "-t", "*", "--correlation-id", "roll")
     lines = done.stdout.splitlines()
@@ -116,7 +114,7 @@ async def test_people_get_a_line_for_each_target_and_a_recap_by_outcome(
 
 
 async def test_programs_get_a_json_line_for_each_target_and_one_for_the_run(
-    command: Command, served: ScriptedExecutor
+    command: Command, served: ScriptedApi
 ) -> None:
     served.outcomes = {"db-1": "failed"}
     done = await command(*RESTART, "-t", "*", "--serial", "1", "--max-failures", "1", "-o", "json")
@@ -129,15 +127,13 @@ async def test_programs_get_a_json_line_for_each_target_and_one_for_the_run(
     assert last == {"run": last["run"], "targets": 3, "counts": {"skipped": 2, "failed": 1}}
 
 
-async def test_only_shows_what_is_asked_for(command: Command, served: ScriptedExecutor) -> None:
+async def test_only_shows_what_is_asked_for(command: Command, served: ScriptedApi) -> None:
     served.outcomes = {"web-1": "failed"}
     done = await command(*RESTART, "-t", "*", "--only", "failed", "-o", "json")
     assert [json.loads(line).get("target") for line in done.stdout.splitlines()] == ["web-1", None]
 
 
-async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(
-    command: Command, served: ScriptedExecutor
-) -> None:
+async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(command: Command, served: ScriptedApi) -> None:
     served.outcomes = {"web-1": "failed", "db-1": "unknown"}
     await command(*RESTART, "-t", "*", "--correlation-id", "roll")
     served.requests.clear()
@@ -153,7 +149,7 @@ async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(
     assert (over.exit_code, "no target of roll is left" in over.stderr) == (2, True)
 
 
-async def test_ctrl_c_tells_what_goes_on(served: ScriptedExecutor, environ: dict[str, str]) -> None:
+async def test_ctrl_c_tells_what_goes_on(served: ScriptedApi, environ: dict[str, str]) -> None:
     served.outcome = None
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
     try:
@@ -174,7 +170,7 @@ async def test_ctrl_c_tells_what_goes_on(served: ScriptedExecutor, environ: dict
     assert "1 targets were not begun" in err.decode()
 
 
-async def test_two_hundred_targets_take_one_process(command: Command, served: ScriptedExecutor) -> None:
+async def test_two_hundred_targets_take_one_process(command: Command, served: ScriptedApi) -> None:
     served.targets = [view(f"node-{number:03}") for number in range(200)]
     done = await command(*RESTART, "-t", "node-*")
     assert done.exit_code == 0

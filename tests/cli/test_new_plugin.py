@@ -11,6 +11,7 @@ import pytest
 
 from writ_cli.plugins.group import write_skeleton
 from writ_contracts.errors import Conflict
+from writ_testing.exhaustive import some
 
 WRIT = str(Path(sys.executable).with_name("writ"))
 
@@ -66,7 +67,7 @@ def test_a_plugin_is_checked_against_what_it_declares(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {"writ-acme": ["acme_put declares a probe, and what carries it out has none"]}
 
 
-@pytest.mark.parametrize("name", ["ssh", "Acme", "a", "class", "acme-x", "../x"])
+@pytest.mark.parametrize("name", some(["ssh", "Acme", "a", "class", "acme-x", "../x"], "ssh", "../x"))
 def test_a_name_that_is_taken_or_none_is_refused(tmp_path: Path, name: str) -> None:
     done = writ(tmp_path, "plugin", "new", name)
     assert done.returncode == 2, done

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.client.scripted_executor import ScriptedExecutor
+from tests.client.scripted_api import ScriptedApi
 
 from writ_client import operation_wait
 from writ_client.client import Writ
@@ -18,7 +18,7 @@ async def test_run_goes_on_though_an_executor_has_not_read_of_the_operation_yet(
 ) -> None:
     monkeypatch.setattr(operation_wait, "POLL_SECONDS", 0.05)
     bus = MemoryBus()
-    executor = ScriptedExecutor(bus)
+    executor = ScriptedApi(bus)
     await executor.serve()
     executor.mute = True
     knows, behind = executor.view, [1, 2]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.client.scripted_executor import ScriptedExecutor
+from tests.client.scripted_api import ScriptedApi
 
 from writ_cli.operations.progress_line import event_text
 from writ_client import operation_wait, request_signing, service_calls
@@ -24,21 +24,21 @@ KEY = Key(generate_seed())
 
 
 @pytest.fixture
-async def executor() -> AsyncIterator[ScriptedExecutor]:
+async def executor() -> AsyncIterator[ScriptedApi]:
     bus = MemoryBus()
-    scripted = ScriptedExecutor(bus)
+    scripted = ScriptedApi(bus)
     await scripted.serve()
     yield scripted
     await bus.drain(1.0)
 
 
 @pytest.fixture
-async def writ(executor: ScriptedExecutor) -> AsyncIterator[Writ]:
+async def writ(executor: ScriptedApi) -> AsyncIterator[Writ]:
     async with Writ(MemoryBus(executor.bus.broker), KEY, "alice", clock=lambda: 1000.0) as client:  # type: ignore[attr-defined]
         yield client
 
 
-async def test_a_request_carries_the_principals_signature_on_exactly_it(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_a_request_carries_the_principals_signature_on_exactly_it(writ: Writ, executor: ScriptedApi) -> None:
     await writ.submit("service_restart", "a", {"service_name": "nginx"}, reason="why", idempotency_key="k1")
     operation, request = executor.requests[0]
     assert request.statement is not None
@@ -50,7 +50,7 @@ async def test_a_request_carries_the_principals_signature_on_exactly_it(writ: Wr
     assert (operation, request.reason) == ("service_restart", "why")
 
 
-async def test_an_unsigned_request_has_a_key_of_its_own_all_the_same(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_an_unsigned_request_has_a_key_of_its_own_all_the_same(writ: Writ, executor: ScriptedApi) -> None:
     await writ.submit("service_restart", "a", sign=False)
     await writ.submit("service_restart", "a", sign=False)
     first, second = (request for _, request in executor.requests)
@@ -60,7 +60,7 @@ async def test_an_unsigned_request_has_a_key_of_its_own_all_the_same(writ: Writ,
 
 
 async def test_a_lost_answer_is_asked_for_again_with_the_same_key(
-    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 1.0)  # enough for the second one on a slow machine
 
@@ -79,24 +79,24 @@ async def test_a_lost_answer_is_asked_for_again_with_the_same_key(
 
 
 @pytest.mark.parametrize("code", ["unavailable", "behind", "timeout"])
-async def test_what_passes_by_itself_is_asked_again(writ: Writ, executor: ScriptedExecutor, code: str) -> None:
+async def test_what_passes_by_itself_is_asked_again(writ: Writ, executor: ScriptedApi, code: str) -> None:
     executor.script.append(Failure(code=code, message="soon", retry=True))
     assert (await writ.submit("service_restart", "a")).outcome == "succeeded"
 
 
-async def test_what_does_not_pass_in_time_is_raised(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_what_does_not_pass_in_time_is_raised(writ: Writ, executor: ScriptedApi) -> None:
     executor.script.extend([Failure(code="unavailable", message="policy is away", retry=True)] * 50)
     with pytest.raises(errors.Unreachable, match="policy is away"):
         await writ.submit("service_restart", "a", timeout=0.3)
 
 
-async def test_nobody_there_is_unreachable(executor: ScriptedExecutor) -> None:
+async def test_nobody_there_is_unreachable(executor: ScriptedApi) -> None:
     async with Writ(MemoryBus(), KEY, "alice") as lonely:
         with pytest.raises(errors.Unreachable):
             await lonely.submit("service_restart", "a", timeout=0.2)
 
 
-async def test_a_denial_is_an_answer_and_not_an_error(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_a_denial_is_an_answer_and_not_an_error(writ: Writ, executor: ScriptedApi) -> None:
     refused = Failure(code="denied", message="rule x denies it")
     executor.script.append(
         RequestAnswer(operation_id=operation_id("alice", "k"), state="ended", outcome="denied", error=refused)
@@ -124,7 +124,7 @@ def test_every_code_of_the_contracts_has_an_error(code: str) -> None:
     ],
 )
 async def test_a_refusal_without_record_is_raised_as_its_kind(
-    writ: Writ, executor: ScriptedExecutor, code: str, kind: type[errors.WritError]
+    writ: Writ, executor: ScriptedApi, code: str, kind: type[errors.WritError]
 ) -> None:
     executor.script.append(Failure(code=code, message="because"))
     with pytest.raises(kind) as caught:
@@ -134,7 +134,7 @@ async def test_a_refusal_without_record_is_raised_as_its_kind(
 
 
 async def test_run_returns_on_the_event_without_waiting_for_a_poll(
-    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation_wait, "POLL_SECONDS", 60.0)
     executor.outcome = None
@@ -153,7 +153,7 @@ async def test_run_returns_on_the_event_without_waiting_for_a_poll(
 
 
 async def test_run_finds_the_outcome_though_every_event_was_lost(
-    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation_wait, "POLL_SECONDS", 0.05)
     executor.mute = True
@@ -161,7 +161,7 @@ async def test_run_finds_the_outcome_though_every_event_was_lost(
         assert (await writ.run("service_restart", "a")).outcome == "succeeded"
 
 
-async def test_run_asks_when_an_event_in_the_middle_was_lost(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_run_asks_when_an_event_in_the_middle_was_lost(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
     async with asyncio.timeout(5):
         running = asyncio.create_task(writ.run("service_restart", "a", idempotency_key="k"))
@@ -173,13 +173,13 @@ async def test_run_asks_when_an_event_in_the_middle_was_lost(writ: Writ, executo
         assert (await running).outcome == "succeeded"
 
 
-async def test_waiting_ends_at_unknown(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_waiting_ends_at_unknown(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = "unknown"
     view = await writ.run("service_restart", "a", timeout=5)
     assert (view.outcome, view.code) == ("unknown", "lost")
 
 
-async def test_waiting_too_long_says_how_it_stands(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_waiting_too_long_says_how_it_stands(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
     await writ.submit("service_restart", "a", idempotency_key="k")
     with pytest.raises(errors.TimedOut, match="still dispatched after 1 s"):
@@ -193,7 +193,7 @@ async def test_waiting_for_what_never_was_is_invalid(writ: Writ) -> None:
 
 
 async def test_waiting_gives_up_when_nobody_answers_for_long(
-    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation_wait, "SILENCE_SECONDS", 0.0)
     monkeypatch.setattr("writ_client.queries.QUERY_SECONDS", 0.05)
@@ -202,7 +202,7 @@ async def test_waiting_gives_up_when_nobody_answers_for_long(
             await lonely.wait(operation_id("alice", "k"))
 
 
-async def test_events_come_whole_and_in_order_with_progress_between(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_events_come_whole_and_in_order_with_progress_between(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
     await writ.submit("service_restart", "a", idempotency_key="k")
     number = operation_id("alice", "k")
@@ -218,7 +218,7 @@ async def test_events_come_whole_and_in_order_with_progress_between(writ: Writ, 
     assert seen == ["requested", "dispatched", "granted", "progress", "finished"]
 
 
-async def test_events_that_were_missed_are_filled_from_the_record(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_events_that_were_missed_are_filled_from_the_record(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
     await writ.submit("service_restart", "a", idempotency_key="k")
     number = operation_id("alice", "k")
@@ -236,7 +236,7 @@ async def test_events_that_were_missed_are_filled_from_the_record(writ: Writ, ex
 
 
 async def test_events_end_though_the_record_cannot_be_read(
-    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation_wait, "POLL_SECONDS", 0.1)
     executor.audit_away = True
@@ -245,14 +245,14 @@ async def test_events_end_though_the_record_cannot_be_read(
         assert [event async for event in writ.events(operation_id("alice", "k"))] == []
 
 
-async def test_cancel_is_an_operation_of_its_own(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_cancel_is_an_operation_of_its_own(writ: Writ, executor: ScriptedApi) -> None:
     number = operation_id("alice", "k")
     await writ.cancel(number, reason="wrong host")
     operation, request = executor.requests[0]
     assert (operation, request.target, request.parameters) == ("operation_cancel", "writ", {"operation_id": number})
 
 
-async def test_stops_are_set_and_lifted(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_stops_are_set_and_lifted(writ: Writ, executor: ScriptedApi) -> None:
     await writ.stop_set(["prod-*"], reason="incident", until=5000.0)
     await writ.stop_lift("s1")
     assert [(operation, request.parameters) for operation, request in executor.requests] == [
@@ -261,7 +261,7 @@ async def test_stops_are_set_and_lifted(writ: Writ, executor: ScriptedExecutor) 
     ]
 
 
-async def test_queries_answer_what_was_asked(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_queries_answer_what_was_asked(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
     await writ.submit("service_restart", "a", idempotency_key="k")
     number = operation_id("alice", "k")
@@ -275,7 +275,7 @@ async def test_queries_answer_what_was_asked(writ: Writ, executor: ScriptedExecu
     assert {event.kind for event in (await writ.trace(operation_id=number)).events} == {"requested", "dispatched"}
 
 
-async def test_a_crowd_of_listeners_each_hears_of_its_own_operation(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_a_crowd_of_listeners_each_hears_of_its_own_operation(writ: Writ, executor: ScriptedApi) -> None:
     views = await asyncio.gather(
         *(writ.run("service_restart", "a", idempotency_key=f"k{i}", timeout=10) for i in range(50))
     )
@@ -300,7 +300,7 @@ WAITING = Waiting(kind="target", text="waits for a: service_stop is started ther
 
 
 async def test_what_an_operation_waits_for_is_heard_once(
-    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation_wait, "POLL_SECONDS", 0.05)
     executor.outcome, executor.waiting = None, WAITING
@@ -314,14 +314,14 @@ async def test_what_an_operation_waits_for_is_heard_once(
     assert heard.count(WAITING.text) == 1
 
 
-async def test_a_wait_that_times_out_tells_the_reason(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_a_wait_that_times_out_tells_the_reason(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome, executor.waiting = None, WAITING
     answer = await writ.submit("service_restart", "a")
     with pytest.raises(errors.TimedOut, match="is still dispatched \\(waits for a: service_stop is started there\\)"):
         await writ.wait(answer.operation_id or "", timeout=0.5)
 
 
-async def test_the_events_of_an_operation_tell_what_it_waits_for(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_the_events_of_an_operation_tell_what_it_waits_for(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome, executor.waiting = None, WAITING
     number = (await writ.submit("service_restart", "a")).operation_id or ""
     async with asyncio.timeout(10):

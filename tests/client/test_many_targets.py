@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.client.scripted_executor import ScriptedExecutor
+from tests.client.scripted_api import ScriptedApi
 
 from writ_client import target_runs
 from writ_client.client import Writ
@@ -20,22 +20,22 @@ HOSTS = [f"web-{number}" for number in range(6)]
 
 
 @pytest.fixture
-async def executor() -> AsyncIterator[ScriptedExecutor]:
+async def executor() -> AsyncIterator[ScriptedApi]:
     bus = MemoryBus()
-    scripted = ScriptedExecutor(bus)
+    scripted = ScriptedApi(bus)
     await scripted.serve()
     yield scripted
     await bus.drain(1.0)
 
 
 @pytest.fixture
-async def writ(executor: ScriptedExecutor) -> AsyncIterator[Writ]:
+async def writ(executor: ScriptedApi) -> AsyncIterator[Writ]:
     async with Writ(MemoryBus(executor.bus.broker), KEY, "alice") as client:  # type: ignore[attr-defined]
         yield client
 
 
 async def test_each_target_has_an_operation_of_its_own_under_one_correlation_id(
-    writ: Writ, executor: ScriptedExecutor
+    writ: Writ, executor: ScriptedApi
 ) -> None:
     executor.outcomes = {"web-1": "failed", "web-2": "denied", "web-3": "unknown"}
     heard: list[TargetResult] = []
@@ -49,7 +49,7 @@ async def test_each_target_has_an_operation_of_its_own_under_one_correlation_id(
 
 
 async def test_serial_begins_the_next_targets_when_the_ones_before_have_ended(
-    writ: Writ, executor: ScriptedExecutor
+    writ: Writ, executor: ScriptedApi
 ) -> None:
     executor.outcome = None
     running = asyncio.create_task(writ.run_on("service_restart", HOSTS, serial=2))
@@ -63,7 +63,7 @@ async def test_serial_begins_the_next_targets_when_the_ones_before_have_ended(
     assert (await running).counts == {"succeeded": 6}
 
 
-async def test_no_target_is_begun_after_the_most_failures(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_no_target_is_begun_after_the_most_failures(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = "failed"
     recap = await writ.run_on("service_restart", HOSTS, serial=1, max_failures=2)
     assert [one.outcome for one in recap.results] == ["failed", "failed", *["skipped"] * 4]
@@ -71,7 +71,7 @@ async def test_no_target_is_begun_after_the_most_failures(writ: Writ, executor: 
 
 
 async def test_a_refusal_is_the_result_of_its_target_alone(
-    writ: Writ, executor: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+    writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(target_runs, "BUSY_SECONDS", 0.01)
     executor.script.append(Failure(code="full", message="the journal is full"))
@@ -83,7 +83,7 @@ async def test_a_refusal_is_the_result_of_its_target_alone(
 
 
 async def test_a_denial_that_is_only_counted_is_an_error_and_nothing_that_goes_on(
-    writ: Writ, executor: ScriptedExecutor
+    writ: Writ, executor: ScriptedApi
 ) -> None:
     """Executors record no more than so many refusals a second of one principal."""
     executor.script.append(RequestAnswer(outcome="denied", error=Failure(code="no_rule", message="no rule allows it")))
@@ -92,9 +92,7 @@ async def test_a_denial_that_is_only_counted_is_an_error_and_nothing_that_goes_o
     assert (one.outcome, one.code, one.operation_id) == ("error", "no_rule", "")
 
 
-async def test_a_cancelled_run_tells_what_goes_on_and_what_was_not_begun(
-    writ: Writ, executor: ScriptedExecutor
-) -> None:
+async def test_a_cancelled_run_tells_what_goes_on_and_what_was_not_begun(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcomes = {"web-1": None}
     many = ManyTargets(writ, each_request("service_restart"), HOSTS, serial=1)
     running = asyncio.create_task(many.run())
@@ -106,7 +104,7 @@ async def test_a_cancelled_run_tells_what_goes_on_and_what_was_not_begun(
     assert (await writ.open_operations())[0].operation_id == pending.operation_id
 
 
-async def test_the_same_key_is_the_same_operations(writ: Writ, executor: ScriptedExecutor) -> None:
+async def test_the_same_key_is_the_same_operations(writ: Writ, executor: ScriptedApi) -> None:
     for _ in range(2):
         await ManyTargets(writ, each_request("service_restart", key="k"), HOSTS[:2]).run()
     assert len(executor.lives) == 2

@@ -123,7 +123,7 @@ QUERIES = (
     *("operation", "operations", "result", "simulate", "targets", "backend_test", "journal", "trace", "search"),
     *("policy_history", "policy_show", "policy_status", "policy_can_i", "policy_explain", "policy_eval"),
     *("policy_validate", "policy_test", "policy_allowed", "policy_who_can", "policy_diff"),
-    *("approvals", "approval"),
+    *("approvals", "approval", "preview"),
 )
 EVENTS = {str(kind.__struct_config__.tag) for kind in get_args(OperationEvent)} - {
     "dispatched",  # also names pool and target
@@ -146,6 +146,7 @@ BUILT = [
     subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),
     subjects.target_lock("t"),
     subjects.limit_line("a rule", "max_concurrent"),
+    subjects.limit_count("a rule", "max_concurrent"),
     subjects.scan("s"),
     subjects.scanned("s", "t"),
     subjects.security_event("flood"),

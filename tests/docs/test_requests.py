@@ -52,7 +52,9 @@ def signed_subject(**changed: Any) -> Subject:
 
 
 def believed(subject: Subject, at: float = ISSUED_AT) -> bool:
-    return check_statement(subject, Principal(id="alice", kind="human", key=subject.key), at)
+    return check_statement(
+        subject, Principal(id="alice", kind="human", key=subject.key), at, "ve3hzgfxs5bq2m7ko4jt6wnaey"
+    )
 
 
 def test_the_example_prints_what_the_document_says_without_any_package_of_writ() -> None:

@@ -136,6 +136,7 @@ async def as_before(installation: RunningInstallation, writ: Writ, before: Befor
     assert first in (await installation.writ(*everything)).out
 
 
+@pytest.mark.exhaustive
 async def test_a_home_at_rest_is_backed_up_too_and_a_backup_is_restored_once_and_whole(tmp_path: Path) -> None:
     old, file, there = tmp_path / "old", tmp_path / "backup.writ", tmp_path / "home"
     async with (

@@ -162,6 +162,7 @@ async def test_a_token_that_was_used_opens_nothing_any_more(installation: Runnin
     assert not (tmp_path / "second" / f"agent-{POOL}.env").exists()
 
 
+@pytest.mark.exhaustive
 async def test_an_enrolment_that_broke_off_is_finished_by_the_same_command(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
@@ -180,6 +181,7 @@ async def test_an_enrolment_that_broke_off_is_finished_by_the_same_command(
         assert (again.status, "is enrolled already" in again.err) == (2, True), again
 
 
+@pytest.mark.exhaustive
 async def test_an_environment_of_an_installation_before_is_no_sign_of_an_enrolment(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
@@ -191,6 +193,7 @@ async def test_an_environment_of_an_installation_before_is_no_sign_of_an_enrolme
     assert environment(folder) == wanted
 
 
+@pytest.mark.exhaustive
 async def test_a_key_that_the_keeper_died_over_is_let_in_by_its_token_and_no_other_key_is(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:

@@ -56,13 +56,15 @@ async def test_the_signatures_of_a_trace_hold_and_name_each_other(
     policy = {installation.home.key("policy").public}
     agents = {one.key for one in _agents(installation)}
 
+    home = installation.home.installation
+
     def signed(kind: str, name: str) -> Signed:
         return json.decode(json.encode(bodies[kind][name]), type=Signed)
 
-    decision = open_signed(signed("requested", "decision"), Decision, policy)
-    claim = open_signed(signed("granted", "claim"), Claim, agents)
-    grant = open_signed(signed("granted", "grant"), Grant, policy)
-    receipt = open_signed(signed("finished", "receipt"), Receipt, agents)
+    decision = open_signed(signed("requested", "decision"), Decision, policy, home)
+    claim = open_signed(signed("granted", "claim"), Claim, agents, home)
+    grant = open_signed(signed("granted", "grant"), Grant, policy, home)
+    receipt = open_signed(signed("finished", "receipt"), Receipt, agents, home)
     assert decision.authenticated == "signature"
     assert decision.statement_digest == digest(signed("requested", "statement"))
     assert claim.decision_digest == digest(signed("requested", "decision"))

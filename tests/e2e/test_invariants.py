@@ -195,10 +195,10 @@ async def test_6_the_record_can_be_checked_and_not_rewritten(
     for event in trace.events:
         for name in kinds.keys() & {key for key, value in event.body.items() if value}:
             signed = json.decode(json.encode(event.body[name]), type=Signed)
-            open_signed(signed, *kinds[name])
+            open_signed(signed, *kinds[name], installation.home.installation)
             changed = bytes(signed.payload).replace(done.operation_id.encode(), b"a" * 26)
             with pytest.raises(Untrusted):
-                open_signed(structs.replace(signed, payload=Raw(changed)), *kinds[name])
+                open_signed(structs.replace(signed, payload=Raw(changed)), *kinds[name], installation.home.installation)
             checked.add(name)
     assert checked == set(kinds)
     async with holding(installation, "bootstrap") as bus:

@@ -14,7 +14,6 @@ from writ_contracts.requests import OperationView
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
-from writ_testing.exhaustive import some
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -125,6 +124,7 @@ async def full_and_back(installation: RunningInstallation, writ: Writ, tmp_path:
     assert "archived: 1 times" in (await installation.writ("journal", "status")).out
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_open_operations_and_load_go_on_through_an_archive(
     installation: RunningInstallation, writ: Writ, tmp_path: Path
@@ -252,10 +252,11 @@ async def test_a_command_killed_at_any_step_is_called_again(
     assert (await installation.writ("journal", "verify", *map(str, files))).status == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "fault",
-    some(["executor.names_kept", "executor.control_carried", "executor.control_stored"], "executor.control_carried"),
+    ["executor.names_kept", "executor.control_carried", "executor.control_stored"],
 )
 async def test_an_executor_killed_while_it_archives_is_taken_over(tmp_path: Path, fault: str) -> None:
     home = prepare(tmp_path, policy=open_policy(ADMIN))

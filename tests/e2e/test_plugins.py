@@ -21,6 +21,7 @@ def environ(installation: RunningInstallation, folder: Path, backend: str) -> di
         "WRIT_KEY_FILE": str(installation.home.seed_file("agent-fake")),
         "WRIT_POLICY_KEY": installation.home.key("policy").public,
         "WRIT_POOL": "fake",
+        "WRIT_INSTALLATION": installation.home.installation,
         "WRIT_STATE_DIR": str(folder),
         "WRIT_BACKEND": backend,
         "WRIT_HEARTBEAT": "0.3",

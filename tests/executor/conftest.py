@@ -57,6 +57,7 @@ class World:
         config = structs.replace(
             Config(
                 nats_url="memory",
+                installation="",
                 key_file=Path("none"),
                 policy_key=self.policy.key.public,
                 params_key_file=Path("none"),

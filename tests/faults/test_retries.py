@@ -65,6 +65,7 @@ async def test_an_agent_killed_at_any_step_of_what_may_be_run_again_still_succee
 @pytest.mark.parametrize(
     "fault", some(["executor.control_started", "executor.control_stored"], "executor.control_stored")
 )
+@pytest.mark.exhaustive
 async def test_a_stop_whose_executor_is_killed_is_set_once_and_lifted_once(tmp_path: Path, fault: str) -> None:
     environ, policy = dying(tmp_path, fault), open_policy(CONTROLS)
     async with running_installation(tmp_path, executors=2, environ=environ, policy=policy) as installation:  # noqa: SIM117
@@ -109,6 +110,7 @@ async def test_a_publish_whose_executor_is_killed_makes_one_version(tmp_path: Pa
 @pytest.mark.parametrize(
     "fault", some(["executor.control_started", "executor.cancel_requested"], "executor.cancel_requested")
 )
+@pytest.mark.exhaustive
 async def test_a_cancel_whose_executor_is_killed_still_ends_what_runs(tmp_path: Path, fault: str) -> None:
     async with running_installation(tmp_path, executors=2, environ=dying(tmp_path, fault)) as installation:  # noqa: SIM117
         async with await installation.client() as writ:

@@ -92,7 +92,9 @@ async def connected(
     """The client of the tools, with the principal's key."""
     seed = installation.home.seed_file(f"principal-{principal}").read_bytes()
     connection = bus(await open_bus(Context(principal=principal, url=installation.url), seed, wait=10.0))
-    async with AgentClient(connection, Key(seed), principal, catalogue=load_catalogue(), **options) as writ:
+    async with AgentClient(
+        connection, Key(seed, installation.home.installation), principal, catalogue=load_catalogue(), **options
+    ) as writ:
         yield writ
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.hostops.conftest import Ask, Result, named
 
+from writ_testing.exhaustive import some
 from writ_testing.peers.programs import program
 
 PASSWORD = "correct horse"
@@ -128,6 +129,7 @@ def test_an_id_is_never_a_prefix(vault: Vault, srv: Path) -> None:
     assert len(vault.snapshots()) == 1
 
 
+@pytest.mark.exhaustive
 def test_a_deleted_backup_is_gone_and_the_others_are_not(vault: Vault, srv: Path) -> None:
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
     vault.ask("backup_create", backup_id="two", target_path=f"{srv}/data", op=named(2))
@@ -219,7 +221,7 @@ kill -9 $PPID
 """
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", some(["before", "after"], "before"))
 def test_killed_in_the_middle_it_is_made_at_most_once_and_a_probe_knows(
     vault: Vault, srv: Path, tmp_path: Path, when: str
 ) -> None:

@@ -18,6 +18,7 @@ from tests.hostops.conftest import Ask, named
 from tests.hostops.test_injection import samples
 
 from writ_hostops import HANDLERS, Stop, commands, processes
+from writ_testing.exhaustive import some
 from writ_testing.peers.programs import program
 from writ_testing.search import alive
 
@@ -110,7 +111,7 @@ def test_a_program_that_says_100_megabytes_is_cut_short(
     assert len(json.dumps(result)) < 1_000_000
 
 
-@pytest.mark.parametrize("operation", BY_PROGRAM)
+@pytest.mark.parametrize("operation", some(BY_PROGRAM, "package_install", "backup_create"))
 def test_a_program_that_hangs_ends_with_the_time_and_with_its_children(
     ask: Ask, srv: Path, target: dict[str, Any], stand_ins: StandIns, tmp_path: Path, operation: str
 ) -> None:

@@ -12,6 +12,8 @@ from tests.hostops.conftest import named
 from tests.hostops.test_backups import Vault
 from tests.hostops.test_backups import vault as vault
 
+from writ_testing.exhaustive import some
+
 NOBODY = 65534
 FILES = 1000
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root restores what belongs to others")
@@ -86,7 +88,10 @@ def empty(folder: Path) -> None:
             path.unlink()
 
 
-@pytest.mark.parametrize(("delay", "how"), [(0.1, "sub"), (0.3, "sub"), (0.0, "everything"), (0.05, "everything")])
+@pytest.mark.parametrize(
+    ("delay", "how"),
+    some([(0.1, "sub"), (0.3, "sub"), (0.0, "everything"), (0.05, "everything")], (0.1, "sub"), (0.0, "everything")),
+)
 def test_a_folder_exchanged_for_a_link_leads_no_restore_outside(
     vault: Vault, theirs: Path, outside: Path, delay: float, how: str
 ) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.hostops.conftest import Ask, litter, named, names
 
+from writ_testing.exhaustive import some
+
 OLD = "old " * 10_000
 NEW = "new " * 12_000
 MOST_CALLS = 60
@@ -52,7 +54,7 @@ def request(operation: str, srv: Path, **parameters: str) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("before", [OLD, None])
+@pytest.mark.parametrize("before", some([OLD, None], OLD))
 def test_a_write_killed_anywhere_leaves_the_old_file_or_the_new(ask: Ask, srv: Path, before: str | None) -> None:
     contents = set()
     for step in range(MOST_CALLS):
@@ -74,6 +76,7 @@ def test_a_write_killed_anywhere_leaves_the_old_file_or_the_new(ask: Ask, srv: P
     assert contents == {before, NEW}, "both sides of the rename were tried"
 
 
+@pytest.mark.exhaustive
 def test_a_delete_killed_anywhere_leaves_the_file_or_nothing(ask: Ask, srv: Path) -> None:
     seen = set()
     for step in range(MOST_CALLS):

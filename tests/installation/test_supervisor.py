@@ -21,6 +21,7 @@ from writ_installation.processes import child
 from writ_installation.status.control import down, restart, status, to_restart
 from writ_installation.supervisor import supervisor
 from writ_installation.supervisor.supervisor import Options
+from writ_testing.exhaustive import some
 from writ_testing.peers.nats_server import free_port
 from writ_testing.search import alive, files, folders, modes
 
@@ -51,6 +52,7 @@ async def test_everything_is_ready_and_said_to_be(tmp_path: Path) -> None:
         assert seen.journal.messages == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("patient")
 async def test_a_sulking_service_is_named_with_its_check(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
@@ -66,7 +68,7 @@ async def test_a_sulking_service_is_named_with_its_check(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("name", ["policy", "executor", "nats", AGENT])
+@pytest.mark.parametrize("name", some(["policy", "executor", "nats", AGENT], "executor"))
 async def test_a_killed_process_is_started_again(tmp_path: Path, name: str) -> None:
     async with up(tmp_path) as one:
         before = one.pid(name)
@@ -78,6 +80,7 @@ async def test_a_killed_process_is_started_again(tmp_path: Path, name: str) -> N
         assert (await status(one.home, {})).ready
 
 
+@pytest.mark.exhaustive
 async def test_replicas_have_names_of_their_own_and_the_first_keeps_its_own(tmp_path: Path) -> None:
     async with up(tmp_path, replicas={"policies": 2, "executors": 2, "audits": 2, "agents": 3}) as one:
         names = {process.name for process in one.report.processes}

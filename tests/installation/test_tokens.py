@@ -75,8 +75,9 @@ def made(home: Home) -> tuple[Token, Ticket]:
 
 
 def signed(ticket: Ticket, key: Key, by_agent: Key | None = None, **changed: str) -> Enrol:
+    by_agent = Key((by_agent or key).seed, ticket.installation)
     wanted = structs.replace(Enrolment(token=ticket.token, pool=ticket.pool, key=key.public), **changed)
-    return Enrol(by_token=sign(ticket.key, wanted), by_agent=sign(by_agent or key, wanted))
+    return Enrol(by_token=sign(ticket.key, wanted), by_agent=sign(by_agent, wanted))
 
 
 def a_key() -> Key:

@@ -52,6 +52,10 @@ class Site(Writ):
         """Of the first principal."""
         return self.control.run("cat", "/etc/writ/keys/principal-operator.seed").encode()
 
+    def installation(self) -> str:
+        """Its id."""
+        return self.control.run("grep", "-oP", "^id: \\K.*", "/etc/writ/installation.yaml").strip()
+
     def states(self, units: tuple[str, ...] = SERVICES) -> dict[str, tuple[str, str]]:
         """Whether each is active, and which process it is."""
         return {unit: (self.control.show(unit, "ActiveState"), self.control.show(unit, "MainPID")) for unit in units}

@@ -243,7 +243,10 @@ class Starts:
 
 async def test_everything_is_restarted_under_load_and_nothing_fails(site: Site) -> None:
     before = site.states()
-    async with await Writ.connect(site.url, seed=site.operator_seed(), principal="operator", wait=10) as writ:
+    connection = Writ.connect(
+        site.url, seed=site.operator_seed(), principal="operator", installation=site.installation(), wait=10
+    )
+    async with await connection as writ:
         async with Starts(site).going_on(writ) as ran:
             for unit in SERVICES:  # one of each: nobody stands in for it
                 await asyncio.to_thread(site.control.run, "systemctl", "restart", unit, timeout=100.0)

@@ -16,9 +16,10 @@ from writ_nats_server.config import TlsFiles, parties, render
 from writ_nats_server.leaf import Listener
 from writ_nats_server.process import check_config
 from writ_nats_server.streams import provision
+from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import WritServer, free_port, transport_info, writ_server
 from writ_testing.peers.programs import program
-from writ_testing.suites.bus_fixture import ASK, REQUESTS, SOON, echo, eventually, everybody, service
+from writ_testing.suites.bus_fixture import ASK, REQUESTS, SOON, echo, everybody, service
 from writ_testing.suites.work import STREAM, dispatch
 from writ_trust.keys import Key, generate_seed
 

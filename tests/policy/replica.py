@@ -47,6 +47,7 @@ class Files(Struct, frozen=True):
 
     folder: Path
     keys: dict[str, Key]
+    installation: str = ""
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"
@@ -64,13 +65,18 @@ class Files(Struct, frozen=True):
     def config(self, **changed: Any) -> Config:
         paths: dict[str, Any] = {name: self.path(name) for name in ("policy", "inventory", "principals", "agents")}
         paths["state_dir"] = self.folder / f"state-{next(_replicas)}"
-        return Config(nats_url="nats://127.0.0.1", key_file=self.folder / "policy.seed", **{**paths, **changed})
+        return Config(
+            nats_url="nats://127.0.0.1",
+            installation=self.installation,
+            key_file=self.folder / "policy.seed",
+            **{**paths, **changed},
+        )
 
 
-def files(folder: Path) -> Files:
+def files(folder: Path, installation: str = "") -> Files:
     """Alice, her agent, bob, an executor's and two agents' keys; one target for each pool."""
     names = ("alice", "copilot", "bob", "agent-a", "agent-b", "policy", "stranger")
-    made = Files(folder, {name: Key(generate_seed()) for name in names})
+    made = Files(folder, {name: Key(generate_seed(), installation) for name in names}, installation)
     made.policy(*RULES)
     target = {"role": "development", "backend": "local", "file_roots": ["/srv"]}
     made.write(
@@ -149,7 +155,7 @@ class Asking:
         decided = await self.decide(subject, **more)
         assert decided.error is None, decided.error
         assert decided.decision is not None
-        return open_signed(decided.decision, Decision, (self.files.keys["policy"].public,))
+        return open_signed(decided.decision, Decision, (self.files.keys["policy"].public,), self.files.installation)
 
     async def code(self, subject: Subject, **more: Any) -> str:
         """The code of the error, or of the decision."""
@@ -254,7 +260,7 @@ class Asking:
         """The grant, whose signature holds."""
         granted = await self.granted(subject, claim)
         assert granted.grant is not None, granted
-        return open_signed(granted.grant, Grant, (self.files.keys["policy"].public,))
+        return open_signed(granted.grant, Grant, (self.files.keys["policy"].public,), self.files.installation)
 
     async def control(self, kind: str, body: dict[str, Any], decision: Signed | None = None, **more: Any) -> int:
         """Stores a control event, as an executor does; its sequence."""

@@ -21,7 +21,7 @@ from writ_bus.errors import BusError
 from writ_policy.service import PolicyService
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
-from writ_testing.peers.nats_server import WritServer, writ_server
+from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
 
 PATIENCE = 30.0
 
@@ -61,6 +61,7 @@ def environ(known: Files, url: str, **changed: str) -> dict[str, str]:
         "WRIT_INVENTORY": str(known.path("inventory")),
         "WRIT_PRINCIPALS": str(known.path("principals")),
         "WRIT_AGENTS": str(known.path("agents")),
+        "WRIT_INSTALLATION": INSTALLATION,
         "WRIT_STATE_DIR": str(known.folder / "state"),
         **changed,
     }
@@ -91,7 +92,7 @@ async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
 
 @pytest.fixture
 def known(tmp_path: Path, server: WritServer) -> Files:
-    made = files(tmp_path)
+    made = files(tmp_path, INSTALLATION)
     made.keys["policy"] = server.keys["policy"]
     return made
 
@@ -190,7 +191,7 @@ async def test_a_bad_file_is_told_and_the_service_stays_ready(known: Files, serv
 async def test_it_refuses_to_start_when_it_is_configured_wrongly(
     tmp_path: Path, changed: dict[str, str], said: str
 ) -> None:
-    process = await start(environ(files(tmp_path), "nats://127.0.0.1:1", **changed))
+    process = await start(environ(files(tmp_path, INSTALLATION), "nats://127.0.0.1:1", **changed))
     _, error = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 2
     assert said in error.decode()

@@ -19,7 +19,8 @@ from writ_contracts.wire import canonical, decode, encode
 from writ_trust.keys import Key, decode_public, generate_seed
 from writ_trust.statements import digest, open_signed, read, sign
 
-KEY, OTHER = Key(generate_seed()), Key(generate_seed())
+HERE = "text"
+KEY, OTHER = Key(generate_seed(), HERE), Key(generate_seed(), HERE)
 CLAIM = sample(Claim)
 every_statement = pytest.mark.parametrize("kind", statements(), ids=file_name)
 
@@ -27,14 +28,14 @@ every_statement = pytest.mark.parametrize("kind", statements(), ids=file_name)
 @every_statement
 def test_what_was_signed_is_opened_as_it_was(kind: type[Struct]) -> None:
     signed = sign(KEY, sample(kind))
-    assert open_signed(signed, kind, {KEY.public}) == sample(kind)
+    assert open_signed(signed, kind, {KEY.public}, HERE) == sample(kind)
     assert signed.key == KEY.public
 
 
 @every_statement
 def test_it_survives_the_wire(kind: type[Struct]) -> None:
     signed = decode(encode(sign(KEY, sample(kind))), Signed)
-    assert open_signed(signed, kind, [OTHER.public, KEY.public]) == sample(kind)
+    assert open_signed(signed, kind, [OTHER.public, KEY.public], HERE) == sample(kind)
 
 
 @every_statement
@@ -42,19 +43,19 @@ def test_one_kind_is_never_opened_as_another(kind: type[Struct]) -> None:
     for other in statements():
         if other is not kind:
             with pytest.raises(Untrusted, match="what is signed is not a"):
-                open_signed(sign(KEY, sample(kind)), other, {KEY.public})
+                open_signed(sign(KEY, sample(kind)), other, {KEY.public}, HERE)
 
 
 def test_a_key_that_is_not_trusted_for_this_opens_nothing() -> None:
     for trusted in (set[str](), {OTHER.public}):
         with pytest.raises(Untrusted, match="not trusted for this"):
-            open_signed(sign(KEY, CLAIM), Claim, trusted)
+            open_signed(sign(KEY, CLAIM), Claim, trusted, HERE)
 
 
 def test_somebody_elses_signature_under_a_trusted_name_does_not_hold() -> None:
     forged = structs.replace(sign(OTHER, CLAIM), key=KEY.public)
     with pytest.raises(Untrusted, match="does not hold"):
-        open_signed(forged, Claim, {KEY.public})
+        open_signed(forged, Claim, {KEY.public}, HERE)
 
 
 @given(st.data())
@@ -71,26 +72,26 @@ def test_white_space_between_the_same_words_is_another_statement() -> None:
     signed = sign(KEY, CLAIM)
     spaced = json.dumps(json.loads(bytes(signed.payload)), sort_keys=True).encode()
     with pytest.raises(Untrusted, match="does not hold"):
-        open_signed(structs.replace(signed, payload=Raw(spaced)), Claim, {KEY.public})
+        open_signed(structs.replace(signed, payload=Raw(spaced)), Claim, {KEY.public}, HERE)
 
 
 @given(st.text(max_size=100))
 def test_any_text_as_signature_is_refused(text: str) -> None:
     with pytest.raises(Untrusted):
-        open_signed(structs.replace(sign(KEY, CLAIM), signature=text), Claim, {KEY.public})
+        open_signed(structs.replace(sign(KEY, CLAIM), signature=text), Claim, {KEY.public}, HERE)
 
 
 @pytest.mark.parametrize("key", ["", "U", "U" + "A" * 55, "X" * 56, "é"])
 def test_a_key_that_is_none_opens_nothing_even_if_it_is_trusted(key: str) -> None:
     with pytest.raises(Untrusted):
-        open_signed(structs.replace(sign(KEY, CLAIM), key=key), Claim, {key})
+        open_signed(structs.replace(sign(KEY, CLAIM), key=key), Claim, {key}, HERE)
 
 
 def test_a_statement_with_a_field_that_nobody_knows_is_refused() -> None:
     payload = canonical({**msgspec.to_builtins(CLAIM), "type": "writ.claim.v1", "more": 1})
     signed = sign_bytes(KEY, payload)
     with pytest.raises(Untrusted, match="unknown field `more`"):
-        open_signed(signed, Claim, {KEY.public})
+        open_signed(signed, Claim, {KEY.public}, HERE)
 
 
 def test_what_is_signed_is_canonical_and_can_be_checked_with_any_ed25519() -> None:
@@ -129,3 +130,22 @@ def unbase64(text: str) -> bytes:
     """base64url without padding, undone by another implementation."""
     back = text.translate(str.maketrans("-_", "+/"))
     return msgspec.json.decode(f'"{back}{"=" * (-len(back) % 4)}"'.encode(), type=bytes)
+
+
+@every_statement
+def test_a_statement_of_another_installation_is_refused(kind: type[Struct]) -> None:
+    """A copy of an installation has the same keys: the id alone tells its statements apart."""
+    elsewhere = sign(Key(KEY.seed, "z" * 26), sample(kind))
+    for installation in (HERE, ""):
+        with pytest.raises(Untrusted, match="is for installation zzz") as refused:
+            open_signed(elsewhere, kind, {KEY.public}, installation)
+        assert refused.value.code == "other_installation"
+    assert open_signed(elsewhere, kind, {KEY.public}, None) is not None
+
+
+@every_statement
+def test_a_statement_without_an_installation_counts_in_old_records_alone(kind: type[Struct]) -> None:
+    unbound = sign(Key(KEY.seed), sample(kind))
+    with pytest.raises(Untrusted, match="names no installation, and this is text"):
+        open_signed(unbound, kind, {KEY.public}, HERE)
+    assert open_signed(unbound, kind, {KEY.public}, HERE, unbound=True) is not None

@@ -6,12 +6,12 @@ from typing import Annotated
 from msgspec import Meta
 
 from writ_contracts.ids import TOKEN_PATTERN
-from writ_runtime.config import ServiceConfig, env
+from writ_runtime.config import SignerConfig, env
 
 Seconds = Annotated[float, Meta(gt=0)]
 
 
-class AgentConfig(ServiceConfig, frozen=True, kw_only=True):
+class AgentConfig(SignerConfig, frozen=True, kw_only=True):
     """One process of one pool. Its state folder is its alone: no other process may use it."""
 
     pool: Annotated[str, Meta(pattern=TOKEN_PATTERN), env("WRIT_POOL", "the pool whose operations it carries out")]

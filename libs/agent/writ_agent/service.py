@@ -31,9 +31,16 @@ def metrics() -> Metrics:
 
 
 async def serve(
-    process: Process, config: AgentConfig, backend: Backend, handlers: Mapping[str, object] | None = None
+    process: Process,
+    config: AgentConfig,
+    backend: Backend,
+    handlers: Mapping[str, object] | None = None,
+    *,
+    waiting: int = 0,
 ) -> None:
-    """Work until the process is asked to stop; then stop in order. `handlers` replace those of plugins."""
+    """Work until the process is asked to stop; then stop in order. `handlers` replace those of plugins. `waiting`:
+    operations that may wait for their hosts without a slot.
+    """
     key, catalogue = load_key(config), load_catalogue()
     identity = Identity(key=key, pool=config.pool, instance=new_instance())
     secret = bytes.fromhex(derive(key.seed, "writ.spool", config.pool))
@@ -41,7 +48,7 @@ async def serve(
     with Spool(config.state_dir, secret) as spool:
         bus = await connect_as(f"agent-{config.pool}", config, key)
         agent = Agent(
-            _settings(config),
+            _settings(config, waiting),
             identity,
             policy_keys(config),
             bus=bus,
@@ -99,10 +106,11 @@ def new_instance() -> str:
     return f"{printable(socket.gethostname()[:40])}-{secrets.token_hex(6)}"
 
 
-def _settings(config: AgentConfig) -> Settings:
+def _settings(config: AgentConfig, waiting: int) -> Settings:
     return Settings(
         version=VERSION,
         slots=config.slots,
+        waiting=waiting,
         heartbeat=config.heartbeat,
         kill_grace=config.kill_grace,
         stop_grace=config.stop_grace,

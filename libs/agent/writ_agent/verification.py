@@ -39,6 +39,7 @@ class Trust(Struct, frozen=True, kw_only=True):
     """The trusted facts of an agent: policy's keys, its own pool and backend, the catalogue."""
 
     policy_keys: Collection[str]
+    installation: str
     pool: str
     backend: str
     operations: Collection[str]
@@ -86,7 +87,7 @@ def verify_grant(
     if grant.nonce in used:
         raise SecurityRefusal("replayed_grant", "this grant was used before")
     _bound_to(claimed, grant)
-    _check_approvals(claimed, grant, answer)
+    _check_approvals(trust, claimed, grant, answer)
     begin_by = claimed.sent_at + grant.lifetime
     if now > begin_by:
         raise SecurityRefusal(
@@ -133,7 +134,7 @@ def _bound_to(claimed: SentClaim, grant: Grant) -> None:
         raise SecurityRefusal("mismatched_grant", f"a grant for another {', '.join(wrong)}")
 
 
-def _check_approvals(claimed: SentClaim, grant: Grant, answer: ClaimAnswer) -> None:
+def _check_approvals(trust: Trust, claimed: SentClaim, grant: Grant, answer: ClaimAnswer) -> None:
     """Raises SecurityRefusal unless exactly the approvals came that the grant names, each signed, of this very request,
     by different people, none of whom requested it.
 
@@ -145,7 +146,7 @@ def _check_approvals(claimed: SentClaim, grant: Grant, answer: ClaimAnswer) -> N
     approvers = [grant.principal, grant.acts_for]
     for signed in answer.approvals:
         try:
-            approval = verify_own(signed)
+            approval = verify_own(signed, trust.installation)
         except Untrusted as error:
             raise SecurityRefusal("mismatched_grant", f"an approval does not hold: {error}"[:400]) from error
         about = (approval.operation_id, approval.decision_digest, approval.verdict)
@@ -253,6 +254,6 @@ def _digest_holds(key: str, value: Mapping[str, Any], expected: str) -> bool:
 
 def _signed_by_policy(trust: Trust, signed: Signed, kind: type[S], refused: SecurityKind) -> S:
     try:
-        return open_signed(signed, kind, trust.policy_keys)
+        return open_signed(signed, kind, trust.policy_keys, trust.installation)
     except Untrusted as error:
         raise SecurityRefusal(refused, str(error)[:400]) from error

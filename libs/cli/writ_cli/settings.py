@@ -43,6 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             principal=principal,
             url=self.environ.get("NATS_URL") or self._running_url(),
             key_file=str(Path(key_file).absolute()),
+            installation=self.environ.get("WRIT_INSTALLATION") or self.home.installation,
             tls_ca=self.environ.get("WRIT_TLS_CA") or None,
             tls_cert=self.environ.get("WRIT_TLS_CERT") or None,
             tls_key=self.environ.get("WRIT_TLS_KEY") or None,

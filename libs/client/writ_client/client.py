@@ -1,6 +1,6 @@
 """`Writ`: ask for operations and follow them, from Python.
 
-    async with await Writ.connect("nats://127.0.0.1:4222", seed=seed, principal="alice") as writ:
+    async with await Writ.connect("nats://127.0.0.1:4222", seed=seed, principal="alice", installation=ID) as writ:
         done = await writ.run("service_restart", "web-1", {"service_name": "nginx"}, reason="new certificate")
 
 Nothing is sent without an idempotency key, so whatever got lost on the way is asked again and still happens once.
@@ -67,13 +67,18 @@ class Writ(Queries, OperationGroups):
         *,
         seed: bytes,
         principal: str,
+        installation: str = "",
         tls_ca: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
         wait: float = 5.0,
     ) -> Self:
-        """Connect as this principal, with its nkey seed. Raises Unreachable, and Forbidden for an unknown key."""
-        context = Context(principal=principal, url=url, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
+        """Connect as this principal, with its nkey seed. `installation`: its id, without which no signed request is
+        accepted. Raises Unreachable, and Forbidden for an unknown key.
+        """
+        context = Context(
+            principal=principal, url=url, installation=installation, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key
+        )
         return await cls.within(context, seed, wait=wait)
 
     @classmethod
@@ -87,7 +92,7 @@ class Writ(Queries, OperationGroups):
     @classmethod
     async def within(cls, context: Context, seed: bytes, *, wait: float = 5.0) -> Self:
         """Connect with this context."""
-        key = Key(seed)
+        key = Key(seed, context.installation)
         return cls(await open_bus(context, seed, wait=wait), key, context.principal)
 
     async def __aenter__(self) -> Self:

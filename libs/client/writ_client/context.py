@@ -35,6 +35,8 @@ class Context(Struct, frozen=True, kw_only=True):
     key_file: str = ""
     inbox_prefix: str = ""
     subjects: Subjects = field(default_factory=Subjects)
+    installation: str = ""
+    """Its id, which signed requests name."""
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None

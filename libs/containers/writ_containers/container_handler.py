@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_bus import tasks
 from writ_containers import container_operations
 from writ_containers.engine import Engine
 from writ_contracts.inventory import Target
@@ -37,7 +38,7 @@ class ContainerHandler:
 
     async def run(self, task: Task, progress: Progress) -> Done:
         """See Handler."""
-        run = self._runs[task.operation_id] = asyncio.create_task(self._run(task, progress))
+        run = self._runs[task.operation_id] = tasks.start(self._run(task, progress), "operation")
         try:
             await asyncio.wait({run})
         except asyncio.CancelledError:

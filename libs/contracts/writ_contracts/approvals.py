@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct, field, structs
 
+from writ_contracts.bounds import Count, Seconds
 from writ_contracts.credentials import Evidence, Proof
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed, Statement
 
 ApprovalVerdict = Literal["approve", "reject"]
 MOST_PEOPLE = 20
@@ -54,7 +56,7 @@ class SignedApproval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Approval(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.approval.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.approval.v1"
 ):
     """A person's signed verdict on one exact request.
 
@@ -69,7 +71,7 @@ class Approval(
     step: Annotated[str, Meta(min_length=1, max_length=300)]
     verdict: ApprovalVerdict
     approver: PrincipalId
-    issued_at: float
+    issued_at: Seconds
     nonce: Hex32
     proof: Proof = "key"
     reason: Annotated[str, Meta(max_length=1000)] = ""
@@ -99,7 +101,7 @@ class ApprovalsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     on the page before.
     """
 
-    after: Annotated[int, Meta(ge=0)] = 0
+    after: Count = 0
     limit: Annotated[int, Meta(ge=1, le=MOST_PENDING)] = MOST_PENDING
 
 
@@ -139,6 +141,7 @@ class ApprovalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class ApprovalCard(Struct, frozen=True, kw_only=True):
     """`requested`: the exact bytes of the event, for its approver to hash and verify. `step`: the step that one's own
     approval would count for now; empty where it is not one's turn. `remaining`: approvals that are still needed.
+    `preview`: signed by an agent; `facts`: policy's signed ApprovalFacts for the reader.
     """
 
     principal: PrincipalId
@@ -150,6 +153,8 @@ class ApprovalCard(Struct, frozen=True, kw_only=True):
     waits_for: str = ""
     remaining: int = 0
     able: list[PrincipalId] = field(default_factory=list)
+    preview: Signed | None = None
+    facts: Signed | None = None
 
 
 class ApprovalCardAnswer(Struct, frozen=True, kw_only=True):
@@ -162,8 +167,8 @@ class ApprovalCardAnswer(Struct, frozen=True, kw_only=True):
 class ApprovalEvent(Struct, frozen=True, kw_only=True):
     """On `writ.event.approval.<principal>`, sent at most once and signed by nobody: look at the card, then decide.
 
-    `kind`: `pending` (it needs an approval of yours or of somebody before you), `given` (one of several approvals),
-    `approved`, `rejected`, `expired`, `cancelled`, `ended`.
+    `kind`: `pending` (it needs an approval of yours or of somebody before you), `reminder` (it still does), `given`
+    (one of several approvals), `approved`, `rejected`, `expired`, `cancelled`, `ended`.
     """
 
     kind: str

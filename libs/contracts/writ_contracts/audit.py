@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import Count, Seconds
 from writ_contracts.ids import TOKEN_PATTERN, CorrelationId, OperationId, PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 from writ_contracts.requests import Failure
@@ -17,7 +18,7 @@ class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     operation_id: OperationId | None = None
     correlation_id: CorrelationId | None = None
-    after: Annotated[int, Meta(ge=0)] = 0
+    after: Count = 0
     """Sequence to page on from: that of the last event received."""
 
     def __post_init__(self) -> None:
@@ -59,10 +60,10 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     correlation_id: CorrelationId | None = None
     emergency: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
     """Whose decisions name this emergency: it covered the target, whether or not its rules decided."""
-    since: float | None = None
-    until: float | None = None
+    since: Seconds | None = None
+    until: Seconds | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
-    before: int | None = None
+    before: Count | None = None
     """Sequence to page on from: the `first_sequence` of the last row received."""
 
 
@@ -97,7 +98,7 @@ class JournalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     (Unix s).
     """
 
-    until: float | None = None
+    until: Seconds | None = None
 
 
 class JournalAnswer(Struct, frozen=True, kw_only=True):

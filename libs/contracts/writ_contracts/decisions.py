@@ -13,7 +13,7 @@ from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 KILL_GRACE = 5.0
 """Seconds from an operation's timeout until no process of it runs any more: hosts kill those that do not end by
@@ -65,7 +65,7 @@ class RuleLimit(Struct, frozen=True):
     most: int
 
 
-class Decision(Struct, frozen=True, kw_only=True, tag="writ.decision.v1"):
+class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     """Policy's decision on one request at one instant (`at`, Unix seconds).
 
     `rules` made it, sorted; `trace` is bounded (`trace_omitted` counts the rest). `facts` are the listings and reports
@@ -119,7 +119,7 @@ def changed_since(first: Decision, now: Decision) -> str:
     return ""
 
 
-class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.grant.v1"):
+class Grant(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.grant.v1"):
     """The writ: one claim may start now. Valid for `lifetime` seconds of the agent's boot clock from its claim."""
 
     operation_id: OperationId
@@ -142,10 +142,13 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """SHA-256 of the payloads of the approvals on which it was decided, in the order of the record."""
 
 
-ReadAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"]
+ReadAction = Literal["baseline", "probe", "preview", "diff", "listing", "visit", "ahead"]
+"""`diff`: a preview may quote the present content, which the principal may read itself."""
 
 
-class ReadGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"):
+class ReadGrant(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.look.v1"
+):
     """A read-only grant: these actions, for this operation on this target, until `expires_at` (the journal's clock)."""
 
     operation_id: OperationId

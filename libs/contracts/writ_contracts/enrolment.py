@@ -11,13 +11,13 @@ from msgspec import Meta, Struct
 
 from writ_contracts.ids import PoolId, PublicKey
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 TokenId = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}(?!\n)$", description="one token; 128 bits, base32")]
 
 
 class Enrolment(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.enrolment.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.enrolment.v1"
 ):
     """A request to enrol this key for this pool with this token."""
 

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import Seconds
 from writ_contracts.ids import Digest, InstanceId, OperationId, PoolId, PrincipalId, TargetId
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 LISTING_SOURCES = (
     "list_services",
@@ -38,7 +39,9 @@ ListedName = Annotated[str, Meta(min_length=1, max_length=4096)]
 Text = Annotated[str, Meta(max_length=500)]
 
 
-class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.listing.v1"):
+class Listing(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.listing.v1"
+):
     """An agent's listing of a target: all names of this kind, or the reason why it could not list them (`failure`).
 
     `look_digest` is of the read grant, so the listing is younger than that. `taken_at` is the agent's own clock (Unix
@@ -51,7 +54,7 @@ class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     pool: PoolId
     instance: InstanceId
     look_digest: Digest
-    taken_at: float
+    taken_at: Seconds
     names: Annotated[list[ListedName], Meta(max_length=MOST_NAMES)] = field(default_factory=list)
     failure: Text = ""
 
@@ -83,7 +86,7 @@ class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
     severity: Literal["low", "medium", "high", "critical"]
-    found_at: float
+    found_at: Seconds
     title: Text = ""
 
 
@@ -94,12 +97,12 @@ class ScanReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     """
 
     target: TargetId
-    at: float
+    at: Seconds
     findings: Annotated[list[Finding], Meta(max_length=MOST_FINDINGS)] = field(default_factory=list)
 
 
 class StoredReport(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.report.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.report.v1"
 ):
     """A report as policy stores it, signed, by scanner and target: with its sender and the time of receipt."""
 

@@ -49,7 +49,7 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
         **dict.fromkeys(("conflict", "decided", "gone"), errors.Conflict),
         **dict.fromkeys(("unavailable", "behind", "not_stored"), errors.Unreachable),
         "timeout": errors.TimedOut,
-        **dict.fromkeys(("full", "rate_limited", "too_many_open"), errors.Full),
+        **dict.fromkeys(("full", "rate_limited", "too_many_open", "busy"), errors.Full),
     }
 )
 

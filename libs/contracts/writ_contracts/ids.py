@@ -23,6 +23,7 @@ OperationName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}" + _END, des
 OperationId = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}" + _END, description="one operation; 128 bits, base32")]
 CorrelationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}" + _END, description="ties operations together")]
 IdempotencyKey = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,128}" + _END, description="same key, same operation")]
+InstallationId = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}" + _END, description="one installation; 128 bits, base32")]
 PublicKey = Annotated[str, Meta(pattern=r"^U[A-Z2-7]{55}" + _END, description="an Ed25519 key as an nkey of a user")]
 Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="32 bytes in hexadecimal")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="SHA-256 or HMAC-SHA-256 in hexadecimal")]

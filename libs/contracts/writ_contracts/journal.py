@@ -130,6 +130,13 @@ class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"
     demands: list[DecisionDemand] = field(default_factory=list)
 
 
+class PreviewTaken(Event, frozen=True, kw_only=True, tag="preview_taken"):
+    """The preview of an operation that waits for approval, signed by an agent of its target. The first one counts."""
+
+    operation_id: str
+    preview: Signed
+
+
 class ApprovalGiven(Event, frozen=True, kw_only=True, tag="approval_given"):
     """One of several approvals that are needed; `remaining` more are. Written by policy alone."""
 
@@ -320,6 +327,26 @@ class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
     principal: str
 
 
+class LimitHolder(Struct, frozen=True, kw_only=True):
+    """An operation that counts under a limit, until its agent's receipt or `until` (Unix seconds)."""
+
+    operation_id: str
+    principal: str
+    target: str
+    until: float
+
+
+class LimitCounted(Event, frozen=True, kw_only=True, tag="limit_counted"):
+    """The operations that count under a limit after the start stored with it, which is the last one. Written by policy
+    alone; `limit_taken` is the order in which executors dispatch.
+    """
+
+    rule: str
+    kind: Literal["max_concurrent", "max_targets"]
+    most: int
+    holders: list[LimitHolder]
+
+
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
     """An event that all later decisions must include. `kind`: stop_set, stop_lift, policy_publish,
     policy_rollback, policy_file, emergency_declare, emergency_confirm, emergency_closed, emergency_review,
@@ -345,6 +372,7 @@ OperationEvent = (
     Requested
     | Refused
     | AwaitingApproval
+    | PreviewTaken
     | ApprovalGiven
     | Approved
     | Rejected
@@ -357,4 +385,4 @@ OperationEvent = (
     | Resolved
     | Archived
 )
-JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | LimitTaken | ControlEvent
+JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | LimitTaken | LimitCounted | ControlEvent

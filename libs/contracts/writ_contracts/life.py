@@ -6,6 +6,7 @@ in the table cannot be appended, since the writer's expected sequence was read f
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from hashlib import sha256
 from itertools import dropwhile
 from types import MappingProxyType
 from typing import Any
@@ -43,6 +44,7 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
         (S.REQUESTED, "dispatched"): S.DISPATCHED,
         (S.REQUESTED, "started"): S.STARTED,  # a control operation, which an executor carries out itself
         (S.REQUESTED, "finished"): S.ENDED,  # previewed, cancelled, denied, expired
+        (S.AWAITING_APPROVAL, "preview_taken"): S.AWAITING_APPROVAL,
         (S.AWAITING_APPROVAL, "approval_given"): S.AWAITING_APPROVAL,
         (S.AWAITING_APPROVAL, "approved"): S.APPROVED,
         (S.AWAITING_APPROVAL, "rejected"): S.ENDED,
@@ -97,6 +99,8 @@ class Life(Struct, frozen=True, kw_only=True):
     requested: journal.Requested | None = None
     refused: journal.Refused | None = None
     awaiting: journal.AwaitingApproval | None = None
+    preview_digest: str = ""
+    """SHA-256 of the first signed preview of a pending operation."""
     approvals: tuple[SignedApproval, ...] = ()
     """Signed approvals, in the order in which policy recorded them."""
     approved: journal.Approved | None = None
@@ -171,7 +175,7 @@ def _kept(event: journal.OperationEvent) -> dict[str, journal.OperationEvent]:
             return {"started": event}
         case journal.CancelRequested():
             return {"cancel": event}
-        case journal.AwaitingApproval() | journal.ApprovalGiven() | journal.Approved():
+        case journal.AwaitingApproval() | journal.PreviewTaken() | journal.ApprovalGiven() | journal.Approved():
             return {}  # see _approvals
 
 
@@ -179,6 +183,8 @@ def _approvals(life: Life, event: journal.OperationEvent, time: float) -> dict[s
     match event:
         case journal.AwaitingApproval():
             return {"awaiting": event}
+        case journal.PreviewTaken():
+            return {"preview_digest": life.preview_digest or sha256(bytes(event.preview.payload)).hexdigest()}
         case journal.ApprovalGiven():
             return {"approvals": (*life.approvals, event.approval)}
         case journal.Approved():

@@ -33,7 +33,9 @@ class Operation(Struct, frozen=True, kw_only=True):
     `own_signature`: refused without the principal's own signature. `named`: the parameter that names a thing which may
     have other names on a host; policy judges the operation by each of them. The baseline lists them as `names`; without
     one, the target's agents list them (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target little and has no
-    parameter that is not public, so that an agent may read while its claim is under way.
+    parameter that is not public, so that an agent may read while its claim is under way. `settled`: fields of the
+    baseline that must be at the start as they were in an approved preview. `quotes`: the operation that reads what a
+    diff in the preview quotes; without a permission for that one the diff has the new content alone.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     own_signature: bool = False
     named: str = ""
     ahead: bool = False
+    settled: tuple[str, ...] = ()
+    quotes: str = ""
 
     @property
     def read_only(self) -> bool:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from writ_contracts import approvals, audit, backends, policies, policy_access, policy_questions, requests
+from writ_contracts import approvals, audit, backends, policies, policy_access, policy_questions, previews, requests
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -94,6 +94,13 @@ QUESTIONS = (
         message=approvals.ApprovalQuery,
         answer=approvals.ApprovalCardAnswer,
         summary="One operation with all that its approver must verify.",
+    ),
+    Question(
+        kind="preview",
+        answered_by="executor",
+        message=previews.PreviewQuery,
+        answer=previews.PreviewAnswer,
+        summary="The details of a preview that the journal must not have, such as the diff of a file.",
     ),
     Question(
         kind="policy_history",

@@ -32,6 +32,7 @@ EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
     journal.Requested,
     journal.Refused,
     journal.AwaitingApproval,
+    journal.PreviewTaken,
     journal.Started,
     journal.CancelRequested,
     journal.Finished,
@@ -294,6 +295,15 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.EXECUTOR,),
         receivers=(),
         message=journal.LimitTaken,
+    ),
+    Channel(
+        name="journal_limit_count",
+        address="writ.journal.counted.{line}",
+        summary="The journal: the operations under this limit of a rule, counted by policy at each start.",
+        style=S.STREAM,
+        senders=(R.POLICY,),
+        receivers=(),
+        message=journal.LimitCounted,
     ),
     Channel(
         name="events",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import Count, Label, LongText, Seconds, Values
 from writ_contracts.ids import (
     CorrelationId,
     Digest,
@@ -19,7 +20,7 @@ from writ_contracts.ids import (
     PrincipalId,
     TargetId,
 )
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 
 MAX_REQUEST_BYTES = 1_500_000
 """A request may carry 1 MiB of file content in base64; the server's own limit is 2 MB."""
@@ -29,7 +30,7 @@ class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """One request. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest."""
 
     target: TargetId
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: Values = field(default_factory=dict)
     reason: Annotated[str, Meta(max_length=1000)] = ""
     dry_run: bool = False
     idempotency_key: IdempotencyKey | None = None
@@ -52,7 +53,7 @@ def _readable(statement: Signed) -> bool:
 
 
 class RequestStatement(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.request.v1"
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.request.v1"
 ):
     """The statement that a principal signs: exactly this operation. `parameters_digest` = HMAC-SHA-256(salt, canonical
     parameters).
@@ -66,7 +67,7 @@ class RequestStatement(
     parameters_digest: Digest
     idempotency_key: IdempotencyKey
     dry_run: bool
-    issued_at: float
+    issued_at: Seconds
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -83,9 +84,9 @@ class Verdict(Struct, frozen=True, kw_only=True):
 class Problem(Struct, frozen=True, kw_only=True):
     """One mistake in a document, with its position; both from 1."""
 
-    line: int
-    column: int
-    message: str
+    line: Count
+    column: Count
+    message: LongText
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -94,10 +95,10 @@ class Failure(Struct, frozen=True, kw_only=True):
     `problems`: mistakes in a document that was sent; they are not recorded, since they may quote it.
     """
 
-    code: str
-    message: str
+    code: Label
+    message: LongText
     retry: bool = False
-    problems: list[Problem] = field(default_factory=list)
+    problems: Annotated[list[Problem], Meta(max_length=10_000)] = field(default_factory=list)
 
 
 class RequestAnswer(Struct, frozen=True, kw_only=True):
@@ -184,9 +185,9 @@ class SimulateQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     where a rule needs a listing of the target.
     """
 
-    operation: str
+    operation: Label
     target: TargetId
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: Values = field(default_factory=dict)
     dry_run: bool = False
 
 

@@ -103,6 +103,12 @@ def limit_line(rule: str, kind: str) -> str:
     return f"writ.journal.limit.rule.{encode_id(sha256(f'{kind} {rule}'.encode()).digest()[:16])}"
 
 
+@lru_cache(maxsize=1024)
+def limit_count(rule: str, kind: str) -> str:
+    """Return the subject of policy's own count under this limit."""
+    return f"writ.journal.counted.{encode_id(sha256(f'{kind} {rule}'.encode()).digest()[:16])}"
+
+
 def scan(scanner: str) -> str:
     """Return the subject of a scanner's reports."""
     return f"writ.scan.{_token(scanner, 'scanner')}"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from writ_contracts.bounds import check, is_free
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
 from writ_contracts.journal import JournalEvent
@@ -46,6 +47,11 @@ def canonical(value: Any) -> bytes:
 
 
 @lru_cache(maxsize=256)
+def _is_free(kind: Any) -> bool:
+    return kind != JournalEvent and is_free(kind)  # events were checked before they were stored
+
+
+@lru_cache(maxsize=256)
 def _json(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
@@ -61,6 +67,8 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
     try:
         text = data if content_type is None else _as_json(data, content_type)
         decoded = _json(kind).decode(text)  # type: ignore[arg-type]
+        if _is_free(kind):  # type: ignore[arg-type]
+            check(decoded)
         if content_type is not None:
             json.loads(text, object_pairs_hook=_refuse_twice)
         return decoded  # type: ignore[no-any-return]
@@ -93,7 +101,9 @@ def _as_json(data: bytes, content_type: str) -> bytes:
     if base != MSGPACK:
         raise Invalid(f"content type {base[:80]!r} is not {JSON} or {MSGPACK}")
     try:
-        return _encoder.encode(msgspec.msgpack.decode(data))
+        value = msgspec.msgpack.decode(data)
+        check(value)  # JSON has no NaN: it would become null
+        return _encoder.encode(value)
     except TypeError as error:  # an extension, or a key that is no text
         raise Invalid("MessagePack with what JSON does not have") from error
 

@@ -52,14 +52,20 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     Unreachable, TimedOut.
     """
     key_file, environment_file = folder / f"agent-{ticket.pool}.seed", folder / f"agent-{ticket.pool}.env"
-    key = _key(key_file)
+    key = _key(key_file, ticket.installation)
     if not await _admitted(ticket, key, tls, within=0.0):
         await _ask(ticket, key, tls)
         if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
             raise TimedOut(f"the key is known, but NATS does not accept it within {ADMITTED_WITHIN:g} s: try again")
     elif _is_for(environment_file, ticket):
         raise Conflict(f"{key_file} is enrolled already: this host has enrolled for pool {ticket.pool}")
-    values = {"NATS_URL": ticket.url, "WRIT_POOL": ticket.pool, "WRIT_POLICY_KEY": ticket.policy_key, **environment}
+    values = {
+        "NATS_URL": ticket.url,
+        "WRIT_POOL": ticket.pool,
+        "WRIT_POLICY_KEY": ticket.policy_key,
+        "WRIT_INSTALLATION": ticket.installation,
+        **environment,
+    }
     atomic_files.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
     return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
 
@@ -69,14 +75,14 @@ def tls_files(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: str(Path(environ[name]).absolute()) for name in TLS if environ.get(name)}
 
 
-def _key(path: Path) -> Key:
+def _key(path: Path, installation: str) -> Key:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if not path.exists():
         with suppress(FileExistsError):  # of two at once, both take the key of the first
             create_atomically(path, generate_seed() + b"\n")  # nobody else's, also in a folder that a group shares
     sync_folder(path.parent)  # a key that a power cut can take must not be enrolled
     try:
-        return Key(read_private(path))
+        return Key(read_private(path), installation)
     except Invalid as error:
         raise ConfigError(f"{path}: {error}") from error
 

@@ -17,7 +17,7 @@ import msgspec
 from writ_contracts.errors import ConfigError, Conflict
 from writ_documents import atomic_files, yaml_file
 from writ_installation.files import ssh_keys
-from writ_installation.files.create import add_missing_pools, make_files
+from writ_installation.files.create import add_missing_pools, make_files, make_identity
 from writ_installation.files.home import Home
 from writ_installation.files.site import GROUP, HEAD, Site
 from writ_installation.nats.server import address_of, configuration, sizes
@@ -54,6 +54,22 @@ def init(root: Path, site: Site) -> Home:
             _empty(folder)
         raise
     return home
+
+
+def upgrade(root: Path) -> list[str]:
+    """Add what an installation of an earlier version lacks; return a line for each addition. Raises ConfigError."""
+    home = Home(root)
+    if not home.principals.exists():
+        raise ConfigError(f"{home.root} is no installation: {home.principals} is missing")
+    added = [f"{home.installation_file}: {make_identity(home)}"] if not home.installation else []
+    environment_file = home.root / "writ.env"
+    if home.split and (line := f"WRIT_INSTALLATION={home.installation}\n") not in (
+        text := environment_file.read_text()
+    ):
+        kept = [one for one in text.splitlines(keepends=True) if not one.startswith("WRIT_INSTALLATION=")]
+        atomic_files.save(environment_file, "".join([*kept, line]).encode())
+        added.append(f"{environment_file}: {line.rstrip()}")
+    return added
 
 
 def _refuse_existing(folders: list[Path]) -> None:

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 from writ_contracts.errors import ConfigError
+from writ_contracts.ids import InstallationId, in_words
 
 Loaded = TypeVar("Loaded", bound=Struct)
 Collector = Annotated[str, Meta(pattern=r"^https?://[^/\s]")]
@@ -40,6 +41,9 @@ class ServiceConfig(Struct, frozen=True, kw_only=True):
     home: Annotated[Path, env("WRIT_HOME", "folder of keys, state and run files")] = Path(".writ")
     nats_url: Annotated[str, env("NATS_URL", "the NATS server, such as nats://127.0.0.1:4222 or tls://…")]
     key_file: Annotated[Path, env("WRIT_KEY_FILE", "this process's own nkey seed, mode 0600")]
+    installation: Annotated[
+        str, env("WRIT_INSTALLATION", "id of the installation, as in its installation.yaml; signed statements name it")
+    ] = ""
     tls_ca: Annotated[Path | None, env("WRIT_TLS_CA", "certificates to trust for NATS, PEM")] = None
     tls_cert: Annotated[Path | None, env("WRIT_TLS_CERT", "client certificate for NATS, PEM")] = None
     tls_key: Annotated[Path | None, env("WRIT_TLS_KEY", "key of the client certificate, PEM, mode 0600")] = None
@@ -64,6 +68,15 @@ class ServiceConfig(Struct, frozen=True, kw_only=True):
         Literal["auto", "json", "console"],
         env("WRIT_LOG_FORMAT", "auto is console on a terminal, JSON lines elsewhere"),
     ] = "auto"
+
+
+class SignerConfig(ServiceConfig, frozen=True, kw_only=True):
+    """Variables of services that sign statements, or act on signed ones."""
+
+    installation: Annotated[
+        InstallationId,
+        env("WRIT_INSTALLATION", "id of the installation, as in its installation.yaml; signed statements name it"),
+    ]
 
 
 def load(kind: type[Loaded], environ: Mapping[str, str]) -> Loaded:
@@ -139,5 +152,5 @@ def _why(hint: Any, error: msgspec.ValidationError) -> str:
         return f"must be one of {_type_text(kind)}"
     if kind == Collector | None:
         return "must begin with http:// or https:// and a host"
-    text = str(error)
+    text = in_words(str(error))
     return text[:1].lower() + text[1:]

@@ -13,7 +13,7 @@ from writ_trust.keys import Key
 def load_key(config: ServiceConfig) -> Key:
     """Return the process's own key. Raises ConfigError, naming the file and never showing the key."""
     try:
-        return Key(read_private(config.key_file))
+        return Key(read_private(config.key_file), config.installation)
     except Invalid as error:
         raise ConfigError(f"{config.key_file}: {error}") from error
 

@@ -15,6 +15,7 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.wire import canonical, decode
 from writ_trust.keys import Key
 from writ_trust.presence.proofs import verify_proof
+from writ_trust.statements import check_installation, named
 
 BAD = "bad_approval"
 PREFIX = b"writ/approval/v1\0"
@@ -23,7 +24,7 @@ PREFIX = b"writ/approval/v1\0"
 
 def sign_approval(key: Key, approval: Approval) -> SignedApproval:
     """The approval, signed by its approver's nkey."""
-    payload = canonical(approval)
+    payload = canonical(named(approval, key.installation))
     signature = base64.urlsafe_b64encode(key.sign(PREFIX + payload)).decode().rstrip("=")
     return SignedApproval(payload=Raw(payload), credential=key.public, evidence=KeyEvidence(signature=signature))
 
@@ -33,9 +34,15 @@ def nkey_credential(person: str, key: str) -> Credential:
     return Credential(id=key, person=person, method="nkey", key=key, proof="key")
 
 
-def verify_approval(signed: SignedApproval, credentials: Iterable[Credential], demanded: Proof = "key") -> Approval:
+def verify_approval(
+    signed: SignedApproval,
+    credentials: Iterable[Credential],
+    demanded: Proof = "key",
+    installation: str | None = "",
+) -> Approval:
     """The approval, if one of the credentials signed it with a proof of at least the demanded strength, and of that
-    which it claims itself. Raises Untrusted (`bad_approval`, `proof_too_weak`).
+    which it claims itself, and it is for this installation (any, with None). Raises Untrusted (`bad_approval`,
+    `proof_too_weak`, `other_installation`).
     """
     credential = next((one for one in credentials if one.id == signed.credential), None)
     if credential is None:
@@ -46,15 +53,17 @@ def verify_approval(signed: SignedApproval, credentials: Iterable[Credential], d
         verify_proof(level, signed.evidence, credential, PREFIX + bytes(signed.payload))
     except Untrusted as error:
         raise Untrusted(str(error), code=BAD if error.code == "bad_signature" else error.code) from error
+    if installation is not None:
+        check_installation(approval, installation)
     return approval
 
 
-def verify_own(signed: SignedApproval) -> Approval:
+def verify_own(signed: SignedApproval, installation: str | None = "") -> Approval:
     """The approval, if the nkey signed it that it names. Whose key that is, somebody else must say.
 
     Raises Untrusted also for other methods than an nkey: their public keys are in the directory of credentials.
     """
-    return verify_approval(signed, [nkey_credential("", signed.credential)])
+    return verify_approval(signed, [nkey_credential("", signed.credential)], installation=installation)
 
 
 def read_approval(signed: SignedApproval) -> Approval:

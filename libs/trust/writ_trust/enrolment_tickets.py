@@ -1,4 +1,4 @@
-"""One-time enrolment tokens in the form for their holders: server, pool, and policy's key."""
+"""One-time enrolment tokens in the form for their holders: server, pool, policy's key and the installation's id."""
 
 import base64
 import binascii
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from writ_contracts.enrolment import TokenId
 from writ_contracts.errors import Invalid
-from writ_contracts.ids import PoolId, PublicKey
+from writ_contracts.ids import InstallationId, PoolId, PublicKey
 from writ_contracts.wire import decode
 from writ_trust.keys import Key
 
@@ -16,18 +16,21 @@ LARGEST = 8192
 
 
 class Ticket(Struct, frozen=True, kw_only=True):
-    """The content of a token: server and pool of the enrolment, and the policy key to trust from then on."""
+    """The content of a token: server and pool of the enrolment, the policy key to trust from then on, and the id of the
+    installation.
+    """
 
     token: TokenId
     seed: str
     pool: PoolId
     url: str
     policy_key: PublicKey
+    installation: InstallationId
 
     @property
     def key(self) -> Key:
         """Return the token's private key."""
-        return Key(self.seed.encode())
+        return Key(self.seed.encode(), self.installation)
 
 
 def read_ticket(text: str) -> Ticket:

@@ -15,9 +15,12 @@ from writ_contracts.errors import Invalid
 
 
 class Key:
-    """A private key. `public` is its nkey (`U…`); `sign` signs with Ed25519 (RFC 8032)."""
+    """A private key. `public` is its nkey (`U…`); `sign` signs with Ed25519 (RFC 8032).
 
-    def __init__(self, seed: bytes) -> None:
+    `installation`: the id of the installation that it signs statements for.
+    """
+
+    def __init__(self, seed: bytes, installation: str = "") -> None:
         """From an nkey user seed; raises Invalid (never naming the seed)."""
         try:
             prefix, raw = nkeys.decode_seed(bytearray(seed.strip()))
@@ -26,6 +29,7 @@ class Key:
         if prefix != nkeys.PREFIX_BYTE_USER:
             raise Invalid("an nkey seed, but not a user's (SU…)")
         self.seed = seed.strip()
+        self.installation = installation
         self._signing = nacl.signing.SigningKey(bytes(raw))
         self.public = encode_public(bytes(self._signing.verify_key))
 

@@ -1,7 +1,7 @@
 """Signing of structs, and verification of signed ones.
 
 The signature covers the payload's exact bytes, which are canonical when made; the struct's tag is inside them, so a
-decision can never pass for a grant.
+decision can never pass for a grant. So is the installation: a copy of an installation has the same keys.
 """
 
 import base64
@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Collection
 from typing import TypeVar
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 from writ_contracts.wire import canonical, decode
 from writ_trust.keys import Key, verify
 
@@ -21,20 +21,44 @@ T = TypeVar("T", bound=Struct)
 
 
 def sign(key: Key, statement: Struct) -> Signed:
-    """Return `statement` (a tagged struct), signed."""
-    payload = canonical(statement)
+    """Return `statement` (a tagged struct) in the name of the key's installation, signed."""
+    payload = canonical(named(statement, key.installation))
     signature = base64.urlsafe_b64encode(key.sign(payload)).decode().rstrip("=")
     return Signed(payload=Raw(payload), key=key.public, signature=signature)
 
 
-def open_signed(signed: Signed, kind: type[T], trusted: Collection[str]) -> T:
-    """Return the statement, if one of the `trusted` public keys signed it and it is of this kind. Raises Untrusted."""
+def named(statement: T, installation: str) -> T:
+    """Return the statement in the name of this installation."""
+    return structs.replace(statement, installation=installation) if isinstance(statement, Statement) else statement
+
+
+def open_signed(
+    signed: Signed, kind: type[T], trusted: Collection[str], installation: str | None = "", *, unbound: bool = False
+) -> T:
+    """Return the statement, if one of the `trusted` public keys signed it for this installation and it is of this
+    kind. Raises Untrusted.
+
+    `unbound`: one that names no installation will do, in a record that may be older than installations' ids. With None
+    for the installation any will do: for showing, never for deciding.
+    """
     if signed.key not in trusted:
         raise Untrusted(f"signed by {signed.key}, which is not trusted for this")
     payload = bytes(signed.payload)
     if not verify(signed.key, payload, _signature(signed)):
         raise Untrusted(f"the signature of {signed.key} does not hold")
-    return read(signed, kind)
+    statement = read(signed, kind)
+    if installation is not None and isinstance(statement, Statement):
+        check_installation(statement, installation, unbound=unbound)
+    return statement
+
+
+def check_installation(statement: Statement, installation: str, *, unbound: bool = False) -> None:
+    """Raises Untrusted (`other_installation`) for a statement that is for another installation, or for none."""
+    if statement.installation == installation or (unbound and not statement.installation):
+        return
+    about = f"is for installation {statement.installation}" if statement.installation else "names no installation"
+    here = f"this is {installation}" if installation else "this process has none"
+    raise Untrusted(f"what was signed {about}, and {here}", code="other_installation")
 
 
 def read(signed: Signed, kind: type[T]) -> T:

@@ -29,7 +29,7 @@ async def main(config: Config) -> None:
         engines = ForwardedEngines(pool, Registries(config.registries), HostStackFiles(hosts))
         backend = BackendWithEngines(hosts, engines)
         try:
-            await serve(process, config, backend, handlers={})
+            await serve(process, config, backend, handlers={}, waiting=config.waiting)
         finally:
             await backend.containers.close()
             await hosts.close()

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from writ_runtime.config import ServiceConfig, env
+from writ_runtime.config import SignerConfig, env
 
 
-class Config(ServiceConfig, frozen=True, kw_only=True):
+class Config(SignerConfig, frozen=True, kw_only=True):
     """The index in `state_dir` may be deleted at any time: it is rebuilt from the journal. `journal.json` beside it
     may not: it identifies the known journal.
     """

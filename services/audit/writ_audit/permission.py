@@ -38,11 +38,12 @@ class Reader(Struct, frozen=True):
 class Permission:
     """Asks policy for permission to read."""
 
-    def __init__(self, bus: Bus, policy_key: str, tell: Callable[[Notice], None]) -> None:
+    def __init__(self, bus: Bus, policy_key: str, installation: str, tell: Callable[[Notice], None]) -> None:
         """`tell` has a refusal recorded."""
         self._tell = tell
         self._bus = bus
         self._trusted = (policy_key,)
+        self._installation = installation
 
     async def check(self, reader: Reader, owner: str | None, parameters: dict[str, Any]) -> None:
         """Raises Denied unless the reader may read the records of `owner` (None: everybody's)."""
@@ -94,7 +95,7 @@ class Permission:
             raise failure(decided.error.message, code=decided.error.code)
         if decided.decision is None:
             raise Untrusted("policy answered without a decision")
-        decision = open_signed(decided.decision, Decision, self._trusted)
+        decision = open_signed(decided.decision, Decision, self._trusted, self._installation)
         expected = (subject.operation_id, subject.principal, subject.operation, subject.target)
         if (decision.operation_id, decision.principal, decision.operation, decision.target) != expected:
             raise Untrusted("policy's decision is on another question")

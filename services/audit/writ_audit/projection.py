@@ -25,6 +25,7 @@ _OPERATION_EVENTS = (
     journal.Requested,
     journal.Refused,
     journal.AwaitingApproval,
+    journal.PreviewTaken,
     journal.ApprovalGiven,
     journal.Approved,
     journal.Rejected,

@@ -36,8 +36,9 @@ _log = Log("writ.audit")
 class Reports:
     """Subscribes to `writ.report.<pool>`; one replica of audit handles each report."""
 
-    def __init__(self, journal: Journal, follower: Follower, security: SecurityEvents) -> None:
+    def __init__(self, journal: Journal, follower: Follower, security: SecurityEvents, installation: str) -> None:
         self._journal = journal
+        self._installation = installation
         self._follower = follower
         self._security = security
         self._buckets = Buckets(RATE, BURST)
@@ -54,7 +55,7 @@ class Reports:
             return
         try:
             pool, signed = subjects.parse_pool(message.subject), decode(message.data, ReportMessage).report
-            report = open_signed(signed, SecurityReport, [signed.key])
+            report = open_signed(signed, SecurityReport, [signed.key], self._installation)
         except (Invalid, Untrusted) as error:
             _log.warning("report.refused", error=str(error))
             return

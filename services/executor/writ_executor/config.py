@@ -6,12 +6,12 @@ from typing import Annotated
 from msgspec import Meta
 
 from writ_executor.journal.audit_level import AuditLevel
-from writ_runtime.config import ServiceConfig, env
+from writ_runtime.config import SignerConfig, env
 
 Seconds = Annotated[float, Meta(gt=0)]
 
 
-class Config(ServiceConfig, frozen=True, kw_only=True):
+class Config(SignerConfig, frozen=True, kw_only=True):
     """Replicas of one installation share `params_key_file` and the journal, nothing else."""
 
     policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…")]

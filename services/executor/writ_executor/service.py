@@ -6,6 +6,7 @@ from typing import Any
 
 from writ_bus.grammar import is_inbox
 from writ_bus.port import Bus, Endpoint, Message, Service
+from writ_bus.tasks import unending
 from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
 from writ_contracts.audit import AuditStanding, JournalAnswer
@@ -16,6 +17,7 @@ from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import RefusedSummary
 from writ_contracts.notices import Noted
 from writ_contracts.operations import Catalogue
+from writ_contracts.previews import PreviewAnswer
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.requests import (
     OperationAnswer,
@@ -110,13 +112,13 @@ class Executor:
     async def run(self) -> None:
         """Follow the journal, sweep, and watch the files, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.follower.follow(), name="follow")
-            group.create_task(self.sweep.run(), name="sweep")
-            group.create_task(self.time.follow(), name="clock")
-            group.create_task(self._guard.watch(), name="guard")
-            group.create_task(self._storage.watch(self._store_refusals), name="storage")
+            group.create_task(unending("journal", self.follower.follow()))
+            group.create_task(unending("sweep", self.sweep.run()))
+            group.create_task(unending("clock", self.time.follow()))
+            group.create_task(unending("guard", self._guard.watch()))
+            group.create_task(unending("storage", self._storage.watch(self._store_refusals)))
             for file in self._files:
-                group.create_task(file.follow(), name="watch")
+                group.create_task(unending("files", file.follow()))
 
     async def stop(self) -> None:
         """Let begun work end, and write a snapshot."""
@@ -209,6 +211,7 @@ class Executor:
             "query_result": (self.queries.result, ResultAnswer),
             "query_simulate": (self.queries.simulate, SimulateAnswer),
             "query_targets": (self.queries.targets, TargetsAnswer),
+            "query_preview": (self.queries.preview, PreviewAnswer),
             "query_journal": (self.queries.journal, JournalAnswer),
             "query_backend_test": (self.queries.backend_test, BackendTestAnswer),
             "claim": (self.claims.handle_claim, ClaimAnswer),

@@ -34,7 +34,8 @@ class AgentClient(Writ):
         public_only: bool = False,
     ) -> None:
         super().__init__(bus, key, principal)
-        self.approvals = Approvals(bus, None, principal, self._clock)  # without a key it can sign no verdict
+        installation = key.installation if key else ""
+        self.approvals = Approvals(bus, None, principal, self._clock, installation)  # without a key it signs no verdict
         self._catalogue = catalogue
         self._read_only = read_only
         self._public_only = public_only

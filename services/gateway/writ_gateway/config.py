@@ -15,6 +15,7 @@ class Config(Struct, frozen=True, kw_only=True):
     principal: Annotated[PrincipalId, env("WRIT_PRINCIPAL", "the principal that requests")]
     nats_url: Annotated[str, env("NATS_URL", "the NATS server, such as nats://127.0.0.1:4222 or tls://…")]
     key_file: Annotated[Path, env("WRIT_KEY_FILE", "the principal's nkey seed, mode 0600")]
+    installation: Annotated[str, env("WRIT_INSTALLATION", "id of the installation, which signed requests name")] = ""
     tls_ca: Annotated[str | None, env("WRIT_TLS_CA", "certificates to trust for NATS, PEM")] = None
     tls_cert: Annotated[str | None, env("WRIT_TLS_CERT", "client certificate for NATS, PEM")] = None
     tls_key: Annotated[str | None, env("WRIT_TLS_KEY", "key of the client certificate, PEM, mode 0600")] = None

@@ -28,7 +28,7 @@ async def serve(config: Config) -> None:
     bus = await open_bus(context, seed, wait=CONNECT_SECONDS)
     writ = AgentClient(
         bus,
-        Key(seed),
+        Key(seed, config.installation),
         config.principal,
         catalogue=catalogue,
         read_only=config.read_only,

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from writ_contracts.errors import ConfigError
 from writ_rules.loading import Mode
-from writ_runtime.config import ServiceConfig, env
+from writ_runtime.config import SignerConfig, env
 
 
-class Config(ServiceConfig, frozen=True, kw_only=True):
+class Config(SignerConfig, frozen=True, kw_only=True):
     """The four files are checked before every decision. An unusable one leaves its last good version in force."""
 
     policy: Annotated[Path, env("SYSTEMMANAGER_POLICY_CONFIG", "the policy file, YAML or JSON")]

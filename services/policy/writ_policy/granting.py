@@ -6,19 +6,21 @@ fails the append, and then nothing has started.
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from writ_bus.port import Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid
-from writ_contracts.journal import MAX_EVENT_BYTES, Granted
+from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.wire import encode
+from writ_policy.approvals.previews import moved_since, recorded_preview
 from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
+from writ_policy.limits import Limits
 from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
 from writ_runtime.faults import fault
 from writ_trust.keys import Key
@@ -39,6 +41,7 @@ class Granting:
         self._judging = judging
         self._gather = gather
         self._key = key
+        self._limits = Limits(journal, key.installation)
         self._keys = {**former, key.public: sys.maxsize}
 
     async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
@@ -50,7 +53,7 @@ class Granting:
             return None
         records = await self._journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
         recorded = recorded_of(records, subject)
-        check_first_decision(recorded, subject, self._keys)
+        check_first_decision(recorded, subject, self._keys, self._key.installation)
         return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
@@ -69,7 +72,7 @@ class Granting:
         judge = await self._judging.at(max(ask.control_sequence, control.sequence if control else 0))
         claim = check_claim(ask, judge.world)
         recorded = recorded_of(records, subject)
-        check_first_decision(recorded, subject, self._keys)
+        check_first_decision(recorded, subject, self._keys, self._key.installation)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
         check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
         known = await self._gather(ask, judge)
@@ -80,14 +83,22 @@ class Granting:
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
         if recorded.life.approvals:
-            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced)
+            moved = moved_since(recorded_preview(records), operation, claim.baseline)
+            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)
         permit = grant(ask, claim, ruled, decision, given.signed if ruled.decision.approvals else ())
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
-        await self._append(recorded, event)
+        holder = LimitHolder(
+            operation_id=subject.operation_id,
+            principal=subject.principal,
+            target=subject.target,
+            until=event.deadline,
+        )
+        counted = await self._limits.take(ruled.decision.limits, holder, judge.now, event.correlation_id)
+        await self._append(recorded, event, counted)
         effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
@@ -96,8 +107,10 @@ class Granting:
         signed_grant = None if grant_for_listings is None else sign(self._key, grant_for_listings)
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
-    async def _append(self, recorded: RecordedOperation, event: Granted) -> None:
-        """Store the start. Raises Conflict (`moved_on`) if anything was written since the operation was read."""
+    async def _append(self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry]) -> None:
+        """Store the start with its places under limits. Raises Conflict (`moved_on`) if anything was written since the
+        operation and the limits were read.
+        """
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:
             raise Invalid(f"a start of {len(data)} bytes, at most {MAX_EVENT_BYTES} are kept", code="oversize")
@@ -110,7 +123,7 @@ class Granting:
         )
         fault("policy.granting")
         try:
-            await self._journal.append(entry)
+            await self._journal.append_together([*counted, entry])
         except Conflict as error:
             raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
         fault("policy.granted")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from writ_bus.port import Bus, Service, Serving
+from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
 from writ_contracts.notices import Notice
@@ -103,7 +104,14 @@ class PolicyService:
             return
         await self._sources.start(versions)
         lost, former = self._config.versions_lost, self._former_events
-        follower = Follower(bus.journal, self._key.public, versions, versions_lost=lost, former=former)
+        follower = Follower(
+            bus.journal,
+            self._key.public,
+            versions,
+            installation=self._key.installation,
+            versions_lost=lost,
+            former=former,
+        )
         await follower.read()
         self._follower = follower
         self._serving = await bus.serve(self._service(bus, versions, follower, guard, security))
@@ -137,9 +145,9 @@ class PolicyService:
         analysis = AnalysisQueries(
             self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
         )
-        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize})
+        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize}, clock)
         approvals = Approvals(bus, judging, standings, security, self._observe)
-        pending = Pending(bus.journal, judging, standings, clock)
+        pending = Pending(bus.journal, judging, standings, clock, self._key)
         handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name()}
         buckets = Buckets(RATE, BURST)
         query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
@@ -160,19 +168,19 @@ class PolicyService:
     async def follow(self) -> None:
         """Keep up with files and control events, and have notices recorded, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.time.follow())
+            group.create_task(unending("clock", self.time.follow()))
             if self._follower is not None:
-                group.create_task(self._sources.follow())
-                group.create_task(self._follower.follow())
-                group.create_task(self._watch_control(self._follower))
+                group.create_task(unending("files", self._sources.follow()))
+                group.create_task(unending("journal", self._follower.follow()))
+                group.create_task(unending("control events", self._watch_control(self._follower)))
             if self._versions is not None and self._security is not None:
-                group.create_task(self._watch_store(self._versions, self._security))
+                group.create_task(unending("versions", self._watch_store(self._versions, self._security)))
             if self._guard is not None:
-                group.create_task(self._guard.watch())
+                group.create_task(unending("guard", self._guard.watch()))
             if self._bus is not None:
-                group.create_task(self._notifier.run(self._bus))
+                group.create_task(unending("notices", self._notifier.run(self._bus)))
             if self._security is not None:
-                group.create_task(self._security.run())
+                group.create_task(unending("security events", self._security.run()))
 
     async def _watch_store(self, versions: Versions, security: SecurityEvents) -> None:
         """Compare the store of versions with the versions read from it. A loss is an alarm."""

@@ -77,14 +77,16 @@ def _latest(records: Sequence[Record], kind: str) -> float:
     return max(found, default=0.0)
 
 
-def check_first_decision(recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int]) -> None:
+def check_first_decision(
+    recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int], installation: str
+) -> None:
     """Raises ForgedStart unless policy allowed this very request when it came, or demanded approvals for it. `keys`:
     policy's, and up to which event each signed.
     """
     requested, life = recorded.requested, recorded.life
     trusted = [key for key, until in keys.items() if life.first_sequence <= until]
     try:
-        decision = open_signed(requested.decision, Decision, trusted)
+        decision = open_signed(requested.decision, Decision, trusted, installation)
     except Untrusted as error:
         raise ForgedStart(f"policy did not decide on {subject.operation_id}: {error}") from error
     stated = digest(subject.statement) if subject.statement else None
@@ -140,7 +142,7 @@ def check_start(
     waited = now - max(recorded.requested_at, recorded.approved_at)
     if waited > STARTED_WITHIN:
         raise ForgedStart(f"{claim.operation_id} was requested or approved {waited / 86_400:.0f} days ago")
-    if earlier is not None and not _is_over(recorded, earlier, dispatched, agents, keys):
+    if earlier is not None and not _is_over(recorded, earlier, dispatched, agents, keys, claim.installation):
         raise Unreachable(f"attempt {earlier.attempt} of {claim.operation_id} may still run", code="too_soon")
 
 
@@ -150,10 +152,11 @@ def _is_over(
     dispatched: Dispatched,
     agents: Collection[str],
     keys: Collection[str],
+    installation: str,
 ) -> bool:
     """Return whether the earlier attempt is over: its instance says so, or its time had passed at the next dispatch."""
     try:
-        grant = open_signed(earlier.grant, Grant, keys)
+        grant = open_signed(earlier.grant, Grant, keys, installation)
     except Untrusted as error:
         raise ForgedStart(f"the start before, of {earlier.operation_id}, was not granted: {error}") from error
     passed = recorded.dispatched_at - recorded.granted_at
@@ -162,7 +165,9 @@ def _is_over(
     if dispatched.over is None:
         return False
     try:
-        receipt = open_signed(dispatched.over, Receipt, [key for key in agents if key == earlier.claim.key])
+        receipt = open_signed(
+            dispatched.over, Receipt, [key for key in agents if key == earlier.claim.key], installation
+        )
     except Untrusted:
         return False
     named = (receipt.operation_id, receipt.attempt, receipt.instance, receipt.grant_digest)

@@ -3,10 +3,13 @@
 import asyncio
 import time
 
+from msgspec.structs import replace
+
 from writ_agent.backends.port import Backend, TargetTester, TargetTestResult, cannot_test_targets
 from writ_agent.reporting.receipts import Identity
 from writ_agent.verification import Trust
 from writ_contracts.backends import TargetReport, TargetTestStep
+from writ_contracts.bounds import cut
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_contracts.operations import offers
@@ -50,14 +53,18 @@ def target_report(
         pool=identity.pool,
         instance=identity.instance,
         agent_version=VERSION,
-        steps=[TargetTestStep(name="agent", well=True, detail=identity.instance), *result.steps],
+        steps=[TargetTestStep(name="agent", well=True, detail=identity.instance), *map(_short_step, result.steps)],
         code=result.code,
         message=result.message[:1000],
         versions=result.versions,
         operations=sorted(offered & set(result.operations)),
-        lacking={name: why for name, why in sorted(result.lacking.items()) if name in offered},
+        lacking={name: cut(why) for name, why in sorted(result.lacking.items()) if name in offered},
         seconds=round(seconds, 3),
     )
+
+
+def _short_step(step: TargetTestStep) -> TargetTestStep:
+    return replace(step, detail=cut(step.detail))
 
 
 def _remembered(backend: TargetTester, target: Target, found: TargetTestResult) -> TargetTestResult:

@@ -17,6 +17,7 @@ from writ_agent.reporting.security_reports import ALARMS, Reporter
 from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
 from writ_agent.verification import SecurityRefusal, SentClaim, Trust, VerifiedGrant, verify_grant
 from writ_agent.work.claims import ask, make_claim
+from writ_agent.work.detached import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
 from writ_agent.work.running import Running, not_begun
@@ -55,6 +56,9 @@ class WorkerParts(Struct, frozen=True, kw_only=True):
     in_flight: InFlightOperations
     time: ServerClock
     kill_grace: float
+    slots: int
+    waiting: int
+    """Operations that may wait for their hosts without a slot."""
     changed: Callable[[], None]
 
 
@@ -64,6 +68,7 @@ class Worker:
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
         self._nonces = RecentKeys()
+        self.detached = DetachedOperations(parts.waiting, parts.slots)
         self.stopping = False
 
     async def handle(self, delivery: Delivery) -> None:
@@ -78,20 +83,23 @@ class Worker:
             # This host slept past a deadline, say: executors think that what runs here is lost, and send the next one.
             _log.warning("agent.target_busy", operation_id=work.operation_id, target=work.target)
             await _acknowledge(delivery.nak(BUSY_DELAY))
+        elif self.detached.is_slow(work.target):
+            await _acknowledge(delivery.nak(_delay(delivery)))
         else:
             entry = self._parts.in_flight.take(work)
-            try:
-                with bound(operation_id=work.operation_id):
-                    await self._carry_out(entry, delivery)
-            finally:
-                self._parts.in_flight.drop(entry)
-                self._parts.changed()
+            await self.detached.run(work.target, self._carry_out(entry, delivery))
 
     async def _carry_out(self, entry: InFlightOperation, delivery: Delivery) -> None:
         try:
-            await self._claim_and_run(entry, delivery)
+            with bound(operation_id=entry.work.operation_id):
+                await self._claim_and_run(entry, delivery)
+        except Exception:
+            await _acknowledge(delivery.nak(BUSY_DELAY))
+            raise
         finally:
             await entry.drop_early_read()
+            self._parts.in_flight.drop(entry)
+            self._parts.changed()
 
     async def _claim_and_run(self, entry: InFlightOperation, delivery: Delivery) -> None:
         stages = self._parts.meters.stages

@@ -11,6 +11,7 @@ from writ_contracts.errors import Invalid
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
 from writ_installation.initialise import init as make
+from writ_installation.initialise import upgrade
 from writ_installation.nats.server import LOOPBACK, Address
 from writ_installation.nats.urls import checked_servers
 from writ_installation.provisioner import folders
@@ -40,6 +41,7 @@ SYSTEM_STATE, SYSTEM_STORE = Path("/var/lib/writ"), Path("/var/lib/writ-nats/jet
     metavar="FILE",
     help="For docker-compose.yml, whose variables are put into FILE (.env). Again: makes what is missing.",
 )
+@click.option("--upgrade", "upgrading", is_flag=True, help="Add what an installation of an earlier version lacks.")
 @click.option(
     "--servers", type=click.Choice(["1", "3"]), default="1", show_default=True, help="NATS servers, of --containers."
 )
@@ -53,6 +55,7 @@ async def init(
     url: str | None,
     store: Path | None,
     env_file: Path | None,
+    upgrading: bool,
     servers: str,
 ) -> int:
     """Create an installation and start nothing: keys, policy, inventory, principals, and the configuration of NATS.
@@ -68,6 +71,10 @@ async def init(
         _show(settings, home)
         return Exit.DONE
     root = SYSTEM_ROOT if system and not settings.home_given else settings.home.root
+    if upgrading:
+        added = upgrade(root)
+        _show_added(settings, root, added)
+        return Exit.DONE
     address = Address(host=listen, port=nats_port, monitor_port=monitor_port)
     site = Site(
         url=address.url if url is None else checked_servers(url),
@@ -79,6 +86,15 @@ async def init(
     )
     _show(settings, make(root, site))
     return Exit.DONE
+
+
+def _show_added(settings: Settings, root: Path, added: list[str]) -> None:
+    if settings.screen.json:
+        settings.screen.data({"added": added})
+        return
+    for line in added:
+        settings.screen.line(line)
+    settings.screen.line("restart all services and agents now" if added else f"{root} lacks nothing")
 
 
 def _show(settings: Settings, home: Home) -> None:

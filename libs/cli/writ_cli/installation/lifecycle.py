@@ -248,6 +248,7 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
         checked_servers(url) if url is not None else public_url(home) or control.running(home).url,
         key_file=key_file or str(home.seed_file(f"agent-{pool}")),
         policy_key=home.key("policy").public,
+        installation=home.installation,
         state_dir=state_dir,
     )
     if settings.screen.json:

@@ -99,6 +99,7 @@ async def context(settings: Settings, name: str | None) -> int:
         [
             ("principal", found.principal),
             ("url", found.url),
+            ("installation", found.installation),
             ("key file", found.key_file),
             ("inbox prefix", found.inbox_prefix),
             ("requests", found.subjects.request),

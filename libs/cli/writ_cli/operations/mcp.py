@@ -48,6 +48,7 @@ async def stdio(settings: Settings, profile: str, read_only: bool, public_only: 
         WRIT_PRINCIPAL=context.principal,
         NATS_URL=context.url,
         WRIT_KEY_FILE=context.key_file,
+        WRIT_INSTALLATION=context.installation,
         WRIT_MCP_PROFILE=profile,
         WRIT_MCP_READ_ONLY=str(read_only).lower(),
         WRIT_MCP_PUBLIC_ONLY=str(public_only).lower(),

@@ -18,6 +18,7 @@ from writ_contracts.approvals import SignedApproval, demand_text, short_digest
 from writ_contracts.audit import TraceAnswer, TraceEvent
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
+from writ_contracts.previews import Preview
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_trust.approvals import verify_own
@@ -78,6 +79,8 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return Text(event.kind, style="bold red")
         case journal.AwaitingApproval():
             return f"{'; '.join(map(demand_text, event.demands))}; could approve: {', '.join(event.approvers)}"
+        case journal.PreviewTaken():
+            return ""
         case journal.ApprovalGiven():
             return f"by {event.approver}; {event.remaining} more needed"
         case journal.Approved():
@@ -117,6 +120,8 @@ def _details(event: journal.JournalEvent | None) -> Iterator[Line]:  # noqa: C90
             yield event.code, event.message
         case journal.AwaitingApproval():
             yield "until", times.clock(event.until)
+        case journal.PreviewTaken():
+            yield "preview by", _signature(event.preview, Preview)
         case journal.ApprovalGiven() | journal.Rejected():
             yield from _approval(event.approval, event.operation_id)
         case journal.Approved():
@@ -167,7 +172,7 @@ def _ended(event: journal.Finished | journal.Resolved) -> Iterator[Line]:
 
 def _approval(signed: SignedApproval, of: str) -> Iterator[Line]:
     try:
-        approval = verify_own(signed)
+        approval = verify_own(signed, None)
     except Untrusted as error:
         yield "approval", f"{DOES_NOT_HOLD}: {error}"
         return
@@ -190,7 +195,7 @@ def _signer(event: journal.Requested) -> str:
     if statement is None:
         return "the NATS server vouches"
     try:
-        stated = open_signed(statement, RequestStatement, [event.key])
+        stated = open_signed(statement, RequestStatement, [event.key], None)
     except Untrusted as error:
         return f"{DOES_NOT_HOLD}: {error}"
     pairs = ((stated.principal, event.principal), (stated.operation, event.operation), (stated.target, event.target))
@@ -202,7 +207,7 @@ def _signature(signed: Signed | None, kind: type[Any], of: str = "") -> str:
     if signed is None:
         return ""
     try:
-        stated = open_signed(signed, kind, [signed.key])
+        stated = open_signed(signed, kind, [signed.key], None)
     except Untrusted as error:
         return f"{DOES_NOT_HOLD}: {error}"
     if of and stated.operation_id != of:

@@ -259,6 +259,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_start",
@@ -271,6 +272,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_stop",
@@ -283,6 +285,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_restart",
@@ -294,6 +297,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_inspect",

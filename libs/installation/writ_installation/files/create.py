@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from writ_contracts.errors import ConfigError
+from writ_contracts.ids import encode_id
 from writ_documents import atomic_files, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents, read_inventory
@@ -44,6 +45,8 @@ def create_installation(home: Home) -> bool:
 
 def make_files(home: Home, machine: Machine | None = None) -> None:
     """Make each missing file. `machine`: the first target; by default this machine."""
+    if not home.installation_file.exists():
+        make_identity(home)
     for name in SERVICES:
         home.make_key(name)
     if not home.params_key.exists():
@@ -63,6 +66,13 @@ def make_files(home: Home, machine: Machine | None = None) -> None:
     write_public(home)
 
 
+def make_identity(home: Home) -> str:
+    """Give the installation an id, and return it."""
+    identity = encode_id(secrets.token_bytes(16))
+    atomic_files.save(home.installation_file, (IDENTITY_HEAD + yaml_file.dump({"id": identity})).encode())
+    return identity
+
+
 def write_public(home: Home) -> None:
     """Write the public halves of the services' keys, for processes that may not read the private ones."""
     expected = (PUBLIC_HEAD + yaml_file.dump({name: home.key(name).public for name in SERVICES})).encode()
@@ -75,6 +85,7 @@ PRINCIPALS_HEAD = "# Who may ask, each known by one key: `writ principal add NAM
 AGENTS_HEAD = (
     "# Which keys may work for which pool of targets: those of `writ up`, and those of hosts that have enrolled.\n"
 )
+IDENTITY_HEAD = "# The id of this installation, which every signed statement names. Never change it.\n"
 PUBLIC_HEAD = "# The public halves of keys/*.seed.\n"
 
 

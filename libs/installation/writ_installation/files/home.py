@@ -5,15 +5,23 @@ import re
 import socket
 from pathlib import Path
 
+from msgspec import Struct
+
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError, Invalid
-from writ_contracts.ids import TOKEN_PATTERN
-from writ_documents import yaml_file
+from writ_contracts.ids import TOKEN_PATTERN, InstallationId
+from writ_documents import shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.site import Site, read_site
 from writ_trust.keys import Key, generate_seed
 
 _token = re.compile(TOKEN_PATTERN).search
+
+
+class Identity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of `installation.yaml`."""
+
+    id: InstallationId
 
 
 class Home:
@@ -61,6 +69,8 @@ class Home:
         self.gateway_tokens = self.config / "gateway-tokens.json"
         """Digests of the bearer tokens of the MCP gateway's clients."""
         self.public_file = self.config / "public.yaml"
+        self.installation_file = self.config / "installation.yaml"
+        """The installation's id, which every signed statement names."""
         self.params_key = self.keys / "params.key"
         self.tokens = self.root / "tokens"
         """One-time tokens of agents' hosts, by their public halves."""
@@ -94,6 +104,13 @@ class Home:
                 raise ConfigError(f"{folder}: belongs to somebody else (uid {folder.stat().st_uid})")
             folder.chmod(0o700)
 
+    @property
+    def installation(self) -> str:
+        """Return the installation's id; empty where there is none yet. Raises ConfigError."""
+        if not self.installation_file.exists():
+            return ""
+        return shapes.convert(yaml_file.read(self.installation_file), Identity).id
+
     def seed_file(self, name: str) -> Path:
         """Return the path of the private key of that name: a service, `agent-<pool>`, `principal-<id>`."""
         if not _token(name):
@@ -104,7 +121,7 @@ class Home:
         """Return the key of that name; ConfigError when it is missing or others can read it."""
         path = self.seed_file(name)
         try:
-            return Key(read_private(path))
+            return Key(read_private(path), self.installation)
         except Invalid as error:
             raise ConfigError(f"{path}: {error}") from error
 

@@ -34,7 +34,14 @@ def make(home: Home, pool: str, url: str, until: float) -> tuple[Token, str]:
     """Make a token; return it with the text for the agent's host."""
     seed, number = generate_seed(), encode_id(secrets.token_bytes(16))
     token = Token(id=number, key=Key(seed).public, pool=pool, until=until)
-    ticket = Ticket(token=number, seed=seed.decode(), pool=pool, url=url, policy_key=home.public("policy"))
+    ticket = Ticket(
+        token=number,
+        seed=seed.decode(),
+        pool=pool,
+        url=url,
+        policy_key=home.public("policy"),
+        installation=home.installation,
+    )
     home.tokens.mkdir(mode=0o700, exist_ok=True)
     atomic_files.save(home.tokens / f"{number}.json", encode(token))
     return token, HEAD + base64.urlsafe_b64encode(encode(ticket)).decode().rstrip("=")

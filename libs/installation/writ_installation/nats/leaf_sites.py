@@ -186,7 +186,14 @@ def write_site(home: Home, site: Site, folder: Path) -> list[Path]:
             files[seed.name] = seed.read_bytes()
         key_file, state = f"/etc/writ/agent-{pool}.seed", f"/var/lib/writ-agent-{pool}"
         url = f"nats://{site.host}:{site.port}"
-        settings = agent_elsewhere(pool, url, key_file=key_file, policy_key=home.public("policy"), state_dir=state)
+        settings = agent_elsewhere(
+            pool,
+            url,
+            key_file=key_file,
+            policy_key=home.public("policy"),
+            installation=home.installation,
+            state_dir=state,
+        )
         files[f"agent-{pool}.env"] = _lines(settings)
     for name, data in files.items():
         write_atomically(folder / name, data)

@@ -94,13 +94,16 @@ def agents(
     return found
 
 
-def agent_elsewhere(pool: str, url: str, *, key_file: str, policy_key: str, state_dir: str) -> dict[str, str]:
+def agent_elsewhere(
+    pool: str, url: str, *, key_file: str, policy_key: str, installation: str, state_dir: str
+) -> dict[str, str]:
     """Return the environment of a pool's agent on another host, with its paths there."""
     return {
         "NATS_URL": url,
         "WRIT_POOL": pool,
         "WRIT_KEY_FILE": key_file,
         "WRIT_POLICY_KEY": policy_key,
+        "WRIT_INSTALLATION": installation,
         "WRIT_STATE_DIR": state_dir,
     }
 
@@ -122,6 +125,7 @@ def environment(home: Home, url: str) -> dict[str, str]:
         "WRIT_HOME": str(home.root),
         "NATS_URL": url,
         "WRIT_POLICY_KEY": home.public("policy"),
+        "WRIT_INSTALLATION": home.installation,
         "WRIT_INVENTORY": str(home.inventory),
         "WRIT_PRINCIPALS": str(home.principals),
         "WRIT_AGENTS": str(home.agents),

@@ -124,8 +124,8 @@ class Enrolments:
         token = next((one for one in tokens.known(self._home) if one.id == number), None)
         if token is None or token.until <= self._clock():
             raise Denied("this token has expired, or was taken back")
-        enrolment = open_signed(request.by_token, Enrolment, [token.key])
-        if open_signed(request.by_agent, Enrolment, [enrolment.key]) != enrolment:
+        enrolment = open_signed(request.by_token, Enrolment, [token.key], self._home.installation)
+        if open_signed(request.by_agent, Enrolment, [enrolment.key], self._home.installation) != enrolment:
             raise Untrusted("what the token signed and what the agent's key signed are not the same")
         if (enrolment.token, enrolment.pool) != (token.id, token.pool):
             raise Untrusted(f"this token is for pool {token.pool} and nothing else")

@@ -154,7 +154,7 @@ def check_decision(event: ControlEvent, policy_keys: Collection[str]) -> None:
     """Check that policy allowed exactly this, on its author's own signature. Raises Untrusted."""
     if event.kind != "journal_archive" or event.decision is None or event.statement is None:
         raise Untrusted("it has no signed statement or decision")
-    decision = open_signed(event.decision, Decision, policy_keys)
+    decision = open_signed(event.decision, Decision, policy_keys, None)
     granted_fields = (
         decision.operation,
         decision.operation_id,

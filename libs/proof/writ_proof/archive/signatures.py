@@ -15,9 +15,10 @@ from writ_contracts.agents import Claim, Receipt, SecurityReport
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.previews import Preview
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
-from writ_contracts.signing import Signed
+from writ_contracts.signing import Signed, Statement
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
 from writ_trust.approvals import approval_digest, verify_own
@@ -55,6 +56,9 @@ class Signatures:
         """By operation: the request whose decision demands approvals, until it has ended."""
         self._approvals: dict[str, set[str]] = {}
         """By operation: digests of its approvals."""
+        self._installation = ""
+        self._previews: dict[str, str] = {}
+        """By operation: digest of its preview, which its approvals must name."""
         self.signed = 0
         self.problems: list[Problem] = []
 
@@ -92,7 +96,7 @@ class Signatures:
                 self._check_read_grant(event.ahead)
                 if event.over is not None:
                     self._own(event.over, Receipt)
-            case journal.ApprovalGiven() | journal.Approved() | journal.Rejected():
+            case journal.PreviewTaken() | journal.ApprovalGiven() | journal.Approved() | journal.Rejected():
                 self._verdict(event)
             case journal.Granted():
                 self._granted(event)
@@ -133,11 +137,17 @@ class Signatures:
             request = Request(sha256(record.data).hexdigest(), digest(event.decision), event.principal, event.acts_for)
             self._requests[event.operation_id] = request
 
+    def _preview(self, event: journal.PreviewTaken) -> None:
+        if self._own(event.preview, Preview).operation_id != event.operation_id:
+            raise Untrusted("its preview is of another operation")
+        self._previews.setdefault(event.operation_id, digest(event.preview))
+
     def _approval(self, operation_id: str, signed: SignedApproval, verdict: str, approver: str) -> str:
         """The digest of an approval that holds: by the key that it names, of the exact request, by somebody else than
         asked.
         """
-        approval = verify_own(signed)
+        approval = verify_own(signed, None)
+        self._same_installation(approval)
         self.signed += 1
         if (approval.operation_id, approval.verdict) != (operation_id, verdict):
             raise Untrusted("its approval is of another operation or verdict")
@@ -147,12 +157,18 @@ class Signatures:
         if known is not None:  # else it was requested before the range
             if (approval.requested, approval.decision_digest) != (known.requested, known.decision):
                 raise Untrusted("its approval is of another request")
+            if verdict == "approve" and approval.preview != self._previews.get(operation_id):
+                raise Untrusted("its approval is of another preview")
             if approval.approver in (known.principal, known.acts_for):
                 raise Untrusted("its approver requested it")
         return approval_digest(signed)
 
-    def _verdict(self, event: journal.ApprovalGiven | journal.Approved | journal.Rejected) -> None:
+    def _verdict(
+        self, event: journal.PreviewTaken | journal.ApprovalGiven | journal.Approved | journal.Rejected
+    ) -> None:
         match event:
+            case journal.PreviewTaken():
+                self._preview(event)
             case journal.ApprovalGiven():
                 self._approval(event.operation_id, event.approval, "approve", event.approver)
             case journal.Approved():
@@ -180,6 +196,7 @@ class Signatures:
             self._grants.pop(event.operation_id, None)
             self._requests.pop(event.operation_id, None)
             self._approvals.pop(event.operation_id, None)
+            self._previews.pop(event.operation_id, None)
         if event.receipt is None:
             return
         receipt = self._own(event.receipt, Receipt)
@@ -214,6 +231,15 @@ class Signatures:
         return self._opened(signed, kind, (signed.key,))
 
     def _opened(self, signed: Signed, kind: type[T], trusted: Collection[str]) -> T:
-        opened = open_signed(signed, kind, trusted)
+        opened = open_signed(signed, kind, trusted, None)
+        self._same_installation(opened)
         self.signed += 1
         return opened
+
+    def _same_installation(self, statement: Struct) -> None:
+        """Raises Untrusted where a statement is for another installation than those before it."""
+        if not isinstance(statement, Statement) or not statement.installation:
+            return
+        self._installation = self._installation or statement.installation
+        if statement.installation != self._installation:
+            raise Untrusted(f"it is for installation {statement.installation}, and others for {self._installation}")

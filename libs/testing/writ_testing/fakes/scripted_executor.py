@@ -70,9 +70,9 @@ class ScriptedExecutor:
     refused.
     """
 
-    def __init__(self, bus: Bus, catalogue: Catalogue) -> None:
+    def __init__(self, bus: Bus, catalogue: Catalogue, installation: str = "") -> None:
         self.bus = bus
-        self.key = Key(generate_seed())
+        self.key = Key(generate_seed(), installation)
         self.catalogue = catalogue
         self.answering: Answering = self.grant
         self.refusing: Failure | None = None

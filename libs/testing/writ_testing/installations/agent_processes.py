@@ -11,7 +11,7 @@ from pathlib import Path
 
 from writ_runtime.plugins import load_catalogue
 from writ_testing.fakes.scripted_executor import ScriptedExecutor
-from writ_testing.peers.nats_server import WritServer, writ_server
+from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
 
 
 class AgentInstallation:
@@ -51,6 +51,7 @@ class AgentInstallation:
             "WRIT_KEY_FILE": str(seed),
             "WRIT_POOL": pool,
             "WRIT_POLICY_KEY": self.executor.key.public,
+            "WRIT_INSTALLATION": INSTALLATION,
             "WRIT_STATE_DIR": str(self.folder / f"state-{pool}"),
             "WRIT_HEARTBEAT": "0.5",
             "WRIT_KILL_GRACE": "1",
@@ -94,7 +95,7 @@ async def agent_installation(
 ) -> AsyncIterator[AgentInstallation]:
     """Yield an installation whose agents end with the block."""
     async with writ_server(folder, pools=tuple(pools)) as server:
-        executor = ScriptedExecutor(await server.bus("executor"), load_catalogue())
+        executor = ScriptedExecutor(await server.bus("executor"), load_catalogue(), INSTALLATION)
         await executor.serve()
         installation = AgentInstallation(folder, server, executor, module, environ or {})
         try:

@@ -133,7 +133,8 @@ class RunningInstallation:
     async def client(self, principal: str = "operator", *, wait: float = 10.0) -> Writ:
         """Return a connected client."""
         seed = self.home.seed_file(f"principal-{principal}").read_bytes()
-        return await Writ.connect(self.url, seed=seed, principal=principal, wait=wait)
+        installation = self.home.installation
+        return await Writ.connect(self.url, seed=seed, principal=principal, installation=installation, wait=wait)
 
     def logs(self) -> str:
         """Return the logs of all services."""

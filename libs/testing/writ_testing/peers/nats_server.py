@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.client.direct import DirectClient
 from writ_bus.nats.connection import Options
 from writ_contracts.subjects import inbox_prefix
 from writ_nats_server.config import SERVICES, ServerPlan, render
@@ -60,6 +61,10 @@ def _is_free(port: int) -> bool:
     return True
 
 
+INSTALLATION = "installationof" + 12 * "a"
+"""The id that keys of a `WritServer` sign for."""
+
+
 class WritServer:
     """A server with its plan and all keys. Users are named as their inboxes: `executor`, `alice`, `agent-a`."""
 
@@ -75,7 +80,7 @@ class WritServer:
         self._stack = AsyncExitStack()
         others = (*(f"agent-{pool}" for pool in pools), *(f"enrol-{token}" for token in tokens))
         names = ("bootstrap", "system", "status", *SERVICES, *principals, *others)
-        self.keys = {str(name): Key(generate_seed()) for name in names}
+        self.keys = {str(name): Key(generate_seed(), INSTALLATION) for name in names}
         self.plan = ServerPlan(
             store_dir=str(directory / "jetstream"),
             port=free_port(),
@@ -117,14 +122,14 @@ class WritServer:
 
     async def add_principal(self, name: str) -> None:
         """Add a user while the server runs."""
-        self.keys[name] = Key(generate_seed())
+        self.keys[name] = Key(generate_seed(), INSTALLATION)
         self.plan = replace(self.plan, principals={**self.plan.principals, name: [self.keys[name].public]})
         self.config.write_text(render(self.plan))
         await self.process.reload()
 
     async def add_pool(self, pool: str) -> None:
         """Add a new pool's agents while the server runs; `provision` makes their consumer."""
-        key = self.keys[f"agent-{pool}"] = Key(generate_seed())
+        key = self.keys[f"agent-{pool}"] = Key(generate_seed(), INSTALLATION)
         self.plan = replace(self.plan, pools={**self.plan.pools, pool: [key.public]})
         self.config.write_text(render(self.plan))
         await self.process.reload()
@@ -199,6 +204,8 @@ def anybody(url: str, **changed: object) -> Options:
 
 def transport_info(bus: NatsBus, what: str) -> Any:
     """Return asyncio's data on the bus's connection: `socket`, `cipher`."""
-    writer = getattr(bus.connection.client._transport, "_io_writer", None)
+    client: object = bus.connection.client
+    assert isinstance(client, DirectClient)
+    writer = getattr(client._transport, "_io_writer", None)
     assert writer is not None
     return writer.get_extra_info(what)

@@ -1,11 +1,11 @@
 """The fixture of the bus suites: one server, any number of buses, and faults."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.port import Bus, Endpoint, Message, Responder, Service
+from writ_testing.eventually import eventually
 
 SOON = 20.0
 """Seconds; a longer wait has failed."""
@@ -27,13 +27,6 @@ class Ground(Protocol):
         """Store the next appends of this bus, but lose their answers."""
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], within: float = SOON) -> None:
-    """Return as soon as it holds; raises TimeoutError."""
-    async with asyncio.timeout(within):
-        while not await holds():  # noqa: ASYNC110 - the peer is another process and sets no event here
-            await asyncio.sleep(0.02)
-
-
 async def until_unreachable(bus: Bus, subject: str) -> None:
     """Wait until the bus reports no listener. A slow server makes it report a timeout first."""
 
@@ -46,7 +39,7 @@ async def until_unreachable(bus: Bus, subject: str) -> None:
             return False
         raise AssertionError(f"{subject} was answered: {answer}")
 
-    await eventually(told)
+    await eventually(told, within=SOON)
 
 
 async def everybody(bus: Bus, subject: str, number: int = 1) -> list[Message]:
@@ -57,7 +50,7 @@ async def everybody(bus: Bus, subject: str, number: int = 1) -> list[Message]:
         answers[:] = await bus.request_many(subject, b"", timeout=0.3)
         return len(answers) >= number
 
-    await eventually(there)
+    await eventually(there, within=SOON)
     return answers
 
 

@@ -7,13 +7,13 @@ import pytest
 
 from writ_bus.errors import BusRefused, Full, TimedOut
 from writ_bus.port import EndpointReply, Message
+from writ_testing.eventually import eventually
 from writ_testing.suites.bus_fixture import (
     ASK,
     REQUESTS,
     SOON,
     Ground,
     echo,
-    eventually,
     everybody,
     service,
     until_unreachable,

@@ -6,7 +6,8 @@ import pytest
 
 from writ_bus.port import Bus, Delivery, Entry
 from writ_contracts import subjects
-from writ_testing.suites.bus_fixture import SOON, Ground, eventually
+from writ_testing.eventually import eventually
+from writ_testing.suites.bus_fixture import SOON, Ground
 from writ_testing.suites.journal import an_operation
 
 DURABLE = subjects.consumer("a")

@@ -4,14 +4,21 @@ A replica that has just started gives every agent one full lease before it count
 listen for a while: it was suspended, stopped, or starved of CPU.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
 from writ_contracts.agents import Heartbeat
+from writ_runtime.logs import Log
 
+MOST_INSTANCES, MOST_RUNNING = 256, 20_000
+"""Instances and operations of one pool. Heartbeats are unsigned: a stolen key of a pool must not fill the memory."""
 ROUND, LONG_GAP = 1.0, 5.0
 """Seconds: the longest round of the sweep on a busy machine, and a gap too long for a busy machine."""
+
+
+_log = Log("writ.executor")
 
 
 class LastHeartbeat(Struct, frozen=True):
@@ -33,7 +40,7 @@ class Presence:
         self._tidied = clock()
         self._began = self._now()
         self._latest: dict[tuple[str, str], LastHeartbeat] = {}
-        self._running: dict[tuple[str, str], float] = {}
+        self._running: dict[str, dict[str, float]] = defaultdict(dict)
         """By pool too: an operation named by another pool's agent does not count."""
 
     def _now(self) -> float:
@@ -45,16 +52,24 @@ class Presence:
         key = (heartbeat.pool, heartbeat.instance)
         if heartbeat.leaving:
             self._latest.pop(key, None)
-        else:
+        elif key in self._latest or len(self.agents(heartbeat.pool)) < MOST_INSTANCES:
             self._latest[key] = LastHeartbeat(heartbeat, now)
-        for operation_id in heartbeat.running:
-            self._running[heartbeat.pool, operation_id] = now
+        else:
+            _log.warning("presence.too_many_instances", pool=heartbeat.pool, instance=heartbeat.instance)
+        self._name(heartbeat.pool, heartbeat.running, now)
+
+    def _name(self, pool: str, running: Iterable[str], now: float) -> None:
+        """Record the operations that an instance names, those that are known first."""
+        named = self._running[pool]
+        for operation_id in sorted(running, key=named.__contains__, reverse=True):
+            if operation_id in named or len(named) < MOST_RUNNING:
+                named[operation_id] = now
 
     def silence(self, pool: str, operation_id: str) -> float:
         """Return the seconds since an agent of the pool last named this operation, counted at most from the start of
         listening.
         """
-        return self._now() - max(self._running.get((pool, operation_id), self._began), self._began)
+        return self._now() - max(self._running[pool].get(operation_id, self._began), self._began)
 
     def forget_silent(self) -> None:
         """Forget operations that were not named for a lease: they count as silent either way.
@@ -68,11 +83,16 @@ class Presence:
         if since > max(self._lease, LONG_GAP):
             self._began = self._now()
         horizon = self._now() - self._lease
-        self._running = {key: at for key, at in self._running.items() if at >= horizon}
+        for pool, named in list(self._running.items()):
+            fresh = {name: at for name, at in named.items() if at >= horizon}
+            if fresh:
+                self._running[pool] = fresh
+            else:
+                del self._running[pool]
 
     def start_lease(self, pool: str, operation_id: str) -> None:
         """Begin the lease of an operation granted just now."""
-        self._running[pool, operation_id] = self._now()
+        self._running[pool][operation_id] = self._now()
 
     @property
     def new(self) -> bool:
@@ -97,7 +117,7 @@ class Presence:
 
     def forget(self, pool: str, operation_id: str) -> None:
         """Forget an operation that has ended."""
-        self._running.pop((pool, operation_id), None)
+        self._running[pool].pop(operation_id, None)
 
     def _alive(self) -> list[LastHeartbeat]:
         horizon = self._now() - self._lease

@@ -12,6 +12,7 @@ from writ_contracts import subjects
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.previews import ApprovalFacts
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
@@ -50,10 +51,11 @@ class PolicyClient:
     If policy needs facts of the target, they are gathered and the question is sent once more.
     """
 
-    def __init__(self, bus: Bus, policy_key: str, presence: Presence, measures: Measures) -> None:
+    def __init__(self, bus: Bus, policy_key: str, installation: str, presence: Presence, measures: Measures) -> None:
         self._bus = bus
         self._trusted = (policy_key,)
-        self._listings = Listings(bus, policy_key, presence, measures)
+        self._installation = installation
+        self._listings = Listings(bus, policy_key, installation, presence, measures)
         self._measures = measures
         self._silent: tuple[float, str] | None = None
 
@@ -62,6 +64,10 @@ class PolicyClient:
         if self._silent is None or time.monotonic() > self._silent[0] + REMEMBERED:
             return None
         return f"policy does not answer: {self._silent[1]}"
+
+    def approval_facts(self, signed: Signed) -> ApprovalFacts:
+        """Return what policy vouches for on somebody's card. Raises Untrusted."""
+        return open_signed(signed, ApprovalFacts, self._trusted, self._installation)
 
     async def decide(self, ask: Decide) -> CheckedDecision:
         """Return the decision. Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted."""
@@ -92,7 +98,7 @@ class PolicyClient:
         if answer.grant is None:
             decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
         else:
-            body = open_signed(answer.grant, Grant, self._trusted)
+            body = open_signed(answer.grant, Grant, self._trusted, self._installation)
             decision = _bound_decision(body, answer.decision, ask)
         return CheckedDecision(
             decision=decision,
@@ -133,7 +139,7 @@ class PolicyClient:
         return await _retry_while_behind(send)
 
     def _check(self, signed: Signed, operation_id: str, principal: str) -> Decision:
-        decision = open_signed(signed, Decision, self._trusted)
+        decision = open_signed(signed, Decision, self._trusted, self._installation)
         if (decision.operation_id, decision.principal) != (operation_id, principal):
             raise Untrusted("policy's decision is on another request")
         return decision

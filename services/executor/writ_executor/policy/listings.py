@@ -22,17 +22,18 @@ LISTING_SECONDS = 4.0
 class Listings:
     """Requests for listings to any agent of the pool."""
 
-    def __init__(self, bus: Bus, policy_key: str, presence: Presence, measures: Measures) -> None:
+    def __init__(self, bus: Bus, policy_key: str, installation: str, presence: Presence, measures: Measures) -> None:
         self._bus = bus
         self._presence = presence
         self._trusted = (policy_key,)
+        self._installation = installation
         self._measures = measures
 
     async def gather(self, signed: Signed, look_key: str) -> Gathered:
         """Return the listings that the read grant permits, or the reason for their absence. Raises Untrusted for a
         grant that policy did not sign.
         """
-        grant = open_signed(signed, ReadGrant, self._trusted)
+        grant = open_signed(signed, ReadGrant, self._trusted, self._installation)
         if not self._presence.new and not self._presence.agents(grant.pool):  # NATS would take 4 s to say so
             return self._failed("no_agent", signed, f"no agent of pool {grant.pool} answered")
         ask = AskRead(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 from msgspec import structs, to_builtins
@@ -13,10 +14,11 @@ from writ_contracts import wire
 from writ_contracts.audit import JournalAnswer, JournalQuery
 from writ_contracts.backends import BackendTestAnswer, BackendTestQuery
 from writ_contracts.decisions import Decide, Subject
-from writ_contracts.errors import Full
+from writ_contracts.errors import Denied, Full, Invalid
 from writ_contracts.ids import encode_id
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
+from writ_contracts.previews import PreviewAnswer, PreviewQuery
 from writ_contracts.requests import (
     OpenQuery,
     OperationAnswer,
@@ -44,6 +46,8 @@ from writ_executor.requests.waiting import WaitingReasons
 from writ_runtime.buckets import Buckets
 
 Query = TypeVar("Query")
+FACTS_SECONDS = 300.0
+"""How long what policy vouches for on a card opens the details of its preview."""
 
 
 class Queries:
@@ -62,8 +66,9 @@ class Queries:
         buckets: Buckets,
         generations: Generations,
         waiting: WaitingReasons,
+        clock: Callable[[], float],
     ) -> None:
-        """`buckets` limits the queries of one principal."""
+        """`buckets` limits the queries of one principal. `clock`: the journal server's time."""
         self._catalogue = catalogue
         self._index = index
         self._lives = lives
@@ -75,6 +80,7 @@ class Queries:
         self._buckets = buckets
         self._generations = generations
         self._waiting = waiting
+        self._clock = clock
 
     async def operation(self, message: Message) -> OperationAnswer:
         principal, query = self._decode_query(message, OperationQuery)
@@ -98,6 +104,19 @@ class Queries:
         shown = view(life, latest(life))
         kept = await self._vault.result(principal, query.operation_id)
         return ResultAnswer(output=kept if kept is not None else shown.output if shown else {})
+
+    async def preview(self, message: Message) -> PreviewAnswer:
+        """Return the details of a preview to a reader for whom policy vouches."""
+        principal, query = self._decode_query(message, PreviewQuery)
+        facts = self._policy.approval_facts(query.facts)
+        if facts.reader != principal or not facts.details or facts.preview is None:
+            raise Denied(f"policy does not let {principal} read this preview", code="not_approver")
+        if abs(self._clock() - facts.issued_at) > FACTS_SECONDS:
+            raise Denied("policy's facts on this card are too old: ask for it again", code="expired")
+        details = await self._vault.details(facts.operation_id, facts.preview)
+        if details is None:
+            raise Invalid(f"the preview of {facts.operation_id} has no details any more", code="not_found")
+        return PreviewAnswer(details=details)
 
     async def targets(self, message: Message) -> TargetsAnswer:
         """Return the inventory for requesters."""

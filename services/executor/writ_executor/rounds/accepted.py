@@ -16,6 +16,7 @@ from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.pending_previews import PendingPreviews
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 
@@ -34,6 +35,7 @@ class AcceptedOperations:
         host_reads: HostReads,
         controls: Controls,
         approvals: Approvals,
+        previews: PendingPreviews,
         background: BackgroundTasks,
     ) -> None:
         self._index = index
@@ -43,6 +45,7 @@ class AcceptedOperations:
         self._host_reads = host_reads
         self._controls = controls
         self._approvals = approvals
+        self._previews = previews
         self._background = background
 
     def control_sequence(self) -> int:
@@ -81,7 +84,9 @@ class AcceptedOperations:
             self._background.spawn("preview", self._host_reads.preview(life))
             return life
         if life.state is State.REQUESTED and needs_approval(requested):
-            return await self._approvals.wait(life)
+            life = await self._approvals.wait(life)
+            self._background.spawn("preview", self._previews.take(life))
+            return life
         if requested.target == WRIT_TARGET:
             self._background.spawn("control", self._controls.carry_out(life))
             return life

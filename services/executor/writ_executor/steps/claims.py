@@ -44,6 +44,7 @@ class Claims:
 
     def __init__(
         self,
+        installation: str,
         index: Index,
         catalogue: Catalogue,
         keys: AgentKeys,
@@ -57,6 +58,7 @@ class Claims:
         audit_detail: AuditDetail,
         measures: Measures,
     ) -> None:
+        self._installation = installation
         self._index = index
         self._catalogue = catalogue
         self._keys = keys
@@ -104,7 +106,7 @@ class Claims:
     async def _check(self, signed: Signed, pool: str) -> None:
         """Raises Untrusted, and records it, unless an agent of the pool signed the claim."""
         try:
-            open_signed(signed, Claim, await self._keys.of(pool))
+            open_signed(signed, Claim, await self._keys.of(pool), self._installation)
         except Untrusted as error:
             raise await self._forged(pool, error) from error
 

@@ -29,6 +29,7 @@ class Receipts:
 
     def __init__(
         self,
+        installation: str,
         keys: AgentKeys,
         lives: Lives,
         recorder: Recorder,
@@ -37,6 +38,7 @@ class Receipts:
         outcomes: OutcomeRecorder,
         alarms: Alarms,
     ) -> None:
+        self._installation = installation
         self._keys = keys
         self._lives = lives
         self._recorder = recorder
@@ -52,7 +54,7 @@ class Receipts:
         body = decode(message.data, ReceiptMessage)
         pool = subjects.parse_pool(message.subject)
         try:
-            receipt = open_signed(body.receipt, Receipt, await self._keys.of(pool))
+            receipt = open_signed(body.receipt, Receipt, await self._keys.of(pool), self._installation)
             if receipt.pool != pool:
                 raise Untrusted(f"a receipt of pool {receipt.pool}, sent by pool {pool}")
         except Untrusted as error:
@@ -176,7 +178,7 @@ class Receipts:
         """Record a security event that an agent saw."""
         body = decode(message.data, ReportMessage)
         pool = subjects.parse_pool(message.subject)
-        report = open_signed(body.report, SecurityReport, await self._keys.of(pool))
+        report = open_signed(body.report, SecurityReport, await self._keys.of(pool), self._installation)
         await self._alarms.raised(
             pool,
             report.kind,

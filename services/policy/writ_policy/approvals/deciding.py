@@ -13,6 +13,8 @@ from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, Ap
 from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
+from writ_contracts.signing import Signed
+from writ_policy.approvals.previews import check_preview, recorded_preview
 from writ_policy.approvals.standing import Standings
 from writ_policy.approvals.verdicts import Standing, check_entitled, check_pending, repeated, strongest
 from writ_policy.decisions.judging import JudgeFactory
@@ -76,13 +78,16 @@ class Approvals:
             approver = judge.world.principal(principal, sender_key(message))
             if approver.kind != "human":
                 raise Denied(f"{principal} is of kind {approver.kind}: only a person approves", code="not_approver")
-            approval = verify_approval(asked.approval, judge.world.credentials(principal))
+            approval = verify_approval(
+                asked.approval, judge.world.credentials(principal), installation=judge.world.installation
+            )
             if approval.approver != principal:
                 raise Untrusted(f"{principal} sent an approval of {approval.approver}", code=BAD)
-            standing = await self._standings.of(asked.principal, approval.operation_id, judge.world)
+            standing, records = await self._standings.with_records(asked.principal, approval.operation_id, judge.world)
             if repeated(standing, asked.approval):
                 return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
-            event, remaining = self._event(standing, approval, asked.approval, judge)
+            preview = recorded_preview(records)
+            event, remaining = self._event(standing, approval, asked.approval, judge, preview)
             try:
                 state = await self._append(standing, event)
             except Conflict:
@@ -92,7 +97,7 @@ class Approvals:
         raise Conflict(f"{ATTEMPTS} others decided on it first", code="decided")
 
     def _event(
-        self, standing: Standing, approval: Approval, signed: SignedApproval, judge: Judge
+        self, standing: Standing, approval: Approval, signed: SignedApproval, judge: Judge, preview: Signed | None
     ) -> tuple[Recordable, int]:
         """The event to record, and how many more approvals are needed after it. Raises what refuses the verdict."""
         check_pending(standing, approval, judge.now)
@@ -101,7 +106,13 @@ class Approvals:
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
-        verify_approval(signed, judge.world.credentials(approval.approver), strongest(standing.demands))
+        check_preview(preview, standing.decision, judge.world)
+        verify_approval(
+            signed,
+            judge.world.credentials(approval.approver),
+            strongest(standing.demands),
+            judge.world.installation,
+        )
         _check_rules(approval, judge)
         after = standing.open(judge.world, approval.approver)
         if after.complete:

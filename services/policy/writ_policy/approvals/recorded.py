@@ -18,12 +18,15 @@ from writ_trust.statements import digest, read
 
 
 class Exact(Struct, frozen=True, kw_only=True):
-    """The exact request that approvals must name: the digests of its `requested` event and of its first decision."""
+    """The exact request that approvals must name: the digests of its `requested` event, its first decision and its
+    recorded preview.
+    """
 
     operation_id: str
     principal: str
     requested: str
     decision_digest: str
+    preview: str | None = None
 
 
 class Approvals(Struct, frozen=True):
@@ -55,6 +58,7 @@ def exact_of(recorded: RecordedOperation, records: Sequence[Record]) -> Exact:
         principal=requested.principal,
         requested=sha256(data).hexdigest(),
         decision_digest=digest(requested.decision),
+        preview=recorded.life.preview_digest or None,
     )
 
 
@@ -81,7 +85,7 @@ def _approver(signed: SignedApproval, exact: Exact, world: World) -> str:
         approver = world.principals.get(read_approval(signed).approver)
         if approver is None or approver.kind != "human":
             return ""
-        approval = verify_approval(signed, world.credentials(approver.id))
+        approval = verify_approval(signed, world.credentials(approver.id), installation=world.installation)
         check_exact(approval, exact)
     except Untrusted:
         return ""
@@ -90,11 +94,12 @@ def _approver(signed: SignedApproval, exact: Exact, world: World) -> str:
 
 def check_exact(approval: Approval, exact: Exact) -> None:
     """Raises Untrusted (`bad_approval`) unless the approval is of this exact request."""
+    unseen = approval.verdict == "reject" and approval.preview is None  # nobody has to see what they reject
     pairs = {
         "operation": (approval.operation_id, exact.operation_id),
         "digest of the request": (approval.requested, exact.requested),
         "digest of the decision": (approval.decision_digest, exact.decision_digest),
-        "digest of the preview": (approval.preview, None),
+        "digest of the preview": (approval.preview, None if unseen else exact.preview),
     }
     if different := [name for name, (signed, known) in pairs.items() if signed != known]:
         raise Untrusted(f"what {approval.approver} signed differs in {', '.join(different)}", code=BAD)

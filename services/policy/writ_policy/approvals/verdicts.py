@@ -34,6 +34,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     approvers: tuple[str, ...]
     signed: Sequence[SignedApproval]
     requested_at: float
+    frozen: float = 0.0
+    """Seconds since the request in which stops held it up."""
 
     @property
     def demands(self) -> list[DecisionDemand]:
@@ -42,8 +44,8 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     @property
     def until(self) -> float:
-        """When the time to decide ends (Unix seconds)."""
-        return self.requested_at + seconds_of(self.demands)
+        """When the time to decide ends (Unix seconds), as far as is known now: while a stop lasts it moves on."""
+        return self.requested_at + seconds_of(self.demands) + self.frozen
 
     def open(self, world: World, *more: str) -> Open:
         """Its progress, with `more` approvals after those on record."""

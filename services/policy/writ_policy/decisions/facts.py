@@ -59,7 +59,7 @@ def listed(gathered: Gathered | None, subject: Subject, world: World, own_key: s
 def _open_grant(gathered: Gathered, subject: Subject, world: World, own_key: str) -> ReadGrant:
     target = world.target(subject.target)
     try:
-        grant = open_signed(gathered.look, ReadGrant, (own_key,))
+        grant = open_signed(gathered.look, ReadGrant, (own_key,), world.installation)
     except Untrusted as error:
         raise Untrusted(f"a listing under a read grant not signed by policy: {error}", code="forged_listing") from error
     signed_for = (grant.operation_id, grant.operation, grant.target.id)
@@ -74,7 +74,7 @@ def _listings(gathered: Gathered, grant: ReadGrant, world: World) -> Iterator[tu
     seen = set[str]()
     for signed in gathered.listings:
         try:
-            listing = open_signed(signed, Listing, world.agents.get(pool, frozenset()))
+            listing = open_signed(signed, Listing, world.agents.get(pool, frozenset()), world.installation)
         except Untrusted as error:
             raise Untrusted(f"the listing is not one of pool {pool}: {error}", code="forged_listing") from error
         signed_for = (listing.look_digest, listing.operation_id, listing.target, listing.pool)

@@ -30,7 +30,7 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
     """Return the claim if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
     pool = world.target(ask.subject.target).pool
     try:
-        claim = open_signed(ask.claim, Claim, world.agents.get(pool, frozenset()))
+        claim = open_signed(ask.claim, Claim, world.agents.get(pool, frozenset()), world.installation)
     except Untrusted as error:
         raise Untrusted(f"the claim is not one of pool {pool}: {error}", code="forged_claim") from error
     if claim.pool != pool or claim.operation_id != ask.subject.operation_id:
@@ -89,14 +89,16 @@ def granted_event(
     )
 
 
-def read_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | None:
+def read_grant(ask: Decide, ruled: RuledRequest, world: World, *, quoting: bool = False) -> ReadGrant | None:
     """Return the requested read grant; None if the decision denies or the operation has no such read. If the
-    decision needs listings, return the grant for those.
+    decision needs listings, return the grant for those. `quoting`: a preview may quote the present content.
     """
     request, ruling, now = ruled.request, ruled.ruling, ruled.decision.at
     if ruling.needs:
         return listing_grant(ask.subject, ask.look_key, ruled)
     actions = _actions(ask, ruled, world)
+    if quoting and "preview" in actions:
+        actions = [*actions, "diff"]
     if ruling.effect == "deny" or ask.subject.simulate or not actions:
         return None
     if ask.look_key is None:

@@ -133,19 +133,41 @@ class Judge(Struct, frozen=True, kw_only=True):
         return self.under_other_names(ruled, subject, sorted(listing.names), known, traced)
 
     def unless_stale(
-        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, first: Decision, traced: int = MOST_TRACED
+        self,
+        ruled: RuledRequest,
+        subject: Subject,
+        known: KnownFacts,
+        first: Decision,
+        traced: int = MOST_TRACED,
+        moved: str = "",
     ) -> RuledRequest:
         """The same for an approved operation, unless its approvals do not suffice any more, or what would start is not
-        what was approved: then it is denied as `stale`. A deny stays what it is.
+        what was approved: then it is denied as `stale`. A deny stays what it is. `moved`: how the target differs from
+        the approved preview.
         """
         if ruled.ruling.effect == "deny":
             return ruled
-        reason = changed_since(first, ruled.decision)
+        reason = changed_since(first, ruled.decision) or moved
         if ruled.ruling.effect == "require_approval":
             reason = f"the approvals on record do not satisfy the policy any more: {ruled.ruling.reason}"
         if not reason:
             return ruled
         return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "stale", reason))
+
+    def may_quote(self, ruled: RuledRequest, known: KnownFacts) -> bool:
+        """Return whether the principal may read by itself what a diff of this operation quotes."""
+        request = ruled.request
+        if not request.operation.quotes:
+            return False
+        operation = self.catalogue.find(request.operation.quotes)
+        known_names = operation.parameters.__struct_fields__
+        given = {name: value for name, value in request.given.items() if name in known_names and name != "timeout"}
+        if not offers(request.target.capabilities, request.target.backend, operation):
+            return False
+        reading = structs.replace(
+            request, operation=operation, given=given, effective=operation.check(given), dry_run=False, approvals=()
+        )
+        return self._decide(reading, known).effect == "allow"
 
     def _again(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int, ruling: Ruling
@@ -204,7 +226,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
             person=person_of(principal.id, self.world.principals),
         )
-        return request, check_statement(subject, principal, None if recorded else self.now)
+        return request, check_statement(subject, principal, None if recorded else self.now, self.world.installation)
 
     def _decision(
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts

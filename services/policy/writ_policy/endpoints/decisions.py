@@ -85,7 +85,7 @@ class DecisionEndpoints:
         grant = (
             target_test_grant(ask, ruled, judge.world)
             if ask.subject.operation == BACKEND_TEST
-            else read_grant(ask, ruled, judge.world)
+            else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled, known))
         )
         answer = Decided(
             decision=sign(self._key, ruled.decision),

@@ -127,7 +127,7 @@ class Scans:
         """Return the report if policy signed it for this place; else None, which is recorded once."""
         try:
             signed = wire.decode(record.data, Signed, limit=MOST_STORED_BYTES)
-            stored = open_signed(signed, StoredReport, (self._key.public,))
+            stored = open_signed(signed, StoredReport, (self._key.public,), self._key.installation, unbound=True)
             if subjects.scanned(stored.scanner, stored.report.target) != record.subject:
                 raise Untrusted(f"it is the one of {stored.scanner} on {stored.report.target}")
         except (Invalid, Untrusted) as error:

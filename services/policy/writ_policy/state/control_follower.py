@@ -59,6 +59,7 @@ class Follower:
         own_key: str,
         versions: Versions,
         *,
+        installation: str = "",
         versions_lost: int = 0,
         former: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
@@ -67,6 +68,7 @@ class Follower:
         """
         self._journal = journal
         self._own_key = own_key
+        self._installation = installation
         self._versions = versions
         self._versions_lost = versions_lost
         self._former = former
@@ -213,7 +215,8 @@ class Follower:
             return None
         try:
             former = (key for key, last in self._former.items() if sequence <= last)
-            decision = open_signed(event.decision, Decision, (self._own_key, *former))
+            trusted = (self._own_key, *former)
+            decision = open_signed(event.decision, Decision, trusted, self._installation, unbound=True)
         except Untrusted:
             return None
         signed_for = (

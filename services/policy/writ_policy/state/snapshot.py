@@ -22,6 +22,7 @@ from writ_trust.approvals import nkey_credential
 class World(Struct, frozen=True, eq=False, kw_only=True):
     """One version of the policy and one reading of all files; replaced as a whole."""
 
+    installation: str
     in_force: VersionInForce
     policy: Policy
     version: PolicyVersion
@@ -65,6 +66,7 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def compose(
+    installation: str,
     in_force: VersionInForce,
     inventory: FileContent[Inventory],
     principals: FileContent[Principals],
@@ -74,6 +76,7 @@ def compose(
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
     return World(
+        installation=installation,
         in_force=in_force,
         policy=policy,
         version=PolicyVersion(

@@ -43,6 +43,7 @@ class Sources:
         """`on_refusal` gets the name of a file with unusable new content, `on_change` each new world."""
         self._tell, self._on_refusal, self._on_change = tell, on_refusal, on_change
         self._clock = clock
+        self._installation = config.installation
         self._compiler = compiler
         self._file = Watched(config.policy, compiler.read)
         self._lists, problems = _watch(config)
@@ -160,7 +161,7 @@ class Sources:
     def _compose(self, versions: Versions) -> World:
         if versions.current is None:
             raise ConfigError("no version of the policy is in force")
-        world = compose(versions.current, *(self._lists[name].value for name in LISTS))
+        world = compose(self._installation, versions.current, *(self._lists[name].value for name in LISTS))
         self._on_change(world)
         return world
 

@@ -25,7 +25,7 @@ LATEST, EARLIEST = 300.0, -60.0
 """Seconds between policy's decision and the storage of its subject by the server."""
 
 
-def read_version(record: Record, trusted: Collection[str]) -> tuple[StoredPolicy, int]:
+def read_version(record: Record, trusted: Collection[str], installation: str = "") -> tuple[StoredPolicy, int]:
     """Return the version of a record and the number of its predecessor, by the signatures of these keys of policy.
 
     Raises Untrusted, or Invalid if it cannot be read at all.
@@ -36,23 +36,23 @@ def read_version(record: Record, trusted: Collection[str]) -> tuple[StoredPolicy
     if plain_digest(version.document.encode()) != version.digest:
         raise Untrusted("its document is not the one that its digest names")
     if version.origin == "file":
-        return version, _of_file(version, record, trusted)
-    return version, _of_author(version, record, trusted)
+        return version, _of_file(version, record, trusted, installation)
+    return version, _of_author(version, record, trusted, installation)
 
 
-def _of_file(version: StoredPolicy, record: Record, trusted: Collection[str]) -> int:
+def _of_file(version: StoredPolicy, record: Record, trusted: Collection[str], installation: str) -> int:
     if version.file is None or record.subject != subjects.POLICY_FILE:
         raise Untrusted("it claims to be the file's, and policy has not signed it")
-    signed = open_signed(version.file, PolicyFile, trusted)
+    signed = open_signed(version.file, PolicyFile, trusted, installation, unbound=True)
     if (signed.number, signed.digest, version.author) != (version.number, version.digest, "file"):
         raise Untrusted("policy signed another file, or for another number")
     return signed.previous
 
 
-def _of_author(version: StoredPolicy, record: Record, trusted: Collection[str]) -> int:
+def _of_author(version: StoredPolicy, record: Record, trusted: Collection[str], installation: str) -> int:
     if version.statement is None or version.decision is None:
         raise Untrusted("it lacks the signature of its author or of policy")
-    decision = open_signed(version.decision, Decision, trusted)
+    decision = open_signed(version.decision, Decision, trusted, installation, unbound=True)
     if _request_in(decision) != (OPERATIONS[version.origin], WRIT_TARGET, version.operation_id, version.author):
         raise Untrusted(f"policy's decision is on {decision.operation} of {decision.principal}")
     if (decision.effect, decision.authenticated, decision.dry_run) != ("allow", "signature", False):
@@ -61,7 +61,7 @@ def _of_author(version: StoredPolicy, record: Record, trusted: Collection[str]) 
         raise Untrusted("it is stored for another operation")
     if not EARLIEST <= record.time - decision.at <= LATEST:
         raise Untrusted(f"it was stored {record.time - decision.at:.0f} s after the decision")
-    _check_statement(version, decision)
+    _check_statement(version, decision, installation)
     _check_content(version, decision)
     return decision.policy.number
 
@@ -70,12 +70,12 @@ def _request_in(decision: Decision) -> tuple[str, str, str, str]:
     return decision.operation, decision.target, decision.operation_id, decision.principal
 
 
-def _check_statement(version: StoredPolicy, decision: Decision) -> None:
+def _check_statement(version: StoredPolicy, decision: Decision, installation: str) -> None:
     """Check that the decision names the statement that policy had verified with its author's key."""
     signed = version.statement
     if signed is None or decision.statement_digest != digest(signed):
         raise Untrusted("policy decided on another statement of the author's")
-    statement = open_signed(signed, RequestStatement, (signed.key,))
+    statement = open_signed(signed, RequestStatement, (signed.key,), installation, unbound=True)
     if (statement.principal, statement.operation) != (version.author, decision.operation):
         raise Untrusted("the author's statement is about something else")
     if not _opens(version.salt, _whole(version, version.given), statement.parameters_digest):

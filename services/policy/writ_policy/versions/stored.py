@@ -269,7 +269,7 @@ class Versions:
 
     async def _open(self, record: Record) -> tuple[StoredPolicy, int]:
         former = (key for key, number in self._former.items() if record.sequence <= number)
-        version, previous = read_version(record, (self._key.public, *former))
+        version, previous = read_version(record, (self._key.public, *former), self._key.installation)
         if version.origin == "rollback":
             restored = await self.find(version.restores or 0) if (version.restores or 0) < version.number else None
             if restored is None or restored.digest != version.digest:

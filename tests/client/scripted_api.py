@@ -29,7 +29,7 @@ POLICY = Key(generate_seed())
 SIGNED = Signed(payload=msgspec.Raw(b'{"type":"writ.test.v1"}'), key="U" + "A" * 55, signature="x" * 86)
 
 
-class ScriptedExecutor:
+class ScriptedApi:
     """`outcome` is how every operation ends at once; None leaves it dispatched until `end`."""
 
     def __init__(self, bus: Bus, outcome: str | None = "succeeded") -> None:
