@@ -16,6 +16,7 @@ from writ_agent.backends.port import Done
 from writ_containers.backups import operations as backups
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
+from writ_testing.eventually import eventually
 from writ_testing.peers.programs import program
 from writ_testing.suites.backend import ProgressRecorder
 
@@ -127,10 +128,13 @@ async def test_a_stopped_backup_leaves_no_part_and_no_paused_container(host: Doc
     progress = ProgressRecorder()
 
     running = asyncio.create_task(host.backend.run(asked, progress))
-    while host.shown("db")["State"]["Status"] != "paused":
-        assert not running.done()
-        await asyncio.sleep(0.01)
+    await eventually(lambda: is_paused(host))
     assert await host.backend.stop(asked.operation_id, 3.0)
     assert (await running).outcome == "cancelled"
     assert host.shown("db")["State"]["Status"] == "running"
     assert (await host.backend.probe(asked, {})).verdict == "no_effect"
+
+
+async def is_paused(host: DockerHost) -> bool:
+    shown = await asyncio.to_thread(host.shown, "db")
+    return bool(shown["State"]["Status"] == "paused")

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from writ_agent.backends.processes import end, marked
+from writ_bus.tasks import start
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.inventory import Backup, Target
 
@@ -103,7 +104,7 @@ class Repository:
                 "RESTIC_PASSWORD_FILE": self._backup.password_file,
             }
             process = await self._start(words, environment, stdin)
-            errors = asyncio.create_task(_errors(process))
+            errors = start(_errors(process), "restic errors")
             try:
                 yield process
                 status = await process.wait()
