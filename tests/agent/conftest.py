@@ -22,7 +22,9 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_runtime.clocks import SYSTEM, Clocks
+from writ_runtime.people_directory import KnownDirectory
 from writ_runtime.plugins import load_catalogue
+from writ_runtime.state_file import StateFile
 from writ_testing.eventually import eventually
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.fakes.scripted_executor import Answering, DispatchedOperation, ScriptedExecutor
@@ -73,6 +75,7 @@ class World:
             bus=self.bus(),
             backend=backend or self.backend,
             catalogue=self.catalogue,
+            people=KnownDirectory(StateFile(self.folder / f"people-{state}.json", Signed), (), ""),
             spool=spool,
             metrics=metrics(),
             clocks=clocks,

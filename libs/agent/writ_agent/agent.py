@@ -26,9 +26,11 @@ from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import MOST_RUNNING, Heartbeat
 from writ_contracts.operations import Catalogue
+from writ_contracts.plugins import digests_of
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
+from writ_runtime.people_directory import KnownDirectory
 
 _log = Log("writ.agent")
 
@@ -58,6 +60,7 @@ class Agent:
         backend: Backend,
         catalogue: Catalogue,
         spool: Spool,
+        people: KnownDirectory,
         metrics: Metrics,
         clocks: Clocks = SYSTEM,
     ) -> None:
@@ -65,6 +68,7 @@ class Agent:
         self.time.shown(metrics)
         self._settings, self._identity, self._bus, self._backend = settings, identity, bus, backend
         self._spool = spool
+        self._people = people
         trust = Trust(
             policy_keys=policy_keys,
             installation=identity.key.installation,
@@ -137,6 +141,7 @@ class Agent:
             trust=trust,
             identity=self._identity,
             spool=self._spool,
+            people=self._people,
             outbox=self._outbox,
             reporter=self._reporter,
             host_reads=self._host_reads,
@@ -178,6 +183,7 @@ class Agent:
             version=self._settings.version,
             leaving=self._worker.stopping,
             skew=self.time.notable_skew(),
+            plugins=digests_of(self._parts.trust.catalogue.plugins),
         )
 
     def _untold(self) -> set[str]:

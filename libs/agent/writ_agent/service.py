@@ -19,6 +19,7 @@ from writ_contracts.version import VERSION
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
+from writ_runtime.people_directory import known_directory
 from writ_runtime.plugins import load_catalogue, load_handlers
 from writ_runtime.service import Process, StopStep
 from writ_trust.digests import derive
@@ -55,6 +56,7 @@ async def serve(
             backend=routed,
             catalogue=catalogue,
             spool=spool,
+            people=known_directory(config.state_dir, config.people_key, config.installation),
             metrics=process.metrics,
         )
         await agent.start()

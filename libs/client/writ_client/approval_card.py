@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from writ_contracts.approvals import Approval, ApprovalCard, DecisionDemand, SignedApproval, short_digest
+from writ_contracts.credentials import Proof
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.journal import Requested
@@ -56,6 +57,8 @@ class Card(Struct, frozen=True, kw_only=True):
     remaining: int
     able: list[str]
     approvals: list[Approval]
+    proof: Proof = "key"
+    """What an approval must prove, as policy says."""
     preview: CardPreview | None = None
     facts: ApprovalFacts | None = None
     signed_facts: Signed | None = None
@@ -113,6 +116,7 @@ def open_card(
         waits_for=answer.waits_for,
         remaining=answer.remaining,
         able=answer.able,
+        proof=answer.proof,
         approvals=[_opened(one, installation) for one in answer.approvals],
         preview=preview,
         facts=facts,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct, field, structs
 
 from writ_contracts.bounds import Count, Seconds
-from writ_contracts.credentials import Evidence, Proof
+from writ_contracts.credentials import KEY, Evidence, Presence, Proof
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
@@ -37,6 +37,13 @@ class DecisionDemand(Struct, frozen=True, kw_only=True, omit_defaults=True):
     steps: list[DecisionStep]
     seconds: int
     proof: Proof = "key"
+    attested: bool = False
+    """Only by credentials whose maker vouches for the device."""
+
+    @property
+    def presence(self) -> Presence:
+        """What each approver must prove."""
+        return Presence(self.proof, self.attested)
 
 
 class SignedApproval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -153,6 +160,9 @@ class ApprovalCard(Struct, frozen=True, kw_only=True):
     waits_for: str = ""
     remaining: int = 0
     able: list[PrincipalId] = field(default_factory=list)
+    proof: Proof = "key"
+    """What one's own approval must prove now, and whether only an attested credential counts."""
+    attested: bool = False
     preview: Signed | None = None
     facts: Signed | None = None
 
@@ -184,7 +194,8 @@ class ApprovalEvent(Struct, frozen=True, kw_only=True):
 def demand_text(demand: DecisionDemand) -> str:
     """The demand in words: its steps and its time."""
     steps = ", then ".join(step_text(step) for step in demand.steps)
-    return f"{steps} {limit_text(demand.seconds)}"
+    proof = "" if demand.presence == KEY else f" by {demand.presence}"
+    return f"{steps}{proof} {limit_text(demand.seconds)}"
 
 
 def limit_text(seconds: int) -> str:

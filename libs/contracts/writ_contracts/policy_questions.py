@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from writ_contracts.bounds import LEAST_WHOLE, Label, Text, Values
+from writ_contracts.credentials import Proof
 from writ_contracts.decisions import PolicyVersion, RuleLimit, TraceEntry
 from writ_contracts.facts import MOST_FINDINGS, MOST_NAMES, ListedName
 from writ_contracts.ids import PrincipalId, TargetId
@@ -133,11 +134,13 @@ class ApprovalStep(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalDemand(Struct, frozen=True, kw_only=True):
-    """The required approvals, one step after the other, within `seconds`. `rule` demands them."""
+    """The required approvals, one step after the other, within `seconds`, each with this proof. `rule` demands them."""
 
     rule: str
     steps: list[ApprovalStep]
     seconds: int
+    proof: Proof = "key"
+    attested: bool = False
 
 
 class NearMiss(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,17 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from writ_contracts import approvals, audit, backends, policies, policy_access, policy_questions, previews, requests
+from writ_contracts import (
+    approvals,
+    audit,
+    backends,
+    people,
+    policies,
+    policy_access,
+    policy_questions,
+    previews,
+    requests,
+)
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -87,6 +97,13 @@ QUESTIONS = (
         message=approvals.ApprovalsQuery,
         answer=approvals.ApprovalsAnswer,
         summary="Which operations wait for an approval that I could give?",
+    ),
+    Question(
+        kind="people",
+        answered_by="policy",
+        message=people.PeopleQuery,
+        answer=people.PeopleAnswer,
+        summary="The signed directory of people's credentials.",
     ),
     Question(
         kind="approval",

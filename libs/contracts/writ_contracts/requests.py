@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from writ_contracts.bounds import Count, Label, LongText, Seconds, Values
+from writ_contracts.credentials import PresenceEvidence
 from writ_contracts.ids import (
     CorrelationId,
     Digest,
@@ -27,7 +28,9 @@ MAX_REQUEST_BYTES = 1_500_000
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One request. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest."""
+    """One request. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest.
+    `presence` proves that the person was there, where the policy demands that of who requests.
+    """
 
     target: TargetId
     parameters: Values = field(default_factory=dict)
@@ -37,6 +40,7 @@ class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     correlation_id: CorrelationId | None = None
     statement: Signed | None = None
     salt: Hex32 | None = None
+    presence: PresenceEvidence | None = None
 
     def __post_init__(self) -> None:
         # A statement is recorded with its request before anybody has believed it, so it must not spoil the record.
@@ -123,7 +127,9 @@ class OperationQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A query for one's own open operations (`….operations`)."""
+    """A query for one's own open operations (`….operations`). `after`: the `last` of the page before."""
+
+    after: Count = 0
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -167,9 +173,11 @@ class OperationAnswer(Struct, frozen=True, kw_only=True):
 
 
 class OperationsAnswer(Struct, frozen=True, kw_only=True):
-    """One's own open operations, in the order of their requests."""
+    """One's own open operations, in the order of their requests. `more`: ask again `after` the `last`."""
 
     operations: list[OperationView] = field(default_factory=list)
+    more: bool = False
+    last: int = 0
     error: Failure | None = None
 
 
@@ -206,7 +214,9 @@ class SimulateAnswer(Struct, frozen=True, kw_only=True):
 
 
 class TargetsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A query for the inventory (`….targets`)."""
+    """A query for the inventory (`….targets`). `after`: the last target on the page before."""
+
+    after: TargetId | None = None
 
 
 class TargetView(Struct, frozen=True, kw_only=True):
@@ -223,7 +233,8 @@ class TargetView(Struct, frozen=True, kw_only=True):
 
 
 class TargetsAnswer(Struct, frozen=True, kw_only=True):
-    """The targets, by id."""
+    """The targets, by id. `more`: ask again `after` the last one."""
 
     targets: list[TargetView] = field(default_factory=list)
+    more: bool = False
     error: Failure | None = None

@@ -3,6 +3,7 @@
 `handle` and `_claim_and_run` are all of it. Every early return has sent its reason.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 
 from msgspec import Struct
@@ -25,7 +26,7 @@ from writ_bus import tracing
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer
-from writ_contracts.errors import Invalid, TimedOut, WritError
+from writ_contracts.errors import Invalid, TimedOut, Untrusted, WritError
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Operation
 from writ_contracts.signing import Signed
@@ -34,6 +35,8 @@ from writ_runtime.clocks import ServerClock
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log, bound
 from writ_runtime.metrics import Handled
+from writ_runtime.people_directory import KnownDirectory
+from writ_trust.people import Directory
 from writ_trust.statements import digest
 
 LONGEST_DELAY = 10.0
@@ -49,6 +52,7 @@ class WorkerParts(Struct, frozen=True, kw_only=True):
     trust: Trust
     identity: Identity
     spool: Spool
+    people: KnownDirectory
     outbox: Outbox
     reporter: Reporter
     host_reads: HostReads
@@ -105,7 +109,8 @@ class Worker:
         stages = self._parts.meters.stages
         with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"):
             baseline = await self._parts.host_reads.baseline(entry.work)
-        claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot())
+        plugins = self._parts.trust.plugins(entry.work.operation)
+        claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot(), plugins)
         entry.early_read = self._begin_early_read(entry.work)
         with stages.time(entry.work.operation_id, stage="claim"):
             answer = await self._claim(claimed, delivery)
@@ -116,7 +121,8 @@ class Worker:
         await _acknowledge(delivery.ack())
         began = self._boot()
         try:
-            verified = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=self._boot())
+            people = await self._directory(answer)
+            verified = verify_grant(self._parts.trust, claimed, answer, people, used=self._nonces, now=self._boot())
             self._nonces.add(verified.grant.nonce)
             entry.owners = {verified.grant.principal, verified.grant.acts_for or verified.grant.principal}
             await self._intend(verified, answer.grant)
@@ -127,6 +133,15 @@ class Worker:
             await self._send_receipt(_run(claimed, answer), done, verified.operation, began)
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
+
+    async def _directory(self, answer: ClaimAnswer) -> Directory | None:
+        """Return the newest directory of people's credentials, this answer's included. Raises SecurityRefusal."""
+        if answer.people is None:
+            return self._parts.people.value
+        try:
+            return await asyncio.to_thread(self._parts.people.take, answer.people)
+        except Untrusted as error:
+            raise SecurityRefusal("forged_directory", str(error)[:400]) from error
 
     def _boot(self) -> float:
         return self._parts.time.clocks.boot()

@@ -45,6 +45,7 @@ def _lines(card: Card, now: float) -> Iterator[Line]:
     yield from _reach(card)
     yield "rules", ", ".join(decision.rules)
     yield "demands", "; ".join(map(demand_text, card.demands))
+    yield "your proof", card.proof if card.step and card.proof != "key" else ""
     yield "approved by", ", ".join(f"{one.approver}{f': {one.reason}' if one.reason else ''}" for one in card.approvals)
     if card.state == "awaiting_approval":
         yield "waits for", card.waits_for

@@ -21,7 +21,7 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.previews import Preview
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
-from writ_trust.approvals import verify_own
+from writ_trust.approvals import read_approval, verify_own
 from writ_trust.statements import digest, open_signed, read
 
 Line = tuple[str, object]
@@ -172,12 +172,14 @@ def _ended(event: journal.Finished | journal.Resolved) -> Iterator[Line]:
 
 def _approval(signed: SignedApproval, of: str) -> Iterator[Line]:
     try:
-        approval = verify_own(signed, None)
+        by_key = signed.evidence.__struct_config__.tag == "key"
+        approval = verify_own(signed, None) if by_key else read_approval(signed)
     except Untrusted as error:
         yield "approval", f"{DOES_NOT_HOLD}: {error}"
         return
     wrong = f"; {DOES_NOT_HOLD}: it is on operation {approval.operation_id}" if approval.operation_id != of else ""
-    shown = f"of request {short_digest(approval.requested)} signed by {signed.credential[:12]}…{wrong}"
+    checked = "" if by_key else ", which only the directory of credentials verifies (`writ journal verify`)"
+    shown = f"of request {short_digest(approval.requested)} signed by {signed.credential[:12]}…{checked}{wrong}"
     yield approval.verdict, f"{approval.approver} ({approval.proof}), {shown}"
     yield "reason", approval.reason
 

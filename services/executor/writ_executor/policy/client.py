@@ -10,8 +10,10 @@ from msgspec import Struct, field, structs
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.approvals import SignedApproval
+from writ_contracts.credentials import KEY
 from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.people import PeopleAnswer, PeopleRequest
 from writ_contracts.previews import ApprovalFacts
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
@@ -23,7 +25,8 @@ from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
 """Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
-Answered = TypeVar("Answered", Decided, GrantAnswer)
+Answered = TypeVar("Answered", Decided, GrantAnswer, PeopleAnswer)
+WithFacts = TypeVar("WithFacts", Decided, GrantAnswer)
 REMEMBERED = 60.0
 NO_ANSWER = frozenset({"internal", "denied"})
 """Codes of grant errors without information on the operation: a defect of policy, or an append that NATS refused.
@@ -58,6 +61,7 @@ class PolicyClient:
         self._listings = Listings(bus, policy_key, installation, presence, measures)
         self._measures = measures
         self._silent: tuple[float, str] | None = None
+        self._people: Signed | None = None
 
     def problem(self) -> str | None:
         """Return a reason for attention if policy did not answer the last question, within the last minute."""
@@ -109,7 +113,26 @@ class PolicyClient:
             approvals=answer.approvals,
         )
 
-    async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
+    async def people(self, grant: Grant) -> Signed | None:
+        """Return the directory by which an agent verifies the approvals of a grant; None where it needs none.
+
+        Raises as `decide` does.
+        """
+        named = grant.people
+        if named is None or not any(one != KEY for one in grant.proven):
+            return None
+        if self._people is not None and digest(self._people) == named.digest:
+            return self._people
+        data = encode(PeopleRequest(number=named.number))
+
+        async def send() -> PeopleAnswer:
+            return decode((await self._bus.request(subjects.POLICY_PEOPLE, data, timeout=TIMEOUT)).data, PeopleAnswer)
+
+        answer = await _retry_while_behind(send)
+        self._people = None if answer.directory is None else answer.directory.detached()
+        return self._people
+
+    async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[WithFacts]) -> WithFacts:
         """Return the answer on all available facts. Facts missing in the second question stay missing.
 
         Gathering takes time, and a stop counts from its storage: the second question names the latest control event.
@@ -171,8 +194,10 @@ async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answere
     raise Unreachable("policy is behind the control events", code="behind")
 
 
-def _exception_of(answer: Decided | GrantAnswer, failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
-    if isinstance(answer, Decided) or failure.code not in NO_ANSWER:
+def _exception_of(
+    answer: Decided | GrantAnswer | PeopleAnswer, failure: Failure
+) -> Conflict | Invalid | Unreachable | Untrusted:
+    if not isinstance(answer, GrantAnswer) or failure.code not in NO_ANSWER:
         return exception_of(failure)
     code = failure.code if failure.code == "internal" else None
     return Unreachable(f"policy could not answer the claim: {failure.message}", code=code)

@@ -151,6 +151,7 @@ class Intake:
             idempotency_key=request.idempotency_key,
             statement=request.statement,
             salt=request.salt,
+            presence=request.presence,
             owner=owner,
         )
         definition = definition_of(attempt)
@@ -229,6 +230,7 @@ class Intake:
             idempotency_key=request.idempotency_key,
             statement=request.statement,
             salt=request.salt,
+            presence=request.presence,
             look=look,
             look_key=self._vault.read_grant_key(attempt.operation_id) if look or ahead else "",
             ahead=ahead,

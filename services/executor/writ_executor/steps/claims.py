@@ -135,7 +135,8 @@ class Claims:
         self._presence.start_lease(requested.pool, requested.operation_id)
         tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
         self._measures.granted(requested, dispatched, granted.grant_body)
-        return self._sealed(granted.grant, claim, requested, dict(granted.effective), granted.approvals)
+        people = await self._policy.people(granted.grant_body)
+        return self._sealed(granted.grant, claim, requested, dict(granted.effective), granted.approvals, people)
 
     async def _grant(self, requested: Requested, parameters: dict[str, Any], signed: Signed) -> CheckedDecision:
         """Ask policy for a grant. Policy reads the last control event itself, and records the start before it
@@ -189,9 +190,10 @@ class Claims:
             raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
         parameters = await self._vault.parameters(requested)
         effective = self._definition(requested).check({**started.parameters, **parameters})
-        named = read(started.grant, Grant).approvals
-        approvals = [one for one in life.approvals if approval_digest(one) in named]
-        return self._sealed(started.grant, claim, requested, effective, approvals)
+        grant = read(started.grant, Grant)
+        approvals = [one for one in life.approvals if approval_digest(one) in grant.approvals]
+        people = await self._policy.people(grant)
+        return self._sealed(started.grant, claim, requested, effective, approvals, people)
 
     def _sealed(
         self,
@@ -200,6 +202,7 @@ class Claims:
         requested: Requested,
         effective: dict[str, Any],
         approvals: list[SignedApproval],
+        people: Signed | None,
     ) -> ClaimAnswer:
         inside = SealedParameters(parameters=effective, parameters_key=self._vault.digest_key(requested.operation_id))
         return ClaimAnswer(
@@ -207,6 +210,7 @@ class Claims:
             sealed=seal(claim.seal_to, encode(inside)),
             outputs=self._audit_detail.outputs,
             approvals=approvals,
+            people=people,
         )
 
 

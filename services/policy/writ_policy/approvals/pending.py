@@ -19,6 +19,7 @@ from writ_contracts.approvals import (
     DecisionDemand,
     PendingApproval,
 )
+from writ_contracts.credentials import KEY
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.journal import AwaitingApproval
 from writ_contracts.life import State
@@ -29,7 +30,6 @@ from writ_contracts.wire import event_of
 from writ_policy.approvals.previews import approval_facts, last_change_of, recorded_preview
 from writ_policy.approvals.standing import Standings
 from writ_policy.approvals.verdicts import Standing
-from writ_policy.decisions.demands import progress_of
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.versions import QueryHandler, decode_query
@@ -158,13 +158,12 @@ class Pending:
 
 def _concerns(one: Waiting, who: str, world: World) -> bool:
     asker = world.principals.get(one.principal)
-    return asker is not None and who not in (asker.id, asker.acts_for) and _entitled(one.demands, who, world)
+    return asker is not None and world.people.needed(who, asker, KEY) is not None and _entitled(one.demands, who, world)
 
 
 def _entitled(demands: list[DecisionDemand], who: str, world: World) -> bool:
     """Whether this person has a role that some step asks for."""
-    roles = {role for demand in demands for step in demand.steps for role in step.roles}
-    return any(who in world.people.get(role, ()) for role in roles)
+    return who in world.people.members(role for demand in demands for step in demand.steps for role in step.roles)
 
 
 def _listed(one: Waiting, standing: Standing, who: str, judge: Judge) -> PendingApproval | None:
@@ -189,16 +188,20 @@ def _listed(one: Waiting, standing: Standing, who: str, judge: Judge) -> Pending
 
 
 def _card(standing: Standing, data: bytes, who: str, world: World) -> ApprovalCard:
-    open_ = progress_of(standing.demands, standing.approvers, standing.asker, world.people)
+    open_ = standing.open(world)
     pending = standing.life.state is State.AWAITING_APPROVAL
+    step = open_.step_for(who) if pending else ""
+    needed = standing.presence_of(step, who, world) if step else KEY
     return ApprovalCard(
         principal=standing.asker.id,
         requested=data,
         state=str(standing.life.outcome or standing.life.state),
         until=standing.until,
         approvals=list(standing.life.approvals),
-        step=open_.step_for(who) if pending else "",
+        step=step,
         waits_for=open_.waits_for if pending else "",
         remaining=open_.remaining if pending else 0,
         able=sorted(open_.able)[:20] if pending else [],
+        proof=needed.proof,
+        attested=needed.attested,
     )

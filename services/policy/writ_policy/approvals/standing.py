@@ -59,6 +59,7 @@ class Standings:
             asker=asker,
             approvers=given.approvers,
             signed=given.signed,
+            proven=given.proven,
             requested_at=recorded.requested_at,
             frozen=await self._frozen(decision, recorded.requested_at, world),
         )
