@@ -20,7 +20,17 @@ Body = Callable[..., Coroutine[Any, Any, int | None]]
 Command = Callable[..., Any]
 
 _OUTPUT = click.option(
-    "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for programs."
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    help="For people, or for programs.",
+)
+_FIELD = click.option(
+    "--field",
+    metavar="PATH",
+    help="Only this part of the JSON: names and numbers with dots, * for each (rows.*.target).",
 )
 _HOME = click.option(
     "--home",
@@ -49,14 +59,14 @@ _CONTEXT = click.option(
 
 def asking(body: Body) -> Command:
     """Make a subcommand that acts as a principal: `body(settings, …)`."""
-    for option in (_CONTEXT, _HOME, _AS, _OUTPUT):
+    for option in (_CONTEXT, _HOME, _AS, _FIELD, _OUTPUT):
         body = option(body)
     return _runs(body, traced=True)
 
 
 def local(body: Body) -> Command:
     """Make a subcommand that works on `$WRIT_HOME`: `body(settings, …)`."""
-    for option in (_HOME, _OUTPUT):
+    for option in (_HOME, _FIELD, _OUTPUT):
         body = option(body)
     return _runs(body)
 
@@ -67,6 +77,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         *,
         home: Path,
         form: str,
+        field: str | None,
         principal: str | None = None,
         context: Path | None = None,
         **arguments: Any,
@@ -74,7 +85,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         source = click.get_current_context().get_parameter_source
         typed_context = source("context") is ParameterSource.COMMANDLINE
         settings = Settings(
-            screen=Screen(form),
+            screen=Screen(form, field),
             home=Home(home),
             home_given=source("home") is not ParameterSource.DEFAULT,
             environ=os.environ,
