@@ -57,6 +57,23 @@ _CONTEXT = click.option(
 )
 
 
+_ROWS = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    default="table",
+    help="For people; for programs as one document, a line for each row, or a spreadsheet.",
+)
+
+
+def asking_rows(body: Body) -> Command:
+    """Make a subcommand that acts as a principal and shows rows, also as `csv` and `jsonl`."""
+    for option in (_CONTEXT, _HOME, _AS, _ROWS):
+        body = option(body)
+    return _runs(body, traced=True)
+
+
 def asking(body: Body) -> Command:
     """Make a subcommand that acts as a principal: `body(settings, …)`."""
     for option in (_CONTEXT, _HOME, _AS, _FIELD, _OUTPUT):
