@@ -61,7 +61,7 @@ _ROWS = click.option(
     "-o",
     "--output",
     "form",
-    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    type=click.Choice(["table", "json", "yaml", "jsonl", "csv"]),
     default="table",
     help="For people; for programs as one document, a line for each row, or a spreadsheet.",
 )
@@ -69,7 +69,7 @@ _ROWS = click.option(
 
 def asking_rows(body: Body) -> Command:
     """Make a subcommand that acts as a principal and shows rows, also as `csv` and `jsonl`."""
-    for option in (_CONTEXT, _HOME, _AS, _ROWS):
+    for option in (_CONTEXT, _HOME, _AS, _FIELD, _ROWS):
         body = option(body)
     return _runs(body, traced=True)
 
@@ -99,6 +99,8 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         context: Path | None = None,
         **arguments: Any,
     ) -> int | None:
+        if field is not None and form not in ("table", "json"):
+            raise click.UsageError(f"--field prints values as they are, not as {form}: leave one of them out")
         source = click.get_current_context().get_parameter_source
         typed_context = source("context") is ParameterSource.COMMANDLINE
         settings = Settings(
