@@ -174,3 +174,11 @@ def test_values_within_the_bounds_pass(deep: int) -> None:
 
 def _nested(levels: int) -> object:
     return [_nested(levels - 1)] if levels else "x"
+
+
+def test_messagepack_is_limited_by_its_size_as_json() -> None:
+    data = msgspec.msgpack.encode({"target": "web-1", "parameters": {"content": "\n" * 800_000}})
+    assert len(data) < 900_000
+    with pytest.raises(Invalid) as refused:
+        decode(data, Request, content_type=MSGPACK, limit=1_500_000)
+    assert refused.value.code == "oversize"

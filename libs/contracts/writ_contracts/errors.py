@@ -94,6 +94,7 @@ CODES: dict[str, str] = {
     "unknown_principal": "no such principal, or its key is not the one that sent this",
     "invalid_parameters": "the parameters break the operation's schema",
     "unsupported": "the target does not offer this operation",
+    "plugin_mismatch": "the agent has another build of a plugin than policy accepts",
     "conflict": "the same idempotency key was used for another request, or another version than expected is in force",
     "invalid_document": "the policy document does not load",
     "key_mismatch": "the key that sent this is not that of the principal",

@@ -17,6 +17,7 @@ from writ_contracts.signing import Signed, Statement
 LISTING_SOURCES = (
     "list_services",
     "list_containers",
+    "list_guests",
     "list_stacks",
     "list_packages",
     "list_backups",

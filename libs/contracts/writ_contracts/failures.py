@@ -39,6 +39,7 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
                 "not_approver",
                 "stale",
                 "stopped",
+                "plugin_mismatch",
             ),
             errors.Denied,
         ),

@@ -5,7 +5,7 @@ Events tolerate unknown fields, so that an older reader reads a newer writer. Th
 at most 64 KiB; the subject names principal, operation and kind (see `subjects`).
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import Struct, field
 
@@ -289,6 +289,15 @@ class Archived(Event, frozen=True, kw_only=True, tag="archived"):
     dry_run: bool = False
 
 
+class Carried(Event, frozen=True, kw_only=True):
+    """An event of an operation of a kind that this version does not know: a newer one wrote it. It is kept and passed
+    on, and changes no state here; `kind` is its subject's. Never written.
+    """
+
+    operation_id: str
+    kind: str = ""
+
+
 class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
     """A sign of an attack or a defect, observed by a service or reported (and signed) by an agent."""
 
@@ -298,6 +307,14 @@ class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
     principal: str | None = None
     pool: str | None = None
     report: Signed | None = None
+
+
+class RecordRead(Event, frozen=True, kw_only=True, tag="record_read"):
+    """A principal read records of others, which policy allowed: the filters of the query, and the signed decision."""
+
+    principal: str
+    query: dict[str, Any]
+    decision: Signed
 
 
 class RefusedSummary(Event, frozen=True, kw_only=True, tag="refused_summary"):
@@ -388,4 +405,7 @@ OperationEvent = (
     | Resolved
     | Archived
 )
-JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | LimitTaken | LimitCounted | ControlEvent
+OPERATION_KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(OperationEvent))
+JournalEvent = (
+    OperationEvent | SecurityEvent | RecordRead | RefusedSummary | LockTaken | LimitTaken | LimitCounted | ControlEvent
+)

@@ -144,8 +144,13 @@ class Life(Struct, frozen=True, kw_only=True):
                 return self.end.outcome
 
 
-def apply(life: Life, event: journal.OperationEvent, sequence: int, time: float = 0.0) -> Life:
-    """Return `life` after `event`, which is at `sequence` of the journal, stored at `time`. Raises Conflict."""
+def apply(life: Life, event: journal.OperationEvent | journal.Carried, sequence: int, time: float = 0.0) -> Life:
+    """Return `life` after `event`, which is at `sequence` of the journal, stored at `time`. Raises Conflict.
+
+    An event of a newer version changes the sequence alone, so that the next append still follows it.
+    """
+    if isinstance(event, journal.Carried):
+        return structs.replace(life, sequence=sequence, time=time)
     state = advance(life.state, _tag(event))
     return structs.replace(
         life,
@@ -193,7 +198,7 @@ def _approvals(life: Life, event: journal.OperationEvent, time: float) -> dict[s
             return {}
 
 
-def fold(events: Iterable[tuple[int, journal.OperationEvent]]) -> Life:
+def fold(events: Iterable[tuple[int, journal.OperationEvent | journal.Carried]]) -> Life:
     """Return the life of (sequence, event) pairs, in order. Raises Conflict on an impossible history.
 
     Where its beginning went into an archive, the remaining events add nothing to `archived`.
@@ -207,6 +212,8 @@ def fold(events: Iterable[tuple[int, journal.OperationEvent]]) -> Life:
     return life
 
 
-def advances(state: State, event: journal.OperationEvent) -> State | None:
+def advances(state: State, event: journal.OperationEvent | journal.Carried) -> State | None:
     """Return the state after the event, if the table has the pair."""
+    if isinstance(event, journal.Carried):
+        return state
     return TABLE.get((state, _tag(event)))

@@ -127,7 +127,9 @@ class OperationQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A query for one's own open operations (`….operations`)."""
+    """A query for one's own open operations (`….operations`). `after`: the `last` of the page before."""
+
+    after: Count = 0
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -171,9 +173,11 @@ class OperationAnswer(Struct, frozen=True, kw_only=True):
 
 
 class OperationsAnswer(Struct, frozen=True, kw_only=True):
-    """One's own open operations, in the order of their requests."""
+    """One's own open operations, in the order of their requests. `more`: ask again `after` the `last`."""
 
     operations: list[OperationView] = field(default_factory=list)
+    more: bool = False
+    last: int = 0
     error: Failure | None = None
 
 
@@ -210,7 +214,9 @@ class SimulateAnswer(Struct, frozen=True, kw_only=True):
 
 
 class TargetsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A query for the inventory (`….targets`)."""
+    """A query for the inventory (`….targets`). `after`: the last target on the page before."""
+
+    after: TargetId | None = None
 
 
 class TargetView(Struct, frozen=True, kw_only=True):
@@ -227,7 +233,8 @@ class TargetView(Struct, frozen=True, kw_only=True):
 
 
 class TargetsAnswer(Struct, frozen=True, kw_only=True):
-    """The targets, by id."""
+    """The targets, by id. `more`: ask again `after` the last one."""
 
     targets: list[TargetView] = field(default_factory=list)
+    more: bool = False
     error: Failure | None = None

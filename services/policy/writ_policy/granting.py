@@ -85,6 +85,7 @@ class Granting:
         if recorded.life.approvals:
             moved = moved_since(recorded_preview(records), operation, claim.baseline)
             ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
+        ruled = judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)

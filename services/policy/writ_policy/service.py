@@ -17,6 +17,7 @@ from writ_policy.approvals.deciding import Approvals
 from writ_policy.approvals.pending import Pending
 from writ_policy.approvals.standing import Standings
 from writ_policy.config import Config
+from writ_policy.decisions.agent_plugins import agent_plugins
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.endpoints.analysis import AnalysisQueries
 from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
@@ -70,6 +71,7 @@ class PolicyService:
         self.time.shown(measured)
         self._clock, self._former, self._former_events = clock or self.time.now, config.former(), config.former_events()
         self._config, self._catalogue, self._key = config, catalogue, key
+        self._plugins = agent_plugins(catalogue, config.listed_plugins())
         self._observe = Observer(Log("writ.policy"), measured)
         self._measures = Measures(measured, catalogue)
         self._compiler, self._notifier = Compiler(catalogue, config.mode), Notifier(subjects.NOTICE_POLICY)
@@ -131,7 +133,7 @@ class PolicyService:
         self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard, security: SecurityEvents
     ) -> Service:
         dry, clock = self._config.dry_run_only, self._clock
-        judging = JudgeFactory(self._sources, versions, follower, self._catalogue, guard, dry_run_only=dry, clock=clock)
+        judging = JudgeFactory(self._sources, versions, follower, self._plugins, guard, dry_run_only=dry, clock=clock)
         proposed = ProposedVersions(versions, self._compiler, self._catalogue)
         scans = Scans(bus.scans, self._sources, self._key, security, self._observe, self._clock)
         handlers = DecisionEndpoints(

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from msgspec import Struct, to_builtins
 
-from writ_cli import times
+from writ_cli import completion, times
 from writ_cli.diff_text import show_diff
 from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
@@ -64,8 +64,8 @@ def refuse_control(operation: str) -> None:
 
 
 @click.command()
-@click.argument("operation")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
 @click.option("--dry-run", "--preview", "dry_run", is_flag=True, help="See what would be done.")
 @click.option("--diff", is_flag=True, help="Show what of a file or of packages is changed, by a preview just before.")
 @click.option("--reason", "-r", default="", help="Why, for the record.")
@@ -242,9 +242,9 @@ def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
 
 
 @click.command()
-@click.argument("operation")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="What it would act on.")
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option("--target", "-t", metavar="TARGET", help="What it would act on.", shell_complete=completion.targets)
 @click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
 @asking
 async def simulate(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from writ_contracts.agents import Heartbeat
+from writ_contracts.plugins import PluginDigests
 from writ_runtime.logs import Log
 
 MOST_INSTANCES, MOST_RUNNING = 256, 20_000
@@ -28,6 +29,15 @@ class LastHeartbeat(Struct, frozen=True):
     at: float
 
 
+def other_builds(agents: Iterable[Heartbeat], own: PluginDigests) -> list[str]:
+    """Return the agents that have another build of a plugin than `own`, each with the plugins' names."""
+    found = []
+    for agent in agents:
+        names = [name for name, digest in agent.plugins.items() if own.get(name, digest) != digest]
+        found += [f"{agent.instance} ({', '.join(sorted(names))})"] if names else []
+    return found
+
+
 class Presence:
     """Agent instances by pool."""
 
@@ -39,7 +49,7 @@ class Presence:
         """Seconds in which this replica did not listen. They count as silence of nobody."""
         self._tidied = clock()
         self._began = self._now()
-        self._latest: dict[tuple[str, str], LastHeartbeat] = {}
+        self._latest: dict[str, dict[str, LastHeartbeat]] = defaultdict(dict)
         self._running: dict[str, dict[str, float]] = defaultdict(dict)
         """By pool too: an operation named by another pool's agent does not count."""
 
@@ -49,11 +59,11 @@ class Presence:
     def record(self, heartbeat: Heartbeat) -> None:
         """Take in a heartbeat."""
         now = self._now()
-        key = (heartbeat.pool, heartbeat.instance)
+        pool, instance = heartbeat.pool, heartbeat.instance
         if heartbeat.leaving:
-            self._latest.pop(key, None)
-        elif key in self._latest or len(self.agents(heartbeat.pool)) < MOST_INSTANCES:
-            self._latest[key] = LastHeartbeat(heartbeat, now)
+            self._latest[pool].pop(instance, None)
+        elif instance in self._latest[pool] or len(self.agents(pool)) < MOST_INSTANCES:
+            self._latest[pool][instance] = LastHeartbeat(heartbeat, now)
         else:
             _log.warning("presence.too_many_instances", pool=heartbeat.pool, instance=heartbeat.instance)
         self._name(heartbeat.pool, heartbeat.running, now)
@@ -101,27 +111,25 @@ class Presence:
 
     def agents(self, pool: str) -> list[Heartbeat]:
         """Return the instances of a pool heard within a lease."""
-        return [last.heartbeat for last in self._alive() if last.heartbeat.pool == pool]
+        return [last.heartbeat for last in self._alive(pool)]
 
     def all_agents(self) -> list[Heartbeat]:
         """Return the instances of all pools heard within a lease."""
-        return [last.heartbeat for last in self._alive()]
+        return [last.heartbeat for pool in tuple(self._latest) for last in self._alive(pool)]
 
     def agents_of(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
         """Return the live agents of each of these pools at once."""
-        found: dict[str, list[Heartbeat]] = {pool: [] for pool in pools}
-        for last in self._alive():
-            if last.heartbeat.pool in found:
-                found[last.heartbeat.pool].append(last.heartbeat)
-        return found
+        return {pool: self.agents(pool) for pool in pools}
 
     def forget(self, pool: str, operation_id: str) -> None:
         """Forget an operation that has ended."""
         self._running[pool].pop(operation_id, None)
 
-    def _alive(self) -> list[LastHeartbeat]:
-        horizon = self._now() - self._lease
-        stale = [key for key, last in self._latest.items() if last.at < horizon]
-        for key in stale:
-            del self._latest[key]
-        return list(self._latest.values())
+    def _alive(self, pool: str) -> list[LastHeartbeat]:
+        horizon, latest = self._now() - self._lease, self._latest.get(pool, {})
+        stale = [instance for instance, last in latest.items() if last.at < horizon]
+        for instance in stale:
+            del latest[instance]
+        if not latest:
+            self._latest.pop(pool, None)
+        return list(latest.values())

@@ -39,6 +39,7 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
+from writ_executor.requests.pages import first_page
 from writ_executor.requests.screening import Screening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
@@ -88,10 +89,13 @@ class Queries:
         return OperationAnswer(operation=self._view(life))
 
     async def operations(self, message: Message) -> OperationsAnswer:
-        """Return the principal's open operations."""
-        principal, _ = self._decode_query(message, OpenQuery)
-        views = [self._view(life) for life in self._index.open_of(principal)]
-        return OperationsAnswer(operations=[item for item in views if isinstance(item, OperationView)])
+        """Return a page of the principal's open operations."""
+        principal, query = self._decode_query(message, OpenQuery)
+        lives = [life for life in self._index.open_of(principal) if life.first_sequence > query.after]
+        views = (view for life in lives if (view := self._view(life)) is not None)
+        page, more = first_page(views)
+        last = next((life.first_sequence for life in lives if page and _is_of(life, page[-1])), 0)
+        return OperationsAnswer(operations=page, more=more, last=last)
 
     def _view(self, life: Life) -> OperationView | None:
         shown = view(life, latest(life))
@@ -119,9 +123,10 @@ class Queries:
         return PreviewAnswer(details=details)
 
     async def targets(self, message: Message) -> TargetsAnswer:
-        """Return the inventory for requesters."""
-        self._decode_query(message, TargetsQuery)
-        return TargetsAnswer(targets=await self._targets.views())
+        """Return a page of the inventory for requesters."""
+        _, query = self._decode_query(message, TargetsQuery)
+        page, more = first_page(await self._targets.views(query.after))
+        return TargetsAnswer(targets=page, more=more)
 
     async def backend_test(self, message: Message) -> BackendTestAnswer:
         """Have a target tested by its own agents."""
@@ -172,3 +177,7 @@ class Queries:
             raise Full(f"{principal} asks more questions a second than are answered: wait", code="rate_limited")
         content_type = message.headers.get("Content-Type", wire.JSON)
         return principal, wire.decode(message.data, kind, content_type=content_type, limit=1_500_000)
+
+
+def _is_of(life: Life, view: OperationView) -> bool:
+    return life.what is not None and life.what.operation_id == view.operation_id

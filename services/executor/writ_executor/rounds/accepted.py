@@ -9,7 +9,8 @@ from writ_contracts.journal import Requested
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Operation
 from writ_executor.control.operations import Controls
-from writ_executor.journal.index import Index, needs_approval
+from writ_executor.journal.index import Index
+from writ_executor.journal.lines import needs_approval
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
 from writ_executor.steps.approvals import Approvals

@@ -31,6 +31,7 @@ from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
 
 PROBE_EVERY = 5.0
+MEASURE = "measure the journal"
 
 _log = Log("writ.executor")
 
@@ -88,8 +89,9 @@ class Sweep:
 
     async def round(self) -> None:
         """Check every operation once."""
-        await self._admission.measure_fill()
-        await self._admission.summarise()
+        if MEASURE not in self._busy:  # beside the round: a journal that cannot be measured holds up no operation
+            self._busy.add(MEASURE)
+            self._background.spawn(MEASURE, self._measure())
         self._presence.forget_silent()
         boot, server = self._time.clocks.boot(), self._time.now()
         lives = {_id(life): life for life in (*self._index.open(), *self._index.unknown())}
@@ -104,6 +106,13 @@ class Sweep:
             if what is not Due.NOTHING and about not in self._busy:
                 self._busy.add(about)
                 self._background.spawn(f"sweep {what}", self._do(what, life, age, operation_id, about))
+
+    async def _measure(self) -> None:
+        try:
+            await self._admission.measure_fill()
+            await self._admission.summarise()
+        finally:
+            self._busy.discard(MEASURE)
 
     def _pending(self, life: Life, age: Age, operation_id: str) -> None:
         if self._previews.is_due(life):

@@ -5,6 +5,7 @@ from itertools import accumulate
 
 from msgspec import Struct, structs
 
+from writ_contracts.agents import Claim
 from writ_contracts.decisions import MOST_TRACED, Decision, Subject, TraceEntry, changed_since
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
@@ -13,6 +14,7 @@ from writ_contracts.parameters import public
 from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
 from writ_policy.approvals.recorded import Approvals
+from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
@@ -41,6 +43,8 @@ class RuledRequest(Struct, frozen=True, kw_only=True):
     request: DecisionRequest
     ruling: Ruling
     decision: Decision
+    plugins: dict[str, list[str]]
+    """The builds of plugins that an agent may have to read for this operation."""
 
     @property
     def sources(self) -> list[str]:
@@ -54,6 +58,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     world: World
     control: ControlState
     catalogue: Catalogue
+    plugins: AgentPlugins
     dry_run_only: bool
     now: float
 
@@ -155,6 +160,16 @@ class Judge(Struct, frozen=True, kw_only=True):
             return ruled
         return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "stale", reason))
 
+    def unless_other_plugin(
+        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, claim: Claim, traced: int = MOST_TRACED
+    ) -> RuledRequest:
+        """The same, unless the claiming agent has another build of a plugin than policy accepts: then it is denied."""
+        request = ruled.request
+        problem = self.plugins.problem(request.operation.name, request.target.backend, claim.plugins)
+        if ruled.ruling.effect != "allow" or not problem:
+            return ruled
+        return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "plugin_mismatch", problem))
+
     def may_quote(self, ruled: RuledRequest, known: KnownFacts) -> bool:
         """Return whether the principal may read by itself what a diff of this operation quotes."""
         request = ruled.request
@@ -207,7 +222,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         decision = self._decision(subject, request, ruling, signed, known)
         trace = _bounded(ruling.account, traced)
         decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.account) - len(trace))
-        return RuledRequest(request=request, ruling=ruling, decision=decision)
+        plugins = self.plugins.accepted_for(request.operation.name, request.target.backend)
+        return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=plugins)
 
     def _understand(self, subject: Subject, *, recorded: bool) -> tuple[DecisionRequest, bool]:
         principal = self.world.principal(subject.principal, subject.key)
@@ -265,6 +281,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             presence=request.presence if subject.presence is not None else None,
             people=self.world.directory.name if self.world.directory is not None else None,
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
+            plugins=self.plugins.own,
         )
 
     def _is_dry(self, subject: Subject, request: DecisionRequest) -> bool:

@@ -80,7 +80,7 @@ class DecisionEndpoints:
             asked, principals = ask.subject, tuple(judge.world.principals.values())
             await self._proposed.check(asked.operation, asked.parameters, principals, judge.world.people, judge.now)
         grant = (
-            target_test_grant(ask, ruled, judge.world)
+            target_test_grant(ask, ruled, judge.world, judge.plugins)
             if ask.subject.operation == BACKEND_TEST
             else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled, known))
         )
