@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.credentials import Credential
 from writ_contracts.decisions import PolicyVersion
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import GATEWAY, WRIT, Agents, Inventory, Principal, Principals, Target
+from writ_contracts.principal_changes import is_active, principals_in_force
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
 from writ_policy.versions.stored import VersionInForce
@@ -28,9 +30,13 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     version: PolicyVersion
     targets: Mapping[str, Target]
     principals: Mapping[str, Principal]
-    """All but gateways, which request nothing for themselves."""
-    gateways: Mapping[str, str]
-    """The keys of gateways, by id."""
+    """The principals in force: of the file, with the changes by `principal_manage`; but for gateways, which request
+    nothing for themselves.
+    """
+    gateways: Mapping[str, Principal]
+    """The gateways in force, by id."""
+    listed: Mapping[str, Principal]
+    """The principals of the file alone."""
     people: People
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
@@ -47,10 +53,15 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
             raise Invalid(f"no target {target_id!r} in the inventory", code="unknown_target") from None
 
     def principal(self, principal_id: str, key: str) -> Principal:
-        """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `key_mismatch`)."""
+        """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `principal_disabled`,
+        `key_mismatch`).
+        """
         principal = self.principals.get(principal_id)
         if principal is None:
             raise Invalid(f"no principal {principal_id!r}", code="unknown_principal")
+        if not is_active(principal, self.principals):
+            disabled = principal_id if principal.disabled else principal.acts_for
+            raise Invalid(f"principal {disabled} is disabled", code="principal_disabled")
         if principal.key != key:
             raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
         return principal
@@ -58,18 +69,19 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     def by_gateway(self, principal_id: str, key: str) -> bool:
         """Return whether the key is that of the gateway which the principal names as its `via`."""
         principal = self.principals.get(principal_id)
-        return principal is not None and principal.via is not None and self.gateways.get(principal.via) == key
+        gateway = self.gateways.get(principal.via) if principal and principal.via else None
+        return gateway is not None and gateway.key == key and not gateway.disabled
 
     def requester(self, principal_id: str, key: str) -> Principal:
         """Return the principal if the key is theirs, or that of their gateway. Raises as `principal`."""
         if self.by_gateway(principal_id, key):
-            return self.principals[principal_id]
+            key = self.principals[principal_id].key
         return self.principal(principal_id, key)
 
     def credentials(self, principal_id: str, requested_at: float) -> list[Credential]:
         """What this human may sign approvals with of what was requested then: their nkey, and enrolled credentials."""
         principal = self.principals.get(principal_id)
-        if principal is None or principal.kind != "human":
+        if principal is None or principal.kind != "human" or principal.disabled:
             return []
         person = self.people.person(principal_id)
         known = [] if self.directory is None else self.directory.of_person(person)
@@ -90,12 +102,14 @@ def compose(
     inventory: FileContent[Inventory],
     principals: FileContent[Principals],
     agents: FileContent[Agents],
+    changes: Iterable[PrincipalManage] = (),
     directory: Directory | None = None,
 ) -> World:
-    """Return the world of this version and these files."""
+    """Return the world of this version, these files and these changes of principals."""
+    listed = {principal.id: principal for principal in principals.value.principals}
+    known = principals_in_force(listed.values(), changes)
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
-    requesters = [one for one in principals.value.principals if one.kind != GATEWAY]
     return World(
         installation=installation,
         in_force=in_force,
@@ -109,9 +123,10 @@ def compose(
             principals_digest=principals.digest,
         ),
         targets={**targets, WRIT_TARGET: WRIT},
-        principals={principal.id: principal for principal in requesters},
-        gateways={one.id: one.key for one in principals.value.principals if one.kind == GATEWAY},
-        people=_people(requesters, directory),
+        principals={name: one for name, one in known.items() if one.kind != GATEWAY},
+        gateways={name: one for name, one in known.items() if one.kind == GATEWAY},
+        listed=listed,
+        people=_people(known.values(), directory),
         directory=directory,
         agents=_agents(agents.value),
         scanners=_scanners(policy),
@@ -119,10 +134,13 @@ def compose(
 
 
 def _people(principals: Iterable[Principal], directory: Directory | None) -> People:
-    """Return the possible approvers; without a directory nobody can prove more than a key."""
+    """Return the possible approvers, of whom nobody is disabled; without a directory nobody can prove more than a
+    key.
+    """
+    able = [structs.replace(one, roles=[]) if one.disabled else one for one in principals]
     if directory is None:
-        return people_of(principals, {})
-    return people_of(principals, directory.presences(), solo=directory.posture == "solo")
+        return people_of(able, {})
+    return people_of(able, directory.presences(), solo=directory.posture == "solo")
 
 
 def _agents(agents: Agents) -> dict[str, frozenset[str]]:
