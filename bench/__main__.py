@@ -20,6 +20,7 @@ NAMES = (
     "ssh",
     "scale",
     "flood",
+    "slow_targets",
     "growth",
     "memory",
     "gateway",

@@ -78,7 +78,7 @@ async def test_without_room_an_operation_keeps_its_slot() -> None:
 
     await detached.run("a", work())
     keeps = asyncio.create_task(detached.run("b", work()))
-    done, _ = await asyncio.wait({keeps}, timeout=1.5)
+    done, _ = await asyncio.wait({keeps}, timeout=0.5)
     assert (len(detached), done) == (1, set())
     go_on.set()
     await asyncio.wait_for(keeps, 5)
