@@ -16,6 +16,7 @@ from writ_contracts.decisions import Decision, Grant, ReadAction, ReadGrant
 from writ_contracts.errors import Denied, Invalid, Untrusted
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Catalogue, Operation, offers
+from writ_contracts.plugins import PluginDigests, digest_problem
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_trust.digests import keyed_digest, same
@@ -43,6 +44,10 @@ class Trust(Struct, frozen=True, kw_only=True):
         if name not in self.operations or backend != self.backend or not offers(capabilities, backend, operation):
             raise Invalid(f"{name} on a {backend} target is not offered by pool {self.pool}", code="unsupported")
         return operation
+
+    def plugins(self, operation: str) -> PluginDigests:
+        """Return the digests of this agent's plugins that define the operation or carry it out."""
+        return self.catalogue.plugins_of(operation, self.backend)
 
 
 class SentClaim(Struct, frozen=True, kw_only=True):
@@ -200,6 +205,8 @@ def verify_read_grant(
         raise SecurityRefusal("forged_look", "a read grant for other parameters")
     if now > grant.expires_at:
         raise Denied(f"the read grant expired {now - grant.expires_at:.1f} s ago", code="look_expired")
+    if action != "visit" and (problem := digest_problem(trust.plugins(grant.operation), grant.plugins)):
+        raise Denied(problem, code="plugin_mismatch")
     return grant
 
 

@@ -12,6 +12,7 @@ from writ_contracts.backends import MOST_OPERATIONS, TargetReport
 from writ_contracts.bounds import Attempt, Count, Label, Seconds, Signature, Text, Values
 from writ_contracts.decisions import ReadAction
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId, PrincipalId
+from writ_contracts.plugins import PluginDigests
 from writ_contracts.previews import PreviewDetails
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
@@ -21,6 +22,7 @@ class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     """An agent instance's request to start one dispatched operation now.
 
     `seal_to` is an ephemeral X25519 public key (base64) for the parameters; `baseline` is the target's state before.
+    `plugins`: the agent's plugins that define the operation or carry it out.
     """
 
     operation_id: OperationId
@@ -32,6 +34,7 @@ class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     decision_digest: Digest | None = None
     """Digest of the decision in `dispatched`."""
     baseline: Values = field(default_factory=dict)
+    plugins: PluginDigests = field(default_factory=dict)
 
 
 class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -128,6 +131,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     leaving: bool = False
     skew: Seconds | None = None
     """Seconds by which the host's clock is ahead of the NATS server's, where that is large enough to report."""
+    plugins: PluginDigests = field(default_factory=dict)
+    """All plugins that are installed there."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

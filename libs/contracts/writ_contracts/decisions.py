@@ -14,6 +14,7 @@ from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
 from writ_contracts.people import NamedDirectory
+from writ_contracts.plugins import AcceptedBuilds, PluginDigests
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 
@@ -75,9 +76,11 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     `signature`, or the NATS `server`; `nobody` in a simulation, which therefore never passes for a real decision.
     `nearest`: the rule nearest to allowing it, and `opens_at` (Unix seconds) the opening of its window.
     `could_approve`: the possible next approvers, at most twenty. `emergency`: the id of the one in force for the
-    target. `demands`: the approvals it needs or needed. With demands, `target_digest` is the SHA-256 of the target's
+    target. `window`: the approval window whose approvals counted. `demands`: the approvals it needs or needed. With
+    demands, `target_digest` is the SHA-256 of the target's
     entry, to notice a moved target at the start, and `public_digest` that of the public effective parameters as
     canonical JSON, which an approver's client checks. `approvals`: the people whose recorded approvals counted.
+    `plugins`: those installed where it was decided.
     """
 
     operation_id: OperationId
@@ -110,10 +113,12 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     target_digest: Digest | None = None
     public_digest: Digest | None = None
     approvals: list[PrincipalId] = field(default_factory=list)
+    plugins: PluginDigests = field(default_factory=dict)
     people: NamedDirectory | None = None
     """The directory of people's credentials in force, where there is one."""
     presence: Presence | None = None
     """What the requester proved besides their signature, where anything."""
+    window: str = ""
 
 
 def changed_since(first: Decision, now: Decision) -> str:
@@ -182,6 +187,8 @@ class ReadGrant(
     """The subject of `list_other_names`: the value of the operation's parameter that names a thing."""
     issued_at: float = 0.0
     """Unix seconds of the journal's clock: a listing under it is no older."""
+    plugins: AcceptedBuilds = field(default_factory=dict)
+    """The accepted digests of each plugin that defines the operation or carries it out; for a test, of all plugins."""
 
 
 class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -17,7 +17,10 @@ from writ_contracts.signing import Signed, Statement
 LISTING_SOURCES = (
     "list_services",
     "list_containers",
+    "list_guests",
     "list_stacks",
+    "list_images",
+    "list_volumes",
     "list_packages",
     "list_backups",
     "list_snapshots",

@@ -309,6 +309,14 @@ class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
     report: Signed | None = None
 
 
+class RecordRead(Event, frozen=True, kw_only=True, tag="record_read"):
+    """A principal read records of others, which policy allowed: the filters of the query, and the signed decision."""
+
+    principal: str
+    query: dict[str, Any]
+    decision: Signed
+
+
 class RefusedSummary(Event, frozen=True, kw_only=True, tag="refused_summary"):
     """The number of one principal's requests refused without a record since `since`, because they were too many."""
 
@@ -339,6 +347,17 @@ class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
     principal: str
 
 
+class WindowUsed(Event, frozen=True, kw_only=True, tag="window_used"):
+    """One operation is use number `use` of `most` of an approval window; written together with its `granted`."""
+
+    window: str
+    use: int
+    most: int
+    target: str
+    operation_id: str
+    principal: str
+
+
 class LimitHolder(Struct, frozen=True, kw_only=True):
     """An operation that counts under a limit, until its agent's receipt or `until` (Unix seconds)."""
 
@@ -362,7 +381,7 @@ class LimitCounted(Event, frozen=True, kw_only=True, tag="limit_counted"):
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
     """An event that all later decisions must include. `kind`: stop_set, stop_lift, policy_publish,
     policy_rollback, policy_file, emergency_declare, emergency_confirm, emergency_closed, emergency_review,
-    journal_archive, agent_enrolled, journal_restored.
+    window_request, window_end, principal_manage, journal_archive, agent_enrolled, journal_restored.
 
     None is ever lost: before a range of the journal goes into an archive, its control events are stored again after it,
     byte for byte, and the header `Writ-Carried-From` names the original sequence.
@@ -398,4 +417,14 @@ OperationEvent = (
     | Archived
 )
 OPERATION_KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(OperationEvent))
-JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | LimitTaken | LimitCounted | ControlEvent
+JournalEvent = (
+    OperationEvent
+    | SecurityEvent
+    | RecordRead
+    | RefusedSummary
+    | LockTaken
+    | LimitTaken
+    | LimitCounted
+    | WindowUsed
+    | ControlEvent
+)

@@ -15,6 +15,7 @@ from msgspec import Struct
 from writ_contracts import parameters as params
 from writ_contracts.errors import Invalid
 from writ_contracts.evaluators import Evaluator
+from writ_contracts.plugins import InstalledPlugin, PluginDigests, digests_of
 
 
 class Risk(StrEnum):
@@ -78,9 +79,17 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 
 class Catalogue(Mapping[str, Operation]):
-    """Operations by name; read-only. `evaluators`: conditions for policies, by name."""
+    """Operations by name; read-only. `evaluators`: conditions for policies, by name. `plugins`: those of this
+    process.
+    """
 
-    def __init__(self, operations: Iterable[Operation], evaluators: Mapping[str, Evaluator] | None = None) -> None:
+    def __init__(
+        self,
+        operations: Iterable[Operation],
+        evaluators: Mapping[str, Evaluator] | None = None,
+        plugins: Iterable[InstalledPlugin] = (),
+    ) -> None:
+        self.plugins = tuple(plugins)
         self._by_name: dict[str, Operation] = {}
         self.evaluators: Mapping[str, Evaluator] = MappingProxyType(dict(evaluators or {}))
         for operation in operations:
@@ -109,6 +118,10 @@ class Catalogue(Mapping[str, Operation]):
             return self._by_name[name]
         except KeyError:
             raise Invalid(f"no operation {name!r} in the catalogue", code="unknown_operation") from None
+
+    def plugins_of(self, operation: str, backend: str) -> PluginDigests:
+        """Return the digests of the plugins that define the operation, or carry out operations on this backend."""
+        return digests_of(one for one in self.plugins if one.concerns(operation, backend))
 
 
 def offers(capabilities: list[str] | None, backend: str, operation: Operation) -> bool:

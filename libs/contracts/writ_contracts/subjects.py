@@ -130,9 +130,19 @@ def scanned(scanner: str, target: str) -> str:
     return f"writ.scanned.{_token(scanner, 'scanner')}.{_token(target, 'target')}"
 
 
+def window_uses(window: str) -> str:
+    """Return the subject of the uses of an approval window."""
+    return f"writ.journal.window.{_token(window, 'window')}"
+
+
 def security_event(kind: str) -> str:
     """Return the subject of security events of this kind."""
     return f"writ.journal.security.{_token(kind, 'kind')}"
+
+
+def record_read(principal: str) -> str:
+    """Return the subject of allowed reads of others' records by this principal."""
+    return f"writ.journal.read.{_token(principal, 'principal')}"
 
 
 def refused_summary(principal: str) -> str:

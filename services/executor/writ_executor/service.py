@@ -17,6 +17,7 @@ from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import RefusedSummary
 from writ_contracts.notices import Noted
 from writ_contracts.operations import Catalogue
+from writ_contracts.plugins import digests_of
 from writ_contracts.previews import PreviewAnswer
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.requests import (
@@ -28,6 +29,7 @@ from writ_contracts.requests import (
     TargetsAnswer,
 )
 from writ_executor import __version__
+from writ_executor.agents.presence import other_builds
 from writ_executor.composition import compose
 from writ_executor.config import Config
 from writ_executor.metrics import Measures, pools_of
@@ -65,7 +67,7 @@ class Executor:
         self.time = ServerClock(bus, clocks)
         self.time.shown(measured)
         self._observe = Observer(log, measured)
-        self._files = (inventory, agents)
+        self._files, self._plugins = (inventory, agents), digests_of(catalogue.plugins)
         self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
         self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
         components = compose(config, bus, key, catalogue, inventory, agents, self._measures, measured, self.time)
@@ -156,6 +158,7 @@ class Executor:
             "decisions": self._decisions_check,
             "clock": self.time.check,
             "agent_clocks": self._agent_clocks_check,
+            "agent_plugins": self._agent_plugins_check,
         }
 
     async def _pools_check(self) -> str | None:
@@ -172,6 +175,13 @@ class Executor:
             return None
         named = ", ".join(f"{instance} {describe(skew)} the NATS server's" for instance, skew in skewed[:NAMED])
         return Attention(f"clocks of agents' hosts: {named}" + (" and more" if len(skewed) > NAMED else ""))
+
+    async def _agent_plugins_check(self) -> str | None:
+        others = other_builds(self.presence.all_agents(), self._plugins)
+        if not others:
+            return None
+        more = " and more" if len(others) > NAMED else ""
+        return Attention(f"agents with another build of a plugin than this executor: {', '.join(others[:NAMED])}{more}")
 
     async def _success_check(self) -> str | None:
         problem = self._measures.success.problem()

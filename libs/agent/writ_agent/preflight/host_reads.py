@@ -149,7 +149,7 @@ class HostReads:
     async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:
         found = await find(self._backend, grant.target, seconds * LISTING_SHARE)
         await self._watch(found[0].code, f"a test of {grant.target.id}", None)
-        return ReadReply(visit=target_report(self._trust, self._identity, grant.target, found))
+        return ReadReply(visit=target_report(self._trust, self._identity, grant, found))
 
     async def _watch(self, code: str, what: str, operation_id: str | None) -> None:
         """Report codes of a host that are signs of an attack as security events."""

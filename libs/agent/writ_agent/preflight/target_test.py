@@ -10,9 +10,11 @@ from writ_agent.reporting.receipts import Identity
 from writ_agent.verification import Trust
 from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.bounds import cut
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_contracts.operations import offers
+from writ_contracts.plugins import digest_problem
 from writ_contracts.version import VERSION
 from writ_runtime.logs import Log
 
@@ -42,12 +44,14 @@ async def _found(backend: Backend, target: Target, seconds: float) -> TargetTest
 
 
 def target_report(
-    trust: Trust, identity: Identity, target: Target, found: tuple[TargetTestResult, float]
+    trust: Trust, identity: Identity, grant: ReadGrant, found: tuple[TargetTestResult, float]
 ) -> TargetReport:
     """Return the test report, with those operations that the target's entry offers."""
     result, seconds = found
-    catalogue = trust.catalogue
+    target, catalogue = grant.target, trust.catalogue
     offered = {name for name, one in catalogue.items() if offers(target.capabilities, target.backend, one)}
+    refused = {name: problem for name in offered if (problem := _plugin_problem(trust, grant, name))}
+    lacking = {**{name: why for name, why in result.lacking.items() if name in offered}, **refused}
     return TargetReport(
         target=target.id,
         pool=identity.pool,
@@ -57,10 +61,16 @@ def target_report(
         code=result.code,
         message=result.message[:1000],
         versions=result.versions,
-        operations=sorted(offered & set(result.operations)),
-        lacking={name: cut(why) for name, why in sorted(result.lacking.items()) if name in offered},
+        operations=sorted(offered & set(result.operations) - refused.keys()),
+        lacking={name: cut(why) for name, why in sorted(lacking.items())},
         seconds=round(seconds, 3),
     )
+
+
+def _plugin_problem(trust: Trust, grant: ReadGrant, operation: str) -> str:
+    """Return why policy refuses this agent's build of a plugin for the operation; empty if it does not."""
+    own = trust.plugins(operation)
+    return digest_problem(own, {name: grant.plugins.get(name, []) for name in own})
 
 
 def _short_step(step: TargetTestStep) -> TargetTestStep:

@@ -109,7 +109,8 @@ class Worker:
         stages = self._parts.meters.stages
         with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"):
             baseline = await self._parts.host_reads.baseline(entry.work)
-        claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot())
+        plugins = self._parts.trust.plugins(entry.work.operation)
+        claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot(), plugins)
         entry.early_read = self._begin_early_read(entry.work)
         with stages.time(entry.work.operation_id, stage="claim"):
             answer = await self._claim(claimed, delivery)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from writ_cli import times
+from writ_cli import completion, times
 from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.exit_status import Exit
 from writ_cli.operations import parameter_words
@@ -93,7 +93,7 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
 
 
 @approvals.command("show")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @POLICY_KEY
 @GIVEN
 @asking
@@ -106,7 +106,7 @@ async def show(settings: Settings, operation: str, policy_key: str | None, given
 
 
 @approvals.command("approve")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @REASON
 @POLICY_KEY
 @SSH_KEY
@@ -144,7 +144,7 @@ async def approve(
 
 
 @approvals.command("reject")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @REASON
 @asking
 async def reject(settings: Settings, operation: str, reason: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from msgspec import Struct, to_builtins
 
-from writ_cli import times
+from writ_cli import completion, times
 from writ_cli.diff_text import show_diff
 from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
@@ -20,6 +20,7 @@ from writ_cli.output import Screen, outcome, visible
 from writ_cli.settings import Settings
 from writ_client import request_signing
 from writ_client.client import Writ
+from writ_client.operation_wait import Requested
 from writ_client.target_runs import EachRequest, each_request
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
@@ -64,8 +65,8 @@ def refuse_control(operation: str) -> None:
 
 
 @click.command()
-@click.argument("operation")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
 @click.option("--dry-run", "--preview", "dry_run", is_flag=True, help="See what would be done.")
 @click.option("--diff", is_flag=True, help="Show what of a file or of packages is changed, by a preview just before.")
 @click.option("--reason", "-r", default="", help="Why, for the record.")
@@ -208,6 +209,15 @@ def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
     return Exit.DONE if answer.outcome is None else of_outcome(answer.outcome)
 
 
+def show_requested(screen: Screen, requested: Requested) -> int:
+    """Show what became of a request until now; return its exit status, that of a pending one without an outcome."""
+    if requested.view is not None:
+        return show_view(screen, requested.view, requested.answer.verdict)
+    _tell_waiting(screen, requested.answer)
+    status = _show_answer(screen, requested.answer)
+    return Exit.PENDING if requested.answer.outcome is None else status
+
+
 def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = None) -> int:
     """Show one operation; return the exit status of its outcome."""
     if screen.json:
@@ -242,9 +252,9 @@ def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
 
 
 @click.command()
-@click.argument("operation")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="What it would act on.")
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option("--target", "-t", metavar="TARGET", help="What it would act on.", shell_complete=completion.targets)
 @click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
 @asking
 async def simulate(

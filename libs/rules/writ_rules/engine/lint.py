@@ -29,7 +29,10 @@ FITS = {
 LISTED = {
     "list_services": ("service", "unit"),
     "list_containers": ("container", "guest"),
+    "list_guests": ("guest", "container"),
     "list_stacks": ("stack",),
+    "list_images": ("image",),
+    "list_volumes": ("volume",),
     "list_packages": ("package",),
     "list_backups": ("backup",),
     "list_snapshots": ("snapshot",),

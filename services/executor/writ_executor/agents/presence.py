@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from writ_contracts.agents import Heartbeat
+from writ_contracts.plugins import PluginDigests
 from writ_runtime.logs import Log
 
 MOST_INSTANCES, MOST_RUNNING = 256, 20_000
@@ -26,6 +27,15 @@ class LastHeartbeat(Struct, frozen=True):
 
     heartbeat: Heartbeat
     at: float
+
+
+def other_builds(agents: Iterable[Heartbeat], own: PluginDigests) -> list[str]:
+    """Return the agents that have another build of a plugin than `own`, each with the plugins' names."""
+    found = []
+    for agent in agents:
+        names = [name for name, digest in agent.plugins.items() if own.get(name, digest) != digest]
+        found += [f"{agent.instance} ({', '.join(sorted(names))})"] if names else []
+    return found
 
 
 class Presence:

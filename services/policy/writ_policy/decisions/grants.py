@@ -13,6 +13,7 @@ from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
 from writ_policy.approvals.recorded import Approvals
+from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import World
 from writ_trust.approvals import approval_digest
@@ -121,6 +122,7 @@ def read_grant(ask: Decide, ruled: RuledRequest, world: World, *, quoting: bool 
         policy=ruled.decision.policy,
         expires_at=min(until, now + LONGEST_LOOK_SECONDS),
         issued_at=now,
+        plugins=ruled.plugins,
     )
 
 
@@ -141,10 +143,11 @@ def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -
         sources=sources,
         named=str(ruled.ruling.effective[named]) if OTHER_NAMES in sources else "",
         issued_at=ruled.decision.at,
+        plugins=ruled.plugins,
     )
 
 
-def target_test_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | None:
+def target_test_grant(ask: Decide, ruled: RuledRequest, world: World, plugins: AgentPlugins) -> ReadGrant | None:
     """Return the grant to test the target of a `backend_test`, and nothing else.
 
     Raises Invalid for a target outside the inventory.
@@ -164,6 +167,7 @@ def target_test_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGra
         policy=ruled.decision.policy,
         expires_at=ruled.decision.at + LOOK_SECONDS,
         issued_at=ruled.decision.at,
+        plugins=plugins.all_accepted(),
     )
 
 
