@@ -12,7 +12,7 @@ import click
 from writ_cli import completion
 from writ_cli.exit_status import Exit, of_error
 from writ_cli.help_sections import sections
-from writ_cli.installation import agents, backup, init, leaf, lifecycle, principals, provision, targets
+from writ_cli.installation import agents, backup, init, leaf, lifecycle, principals, provision, target_edits, targets
 from writ_cli.lazy_group import LazyGroup
 from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops
 from writ_cli.output import visible
@@ -174,6 +174,8 @@ for command in (
     ),
 ):
     cli.add_command(command)
+for name, of_target in {"list": catalogue.targets, "test": backends.test, **target_edits.COMMANDS}.items():
+    targets.target.add_command(of_target, name)
 
 
 def main() -> None:

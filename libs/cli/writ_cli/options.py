@@ -22,6 +22,9 @@ Command = Callable[..., Any]
 _OUTPUT = click.option(
     "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for programs."
 )
+_LONG_OUTPUT = click.option(
+    "--output", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for programs."
+)
 _HOME = click.option(
     "--home",
     envvar="WRIT_HOME",
@@ -59,6 +62,17 @@ def local(body: Body) -> Command:
     for option in (_HOME, _OUTPUT):
         body = option(body)
     return _runs(body)
+
+
+def dashed(body: Body) -> Command:
+    """As `local`, for arguments that begin with a dash (`-old`): the subcommand has no option of one letter."""
+    for option in (_HOME, _LONG_OUTPUT):
+        body = option(body)
+    return _runs(body)
+
+
+DASHED: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+"""The `context_settings` of a subcommand with `dashed`."""
 
 
 def _runs(body: Body, *, traced: bool = False) -> Command:
