@@ -14,6 +14,7 @@ from writ_testing import plugin
 NAMES = (
     "end_to_end",
     "approvals",
+    "pending",
     "audit",
     "policy",
     "policy_shapes",

@@ -309,6 +309,14 @@ class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
     report: Signed | None = None
 
 
+class RecordRead(Event, frozen=True, kw_only=True, tag="record_read"):
+    """A principal read records of others, which policy allowed: the filters of the query, and the signed decision."""
+
+    principal: str
+    query: dict[str, Any]
+    decision: Signed
+
+
 class RefusedSummary(Event, frozen=True, kw_only=True, tag="refused_summary"):
     """The number of one principal's requests refused without a record since `since`, because they were too many."""
 
@@ -398,4 +406,6 @@ OperationEvent = (
     | Archived
 )
 OPERATION_KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(OperationEvent))
-JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | LimitTaken | LimitCounted | ControlEvent
+JournalEvent = (
+    OperationEvent | SecurityEvent | RecordRead | RefusedSummary | LockTaken | LimitTaken | LimitCounted | ControlEvent
+)

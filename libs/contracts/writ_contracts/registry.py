@@ -292,6 +292,15 @@ CHANNELS: tuple[Channel, ...] = (
         message=journal.SecurityEvent,
     ),
     Channel(
+        name="journal_read",
+        address="writ.journal.read.{principal}",
+        summary="The journal: reads of others' records that policy allowed.",
+        style=S.STREAM,
+        senders=(R.AUDIT,),
+        receivers=(),
+        message=journal.RecordRead,
+    ),
+    Channel(
         name="journal_refused",
         address="writ.journal.refused.{principal}",
         summary="The journal: the number of a principal's requests that were refused without a record.",

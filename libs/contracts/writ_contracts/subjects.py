@@ -135,6 +135,11 @@ def security_event(kind: str) -> str:
     return f"writ.journal.security.{_token(kind, 'kind')}"
 
 
+def record_read(principal: str) -> str:
+    """Return the subject of allowed reads of others' records by this principal."""
+    return f"writ.journal.read.{_token(principal, 'principal')}"
+
+
 def refused_summary(principal: str) -> str:
     """Return the subject of the count of a flood's unrecorded refusals."""
     return f"writ.journal.refused.{_token(principal, 'principal')}"

@@ -11,6 +11,7 @@ from writ_audit.index import Index
 from writ_audit.metrics import Measures
 from writ_audit.permission import Permission
 from writ_audit.reading import Reading
+from writ_audit.recorded_reads import RecordedReads
 from writ_audit.reports import Reports
 from writ_audit.servers import Servers
 from writ_bus.errors import BusError
@@ -63,7 +64,8 @@ class Audit:
             self._security,
         )
         self._reports = Reports(bus.journal, self._follower, self._security, config.installation)
-        permission = Permission(bus, config.policy_key, config.installation, self._notifier.tell)
+        reads = RecordedReads(bus.journal, self._time.now)
+        permission = Permission(bus, config.policy_key, config.installation, self._notifier.tell, reads)
         reading = Reading(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
