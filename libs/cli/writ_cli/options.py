@@ -19,21 +19,13 @@ from writ_runtime import spans
 Body = Callable[..., Coroutine[Any, Any, int | None]]
 Command = Callable[..., Any]
 
-_OUTPUT = click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    help="For people, or for programs.",
-)
+_FORMS = click.Choice(["table", "json", "yaml"])
+_OUTPUT = click.option("-o", "--output", "form", type=_FORMS, default="table", help="For people, or for programs.")
+_LONG_OUTPUT = click.option("--output", "form", type=_FORMS, default="table", help="For people, or for programs.")
 _FIELD = click.option(
     "--field",
     metavar="PATH",
     help="Only this part of the JSON: names and numbers with dots, * for each (rows.*.target).",
-)
-_LONG_OUTPUT = click.option(
-    "--output", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for programs."
 )
 _HOME = click.option(
     "--home",
@@ -93,7 +85,7 @@ def local(body: Body) -> Command:
 
 def dashed(body: Body) -> Command:
     """As `local`, for arguments that begin with a dash (`-old`): the subcommand has no option of one letter."""
-    for option in (_HOME, _LONG_OUTPUT):
+    for option in (_HOME, _FIELD, _LONG_OUTPUT):
         body = option(body)
     return _runs(body)
 

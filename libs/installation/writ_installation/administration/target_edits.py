@@ -56,7 +56,7 @@ def rename_target(home: Home, old: str, new: str) -> list[str]:
 
     def renamed(text: str) -> str:
         through = [at for at, entry in enumerate(_entries(text)) if entry.get("gateway") == old]
-        changes = {at: ("gateway", new) for at in through} | {_position(text, old): ("id", new)}
+        changes = dict.fromkeys(through, ("gateway", new)) | {_position(text, old): ("id", new)}
         return entry_edits.with_values(text, SECTION, changes)
 
     def same_pool(document: Document) -> None:
