@@ -298,22 +298,17 @@ class Judge(Struct, frozen=True, kw_only=True):
     def _as_it_came(self, subject: Subject, request: DecisionRequest, ruling: Ruling, *, signed: bool) -> Ruling:
         """Return the ruling, or a denial of what a gateway may not send or what needs a signature it does not have."""
         name = request.operation.name
-        if name in FOR_PEOPLE and self._by_gateway(subject):
+        if name in FOR_PEOPLE and self.world.by_gateway(subject.principal, subject.key):
             return _denied(ruling, "for_people", f"{name} is for people, and it came through a gateway")
         if not signed and not subject.simulate and _wants_signature(request):
             reason = f"{name} needs the principal's own signature; else: {ruling.reason}"
             return structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
         return ruling
 
-    def _by_gateway(self, subject: Subject) -> bool:
-        return self.world.by_gateway(subject.principal, subject.key)
-
     def _authenticated(self, subject: Subject, *, signed: bool) -> Authenticated:
-        if subject.simulate:
-            return "nobody"
-        if signed:
-            return "signature"
-        return "gateway" if self._by_gateway(subject) else "server"
+        if subject.simulate or signed:
+            return "nobody" if subject.simulate else "signature"
+        return "gateway" if self.world.by_gateway(subject.principal, subject.key) else "server"
 
     def _is_dry(self, subject: Subject, request: DecisionRequest) -> bool:
         return subject.dry_run or (self.dry_run_only and not request.operation.control)
