@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import Raw, structs
 from tests.contracts.messages import sample
-from tests.proof.archives import AGENT, MALLORY, POLICY, id_of
+from tests.proof.archives import AGENT, MALLORY, POLICY, id_of, requested_as
 
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Claim
@@ -39,10 +39,23 @@ def approval_of(event: journal.Requested, *, by: Key = BOB, **changed: Any) -> S
 
 def events(*, approvals: list[Any] | None = None, **changed: Any) -> list[Any]:
     """An operation that was approved by bob, and started."""
-    facts = {"operation_id": id_of(1), "principal": "alice", "authenticated": "server", "effect": "require_approval"}
+    facts = {
+        "operation_id": id_of(1),
+        "principal": "alice",
+        "authenticated": "server",
+        "effect": "require_approval",
+        "acts_for": None,
+    }
     decided = sign(POLICY, structs.replace(sample(Decision), **facts))
-    first = {"principal": "alice", "decision": decided, "statement": None, "look": None, "ahead": None}
-    requested: Any = structs.replace(sample(journal.Requested), **OF, **first, dry_run=False, acts_for=None)
+    first = {
+        "principal": "alice",
+        "decision": decided,
+        "statement": None,
+        "look": None,
+        "ahead": None,
+        **requested_as(decided),
+    }
+    requested: Any = structs.replace(sample(journal.Requested), **OF, **first, dry_run=False)
     given = [approval_of(requested, **changed)] if approvals is None else approvals
     claim = sign(AGENT, structs.replace(sample(Claim), operation_id=id_of(1)))
     again = sign(POLICY, structs.replace(sample(Decision), **{**facts, "effect": "allow"}))

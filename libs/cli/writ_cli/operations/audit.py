@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import get_args
 
 import click
+import msgspec
+from rich.text import Text
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.operations import timeline
 from writ_cli.operations.own import operation_id
 from writ_cli.options import asking
-from writ_cli.output import outcome
+from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
-from writ_contracts.audit import SearchQuery, SearchRow, TraceAnswer
+from writ_contracts.audit import SearchAnswer, SearchQuery, SearchRow, TraceAnswer
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import Outcome
 
@@ -26,17 +28,30 @@ from writ_contracts.journal import Outcome
     metavar="FILE",
     help="Read it in this archive instead.",
 )
+@click.option(
+    "--policy-key",
+    "policy_keys",
+    multiple=True,
+    metavar="U…",
+    help="Policy's public key, of now or before (else of the context, WRIT_POLICY_KEY, or public.yaml).",
+)
 @asking
-async def trace(settings: Settings, number: str, archive: Path | None) -> int:
-    """Show all events of an operation, or of all operations of a correlation id."""
+async def trace(settings: Settings, number: str, archive: Path | None, policy_keys: tuple[str, ...]) -> int:
+    """Show all events of an operation, or of all operations of a correlation id.
+
+    Signatures are verified here, by policy's public key; what does not hold is marked, and the exit status is 1.
+    """
     answer = await _query(settings, number) if archive is None else _archived(archive, number)
+    keys = settings.policy_keys(*policy_keys)
+    problems = timeline.wrong_signatures(answer.events, keys)
     if settings.screen.json:
-        settings.screen.data(answer)
+        found = [{"sequence": sequence, "what": what} for sequence, what in problems.items()]
+        settings.screen.data({**msgspec.to_builtins(answer), "verified": bool(keys), "problems": found})
     elif answer.events:
-        timeline.show(settings.screen, answer)
+        timeline.show(settings.screen, answer, problems, verified=bool(keys))
     if not answer.events:
         raise Invalid(f"nothing is on record of {number}, or nothing that is yours to read", code="not_found")
-    return Exit.DONE
+    return Exit.FAILED if problems else Exit.DONE
 
 
 def _archived(archive: Path, number: str) -> TraceAnswer:
@@ -100,17 +115,25 @@ async def search(
     )
     async with await settings.connect() as writ:
         answer = await writ.search(query)
-    screen = settings.screen
-    if screen.json:
-        screen.data(answer)
-    elif not answer.rows:
+    if settings.screen.json:
+        settings.screen.data(answer)
+    else:
+        _show_rows(settings.screen, answer)
+    return Exit.DONE
+
+
+def _show_rows(screen: Screen, answer: SearchAnswer) -> None:
+    if not answer.rows:
         screen.line("nothing on record fits")
     else:
         columns = ("when", "operation", "who", "what", "target", "outcome", "code", "security")
         screen.table(columns, map(_row, answer.rows))
+        if reported := [row.operation_id for row in answer.rows if row.security_events]:
+            screen.line(
+                Text(f"security events about {len(reported)} of these: writ trace {reported[0]}", style="bold red")
+            )
         if answer.more:
             screen.line(f"there are more: --before {answer.rows[-1].first_sequence}")
-    return Exit.DONE
 
 
 def _row(row: SearchRow) -> tuple[object, ...]:

@@ -136,6 +136,10 @@ class Home:
             raise ConfigError(f"{self.public_file}: has no key of {name}")
         return str(known[name])
 
+    def policy_keys(self) -> list[str]:
+        """Return policy's public keys: the one in use, then earlier ones. Raises ConfigError."""
+        return [self.public("policy")]
+
     def make_key(self, name: str) -> Key:
         """Return the key of that name, made now if there is none."""
         path = self.seed_file(name)

@@ -49,8 +49,10 @@ class Signatures:
     def __init__(self, policy_keys: Collection[str]) -> None:
         """Policy's public keys, of all times the range covers."""
         self._policy = frozenset(policy_keys)
-        self._grants: dict[str, set[str | None]] = {}
-        """By operation: digests of the grants and claims of its starts, until it has ended."""
+        self._grants: dict[str, dict[str | None, tuple[str, str]]] = {}
+        """By operation: the claimant (key, instance) of each start by the digests of its grant and claim, until it has
+        ended.
+        """
         self._requests: dict[str, Request] = {}
         """By operation: the request whose decision demands approvals, until it has ended."""
         self._approvals: dict[str, set[str]] = {}
@@ -62,12 +64,16 @@ class Signatures:
     def take(self, record: Record) -> None:
         """Check the next event."""
         try:
-            event = decode_event(record.data)
-            self._belongs(record, event)
-            self._check(record, event)
+            self.check(record)
         except (Invalid, Untrusted) as error:
             if len(self.problems) < MOST_TOLD:
                 self.problems.append(Problem(record.sequence, str(error)))
+
+    def check(self, record: Record) -> None:
+        """Check the next event. Raises Untrusted for what does not hold, Invalid for what cannot be read."""
+        event = decode_event(record.data)
+        self._belongs(record, event)
+        self._check(record, event)
 
     def _belongs(self, record: Record, event: journal.JournalEvent) -> None:
         where = parse_event(record.subject)
@@ -125,8 +131,8 @@ class Signatures:
         if grant.decision_digest != digest(event.decision):
             raise Untrusted("its grant is not by its decision")
         self._started(event.operation_id, grant.approvals)
-        known = self._grants.setdefault(event.operation_id, set())
-        known |= {digest(event.grant), digest(event.claim)}
+        known = self._grants.setdefault(event.operation_id, {})
+        known |= dict.fromkeys((digest(event.grant), digest(event.claim)), (event.claim.key, event.instance))
 
     def _demanded(self, record: Record, event: journal.Requested, decision: Decision) -> None:
         """Remember what approvals of this request must name."""
@@ -187,8 +193,13 @@ class Signatures:
         receipt = self._own(event.receipt, Receipt)
         if receipt.operation_id != event.operation_id:
             raise Untrusted("its receipt is of another operation")
-        if known and not {receipt.grant_digest, receipt.claim_digest} & known:
+        if not known:
+            return
+        named = {receipt.grant_digest, receipt.claim_digest} & known.keys()
+        if not named:
             raise Untrusted("its receipt is for none of its grants")
+        if (event.receipt.key, receipt.instance) not in [known[one] for one in named]:
+            raise Untrusted("its receipt is of another agent than claimed it")
 
     def _statement(self, statement: Signed | None, decision: Decision) -> None:
         if statement is None:
@@ -207,6 +218,11 @@ class Signatures:
     def _is_of(event: journal.Requested | journal.Refused | journal.ControlEvent, decision: Decision) -> None:
         if (decision.operation_id, decision.principal) != (event.operation_id, event.principal):
             raise Untrusted("its decision is on another request")
+        if not isinstance(event, journal.Requested):
+            return
+        decided = (decision.operation, decision.target, decision.acts_for)
+        if decided != (event.operation, event.target, event.acts_for):
+            raise Untrusted("its decision is on another operation, target or human")
 
     def _of_policy(self, signed: Signed, kind: type[T]) -> T:
         return self._opened(signed, kind, self._policy)
