@@ -9,6 +9,7 @@ import asyncio
 from msgspec import Struct
 
 from writ_agent.backends.port import Backend
+from writ_agent.ceiling import NO_CEILING, Ceiling
 from writ_agent.preflight.host_reads import HostReads
 from writ_agent.reporting.heartbeats import Heartbeats
 from writ_agent.reporting.metrics import Meters
@@ -57,6 +58,7 @@ class Agent:
         spool: Spool,
         metrics: Metrics,
         clocks: Clocks = SYSTEM,
+        ceiling: Ceiling = NO_CEILING,
     ) -> None:
         self.time = ServerClock(bus, clocks)
         self.time.shown(metrics)
@@ -69,6 +71,7 @@ class Agent:
             backend=backend.name,
             operations=frozenset(backend.operations),
             catalogue=catalogue,
+            ceiling=ceiling,
         )
         self._in_flight = InFlightOperations(spool.begun)
         self._heartbeats = Heartbeats(bus, settings.heartbeat, self._heartbeat)
