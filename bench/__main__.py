@@ -14,6 +14,7 @@ from writ_testing import plugin
 NAMES = (
     "end_to_end",
     "approvals",
+    "pending",
     "audit",
     "policy",
     "policy_shapes",
@@ -23,6 +24,7 @@ NAMES = (
     "growth",
     "memory",
     "gateway",
+    "nats_client",
 )
 
 

@@ -22,7 +22,9 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_runtime.clocks import SYSTEM, Clocks
+from writ_runtime.people_directory import KnownDirectory
 from writ_runtime.plugins import load_catalogue
+from writ_runtime.state_file import StateFile
 from writ_testing.eventually import eventually
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.fakes.scripted_executor import Answering, DispatchedOperation, ScriptedExecutor
@@ -60,18 +62,20 @@ class World:
         pool: str = POOL,
         state: str = "state",
         slots: int = 8,
+        waiting: int = 0,
         stop_grace: float = 0.3,
         clocks: Clocks = SYSTEM,
     ) -> Agent:
         """One more agent, on a host with these clocks; stopped at the end of the test."""
         spool = self.stack.enter_context(Spool(self.folder / state, SECRET))
         agent = Agent(
-            Settings(version="0", slots=slots, heartbeat=0.3, kill_grace=0.3, stop_grace=stop_grace),
+            Settings(version="0", slots=slots, waiting=waiting, heartbeat=0.3, kill_grace=0.3, stop_grace=stop_grace),
             Identity(key=self.key, pool=pool, instance=new_instance()),
             frozenset({self.executor.key.public}),
             bus=self.bus(),
             backend=backend or self.backend,
             catalogue=self.catalogue,
+            people=KnownDirectory(StateFile(self.folder / f"people-{state}.json", Signed), (), ""),
             spool=spool,
             metrics=metrics(),
             clocks=clocks,

@@ -1,5 +1,8 @@
 """What an agent makes of answers that do not come, or do not say yes."""
 
+import errno
+from pathlib import Path
+
 import pytest
 from tests.agent.conftest import POOL, TARGET, World, until
 
@@ -8,6 +11,7 @@ from writ_bus.port import Delivery
 from writ_contracts.agents import Claim, ClaimAnswer
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
+from writ_documents.atomic_files import write_atomically
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_testing.memory.bus import MemoryBus
 
@@ -143,3 +147,23 @@ async def test_a_receipt_that_will_never_be_taken_is_set_aside(world: World) -> 
     await world.executor.dispatch("test_count", TARGET, path="/x")
     folder = world.folder / "state"
     await until(lambda: any(path.name.startswith("rejected-") for path in folder.iterdir()))
+
+
+async def test_a_refused_receipt_is_set_aside_once_the_disk_has_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[OSError] = []
+
+    def write(path: Path, data: bytes) -> None:
+        if refused:
+            raise refused.pop()
+        write_atomically(path, data)
+
+    monkeypatch.setattr("writ_agent.reporting.spool.write_atomically", write)
+    world.executor.refusing = Failure(code="forged_receipt", message="no", retry=False)
+    agent = await world.agent()
+    refused += [OSError(errno.ENOSPC, "no space left on device")] * 3
+    await world.executor.dispatch("test_count", TARGET, path="/x")
+    folder = world.folder / "state"
+    await until(lambda: any(path.name.startswith("rejected-") for path in folder.iterdir()))
+    assert await agent.spool_check() is None

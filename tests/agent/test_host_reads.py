@@ -146,3 +146,14 @@ async def test_a_baseline_is_told_however_late_the_claim_comes(world: World) -> 
     assert world.backend.looks == ["baseline"]
     (signed,) = world.executor.asked[operation_id].claims
     assert read(signed, Claim).baseline
+
+
+@pytest.mark.parametrize("accepted", [{}, {"writ-example-plugin": ["0" * 64]}])
+async def test_a_read_by_another_build_of_a_plugin_is_refused(world: World, accepted: dict[str, list[str]]) -> None:
+    await world.agent()
+    looked = await world.executor.ask_look(ask(world, "preview", plugins=accepted), POOL)
+    assert looked.error is not None
+    assert looked.error.code == "plugin_mismatch"
+    assert "writ-example-plugin" in looked.error.message
+    assert world.backend.looks == []
+    assert world.executor.reports == []

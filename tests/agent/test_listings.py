@@ -8,7 +8,7 @@ import pytest
 from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Task
-from writ_agent.preflight.host_reads import LISTINGS_AT_ONCE
+from writ_agent.preflight.host_reads import READS_AT_ONCE
 from writ_contracts.agents import AskRead
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.facts import MOST_NAMES, OTHER_NAMES, Listing
@@ -83,14 +83,14 @@ async def test_an_agent_whose_only_slot_is_taken_still_lists(world: World) -> No
     await until(lambda: not world.backend.running)
 
 
-async def test_only_so_many_are_made_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_so_many_listings_of_a_target_run_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     now, most, go_on = 0, 0, asyncio.Event()
 
     async def listing(target: object, source: str) -> list[str]:
         nonlocal now, most
         now += 1
         most = max(most, now)
-        if now == LISTINGS_AT_ONCE:
+        if now == READS_AT_ONCE:
             go_on.set()
         await go_on.wait()
         now -= 1
@@ -98,9 +98,9 @@ async def test_only_so_many_are_made_at_once(world: World, monkeypatch: pytest.M
 
     monkeypatch.setattr(world.backend, "listing", listing)
     await world.agent()
-    found = await asyncio.gather(*(listed(world, "list_services") for _ in range(3 * LISTINGS_AT_ONCE)))
-    assert [one.names for (one,) in found] == [["nginx"]] * 3 * LISTINGS_AT_ONCE
-    assert most == LISTINGS_AT_ONCE
+    found = await asyncio.gather(*(listed(world, "list_services") for _ in range(3 * READS_AT_ONCE)))
+    assert [one.names for (one,) in found] == [["nginx"]] * 3 * READS_AT_ONCE
+    assert most == READS_AT_ONCE
 
 
 async def named(

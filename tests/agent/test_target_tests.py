@@ -211,3 +211,11 @@ def test_an_agent_that_went_to_ten_thousand_targets_shows_no_more_of_them_than_i
     shown = [line for line in lines if line.startswith("writ_agent_target_reachable{")]
     assert len(shown) == MOST_TARGETS
     assert len({line.partition('target="')[2].partition('"')[0] for line in shown}) == MOST_TARGETS
+
+
+async def test_operations_of_another_build_of_a_plugin_are_lacking_with_the_reason(world: World) -> None:
+    await world.agent()
+    visit = await found(world, plugins={"writ-example-plugin": ["0" * 64]})
+    assert visit.operations == []
+    assert visit.lacking.keys() == set(world.backend.operations)
+    assert "policy accepts 000000000000" in visit.lacking["test_noop"]

@@ -19,7 +19,9 @@ from writ_contracts.decisions import AskGrant, Decision, Grant
 from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.life import Life
 from writ_contracts.signing import Signed
+from writ_runtime.people_directory import KnownDirectory
 from writ_runtime.plugins import load_catalogue
+from writ_runtime.state_file import StateFile
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.fakes.scripted import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
@@ -48,6 +50,7 @@ class Installation:
             bus=MemoryBus(self.world.broker),
             backend=self.backend,
             catalogue=self.world.catalogue,
+            people=KnownDirectory(StateFile(self.folder / f"people-{state}.json", Signed), (), ""),
             spool=spool,
             metrics=metrics(),
         )

@@ -77,6 +77,16 @@ class EngineHost:
         yield made.trial("container_start", lambda _: running("trial") is True, container_name="trial")
         before = self._started("trial")
         yield made.trial("container_restart", lambda _: self._started("trial") != before, container_name="trial")
+        former = self._id("trial")
+        yield made.trial(
+            "container_update",
+            lambda _: self._id("trial") != former,
+            container_name="trial",
+            image="box:1",
+            recreate=True,
+        )
+        self.engine.pullable.add("new:1")
+        yield made.trial("image_pull", lambda _: "new:1" in self.engine.images, image="new:1")
         yield made.trial("container_delete", lambda _: running("trial") is None, container_name="trial", force=True)
 
     @property
@@ -91,6 +101,10 @@ class EngineHost:
     def _runs(self, name: str) -> bool | None:
         found = self.engine.named(name)
         return None if found is None else bool(found["State"]["Running"])
+
+    def _id(self, name: str) -> str:
+        found = self.engine.named(name)
+        return "" if found is None else str(found["Id"])
 
     def _started(self, name: str) -> str:
         found = self.engine.named(name)

@@ -186,7 +186,9 @@ async def test_a_missing_right_is_named_with_the_command_that_grants_it(cluster:
     assert error.value.code == "no_rights"
     assert "VM.PowerMgmt" in str(error.value)
     assert "container_inspect" in found.operations
-    assert "pveum acl modify / --tokens 'writ@pve!agent' --roles Writ-VM" in found.lacking["container_start"]
+    assert (
+        "pveum acl modify / --tokens 'writ@pve!agent' --roles Writ-container_start" in found.lacking["container_start"]
+    )
 
 
 async def test_progress_tells_the_percentage(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

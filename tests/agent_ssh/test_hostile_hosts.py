@@ -8,6 +8,7 @@ import marshal
 import resource
 import struct
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,11 +18,14 @@ from msgspec.structs import replace
 from tests.agent_ssh.conftest import ARCHIVE, SshHost, ssh_host
 from tests.agent_ssh.test_troubles import odd_host, timed
 
+from writ_agent.work.running import Running
 from writ_agent_ssh.bootstrap import contents
 from writ_agent_ssh.channel import MOST_LOG
+from writ_agent_ssh.pace import BURST, RATE
 from writ_contracts.errors import WritError
 from writ_contracts.wire import canonical
 from writ_testing.stopwatch import stopwatch
+from writ_testing.suites.backend import ProgressRecorder
 
 MB = 1024 * 1024
 SECRET = "a secret of the file's content"
@@ -125,6 +129,17 @@ async def test_a_host_writes_no_more_into_the_log_than_hostops_would(
         await timed(host, host.task("network_test", host="127.0.0.1"))
         written = capsys.readouterr()
         assert len(written.out) + len(written.err) + len(caplog.text) < 8 * MOST_LOG
+
+
+async def test_a_host_that_floods_with_progress_is_read_at_a_bounded_pace(tmp_path: Path) -> None:
+    flood = "[tell(b'G', {'tag': tag, 'message': 'x' * 400}) for _ in iter(int, 1)]"
+    async with odd_host(tmp_path / "odd", flood) as host:
+        await host.pool.session(host.target)
+        heard, began = ProgressRecorder(), time.process_time()
+        running = Running(host.backend, replace(host.task("network_test", host="127.0.0.1"), timeout=1.5), heard, 0.5)
+        await running.wait()
+        assert len(heard.words) * 400 < BURST + 6.0 * RATE
+        assert time.process_time() - began < 2.0  # the event loop is free for others
 
 
 async def test_opening_a_channel_counts_into_its_time(host: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from graphlib import TopologicalSorter
 import pytest
 from deploy.distributions import Distribution, distributions, holder_of, pyproject, required_name, version
 from tests.architecture.tree import (
+    EXAMPLE,
     ROOT,
     Package,
     code,
@@ -160,7 +161,7 @@ def test_the_tools_know_every_package() -> None:
     folders = {shown(package.folder) for package in packages()}
     assert set(tool["hatch"]["build"]["dev-mode-dirs"]) == folders
     assert set(tool["importlinter"]["root_packages"]) == names
-    assert set(tool["mypy"]["mypy_path"]) == {".", *folders}
+    assert set(tool["mypy"]["mypy_path"]) == {".", shown(EXAMPLE), *folders}
     layers = tool["importlinter"]["contracts"][0]["layers"]
     assert {name for layer in layers for name in layer.replace(" ", "").split("|")} == names
 

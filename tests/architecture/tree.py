@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "tests/example_plugin"
+"""The package of docs/plugins.md."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -78,8 +80,11 @@ def code() -> list[Path]:
 
 
 def files_of_tests() -> list[Path]:
-    """Every Python file of the tests, the benchmarks, the generators and the builder."""
-    return sorted(path for top in ("tests", "bench", "docs", "deploy") for path in (ROOT / top).rglob("*.py"))
+    """Every Python file of the tests, the benchmarks, the generators and the builder; not the example's package, which
+    is no test.
+    """
+    found = (path for top in ("tests", "bench", "docs", "deploy") for path in (ROOT / top).rglob("*.py"))
+    return sorted(path for path in found if not path.is_relative_to(EXAMPLE / "writ_router"))
 
 
 def functions(path: Path) -> Iterator[Function]:

@@ -90,7 +90,7 @@ class History:
 
     def _decision(self, operation_id: str, principal: str, known: dict[str, Any]) -> Signed:
         about = {name: known[name] for name in ("operation", "target", "acts_for")}
-        who = {"operation_id": operation_id, "principal": principal, "authenticated": "server"}
+        who = {"operation_id": operation_id, "principal": principal, "authenticated": "server", "presence": None}
         return sign(POLICY, structs.replace(sample(Decision), statement_digest=None, **who, **about))
 
     async def refused(self, principal: str, key: str, correlation: str = "", message: str = "no rule") -> str:

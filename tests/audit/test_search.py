@@ -9,7 +9,9 @@ from tests.audit.replica import ask, policy, replica, search
 
 from writ_bus.port import Bus
 from writ_contracts.audit import SearchAnswer
-from writ_contracts.wire import encode
+from writ_contracts.ids import operation_id
+from writ_contracts.journal import Archived, RecordRead
+from writ_contracts.wire import decode_event, encode
 from writ_testing.fakes.scripted import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
 
@@ -63,6 +65,17 @@ X1 = ("copilot", "service_restart", None)
         ({"since": 1_005.0}, [X1, B1]),
         ({"until": 1_004.0}, [A1]),
         ({"principal": "nobody"}, []),
+        ({"principal": ["alice", "bob"]}, [B1, A2, A1]),
+        ({"outcome": ["denied", "failed"]}, [A2]),
+        ({"target": ["web-9", "web-2"], "operation": ["service_restart", "file_delete"]}, [X1, A2]),
+        ({"parameters": {"service_name": "nginx"}}, [X1, B1, A1]),
+        ({"parameters": {"service_name": "nginx", "timeout": "60"}, "principal": "bob"}, [B1]),
+        ({"parameters": {"service_name": "ngin"}}, []),
+        ({"rule": "ops"}, [X1, B1, A1]),
+        ({"text": "NGINX"}, [X1, B1, A1]),
+        ({"text": "no_rule"}, [A2]),
+        ({"reason": "because"}, []),
+        ({"since": 1_005.0, "until": 9_999.0}, [X1, B1]),
     ],
 )
 async def test_each_filter_narrows(
@@ -122,3 +135,57 @@ async def test_ones_own_records_need_no_policy(bus: MemoryBus, told: History, sc
     scripted.effects["audit_read"] = "deny"
     assert await found(bus, "bob", principal="bob") == [B1]
     assert scripted.decides == []
+
+
+async def test_a_misspelt_name_is_told_with_the_nearest(bus: MemoryBus, told: History) -> None:
+    answer = await search(bus, "carol", principal="alcie", operation="service_restrat", rule="opps")
+    assert [(one.filter, one.name, one.nearest) for one in answer.unknown] == [
+        ("principal", "alcie", ["alice"]),
+        ("operation", "service_restrat", ["service_restart"]),
+        ("rule", "opps", ["ops"]),
+    ]
+    assert (await search(bus, "carol", principal="alice", outcome="failed")).unknown == []
+
+
+async def test_suggestions_name_nothing_that_is_not_ones_own(
+    bus: MemoryBus, told: History, scripted: ScriptedPolicy
+) -> None:
+    scripted.effects["audit_read"] = "deny"
+    assert (await search(bus, "bob", target="web-8")).unknown[0].nearest == ["web-1"]
+    assert (await search(bus, "bob", rule="opps")).unknown == []
+
+
+async def test_allowed_reads_of_others_records_are_recorded_once_a_minute(bus: MemoryBus, told: History) -> None:
+    for _ in range(3):
+        await search(bus, "carol", principal="alice")
+    await search(bus, "alice", principal="alice")
+    await search(bus, "alice")
+    records = await bus.journal.read("writ.journal.read.>")
+    events = [decode_event(record.data) for record in records]
+    assert [(one.principal, one.query) for one in events if isinstance(one, RecordRead)] == [
+        ("carol", {"query": "search", "principal": "alice"}),
+        ("alice", {"query": "search"}),
+    ]
+
+
+async def test_a_search_by_time_finds_archived_operations_too(bus: MemoryBus, told: History) -> None:
+    """Their `archived` event stands far behind their time."""
+    history = History(bus)
+    for _ in range(5):
+        history.stamp("c")
+    operation = operation_id("dora", "old")
+    event = Archived(
+        **{**history.stamp("c"), "at": 90_000.0},
+        operation_id=operation,
+        principal="dora",
+        operation="service_stop",
+        target="web-1",
+        requested_at=500.0,
+        outcome="succeeded",
+        fingerprint="",
+        generation=1,
+    )
+    await history.append("dora", operation, event)
+    assert await found(bus, "carol", until=600.0) == [("dora", "service_stop", "succeeded")]
+    assert await found(bus, "carol", since=400.0, until=600.0) == [("dora", "service_stop", "succeeded")]
+    assert len(await found(bus, "carol", since=400.0)) == 5

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.nats import connection as connections
 from writ_bus.nats.bus import NatsBus, connect
-from writ_bus.nats.client import DirectClient
-from writ_bus.nats.watchdog import Watchdog
+from writ_bus.nats.client.direct import DirectClient
+from writ_bus.nats.client.watchdog import Watchdog
 from writ_bus.port import Message
 from writ_nats_server.config import render
 from writ_testing.eventually import eventually
@@ -24,6 +24,12 @@ from writ_testing.peers.nats_server import anybody, open_server, writ_server
 from writ_testing.peers.tcp_proxy import tcp_proxy
 
 BURST = 2_000
+
+
+def direct(bus: NatsBus) -> DirectClient:
+    client: object = bus.connection.client
+    assert isinstance(client, DirectClient)
+    return client
 
 
 @pytest.fixture
@@ -64,11 +70,11 @@ async def test_what_is_larger_than_the_socket_takes_at_once_arrives_in_order(bus
 
 async def test_the_first_message_of_a_turn_is_with_the_socket_before_the_turn_ends(bus: NatsBus) -> None:
     await bus.publish("first", b"1")
-    assert not bus.connection.client._pending
+    assert not direct(bus)._pending
     await bus.publish("second", b"2")
-    assert len(bus.connection.client._pending) == 1
+    assert len(direct(bus)._pending) == 1
     await bus.connection.round_trip(5.0)
-    assert not bus.connection.client._pending
+    assert not direct(bus)._pending
 
 
 async def test_each_of_those_that_wait_has_a_time_of_its_own(bus: NatsBus) -> None:
@@ -106,7 +112,7 @@ async def test_answers_go_with_whoever_asked_and_not_by_the_collector(bus: NatsB
 async def test_messages_wait_in_order_behind_what_the_parser_has_to_wait_for(
     bus: NatsBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, go_on = bus.connection.client, asyncio.Event()
+    client, go_on = direct(bus), asyncio.Event()
     pong = client._process_pong
 
     async def slowly() -> None:
@@ -134,7 +140,7 @@ async def test_a_socket_that_takes_no_more_refuses_before_memory_is_full(tmp_pat
         proxy.stall()
         with pytest.raises(Unreachable, match="takes no more data"):
             await _fill(bus)
-        assert bus.connection.client._pending_data_size <= connections.HIGH_WATER + 1_000_000
+        assert direct(bus)._pending_data_size <= connections.HIGH_WATER + 1_000_000
         async with asyncio.timeout(20.0):
             await bus.close()  # which waits for nothing that will never be taken
 
@@ -178,7 +184,7 @@ async def test_every_attempt_that_the_server_refuses_closes_its_socket(tmp_path:
 
 
 async def _tried(bus: NatsBus, times: int) -> bool:
-    return sum(one.reconnects for one in bus.connection.client._server_pool) >= times
+    return sum(one.reconnects for one in direct(bus)._server_pool) >= times
 
 
 class Closed:
@@ -199,7 +205,7 @@ class Closed:
 async def test_whoever_sends_by_a_socket_that_has_just_closed_is_told_so(
     bus: NatsBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = bus.connection.client
+    client = direct(bus)
     flusher, transport = client._flusher_task, client._transport
     assert flusher is not None
     assert transport is not None

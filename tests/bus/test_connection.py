@@ -10,8 +10,8 @@ import pytest
 
 from writ_bus.errors import BusRefused, Forbidden, TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.client.watchdog import UNACKNOWLEDGED_MS
 from writ_bus.nats.options import Options, next_server
-from writ_bus.nats.watchdog import UNACKNOWLEDGED_MS
 from writ_bus.port import Message
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import WritServer, anybody, free_port, open_server, transport_info, writ_server

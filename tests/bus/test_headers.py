@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from writ_bus.nats import headers
-from writ_bus.nats.headers import HeaderClient, header_block
+from writ_bus.nats.client import headers
+from writ_bus.nats.client.headers import HeaderClient, header_block
 
 NAMES = st.sampled_from(["traceparent", "Writ-Correlation-Id", "A", "", " ", "a b", "é", "x:y", "tab\t", "\x1cname"])
 VALUES = st.text(max_size=12) | st.sampled_from(["", " a ", "1\r\n2", "a: b", "\x0bv\x0c", "\x1cv", "ü"])

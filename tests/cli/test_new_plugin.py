@@ -33,13 +33,15 @@ def installed(folder: Path) -> str:
     points = (
         "[writ.plugin]\nacme = writ_acme.descriptor:PLUGIN\n[writ.operations]\nacme = writ_acme.operations:OPERATIONS\n"
     )
-    (info / "entry_points.txt").write_text(f"{points}[writ.backends]\nacme = writ_acme.backend:backend\n")
+    points += "[writ.backends]\nacme = writ_acme.backend:backend\n"
+    (info / "entry_points.txt").write_text(f"{points}[writ.conformance]\nacme = writ_acme.trial_host:trial_host\n")
     return str(site)
 
 
 def test_a_new_plugin_passes_its_own_tests_and_is_listed(tmp_path: Path) -> None:
     done = writ(tmp_path, "plugin", "new", "acme")
     assert done.returncode == 0, done.stderr
+    assert "pip install --no-deps -e writ-acme" in done.stdout
     path = installed(tmp_path)
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environ = {**own, "PYTHONPATH": path}
@@ -60,11 +62,45 @@ def test_a_plugin_is_checked_against_what_it_declares(tmp_path: Path) -> None:
     path = installed(tmp_path)
     done = writ(tmp_path, "plugin", "check", "writ-acme", "-o", "json", path=path)
     assert (done.returncode, json.loads(done.stdout)) == (0, {"writ-acme": []}), done.stderr
+    assert "writ-acme: backend acme passed 11 tests of the suite" in done.stderr
     backend = tmp_path / "site" / "writ_acme" / "backend.py"
     backend.write_text(backend.read_text().replace("async def probe(", "async def looked("))
-    done = writ(tmp_path, "plugin", "check", "writ-acme", "-o", "json", path=path)
+    done = writ(tmp_path, "plugin", "check", "writ-acme", "--declared-only", "-o", "json", path=path)
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"writ-acme": ["acme_put declares a probe, and what carries it out has none"]}
+
+
+def test_an_operation_for_hosts_without_a_module_to_send_is_found(tmp_path: Path) -> None:
+    write_skeleton(tmp_path / "writ-acme", "acme")
+    path = installed(tmp_path)
+    operations = tmp_path / "site" / "writ_acme" / "operations.py"
+    operations.write_text(operations.read_text().replace('BACKENDS = ("acme",)', 'BACKENDS = ("acme", "ssh")'))
+    check = ("plugin", "check", "writ-acme", "--declared-only", "-o", "json")
+    done = writ(tmp_path, *check, path=path)
+    lacking = "declares backend ssh, and no module of writ.hostops carries it out"
+    assert json.loads(done.stdout) == {"writ-acme": [f"acme_put {lacking}", f"acme_wait {lacking}"]}
+    (tmp_path / "site" / "writ_acme" / "hosts.py").write_text('HANDLERS = {"acme_put": None, "acme_wait": None}\n')
+    points = tmp_path / "site" / "writ_acme-0.1.0.dist-info" / "entry_points.txt"
+    points.write_text(f"{points.read_text()}[writ.hostops]\nacme = writ_acme.hosts\n")
+    done = writ(tmp_path, *check, path=path)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"writ-acme": []}), done.stderr
+
+
+@pytest.mark.exhaustive
+def test_a_backend_that_breaks_a_promise_of_the_suite_is_found(tmp_path: Path) -> None:
+    write_skeleton(tmp_path / "writ-acme", "acme")
+    path = installed(tmp_path)
+    backend = tmp_path / "site" / "writ_acme" / "backend.py"
+    backend.write_text(backend.read_text().replace("    draft.replace(path)\n", ""))
+    done = writ(tmp_path, "plugin", "check", "writ-acme", "-o", "json", path=path)
+    assert done.returncode == 1
+    found = json.loads(done.stdout)["writ-acme"]
+    assert any(one.startswith("backend acme: test_a_change_takes_effect_and_is_told_as_it_is: ") for one in found)
+    points = tmp_path / "site" / "writ_acme-0.1.0.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text().partition("[writ.conformance]")[0])
+    done = writ(tmp_path, "plugin", "check", "writ-acme", path=path)
+    assert done.returncode == 0
+    assert "the suite was not run on backend acme: no entry point writ.conformance" in done.stderr
 
 
 @pytest.mark.parametrize("name", some(["ssh", "Acme", "a", "class", "acme-x", "../x"], "ssh", "../x"))

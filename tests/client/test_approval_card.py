@@ -12,20 +12,28 @@ from writ_contracts.approvals import ApprovalCard
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import Requested
+from writ_contracts.previews import ApprovalFacts, Preview, PreviewDetails
 from writ_contracts.requests import RequestStatement
+from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, sign
 
-POLICY, ALICE, MALLORY = (Key(generate_seed()) for _ in range(3))
+POLICY, ALICE, MALLORY, AGENT = (Key(generate_seed()) for _ in range(4))
 OPERATION, SALT = "a" * 26, "ab" * 32
 GIVEN: dict[str, Any] = {"service_name": "nginx"}
 EFFECTIVE = {**GIVEN, "timeout": 60}
 
 
-def card(
-    *, hidden: dict[str, Any] | None = None, signer: Key = POLICY, signed: bool = True, **shown: Any
+def card(  # long: one sample of every signed part
+    *,
+    hidden: dict[str, Any] | None = None,
+    signer: Key = POLICY,
+    signed: bool = True,
+    preview: Signed | None = None,
+    vouched: dict[str, Any] | None = None,
+    **shown: Any,
 ) -> ApprovalCard:
     """A request as an executor shows it; `shown` is what it changed, `hidden` what the journal does not have."""
     of: dict[str, Any] = {"principal": "alice", "operation": "service_restart", "target": "web-1"}
@@ -56,7 +64,41 @@ def card(
         salt=SALT,
     )
     data = encode(structs.replace(requested, **shown))
-    return ApprovalCard(principal="alice", requested=data, state="awaiting_approval", until=1.0)
+    return ApprovalCard(
+        principal="alice",
+        requested=data,
+        state="awaiting_approval",
+        until=1.0,
+        preview=preview,
+        facts=facts(data, preview, **(vouched or {})),
+    )
+
+
+def facts(data: bytes, shown: Signed | None, **changed: Any) -> Signed:
+    made = ApprovalFacts(
+        operation_id=OPERATION,
+        reader="bob",
+        requested=hashlib.sha256(data).hexdigest(),
+        issued_at=1.0,
+        preview=digest(shown) if shown else None,
+        preview_key=AGENT.public,
+        previews=shown is not None,
+    )
+    return sign(POLICY, structs.replace(made, **changed))
+
+
+def preview(*, by: Key = AGENT, **changed: Any) -> Signed:
+    body = Preview(
+        operation_id=OPERATION,
+        operation="service_restart",
+        target="web-1",
+        pool="local-web-1",
+        instance="one",
+        look_digest="ab" * 32,
+        taken_at=1.0,
+        shown={"would": "restart nginx"},
+    )
+    return sign(by, structs.replace(body, **changed))
 
 
 def test_a_true_card_is_verified_whole() -> None:
@@ -116,3 +158,56 @@ def test_an_audit_level_without_values_leaves_the_requesters_signature_to_approv
     with pytest.raises(Untrusted, match="other parameters"):
         open_card(card(**least), [POLICY.public])
     assert open_card(card(signed=False, **least), [POLICY.public]).refusals
+
+
+DIFF = PreviewDetails(salt="cd" * 32, values={"diff": "+new"})
+COMMITTED = keyed_digest(DIFF.salt, DIFF.values)
+
+
+def test_a_signed_preview_is_shown_and_stands_for_hidden_parameters() -> None:
+    opened = open_card(card(hidden={"content": "x"}, preview=preview()), [POLICY.public])
+    assert opened.preview is not None
+    assert opened.preview.body.shown == {"would": "restart nginx"}
+    assert (opened.unverified, opened.refusals) == ([], [])
+
+
+def test_a_missing_or_incomplete_preview_permits_a_rejection_only() -> None:
+    missing = open_card(card(vouched={"previews": True}), [POLICY.public])
+    assert missing.refusals == ["there is no preview by the target's agent yet"]
+    cut = open_card(card(preview=preview(complete=False, note="too large to show")), [POLICY.public])
+    assert cut.refusals == ["the preview is incomplete: too large to show"]
+    unread = open_card(card(preview=preview(details_digest=COMMITTED)), [POLICY.public])
+    assert unread.refusals == ["the details of the preview cannot be read"]
+    unvouched = structs.replace(card(), facts=None)
+    assert open_card(unvouched, [POLICY.public]).refusals == ["policy signed nothing about its preview"]
+
+
+def test_details_are_those_that_the_agent_committed_to() -> None:
+    shown = card(preview=preview(details_digest=COMMITTED))
+    opened = open_card(shown, [POLICY.public], details=DIFF)
+    assert opened.preview is not None
+    assert (opened.preview.diff, opened.refusals) == ("+new", [])
+    with pytest.raises(Untrusted, match="details"):
+        open_card(shown, [POLICY.public], details=structs.replace(DIFF, values={"diff": "+other"}))
+
+
+@pytest.mark.parametrize(
+    ("made", "vouched"),
+    [
+        (preview(by=MALLORY), {}),  # policy vouches for another key
+        (preview(operation_id="b" * 26), {}),
+        (preview(), {"operation_id": "b" * 26}),
+        (preview(), {"requested": "0" * 64}),
+    ],
+)
+def test_a_preview_or_facts_of_something_else_are_refused(made: Signed, vouched: dict[str, Any]) -> None:
+    with pytest.raises(Untrusted):
+        open_card(card(preview=made, vouched=vouched), [POLICY.public])
+
+
+def test_a_preview_that_policy_does_not_vouch_for_is_not_shown() -> None:
+    shown = card(preview=preview(), vouched={"preview": None})
+    opened = open_card(shown, [POLICY.public])
+    assert opened.preview is None
+    assert opened.unverified == ["the preview: policy does not vouch for the agent that signed it"]
+    assert opened.refusals

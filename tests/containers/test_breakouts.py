@@ -7,6 +7,7 @@ import pytest
 
 from writ_containers import container_operations
 from writ_containers.breakouts import ContainerSettings, breakouts, refuse_breakouts
+from writ_containers.connection import EngineAddress
 from writ_containers.container_config import config, settings, shown
 from writ_containers.engine import Engine
 from writ_contracts.catalogue import BUILT_IN
@@ -117,6 +118,7 @@ class NoContainers(Engine):
 
     def __init__(self) -> None:
         """Without a connection."""
+        self.address = EngineAddress()
 
     async def containers(self, labels: Mapping[str, str] | None = None) -> list[Mapping[str, Any]]:
         return []

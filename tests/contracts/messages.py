@@ -22,11 +22,13 @@ from writ_contracts import (
     inventory,
     journal,
     notices,
+    people,
     policies,
     requests,
     signing,
 )
 from writ_contracts.ids import (
+    LINE_PATTERN,
     TOKEN_PATTERN,
     CorrelationId,
     Digest,
@@ -49,6 +51,7 @@ MODULES = (
     inventory,
     journal,
     notices,
+    people,
     policies,
     requests,
     signing,
@@ -71,6 +74,7 @@ TEXTS = {
     r"^/": "/srv/app",
     r"^[a-z][a-z0-9_]{0,31}(?!\n)$": "local",
     r"^[A-Za-z0-9_-]*(?!\n)$": "abc-1",
+    LINE_PATTERN: "a line",
     r"^list_[a-z_]{1,40}(?!\n)$": "list_services",
 }
 """One text that fits, by pattern."""

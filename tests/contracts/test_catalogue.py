@@ -63,11 +63,13 @@ PROXMOX: dict[str, tuple[str, bool, int, int, tuple[str, ...], bool]] = {
 OF_ALL_KINDS = len(TABLE)
 TABLE |= PROXMOX
 TABLE |= {
-    "container_list": ("read", True, 30, 60, ("docker",), False),
-    "container_logs": ("read", True, 30, 60, ("docker",), False),
-    "stack_status": ("read", True, 30, 60, ("docker",), False),
+    "container_update": ("change", False, 300, 900, ENGINES, True),
+    "image_pull": ("change", True, 600, 3600, ENGINES, True),
+    "container_list": ("read", True, 30, 60, ENGINES, False),
+    "container_logs": ("read", True, 30, 60, ENGINES, False),
+    "stack_status": ("read", True, 30, 60, ENGINES, False),
 }
-"""On Docker engines alone."""
+"""On container engines alone."""
 # name: risk, whether the principal's own signature is demanded by definition
 CONTROLS: dict[str, tuple[str, bool]] = {
     "operation_cancel": ("change", True),
@@ -102,8 +104,10 @@ SECRET_OUTPUT = {
     *((name, "log") for name in ("package_update", "package_install", "package_remove")),
     *((name, "log") for name in ("container_create", "container_start", "container_stop", "container_restart")),
     ("container_inspect", "log"),
+    ("container_update", "log"),
     ("container_logs", "log"),
     ("file_read", "content"),
+    ("file_write", "diff"),
     ("network_test", "detail"),
     *((name, "log") for name in ("guest_create", "guest_stop", "guest_migrate")),
     ("task_log", "log"),

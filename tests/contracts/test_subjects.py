@@ -25,6 +25,7 @@ BUILDERS: dict[str, tuple[Callable[..., str], int]] = {
     "target_lock": (subjects.target_lock, 1),
     "security_event": (subjects.security_event, 1),
     "refused_summary": (subjects.refused_summary, 1),
+    "record_read": (subjects.record_read, 1),
     "control_event": (subjects.control_event, 1),
     "published_policy": (subjects.published_policy, 1),
     "consumer": (subjects.consumer, 1),
@@ -123,7 +124,7 @@ QUERIES = (
     *("operation", "operations", "result", "simulate", "targets", "backend_test", "journal", "trace", "search"),
     *("policy_history", "policy_show", "policy_status", "policy_can_i", "policy_explain", "policy_eval"),
     *("policy_validate", "policy_test", "policy_allowed", "policy_who_can", "policy_diff"),
-    *("approvals", "approval"),
+    *("approvals", "approval", "people", "preview"),
 )
 EVENTS = {str(kind.__struct_config__.tag) for kind in get_args(OperationEvent)} - {
     "dispatched",  # also names pool and target
@@ -133,6 +134,7 @@ BUILT = [
     *(subjects.query("p", kind) for kind in QUERIES),
     subjects.POLICY_DECIDE,
     subjects.POLICY_GRANT,
+    subjects.POLICY_PEOPLE,
     subjects.POLICY_FILE,
     subjects.published_policy(ID),
     subjects.NOTICE_POLICY,
@@ -152,6 +154,7 @@ BUILT = [
     subjects.security_event("flood"),
     subjects.control_event("stop_set"),
     subjects.refused_summary("p"),
+    subjects.record_read("p"),
     subjects.progress_event("p", ID),
     subjects.params(ID),
     subjects.result("p", ID),

@@ -1,11 +1,14 @@
 """docs/operating/ and docs/plugins.md agree with the code: metrics, exit statuses, codes, lines of the example."""
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 from docs.generate.metrics_table import registries
 
 from writ_cli.exit_status import Exit
+from writ_cli.main import cli
 from writ_contracts.errors import CODES
 
 ROOT = Path(__file__).parents[2]
@@ -54,16 +57,25 @@ def test_the_codes_that_are_explained_exist() -> None:
     assert words - {"expired", "denied", "unknown"} <= set(CODES)
 
 
-def test_the_lines_of_the_plugin_example_are_those_of_the_test_plugin() -> None:
-    sources = [
-        (ROOT / "libs/testing" / name).read_text()
-        for name in (
-            "plugin/writ_example_plugin-0.1.0.dist-info/entry_points.txt",
-            "writ_testing/plugin/operations.py",
-            "writ_testing/plugin/handlers.py",
-            "writ_testing/plugin/evaluators.py",
-        )
+def test_the_snippets_of_the_plugin_tutorial_are_lines_of_the_example() -> None:
+    example = ROOT / "tests/example_plugin"
+    paths = [
+        *example.rglob("*.py"),
+        example / "pyproject.toml",
+        ROOT / "libs/testing/writ_testing/plugin/evaluators.py",
     ]
-    blocks = re.findall(r"^```(?:python|ini|text)\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
+    sources = [path.read_text() for path in paths]
+    blocks = re.findall(r"^```(?:python|toml)\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 14
     assert [block for block in blocks if not any(block in source for source in sources)] == []
+
+
+def test_the_commands_of_the_plugin_tutorial_exist() -> None:
+    lines = re.findall(r"^\$ writ ([^#\n]*)", PLUGINS, re.MULTILINE)
+    assert len(lines) >= 8
+    for line in lines:
+        words = shlex.split(line)
+        group = cli.get_command(click.Context(cli), words[0])
+        assert group is not None, line
+        if isinstance(group, click.Group):
+            assert group.get_command(click.Context(group), words[1]) is not None, line

@@ -8,7 +8,9 @@ from writ_contracts.agents import AskCancel, AskRead, Cancelled, Heartbeat, Read
 from writ_contracts.wire import decode, encode
 
 
-async def heartbeat(world: World, *running: str, skew: float | None = None, free: int = 1) -> None:
+async def heartbeat(
+    world: World, *running: str, skew: float | None = None, free: int = 1, plugins: dict[str, str] | None = None
+) -> None:
     beat = Heartbeat(
         pool=world.hands.pool,
         instance=world.hands.instance,
@@ -17,6 +19,7 @@ async def heartbeat(world: World, *running: str, skew: float | None = None, free
         operations=["service_restart", "service_start"],
         version="0",
         skew=skew,
+        plugins=plugins or {},
     )
     await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
 

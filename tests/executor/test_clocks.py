@@ -7,8 +7,10 @@ from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import World
 
 from writ_contracts.journal import Finished
+from writ_contracts.operations import Catalogue
 from writ_executor.service import Executor
 from writ_runtime.health import Attention, Detail
+from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.host_clocks import Host
@@ -221,6 +223,22 @@ async def test_agents_with_a_wrong_clock_are_named(world: World) -> None:
     found = await eventually(told)
     assert world.hands.instance in found
     assert "120.0 s ahead of" in found
+
+
+async def test_agents_with_another_build_of_a_plugin_are_named(world: World) -> None:
+    [plugin] = load_catalogue().plugins
+    world.catalogue = Catalogue(world.catalogue.values(), plugins=[plugin])
+    one = await world.executor(sweep=1000.0)
+    check = one.checks()["agent_plugins"]
+    await heartbeat(world, plugins={plugin.name: plugin.digest, "writ-others": "0" * 64})
+    assert await check() is None
+    await heartbeat(world, plugins={plugin.name: "0" * 64})
+
+    async def told() -> str | None:
+        return await check()
+
+    found = await eventually(told)
+    assert f"{world.hands.instance} ({plugin.name})" in found
 
 
 async def test_an_executor_that_cannot_ask_for_the_time_says_so_and_is_not_ready(world: World) -> None:

@@ -92,6 +92,8 @@ class DockerHost:
         yield trial("start", lambda _: self.runs(name) is True)
         before = self.shown(name)["State"]["StartedAt"]
         yield trial("restart", lambda _: self.shown(name)["State"]["StartedAt"] != before)
+        former = self.shown(name)["Id"]
+        yield trial("update", lambda _: self.shown(name)["Id"] != former, image=BOX, recreate=True)
         yield trial("delete", lambda _: self.runs(name) is None, force=True)
         text = f"services: {{web: {{image: {BOX}, environment: {{A: '$$(id)'}}}}}}"
         yield made.trial("stack_deploy", lambda _: self.runs("shop-web-1") is True, stack_name="shop", compose=text)
@@ -111,7 +113,8 @@ class DockerHost:
 
     @property
     def elsewhere(self) -> Collection[str]:
-        return ()
+        """A pull needs a registry: tests/lab/test_docker_images.py."""
+        return ("image_pull",)
 
     async def run(self, name: str, operation_id: str, **given: Any) -> Done:
         """Run it to its end."""

@@ -40,8 +40,9 @@ ENTRYPOINT ["/bin/{name}"]
 class Engine:
     """A running one; `docker` is its command line."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, more: dict[str, Any] | None = None) -> None:
+        """`more`: settings of dockerd; its `hosts` are listened at besides the socket."""
+        self.folder, self._more = folder, dict(more or {})
         self.socket = folder / "docker.sock"
         self.log = folder / "dockerd.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -89,7 +90,8 @@ class Engine:
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "hosts": [f"unix://{self.socket}"],
+            **self._more,
+            "hosts": [f"unix://{self.socket}", *self._more.get("hosts", ())],
             "data-root": str(self.folder / "data"),
             "exec-root": str(self.folder / "exec"),
             "pidfile": str(self.folder / "pid"),
@@ -162,10 +164,10 @@ def engine() -> Iterator[Engine]:
 
 
 @contextmanager
-def bare_engine() -> Iterator[Engine]:
-    """One without any image."""
+def bare_engine(more: dict[str, Any] | None = None) -> Iterator[Engine]:
+    """One without any image. `more`: settings of dockerd."""
     folder = lab_folder("engine")
-    made = Engine(folder)
+    made = Engine(folder, more)
     try:
         made.start()
         yield made

@@ -297,7 +297,8 @@ async def replica(bus: Bus, asking_bus: Bus, known: Files, **changed: Any) -> As
     """A running policy service, and somebody who asks it; its clock is the asker's."""
     measured = metrics()
     clock = Clock()
-    service = PolicyService(known.config(**changed), CATALOGUE, known.keys["policy"], measured, clock)
+    catalogue = changed.pop("catalogue", CATALOGUE)
+    service = PolicyService(known.config(**changed), catalogue, known.keys["policy"], measured, clock)
     asking = Asking(asking_bus, known, service, measured, clock)
     if isinstance(bus, MemoryBus):
         bus.broker.disk.clock = clock  # the server stamps events by the same clock

@@ -2,7 +2,7 @@
 
 from msgspec import structs
 from tests.policy.approving import NEEDS, TWO, Pending, awaiting, know, pending, stamp
-from tests.policy.replica import Asking
+from tests.policy.replica import KEY, Asking
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision, changed_since
@@ -66,6 +66,58 @@ async def test_a_stop_in_between_wins(asking: Asking) -> None:
     await asking.control("stop_set", {"scope": ["*"], "reason": "a freeze"})
     await one.dispatched()
     assert await one.start() == ("deny", "stopped")
+
+
+async def test_time_to_decide_stands_still_during_a_stop(asking: Asking) -> None:
+    one = await pending(asking)
+    asking.clock.now += 3_000
+    await asking.control("stop_set", {"scope": ["web-*"], "reason": "a freeze", "until": asking.clock.now + 7_200})
+    asking.clock.now += 7_700
+    assert (await one.decide()).state == "approved"
+    other = await pending(asking)
+    asking.clock.now += 3_700
+    assert await other.code() == "decided"  # it was not held up
+
+
+async def test_a_freeze_window_that_opens_in_between_wins(asking: Asking) -> None:
+    freeze = {
+        "name": "evening freeze",
+        "operations": ["service_restart"],
+        "allowed": False,
+        "time_restrictions": [{"start_time": "13:00", "end_time": "23:00", "timezone": "UTC"}],
+    }
+    one = await pending(asking)
+    asking.files.policy(NEEDS, freeze)
+    await one.decide()
+    assert (await asking.decision(structs.replace(one.subject, recorded=True))).effect == "allow"
+    asking.clock.now += 1.5 * 3600
+    await one.dispatched()
+    assert await one.start() == ("deny", "denied")
+
+
+async def test_an_emergency_ended_in_between_needs_the_approvals_again(asking: Asking) -> None:
+    """What an emergency freed from approvals and has not started by its end is not free any more."""
+    urgent = {"name": "urgent", "operations": ["service_restart"], "allowed": True}
+    rules = [NEEDS, {"name": "declares", "operations": ["emergency_declare"], "allowed": True}]
+    asking.files.policy(*rules, emergency_policies=[urgent])
+    until = asking.clock.now + 600
+    body = {"scope": ["web-*"], "reason": "it burns", "until": until}
+    declared = asking.signed(asking.subject("emergency_declare", "writ", parameters=body))
+    answer = await asking.decide(declared)
+    named = {"operation_id": declared.operation_id, "parameters_key": KEY, "id": declared.operation_id}
+    sequence = await asking.control("emergency_declare", answer.effective, answer.decision, **named)
+    one, late = asking.subject(), asking.subject()
+    for subject in (one, late):
+        first = await asking.decide(subject, control_sequence=sequence)
+        assert first.decision is not None, first
+        assert read(first.decision, Decision).effect == "allow"
+        await asking.record(subject, first.decision.detached())
+    assert (await asking.granted_as_recorded(one)).grant is not None
+    asking.clock.now = until + 1
+    refused = await asking.granted_as_recorded(late)
+    assert refused.grant is None
+    assert refused.decision is not None
+    assert read(refused.decision, Decision).effect == "require_approval"
 
 
 async def test_a_key_changed_in_between_does_not_count(asking: Asking) -> None:

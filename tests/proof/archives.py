@@ -30,8 +30,15 @@ OPERATIONS = 8
 def decision(number: int, **more: Any) -> tuple[Any, Any]:
     """Policy's word on a request, and the statement that it is on."""
     statement = sign(ALICE, sample(RequestStatement))
-    facts = {"operation_id": id_of(number), "principal": "alice", "authenticated": "signature", "effect": "allow"}
-    made = structs.replace(sample(Decision), **{**facts, "statement_digest": digest(statement), **more})
+    facts: dict[str, Any] = {
+        "operation_id": id_of(number),
+        "principal": "alice",
+        "authenticated": "signature",
+        "effect": "allow",
+    }
+    made = structs.replace(
+        sample(Decision), **{**facts, "statement_digest": digest(statement), "presence": None, **more}
+    )
     return sign(POLICY, made), statement
 
 

@@ -83,9 +83,15 @@ def at(text: str) -> float:
 class World:
     """Who asks, and on what; every question may say it otherwise."""
 
-    def __init__(self, policy: Policy, *, people: People | None = None, control: ControlState | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        people: People | dict[str, tuple[str, ...]] | None = None,
+        control: ControlState | None = None,
+    ) -> None:
         self.policy = policy
-        self.people = people or {}
+        self.people = people if isinstance(people, People) else People(roles=people or {})
         self.control = control or ControlState()
 
     def ask(

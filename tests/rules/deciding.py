@@ -16,14 +16,17 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListing
+from writ_rules.engine.people import People
 
 Data = dict[str, Any]
 TARGETS = {each["id"]: Target(**each) for each in INVENTORY["targets"]} | {"writ": WRIT}
 CALLERS = {each["id"]: Principal(key=NOBODYS_KEY, **each) for each in PRINCIPALS["principals"]}
-PEOPLE = {
-    role: tuple(each.id for each in CALLERS.values() if each.kind == "human" and role in each.roles)
-    for role in ("operator", "approver", "sre", "lead", "assistant")
-}
+PEOPLE = People(
+    roles={
+        role: tuple(each.id for each in CALLERS.values() if each.kind == "human" and role in each.roles)
+        for role in ("operator", "approver", "sre", "lead", "assistant")
+    }
+)
 
 
 def compiled(file: Data) -> Policy | None:

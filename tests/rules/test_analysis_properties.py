@@ -26,8 +26,9 @@ from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
 from writ_rules.engine.facts import Facts, TargetListing
 from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.people import people_of
 from writ_rules.json_lines import answer
-from writ_rules.setting import people_of, setting
+from writ_rules.setting import setting
 
 pytestmark = [
     pytest.mark.exhaustive,

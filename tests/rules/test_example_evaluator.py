@@ -14,11 +14,12 @@ from tests.rules.asking import World, rule
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.operations import Catalogue
+from writ_contracts.plugins import EVALUATORS
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors
 from writ_rules.engine.decide import Ruling
 from writ_rules.loading import compile_document
-from writ_runtime.plugins import EVALUATORS, load_evaluators
+from writ_runtime.plugins import load_evaluators
 
 SOURCE = Path(__file__).with_name("example_evaluator")
 WEB, SHOP = {"attributes": {"owner": "web"}}, {"attributes": {"owner": "shop"}}

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from writ_agent.backends.port import Backend
 from writ_agent.ceiling import NO_CEILING, Ceiling
-from writ_agent.preflight.host_reads import HostReads
+from writ_agent.preflight.host_reads import ENDPOINT_SLOTS, HostReads
 from writ_agent.reporting.heartbeats import Heartbeats
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
@@ -22,13 +22,16 @@ from writ_agent.work.cancels import Cancels
 from writ_agent.work.in_flight import InFlightOperations
 from writ_agent.work.recovery import recover
 from writ_agent.work.worker import Worker, WorkerParts
+from writ_bus import tasks
 from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
-from writ_contracts.agents import Heartbeat
+from writ_contracts.agents import MOST_RUNNING, Heartbeat
 from writ_contracts.operations import Catalogue
+from writ_contracts.plugins import digests_of
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
+from writ_runtime.people_directory import KnownDirectory
 
 _log = Log("writ.agent")
 
@@ -38,6 +41,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     version: str
     slots: int = 8
+    waiting: int = 0
+    """Operations that may wait for their hosts without a slot: for backends that do little work themselves."""
     heartbeat: float = 5.0
     kill_grace: float = 3.0
     stop_grace: float = 10.0
@@ -56,6 +61,7 @@ class Agent:
         backend: Backend,
         catalogue: Catalogue,
         spool: Spool,
+        people: KnownDirectory,
         metrics: Metrics,
         clocks: Clocks = SYSTEM,
         ceiling: Ceiling = NO_CEILING,
@@ -64,6 +70,7 @@ class Agent:
         self.time.shown(metrics)
         self._settings, self._identity, self._bus, self._backend = settings, identity, bus, backend
         self._spool = spool
+        self._people = people
         trust = Trust(
             policy_keys=policy_keys,
             installation=identity.key.installation,
@@ -90,9 +97,9 @@ class Agent:
     async def start(self) -> None:
         """Recover the operations of an earlier process, then take work."""
         await self.time.start()
-        self._measuring = asyncio.create_task(self.time.follow())
+        self._measuring = tasks.keep("clock", self.time.follow)
         await recover(self._parts)
-        self._beating = asyncio.create_task(self._heartbeats.run())
+        self._beating = tasks.keep("heartbeats", self._heartbeats.run)
         self._serving = await self._bus.serve(self._service())
         durable = subjects.consumer(self._identity.pool)
         self._pulling = await self._bus.pull(
@@ -104,7 +111,7 @@ class Agent:
         self._worker.stopping = True
         self._heartbeats.changed()
         if self._pulling is not None:
-            closing = asyncio.ensure_future(self._pulling.close())
+            closing = tasks.start(self._finish(self._pulling), "finish operations")
             await asyncio.wait({closing}, timeout=self._settings.stop_grace)
             await asyncio.gather(*(entry.stop("shutdown") for entry in self._in_flight))
             await asyncio.wait({closing}, timeout=self._settings.kill_grace)
@@ -117,6 +124,10 @@ class Agent:
             task.cancel()
         await asyncio.gather(*going_on, return_exceptions=True)
         await self._heartbeats.send()
+
+    async def _finish(self, pulling: Subscription) -> None:
+        await pulling.close()
+        await self._worker.detached.finish()
 
     async def spool_check(self) -> str | None:
         """Report the spool for `/readyz`."""
@@ -133,6 +144,7 @@ class Agent:
             trust=trust,
             identity=self._identity,
             spool=self._spool,
+            people=self._people,
             outbox=self._outbox,
             reporter=self._reporter,
             host_reads=self._host_reads,
@@ -140,6 +152,8 @@ class Agent:
             in_flight=self._in_flight,
             time=self.time,
             kill_grace=self._settings.kill_grace,
+            slots=self._settings.slots,
+            waiting=self._settings.waiting,
             changed=self._heartbeats.changed,
         )
 
@@ -150,7 +164,13 @@ class Agent:
             version=self._settings.version,
             description=f"Carries out operations of pool {pool}",
             endpoints=[
-                Endpoint(name="look", subject=subjects.look(pool), handler=self._host_reads.handle, queue="look"),
+                Endpoint(
+                    name="look",
+                    subject=subjects.look(pool),
+                    handler=self._host_reads.handle,
+                    queue="look",
+                    concurrency=ENDPOINT_SLOTS,
+                ),
                 Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=self._cancels.handle),
             ],
             metadata={"pool": pool, "instance": instance, "backend": self._backend.name},
@@ -160,12 +180,13 @@ class Agent:
         return Heartbeat(
             pool=self._identity.pool,
             instance=self._identity.instance,
-            running=sorted({*self._in_flight.ids, *self._untold()}),
+            running=sorted([*self._in_flight.ids, *(self._untold() - set(self._in_flight.ids))][:MOST_RUNNING]),
             free_slots=self._free_slots(),
             operations=sorted(self._backend.operations),
             version=self._settings.version,
             leaving=self._worker.stopping,
             skew=self.time.notable_skew(),
+            plugins=digests_of(self._parts.trust.catalogue.plugins),
         )
 
     def _untold(self) -> set[str]:
@@ -173,4 +194,8 @@ class Agent:
         return {key.partition(".")[0] for key in self._outbox.pending if not key.startswith("report.")}
 
     def _free_slots(self) -> int:
-        return 0 if self._worker.stopping else max(0, self._settings.slots - len(self._in_flight))
+        return (
+            0
+            if self._worker.stopping
+            else max(0, self._settings.slots - (len(self._in_flight) - len(self._worker.detached)))
+        )

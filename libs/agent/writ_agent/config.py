@@ -16,6 +16,9 @@ class AgentConfig(SignerConfig, frozen=True, kw_only=True):
 
     pool: Annotated[str, Meta(pattern=TOKEN_PATTERN), env("WRIT_POOL", "the pool whose operations it carries out")]
     policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…; a comma between several")]
+    people_key: Annotated[
+        str, env("WRIT_PEOPLE_KEY", "public key of the directory of people's credentials; a comma between several")
+    ] = ""
     state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of its spool, mode 0700, on a disk that is kept")]
     ceiling: Annotated[
         Path | None,

@@ -6,15 +6,18 @@ output, by plugin.
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import entry_points
 
 import msgspec
 
 from writ_agent.backends.port import Backend, Baselines, Handler, Previews, Probes
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.operations import Operation
-from writ_runtime.plugin_descriptors import InstalledPlugin, installed_plugins
-from writ_runtime.plugins import load_backends, load_catalogue, load_handlers
+from writ_contracts.plugins import HOSTOPS, InstalledPlugin
+from writ_runtime.plugin_descriptors import installed_plugins
+from writ_runtime.plugins import load_backends, load_catalogue, load_handlers, load_host_handlers
 
+SSH = "ssh"
 POWERS: tuple[tuple[str, type], ...] = (("baseline", Baselines), ("probe", Probes), ("preview", Previews))
 
 
@@ -25,12 +28,20 @@ def problems_of(plugin: InstalledPlugin) -> list[str]:
     factories = {name: make for name, make in load_backends().items() if plugin.plugin.owns(name)}
     made, found = _made(factories)
     served = {name for names in plugin.plugin.serves.values() for name in names}
-    lacking = [name for name in (*sorted(own), *sorted(served)) if not _carriers(name, handlers, made)]
-    found += [f"nothing of it carries out {name}" for name in lacking if made or not factories]
+    carried = _carried()
+    lacking = {name for name in (*own, *served) if not _carriers(name, handlers, made)} - carried
+    found += [f"nothing of it carries out {name}" for name in sorted(lacking) if made or not factories]
+    by_ssh = {name for name, one in own.items() if SSH in one.backends} - carried
+    found += [f"{name} declares backend {SSH}, and no module of {HOSTOPS} carries it out" for name in sorted(by_ssh)]
     found += [f"it carries out {name}, which it does not define" for name in sorted(handlers.keys() - own.keys())]
     for name, operation in own.items():
         found += [text for one in _carriers(name, handlers, made) for text in _powers(operation, one)]
     return found
+
+
+def _carried() -> set[str]:
+    """Return the operations of the modules that are sent to hosts. Raises ConfigError."""
+    return {name for one in entry_points(group=HOSTOPS) for name in load_host_handlers(one)}
 
 
 def _made(factories: dict[str, Callable[..., object]]) -> tuple[list[Backend], list[str]]:

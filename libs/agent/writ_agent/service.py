@@ -20,6 +20,7 @@ from writ_contracts.version import VERSION
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
+from writ_runtime.people_directory import known_directory
 from writ_runtime.plugins import load_catalogue, load_handlers
 from writ_runtime.service import Process, StopStep
 from writ_trust.digests import derive
@@ -32,9 +33,16 @@ def metrics() -> Metrics:
 
 
 async def serve(
-    process: Process, config: AgentConfig, backend: Backend, handlers: Mapping[str, object] | None = None
+    process: Process,
+    config: AgentConfig,
+    backend: Backend,
+    handlers: Mapping[str, object] | None = None,
+    *,
+    waiting: int = 0,
 ) -> None:
-    """Work until the process is asked to stop; then stop in order. `handlers` replace those of plugins."""
+    """Work until the process is asked to stop; then stop in order. `handlers` replace those of plugins. `waiting`:
+    operations that may wait for their hosts without a slot.
+    """
     key, catalogue = load_key(config), load_catalogue()
     identity = Identity(key=key, pool=config.pool, instance=new_instance())
     secret = bytes.fromhex(derive(key.seed, "writ.spool", config.pool))
@@ -42,13 +50,14 @@ async def serve(
     with Spool(config.state_dir, secret) as spool:
         bus = await connect_as(f"agent-{config.pool}", config, key)
         agent = Agent(
-            _settings(config),
+            _settings(config, waiting),
             identity,
             policy_keys(config),
             bus=bus,
             backend=routed,
             catalogue=catalogue,
             spool=spool,
+            people=known_directory(config.state_dir, config.people_key, config.installation),
             metrics=process.metrics,
             ceiling=read_ceiling(config.ceiling) if config.ceiling else NO_CEILING,
         )
@@ -101,10 +110,11 @@ def new_instance() -> str:
     return f"{printable(socket.gethostname()[:40])}-{secrets.token_hex(6)}"
 
 
-def _settings(config: AgentConfig) -> Settings:
+def _settings(config: AgentConfig, waiting: int) -> Settings:
     return Settings(
         version=VERSION,
         slots=config.slots,
+        waiting=waiting,
         heartbeat=config.heartbeat,
         kill_grace=config.kill_grace,
         stop_grace=config.stop_grace,

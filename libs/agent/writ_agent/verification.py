@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from writ_agent.approval_checks import check_approvals
 from writ_agent.ceiling import NO_CEILING, Ceiling, beyond
+from writ_agent.refusals import SecurityRefusal as SecurityRefusal
 from writ_contracts.agents import AskCancel, AskRead, Claim, ClaimAnswer, SealedParameters, SecurityKind
 from writ_contracts.decisions import Decision, Grant, ReadAction, ReadGrant
 from writ_contracts.errors import Denied, Invalid, Untrusted
@@ -17,26 +19,17 @@ from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Catalogue, Operation, Risk, offers
+from writ_contracts.plugins import PluginDigests, digest_problem
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
-from writ_trust.approvals import approval_digest, verify_own
 from writ_trust.digests import keyed_digest, same
+from writ_trust.people import Directory
 from writ_trust.sealing import SealKey
 from writ_trust.statements import digest, open_signed
 
 S = TypeVar("S", bound=Struct)
 CANCEL = "operation_cancel"
-
-
-class SecurityRefusal(Untrusted):
-    """A message that policy would not sign for this use. `kind`: of the security event."""
-
-    default_code = "grant_refused"
-
-    def __init__(self, kind: SecurityKind, message: str) -> None:
-        super().__init__(message)
-        self.kind: SecurityKind = kind
 
 
 class Trust(Struct, frozen=True, kw_only=True):
@@ -57,6 +50,10 @@ class Trust(Struct, frozen=True, kw_only=True):
         if name not in self.operations or backend != self.backend or not offers(capabilities, backend, operation):
             raise Invalid(f"{name} on a {backend} target is not offered by pool {self.pool}", code="unsupported")
         return operation
+
+    def plugins(self, operation: str) -> PluginDigests:
+        """Return the digests of this agent's plugins that define the operation or carry it out."""
+        return self.catalogue.plugins_of(operation, self.backend)
 
 
 class SentClaim(Struct, frozen=True, kw_only=True):
@@ -82,10 +79,16 @@ class VerifiedGrant(Struct, frozen=True, kw_only=True):
 
 
 def verify_grant(
-    trust: Trust, claimed: SentClaim, answer: ClaimAnswer, *, used: Collection[str], now: float
+    trust: Trust,
+    claimed: SentClaim,
+    answer: ClaimAnswer,
+    people: Directory | None = None,
+    *,
+    used: Collection[str],
+    now: float,
 ) -> VerifiedGrant:
-    """Verify the answer to `claimed` and open it. Raises SecurityRefusal, or Invalid if this agent cannot carry it
-    out.
+    """Verify the answer to `claimed` and open it. `people`: the newest directory of people's credentials. Raises
+    SecurityRefusal, or Invalid if this agent cannot carry it out.
     """
     if answer.grant is None:
         raise SecurityRefusal("forged_grant", "an answer without a grant")
@@ -93,7 +96,7 @@ def verify_grant(
     if grant.nonce in used:
         raise SecurityRefusal("replayed_grant", "this grant was used before")
     _bound_to(claimed, grant)
-    _check_approvals(trust, claimed, grant, answer)
+    check_approvals(trust.installation, claimed.work, grant, answer.approvals, people)
     begin_by = claimed.sent_at + grant.lifetime
     if now > begin_by:
         raise SecurityRefusal(
@@ -142,29 +145,6 @@ def _bound_to(claimed: SentClaim, grant: Grant) -> None:
     }
     if wrong := [name for name, (granted, expected) in pairs.items() if granted != expected]:
         raise SecurityRefusal("mismatched_grant", f"a grant for another {', '.join(wrong)}")
-
-
-def _check_approvals(trust: Trust, claimed: SentClaim, grant: Grant, answer: ClaimAnswer) -> None:
-    """Raises SecurityRefusal unless exactly the approvals came that the grant names, each signed, of this very request,
-    by different people, none of whom requested it.
-
-    An agent does not know people's keys: that a key is its approver's is policy's word. A signed directory of people's
-    credentials, once agents have one, gives the keys to verify by in place of the key that the approval names.
-    """
-    if [approval_digest(one) for one in answer.approvals] != grant.approvals:
-        raise SecurityRefusal("mismatched_grant", "the approvals are not those that the grant names")
-    approvers = [grant.principal, grant.acts_for]
-    for signed in answer.approvals:
-        try:
-            approval = verify_own(signed, trust.installation)
-        except Untrusted as error:
-            raise SecurityRefusal("mismatched_grant", f"an approval does not hold: {error}"[:400]) from error
-        about = (approval.operation_id, approval.decision_digest, approval.verdict)
-        if about != (grant.operation_id, claimed.work.decision_digest, "approve"):
-            raise SecurityRefusal("mismatched_grant", "an approval of another request")
-        if approval.approver in approvers:
-            raise SecurityRefusal("mismatched_grant", f"{approval.approver} cannot approve this, or not twice")
-        approvers.append(approval.approver)
 
 
 def _within_ceiling(trust: Trust, operation: str, target: Target, parameters: Mapping[str, Any]) -> None:
@@ -273,6 +253,8 @@ def verify_read_grant(
         raise SecurityRefusal("forged_look", "a read grant for other parameters")
     if now > grant.expires_at:
         raise Denied(f"the read grant expired {now - grant.expires_at:.1f} s ago", code="look_expired")
+    if action != "visit" and (problem := digest_problem(trust.plugins(grant.operation), grant.plugins)):
+        raise Denied(problem, code="plugin_mismatch")
     return grant
 
 

@@ -9,6 +9,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from math import ceil
 
+from writ_bus import tasks
+
 _logger = logging.getLogger("writ.bus")
 
 BACKLOG = 64
@@ -57,7 +59,7 @@ class Workers:
         return not sender or self._running_of[sender] < ceil(self._limit * MOST_RUNNING)
 
     def _start(self, job: Job, sender: str) -> None:
-        task = asyncio.get_running_loop().create_task(job())
+        task = tasks.start(job(), "handler")
         self._running.add(task)
         self._running_of[sender] += 1
         self._idle.clear()

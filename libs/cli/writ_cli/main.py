@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from writ_cli import completion
 from writ_cli.exit_status import Exit, of_error
+from writ_cli.help_sections import sections
 from writ_cli.installation import agents, backup, init, leaf, lifecycle, principals, provision, targets
 from writ_cli.lazy_group import LazyGroup
 from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops
@@ -45,6 +47,12 @@ class WritGroup(click.Group):
         except Exception as error:  # noqa: BLE001 - the last frame: nobody should see a traceback
             status = refuse(error)
         sys.exit(int(status or 0))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands by purpose."""
+        for title, rows in sections(self.list_commands(ctx)):
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse repeated options of all subcommands, then parse."""
@@ -100,6 +108,15 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+@click.command("help")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.pass_context
+def show_help(context: click.Context, words: tuple[str, ...]) -> int:
+    """Show the help of a command, as `--help` after it does."""
+    cli.main([*words, "--help"], prog_name="writ")
+    return Exit.DONE
+
+
 for command in (
     init.init,
     provision.keep,
@@ -109,6 +126,8 @@ for command in (
     lifecycle.status,
     lifecycle.agent_env,
     agents.agent,
+    show_help,
+    completion.completion,
     requests.run,
     requests.simulate,
     own.op,
@@ -133,6 +152,11 @@ for command in (
     scan.scan,
     LazyGroup("token", "writ_cli.installation.tokens:token", "Bearer tokens of the MCP gateway."),
     LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
+    LazyGroup(
+        "credential",
+        "writ_cli.credentials.group:credential",
+        "Security keys of people: what may prove that a person approves.",
+    ),
     LazyGroup(
         "approvals",
         "writ_cli.approvals.group:approvals",

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from writ_cli import completion
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_installation.files.home import Home
@@ -29,7 +30,14 @@ _HOME = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="The installation's folder (WRIT_HOME).",
 )
-_AS = click.option("--as", "principal", envvar="WRIT_PRINCIPAL", metavar="PRINCIPAL", help="Who asks (WRIT_PRINCIPAL).")
+_AS = click.option(
+    "--as",
+    "principal",
+    envvar="WRIT_PRINCIPAL",
+    metavar="PRINCIPAL",
+    help="Who asks (WRIT_PRINCIPAL).",
+    shell_complete=completion.principals,
+)
 _CONTEXT = click.option(
     "--context",
     envvar="WRIT_CONTEXT",
@@ -37,6 +45,23 @@ _CONTEXT = click.option(
     metavar="FILE",
     help="A file of `writ context -o json` (WRIT_CONTEXT).",
 )
+
+
+_ROWS = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    default="table",
+    help="For people; for programs as one document, a line for each row, or a spreadsheet.",
+)
+
+
+def asking_rows(body: Body) -> Command:
+    """Make a subcommand that acts as a principal and shows rows, also as `csv` and `jsonl`."""
+    for option in (_CONTEXT, _HOME, _AS, _ROWS):
+        body = option(body)
+    return _runs(body, traced=True)
 
 
 def asking(body: Body) -> Command:

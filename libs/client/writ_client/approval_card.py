@@ -10,14 +10,35 @@ from typing import Any
 from msgspec import Struct, field
 
 from writ_contracts.approvals import Approval, ApprovalCard, DecisionDemand, SignedApproval, short_digest
+from writ_contracts.credentials import Proof
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.journal import Requested
+from writ_contracts.previews import ApprovalFacts, Preview, PreviewDetails
 from writ_contracts.requests import RequestStatement
+from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, decode
 from writ_trust.approvals import read_approval, verify_own
 from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import digest, open_signed, read
+
+
+class CardPreview(Struct, frozen=True, kw_only=True):
+    """The preview of an agent for whose key policy vouches, its digest, and its details once they were verified."""
+
+    body: Preview
+    digest: str
+    details: Mapping[str, Any] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Return whether it shows everything, and its details are here."""
+        return self.body.complete and (self.body.details_digest is None or self.details is not None)
+
+    @property
+    def diff(self) -> str:
+        """Return the diff, if it has one."""
+        return str((self.details or {}).get("diff", ""))
 
 
 class Card(Struct, frozen=True, kw_only=True):
@@ -36,6 +57,11 @@ class Card(Struct, frozen=True, kw_only=True):
     remaining: int
     able: list[str]
     approvals: list[Approval]
+    proof: Proof = "key"
+    """What an approval must prove, as policy says."""
+    preview: CardPreview | None = None
+    facts: ApprovalFacts | None = None
+    signed_facts: Signed | None = None
     unverified: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
 
@@ -62,10 +88,12 @@ def open_card(
     policy_keys: Collection[str],
     hidden: Mapping[str, Any] | None = None,
     installation: str = "",
+    details: PreviewDetails | None = None,
 ) -> Card:
     """The card, checked. `policy_keys`: policy's public keys, from a place of one's own; without any, nothing of the
     card is verified. `hidden`: values of parameters that the journal does not have, as the requester gave them to the
-    approver; they are checked against the requester's signature, and mean nothing without one.
+    approver; they are checked against the requester's signature, and mean nothing without one. `details`: of its
+    preview, which commits to them.
 
     Raises Untrusted where a signature does not hold or bytes contradict what was signed.
     """
@@ -73,6 +101,10 @@ def open_card(
     decision, unverified = _decision(requested, policy_keys, installation)
     _check_bound(requested, decision)
     unverified += _statement(requested, decision, hidden, installation)
+    facts = _facts(answer, decision, policy_keys, installation)
+    preview = _preview(answer, facts, details, installation)
+    if answer.preview is not None and preview is None:
+        unverified.append("the preview: policy does not vouch for the agent that signed it")
     return Card(
         requested=requested,
         decision=decision,
@@ -84,9 +116,16 @@ def open_card(
         waits_for=answer.waits_for,
         remaining=answer.remaining,
         able=answer.able,
+        proof=answer.proof,
         approvals=[_opened(one, installation) for one in answer.approvals],
+        preview=preview,
+        facts=facts,
+        signed_facts=answer.facts,
         unverified=unverified,
-        refusals=_refusals(requested, hidden or {}, signed=decision.statement_digest is not None),
+        refusals=[
+            *_lacks_of_preview(facts, preview),
+            *_refusals(requested, hidden or {}, preview, signed=decision.statement_digest is not None),
+        ],
     )
 
 
@@ -139,10 +178,60 @@ def _statement(
     return []
 
 
-def _refusals(requested: Requested, hidden: Mapping[str, Any], *, signed: bool) -> list[str]:
-    """Consent to what cannot be inspected is none. Without the requester's signature nothing tells whether the values
-    that an approver was given are those of the request.
+def _facts(
+    answer: ApprovalCard, decision: Decision, policy_keys: Collection[str], installation: str
+) -> ApprovalFacts | None:
+    """What policy vouches for besides its decision; None from a policy that signs no such facts."""
+    if answer.facts is None:
+        return None
+    facts = (
+        open_signed(answer.facts, ApprovalFacts, policy_keys, installation)
+        if policy_keys
+        else read(answer.facts, ApprovalFacts)
+    )
+    if (facts.operation_id, facts.requested) != (decision.operation_id, sha256(answer.requested).hexdigest()):
+        raise Untrusted("policy's facts are about another request")
+    return facts
+
+
+def _preview(
+    answer: ApprovalCard, facts: ApprovalFacts | None, details: PreviewDetails | None, installation: str
+) -> CardPreview | None:
+    """The preview, if policy vouches for it and the agent's signature holds here too."""
+    if answer.preview is None or facts is None or facts.preview != digest(answer.preview):
+        return None
+    body = open_signed(answer.preview, Preview, (facts.preview_key,), installation)
+    if body.operation_id != facts.operation_id:
+        raise Untrusted("the preview is of another operation")
+    values = None
+    if details is not None and body.details_digest is not None:
+        if not same(body.details_digest, keyed_digest(details.salt, details.values)):
+            raise Untrusted("the details are not those of the signed preview")
+        values = details.values
+    return CardPreview(body=body, digest=digest(answer.preview), details=values)
+
+
+def _lacks_of_preview(facts: ApprovalFacts | None, preview: CardPreview | None) -> list[str]:
+    """An incomplete or missing preview permits a rejection only."""
+    if facts is None:
+        return ["policy signed nothing about its preview"]
+    if not facts.previews:
+        return []
+    if preview is None:
+        return ["there is no preview by the target's agent yet"]
+    if not preview.body.complete:
+        return [f"the preview is incomplete: {preview.body.note}"]
+    return [] if preview.whole else ["the details of the preview cannot be read"]
+
+
+def _refusals(
+    requested: Requested, hidden: Mapping[str, Any], preview: CardPreview | None, *, signed: bool
+) -> list[str]:
+    """Consent to what cannot be inspected is none: a whole preview shows the effect of hidden parameters. Without the
+    requester's signature nothing tells whether the values that an approver was given are those of the request.
     """
+    if preview is not None and preview.whole:
+        return []
     if not signed:
         unseen = requested.hidden or ([] if requested.effective else ["what it is about"])
         return [f"{', '.join(unseen)} cannot be seen, and the requester did not sign it"] if unseen else []

@@ -2,21 +2,40 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from writ_bus.port import Bus, Message, Subscription
 from writ_client.approval_card import Card, open_card
 from writ_client.service_calls import ask
 from writ_contracts import approvals, subjects
+from writ_contracts.credentials import Evidence, Proof
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.failures import raise_for
+from writ_contracts.people import PeopleAnswer, PeopleQuery
+from writ_contracts.previews import PreviewAnswer, PreviewDetails, PreviewQuery
 from writ_contracts.wire import decode
-from writ_trust.approvals import sign_approval
+from writ_trust.approvals import sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key
+from writ_trust.statements import named
+
+
+class Signer(Protocol):
+    """What signs in a person's presence; `id` is that of its credential."""
+
+    @property
+    def id(self) -> str:
+        """The id of the credential."""
+
+    async def sign(self, data: bytes) -> Evidence:
+        """Return the evidence over exactly these bytes."""
+
 
 SECONDS = 20.0
 LARGEST_BACKLOG = 1024
+PREVIEW_SECONDS, PREVIEW_PAUSE = 5.0, 0.1
+"""How long a card waits for the preview of a request that was just made."""
 
 
 class Approvals:
@@ -41,23 +60,61 @@ class Approvals:
     async def card(
         self, operation_id: str, policy_keys: Collection[str] = (), hidden: Mapping[str, Any] | None = None
     ) -> Card:
-        """One operation, verified (`approval_card.open_card`). Raises Untrusted, Denied, Invalid (`not_found`)."""
+        """One operation, verified (`approval_card.open_card`). Raises Untrusted, Denied, Invalid (`not_found`).
+
+        A preview that is being taken is waited for, for up to `PREVIEW_SECONDS`.
+        """
+        until = time.monotonic() + PREVIEW_SECONDS
+        while True:
+            answer = await self._card(operation_id)
+            card = open_card(answer, policy_keys, hidden, self._installation)
+            if not _lacks_preview(card) or time.monotonic() > until:
+                break
+            await asyncio.sleep(PREVIEW_PAUSE)
+        if card.preview is None or card.preview.body.details_digest is None:
+            return card
+        details = await self._details(card)
+        return card if details is None else open_card(answer, policy_keys, hidden, self._installation, details)
+
+    async def _card(self, operation_id: str) -> approvals.ApprovalCard:
         question = approvals.ApprovalQuery(operation_id=operation_id)
-        answer = await self._query("approval", question, approvals.ApprovalCardAnswer)
+        answer: approvals.ApprovalCardAnswer = await self._query("approval", question, approvals.ApprovalCardAnswer)
         raise_for(answer)
         if answer.card is None:
             raise WritError(f"an answer without operation {operation_id}")
-        return open_card(answer.card, policy_keys, hidden, self._installation)
+        return answer.card
 
-    async def approve(self, card: Card, *, reason: str = "") -> approvals.ApprovalAnswer:
-        """Approve what the card shows. Raises Denied where it must not be approved, or not now."""
+    async def _details(self, card: Card) -> PreviewDetails | None:
+        """The details of its preview; None where they are not kept any more, or not to be read by this person."""
+        if card.signed_facts is None:
+            return None
+        try:
+            answer: PreviewAnswer = await self._query("preview", PreviewQuery(facts=card.signed_facts), PreviewAnswer)
+            raise_for(answer)
+        except (Denied, Invalid):
+            return None
+        return answer.details
+
+    async def approve(
+        self, card: Card, *, reason: str = "", by: Signer | None = None, proof: Proof | None = None
+    ) -> approvals.ApprovalAnswer:
+        """Approve what the card shows. `by`: what proves one's presence, such as `ssh_keygen.read_ssh_key`; without it
+        one's own nkey signs. `proof`: what the approval states, by default what the card needs. Raises Denied where it
+        must not be approved, or not now.
+        """
         if card.refusals:
             raise Denied("; ".join(card.refusals))
-        return await self._decide(card, "approve", reason)
+        return await self._decide(card, "approve", reason, by, proof)
 
     async def reject(self, card: Card, *, reason: str = "") -> approvals.ApprovalAnswer:
         """Reject what the card shows; that ends it."""
         return await self._decide(card, "reject", reason)
+
+    async def people(self) -> PeopleAnswer:
+        """The signed directory of people's credentials."""
+        answer: PeopleAnswer = await self._query("people", PeopleQuery(), PeopleAnswer)
+        raise_for(answer)
+        return answer
 
     async def listen(self) -> AsyncGenerator[approvals.ApprovalEvent, None]:
         """What happens from now on to operations that one may decide on. Events may get lost: `pending` has all."""
@@ -70,7 +127,14 @@ class Approvals:
         subscription = await self._bus.subscribe(subjects.approval_event(self._principal), heard)
         return _events(queue, subscription)
 
-    async def _decide(self, card: Card, verdict: approvals.ApprovalVerdict, reason: str) -> approvals.ApprovalAnswer:
+    async def _decide(
+        self,
+        card: Card,
+        verdict: approvals.ApprovalVerdict,
+        reason: str,
+        by: Signer | None = None,
+        proof: Proof | None = None,
+    ) -> approvals.ApprovalAnswer:
         if self._key is None:
             raise Invalid("an approval needs a key to sign it with")
         statement = approvals.Approval(
@@ -83,8 +147,14 @@ class Approvals:
             issued_at=self._clock(),
             nonce=secrets.token_hex(32),
             reason=reason,
+            proof="key" if by is None else proof or card.proof,
+            preview=card.preview.digest if card.preview else None,
         )
-        signed = sign_approval(self._key, statement)
+        if by is None:
+            signed = sign_approval(self._key, statement)
+        else:
+            statement = named(statement, self._key.installation)
+            signed = with_evidence(statement, by.id, await by.sign(signed_bytes(statement)))
         message = approvals.ApprovalMessage(principal=card.requested.principal, approval=signed)
         answer = await ask(
             self._bus, subjects.approval(self._principal), message, approvals.ApprovalAnswer, timeout=SECONDS
@@ -94,6 +164,12 @@ class Approvals:
 
     async def _query(self, kind: str, question: Any, answer: type[Any]) -> Any:
         return await ask(self._bus, subjects.query(self._principal, kind), question, answer, timeout=SECONDS)
+
+
+def _lacks_preview(card: Card) -> bool:
+    """Whether the request waits, and its preview may still come."""
+    expected = card.facts is not None and card.facts.previews
+    return expected and card.preview is None and card.state == "awaiting_approval"
 
 
 async def _events(

@@ -16,7 +16,7 @@ from writ_bus import tracing
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_client import request_signing
-from writ_client.approvals import Approvals
+from writ_client.approvals import Approvals, Signer
 from writ_client.context import Context, open_bus, read_context
 from writ_client.groups.groups import OperationGroups
 from writ_client.operation_events import Event, Following
@@ -46,6 +46,7 @@ class Options(TypedDict, total=False):
     dry_run: bool
     correlation_id: str | None
     sign: bool
+    by: Signer | None
 
 
 class Writ(Queries, OperationGroups):
@@ -128,9 +129,11 @@ class Writ(Queries, OperationGroups):
         idempotency_key: str | None = None,
         correlation_id: str | None = None,
         sign: bool = True,
+        by: Signer | None = None,
         timeout: float | None = None,
     ) -> requests.RequestAnswer:
         """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
+        `by` proves one's presence, where the policy demands that.
 
         Raises for requests without a record: Invalid, Untrusted, Conflict (the key was used for another request), Full,
         Unreachable, Forbidden (the server refuses the key), Denied (in a flood, whose refusals are only counted), and
@@ -147,6 +150,7 @@ class Writ(Queries, OperationGroups):
         if sign and self._key is not None:
             salt, now = request_signing.new_salt(), self._clock()
             request = request_signing.signed(request, self._key, self.principal, operation, salt=salt, now=now)
+            request = await request_signing.proven(request, by)
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
             answer = await ask(self._bus, subject, request, requests.RequestAnswer, timeout=timeout or SUBMIT_SECONDS)
@@ -300,19 +304,20 @@ class Writ(Queries, OperationGroups):
         return await self._change("policy_rollback", {"version": version, "reason": reason}, timeout)
 
     async def emergency_declare(
-        self, scope: list[str], *, reason: str, until: float, timeout: float = CONTROL_SECONDS
+        self, scope: list[str], *, reason: str, until: float, by: Signer | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Apply the emergency rules on these targets (globs) until `until` (Unix seconds) or an `emergency_end`."""
+        """Apply the emergency rules on these targets (globs) until `until` (Unix seconds) or an `emergency_end`. `by`
+        proves one's presence, where the policy demands that.
+        """
         arguments = {"scope": scope, "reason": reason, "until": until}
-        return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
+        return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, by=by, timeout=timeout)
 
     async def emergency_confirm(
-        self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
+        self, emergency_id: str, *, reason: str = "", by: Signer | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Confirm an emergency that another person declared, before it lapses."""
-        return await self.run(
-            "emergency_confirm", WRIT_TARGET, {"emergency_id": emergency_id}, reason=reason, timeout=timeout
-        )
+        """Confirm an emergency that another person declared, before it lapses. `by` as for its declaration."""
+        arguments = {"emergency_id": emergency_id}
+        return await self.run("emergency_confirm", WRIT_TARGET, arguments, reason=reason, by=by, timeout=timeout)
 
     async def emergency_review(
         self, emergency_id: str, *, reason: str, timeout: float = CONTROL_SECONDS

@@ -37,7 +37,12 @@ class Queries:
 
     async def open_operations(self) -> list[requests.OperationView]:
         """Return one's own open operations, in the order of their requests."""
-        return (await self._query("operations", requests.OpenQuery(), requests.OperationsAnswer)).operations
+        found: list[requests.OperationView] = []
+        answer = requests.OperationsAnswer(more=True)
+        while answer.more:
+            answer = await self._query("operations", requests.OpenQuery(after=answer.last), requests.OperationsAnswer)
+            found += answer.operations
+        return found
 
     async def result(self, operation_id: str) -> dict[str, Any] | None:
         """Return the full output of one's own operation, secret fields included, while it is stored; else None."""
@@ -65,7 +70,13 @@ class Queries:
 
     async def targets(self) -> list[requests.TargetView]:
         """Return the targets."""
-        return (await self._query("targets", requests.TargetsQuery(), requests.TargetsAnswer)).targets
+        found: list[requests.TargetView] = []
+        more = True
+        while more:
+            question = requests.TargetsQuery(after=found[-1].id if found else None)
+            answer = await self._query("targets", question, requests.TargetsAnswer)
+            found, more = found + answer.targets, answer.more and bool(answer.targets)
+        return found
 
     async def journal(self, until: float | None = None) -> audit.JournalAnswer:
         """Return the journal's usage, and the last sequence that may be archived now: nothing later than `until` (Unix

@@ -9,9 +9,12 @@ from typing import Any
 
 from msgspec import structs
 
+from writ_client.approvals import Signer
+from writ_contracts.credentials import PresenceEvidence
 from writ_contracts.requests import Request, RequestStatement
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key
+from writ_trust.requester_presence import signed_bytes
 from writ_trust.statements import sign
 
 
@@ -59,3 +62,11 @@ def signed(request: Request, key: Key, principal: str, operation: str, *, salt: 
         issued_at=now,
     )
     return structs.replace(request, statement=sign(key, statement), salt=salt)
+
+
+async def proven(request: Request, by: Signer | None) -> Request:
+    """Return the signed request with the proof of one's presence, where one is given."""
+    if by is None or request.statement is None:
+        return request
+    evidence = await by.sign(signed_bytes(request.statement))
+    return structs.replace(request, presence=PresenceEvidence(credential=by.id, evidence=evidence))

@@ -1,4 +1,4 @@
-"""`connection` of a Docker target in the inventory: where its engine listens, typed; an unknown field is refused."""
+"""An engine as the inventory declares it: `connection` of a Docker target, `docker` of a host; no unknown fields."""
 
 from typing import Annotated
 
@@ -10,21 +10,48 @@ from writ_contracts.inventory import Target
 
 SOCKET = "/var/run/docker.sock"
 SocketPath = Annotated[str, Meta(pattern=r"^(?:/(?!\.{1,2}(?:/|\n?$))[A-Za-z0-9._+@-]+)+(?!\n)$", max_length=100)]
+Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}(?!\n)$")]
+Seconds = Annotated[float, Meta(gt=0, le=120)]
 
 
-class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`socket`: the Unix socket of the engine. `connect_timeout` and `reply_timeout`: seconds to connect, and to answer
-    a request that only reads. A longer path does not fit in a socket address (unix(7): 108 bytes).
+class EngineAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`socket`: the Unix socket on the engine's host. `connect_timeout` and `reply_timeout`: seconds to connect, and to
+    answer a request that only reads. A longer path does not fit in a socket address (unix(7): 108 bytes).
     """
 
     socket: SocketPath = SOCKET
-    connect_timeout: Annotated[float, Meta(gt=0, le=120)] = 5.0
-    reply_timeout: Annotated[float, Meta(gt=0, le=120)] = 15.0
+    connect_timeout: Seconds = 5.0
+    reply_timeout: Seconds = 15.0
+
+
+class Connection(EngineAddress, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`host`: the engine is reached over TLS, and `ca` (PEM) is the one authority, or the one certificate, trusted."""
+
+    host: Host | None = None
+    port: Annotated[int, Meta(ge=1, le=65535)] = 2376
+    ca: Annotated[str, Meta(max_length=65536)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.host is None) != (self.ca is None):
+            raise ValueError("host and ca belong together: an engine over TLS is trusted by its certificate alone")
 
 
 def connection_of(target: Target) -> Connection:
-    """Return the typed connection. Raises Invalid (`invalid_connection`)."""
+    """Return the connection of a target of backend docker. Raises Invalid (`invalid_connection`)."""
     try:
         return msgspec.convert(target.connection, Connection)
     except msgspec.ValidationError as error:
         raise Invalid(f"target {target.id}: connection: {error}", code="invalid_connection") from error
+
+
+def engine_address(target: Target) -> EngineAddress:
+    """Return the engine's address on its host. Raises Invalid (`no_engine`, `invalid_connection`)."""
+    if target.backend == "docker":
+        return connection_of(target)
+    if target.docker is None:
+        message = f"target {target.id} declares no engine: give it `docker: {{}}` in inventory.yaml"
+        raise Invalid(message, code="no_engine")
+    try:
+        return msgspec.convert(target.docker, EngineAddress)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"target {target.id}: docker: {error}", code="invalid_connection") from error

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from writ_agent.backends.port import Done, Progress, Task
 from writ_containers import container_config, container_view
 from writ_containers.breakouts import refuse_breakouts
-from writ_containers.connection import connection_of
 from writ_containers.engine import Engine
 from writ_containers.health_wait import last_lines, settled
 from writ_contracts.catalogue.containers import ContainerCreate
@@ -22,7 +21,7 @@ Raw = Mapping[str, Any]
 async def create(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
     """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
     given: ContainerCreate = task.arguments()
-    check(given, task.target)
+    check(engine, given, task.target)
     await _have_image(engine, given.image, progress)
     container_id = await _created(engine, given, task)
     try:
@@ -33,16 +32,16 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
         return Done(outcome="failed", code=error.code, message=message, effect="none" if gone else "maybe")
 
 
-def check(given: ContainerCreate, target: Target) -> None:
+def check(engine: Engine, given: ContainerCreate, target: Target) -> None:
     """Raises Invalid for what breaks out of the container and is not allowed by its flag."""
     flags = msgspec.structs.asdict(given)
-    refuse_breakouts([container_config.settings(given)], flags, target.mount_roots, connection_of(target).socket)
+    refuse_breakouts([container_config.settings(given)], flags, target.mount_roots, engine.address.socket)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     """Return the calls that it would make; variables by name only."""
     given: ContainerCreate = task.arguments()
-    check(given, task.target)
+    check(engine, given, task.target)
     if (taken := await engine.find_or_none(given.container_name)) is not None:
         raise _taken(given.container_name, taken)
     body = container_config.config(given, task.operation_id)

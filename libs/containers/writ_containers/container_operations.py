@@ -9,14 +9,24 @@ from msgspec.structs import replace
 
 from writ_agent.backends.hostops_requests import redact, redacted
 from writ_agent.backends.port import Done, Probed, Progress, Task, cannot_list
-from writ_containers import container_changes, container_create, container_view, stack_operations
+from writ_containers import (
+    container_changes,
+    container_create,
+    container_update,
+    container_view,
+    image_pull,
+    stack_operations,
+)
 from writ_containers.engine import Engine
 from writ_containers.secret_values import secret_values
 from writ_contracts.errors import WritError
 
 CHANGES = ("container_start", "container_stop", "container_restart", "container_delete")
 READS = ("container_inspect", "container_list", "container_logs", "stack_status")
-OPERATIONS = frozenset({"container_create", *READS, *CHANGES, *stack_operations.OPERATIONS})
+OPERATIONS = frozenset(
+    {"container_create", "container_update", "image_pull", *READS, *CHANGES, *stack_operations.OPERATIONS}
+)
+LISTINGS = frozenset({"list_containers", "list_stacks"})
 LONGEST_LOG = 64 * 1024
 SPARE_SECONDS = 1.0
 """Before the operation's own time is over, for its last words."""
@@ -40,6 +50,8 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
     """Return the container as it is; nothing before it is created. Raises WritError."""
     if task.operation.name in stack_operations.OPERATIONS:
         return await stack_operations.baseline(engine, task)
+    if task.operation.name == "image_pull":
+        return await image_pull.baseline(engine, task)
     name = str(task.parameters["container_name"])
     raw = await (engine.find_or_none if task.operation.name == "container_create" else engine.find)(name)
     return {} if raw is None else container_view.baseline(raw)
@@ -47,9 +59,15 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
 
 async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
     """Return whether it took effect. Raises WritError."""
-    if task.operation.name in stack_operations.OPERATIONS:
-        return await stack_operations.probe(engine, task, before)
-    return await container_changes.judge(engine, task, before)
+    match task.operation.name:
+        case name if name in stack_operations.OPERATIONS:
+            return await stack_operations.probe(engine, task, before)
+        case "container_update":
+            return await container_update.probe(engine, task, before)
+        case "image_pull":
+            return await image_pull.probe(engine, task, before)
+        case _:
+            return await container_changes.judge(engine, task, before)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
@@ -63,11 +81,17 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
 
 
 async def _preview(engine: Engine, task: Task) -> dict[str, Any]:
-    if task.operation.name in stack_operations.OPERATIONS:
-        return await stack_operations.preview(engine, task)
-    if task.operation.name == "container_create":
-        return await container_create.preview(engine, task)
-    return await container_changes.preview(engine, task)
+    match task.operation.name:
+        case name if name in stack_operations.OPERATIONS:
+            return await stack_operations.preview(engine, task)
+        case "container_create":
+            return await container_create.preview(engine, task)
+        case "container_update":
+            return await container_update.preview(engine, task)
+        case "image_pull":
+            return await image_pull.preview(engine, task)
+        case _:
+            return await container_changes.preview(engine, task)
 
 
 async def listing(engine: Engine, source: str) -> list[str]:
@@ -90,6 +114,10 @@ async def _run(engine: Engine, task: Task, progress: Progress, until: float) -> 
             return await _read(engine, task)
         case "container_create":
             return await container_create.create(engine, task, progress, until)
+        case "container_update":
+            return await container_update.update(engine, task, progress, until)
+        case "image_pull":
+            return await image_pull.pull(engine, task, progress)
         case name if name in stack_operations.OPERATIONS:
             return await stack_operations.run(engine, task, progress, until)
         case _:
@@ -115,12 +143,14 @@ async def _read(engine: Engine, task: Task) -> Done:
 
 async def _cancelled(engine: Engine, task: Task) -> Done:
     """It was told to stop. What it had created is removed; of another change the container shows how far it came."""
-    if task.operation.read_only:
-        return Done(outcome="cancelled", code="cancelled")
+    if task.operation.read_only or task.operation.name == "image_pull":
+        return Done(outcome="cancelled", code="cancelled")  # an engine ends a pull whose client has left
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             if task.operation.name == "container_create":
                 return _cancelled_create(await container_create.taken_away(engine, task.operation_id))
+            if task.operation.name == "container_update":
+                return _cancelled_update(await container_update.take_back(engine, task))
             judged = await probe(engine, task, task.baseline)
     except (WritError, TimeoutError):
         return Done(outcome="unknown", code="cancelled", effect="maybe", over=False)
@@ -135,3 +165,9 @@ def _cancelled_create(gone: bool) -> Done:
     if gone:
         return Done(outcome="cancelled", code="cancelled", message="what it had created was removed again")
     return Done(outcome="unknown", code="cancelled", effect="maybe", over=False)
+
+
+def _cancelled_update(back: bool) -> Done:
+    if back:
+        return Done(outcome="cancelled", code="cancelled", message="the former container has its place again")
+    return Done(outcome="unknown", code="cancelled", effect="maybe")

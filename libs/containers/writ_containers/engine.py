@@ -9,24 +9,25 @@ from then on.
 import asyncio
 import json
 import re
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 
-from writ_containers.connection import Connection
+from writ_containers.connection import EngineAddress
+from writ_containers.endpoint import Endpoint, connector, url
 from writ_containers.engine_errors import STREAM, one_line, translated
 from writ_containers.registries import Registries
+from writ_containers.stack_files import LocalStackFiles, StackFiles
 from writ_contracts.errors import Invalid, TimedOut
 
 API_VERSION = "v1.44"
 """Engine 29 accepts nothing older, Debian 13's engine 26.1 nothing newer than 1.45."""
 T = TypeVar("T")
-_HOST = "unix://localhost"
-"""Of the URL alone: the connector knows the socket."""
-_BASE = f"{_HOST}/{API_VERSION}"
 Raw = Mapping[str, Any]
 LOG_BYTES = 8 * 1024
 _ID = re.compile(r"[0-9a-f]{64}").fullmatch
@@ -36,12 +37,22 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
 class Engine:
     """A kept connection; make it in the loop that uses it, and close it."""
 
-    def __init__(self, connection: Connection, registries: Registries | None = None) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        address: EngineAddress,
+        registries: Registries | None = None,
+        stack_files: StackFiles | None = None,
+    ) -> None:
+        """Raises Invalid for certificates that are none."""
+        self.endpoint = endpoint
+        self.address = address
         self.registries = registries or Registries()
-        self._connector = aiohttp.UnixConnector(path=connection.socket, limit=0)
-        timeout = aiohttp.ClientTimeout(total=None, connect=connection.connect_timeout)
-        self._docker = Docker(url=_HOST, connector=self._connector, timeout=timeout, api_version=API_VERSION)
+        self.stack_files = stack_files or LocalStackFiles()
+        with tempfile.TemporaryDirectory(prefix="writ-engine-") as folder:
+            self._connector = connector(endpoint, Path(folder))
+        timeout = aiohttp.ClientTimeout(total=None, connect=address.connect_timeout)
+        self._docker = Docker(url=url(endpoint), connector=self._connector, timeout=timeout, api_version=API_VERSION)
 
     async def close(self) -> None:
         """End every connection. aiodocker leaves a connector that it was given to us."""
@@ -113,6 +124,11 @@ class Engine:
         with translated():
             await self._docker.containers.container(_check_id(container_id)).restart(t=seconds)
 
+    async def rename(self, container_id: str, name: str) -> None:
+        """POST /containers/{id}/rename."""
+        with translated():
+            await self._docker.containers.container(_check_id(container_id)).rename(name)
+
     async def remove(self, container_id: str, *, force: bool) -> None:
         """DELETE /containers/{id}. Its volumes stay."""
         with translated():
@@ -158,9 +174,9 @@ class Engine:
         """
         headers = self.registries.header(reference)
         query = {"fromImage": reference} if _has_tag(reference) else {"fromImage": reference, "tag": "latest"}
-        last = ""
+        address, last = f"{url(self.endpoint)}/{API_VERSION}/images/create", ""
         with translated():
-            async with self._docker.session.post(f"{_BASE}/images/create", params=query, headers=headers) as response:
+            async with self._docker.session.post(address, params=query, headers=headers) as response:
                 if response.status >= 400:
                     raise DockerError(response.status, str((await response.json()).get("message", "")))
                 async for line in response.content:
@@ -178,7 +194,7 @@ class Engine:
     async def _read(self, request: Awaitable[T]) -> T:
         """Bounded: aiodocker knows no limit of its own."""
         with translated():
-            async with asyncio.timeout(self._connection.reply_timeout):
+            async with asyncio.timeout(self.address.reply_timeout):
                 return await request
 
 

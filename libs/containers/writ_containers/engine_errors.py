@@ -1,6 +1,7 @@
 """The engine's errors as ours. Each has a code that says for certain whether the engine may have acted.
 
 Unreachable   `unreachable`       no connection: nothing was done
+Untrusted     `certificate_changed`  another certificate than the pinned one: nothing was sent
 TimedOut      `connection_lost`   sent, and no whole answer: it may have been done
 Conflict      `engine_conflict`   409: the state of the container or its name forbids it
 Invalid       `engine_refused`    400, 403, 404 and others: the engine says no
@@ -13,11 +14,12 @@ from contextlib import contextmanager
 import aiohttp
 from aiodocker.exceptions import DockerError
 
-from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, WritError
+from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted, WritError
 
 NO_CONNECTION = 900
 """aiodocker's own status for every aiohttp.ClientConnectionError, whether the request was sent or not."""
 STREAM = 0
+MISTRUSTED = "certificate_changed"
 LONGEST_MESSAGE = 400
 
 
@@ -28,6 +30,8 @@ def translated() -> Iterator[None]:
         yield
     except DockerError as error:
         raise _answered(error) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise Untrusted(f"the engine's certificate is not the pinned one: {_reason(error)}", code=MISTRUSTED) from error
     except aiohttp.ClientConnectorError as error:
         raise Unreachable(f"the engine is not reachable: {_reason(error)}", code="unreachable") from error
     except aiohttp.ClientError as error:
@@ -40,6 +44,9 @@ def translated() -> Iterator[None]:
 
 def _answered(error: DockerError) -> WritError:
     if error.status == NO_CONNECTION:
+        if isinstance(error.__context__, aiohttp.ClientConnectorCertificateError):
+            reason = _reason(error.__context__)
+            return Untrusted(f"the engine's certificate is not the pinned one: {reason}", code=MISTRUSTED)
         if isinstance(error.__context__, aiohttp.ClientConnectorError):
             return Unreachable(f"the engine is not reachable: {_reason(error.__context__)}", code="unreachable")
         return TimedOut("the connection to the engine ended before its answer", code="connection_lost")

@@ -7,13 +7,22 @@ import base64
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError, Invalid
+from writ_runtime.config import env
 
 HUB, HUB_ADDRESS = "docker.io", "https://index.docker.io/v1/"
 """The default registry has this address in the files of Docker."""
+RegistryFolder = Annotated[
+    Path | None,
+    env(
+        "WRIT_DOCKER_REGISTRIES",
+        "credentials of image registries: a file `host[:port]` for each, with user:password; mode 0600",
+    ),
+]
+"""The setting of every agent that reaches engines."""
 
 
 class Registries:

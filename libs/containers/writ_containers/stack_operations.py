@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,16 +13,13 @@ from writ_containers import container_view
 from writ_containers.breakouts import refuse_breakouts
 from writ_containers.compose import command
 from writ_containers.compose.judged import compose_json, images, public_digest, replicas, settings, shown
-from writ_containers.compose.parse import LARGEST, parse, refused
+from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
-from writ_containers.connection import connection_of
 from writ_containers.engine import Engine
 from writ_containers.stack_view import Service, differences, judged, services_of, snapshot
 from writ_contracts.catalogue.stacks import StackApply, StackRemove
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
-from writ_documents import yaml_file
-from writ_documents.document import FileErrors
 
 PAUSE = 0.3
 TAIL = 8 * 1024
@@ -36,13 +32,12 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> D
     if task.operation.name == "stack_remove":
         return await _remove(engine, task, until)
     given: StackApply = task.arguments()
-    stack = stack_of(given, task.target)
+    stack = await stack_of(engine, given, task.target)
     await _refuse_absent(engine, task)
     options = ["--no-build", "--remove-orphans", "--pull", "always" if given.pull else "missing"]
-    socket = connection_of(task.target).socket
     progress("runs docker compose up")
     file, config = compose_json(stack, given.stack_name), engine.registries.config(images(stack))
-    status, text = await command.up(task.operation_id, socket, given.stack_name, file, options, config)
+    status, text = await command.up(task.operation_id, engine.endpoint, given.stack_name, file, options, config)
     return await _settled(engine, given, stack, (status, text[-TAIL:]), until)
 
 
@@ -86,31 +81,19 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     if task.operation.name == "stack_remove":
         return {"removes": sorted(found), "volumes": await _volumes(engine, name) if task.parameters["volumes"] else []}
     given: StackApply = task.arguments()
-    stack = stack_of(given, task.target)
+    stack = await stack_of(engine, given, task.target)
     await _refuse_absent(engine, task)
     return {"changes": differences(stack, found), "compose": shown(stack), "compose_digest": public_digest(stack)}
 
 
-def stack_of(given: StackApply, target: Target) -> Stack:
+async def stack_of(engine: Engine, given: StackApply, target: Target) -> Stack:
     """Return the stack that may be run. Raises Invalid (`compose_refused`, `breakout_refused`, `no_stack_dir`)."""
-    text = given.compose if given.compose is not None else _source(given.source or "", target)
+    text = given.compose
+    if text is None:
+        text = await engine.stack_files.read(target, given.source or "")
     stack = parse(text, given.env, given.stack_name)
-    flags = msgspec.structs.asdict(given)
-    refuse_breakouts(settings(stack), flags, target.mount_roots, connection_of(target).socket)
+    refuse_breakouts(settings(stack), msgspec.structs.asdict(given), target.mount_roots, engine.address.socket)
     return stack
-
-
-def _source(name: str, target: Target) -> str:
-    """The grammar of the parameter has no folder; a link is not followed out of the target's one."""
-    if target.stack_dir is None:
-        raise Invalid(f"target {target.id} declares no stack_dir: give the text as compose", code="no_stack_dir")
-    path = Path(target.stack_dir) / name
-    if path.is_symlink():
-        raise refused(name, "is a symbolic link")
-    try:
-        return yaml_file.content(path, largest=LARGEST).decode()
-    except (FileErrors, UnicodeDecodeError) as error:
-        raise refused(name, "in stack_dir can't be read, or is not UTF-8") from error
 
 
 async def _refuse_absent(engine: Engine, task: Task) -> None:

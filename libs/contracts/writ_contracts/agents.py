@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from writ_contracts.approvals import SignedApproval
-from writ_contracts.backends import TargetReport
+from writ_contracts.backends import MOST_OPERATIONS, TargetReport
+from writ_contracts.bounds import Attempt, Count, Label, Seconds, Signature, Text, Values
 from writ_contracts.decisions import ReadAction
-from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId
+from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId, PrincipalId
+from writ_contracts.plugins import PluginDigests
+from writ_contracts.previews import PreviewDetails
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 
@@ -19,24 +22,26 @@ class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     """An agent instance's request to start one dispatched operation now.
 
     `seal_to` is an ephemeral X25519 public key (base64) for the parameters; `baseline` is the target's state before.
+    `plugins`: the agent's plugins that define the operation or carry it out.
     """
 
     operation_id: OperationId
-    attempt: int
+    attempt: Attempt
     pool: PoolId
     instance: InstanceId
     nonce: Hex32
-    seal_to: str
+    seal_to: Signature
     decision_digest: Digest | None = None
     """Digest of the decision in `dispatched`."""
-    baseline: dict[str, Any] = field(default_factory=dict)
+    baseline: Values = field(default_factory=dict)
+    plugins: PluginDigests = field(default_factory=dict)
 
 
 class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.claim.<pool>`. `principal` only locates the operation in the journal."""
 
     claim: Signed
-    principal: str
+    principal: Label
 
 
 class ClaimAnswer(Struct, frozen=True, kw_only=True):
@@ -53,6 +58,8 @@ class ClaimAnswer(Struct, frozen=True, kw_only=True):
     """
     approvals: list[SignedApproval] = field(default_factory=list)
     """The signed approvals that the grant names."""
+    people: Signed | None = None
+    """The signed directory of people's credentials, where one of these approvals proved a presence."""
     error: Failure | None = None
 
 
@@ -70,6 +77,9 @@ class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     given: dict[str, Any] = field(default_factory=dict)
 
 
+MOST_RUNNING = 4096
+"""Operations that one instance names: it has at most 1024 slots."""
+MOST_LISTINGS = 16
 ReceiptOutcome = Literal["succeeded", "failed", "cancelled", "unknown"]
 
 
@@ -84,19 +94,19 @@ class Receipt(
     """
 
     operation_id: OperationId
-    attempt: int
+    attempt: Attempt
     pool: PoolId
     instance: InstanceId
     grant_digest: Digest | None
     outcome: ReceiptOutcome
-    code: str
-    message: Annotated[str, Meta(max_length=2000)]
+    code: Label
+    message: Text
     output_digest: Digest
-    output_bytes: int
-    output: dict[str, Any] = field(default_factory=dict)
-    state: dict[str, Any] = field(default_factory=dict)
+    output_bytes: Count
+    output: Values = field(default_factory=dict)
+    state: Values = field(default_factory=dict)
     effect: Literal["none", "done", "maybe"] = "maybe"
-    duration_ms: float = 0.0
+    duration_ms: Seconds = 0.0
     over: bool = True
     claim_digest: Digest | None = None
 
@@ -105,8 +115,8 @@ class ReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """On `writ.receipt.<pool>`: the receipt and the full output, which goes to the requester, not to the journal."""
 
     receipt: Signed
-    principal: str
-    full_output: dict[str, Any] = field(default_factory=dict)
+    principal: Label
+    full_output: Values = field(default_factory=dict)
 
 
 class Acknowledged(Struct, frozen=True, kw_only=True):
@@ -121,20 +131,22 @@ class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
     pool: PoolId
     instance: InstanceId
-    running: list[OperationId]
-    free_slots: int
-    operations: list[str]
-    version: str
+    running: Annotated[list[OperationId], Meta(max_length=MOST_RUNNING)]
+    free_slots: Count
+    operations: Annotated[list[Label], Meta(max_length=MOST_OPERATIONS)]
+    version: Label
     leaving: bool = False
-    skew: float | None = None
+    skew: Seconds | None = None
     """Seconds by which the host's clock is ahead of the NATS server's, where that is large enough to report."""
+    plugins: PluginDigests = field(default_factory=dict)
+    """All plugins that are installed there."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.progress.<pool>`, at most two a second for each operation; relayed to its requester, never stored."""
 
     operation_id: OperationId
-    principal: str
+    principal: Label
     message: Annotated[str, Meta(max_length=500)]
 
 
@@ -170,6 +182,8 @@ SecurityKind = Literal[
     "file_ignored",
     "read_refused",
     "enrolment_refused",
+    "people_refused",
+    "forged_directory",
 ]
 """The closed list of kinds of security events."""
 
@@ -184,7 +198,7 @@ class SecurityReport(
     instance: InstanceId
     detail: Annotated[str, Meta(max_length=1000)]
     operation_id: OperationId | None = None
-    principal: str | None = None
+    principal: PrincipalId | None = None
 
 
 class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -204,19 +218,23 @@ class AskRead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """The attempt that a probe is about."""
     baseline: dict[str, Any] = field(default_factory=dict)
     timeout: float = 30.0
+    shown: bool = True
+    """For a preview: the journal may have its values; otherwise all of them are details."""
 
 
 class ReadReply(Struct, frozen=True, kw_only=True):
     """The result of a read.
 
     For a probe: `verdict` took_effect, no_effect or unknown. For a listing: one signed Listing for each source of the
-    read grant. For a target test: `visit`.
+    read grant. For a target test: `visit`. For a preview: `preview`, an agent's signed Preview, with its `details`.
     """
 
-    seen: dict[str, Any] = field(default_factory=dict)
+    seen: Values = field(default_factory=dict)
     verdict: Literal["took_effect", "no_effect", "unknown"] = "unknown"
-    listings: list[Signed] = field(default_factory=list)
+    listings: Annotated[list[Signed], Meta(max_length=MOST_LISTINGS)] = field(default_factory=list)
     visit: TargetReport | None = None
+    preview: Signed | None = None
+    details: PreviewDetails | None = None
     error: Failure | None = None
 
 

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct, field, structs
 
-from writ_contracts.credentials import Evidence, Proof
+from writ_contracts.bounds import Count, Seconds
+from writ_contracts.credentials import KEY, Evidence, Presence, Proof
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
-from writ_contracts.signing import Statement
+from writ_contracts.signing import Signed, Statement
 
 ApprovalVerdict = Literal["approve", "reject"]
 MOST_PEOPLE = 20
@@ -36,6 +37,13 @@ class DecisionDemand(Struct, frozen=True, kw_only=True, omit_defaults=True):
     steps: list[DecisionStep]
     seconds: int
     proof: Proof = "key"
+    attested: bool = False
+    """Only by credentials whose maker vouches for the device."""
+
+    @property
+    def presence(self) -> Presence:
+        """What each approver must prove."""
+        return Presence(self.proof, self.attested)
 
 
 class SignedApproval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -70,7 +78,7 @@ class Approval(
     step: Annotated[str, Meta(min_length=1, max_length=300)]
     verdict: ApprovalVerdict
     approver: PrincipalId
-    issued_at: float
+    issued_at: Seconds
     nonce: Hex32
     proof: Proof = "key"
     reason: Annotated[str, Meta(max_length=1000)] = ""
@@ -100,7 +108,7 @@ class ApprovalsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     on the page before.
     """
 
-    after: Annotated[int, Meta(ge=0)] = 0
+    after: Count = 0
     limit: Annotated[int, Meta(ge=1, le=MOST_PENDING)] = MOST_PENDING
 
 
@@ -140,6 +148,7 @@ class ApprovalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class ApprovalCard(Struct, frozen=True, kw_only=True):
     """`requested`: the exact bytes of the event, for its approver to hash and verify. `step`: the step that one's own
     approval would count for now; empty where it is not one's turn. `remaining`: approvals that are still needed.
+    `preview`: signed by an agent; `facts`: policy's signed ApprovalFacts for the reader.
     """
 
     principal: PrincipalId
@@ -151,6 +160,11 @@ class ApprovalCard(Struct, frozen=True, kw_only=True):
     waits_for: str = ""
     remaining: int = 0
     able: list[PrincipalId] = field(default_factory=list)
+    proof: Proof = "key"
+    """What one's own approval must prove now, and whether only an attested credential counts."""
+    attested: bool = False
+    preview: Signed | None = None
+    facts: Signed | None = None
 
 
 class ApprovalCardAnswer(Struct, frozen=True, kw_only=True):
@@ -163,8 +177,8 @@ class ApprovalCardAnswer(Struct, frozen=True, kw_only=True):
 class ApprovalEvent(Struct, frozen=True, kw_only=True):
     """On `writ.event.approval.<principal>`, sent at most once and signed by nobody: look at the card, then decide.
 
-    `kind`: `pending` (it needs an approval of yours or of somebody before you), `given` (one of several approvals),
-    `approved`, `rejected`, `expired`, `cancelled`, `ended`.
+    `kind`: `pending` (it needs an approval of yours or of somebody before you), `reminder` (it still does), `given`
+    (one of several approvals), `approved`, `rejected`, `expired`, `cancelled`, `ended`.
     """
 
     kind: str
@@ -180,7 +194,8 @@ class ApprovalEvent(Struct, frozen=True, kw_only=True):
 def demand_text(demand: DecisionDemand) -> str:
     """The demand in words: its steps and its time."""
     steps = ", then ".join(step_text(step) for step in demand.steps)
-    return f"{steps} {limit_text(demand.seconds)}"
+    proof = "" if demand.presence == KEY else f" by {demand.presence}"
+    return f"{steps}{proof} {limit_text(demand.seconds)}"
 
 
 def limit_text(seconds: int) -> str:

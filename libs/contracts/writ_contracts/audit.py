@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import Count, Seconds
 from writ_contracts.ids import TOKEN_PATTERN, CorrelationId, OperationId, PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 from writ_contracts.requests import Failure
@@ -17,7 +18,7 @@ class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     operation_id: OperationId | None = None
     correlation_id: CorrelationId | None = None
-    after: Annotated[int, Meta(ge=0)] = 0
+    after: Count = 0
     """Sequence to page on from: that of the last event received."""
 
     def __post_init__(self) -> None:
@@ -49,20 +50,34 @@ class TraceAnswer(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A search for operations; all given fields must match. Times are Unix seconds; newest first."""
+MOST_NAMES, MOST_TERMS = 20, 8
+OperationText = Annotated[str, Meta(pattern=TOKEN_PATTERN)]
+Term = Annotated[str, Meta(max_length=200)]
 
-    principal: PrincipalId | None = None
-    target: TargetId | None = None
-    operation: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
-    outcome: Outcome | None = None
+
+class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A search for operations; all given fields must match, of a list one of its values. Times are Unix seconds;
+    newest first.
+
+    `parameters`: public parameters, as text, by name. `rule`: one that decided. `reason`: a part of the requester's
+    reason, `text`: of that, the message, the code or a parameter; small and capital letters are the same.
+    """
+
+    principal: PrincipalId | Annotated[list[PrincipalId], Meta(max_length=MOST_NAMES)] | None = None
+    target: TargetId | Annotated[list[TargetId], Meta(max_length=MOST_NAMES)] | None = None
+    operation: OperationText | Annotated[list[OperationText], Meta(max_length=MOST_NAMES)] | None = None
+    outcome: Outcome | Annotated[list[Outcome], Meta(max_length=MOST_NAMES)] | None = None
+    rule: Term | None = None
+    parameters: Annotated[dict[Term, Term], Meta(max_length=MOST_TERMS)] = field(default_factory=dict)
+    reason: Term | None = None
+    text: Term | None = None
     correlation_id: CorrelationId | None = None
     emergency: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
     """Whose decisions name this emergency: it covered the target, whether or not its rules decided."""
-    since: float | None = None
-    until: float | None = None
+    since: Seconds | None = None
+    until: Seconds | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
-    before: int | None = None
+    before: Count | None = None
     """Sequence to page on from: the `first_sequence` of the last row received."""
 
 
@@ -81,14 +96,27 @@ class SearchRow(Struct, frozen=True, kw_only=True):
     updated_at: float
     correlation_id: str
     security_events: int = 0
+    reason: str = ""
+    rules: str = ""
+    parameters: str = ""
+    message: str = ""
+
+
+class UnknownName(Struct, frozen=True, kw_only=True):
+    """A name in a search without results that no readable operation has, with those most like it."""
+
+    filter: str
+    name: str
+    nearest: list[str] = field(default_factory=list)
 
 
 class SearchAnswer(Struct, frozen=True, kw_only=True):
-    """The rows; `more`: there are further ones."""
+    """The rows; `more`: there are further ones. `unknown`: misspelt names, where nothing was found."""
 
     rows: list[SearchRow] = field(default_factory=list)
     more: bool = False
     as_of: int = 0
+    unknown: list[UnknownName] = field(default_factory=list)
     error: Failure | None = None
 
 
@@ -97,7 +125,7 @@ class JournalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     (Unix s).
     """
 
-    until: float | None = None
+    until: Seconds | None = None
 
 
 class JournalAnswer(Struct, frozen=True, kw_only=True):

@@ -3,13 +3,16 @@
 An agent reads the target under a read grant that policy signed for exactly this target; it carries out nothing.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import Label, Labels, Seconds, Text
 from writ_contracts.ids import InstanceId, PoolId, TargetId
 from writ_contracts.requests import Failure
 
+MOST_OPERATIONS = 1024
+"""Operations of one agent, with those of plugins."""
 StepName = Literal["agent", "connection", "host_key", "credentials", "host"]
 """The steps to a target, in this order; a backend leaves out steps it lacks."""
 
@@ -19,7 +22,7 @@ class TargetTestStep(Struct, frozen=True, kw_only=True):
 
     name: StepName
     well: bool
-    detail: str = ""
+    detail: Text = ""
 
 
 class TargetReport(Struct, frozen=True, kw_only=True):
@@ -33,14 +36,14 @@ class TargetReport(Struct, frozen=True, kw_only=True):
     target: TargetId
     pool: PoolId
     instance: InstanceId
-    agent_version: str
-    steps: list[TargetTestStep] = field(default_factory=list)
-    code: str = ""
-    message: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    operations: list[str] = field(default_factory=list)
-    lacking: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
+    agent_version: Label
+    steps: Annotated[list[TargetTestStep], Meta(max_length=16)] = field(default_factory=list)
+    code: Label = ""
+    message: Text = ""
+    versions: Labels = field(default_factory=dict)
+    operations: Annotated[list[Label], Meta(max_length=MOST_OPERATIONS)] = field(default_factory=list)
+    lacking: Annotated[dict[Label, Text], Meta(max_length=MOST_OPERATIONS)] = field(default_factory=dict)
+    seconds: Seconds = 0.0
 
     @property
     def well(self) -> bool:

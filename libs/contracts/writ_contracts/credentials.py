@@ -14,6 +14,29 @@ from writ_contracts.ids import LINE_PATTERN, TOKEN_PATTERN, Digest, PrincipalId
 Proof = Literal["key", "touch", "verified"]
 PROOFS: tuple[Proof, ...] = ("key", "touch", "verified")
 """From the weakest to the strongest; each includes those before it."""
+
+
+class Presence(Struct, frozen=True):
+    """What a person proves about a signature: that a process had the key, or that a person was there. `attested`: by a
+    device whose maker vouches for it.
+    """
+
+    proof: Proof = "key"
+    attested: bool = False
+
+    def meets(self, demanded: "Presence") -> bool:
+        """Return whether this proves all that is demanded."""
+        return PROOFS.index(self.proof) >= PROOFS.index(demanded.proof) and self.attested >= demanded.attested
+
+    def at_least(self, other: "Presence") -> "Presence":
+        """Return what proves both."""
+        return Presence(max(self.proof, other.proof, key=PROOFS.index), self.attested or other.attested)
+
+    def __str__(self) -> str:
+        return f"{self.proof} by an attested credential" if self.attested else self.proof
+
+
+KEY, TOUCH = Presence("key"), Presence("touch")
 SSH_NAMESPACE = "writ-approval"
 """Of `ssh-keygen -Y sign -n`: a signature for a commit or a login is none for Writ."""
 MOST_EVIDENCE = 8192
@@ -38,13 +61,18 @@ class Credential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     proof: Proof
     """The strongest proof that it may give."""
     attested: bool = False
-    """Its maker vouches that the private key cannot leave the device."""
-    enrolled_at: float = 0.0
-    """Unix seconds on the journal's clock; it counts for what was requested after that."""
+    """Its maker vouches that the private key cannot leave the device, as those checked who enrolled it."""
+    label: Line = ""
+    """For people, such as `blue token`."""
     credential_id: Encoded = ""
     algorithm: Literal[-8, -7, 0] = 0
     rp_id: Line = ""
     origins: Annotated[list[Line], Meta(max_length=16)] = field(default_factory=list)
+
+    @property
+    def presence(self) -> Presence:
+        """The most that a signature by it proves."""
+        return Presence(self.proof, self.attested)
 
 
 class KeyEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="key"):
@@ -78,3 +106,12 @@ class Proven(Struct, frozen=True, kw_only=True):
     credential: str
     evidence_digest: Digest
     counter: int = 0
+
+
+class PresenceEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a person's credential made over a request's signed statement, to prove that the person was there: over
+    `writ/presence/v1`, a zero byte, and the statement's payload.
+    """
+
+    credential: Annotated[str, Meta(pattern=TOKEN_PATTERN)]
+    evidence: Evidence

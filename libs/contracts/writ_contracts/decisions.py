@@ -9,9 +9,12 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from writ_contracts.approvals import DecisionDemand, SignedApproval
+from writ_contracts.credentials import Presence, PresenceEvidence
 from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
+from writ_contracts.people import NamedDirectory
+from writ_contracts.plugins import AcceptedBuilds, PluginDigests
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 
@@ -76,6 +79,7 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     target. `demands`: the approvals it needs or needed. With demands, `target_digest` is the SHA-256 of the target's
     entry, to notice a moved target at the start, and `public_digest` that of the public effective parameters as
     canonical JSON, which an approver's client checks. `approvals`: the people whose recorded approvals counted.
+    `plugins`: those installed where it was decided.
     """
 
     operation_id: OperationId
@@ -108,6 +112,11 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     target_digest: Digest | None = None
     public_digest: Digest | None = None
     approvals: list[PrincipalId] = field(default_factory=list)
+    plugins: PluginDigests = field(default_factory=dict)
+    people: NamedDirectory | None = None
+    """The directory of people's credentials in force, where there is one."""
+    presence: Presence | None = None
+    """What the requester proved besides their signature, where anything."""
 
 
 def changed_since(first: Decision, now: Decision) -> str:
@@ -140,9 +149,18 @@ class Grant(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     acts_for: PrincipalId | None = None
     approvals: list[Digest] = field(default_factory=list)
     """SHA-256 of the payloads of the approvals on which it was decided, in the order of the record."""
+    proven: list[Presence] = field(default_factory=list)
+    """What each of these approvals proved, in the same order; the agent verifies it again."""
+    person: PrincipalId | None = None
+    """The person behind the requester, where there are approvals: none of them is by this person but in `solo`."""
+    people: NamedDirectory | None = None
+    """The directory of people's credentials by which it was decided, where there are approvals."""
+    requested_at: float | None = None
+    """When it was requested, where there are approvals: their credentials were enrolled before."""
 
 
-ReadAction = Literal["baseline", "probe", "preview", "listing", "visit", "ahead"]
+ReadAction = Literal["baseline", "probe", "preview", "diff", "listing", "visit", "ahead"]
+"""`diff`: a preview may quote the present content, which the principal may read itself."""
 
 
 class ReadGrant(
@@ -167,6 +185,8 @@ class ReadGrant(
     """The subject of `list_other_names`: the value of the operation's parameter that names a thing."""
     issued_at: float = 0.0
     """Unix seconds of the journal's clock: a listing under it is no older."""
+    plugins: AcceptedBuilds = field(default_factory=dict)
+    """The accepted digests of each plugin that defines the operation or carries it out; for a test, of all plugins."""
 
 
 class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -192,6 +212,7 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """
     salt: Hex32 | None = None
     owner: PrincipalId | None = None
+    presence: PresenceEvidence | None = None
     simulate: bool = False
     """A simulation: needs no signature of the principal's own, and no grant can follow."""
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import Seconds
 from writ_contracts.ids import Digest, InstanceId, OperationId, PoolId, PrincipalId, TargetId
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
@@ -16,6 +17,7 @@ from writ_contracts.signing import Signed, Statement
 LISTING_SOURCES = (
     "list_services",
     "list_containers",
+    "list_guests",
     "list_stacks",
     "list_packages",
     "list_backups",
@@ -51,7 +53,7 @@ class Listing(
     pool: PoolId
     instance: InstanceId
     look_digest: Digest
-    taken_at: float
+    taken_at: Seconds
     names: Annotated[list[ListedName], Meta(max_length=MOST_NAMES)] = field(default_factory=list)
     failure: Text = ""
 
@@ -83,7 +85,7 @@ class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
     severity: Literal["low", "medium", "high", "critical"]
-    found_at: float
+    found_at: Seconds
     title: Text = ""
 
 
@@ -94,7 +96,7 @@ class ScanReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     """
 
     target: TargetId
-    at: float
+    at: Seconds
     findings: Annotated[list[Finding], Meta(max_length=MOST_FINDINGS)] = field(default_factory=list)
 
 

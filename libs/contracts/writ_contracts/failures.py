@@ -39,17 +39,26 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
                 "not_approver",
                 "stale",
                 "stopped",
+                "plugin_mismatch",
             ),
             errors.Denied,
         ),
         **dict.fromkeys(
-            ("bad_approval", "bad_signature", "signature_required", "unknown_principal", "key_mismatch"),
+            (
+                "bad_approval",
+                "bad_directory",
+                "bad_signature",
+                "proof_too_weak",
+                "signature_required",
+                "unknown_principal",
+                "key_mismatch",
+            ),
             errors.Untrusted,
         ),
         **dict.fromkeys(("conflict", "decided", "gone"), errors.Conflict),
         **dict.fromkeys(("unavailable", "behind", "not_stored"), errors.Unreachable),
         "timeout": errors.TimedOut,
-        **dict.fromkeys(("full", "rate_limited", "too_many_open"), errors.Full),
+        **dict.fromkeys(("full", "rate_limited", "too_many_open", "busy"), errors.Full),
     }
 )
 

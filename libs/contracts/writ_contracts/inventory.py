@@ -54,6 +54,8 @@ class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     backup: dict[str, Any] = field(default_factory=dict)
     scan_networks: list[str] = field(default_factory=list)
     mount_roots: list[str] = field(default_factory=list)
+    docker: dict[str, Any] | None = None
+    """A container engine on the host: `socket`, `connect_timeout`, `reply_timeout`; `{}` for the usual socket."""
 
     @property
     def pool(self) -> str:

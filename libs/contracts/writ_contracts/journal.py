@@ -5,12 +5,13 @@ Events tolerate unknown fields, so that an older reader reads a newer writer. Th
 at most 64 KiB; the subject names principal, operation and kind (see `subjects`).
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import Struct, field
 
 from writ_contracts.agents import SecurityKind
 from writ_contracts.approvals import DecisionDemand, SignedApproval
+from writ_contracts.credentials import PresenceEvidence
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
@@ -86,6 +87,8 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     """Keys the read grant's digest of the public parameters; opens nothing else."""
     ahead: Signed | None = None
     """The read grant for an early read, under the same key; there is never both."""
+    presence: PresenceEvidence | None = None
+    """What proves that the requester was there, as it was sent."""
     limits: list[RuleLimit] = field(default_factory=list)
     """Limits of the first decision on other operations under way at the time of dispatch."""
 
@@ -128,6 +131,13 @@ class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"
     target: str = ""
     acts_for: str | None = None
     demands: list[DecisionDemand] = field(default_factory=list)
+
+
+class PreviewTaken(Event, frozen=True, kw_only=True, tag="preview_taken"):
+    """The preview of an operation that waits for approval, signed by an agent of its target. The first one counts."""
+
+    operation_id: str
+    preview: Signed
 
 
 class ApprovalGiven(Event, frozen=True, kw_only=True, tag="approval_given"):
@@ -279,6 +289,15 @@ class Archived(Event, frozen=True, kw_only=True, tag="archived"):
     dry_run: bool = False
 
 
+class Carried(Event, frozen=True, kw_only=True):
+    """An event of an operation of a kind that this version does not know: a newer one wrote it. It is kept and passed
+    on, and changes no state here; `kind` is its subject's. Never written.
+    """
+
+    operation_id: str
+    kind: str = ""
+
+
 class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
     """A sign of an attack or a defect, observed by a service or reported (and signed) by an agent."""
 
@@ -288,6 +307,14 @@ class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
     principal: str | None = None
     pool: str | None = None
     report: Signed | None = None
+
+
+class RecordRead(Event, frozen=True, kw_only=True, tag="record_read"):
+    """A principal read records of others, which policy allowed: the filters of the query, and the signed decision."""
+
+    principal: str
+    query: dict[str, Any]
+    decision: Signed
 
 
 class RefusedSummary(Event, frozen=True, kw_only=True, tag="refused_summary"):
@@ -365,6 +392,7 @@ OperationEvent = (
     Requested
     | Refused
     | AwaitingApproval
+    | PreviewTaken
     | ApprovalGiven
     | Approved
     | Rejected
@@ -377,4 +405,7 @@ OperationEvent = (
     | Resolved
     | Archived
 )
-JournalEvent = OperationEvent | SecurityEvent | RefusedSummary | LockTaken | LimitTaken | LimitCounted | ControlEvent
+OPERATION_KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(OperationEvent))
+JournalEvent = (
+    OperationEvent | SecurityEvent | RecordRead | RefusedSummary | LockTaken | LimitTaken | LimitCounted | ControlEvent
+)

@@ -6,6 +6,7 @@ in the table cannot be appended, since the writer's expected sequence was read f
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from hashlib import sha256
 from itertools import dropwhile
 from types import MappingProxyType
 from typing import Any
@@ -43,6 +44,7 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
         (S.REQUESTED, "dispatched"): S.DISPATCHED,
         (S.REQUESTED, "started"): S.STARTED,  # a control operation, which an executor carries out itself
         (S.REQUESTED, "finished"): S.ENDED,  # previewed, cancelled, denied, expired
+        (S.AWAITING_APPROVAL, "preview_taken"): S.AWAITING_APPROVAL,
         (S.AWAITING_APPROVAL, "approval_given"): S.AWAITING_APPROVAL,
         (S.AWAITING_APPROVAL, "approved"): S.APPROVED,
         (S.AWAITING_APPROVAL, "rejected"): S.ENDED,
@@ -97,6 +99,8 @@ class Life(Struct, frozen=True, kw_only=True):
     requested: journal.Requested | None = None
     refused: journal.Refused | None = None
     awaiting: journal.AwaitingApproval | None = None
+    preview_digest: str = ""
+    """SHA-256 of the first signed preview of a pending operation."""
     approvals: tuple[SignedApproval, ...] = ()
     """Signed approvals, in the order in which policy recorded them."""
     approved: journal.Approved | None = None
@@ -140,8 +144,13 @@ class Life(Struct, frozen=True, kw_only=True):
                 return self.end.outcome
 
 
-def apply(life: Life, event: journal.OperationEvent, sequence: int, time: float = 0.0) -> Life:
-    """Return `life` after `event`, which is at `sequence` of the journal, stored at `time`. Raises Conflict."""
+def apply(life: Life, event: journal.OperationEvent | journal.Carried, sequence: int, time: float = 0.0) -> Life:
+    """Return `life` after `event`, which is at `sequence` of the journal, stored at `time`. Raises Conflict.
+
+    An event of a newer version changes the sequence alone, so that the next append still follows it.
+    """
+    if isinstance(event, journal.Carried):
+        return structs.replace(life, sequence=sequence, time=time)
     state = advance(life.state, _tag(event))
     return structs.replace(
         life,
@@ -171,7 +180,7 @@ def _kept(event: journal.OperationEvent) -> dict[str, journal.OperationEvent]:
             return {"started": event}
         case journal.CancelRequested():
             return {"cancel": event}
-        case journal.AwaitingApproval() | journal.ApprovalGiven() | journal.Approved():
+        case journal.AwaitingApproval() | journal.PreviewTaken() | journal.ApprovalGiven() | journal.Approved():
             return {}  # see _approvals
 
 
@@ -179,6 +188,8 @@ def _approvals(life: Life, event: journal.OperationEvent, time: float) -> dict[s
     match event:
         case journal.AwaitingApproval():
             return {"awaiting": event}
+        case journal.PreviewTaken():
+            return {"preview_digest": life.preview_digest or sha256(bytes(event.preview.payload)).hexdigest()}
         case journal.ApprovalGiven():
             return {"approvals": (*life.approvals, event.approval)}
         case journal.Approved():
@@ -187,7 +198,7 @@ def _approvals(life: Life, event: journal.OperationEvent, time: float) -> dict[s
             return {}
 
 
-def fold(events: Iterable[tuple[int, journal.OperationEvent]]) -> Life:
+def fold(events: Iterable[tuple[int, journal.OperationEvent | journal.Carried]]) -> Life:
     """Return the life of (sequence, event) pairs, in order. Raises Conflict on an impossible history.
 
     Where its beginning went into an archive, the remaining events add nothing to `archived`.
@@ -201,6 +212,8 @@ def fold(events: Iterable[tuple[int, journal.OperationEvent]]) -> Life:
     return life
 
 
-def advances(state: State, event: journal.OperationEvent) -> State | None:
+def advances(state: State, event: journal.OperationEvent | journal.Carried) -> State | None:
     """Return the state after the event, if the table has the pair."""
+    if isinstance(event, journal.Carried):
+        return state
     return TABLE.get((state, _tag(event)))

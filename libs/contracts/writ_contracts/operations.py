@@ -15,6 +15,7 @@ from msgspec import Struct
 from writ_contracts import parameters as params
 from writ_contracts.errors import Invalid
 from writ_contracts.evaluators import Evaluator
+from writ_contracts.plugins import InstalledPlugin, PluginDigests, digests_of
 
 
 class Risk(StrEnum):
@@ -33,7 +34,9 @@ class Operation(Struct, frozen=True, kw_only=True):
     `own_signature`: refused without the principal's own signature. `named`: the parameter that names a thing which may
     have other names on a host; policy judges the operation by each of them. The baseline lists them as `names`; without
     one, the target's agents list them (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target little and has no
-    parameter that is not public, so that an agent may read while its claim is under way.
+    parameter that is not public, so that an agent may read while its claim is under way. `settled`: fields of the
+    baseline that must be at the start as they were in an approved preview. `quotes`: the operation that reads what a
+    diff in the preview quotes; without a permission for that one the diff has the new content alone.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     own_signature: bool = False
     named: str = ""
     ahead: bool = False
+    settled: tuple[str, ...] = ()
+    quotes: str = ""
 
     @property
     def read_only(self) -> bool:
@@ -74,9 +79,17 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 
 class Catalogue(Mapping[str, Operation]):
-    """Operations by name; read-only. `evaluators`: conditions for policies, by name."""
+    """Operations by name; read-only. `evaluators`: conditions for policies, by name. `plugins`: those of this
+    process.
+    """
 
-    def __init__(self, operations: Iterable[Operation], evaluators: Mapping[str, Evaluator] | None = None) -> None:
+    def __init__(
+        self,
+        operations: Iterable[Operation],
+        evaluators: Mapping[str, Evaluator] | None = None,
+        plugins: Iterable[InstalledPlugin] = (),
+    ) -> None:
+        self.plugins = tuple(plugins)
         self._by_name: dict[str, Operation] = {}
         self.evaluators: Mapping[str, Evaluator] = MappingProxyType(dict(evaluators or {}))
         for operation in operations:
@@ -105,6 +118,10 @@ class Catalogue(Mapping[str, Operation]):
             return self._by_name[name]
         except KeyError:
             raise Invalid(f"no operation {name!r} in the catalogue", code="unknown_operation") from None
+
+    def plugins_of(self, operation: str, backend: str) -> PluginDigests:
+        """Return the digests of the plugins that define the operation, or carry out operations on this backend."""
+        return digests_of(one for one in self.plugins if one.concerns(operation, backend))
 
 
 def offers(capabilities: list[str] | None, backend: str, operation: Operation) -> bool:

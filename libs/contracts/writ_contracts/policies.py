@@ -86,7 +86,7 @@ class StoredPolicy(Struct, frozen=True, kw_only=True, tag="policy"):
 class PolicyHistoryQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A query for the versions, newest first (`writ.query.<principal>.policy_history`); page on from `before`."""
 
-    before: Annotated[int, Meta(ge=1)] | None = None
+    before: Annotated[int, Meta(ge=1, le=1 << 53)] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 20
 
 
@@ -117,7 +117,7 @@ class PolicyHistoryAnswer(Struct, frozen=True, kw_only=True):
 class PolicyShowQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A query for one version with its document (`….policy_show`); without a number, the one in force."""
 
-    version: Annotated[int, Meta(ge=1)] | None = None
+    version: Annotated[int, Meta(ge=1, le=1 << 53)] | None = None
 
 
 class PolicyShowAnswer(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 
 from writ_contracts.ids import OperationName, PrincipalId, TargetId
 from writ_contracts.inventory import Name, Role
-from writ_contracts.policy_questions import Document, Instant, Parameters, PolicyProblem
+from writ_contracts.policy_questions import Document, Instant, Parameters, PolicyProblem, Version
 from writ_contracts.requests import Failure
 
 Extent = Literal["always", "sometimes", "never"]
@@ -114,8 +114,8 @@ class PolicyDiffQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     without `old`, the policy in force.
     """
 
-    new: Annotated[int, Meta(ge=1)] | Document
-    old: Annotated[int, Meta(ge=1)] | Document | None = None
+    new: Version | Document
+    old: Version | Document | None = None
 
 
 class PolicyChange(Struct, frozen=True, kw_only=True):

@@ -4,11 +4,14 @@ Everyone may query their own (`policy_can_i`, `policy_explain`, `policy_allowed`
 `audit_read` with `query: policy`. Nothing is recorded or done.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import LEAST_WHOLE, Label, Text, Values
+from writ_contracts.credentials import Proof
 from writ_contracts.decisions import PolicyVersion, RuleLimit, TraceEntry
+from writ_contracts.facts import MOST_FINDINGS, MOST_NAMES, ListedName
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.requests import Failure
 
@@ -16,37 +19,48 @@ MAX_DOCUMENT = 1024 * 1024
 MAX_REQUESTS = 1000
 Document = Annotated[str, Meta(min_length=1, max_length=MAX_DOCUMENT, description="YAML or JSON")]
 Instant = Annotated[float, Meta(ge=0, le=253_402_300_799, description="Unix seconds")]
-Parameters = dict[str, Any]
+Whole = Annotated[int, Meta(ge=LEAST_WHOLE, le=(1 << 63) - 1)]
+Version = Annotated[int, Meta(ge=1, le=(1 << 53))]
+Moment = Annotated[str, Meta(max_length=64, description="ISO 8601")]
+Period = Annotated[str, Meta(max_length=32, description="such as 5m")]
+Approvers = Annotated[list[Label], Meta(max_length=100)]
+Parameters = Values
+
+
+Names = Annotated[list[ListedName], Meta(max_length=MOST_NAMES)]
 
 
 class SuppliedListing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A supplied listing of a target, `age` (`5m`) before the instant of the question; `failure`: it could not list."""
 
-    names: list[str] = field(default_factory=list)
-    age: str | None = None
-    failure: str = ""
+    names: Names = field(default_factory=list)
+    age: Period | None = None
+    failure: Text = ""
 
 
 class SuppliedFinding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A supplied finding of a scanner."""
 
-    id: str
+    id: Label
     severity: Literal["low", "medium", "high", "critical"]
-    title: str = ""
+    title: Text = ""
+
+
+Findings = Annotated[list[SuppliedFinding], Meta(max_length=MOST_FINDINGS)]
 
 
 class SuppliedReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A scanner's latest report of the target, `age` before the instant of the question."""
 
-    findings: list[SuppliedFinding] = field(default_factory=list)
-    age: str | None = None
+    findings: Findings = field(default_factory=list)
+    age: Period | None = None
 
 
 class SuppliedFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Supplied facts of the target: listings by source, reports by scanner. A bare list is fresh."""
 
-    listings: dict[str, list[str] | SuppliedListing] = field(default_factory=dict)
-    scans: dict[str, list[SuppliedFinding] | SuppliedReport] = field(default_factory=dict)
+    listings: Annotated[dict[Label, Names | SuppliedListing], Meta(max_length=64)] = field(default_factory=dict)
+    scans: Annotated[dict[Label, Findings | SuppliedReport], Meta(max_length=64)] = field(default_factory=dict)
 
 
 class EvalRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -55,15 +69,15 @@ class EvalRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     `emergency`: one is in force whose scope covers the request. `approvals`: the approvers, in order.
     """
 
-    principal: str
-    operation: str
-    target: str
-    id: str | int | None = None
+    principal: Label
+    operation: Label
+    target: Label
+    id: Label | Whole | None = None
     parameters: Parameters = field(default_factory=dict)
-    at: str | None = None
+    at: Moment | None = None
     dry_run: bool = False
     emergency: bool = False
-    approvals: list[str] = field(default_factory=list)
+    approvals: Approvers = field(default_factory=list)
     facts: SuppliedFacts | None = None
 
 
@@ -101,14 +115,14 @@ class PolicyExplainQuery(Struct, frozen=True, kw_only=True, forbid_unknown_field
     `emergency`: assume that one is, or is not, in force; None: as it is.
     """
 
-    operation: str
+    operation: Label
     target: TargetId
     parameters: Parameters = field(default_factory=dict)
     principal: PrincipalId | None = None
     at: Instant | None = None
     dry_run: bool = False
     emergency: bool | None = None
-    approvals: list[PrincipalId] = field(default_factory=list)
+    approvals: Annotated[list[PrincipalId], Meta(max_length=100)] = field(default_factory=list)
 
 
 class ApprovalStep(Struct, frozen=True, kw_only=True):
@@ -120,11 +134,13 @@ class ApprovalStep(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalDemand(Struct, frozen=True, kw_only=True):
-    """The required approvals, one step after the other, within `seconds`. `rule` demands them."""
+    """The required approvals, one step after the other, within `seconds`, each with this proof. `rule` demands them."""
 
     rule: str
     steps: list[ApprovalStep]
     seconds: int
+    proof: Proof = "key"
+    attested: bool = False
 
 
 class NearMiss(Struct, frozen=True, kw_only=True):
@@ -179,7 +195,7 @@ class PolicyExplainAnswer(Struct, frozen=True, kw_only=True):
 class PolicyCanIQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A query for the decision on one's own request (`….policy_can_i`), now."""
 
-    operation: str
+    operation: Label
     target: TargetId
     parameters: Parameters = field(default_factory=dict)
     dry_run: bool = False

@@ -4,7 +4,17 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from writ_contracts import approvals, audit, backends, policies, policy_access, policy_questions, requests
+from writ_contracts import (
+    approvals,
+    audit,
+    backends,
+    people,
+    policies,
+    policy_access,
+    policy_questions,
+    previews,
+    requests,
+)
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -89,11 +99,25 @@ QUESTIONS = (
         summary="Which operations wait for an approval that I could give?",
     ),
     Question(
+        kind="people",
+        answered_by="policy",
+        message=people.PeopleQuery,
+        answer=people.PeopleAnswer,
+        summary="The signed directory of people's credentials.",
+    ),
+    Question(
         kind="approval",
         answered_by="policy",
         message=approvals.ApprovalQuery,
         answer=approvals.ApprovalCardAnswer,
         summary="One operation with all that its approver must verify.",
+    ),
+    Question(
+        kind="preview",
+        answered_by="executor",
+        message=previews.PreviewQuery,
+        answer=previews.PreviewAnswer,
+        summary="The details of a preview that the journal must not have, such as the diff of a file.",
     ),
     Question(
         kind="policy_history",

@@ -5,7 +5,19 @@ From this table come the AsyncAPI document, the NATS server's account permission
 tests of refused uses. A subject that is not here cannot be used by anyone.
 """
 
-from writ_contracts import agents, approvals, audit, decisions, enrolment, facts, journal, notices, policies, requests
+from writ_contracts import (
+    agents,
+    approvals,
+    audit,
+    decisions,
+    enrolment,
+    facts,
+    journal,
+    notices,
+    people,
+    policies,
+    requests,
+)
 from writ_contracts.channels import Channel as Channel
 from writ_contracts.channels import Role as Role
 from writ_contracts.channels import Style as Style
@@ -32,6 +44,7 @@ EXECUTORS_EVENTS: tuple[type[journal.Event], ...] = (
     journal.Requested,
     journal.Refused,
     journal.AwaitingApproval,
+    journal.PreviewTaken,
     journal.Started,
     journal.CancelRequested,
     journal.Finished,
@@ -93,6 +106,16 @@ CHANNELS: tuple[Channel, ...] = (
         receivers=(R.POLICY,),
         message=decisions.AskGrant,
         answer=decisions.GrantAnswer,
+    ),
+    Channel(
+        name="policy_people",
+        address="writ.policy.people",
+        summary="A request for the signed directory of people's credentials, for an agent that verifies an approval.",
+        style=S.REQUEST,
+        senders=(R.EXECUTOR,),
+        receivers=(R.POLICY,),
+        message=people.PeopleRequest,
+        answer=people.PeopleAnswer,
     ),
     Channel(
         name="approval",
@@ -267,6 +290,15 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.EXECUTOR, R.POLICY, R.AUDIT),
         receivers=(),
         message=journal.SecurityEvent,
+    ),
+    Channel(
+        name="journal_read",
+        address="writ.journal.read.{principal}",
+        summary="The journal: reads of others' records that policy allowed.",
+        style=S.STREAM,
+        senders=(R.AUDIT,),
+        receivers=(),
+        message=journal.RecordRead,
     ),
     Channel(
         name="journal_refused",

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from writ_contracts.bounds import Count, Label, LongText, Seconds, Values
+from writ_contracts.credentials import PresenceEvidence
 from writ_contracts.ids import (
     CorrelationId,
     Digest,
@@ -26,16 +28,19 @@ MAX_REQUEST_BYTES = 1_500_000
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One request. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest."""
+    """One request. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest.
+    `presence` proves that the person was there, where the policy demands that of who requests.
+    """
 
     target: TargetId
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: Values = field(default_factory=dict)
     reason: Annotated[str, Meta(max_length=1000)] = ""
     dry_run: bool = False
     idempotency_key: IdempotencyKey | None = None
     correlation_id: CorrelationId | None = None
     statement: Signed | None = None
     salt: Hex32 | None = None
+    presence: PresenceEvidence | None = None
 
     def __post_init__(self) -> None:
         # A statement is recorded with its request before anybody has believed it, so it must not spoil the record.
@@ -66,7 +71,7 @@ class RequestStatement(
     parameters_digest: Digest
     idempotency_key: IdempotencyKey
     dry_run: bool
-    issued_at: float
+    issued_at: Seconds
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -83,9 +88,9 @@ class Verdict(Struct, frozen=True, kw_only=True):
 class Problem(Struct, frozen=True, kw_only=True):
     """One mistake in a document, with its position; both from 1."""
 
-    line: int
-    column: int
-    message: str
+    line: Count
+    column: Count
+    message: LongText
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -94,10 +99,10 @@ class Failure(Struct, frozen=True, kw_only=True):
     `problems`: mistakes in a document that was sent; they are not recorded, since they may quote it.
     """
 
-    code: str
-    message: str
+    code: Label
+    message: LongText
     retry: bool = False
-    problems: list[Problem] = field(default_factory=list)
+    problems: Annotated[list[Problem], Meta(max_length=10_000)] = field(default_factory=list)
 
 
 class RequestAnswer(Struct, frozen=True, kw_only=True):
@@ -122,7 +127,9 @@ class OperationQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A query for one's own open operations (`….operations`)."""
+    """A query for one's own open operations (`….operations`). `after`: the `last` of the page before."""
+
+    after: Count = 0
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -166,9 +173,11 @@ class OperationAnswer(Struct, frozen=True, kw_only=True):
 
 
 class OperationsAnswer(Struct, frozen=True, kw_only=True):
-    """One's own open operations, in the order of their requests."""
+    """One's own open operations, in the order of their requests. `more`: ask again `after` the `last`."""
 
     operations: list[OperationView] = field(default_factory=list)
+    more: bool = False
+    last: int = 0
     error: Failure | None = None
 
 
@@ -184,9 +193,9 @@ class SimulateQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     where a rule needs a listing of the target.
     """
 
-    operation: str
+    operation: Label
     target: TargetId
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: Values = field(default_factory=dict)
     dry_run: bool = False
 
 
@@ -205,7 +214,9 @@ class SimulateAnswer(Struct, frozen=True, kw_only=True):
 
 
 class TargetsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A query for the inventory (`….targets`)."""
+    """A query for the inventory (`….targets`). `after`: the last target on the page before."""
+
+    after: TargetId | None = None
 
 
 class TargetView(Struct, frozen=True, kw_only=True):
@@ -222,7 +233,8 @@ class TargetView(Struct, frozen=True, kw_only=True):
 
 
 class TargetsAnswer(Struct, frozen=True, kw_only=True):
-    """The targets, by id."""
+    """The targets, by id. `more`: ask again `after` the last one."""
 
     targets: list[TargetView] = field(default_factory=list)
+    more: bool = False
     error: Failure | None = None

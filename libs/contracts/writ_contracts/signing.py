@@ -4,8 +4,11 @@
 struct. It is verified as received and never re-serialised; the tag prevents one kind from passing for another.
 """
 
-from msgspec import Raw, Struct, structs
+from typing import Annotated
 
+from msgspec import Meta, Raw, Struct, structs
+
+from writ_contracts.bounds import Signature
 from writ_contracts.ids import PublicKey
 
 
@@ -14,7 +17,7 @@ class Statement(Struct, frozen=True, kw_only=True):
     keys, and a statement for the one is none for the other.
     """
 
-    installation: str = ""
+    installation: Annotated[str, Meta(max_length=26)] = ""
     """Its id (`writ_contracts.ids.InstallationId`), set when it is signed; empty in a record of before there were ids.
     """
 
@@ -24,7 +27,7 @@ class Signed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     payload: Raw
     key: PublicKey
-    signature: str
+    signature: Signature
     """Ed25519 over the payload's bytes, base64url without padding (86 characters)."""
 
     def detached(self) -> "Signed":

@@ -3,7 +3,7 @@
 One function for policy, which refuses them at their start, and executors, which list the ones that already run.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
@@ -28,3 +28,21 @@ class Reach(Struct, frozen=True, eq=False, kw_only=True):
             and (not self.principals or any(one in self.principals for one in principals))
             and (not self.operations or operation in self.operations)
         )
+
+
+class StopPeriod(Struct, frozen=True, eq=False, kw_only=True):
+    """A stop from `since` until its end or its lift (Unix seconds of the journal's clock; None: it lasts)."""
+
+    reach: Reach
+    since: float
+    until: float | None = None
+
+
+def overlap(periods: Iterable[StopPeriod], since: float, now: float) -> float:
+    """Return for how many seconds between the two instants at least one of the stops lasted."""
+    total, reached = 0.0, since
+    for period in sorted(periods, key=lambda one: one.since):
+        begin, end = max(period.since, reached), min(now if period.until is None else period.until, now)
+        if end > begin:
+            total, reached = total + end - begin, end
+    return total

@@ -34,6 +34,7 @@ LIMITS = "writ.journal.limit."
 SECURITY = "writ.journal.security.>"
 
 POLICY_DECIDE = "writ.policy.decide"
+POLICY_PEOPLE = "writ.policy.people"
 POLICY_GRANT = "writ.policy.grant"
 NOTICE_POLICY = "writ.notice.policy"
 NOTICE_AUDIT = "writ.notice.audit"
@@ -132,6 +133,11 @@ def scanned(scanner: str, target: str) -> str:
 def security_event(kind: str) -> str:
     """Return the subject of security events of this kind."""
     return f"writ.journal.security.{_token(kind, 'kind')}"
+
+
+def record_read(principal: str) -> str:
+    """Return the subject of allowed reads of others' records by this principal."""
+    return f"writ.journal.read.{_token(principal, 'principal')}"
 
 
 def refused_summary(principal: str) -> str:

@@ -9,11 +9,13 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import structs
 
+from writ_contracts.bounds import check, is_free
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
-from writ_contracts.journal import JournalEvent
-from writ_contracts.subjects import parse_event
+from writ_contracts.journal import OPERATION_KINDS, Carried, JournalEvent
+from writ_contracts.subjects import EventSubject, parse_event
 
 T = TypeVar("T")
 
@@ -46,6 +48,11 @@ def canonical(value: Any) -> bytes:
 
 
 @lru_cache(maxsize=256)
+def _is_free(kind: Any) -> bool:
+    return kind != JournalEvent and is_free(kind)  # events were checked before they were stored
+
+
+@lru_cache(maxsize=256)
 def _json(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
@@ -60,7 +67,11 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
         raise Invalid(f"{len(data)} bytes, at most {limit} are read", code="oversize")
     try:
         text = data if content_type is None else _as_json(data, content_type)
+        if len(text) > limit:  # MessagePack of 0.8 MB can be 1.6 MB of JSON, which is what travels on
+            raise Invalid(f"{len(text)} bytes as JSON, at most {limit} are read", code="oversize")
         decoded = _json(kind).decode(text)  # type: ignore[arg-type]
+        if _is_free(kind):  # type: ignore[arg-type]
+            check(decoded)
         if content_type is not None:
             json.loads(text, object_pairs_hook=_refuse_twice)
         return decoded  # type: ignore[no-any-return]
@@ -93,7 +104,9 @@ def _as_json(data: bytes, content_type: str) -> bytes:
     if base != MSGPACK:
         raise Invalid(f"content type {base[:80]!r} is not {JSON} or {MSGPACK}")
     try:
-        return _encoder.encode(msgspec.msgpack.decode(data))
+        value = msgspec.msgpack.decode(data)
+        check(value)  # JSON has no NaN: it would become null
+        return _encoder.encode(value)
     except TypeError as error:  # an extension, or a key that is no text
         raise Invalid("MessagePack with what JSON does not have") from error
 
@@ -107,14 +120,24 @@ def decode_event(data: bytes) -> JournalEvent:
     return decode(data, JournalEvent)  # type: ignore[arg-type]
 
 
-def event_of(subject: str, data: bytes) -> JournalEvent:
-    """Return the event that is stored under `subject`.
+def event_of(subject: str, data: bytes) -> JournalEvent | Carried:
+    """Return the event that is stored under `subject`; `Carried` for a kind of a newer version.
 
     Raises Invalid where subject and body differ in the operation or the kind of event. NATS decides by the subject who
     may write an event, so a body must not be taken for a kind its writer may not write.
     """
+    where = parse_event(subject)
+    if where is not None and where.event not in OPERATION_KINDS:
+        return _carried(where, data)
     event = decode_event(data)
-    where, kind = parse_event(subject), str(event.__struct_config__.tag)
+    kind = str(event.__struct_config__.tag)
     if where is not None and (where.operation_id, where.event) != (getattr(event, "operation_id", None), kind):
         raise Invalid(f"a body of kind {kind} under the subject {subject[:200]}")
     return event
+
+
+def _carried(where: EventSubject, data: bytes) -> Carried:
+    event = decode(data, Carried)
+    if event.operation_id != where.operation_id:
+        raise Invalid(f"a body of operation {event.operation_id[:64]} under {where.event} of another one")
+    return structs.replace(event, kind=where.event)

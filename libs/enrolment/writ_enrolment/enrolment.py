@@ -64,6 +64,7 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
         "WRIT_POOL": ticket.pool,
         "WRIT_POLICY_KEY": ticket.policy_key,
         "WRIT_INSTALLATION": ticket.installation,
+        **({"WRIT_PEOPLE_KEY": ticket.people_key} if ticket.people_key else {}),
         **environment,
     }
     atomic_files.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())

@@ -161,6 +161,7 @@ def _run_handler(
         baseline=request.baseline,
         expected=expected or {},
         id=request.id,
+        diff=request.diff,
     )
     try:
         return handler(call)

@@ -1,8 +1,8 @@
 """Requests and answers of hostops as JSON objects, one a line.
 
-A request is {id, action, operation, parameters, target, baseline?, timeout?, attempt?, shown?}. The answers are any
-number of {id, event: "progress", message}, then exactly one {id, event: "result", outcome, code, message, output,
-state, effect, certain}. Unknown fields are refused.
+A request is {id, action, operation, parameters, target, baseline?, timeout?, attempt?, shown?, diff?}. The answers
+are any number of {id, event: "progress", message}, then exactly one {id, event: "result", outcome, code, message,
+output, state, effect, certain}. Unknown fields are refused.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ class HostRequest:
     attempt: int
     shown: Tuple[str, ...] = ()
     """The public fields of the output, which this host may keep with its mark."""
+    diff: bool = False
+    """A preview may quote the present content of files."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Call:
     baseline: Mapping[str, Any] = field(default_factory=dict)
     expected: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""
+    diff: bool = False
 
     @property
     def public_id(self) -> str:
@@ -190,6 +193,7 @@ def parse_request(raw: object) -> HostRequest:
         timeout=fields.number("timeout", seconds, MAX_TIMEOUT),
         attempt=fields.integer("attempt", 1, 1, 1_000_000),
         shown=tuple(_text(item, "request.shown") for item in fields.items("shown")),
+        diff=fields.flag("diff", False),
     )
     fields.end()
     return request

@@ -35,6 +35,10 @@ reduced, or when a full journal needs more for its archive, and NATS refuses tha
 
 SERVICES = {Role.EXECUTOR: "EXECUTOR", Role.POLICY: "POLICY", Role.AUDIT: "AUDIT", Role.KEEPER: "KEEPER"}
 DISCOVERY = ("$SRV.PING", "$SRV.INFO", "$SRV.STATS")
+CONNECTIONS = {Role.PRINCIPAL: 256, Role.SCANNER: 256, Role.AGENT: 512, Role.ENROLLER: 16}
+"""Connections of one account: of a principal, of a pool, of a token. One key took 3,000, and the server's memory."""
+SUBSCRIPTIONS = 1000
+"""Of one of these connections."""
 SERVER_READERS = ("AUDIT",)
 """Accounts that may query the servers' state. The system account serves these two requests and no other."""
 
@@ -189,6 +193,9 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
     for party in everybody:
         accounts.add(party.account, *(user(key, rights(party)) for key in party.keys))
     for party in everybody:
+        if party.role in CONNECTIONS:
+            limits = {"max_connections": CONNECTIONS[party.role], "max_subscriptions": SUBSCRIPTIONS}
+            accounts.blocks[party.account]["limits"] = limits
         _connect(accounts, party, everybody)
         _lend(accounts, party)
     for stream in subjects.STREAMS:  # the names that everybody's reading goes by, in the account itself, too

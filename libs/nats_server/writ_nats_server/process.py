@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from writ_bus import tasks
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ class ServerProcess:
         self._log = log
         self._monitor_port = monitor_port
         self.exited = asyncio.Event()
-        self._watcher = asyncio.create_task(self._watch())
+        self._watcher = tasks.spawn(self._watch(), "watch nats-server")
 
     @classmethod
     async def start(

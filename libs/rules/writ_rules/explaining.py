@@ -93,14 +93,14 @@ def _nearest(ruling: Ruling) -> NearMiss | None:
 
 
 def _demands(demands: Iterable[Demand], request: DecisionRequest, people: People) -> Iterator[ApprovalDemand]:
-    barred = {request.principal.id, request.principal.acts_for}
     for demand in demands:
         steps = [
             ApprovalStep(
                 approvers=list(step.approvers),
                 quorum=step.quorum,
-                able=sorted({who for role in step.approvers for who in people.get(role, ())} - barred),
+                able=sorted(people.able(step.approvers, request.principal, demand.presence)),
             )
             for step in demand.steps
         ]
-        yield ApprovalDemand(rule=demand.rule, steps=steps, seconds=demand.seconds)
+        proof, attested = demand.presence.proof, demand.presence.attested
+        yield ApprovalDemand(rule=demand.rule, steps=steps, seconds=demand.seconds, proof=proof, attested=attested)

@@ -23,6 +23,7 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import People, Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.people import people_of
 from writ_rules.loading import Mode, compile_document
 
 
@@ -85,15 +86,6 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
     def ask(self, question: Question) -> Ruling:
         """Return the decision. Raises Invalid."""
         return decide(self.policy, self.request(question), self.control, self.people, question.facts)
-
-
-def people_of(principals: Iterable[Principal]) -> People:
-    """Return the humans of each role: the possible approvers."""
-    found: dict[str, list[str]] = {}
-    for principal in principals:
-        for role in principal.roles if principal.kind == "human" else ():
-            found.setdefault(role, []).append(principal.id)
-    return {role: tuple(ids) for role, ids in found.items()}
 
 
 def setting(

@@ -22,7 +22,7 @@ from writ_rules.coverage import rule_places
 from writ_rules.engine.facts import NO_FACTS
 from writ_rules.engine.format import ApprovalEntry
 from writ_rules.engine.obligations import Demand
-from writ_rules.engine.rules import steps_of
+from writ_rules.engine.rules import presence_of, steps_of
 from writ_rules.engine.times import duration, instant
 from writ_rules.setting import PolicySource, Question, Setting
 from writ_rules.supplied_facts import facts_of
@@ -233,7 +233,9 @@ def _terms(entry: CaseEntry) -> dict[str, Any]:
     found = {"timeout": entry.timeout, "limits": entry.limits, "effective": entry.effective}
     if entry.demands is not None:
         found["demands"] = {
-            rule: Demand(rule, steps_of(one), 3600 if one.timeout is None else duration(one.timeout)).text
+            rule: Demand(
+                rule, steps_of(one), 3600 if one.timeout is None else duration(one.timeout), presence_of(one)
+            ).text
             for rule, one in entry.demands.items()
         }
     return {name: value for name, value in found.items() if value is not None}

@@ -11,6 +11,7 @@ from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors, Problem
 from writ_rules.analysis.installation import as_warnings, lint_with
 from writ_rules.engine.findings import Severity
+from writ_rules.engine.people import People
 from writ_rules.loading import REFUSED, Mode, findings_of, shaped
 
 
@@ -22,12 +23,13 @@ class FileFinding(Struct, frozen=True):
 
 
 class Among(Struct, frozen=True, eq=False, kw_only=True):
-    """Targets and principals that a policy must fit; None: unknown. `only_warn`: as a service does, which loads the
-    policy all the same.
+    """Targets and principals that a policy must fit, and the principals with their enrolled credentials; None: unknown.
+    `only_warn`: as a service does, which loads the policy all the same.
     """
 
     targets: Sequence[Target] | None = None
     principals: Sequence[Principal] | None = None
+    people: People | None = None
     only_warn: bool = False
 
 
@@ -72,7 +74,7 @@ def validate(document: Document, catalogue: Catalogue, mode: Mode, among: Among 
         return _unreadable(document.name, errors)
     policy, findings = findings_of(entry, catalogue)
     if policy is not None:
-        missing = lint_with(entry, catalogue, targets=among.targets, principals=among.principals)
+        missing = lint_with(entry, catalogue, targets=among.targets, principals=among.principals, people=among.people)
         findings = [*findings, *(as_warnings(missing) if among.only_warn else missing)]
     found = [
         FileFinding(finding.severity, document.problem(finding.keys, finding.message, at_key=finding.at_key))

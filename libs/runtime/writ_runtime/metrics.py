@@ -10,13 +10,15 @@ from msgspec import Struct
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from writ_bus import tracing
+from writ_bus import tasks, tracing
 from writ_contracts.errors import CODES
 from writ_runtime.logs import Log
 from writ_runtime.metric_series import SECONDS, AnyOf, AtMost, Counter, Gauge, Histogram, Info, Labels
 
 OPENMETRICS = "application/openmetrics-text"
 OUTCOMES = ("ok", "refused", "failed")
+TASKS = 50
+"""Names of background tasks; each child of a supervisor has one of its own."""
 CHECKS = 32
 FEW = 32
 
@@ -61,6 +63,16 @@ class Metrics:
             "writ_check_ok", "1 while this check of `/readyz` has nothing to say, else 0.", {"check": AtMost(CHECKS)}
         )
         self._ready = self.gauge("writ_ready", "1 while `/readyz` answers 200, else 0.")
+        self._ended_tasks = self.counter(
+            "writ_tasks_ended_total",
+            "Background tasks that an error ended, or that ended and must not; what must go on was started again.",
+            {"task": AtMost(TASKS)},
+        )
+        self.before(self._count_ended_tasks)
+
+    def _count_ended_tasks(self) -> None:
+        for name, number in tasks.take_ended().items():
+            self._ended_tasks.add(number, task=name)
 
     def handled(self, record: Handled) -> None:
         """Count and time one message."""

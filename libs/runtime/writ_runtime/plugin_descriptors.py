@@ -5,35 +5,27 @@ error that names it. It is never left out in silence: a rule that names its oper
 thing than its author meant.
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import Distribution, EntryPoint, distributions
 
 import msgspec
-from msgspec import Struct
 
 from writ_contracts.errors import ConfigError
-from writ_contracts.plugins import WRIT_PLUGIN_API, Plugin
+from writ_contracts.plugins import (
+    BACKENDS,
+    CARRYING,
+    CONFORMANCE,
+    EVALUATORS,
+    WRIT_PLUGIN_API,
+    InstalledPlugin,
+    Plugin,
+)
+from writ_runtime.plugin_digests import distribution_digest
 
 GROUP = "writ.plugin"
-NAMED = ("writ.backends", "writ.evaluators")
+NAMED = (BACKENDS, EVALUATORS, CONFORMANCE)
 """Groups whose entry points are named as policies and inventories use them."""
-PARTS = ("writ.operations", "writ.handlers", "writ.hostops", *NAMED)
-
-
-class InstalledPlugin(Struct, frozen=True, kw_only=True):
-    """`digest`: SHA-256 over the package's list of files with their hashes (RECORD); without one over its metadata."""
-
-    name: str
-    version: str
-    digest: str
-    plugin: Plugin
-    parts: Mapping[str, Sequence[str]]
-
-    @property
-    def source(self) -> str:
-        """The package, for messages."""
-        return f"{self.name} {self.version}"
+PARTS = (*CARRYING, *NAMED)
 
 
 def installed_plugins(found: Iterable[Distribution] | None = None) -> list[InstalledPlugin]:
@@ -71,14 +63,14 @@ def _described(distribution: Distribution, entries: Sequence[EntryPoint]) -> Ins
     plugin = _plugin(source, described[0])
     parts = {group: [one.name for one in entries if one.group == group] for group in PARTS}
     foreign = [name for group in NAMED for name in parts[group] if not plugin.owns(name)]
-    foreign += [backend for backend in plugin.serves if backend not in parts["writ.backends"]]
+    foreign += [backend for backend in plugin.serves if backend not in parts[BACKENDS]]
     if foreign:
         prefixes = ", ".join(plugin.prefixes)
         raise ConfigError(f"{source}: {', '.join(foreign)} must be its own, and begin with its prefix ({prefixes})")
     return InstalledPlugin(
         name=distribution.name,
         version=distribution.version,
-        digest=_digest(distribution),
+        digest=distribution_digest(distribution, [one.module for one in entries]),
         plugin=plugin,
         parts={group: names for group, names in parts.items() if names},
     )
@@ -101,8 +93,3 @@ def _plugin(source: str, entry: EntryPoint) -> Plugin:
         return msgspec.convert(msgspec.to_builtins(value), Plugin)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {entry.value}: {error}") from error
-
-
-def _digest(distribution: Distribution) -> str:
-    text = distribution.read_text("RECORD") or distribution.read_text("METADATA") or ""
-    return hashlib.sha256("\n".join(sorted(text.splitlines())).encode()).hexdigest()

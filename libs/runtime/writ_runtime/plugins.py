@@ -3,6 +3,7 @@
     [project.entry-points."writ.plugin"]         name = "package.module:PLUGIN"       # a Plugin: its descriptor
     [project.entry-points."writ.operations"]     name = "package.module:OPERATIONS"   # tuple[Operation, ...]
     [project.entry-points."writ.handlers"]       name = "package.module:HANDLERS"     # Mapping[str, handler]
+    [project.entry-points."writ.hostops"]        name = "package.module"               # sent to hosts; its HANDLERS
     [project.entry-points."writ.backends"]       name = "package.module:backend"      # a Backend factory
     [project.entry-points."writ.evaluators"]     name = "package.module:EVALUATOR"    # an Evaluator for policies
 
@@ -20,10 +21,9 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.evaluators import Evaluator
 from writ_contracts.operations import Catalogue, Operation
-from writ_runtime.plugin_descriptors import InstalledPlugin, installed_plugins, served
+from writ_contracts.plugins import BACKENDS, EVALUATORS, HANDLERS, OPERATIONS, InstalledPlugin
+from writ_runtime.plugin_descriptors import installed_plugins, served
 
-OPERATIONS, HANDLERS, BACKENDS = "writ.operations", "writ.handlers", "writ.backends"
-EVALUATORS = "writ.evaluators"
 T = TypeVar("T")
 _WRIT = "Writ itself"
 
@@ -43,7 +43,7 @@ def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: boo
         own = [(_source(entry), operation.name, operation) for operation in _operations(entry)]
         _refuse_foreign(owners.get(entry.dist.name) if entry.dist else None, [name for _, name, _ in own])
         named += own
-    return Catalogue(_unique("operation", named).values(), load_evaluators() if evaluators else None)
+    return Catalogue(_unique("operation", named).values(), load_evaluators() if evaluators else None, plugins)
 
 
 def _with_backends(operation: Operation, backends: tuple[str, ...]) -> Operation:
@@ -77,6 +77,14 @@ def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object
         for name, handler in _mapping(entry).items()
     ]
     return _unique("handler of", named)
+
+
+def load_host_handlers(entry: EntryPoint) -> Mapping[str, object]:
+    """Return the handlers of a module that is sent to hosts (`writ.hostops`), by operation. Raises ConfigError."""
+    handlers = getattr(_load(entry), "HANDLERS", None)
+    if not isinstance(handlers, Mapping):
+        raise ConfigError(f"{_source(entry)}: {entry.value} has no HANDLERS, a mapping from operation to function")
+    return handlers
 
 
 def load_backends(found: Iterable[EntryPoint] | None = None) -> dict[str, Callable[..., object]]:

@@ -14,9 +14,10 @@ from msgspec import Struct
 from writ_bus import tracing
 from writ_bus.backoff import backoff
 from writ_bus.port import Entry, Journal
+from writ_bus.shared_subjects import SharedSubjects
 from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
-from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, WritError
+from writ_contracts.errors import Invalid, TimedOut, Unreachable, WritError
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.records import Record
 from writ_contracts.signing import Signed
@@ -26,8 +27,6 @@ from writ_runtime.logs import Log
 from writ_runtime.metric_series import Counter
 from writ_runtime.metrics import Metrics
 
-ATTEMPTS = 32
-"""Lost races in a row after which an event is given up; it is counted and logged all the same."""
 RATE, BURST = 1.0, 200.0
 MOST_WAITING = 200
 
@@ -52,6 +51,7 @@ class SecurityEvents:
     def __init__(self, journal: Journal, clock: Callable[[], float], count: Callable[[SecurityKind], None]) -> None:
         """`count` gets the kind of each finding once, also of one that cannot be recorded: an alert depends on it."""
         self._journal = journal
+        self._shared = SharedSubjects()
         self._clock = clock
         self._count = count
         self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())
@@ -101,7 +101,8 @@ class SecurityEvents:
 
     async def _store(self, finding: SecurityFinding) -> None:
         subject, event = subjects.security_event(finding.kind), self._event(finding)
-        for _ in range(ATTEMPTS):
+
+        async def attempt() -> None:
             last = await self._journal.last(subject)
             if finding.after and last is not None and last.sequence > finding.after:
                 there = await self._journal.read(subject, after=finding.after)
@@ -114,13 +115,10 @@ class SecurityEvents:
                 filter=subject,
                 expected=last.sequence if last else 0,
             )
-            try:
-                await self._journal.append(entry)
-            except Conflict:
-                continue
+            await self._journal.append(entry)
             _log.warning("security.recorded", kind=finding.kind, detail=finding.detail)
-            return
-        raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
+
+        await self._shared.append(subject, attempt)
 
     def _event(self, finding: SecurityFinding) -> SecurityEvent:
         stamp = tracing.stamp(self._clock())

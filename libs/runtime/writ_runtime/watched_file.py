@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from writ_bus import tasks
 from writ_contracts.errors import ConfigError
 from writ_runtime.logs import Log
 
@@ -41,7 +42,7 @@ class Watched(Generic[Reading]):
     def begin(self) -> None:
         """Begin to read a changed file, for a `refresh` soon to come."""
         if stamp(self._path) != self._stamp and not self._reading.locked():
-            self._begun = asyncio.create_task(self.refresh())
+            self._begun = tasks.spawn(self.refresh(), "read file")
 
     async def refresh(self) -> bool:
         """Read again if the file changed; True if `value` is new. Concurrent callers wait for the same read."""

@@ -5,13 +5,14 @@ The signature itself is checked by `presence.proofs.verify_proof`; here is what 
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from writ_contracts.approvals import Approval, SignedApproval
-from writ_contracts.credentials import PROOFS, Credential, KeyEvidence, Proof
+from writ_contracts.credentials import KEY, PROOFS, Credential, Evidence, KeyEvidence, Presence, Proof
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.people import PersonCredential
 from writ_contracts.wire import canonical, decode
 from writ_trust.keys import Key
 from writ_trust.presence.proofs import verify_proof
@@ -29,9 +30,55 @@ def sign_approval(key: Key, approval: Approval) -> SignedApproval:
     return SignedApproval(payload=Raw(payload), credential=key.public, evidence=KeyEvidence(signature=signature))
 
 
+def signed_bytes(approval: Approval) -> bytes:
+    """The bytes that a security key or passkey signs for this approval."""
+    return PREFIX + canonical(approval)
+
+
+def with_evidence(approval: Approval, credential: str, evidence: Evidence) -> SignedApproval:
+    """The approval with the evidence that this credential made over its `signed_bytes`."""
+    return SignedApproval(payload=Raw(canonical(approval)), credential=credential, evidence=evidence)
+
+
 def nkey_credential(person: str, key: str) -> Credential:
     """The credential that a principal's own nkey is: it proves that a process had the key, and no more."""
     return Credential(id=key, person=person, method="nkey", key=key, proof="key")
+
+
+class ProvenApproval(Struct, frozen=True, kw_only=True):
+    """A verified approval, the person whose credential signed it, and what that proved."""
+
+    approval: Approval
+    person: str
+    presence: Presence
+
+
+def prove_approval(
+    signed: SignedApproval,
+    credentials: Iterable[Credential],
+    demanded: Presence = KEY,
+    *,
+    installation: str | None = "",
+) -> ProvenApproval:
+    """The approval, if one of the credentials signed it and proves all that is demanded, and what the approval itself
+    claims, and it is for this installation (any, with None). Raises Untrusted (`bad_approval`, `proof_too_weak`,
+    `other_installation`).
+    """
+    credential = next((one for one in credentials if one.id == signed.credential), None)
+    if credential is None:
+        raise Untrusted(f"signed by {signed.credential}, which is no credential of the approver", code=BAD)
+    approval = read_approval(signed)
+    level = max(approval.proof, demanded.proof, key=PROOFS.index)
+    try:
+        proven = verify_proof(level, signed.evidence, credential, PREFIX + bytes(signed.payload))
+    except Untrusted as error:
+        raise Untrusted(str(error), code=BAD if error.code == "bad_signature" else error.code) from error
+    presence = Presence(proven.proof, credential.attested)
+    if not presence.meets(demanded):
+        raise Untrusted(f"an attested credential is demanded, and {credential.id} is not", code="proof_too_weak")
+    if installation is not None:
+        check_installation(approval, installation)
+    return ProvenApproval(approval=approval, person=credential.person, presence=presence)
 
 
 def verify_approval(
@@ -40,22 +87,18 @@ def verify_approval(
     demanded: Proof = "key",
     installation: str | None = "",
 ) -> Approval:
-    """The approval, if one of the credentials signed it with a proof of at least the demanded strength, and of that
-    which it claims itself, and it is for this installation (any, with None). Raises Untrusted (`bad_approval`,
-    `proof_too_weak`, `other_installation`).
+    """The approval, as `prove_approval` returns it."""
+    return prove_approval(signed, credentials, Presence(demanded), installation=installation).approval
+
+
+def own_nkey(known: Sequence[PersonCredential], person: str, key: str) -> list[Credential]:
+    """The credential of a principal's nkey, if it counts. Once the directory has an nkey of that person, only those
+    count that are in it and were not removed; these come without a proof of presence.
     """
-    credential = next((one for one in credentials if one.id == signed.credential), None)
-    if credential is None:
-        raise Untrusted(f"signed by {signed.credential}, which is no credential of the approver", code=BAD)
-    approval = read_approval(signed)
-    level = max(approval.proof, demanded, key=PROOFS.index)
-    try:
-        verify_proof(level, signed.evidence, credential, PREFIX + bytes(signed.payload))
-    except Untrusted as error:
-        raise Untrusted(str(error), code=BAD if error.code == "bad_signature" else error.code) from error
-    if installation is not None:
-        check_installation(approval, installation)
-    return approval
+    pinned = [one for one in known if one.credential.method == "nkey"]
+    if pinned and key not in {one.credential.key for one in pinned if one.removed_at is None}:
+        return []
+    return [nkey_credential(person, key)]
 
 
 def verify_own(signed: SignedApproval, installation: str | None = "") -> Approval:

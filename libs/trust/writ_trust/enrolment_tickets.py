@@ -25,6 +25,8 @@ class Ticket(Struct, frozen=True, kw_only=True):
     pool: PoolId
     url: str
     policy_key: PublicKey
+    people_key: str = ""
+    """Of the directory of people's credentials."""
     installation: InstallationId
 
     @property

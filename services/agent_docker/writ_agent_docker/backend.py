@@ -1,85 +1,37 @@
-"""The backend `docker`: operations on engines, over a kept connection to each. Nothing ever runs here.
+"""The backend `docker`: operations on engines, over a kept connection to each."""
 
-An engine that does not answer takes the time of its own operations alone: each target has a connection of its own.
-"""
-
-import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task
+from writ_agent.backends.port import TargetTestResult
 from writ_agent.backends.target_health import TargetHealth
-from writ_agent_docker.engines import Engines
+from writ_agent_docker.engines import engines_of
 from writ_agent_docker.target_test import find
-from writ_containers import container_operations
+from writ_containers.container_handler import ContainerHandler
 from writ_containers.engine import Engine
+from writ_containers.kept_engines import KeptEngines
 from writ_containers.registries import Registries
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
-AWAY = frozenset({"unreachable", "no_credentials", "invalid_connection"})
+AWAY = frozenset({"unreachable", "no_credentials", "invalid_connection", "certificate_changed"})
 """Codes of what kept us from an engine; others are about one operation on it."""
 
 
-class DockerBackend:
+class DockerBackend(ContainerHandler):
     """`credentials`: the folder that names the targets of this agent."""
 
     name = "docker"
 
     def __init__(self, credentials: Path, registries: Registries | None = None) -> None:
-        self.operations: Collection[str] = container_operations.OPERATIONS
         self.target_health = TargetHealth()
-        self._engines = Engines(credentials, registries or Registries())
-        self._runs: dict[str, asyncio.Task[Done]] = {}
-
-    async def run(self, task: Task, progress: Progress) -> Done:
-        """See Handler."""
-        run = self._runs[task.operation_id] = asyncio.create_task(self._run(task, progress))
-        try:
-            await asyncio.wait({run})
-        except asyncio.CancelledError:
-            run.cancel()
-            raise
-        finally:
-            self._runs.pop(task.operation_id, None)
-        if run.cancelled():
-            return Done(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
-        return run.result()
-
-    async def stop(self, operation_id: str, grace: float) -> bool:
-        """See Handler. A request to an engine ends with its connection; only a stop goes on there without us."""
-        run = self._runs.get(operation_id)
-        if run is None:
-            return True
-        run.cancel()
-        await asyncio.wait({run}, timeout=grace + 1.0)
-        return run.done() and (run.cancelled() or run.exception() is not None or run.result().over)
-
-    async def baseline(self, task: Task) -> dict[str, Any]:
-        """See Baselines."""
-        async with self._engine(task.target) as engine:
-            return await container_operations.baseline(engine, task)
-
-    async def preview(self, task: Task) -> dict[str, Any]:
-        """See Previews."""
-        async with self._engine(task.target) as engine:
-            return await container_operations.preview(engine, task)
-
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        """See Probes."""
-        async with self._engine(task.target) as engine:
-            return await container_operations.probe(engine, task, baseline)
-
-    async def listing(self, target: Target, source: str) -> list[str]:
-        """See Listings."""
-        async with self._engine(target) as engine:
-            return await container_operations.listing(engine, source)
+        self._kept = engines_of(credentials, registries or Registries())
+        super().__init__(_ObservedEngines(self._kept, self.target_health))
 
     async def test_target(self, target: Target) -> TargetTestResult:
         """See TargetTester."""
-        found = await find(self._engines, target, self.operations)
+        found = await find(self._kept, target, self.operations)
         self.target_health.record(target.id, found.code)
         return found
 
@@ -87,20 +39,22 @@ class DockerBackend:
         """Always ready; how each engine was found last is a check of its own."""
         return None
 
-    async def close(self) -> None:
-        """End all connections."""
-        await self._engines.close()
 
-    async def _run(self, task: Task, progress: Progress) -> Done:
-        async with self._engine(task.target) as engine:
-            return await container_operations.run(engine, task, progress)
+class _ObservedEngines:
+    """The kept engines; the reason for which one was not reached shows in its health."""
+
+    def __init__(self, engines: KeptEngines, target_health: TargetHealth) -> None:
+        self._engines, self._target_health = engines, target_health
 
     @asynccontextmanager
-    async def _engine(self, target: Target) -> AsyncIterator[Engine]:
-        """The target's engine; what kept us from it shows in its health."""
+    async def engine(self, target: Target) -> AsyncIterator[Engine]:
         try:
-            yield self._engines.engine(target)
+            async with self._engines.engine(target) as engine:
+                yield engine
         except WritError as error:
-            self.target_health.record(target.id, error.code if error.code in AWAY else "")
+            self._target_health.record(target.id, error.code if error.code in AWAY else "")
             raise
-        self.target_health.record(target.id, "")
+        self._target_health.record(target.id, "")
+
+    async def close(self) -> None:
+        await self._engines.close()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from writ_agent.config import AgentConfig
+from writ_containers.registries import RegistryFolder
 from writ_runtime.config import env
 
 
@@ -16,10 +17,4 @@ class Config(AgentConfig, frozen=True, kw_only=True):
             "WRIT_DOCKER_CREDENTIALS", "folder with a file for each target that this agent serves, named as the target"
         ),
     ]
-    registries: Annotated[
-        Path | None,
-        env(
-            "WRIT_DOCKER_REGISTRIES",
-            "credentials of image registries: a file `host[:port]` for each, with user:password; mode 0600",
-        ),
-    ] = None
+    registries: RegistryFolder = None

@@ -3,13 +3,20 @@
 from writ_agent.service import metrics, serve
 from writ_agent_local.backend import LocalBackend
 from writ_agent_local.config import Config
+from writ_containers.host_engines import BackendWithEngines, local_engines
+from writ_containers.registries import Registries
 from writ_runtime.service import run, running
 
 
 async def main(config: Config) -> None:
     """Run one process of one pool. Writ's own files on this host are forbidden to every operation."""
     async with running("agent-local", config, metrics()) as process:
-        await serve(process, config, LocalBackend(config.own(), config.state_dir / "hostops"))
+        host = LocalBackend(config.own(), config.state_dir / "hostops")
+        backend = BackendWithEngines(host, local_engines(Registries(config.registries)))
+        try:
+            await serve(process, config, backend)
+        finally:
+            await backend.containers.close()
 
 
 if __name__ == "__main__":

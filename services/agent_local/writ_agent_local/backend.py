@@ -16,6 +16,7 @@ from writ_agent.backends.hostops_requests import (
     allowed,
     done_of,
     listing_request,
+    names_of,
     probed_of,
     request,
     secrets_of,
@@ -27,6 +28,7 @@ from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, T
 from writ_agent.backends.processes import end
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_local.child import HostChild
+from writ_bus import tasks
 from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
@@ -51,7 +53,7 @@ class LocalBackend:
 
     async def run(self, task: Task, progress: Progress) -> Done:
         """Run in a child process, which `stop` ends with all its descendants."""
-        starting = self._children[task.operation_id] = asyncio.create_task(HostChild.start(task.operation_id))
+        starting = self._children[task.operation_id] = tasks.start(HostChild.start(task.operation_id), "hostops")
         try:
             child = await starting
             message = request("run", task, self._allowed(task.target))
@@ -86,8 +88,7 @@ class LocalBackend:
     async def listing(self, target: Target, source: str) -> list[str]:
         if source not in LISTINGS:
             raise cannot_list(source)
-        result = await _ask("listing", listing_request(source, self._allowed(target)), ())
-        return [str(name) for name in result.output.get("names", ())]
+        return names_of(await _ask("listing", listing_request(source, self._allowed(target)), ()))
 
     async def test_target(self, target: Target) -> TargetTestResult:
         here = [

@@ -16,6 +16,7 @@ import msgspec
 
 from writ_agent.backends.hostops_requests import redact
 from writ_agent.backends.processes import end, marked
+from writ_bus import tasks
 from writ_runtime.logs import Log
 
 LONGEST_LINE = 16 * 1024 * 1024
@@ -56,7 +57,7 @@ class HostChild:
         self, request: Mapping[str, Any], progress: Callable[[str], None], secrets: Collection[str] = ()
     ) -> dict[str, Any] | None:
         """Return the result; None if it ended without one. `secrets` are removed from the log of its stderr."""
-        stderr = asyncio.create_task(self._errors(secrets))
+        stderr = tasks.start(self._errors(secrets), "hostops stderr")
         try:
             await self._feed(msgspec.json.encode(request) + b"\n")
             return await self._read_result(progress)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from writ_agent.config import AgentConfig
+from writ_containers.registries import RegistryFolder
 from writ_runtime.config import env
 
 
@@ -15,8 +16,17 @@ class Config(AgentConfig, frozen=True, kw_only=True):
     inventory: Annotated[Path | None, env("WRIT_INVENTORY", "inventory.yaml, if it is on this host")] = None
     principals: Annotated[Path | None, env("WRIT_PRINCIPALS", "principals.yaml, if it is on this host")] = None
     agents: Annotated[Path | None, env("WRIT_AGENTS", "agents.yaml, if it is on this host")] = None
+    registries: RegistryFolder = None
 
     def own(self) -> Iterable[Path]:
         """Return the paths forbidden to every operation: a writer of these could grant themselves anything."""
-        files = (self.policy, self.inventory, self.principals, self.agents, self.tls_key, self.run_file)
+        files = (
+            self.policy,
+            self.inventory,
+            self.principals,
+            self.agents,
+            self.tls_key,
+            self.run_file,
+            self.registries,
+        )
         return [self.home, self.state_dir, self.key_file, *filter(None, files)]

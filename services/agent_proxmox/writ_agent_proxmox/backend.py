@@ -118,6 +118,9 @@ class ProxmoxBackend:
             self.target_health.record(task.target.id, error.code if error.retry or error.code in _NOT_WELL else "")
             if not work.steps:
                 raise
+            if work.completed:
+                message = f"it was carried out, and could not be read afterwards: {error}"[:500]
+                return Done(outcome="succeeded", state=work.state(), message=message, effect="done")
             message = f"a first step was carried out, then: {error}"[:500]
             return Done(outcome="failed", code=error.code, message=message, effect="maybe", state=work.state())
         self.target_health.record(task.target.id, "")

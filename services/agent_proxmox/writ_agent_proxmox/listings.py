@@ -36,6 +36,7 @@ async def list_snapshots(api: Api, target: Target) -> list[str]:
 
 LISTINGS: Mapping[str, Listing] = {
     "list_containers": list_guests,
+    "list_guests": list_guests,
     "list_storages": list_storages,
     "list_backups": list_backups,
     "list_snapshots": list_snapshots,

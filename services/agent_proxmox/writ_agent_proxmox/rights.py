@@ -12,6 +12,7 @@ from writ_agent_proxmox.credentials import Token
 from writ_agent_proxmox.settings import Connection
 
 _AREAS = {"VM": ("/vms", "/pool"), "Datastore": ("/storage", "/pool"), "Sys": ("/nodes",), "SDN": ("/sdn",)}
+_OUTSIDE_POOLS = {"Sys": "/nodes", "SDN": "/sdn"}
 
 
 def held(permissions: Mapping[str, Any], connection: Connection) -> frozenset[str]:
@@ -40,12 +41,28 @@ def lacking(operations: Mapping[str, Actions], privileges: Collection[str]) -> d
     return {name: rights for name, rights in missing.items() if rights}
 
 
-def granting(missing: Collection[str], token: Token, connection: Connection) -> str:
-    """Return the commands that give the user and its token these privileges, to be run on a node as root."""
-    role = "Writ-" + "-".join(sorted({name.split(".")[0] for name in missing}))
-    path = f"/pool/{connection.pool}" if connection.pool else "/"
+def granting(operation: str, missing: Collection[str], token: Token, connection: Connection) -> str:
+    """Return the commands that give the user and its token these privileges, to be run on a node as root.
+
+    Each operation has roles of its own, since `pveum role add` refuses a name that exists.
+    """
+    places: dict[str, list[str]] = {}
+    for name in sorted(missing):
+        places.setdefault(_place_of(name, connection), []).append(name)
+    return "; ".join(_granting(operation, path, privileges, token) for path, privileges in sorted(places.items()))
+
+
+def _place_of(privilege: str, connection: Connection) -> str:
+    """Return the path to grant at: that of a pool holds for its guests and storages alone."""
+    if connection.pool is None:
+        return "/"
+    return _OUTSIDE_POOLS.get(privilege.partition(".")[0], f"/pool/{connection.pool}")
+
+
+def _granting(operation: str, path: str, privileges: Collection[str], token: Token) -> str:
+    role = f"Writ-{operation}" + (path.replace("/", "-") if path in _OUTSIDE_POOLS.values() else "")
     return (
-        f"pveum role add {role} --privs '{' '.join(sorted(missing))}'; "
-        f"pveum acl modify {path} --users {token.user} --roles {role}; "
+        f"pveum role add {role} --privs '{' '.join(privileges)}'; "
+        f"pveum acl modify {path} --users '{token.user}' --roles {role}; "
         f"pveum acl modify {path} --tokens '{token.id}' --roles {role}"
     )

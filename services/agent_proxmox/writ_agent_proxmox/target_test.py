@@ -45,13 +45,14 @@ async def _surveyed(
         steps=[*steps, TargetTestStep(name="host", well=True, detail=detail)],
         versions={"proxmox": version},
         operations=sorted(set(operations) - missing.keys()),
-        lacking={name: _advice(rights, api) for name, rights in missing.items()},
+        lacking={name: _advice(name, rights, api) for name, rights in missing.items()},
     )
 
 
-def _advice(rights: list[str], api: Api) -> str:
-    text = f"the token or its user lacks {', '.join(rights)}: {granting(rights, api.token, api.connection)}"
-    return text[:500]
+def _advice(operation: str, rights: list[str], api: Api) -> str:
+    """Name the rights and the commands, whole: a command that is cut grants nothing, or another thing."""
+    commands = granting(operation, rights, api.token, api.connection)
+    return f"the token or its user lacks {', '.join(rights)}: {commands}"
 
 
 def _accepted(api: Api) -> list[TargetTestStep]:

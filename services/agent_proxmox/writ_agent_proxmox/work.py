@@ -19,7 +19,7 @@ from writ_agent_proxmox.guests import Guest, all_guests, find_guest
 from writ_agent_proxmox.notes import Note, Notes
 from writ_agent_proxmox.replies import lock_in
 from writ_agent_proxmox.upid import End, Upid, end_of, parse_upid, percent_of
-from writ_contracts.errors import Conflict, Denied, Full, TimedOut, Unreachable
+from writ_contracts.errors import Conflict, Denied, TimedOut, Untrusted, WritError
 from writ_runtime.faults import fault
 
 LOCK_SECONDS = 30.0
@@ -61,7 +61,10 @@ class Work:
         self.steps, self.warnings, self.upids = 0, 0, list[str]()
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self._notes, self._progress = notes, progress
+        self.completed = False
+        """The last change was carried out."""
         self._stopping, self._over = asyncio.Event(), asyncio.Event()
+        self._refused_since: float | None = None
 
     @property
     def name(self) -> str:
@@ -93,7 +96,9 @@ class Work:
                     raise
                 lock, end = "", End("failed")
             if lock is None or time.monotonic() > until:
-                return self._judged(end, lock)
+                end = self._judged(end, lock)
+                self.completed = change.last
+                return end
             self._progress("waits for a lock")
             await self.pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -126,7 +131,7 @@ class Work:
         """Return a task's end; `unknown` where that is not there within so many seconds."""
         began, pause, start, read_at, killed = time.monotonic(), FIRST_PAUSE, 0, time.monotonic(), False
         while True:
-            status = await self._status(upid, began)
+            status = await self._status(upid)
             if isinstance(status, End):
                 if status.kind != "ok" or start:
                     await self._read_log(upid, start)
@@ -146,7 +151,7 @@ class Work:
         while True:
             try:
                 new = [upid for upid in await self._tasks(note) if upid.text not in note.known]
-            except (Unreachable, TimedOut):
+            except WritError:  # the change may have been carried out: no error of a read makes that a refusal
                 new = []
             if new:
                 return new[0] if len(new) == 1 else None
@@ -190,22 +195,32 @@ class Work:
         types, ours = note.type.split(","), (self.api.token.id, self.api.token.user)
         return [one for one in found if one and one.type in types and one.id == note.id and one.user in ours]
 
-    async def _status(self, upid: Upid, began: float) -> End | None:
-        """The end of a task; None where it runs, or cannot be asked for just now."""
+    async def _status(self, upid: Upid) -> End | None:
+        """The end of a task; None where it runs, or cannot be asked for just now. Raises nothing: the task began."""
         try:
             status = await self.api.get("nodes", upid.node, "tasks", upid.text, "status")
-        except (Unreachable, TimedOut, Full) as error:
-            lasting = error.code == "no_such_task" and time.monotonic() - began > UNKNOWN_TASK_SECONDS
-            return End("unknown", "its node knows no such task") if lasting else None
-        except Denied as error:
+        except (Denied, Untrusted) as error:
             return End("unknown", f"it cannot be followed any more: {error}")
+        except WritError as error:
+            return self._refused(error)
+        self._refused_since = None
         return end_of(status.get("exitstatus")) if status.get("status") == "stopped" else None
+
+    def _refused(self, error: WritError) -> End | None:
+        """The end of following, where the node has refused to tell of the task for a while. One that is away may come
+        back.
+        """
+        if error.retry and error.code != "no_such_task":
+            return None
+        now = time.monotonic()
+        since = self._refused_since = now if self._refused_since is None else self._refused_since
+        return End("unknown", f"its node does not tell of it: {error}") if now - since > UNKNOWN_TASK_SECONDS else None
 
     async def _read_log(self, upid: Upid, start: int) -> int:
         """Read on in the log, tell the percentage, return the next line's number."""
         try:
             rows = await self.api.get("nodes", upid.node, "tasks", upid.text, "log", start=start, limit=LOG_PAGE)
-        except (Unreachable, TimedOut, Denied, Full):
+        except WritError:  # the log is read for people; the outcome does not depend on it
             return start
         lines = [str(row.get("t", ""))[:1000] for row in rows]
         self.log.extend(lines)
@@ -216,7 +231,7 @@ class Work:
     async def _kill(self, upid: Upid) -> bool:
         try:
             await self.api.change("delete", "nodes", upid.node, "tasks", upid.text)
-        except (Unreachable, TimedOut, Denied, Full):
+        except WritError:  # tried again, until the task has ended by itself
             return False
         return True
 

@@ -5,11 +5,14 @@ from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.config import Config
 from writ_agent_ssh.credentials import Credentials
+from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
 from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.local_api import LocalApi
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.set_aside import SetAside
 from writ_agent_ssh.tailscale import Tailnet
+from writ_containers.host_engines import BackendWithEngines
+from writ_containers.registries import Registries
 from writ_runtime.service import run, running
 
 
@@ -22,11 +25,14 @@ async def main(config: Config) -> None:
         tailnet = Tailnet(api, proxy=config.tailscale_socks5, program=config.tailscale_program)
         keys, aside = Credentials(config.keys), SetAside(config.state_dir)
         pool = Pool(archive, keys, known, tailnet=tailnet, idle=config.idle, connects=config.connects, set_aside=aside)
-        backend = SshBackend(pool, archive.operations)
+        hosts = SshBackend(pool, archive.operations)
+        engines = ForwardedEngines(pool, Registries(config.registries), HostStackFiles(hosts))
+        backend = BackendWithEngines(hosts, engines)
         try:
-            await serve(process, config, backend, handlers={})
+            await serve(process, config, backend, handlers={}, waiting=config.waiting)
         finally:
-            await backend.close()
+            await backend.containers.close()
+            await hosts.close()
             aside.close()
 
 

@@ -16,7 +16,9 @@ from writ_agent.backends.hostops_requests import (
     allowed,
     done_of,
     listing_request,
+    names_of,
     probed_of,
+    reading_request,
     request,
     secrets_of,
     seen_of,
@@ -27,6 +29,7 @@ from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import HostSession
 from writ_agent_ssh.settlement import Settlement
 from writ_agent_ssh.target_test import find
+from writ_bus import tasks
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_hostops.operations import LISTINGS
@@ -118,8 +121,12 @@ class SshBackend:
         if source not in LISTINGS:
             raise cannot_list(source)
         message = listing_request(source, allowed(target))
-        result = seen_of("listing", await self._request(target, message, (), patience=message["timeout"]))
-        return [str(name) for name in result.output.get("names", ())]
+        return names_of(seen_of("listing", await self._request(target, message, (), patience=message["timeout"])))
+
+    async def read_text(self, target: Target, folder: str, path: str, largest: int) -> str:
+        """Return the text of a file in this folder of the host. Raises WritError."""
+        message = reading_request(folder, path, largest)
+        return str(seen_of("file", await self._request(target, message, (), patience=0.0)).output.get("content", ""))
 
     async def test_target(self, target: Target) -> TargetTestResult:
         found = await find(self._pool, target, self.operations)
@@ -136,7 +143,7 @@ class SshBackend:
 
     async def _connected(self, run: _RunningOperation) -> HostSession | None:
         """Return the session; None if the operation was stopped meanwhile."""
-        run.connecting = asyncio.create_task(self._pool.session(run.task.target))
+        run.connecting = tasks.start(self._pool.session(run.task.target), "ssh connect")
         try:
             return await run.connecting
         except asyncio.CancelledError:

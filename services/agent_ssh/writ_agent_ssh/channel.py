@@ -11,6 +11,7 @@ from asyncssh.constants import EXTENDED_DATA_STDERR
 from writ_agent.backends.hostops_requests import redact
 from writ_agent_ssh.archive import Archive
 from writ_agent_ssh.opening import BootstrapLine, Opening, TooMuchNoise
+from writ_agent_ssh.pace import Pace
 from writ_agent_ssh.set_aside import Reading
 from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import CODES
@@ -24,6 +25,7 @@ MOST_LOG = 8192
 MOST_UNSENT = 16 * 1024 * 1024
 """Bytes waiting for a host to read them."""
 NO_SUCH_COMMAND = 127
+PACED = frozenset({frames.PROGRESS, frames.LOG})
 Progress = Callable[[str], None]
 Told = dict[str, Any]
 _CODES = frozenset({"", *CODES})
@@ -73,6 +75,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._status: int | None = None
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
         self._next = 0
+        self._pace = Pace(asyncio.get_running_loop().time())
         self.hello: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
         self.gone = False
 
@@ -104,7 +107,17 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             line = self._opening.feed(data)
             data = self._opened(line) if line else b""
         for frame in self._cutter.feed(data):
+            if frame.kind in PACED:
+                self._pace.spend(len(frame.head) + len(frame.attached))
             self._take(frame)
+        loop = asyncio.get_running_loop()
+        if (seconds := self._pace.pause(loop.time())) and self._chan is not None:
+            self._chan.pause_reading()
+            loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        if self._chan is not None and not self.gone:
+            self._chan.resume_reading()
 
     def exit_status_received(self, status: int) -> None:
         """Handle the exit status; 127 means that python3 is missing."""

@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from writ_agent.config import AgentConfig
+from writ_containers.registries import RegistryFolder
 from writ_runtime.config import env
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -36,7 +37,13 @@ class Config(AgentConfig, frozen=True, kw_only=True):
         Path | None,
         env("WRIT_TAILSCALE_PROGRAM", "the program `tailscale`; if given, peers are reached by its `nc`"),
     ] = None
+    waiting: Annotated[
+        int,
+        Meta(ge=0, le=4096),
+        env("WRIT_SSH_WAITING", "operations that may wait for slow hosts besides those in slots"),
+    ] = 256
     idle: Annotated[Seconds, env("WRIT_SSH_IDLE", "seconds after which an unused connection is closed")] = 600.0
     connects: Annotated[
         int, Meta(ge=1, le=64), env("WRIT_SSH_CONNECTS", "connections that may be in the making to one host at once")
     ] = 4
+    registries: RegistryFolder = None

@@ -7,7 +7,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import asyncssh
 from asyncssh.encryption import get_encryption_algs
@@ -28,6 +28,13 @@ NONSENSE = (PacketDecodeError, UnicodeError)
 """Exceptions that asyncssh lets through for malformed packets of a server; they are not of its own kind."""
 _log = Log("writ.agent.ssh")
 C = TypeVar("C", bound="asyncssh.SSHClientSession[bytes]")
+
+
+class SocketForward(Protocol):
+    """A local socket whose connections end at one on the host."""
+
+    def close(self) -> None:
+        """Stop listening."""
 
 
 class Link:
@@ -54,6 +61,25 @@ class Link:
         with translated("the host"):
             await self._hops[-1].create_session(lambda: listener, command, encoding=None)
         return listener
+
+    async def check_socket(self, path: str, seconds: float) -> None:
+        """Connect to a Unix socket on the host, and leave. Raises Unreachable.
+
+        sshd answers alike where the socket is absent and where it may not forward it.
+        """
+        try:
+            with translated(f"{path} on the host"):
+                async with asyncio.timeout(seconds):
+                    _, writer = await self._hops[-1].open_unix_connection(path)
+                writer.close()
+        except Unreachable as error:
+            advice = "see if the socket is there, and if sshd (AllowStreamLocalForwarding) and the key allow it"
+            raise Unreachable(f"{error}; {advice}", code="unreachable") from error
+
+    async def forward_socket(self, local: str, path: str) -> "SocketForward":
+        """Listen on a local socket for connections to one on the host. Raises Unreachable."""
+        with translated(f"{path} on the host"):
+            return await self._hops[-1].forward_local_path(local, path)
 
     def abort(self) -> None:
         """Abort at once, without waiting for the host."""

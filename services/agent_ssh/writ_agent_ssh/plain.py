@@ -13,6 +13,7 @@ from typing import Any
 from writ_agent_ssh.channel import ConnectionDropped, Progress, Told
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.program import SECONDS, CommandResult, run
+from writ_bus import tasks
 from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
@@ -104,7 +105,7 @@ class _Request:
         self._seconds = float(request["timeout"])
         self._stopped = False
         self._unit = ""
-        self._work = asyncio.create_task(self._carry_out())
+        self._work = tasks.start(self._carry_out(), "plain request")
 
     async def ended(self) -> HostAnswer:
         """Return the outcome. Raises ConnectionDropped if the connection broke after a job was sent."""

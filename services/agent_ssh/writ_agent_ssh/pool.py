@@ -16,10 +16,12 @@ from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.link import Link, connect
 from writ_agent_ssh.plain import PlainSession
+from writ_agent_ssh.recent_failures import RecentFailures
 from writ_agent_ssh.session import HostSession, Session
 from writ_agent_ssh.set_aside import SetAside
 from writ_agent_ssh.settings import Connection, connection_of
 from writ_agent_ssh.tailscale import Tailnet
+from writ_bus import tasks
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.inventory import Target
 
@@ -35,6 +37,12 @@ class _TargetSession:
         self.link: Link | None = None
         self.session: HostSession | None = None
         self.used_at = 0.0
+        self.leases = 0
+
+    @property
+    def busy(self) -> bool:
+        """Return whether something uses the connection or is about to."""
+        return bool(self.opening.locked() or self.leases or (self.session and self.session.busy))
 
     def ready(self, connection: Connection) -> HostSession | None:
         """Return the session if it is usable for this connection."""
@@ -73,16 +81,20 @@ class Pool:
         self._idle = idle
         self._target_sessions: dict[str, _TargetSession] = defaultdict(_TargetSession)
         self._making: dict[tuple[str, int], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
+        self._failures = RecentFailures()
         self.target_health = TargetHealth()
         self._sweeping: asyncio.Task[None] | None = None
 
-    async def session(self, target: Target, *, patience: float = 0.0) -> HostSession:
-        """Return the target's session. An unreachable host is tried again for `patience` seconds. Raises WritError."""
+    async def session(self, target: Target, *, patience: float = 0.0, eager: bool = False) -> HostSession:
+        """Return the target's session. An unreachable host is tried again for `patience` seconds. Raises WritError.
+
+        A target that just failed fails at once, unless `eager`: for what has begun there.
+        """
         self._set_aside.check(target.id)
         connection, until, pause = connection_of(target), time.monotonic() + patience, FIRST_PAUSE
         while True:
             try:
-                return await self._session(target.id, connection)
+                return await self._session(target.id, connection, eager)
             except Unreachable:
                 if time.monotonic() + pause >= until:
                     raise
@@ -90,9 +102,25 @@ class Pool:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     @asynccontextmanager
+    async def lease(self, target: Target) -> AsyncIterator[Link]:
+        """Return the kept connection of the target for more than hostops; it is not idle within the block. Raises
+        WritError.
+        """
+        place = self._target_sessions[target.id]
+        place.leases += 1
+        try:
+            await self.session(target)
+            if place.link is None:  # dropped again meanwhile
+                raise Unreachable(f"the connection to {target.id} ended", code="unreachable")
+            yield place.link
+        finally:
+            place.used_at = time.monotonic()
+            place.leases -= 1
+
+    @asynccontextmanager
     async def fresh_link(self, target: str, connection: Connection) -> AsyncIterator[Link]:
         """Open a connection besides the kept one, closed afterwards. Its outcome is recorded."""
-        with self._remembered(target):
+        with self._remembered(target), self._failures.watch(target):
             self._set_aside.check(target)
             link = await self._connect(target, connection)
             try:
@@ -121,7 +149,7 @@ class Pool:
             place.drop()
         self._target_sessions.clear()
 
-    async def _session(self, target: str, connection: Connection) -> HostSession:
+    async def _session(self, target: str, connection: Connection, eager: bool) -> HostSession:
         place = self._target_sessions[target]
         place.used_at = time.monotonic()
         if session := place.ready(connection):
@@ -130,7 +158,9 @@ class Pool:
             if session := place.ready(connection):
                 return session
             place.drop()
-            with self._remembered(target):
+            if not eager:
+                self._failures.check(target)
+            with self._remembered(target), self._failures.watch(target):
                 link = await self._connect(target, connection)
                 try:
                     session = await self._start(target, link, connection)
@@ -140,7 +170,7 @@ class Pool:
             place.connection, place.link, place.session = connection, link, session
             place.used_at = time.monotonic()  # it is as old as this, however long it was in the making
         if self._sweeping is None:
-            self._sweeping = asyncio.create_task(self._sweep())
+            self._sweeping = tasks.keep("ssh sweep", self._sweep)
         return session
 
     async def _connect(self, target: str, connection: Connection) -> Link:
@@ -172,6 +202,6 @@ class Pool:
             await asyncio.sleep(self._idle / 4)
             for target, place in list(self._target_sessions.items()):
                 unused = time.monotonic() - place.used_at > self._idle
-                if unused and not place.opening.locked() and not (place.session and place.session.busy):
+                if unused and not place.busy:
                     place.drop()
                     del self._target_sessions[target]

@@ -12,6 +12,7 @@ from writ_agent_ssh.archive import COMMAND, Archive
 from writ_agent_ssh.channel import Channel, ConnectionDropped, PendingRequest, Progress, Told
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.set_aside import Reading
+from writ_bus import tasks
 from writ_contracts.errors import Unreachable
 from writ_hostops.supervised import frames
 
@@ -61,7 +62,7 @@ class Session:
         self._channel = channel
         self.boot_id = str(hello.get("boot_id", ""))
         self.hello = hello
-        self._pings = asyncio.create_task(self._keep_pinging())
+        self._pings = tasks.spawn(self._keep_pinging(), "ssh pings")
 
     @classmethod
     async def start(cls, link: Link, archive: Archive, folder: str, seconds: float, reading: Reading) -> "Session":

@@ -1,10 +1,9 @@
 """`python -m writ_audit`: configuration, bus, parts, serve, stop in order."""
 
-import asyncio
-
 from writ_audit.config import Config
 from writ_audit.metrics import metrics
 from writ_audit.service import Audit
+from writ_bus import tasks
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.service import StopStep, ended, run, running
 
@@ -16,7 +15,7 @@ async def main(config: Config) -> None:
         bus = await connect_as("audit", config, key)
         audit = Audit(config, bus, measured)
         await audit.serve()
-        following = asyncio.create_task(audit.follow())
+        following = tasks.start(audit.follow(), "follow")
         process.needs(following, "the journal is not followed any more")
         steps = (
             StopStep("settle", audit.stop),

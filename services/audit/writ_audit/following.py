@@ -14,7 +14,7 @@ from typing import Any
 from writ_audit.index import Index, IndexDamaged, IndexPosition
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_audit.projection import Change, project
-from writ_bus import tracing
+from writ_bus import tasks, tracing
 from writ_bus.port import Journal
 from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted, WritError
 from writ_contracts.records import Record
@@ -57,7 +57,7 @@ class Follower:
         all times; without any none is.
         """
         self._policy_keys = policy_keys
-        self._signatures = Signatures(policy_keys)
+        self._signatures = Signatures(policy_keys, by_directory=False)
         self._security = security
         self._histories = OperationHistories()
         self._journal = journal
@@ -147,7 +147,7 @@ class Follower:
 
     async def _follow(self) -> None:
         """Read page by page. At the end wait a little, so further events form one group and one commit."""
-        self._signatures = Signatures(self._policy_keys)
+        self._signatures = Signatures(self._policy_keys, by_directory=False)
         self._histories = OperationHistories()  # of events that are read again, nothing is known from the first time
         while True:
             self._query_waits.clear()
@@ -242,15 +242,15 @@ async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
 
     A cancel always takes effect: before Python 3.13 a TaskGroup loses one that comes as a task fails.
     """
-    tasks = [asyncio.ensure_future(one) for one in work]
+    running = [tasks.start(one, "index") for one in work]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _leave_spans(records: list[Record], changes: list[Change], began: int) -> None:

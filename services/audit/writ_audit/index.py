@@ -18,7 +18,7 @@ from writ_audit.projection import Change, OperationRow
 from writ_contracts.audit import SearchQuery, SearchRow
 from writ_contracts.errors import Unreachable, WritError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE place (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, origin TEXT NOT NULL,
     last TEXT NOT NULL);
@@ -26,7 +26,12 @@ INSERT INTO place VALUES (1, 0, '', '');
 CREATE TABLE operations (operation_id TEXT PRIMARY KEY, first_sequence INTEGER NOT NULL, principal TEXT NOT NULL,
     acts_for TEXT NOT NULL, operation TEXT NOT NULL, target TEXT NOT NULL, requested_at REAL NOT NULL,
     correlation_id TEXT NOT NULL, emergency TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT,
-    code TEXT NOT NULL, updated_at REAL NOT NULL) WITHOUT ROWID;
+    code TEXT NOT NULL, updated_at REAL NOT NULL, reason TEXT NOT NULL, rules TEXT NOT NULL, parameters TEXT NOT NULL,
+    message TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE terms (kind TEXT NOT NULL, value TEXT NOT NULL, first_sequence INTEGER NOT NULL,
+    PRIMARY KEY (kind, value, first_sequence)) WITHOUT ROWID;
+CREATE INDEX operations_by_time ON operations (requested_at, first_sequence) WHERE state != 'archived';
+CREATE INDEX archived_operations ON operations (state) WHERE state = 'archived';
 CREATE INDEX operations_by_sequence ON operations (first_sequence);
 CREATE INDEX operations_by_principal ON operations (principal, first_sequence);
 CREATE INDEX operations_by_human ON operations (acts_for, first_sequence) WHERE acts_for != '';
@@ -47,7 +52,8 @@ SELECT operation_id, first_sequence, principal, operation, target, state, outcom
     (SELECT count(*) FROM events e WHERE e.operation_id = o.operation_id AND e.operation_id != ''
         AND e.kind = 'security')
     + (SELECT count(*) FROM events e WHERE e.correlation_id = o.correlation_id AND e.operation_id = ''
-        AND e.kind = 'security')
+        AND e.kind = 'security'),
+    reason, rules, parameters, message
 FROM operations o WHERE :where ORDER BY first_sequence DESC LIMIT ?
 """
 """`:where` consists of our own clauses only; values are bound."""
@@ -63,8 +69,20 @@ SELECT e.sequence, e.kind, e.operation_id, e.principal, coalesce(o.acts_for, '')
 FROM events e LEFT JOIN operations o ON o.operation_id = e.operation_id
 WHERE e.correlation_id = ? AND e.correlation_id != '' AND e.sequence > ? ORDER BY e.sequence LIMIT ?
 """
+_BEFORE = """
+SELECT first_sequence FROM operations WHERE requested_at < ? AND state != 'archived' ORDER BY requested_at DESC LIMIT 1
+"""
+_AFTER = """
+SELECT first_sequence FROM operations WHERE requested_at > ? AND state != 'archived' ORDER BY requested_at LIMIT 1
+"""
+_TERM = "EXISTS (SELECT 1 FROM terms t WHERE t.kind = ? AND t.value = ? AND t.first_sequence = o.first_sequence)"
+_TEXT = "instr(lower(reason || char(10) || message || char(10) || code || char(10) || parameters), lower(?)) > 0"
+DISORDER = 900.0
+"""Seconds by which times of requests may differ from the order of the journal: a decision is recorded within 600."""
+MOST_NAMES = 10_000
 _STEP = """
 UPDATE operations SET sequence = :sequence, state = :state, outcome = :outcome, code = :code, updated_at = :at,
+    message = CASE WHEN :message = '' THEN message ELSE :message END,
     emergency = CASE WHEN :emergency = '' THEN emergency ELSE :emergency END
 WHERE operation_id = :operation_id AND sequence < :sequence
 """
@@ -151,6 +169,7 @@ class Index:
             self._writer.execute("BEGIN IMMEDIATE")
             _insert(self._writer, "events", [change.event for change in changes])
             _insert(self._writer, "operations", list(_operations(changes)))
+            _insert(self._writer, "terms", [term for change in changes for term in change.terms])
             self._writer.executemany(_STEP, [structs.asdict(change.step) for change in changes if change.step])
             self._writer.execute("UPDATE place SET position = ?, origin = ?, last = ?", structs.astuple(place))
         self._place = place
@@ -158,8 +177,41 @@ class Index:
     def search(self, query: SearchQuery, only_of: str | None) -> list[SearchRow]:
         """Return the newest matches, one more than `limit` if more exist. `only_of`: only this principal's."""
         where, values = _conditions(query, only_of)
+        bounds, more = self._bounds(query)
+        where, values = " AND ".join([where, *bounds]), [*values, *more]
         rows = self._read(_SEARCH.replace(":where", where), [*values, query.limit + 1])
         return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in rows]
+
+    def _bounds(self, query: SearchQuery) -> tuple[list[str], list[object]]:
+        """Bound the sequences by the times, so that a search of the last hour reads no more than that.
+
+        Times of requests follow the order of the journal but for `DISORDER` seconds. Archived operations do not, once
+        an index was rebuilt: they stand where their `archived` event is.
+        """
+        found, values = list[str](), list[object]()
+        if query.since is not None and (row := self._read(_BEFORE, [query.since - DISORDER])):
+            found.append("first_sequence > ?")
+            values.append(row[0][0])
+        if query.until is not None and (row := self._read(_AFTER, [query.until + DISORDER])):
+            archived = self._read("SELECT 1 FROM operations WHERE state = 'archived' LIMIT 1", [])
+            found += [] if archived else ["first_sequence < ?"]
+            values += [] if archived else [row[0][0]]
+        return found, values
+
+    def names(self, column: str, only_of: str | None) -> list[str]:
+        """Return the values of a column, for suggestions."""
+        if column not in ("principal", "target", "operation"):
+            raise ValueError(column)
+        sql = f"SELECT DISTINCT {column} FROM operations"  # noqa: S608
+        if only_of is None:
+            return [str(row[0]) for row in self._read(f"{sql} LIMIT {MOST_NAMES}", [])]
+        own = f"{sql} WHERE principal = ? OR (acts_for = ? AND acts_for != '') LIMIT {MOST_NAMES}"
+        return [str(row[0]) for row in self._read(own, [only_of, only_of])]
+
+    def rules(self) -> list[str]:
+        """Return the rules on record, for suggestions."""
+        sql = "SELECT DISTINCT value FROM terms WHERE kind = 'rule' LIMIT ?"
+        return [str(row[0]) for row in self._read(sql, [MOST_NAMES])]
 
     def operation(self, operation_id: str) -> OperationOwner | None:
         """Return the owner of this operation; None if no event of it was read."""
@@ -230,6 +282,7 @@ class _New(OperationRow, frozen=True, kw_only=True):
     state: str
     code: str
     updated_at: float
+    message: str = ""
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Struct]) -> None:
@@ -243,22 +296,39 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Struct]) 
 
 def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[object]]:
     pairs: list[tuple[str, object | None]] = [
-        ("principal = ?", query.principal),
-        ("target = ?", query.target),
-        ("operation = ?", query.operation),
-        ("outcome = ?", query.outcome),
         ("correlation_id = ?", query.correlation_id),
         ("emergency = ? AND emergency != ''", query.emergency),
+        ("instr(lower(reason), lower(?)) > 0", query.reason),
+        (_TEXT, query.text),
         ("requested_at >= ?", query.since),
         ("requested_at < ?", query.until),
         ("first_sequence < ?", query.before),
     ]
     conditions = [(clause, value) for clause, value in pairs if value is not None]
     clauses, values = [clause for clause, _ in conditions], [value for _, value in conditions]
+    for column in ("principal", "target", "operation", "outcome"):
+        if names := names_of(getattr(query, column)):
+            clauses.append(f"{column} IN ({', '.join('?' * len(names))})" if len(names) > 1 else f"{column} = ?")
+            values += names
+    for kind, value in _terms(query):
+        clauses.append(_TERM)
+        values += [kind, value]
     if only_of is not None:
         clauses.append("(principal = ? OR (acts_for = ? AND acts_for != ''))")
         values += [only_of, only_of]
     return " AND ".join(clauses) or "1", values
+
+
+def _terms(query: SearchQuery) -> Iterator[tuple[str, str]]:
+    if query.rule is not None:
+        yield "rule", query.rule
+    for name, value in query.parameters.items():
+        yield f"p:{name}", value
+
+
+def names_of(given: str | Sequence[str] | None) -> list[str]:
+    """Return the names of a filter that takes one or several."""
+    return [] if given is None else [given] if isinstance(given, str) else list(given)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from writ_audit.recorded_reads import RecordedReads
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.decisions import Decide, Decided, Decision, Subject
@@ -39,16 +40,24 @@ class Permission:
     """Asks policy for permission to read."""
 
     def __init__(
-        self, bus: Bus, policy_keys: Collection[str], installation: str, tell: Callable[[Notice], None]
+        self,
+        bus: Bus,
+        policy_keys: Collection[str],
+        installation: str,
+        tell: Callable[[Notice], None],
+        reads: RecordedReads,
     ) -> None:
-        """`tell` has a refusal recorded."""
+        """`tell` has a refusal recorded, `reads` records what was allowed."""
         self._tell = tell
+        self._reads = reads
         self._bus = bus
         self._trusted = policy_keys
         self._installation = installation
 
     async def check(self, reader: Reader, owner: str | None, parameters: dict[str, Any]) -> None:
-        """Raises Denied unless the reader may read the records of `owner` (None: everybody's)."""
+        """Raises Denied unless the reader may read the records of `owner` (None: everybody's). An allowed read is
+        recorded first; raises errors of the append.
+        """
         subject = Subject(
             operation_id=encode_id(os.urandom(16)),
             principal=reader.principal,
@@ -62,8 +71,10 @@ class Permission:
         last = await self._bus.journal.last(subjects.CONTROL)
         decided = await self._request_decision(Decide(subject=subject, control_sequence=last.sequence if last else 0))
         decision = self._open(decided, subject)
-        if decision.effect != "allow":
+        if decision.effect != "allow" or decided.decision is None:
             raise Denied(decision.reason, code=decision.code or "denied")
+        if owner != reader.principal:
+            await self._reads.record(reader.principal, parameters, decided.decision)
 
     async def allows(
         self, reader: Reader, owner: str | None, parameters: dict[str, Any], *, asked_for: bool = True

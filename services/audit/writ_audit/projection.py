@@ -3,6 +3,7 @@
 Every record gives an event row, even an unreadable one: the index never stops at a record, nor skips one.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ from writ_contracts.wire import event_of
 
 UNREADABLE = "unreadable"
 SECURITY = "security"
+MOST_SHOWN, MOST_TERM, MOST_TERMS = 500, 200, 100
+"""Characters of a text or term, and terms of an operation: enough to find it by. A trace has everything."""
 
 STATE_AFTER: dict[str, State] = {event: after for (_, event), after in TABLE.items()}
 """The state after each event, independent of the state before; its writer has checked the order."""
@@ -25,6 +28,7 @@ _OPERATION_EVENTS = (
     journal.Requested,
     journal.Refused,
     journal.AwaitingApproval,
+    journal.PreviewTaken,
     journal.ApprovalGiven,
     journal.Approved,
     journal.Rejected,
@@ -64,6 +68,9 @@ class OperationRow(Struct, frozen=True, kw_only=True):
     correlation_id: str
     emergency: str = ""
     """The one that its first decision names."""
+    reason: str = ""
+    rules: str = ""
+    parameters: str = ""
 
 
 class OutcomeRow(Struct, frozen=True, kw_only=True):
@@ -77,6 +84,15 @@ class OutcomeRow(Struct, frozen=True, kw_only=True):
     at: float
     emergency: str = ""
     """The one that the decision of this event names, if it has one."""
+    message: str = ""
+
+
+class TermRow(Struct, frozen=True):
+    """A value by which an operation is found: of `rule`, or of a public parameter, `p:<name>`."""
+
+    kind: str
+    value: str
+    first_sequence: int
 
 
 class _Named(Struct, frozen=True):
@@ -91,6 +107,7 @@ class Change(Struct, frozen=True, kw_only=True):
     event: EventRow
     opened: OperationRow | None = None
     step: OutcomeRow | None = None
+    terms: tuple[TermRow, ...] = ()
 
 
 def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Change:
@@ -102,7 +119,7 @@ def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Chang
     row = _row(sequence, subject, event)
     if not isinstance(event, _OPERATION_EVENTS) or not row.principal:
         return Change(event=row)
-    return Change(event=row, opened=_opened(row, event), step=_step(row, event))
+    return Change(event=row, opened=_opened(row, event), step=_step(row, event), terms=tuple(_terms(row, event)))
 
 
 def _unreadable(sequence: int, subject: str, stored_at: float) -> Change:
@@ -123,7 +140,7 @@ def _row(sequence: int, subject: str, event: Any) -> EventRow:
     return EventRow(
         sequence=sequence,
         subject=subject,
-        kind=str(event.__struct_config__.tag),
+        kind=event.kind if isinstance(event, journal.Carried) else str(event.__struct_config__.tag),
         at=event.at,
         operation_id=where.operation_id if where else getattr(event, "operation_id", None) or "",
         correlation_id=event.correlation_id,
@@ -144,7 +161,45 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
         requested_at=event.requested_at if isinstance(event, journal.Archived) else event.at,
         correlation_id=event.correlation_id,
         emergency=_emergency(event),
+        reason=getattr(event, "reason", "")[:MOST_SHOWN],
+        rules=", ".join(_rules(event))[:MOST_SHOWN],
+        parameters=_shown(_parameters(event)),
     )
+
+
+def _rules(event: journal.Requested | journal.Refused | journal.Archived) -> list[str]:
+    verdict = None if isinstance(event, journal.Archived) else event.verdict
+    return verdict.rules if verdict else []
+
+
+def _parameters(event: journal.Requested | journal.Refused | journal.Archived) -> dict[str, Any]:
+    match event:
+        case journal.Requested():
+            return {**event.effective, **event.parameters}
+        case journal.Refused():
+            return event.parameters
+        case journal.Archived():
+            return {}
+
+
+def _shown(parameters: dict[str, Any]) -> str:
+    return " ".join(f"{name}={_text(value)}" for name, value in parameters.items() if name != "timeout")[:MOST_SHOWN]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _terms(row: EventRow, event: journal.OperationEvent) -> Iterator[TermRow]:
+    """The terms of a request, each once; of a list each item."""
+    if not isinstance(event, journal.Requested | journal.Refused):
+        return
+    found = dict.fromkeys([("rule", rule) for rule in _rules(event)])
+    for name, value in _parameters(event).items():
+        values = value if isinstance(value, list) else [value]
+        found |= dict.fromkeys((f"p:{name}", _text(one)[:MOST_TERM]) for one in values)
+    for kind, value in list(found)[:MOST_TERMS]:
+        yield TermRow(kind, value, row.sequence)
 
 
 def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
@@ -157,6 +212,7 @@ def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
         code=code,
         at=event.at,
         emergency=_emergency(event),
+        message=getattr(event, "message", "")[:MOST_SHOWN],
     )
 
 

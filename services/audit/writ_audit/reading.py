@@ -6,17 +6,18 @@ at any lag of the index. Linked events wait, for a bounded time, until the index
 
 import asyncio
 from collections.abc import Sequence
+from difflib import get_close_matches
 from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from writ_audit.following import Follower
-from writ_audit.index import Index, LinkedEvent, OperationOwner
+from writ_audit.index import Index, LinkedEvent, OperationOwner, names_of
 from writ_audit.permission import Permission, Reader
 from writ_audit.projection import SECURITY, project
 from writ_bus.port import Journal
-from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceEvent, TraceQuery
+from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceEvent, TraceQuery, UnknownName
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter
@@ -50,19 +51,34 @@ class Reading:
         await self._follower.current(CATCH_UP)
         only_of = await self._limited_to(reader, query)
         rows = await asyncio.to_thread(self._index.search, query, only_of)
-        if not rows and only_of is not None and query.principal not in (None, reader.principal):
-            raise Denied(f"the record of {query.principal} is not yours to read")
+        others = [name for name in names_of(query.principal) if name != reader.principal]
+        if not rows and only_of is not None and others:
+            raise Denied(f"the record of {', '.join(others)} is not yours to read")
         more = len(rows) > query.limit
-        return SearchAnswer(rows=rows[: query.limit], more=more, as_of=self._follower.position)
+        unknown = [] if rows else await asyncio.to_thread(self._unknown, query, only_of)
+        return SearchAnswer(rows=rows[: query.limit], more=more, as_of=self._follower.position, unknown=unknown)
+
+    def _unknown(self, query: SearchQuery, only_of: str | None) -> list[UnknownName]:
+        """Return the names of the query that nothing on record has."""
+        found = list[UnknownName]()
+        for column in ("principal", "target", "operation"):
+            if names := names_of(getattr(query, column)):
+                found += _misspelt(column, names, self._index.names(column, only_of))
+        if query.rule is not None and only_of is None:
+            found += _misspelt("rule", [query.rule], self._index.rules())
+        return found
 
     async def _limited_to(self, reader: Reader, query: SearchQuery) -> str | None:
         """Return the reader if the search is limited to their own operations; else None."""
-        if query.principal == reader.principal:
+        principals, targets = names_of(query.principal), names_of(query.target)
+        if principals == [reader.principal]:
             return None
-        parameters = {"query": "search", "principal": query.principal, "target": query.target}
+        # One permission for the whole search: of several names, that for all of them.
+        owner = principals[0] if len(principals) == 1 else None
+        target = targets[0] if len(targets) == 1 else None
+        parameters = {"query": "search", "principal": owner, "target": target}
         chosen = {name: value for name, value in parameters.items() if value is not None}
-        named = query.principal is not None
-        allowed = await self._permission.allows(reader, query.principal, chosen, asked_for=named)
+        allowed = await self._permission.allows(reader, owner, chosen, asked_for=bool(principals))
         return None if allowed else reader.principal
 
     async def _operation(self, reader: Reader, operation_id: str) -> list[Record]:
@@ -135,6 +151,11 @@ class Reading:
             withheld=withheld,
             as_of=self._follower.position,
         )
+
+
+def _misspelt(column: str, names: Sequence[str], known: Sequence[str]) -> list[UnknownName]:
+    missing = [name for name in names if name not in known]
+    return [UnknownName(filter=column, name=name, nearest=get_close_matches(name, known, n=3)) for name in missing]
 
 
 def _event(record: Record) -> TraceEvent:

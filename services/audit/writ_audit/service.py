@@ -11,10 +11,12 @@ from writ_audit.index import Index
 from writ_audit.metrics import Measures
 from writ_audit.permission import Permission
 from writ_audit.reading import Reading
+from writ_audit.recorded_reads import RecordedReads
 from writ_audit.reports import Reports
 from writ_audit.servers import Servers
 from writ_bus.errors import BusError
 from writ_bus.port import Bus, Serving
+from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.audit import AuditStanding
 from writ_contracts.errors import WritError
@@ -63,7 +65,8 @@ class Audit:
             config.policy_keys,
         )
         self._reports = Reports(bus.journal, self._follower, self._security, config.installation)
-        permission = Permission(bus, config.policy_keys, config.installation, self._notifier.tell)
+        reads = RecordedReads(bus.journal, self._time.now)
+        permission = Permission(bus, config.policy_keys, config.installation, self._notifier.tell, reads)
         reading = Reading(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
@@ -80,13 +83,13 @@ class Audit:
     async def follow(self) -> None:
         """Keep the index in step, and have refusals recorded, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follower.run())
-            group.create_task(self._notifier.run(self._bus))
-            group.create_task(self._security.run())
-            group.create_task(self._time.follow())
-            group.create_task(self._reports.watch())
-            group.create_task(self._servers.watch(self._bus))
-            group.create_task(self._report_position())
+            group.create_task(unending("index", self._follower.run()))
+            group.create_task(unending("notices", self._notifier.run(self._bus)))
+            group.create_task(unending("security events", self._security.run()))
+            group.create_task(unending("clock", self._time.follow()))
+            group.create_task(unending("reports", self._reports.watch()))
+            group.create_task(unending("servers", self._servers.watch(self._bus)))
+            group.create_task(unending("position", self._report_position()))
 
     async def _report_position(self) -> None:
         """Report presence and position to executors. A missing listener is no error: the next report follows."""

@@ -1,7 +1,6 @@
 """`python -m writ_executor`: configuration, bus, parts, serve, stop in order."""
 
-import asyncio
-
+from writ_bus import tasks
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
 from writ_executor.config import Config
@@ -22,7 +21,7 @@ async def main(config: Config) -> None:
         bus = await connect_as("executor", config, key, on_violation=lambda kind, what: executor.violation(kind, what))  # noqa: PLW0108
         executor = Executor(config, bus, shared, load_catalogue(), inventory, agents, measured)
         await executor.serve()
-        work = asyncio.create_task(executor.run())
+        work = tasks.start(executor.run(), "run")
         process.needs(work, "the journal is not followed any more")
         steps = (
             StopStep("settle", executor.stop, 10.0),

@@ -43,11 +43,13 @@ from writ_executor.steps.claims import Claims
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
 from writ_executor.steps.outcomes import OutcomeRecorder
+from writ_executor.steps.pending_previews import PendingPreviews
 from writ_executor.steps.receipts import Receipts
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import ServerClock
 from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.metrics import Metrics
+from writ_runtime.stop_history import StopHistory
 from writ_runtime.watched_file import Watched
 
 
@@ -101,11 +103,26 @@ def compose(  # long: one list of parts, each given those before it
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
     approvers, cancels = ApproverEvents(bus), Cancels(bus)
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, background, audit_detail, approvers)
-    approvals = Approvals(catalogue, index, recorder, vault, policy, outcomes, approvers, config.queue_window)
+    approvals = Approvals(
+        catalogue,
+        index,
+        recorder,
+        vault,
+        policy,
+        outcomes,
+        approvers,
+        targets,
+        StopHistory(bus.journal),
+        config.queue_window,
+    )
     dispatcher.review = approvals.review
     host_reads, audit_services = (
         HostReads(bus, catalogue, index, vault, policy, outcomes),
         AuditServices(time.clocks.boot),
+    )
+    boot = time.clocks.boot
+    previews = PendingPreviews(
+        catalogue, index, recorder, vault, keys, presence, host_reads, audit_detail, boot, config.installation
     )
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
@@ -115,7 +132,9 @@ def compose(  # long: one list of parts, each given those before it
     )
     waiting = WaitingReasons(index, presence)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
-    accepted = AcceptedOperations(index, recorder, lives, dispatcher, host_reads, controls, approvals, background)
+    accepted = AcceptedOperations(
+        index, recorder, lives, dispatcher, host_reads, controls, approvals, previews, background
+    )
     screening = Screening(targets, admission, accepted, dry_run_only=config.dry_run_only)
 
     def decided(life: Life, kind: str) -> None:
@@ -145,6 +164,8 @@ def compose(  # long: one list of parts, each given those before it
             accepted,
             controls,
             host_reads,
+            previews,
+            approvals,
             cancels,
             admission,
             background,
@@ -169,7 +190,18 @@ def compose(  # long: one list of parts, each given those before it
         ),
         receipts=Receipts(config.installation, keys, lives, recorder, vault, dispatcher, outcomes, alarms),
         queries=Queries(
-            catalogue, index, lives, targets, vault, policy, screening, tests, buckets, generations, waiting
+            catalogue,
+            index,
+            lives,
+            targets,
+            vault,
+            policy,
+            screening,
+            tests,
+            buckets,
+            generations,
+            waiting,
+            recorder.clock,
         ),
         notices=Notices(recorder),
         audit_services=audit_services,

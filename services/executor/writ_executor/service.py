@@ -6,6 +6,7 @@ from typing import Any
 
 from writ_bus.grammar import is_inbox
 from writ_bus.port import Bus, Endpoint, Message, Service
+from writ_bus.tasks import unending
 from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
 from writ_contracts.audit import AuditStanding, JournalAnswer
@@ -16,6 +17,8 @@ from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import RefusedSummary
 from writ_contracts.notices import Noted
 from writ_contracts.operations import Catalogue
+from writ_contracts.plugins import digests_of
+from writ_contracts.previews import PreviewAnswer
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.requests import (
     OperationAnswer,
@@ -26,6 +29,7 @@ from writ_contracts.requests import (
     TargetsAnswer,
 )
 from writ_executor import __version__
+from writ_executor.agents.presence import other_builds
 from writ_executor.composition import compose
 from writ_executor.config import Config
 from writ_executor.metrics import Measures, pools_of
@@ -63,7 +67,7 @@ class Executor:
         self.time = ServerClock(bus, clocks)
         self.time.shown(measured)
         self._observe = Observer(log, measured)
-        self._files = (inventory, agents)
+        self._files, self._plugins = (inventory, agents), digests_of(catalogue.plugins)
         self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
         self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
         components = compose(config, bus, key, catalogue, inventory, agents, self._measures, measured, self.time)
@@ -110,13 +114,13 @@ class Executor:
     async def run(self) -> None:
         """Follow the journal, sweep, and watch the files, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.follower.follow(), name="follow")
-            group.create_task(self.sweep.run(), name="sweep")
-            group.create_task(self.time.follow(), name="clock")
-            group.create_task(self._guard.watch(), name="guard")
-            group.create_task(self._storage.watch(self._store_refusals), name="storage")
+            group.create_task(unending("journal", self.follower.follow()))
+            group.create_task(unending("sweep", self.sweep.run()))
+            group.create_task(unending("clock", self.time.follow()))
+            group.create_task(unending("guard", self._guard.watch()))
+            group.create_task(unending("storage", self._storage.watch(self._store_refusals)))
             for file in self._files:
-                group.create_task(file.follow(), name="watch")
+                group.create_task(unending("files", file.follow()))
 
     async def stop(self) -> None:
         """Let begun work end, and write a snapshot."""
@@ -154,6 +158,7 @@ class Executor:
             "decisions": self._decisions_check,
             "clock": self.time.check,
             "agent_clocks": self._agent_clocks_check,
+            "agent_plugins": self._agent_plugins_check,
         }
 
     async def _pools_check(self) -> str | None:
@@ -170,6 +175,13 @@ class Executor:
             return None
         named = ", ".join(f"{instance} {describe(skew)} the NATS server's" for instance, skew in skewed[:NAMED])
         return Attention(f"clocks of agents' hosts: {named}" + (" and more" if len(skewed) > NAMED else ""))
+
+    async def _agent_plugins_check(self) -> str | None:
+        others = other_builds(self.presence.all_agents(), self._plugins)
+        if not others:
+            return None
+        more = " and more" if len(others) > NAMED else ""
+        return Attention(f"agents with another build of a plugin than this executor: {', '.join(others[:NAMED])}{more}")
 
     async def _success_check(self) -> str | None:
         problem = self._measures.success.problem()
@@ -209,6 +221,7 @@ class Executor:
             "query_result": (self.queries.result, ResultAnswer),
             "query_simulate": (self.queries.simulate, SimulateAnswer),
             "query_targets": (self.queries.targets, TargetsAnswer),
+            "query_preview": (self.queries.preview, PreviewAnswer),
             "query_journal": (self.queries.journal, JournalAnswer),
             "query_backend_test": (self.queries.backend_test, BackendTestAnswer),
             "claim": (self._on_known_journal(self.claims.handle_claim), ClaimAnswer),

@@ -32,6 +32,7 @@ from mcp.types import Prompt as McpPrompt
 from mcp.types import Resource as McpResource
 from mcp.types import Tool as McpTool
 
+from writ_bus import tasks
 from writ_client.operation_events import Event
 from writ_contracts.errors import WritError
 from writ_contracts.operations import Operation
@@ -171,7 +172,7 @@ class Reporting:
         self._steps: asyncio.Queue[str] = asyncio.Queue(64)
 
     async def __aenter__(self) -> "Reporting":
-        self._task = asyncio.create_task(self._report())
+        self._task = tasks.spawn(self._report(), "progress")
         return self
 
     async def __aexit__(self, *error: object) -> None:

@@ -1,7 +1,6 @@
 """`python -m writ_policy`: configuration, files, bus, serve, stop in order."""
 
-import asyncio
-
+from writ_bus import tasks
 from writ_policy.config import Config
 from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
@@ -17,7 +16,7 @@ async def main(config: Config) -> None:
     async with running("policy", config, measured) as process:
         bus = await connect_as("policy", config, key)
         await policy.serve(bus)
-        following = asyncio.create_task(policy.follow())
+        following = tasks.start(policy.follow(), "follow")
         process.needs(following, "files and control events are not followed any more")
         steps = (
             StopStep("settle", policy.stop),

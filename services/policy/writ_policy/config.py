@@ -1,11 +1,14 @@
 """Configuration of the policy service, from its environment."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from writ_contracts.errors import ConfigError
 from writ_rules.loading import Mode
 from writ_runtime.config import SignerConfig, env
+
+DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Config(SignerConfig, frozen=True, kw_only=True):
@@ -37,9 +40,24 @@ class Config(SignerConfig, frozen=True, kw_only=True):
             " signed for: KEY@NUMBER@EVENT,KEY@NUMBER@EVENT; without an event it counts for versions only",
         ),
     ] = ""
+    plugin_digests: Annotated[
+        str,
+        env(
+            "WRIT_PLUGIN_DIGESTS",
+            "other builds of plugins that agents may have, during an upgrade: NAME=DIGEST,NAME=DIGEST with the digests"
+            " that `writ plugin list` shows",
+        ),
+    ] = ""
     inventory: Annotated[Path, env("WRIT_INVENTORY", "inventory.yaml")]
     principals: Annotated[Path, env("WRIT_PRINCIPALS", "principals.yaml")]
     agents: Annotated[Path, env("WRIT_AGENTS", "agents.yaml: which keys may claim for which pool")]
+    people: Annotated[
+        Path | None, env("WRIT_PEOPLE", "people.json: the signed directory of people's credentials; may be absent")
+    ] = None
+    people_key: Annotated[
+        str,
+        env("WRIT_PEOPLE_KEY", "public key that signs the directory of people's credentials; a comma between several"),
+    ] = ""
 
     def former(self) -> dict[str, int]:
         """Return the last version for which each earlier key is believed. Raises ConfigError."""
@@ -48,6 +66,16 @@ class Config(SignerConfig, frozen=True, kw_only=True):
     def former_events(self) -> dict[str, int]:
         """Return the last event of the journal for which each earlier key is believed. Raises ConfigError."""
         return {key: event for key, _, event in self._former()}
+
+    def listed_plugins(self) -> dict[str, list[str]]:
+        """Return the further digests that agents may have, by plugin. Raises ConfigError."""
+        listed: dict[str, list[str]] = {}
+        for one in filter(None, map(str.strip, self.plugin_digests.split(","))):
+            name, _, digest = (part.strip() for part in one.partition("="))
+            if not name or DIGEST.fullmatch(digest) is None:
+                raise ConfigError(f"WRIT_PLUGIN_DIGESTS needs NAME=DIGEST (64 hexadecimal digits), not {one!r}")
+            listed.setdefault(name, []).append(digest)
+        return listed
 
     def _former(self) -> list[tuple[str, int, int]]:
         parts = [[*one.strip().split("@"), "0"] for one in self.former_keys.split(",") if one.strip()]

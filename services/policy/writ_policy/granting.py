@@ -14,6 +14,7 @@ from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.wire import encode
+from writ_policy.approvals.previews import moved_since, recorded_preview
 from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
@@ -76,17 +77,19 @@ class Granting:
         check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
         known = await self._gather(ask, judge)
         given = approvals_of(recorded, records, judge.world)
-        ruled = judge.rule(subject, known, starting=True, recorded=True, approvals=given.approvers, traced=ask.traced)
+        ruled = judge.rule(subject, known, starting=True, recorded=True, approvals=given, traced=ask.traced)
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
         if recorded.life.approvals:
-            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced)
+            moved = moved_since(recorded_preview(records), operation, claim.baseline)
+            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
+        ruled = judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)
-        permit = grant(ask, claim, ruled, decision, given.signed if ruled.decision.approvals else ())
+        permit = grant(ask, claim, ruled, decision, given if ruled.decision.approvals else None)
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
         holder = LimitHolder(

@@ -15,6 +15,7 @@ from writ_contracts.decisions import RuleLimit
 from writ_contracts.errors import Invalid, Unreachable, Untrusted
 from writ_contracts.journal import (
     MAX_EVENT_BYTES,
+    Carried,
     Dispatched,
     Finished,
     Granted,
@@ -103,7 +104,7 @@ def has_ended(records: Sequence[Record], installation: str) -> bool:
     return granted is None or any(_is_end(event, granted, installation) for event in events)
 
 
-def _is_end(event: JournalEvent, granted: Granted, installation: str) -> bool:
+def _is_end(event: JournalEvent | Carried, granted: Granted, installation: str) -> bool:
     match event:
         case Finished(receipt=signed) | Unknown(receipt=signed) | Resolved(receipt=signed) | Dispatched(over=signed):
             pass

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from writ_bus.port import Bus, Service, Serving
+from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
 from writ_contracts.notices import Notice
@@ -16,9 +17,11 @@ from writ_policy.approvals.deciding import Approvals
 from writ_policy.approvals.pending import Pending
 from writ_policy.approvals.standing import Standings
 from writ_policy.config import Config
+from writ_policy.decisions.agent_plugins import agent_plugins
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.endpoints.analysis import AnalysisQueries
 from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
+from writ_policy.endpoints.people import PeopleEndpoints
 from writ_policy.endpoints.queries import BURST, RATE, endpoint
 from writ_policy.endpoints.scans import Scans
 from writ_policy.endpoints.versions import VersionQueries
@@ -27,6 +30,7 @@ from writ_policy.highest_version import EnforcedVersion, HighestVersion
 from writ_policy.metrics import STORE, Measures
 from writ_policy.state import control_views
 from writ_policy.state.control_follower import INTERVAL, Follower
+from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler
 from writ_policy.state.sources import Sources
 from writ_policy.versions.proposed import ProposedVersions
@@ -38,6 +42,7 @@ from writ_runtime.journal_guard import FILE, LOOK_EVERY, JournalGuard, Mark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.people_directory import known_directory
 from writ_runtime.security_events import SecurityEvents
 from writ_runtime.state_file import StateFile
 from writ_trust.keys import Key
@@ -66,15 +71,17 @@ class PolicyService:
         self.time.shown(measured)
         self._clock, self._former, self._former_events = clock or self.time.now, config.former(), config.former_events()
         self._config, self._catalogue, self._key = config, catalogue, key
+        self._plugins = agent_plugins(catalogue, config.listed_plugins())
         self._observe = Observer(Log("writ.policy"), measured)
         self._measures = Measures(measured, catalogue)
         self._compiler, self._notifier = Compiler(catalogue, config.mode), Notifier(subjects.NOTICE_POLICY)
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         self._measured = measured
-        self._sources = Sources(
-            config, self._compiler, self._notifier.tell, self._measures.refused, self._measures.in_force, self._clock
-        )
+        directory = known_directory(config.state_dir, config.people_key, config.installation)
+        tell, measures = self._notifier.tell, self._measures
+        people = CredentialsFile(config.people, directory, tell)
+        self._sources = Sources(config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people)
         self._analysis_pool = AnalysisPool()
         self._bus: Bus | None = None
         self._versions: Versions | None = None
@@ -126,7 +133,7 @@ class PolicyService:
         self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard, security: SecurityEvents
     ) -> Service:
         dry, clock = self._config.dry_run_only, self._clock
-        judging = JudgeFactory(self._sources, versions, follower, self._catalogue, guard, dry_run_only=dry, clock=clock)
+        judging = JudgeFactory(self._sources, versions, follower, self._plugins, guard, dry_run_only=dry, clock=clock)
         proposed = ProposedVersions(versions, self._compiler, self._catalogue)
         scans = Scans(bus.scans, self._sources, self._key, security, self._observe, self._clock)
         handlers = DecisionEndpoints(
@@ -144,17 +151,19 @@ class PolicyService:
         analysis = AnalysisQueries(
             self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
         )
-        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize})
+        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize}, clock)
         approvals = Approvals(bus, judging, standings, security, self._observe)
-        pending = Pending(bus.journal, judging, standings, clock)
-        handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name()}
+        pending = Pending(bus.journal, judging, standings, clock, self._key)
+        people = PeopleEndpoints(judging, self._observe)
+        handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name(), **people.by_name()}
         buckets = Buckets(RATE, BURST)
         query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
+        own = [scans.endpoint(), approvals.endpoint(), people.endpoint()]
         return Service(
             name="policy",
             version=VERSION,
             description="What may happen: decisions, grants for claims, approvals, and questions about the policy.",
-            endpoints=[*handlers.endpoints(), scans.endpoint(), approvals.endpoint(), *query_endpoints],
+            endpoints=[*handlers.endpoints(), *own, *query_endpoints],
         )
 
     def _version_refused(self, number: int, why: str) -> None:
@@ -167,19 +176,19 @@ class PolicyService:
     async def follow(self) -> None:
         """Keep up with files and control events, and have notices recorded, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.time.follow())
+            group.create_task(unending("clock", self.time.follow()))
             if self._follower is not None:
-                group.create_task(self._sources.follow())
-                group.create_task(self._follower.follow())
-                group.create_task(self._watch_control(self._follower))
+                group.create_task(unending("files", self._sources.follow()))
+                group.create_task(unending("journal", self._follower.follow()))
+                group.create_task(unending("control events", self._watch_control(self._follower)))
             if self._versions is not None and self._security is not None:
-                group.create_task(self._watch_store(self._versions, self._security))
+                group.create_task(unending("versions", self._watch_store(self._versions, self._security)))
             if self._guard is not None:
-                group.create_task(self._guard.watch())
+                group.create_task(unending("guard", self._guard.watch()))
             if self._bus is not None:
-                group.create_task(self._notifier.run(self._bus))
+                group.create_task(unending("notices", self._notifier.run(self._bus)))
             if self._security is not None:
-                group.create_task(self._security.run())
+                group.create_task(unending("security events", self._security.run()))
 
     async def _watch_store(self, versions: Versions, security: SecurityEvents) -> None:
         """Compare the store of versions with the versions read from it. A loss is an alarm."""
@@ -221,6 +230,7 @@ class PolicyService:
             "inventory": lambda: self._file_check("inventory"),
             "principals": lambda: self._file_check("principals"),
             "agents": lambda: self._file_check("agents"),
+            "people": lambda: self._file_check("people"),
             "control": self._control_check,
             "bus": self._bus_check,
             "clock": self.time.strict_check,

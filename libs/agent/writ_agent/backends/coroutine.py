@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from writ_agent.backends.port import Done, Progress, Task
 from writ_agent.backends.processes import end
+from writ_bus import tasks
 
 Function = Callable[[Task, Progress], Awaitable[Done]]
 
@@ -26,7 +27,7 @@ class CoroutineHandler:
         return self._runs.keys()
 
     async def run(self, task: Task, progress: Progress) -> Done:
-        run = self._runs[task.operation_id] = asyncio.ensure_future(self._function(task, progress))
+        run = self._runs[task.operation_id] = tasks.start(self._call(task, progress), "operation")
         try:
             await asyncio.wait({run})
         except asyncio.CancelledError:
@@ -37,6 +38,9 @@ class CoroutineHandler:
         if run.cancelled():
             return Done(outcome="cancelled", code="cancelled", effect="none" if task.operation.read_only else "maybe")
         return run.result()
+
+    async def _call(self, task: Task, progress: Progress) -> Done:
+        return await self._function(task, progress)
 
     async def stop(self, operation_id: str, grace: float) -> bool:
         run = self._runs.get(operation_id)

@@ -23,6 +23,7 @@ from writ_contracts.parameters import hidden, public
 Action = Literal["run", "baseline", "probe", "preview"]
 LISTING_SECONDS = 10.0
 SURVEY_SECONDS = 15.0
+MOST_TEXTS = 256
 _VERDICTS: Mapping[str, Verdict] = {"succeeded": "took_effect", "not_done": "no_effect"}
 
 
@@ -42,9 +43,11 @@ def request(
     action: Action, task: Task, allowed: Mapping[str, Any], baseline: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the request to hostops for a task."""
+    quotes = {"diff": True} if task.diff else {}
     return {
         "id": task.operation_id,
         "action": action,
+        **quotes,
         "operation": task.operation.name,
         "parameters": dict(task.parameters),
         "target": dict(allowed),
@@ -67,6 +70,18 @@ def listing_request(source: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def reading_request(folder: str, path: str, largest: int) -> dict[str, Any]:
+    """Return the request to hostops for the beginning of a text file in this folder."""
+    return {
+        "id": encode_id(os.urandom(16)),
+        "action": "run",
+        "operation": "file_read",
+        "parameters": {"file_path": path, "encoding": "utf-8", "offset": 0, "max_bytes": largest},
+        "target": {"file_roots": [{"path": folder, "allow_system_root": True}]},
+        "timeout": LISTING_SECONDS,
+    }
+
+
 def survey_request(allowed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request to hostops for a target test."""
     return {
@@ -84,8 +99,8 @@ def surveyed(
 ) -> TargetTestResult:
     """Return the test result of a host by a hostops survey. `operations`: all operations of this hostops."""
     output = seen_of("survey", reply).output
-    versions = {str(name): str(version)[:100] for name, version in dict(output.get("versions", {})).items()}
-    reasons = {str(pattern): str(why)[:500] for pattern, why in dict(output.get("lacking", {})).items()}
+    versions = {name[:100]: version[:100] for name, version in _texts(output, "versions").items()}
+    reasons = {pattern: why[:500] for pattern, why in _texts(output, "lacking").items()}
     lacking = {name: why for pattern, why in reasons.items() for name in operations if fnmatchcase(name, pattern)}
     return TargetTestResult(
         steps=[*steps, TargetTestStep(name="host", well=True, detail=versions.get("os", ""))],
@@ -93,6 +108,22 @@ def surveyed(
         operations=sorted(set(operations) - lacking.keys()),
         lacking=lacking,
     )
+
+
+def _texts(output: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Return texts by name out of a host's output. Raises WritError for anything else."""
+    values = output.get(name, {})
+    if not isinstance(values, dict) or len(values) > MOST_TEXTS:
+        raise WritError(f"hostops gave no {name} that can be read")
+    return {str(key): str(value) for key, value in values.items()}
+
+
+def names_of(listing: Result) -> list[str]:
+    """Return the names of a listing. Raises WritError for names that are no texts."""
+    names = listing.output.get("names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise WritError("hostops gave no list of names")
+    return names
 
 
 def allowed(target: Target, forbidden: Iterable[str] = (), state_dir: str = "") -> dict[str, Any]:

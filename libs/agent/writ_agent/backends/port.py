@@ -28,7 +28,7 @@ class Task(Struct, frozen=True, kw_only=True):
     """One task of a backend. For a baseline and a probe `parameters` are only the public ones.
 
     The runtime enforces `timeout` (seconds); backends may pass it on to the host. `baseline`: the target's state in the
-    claim, which policy knew when it decided.
+    claim, which policy knew when it decided. `diff`: a preview may quote the target's present content.
     """
 
     operation_id: str
@@ -38,6 +38,7 @@ class Task(Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Any]
     timeout: float
     baseline: Mapping[str, Any] = field(default_factory=dict)
+    diff: bool = False
 
     def arguments(self, kind: type[Parameters] | None = None) -> Any:
         """Return the parameters as the operation's struct."""
@@ -116,7 +117,9 @@ class Previews(Protocol):
     """A backend that can show the effect an operation would have."""
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """Read the target and return public facts. Change nothing."""
+        """Read the target and return public facts, and in `diff` what may be secret. `cut`: true where not all of the
+        effect is shown. Change nothing.
+        """
 
 
 @runtime_checkable

@@ -8,9 +8,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from writ_agent.backends.port import Backend, Baselines, Previews, Probes, Task, lacks
+from writ_agent.backends.port import Backend, Baselines, Probes, Task, lacks
 from writ_agent.preflight.listings import list_under
+from writ_agent.preflight.signed_preview import signed_preview
 from writ_agent.preflight.target_test import find, target_report
+from writ_agent.preflight.target_turns import TargetTurns
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.receipts import Identity
 from writ_agent.reporting.security_reports import ALARMS, Reporter
@@ -23,6 +25,7 @@ from writ_agent.verification import (
 )
 from writ_bus.port import Message
 from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.bounds import check_values, cut
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched
@@ -34,9 +37,9 @@ from writ_runtime.metrics import Handled
 
 BASELINE_SECONDS = 5.0
 LONGEST_LOOK = 60.0
-LISTINGS_AT_ONCE = 4
-"""More listings wait, and may time out: every principal's simulations cause them, and the host has other work."""
-VISITS_AT_ONCE = 16
+READS_AT_ONCE, READS_WAITING = 4, 16
+"""Of one target. More wait, and may time out: every principal's simulations cause them, and the host has other work."""
+ENDPOINT_SLOTS = 256
 LISTING_SHARE = 0.9
 """The share of a listing's or test's time for the read itself; the rest is for the reply."""
 MAX_BASELINE_BYTES = 4096
@@ -61,8 +64,7 @@ class HostReads:
         self._now = now
         self._backend = backend
         self._identity = identity
-        self._listing = asyncio.Semaphore(LISTINGS_AT_ONCE)
-        self._visiting = asyncio.Semaphore(VISITS_AT_ONCE)
+        self._turns = TargetTurns(READS_AT_ONCE, READS_WAITING)
         self._trust = trust
         self._reporter = reporter
         self._meters = meters
@@ -75,6 +77,7 @@ class HostReads:
                 return {}
             task = task_of(*verified, work.parameters, work.attempt, BASELINE_SECONDS)
             observed = await _within(BASELINE_SECONDS, self._backend.baseline(task))
+            check_values(observed)
             return observed if len(canonical(observed)) <= MAX_BASELINE_BYTES else {}
         except SecurityRefusal as refused:
             await self._reporter.report(refused, work.operation_id, work.principal)
@@ -106,7 +109,8 @@ class HostReads:
         try:
             if ask.action == "visit":
                 grant = verify_test_grant(self._trust, ask, self._now())
-                return await self._test(grant, min(max(ask.timeout, 0.1), LONGEST_LOOK)), grant.operation_id
+                async with self._turns.turn(grant.target.id):
+                    return await self._test(grant, min(max(ask.timeout, 0.1), LONGEST_LOOK)), grant.operation_id
             grant, operation = verify_requested_grant(self._trust, ask, self._now())
         except SecurityRefusal as refused:
             # The unverified read grant cannot be believed, so the report names no operation.
@@ -120,9 +124,8 @@ class HostReads:
         seconds = min(max(ask.timeout, 0.1), LONGEST_LOOK)
         task = task_of(grant, operation, ask.parameters, ask.attempt, seconds)
         try:
-            if ask.action == "listing":
-                return await _within(seconds, self._list(ask, grant, task, seconds * LISTING_SHARE))
-            reply = await _within(seconds, read_host(self._backend, ask, task))
+            reply = await _within(seconds, self._read_in_turn(ask, grant, task, seconds))
+            check_values(reply.seen)
         except TimeoutError:
             return ReadReply(error=Failure(code="timeout", message=f"not seen within {seconds:g} s", retry=True))
         except WritError as error:
@@ -135,11 +138,18 @@ class HostReads:
             return ReadReply(error=Failure(code="oversize", message="the result is too large for one message"))
         return reply
 
+    async def _read_in_turn(self, ask: AskRead, grant: ReadGrant, task: Task, seconds: float) -> ReadReply:
+        async with self._turns.turn(grant.target.id):
+            if ask.action == "listing":
+                return await self._list(ask, grant, task, seconds * LISTING_SHARE)
+            if ask.action == "preview":
+                return await signed_preview(self._backend, self._identity, ask, task, self._now())
+            return await read_host(self._backend, ask, task)
+
     async def _test(self, grant: ReadGrant, seconds: float) -> ReadReply:
-        async with self._visiting:
-            found = await find(self._backend, grant.target, seconds * LISTING_SHARE)
+        found = await find(self._backend, grant.target, seconds * LISTING_SHARE)
         await self._watch(found[0].code, f"a test of {grant.target.id}", None)
-        return ReadReply(visit=target_report(self._trust, self._identity, grant.target, found))
+        return ReadReply(visit=target_report(self._trust, self._identity, grant, found))
 
     async def _watch(self, code: str, what: str, operation_id: str | None) -> None:
         """Report codes of a host that are signs of an attack as security events."""
@@ -147,8 +157,7 @@ class HostReads:
             await self._reporter.report(SecurityRefusal(kind, f"{what} ended with {code}"), operation_id)
 
     async def _list(self, ask: AskRead, grant: ReadGrant, task: Task, seconds: float) -> ReadReply:
-        async with self._listing:
-            listings, codes = await list_under(self._backend, self._identity, ask.look, grant, task, seconds)
+        listings, codes = await list_under(self._backend, self._identity, ask.look, grant, task, seconds)
         for code in codes:
             await self._watch(code, f"a listing for {grant.operation} on {grant.target.id}", grant.operation_id)
         return ReadReply(listings=listings)
@@ -159,9 +168,6 @@ async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
     match ask.action, backend:
         case "baseline", Baselines():
             return ReadReply(seen=await backend.baseline(task))
-        case "preview", Previews():
-            task.operation.check(task.parameters)
-            return ReadReply(seen=await backend.preview(task))
         case "probe", Probes():
             probed = await backend.probe(task, ask.baseline)
             return ReadReply(seen=probed.seen, verdict=probed.verdict)
@@ -171,7 +177,7 @@ async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
 
 def failure(error: WritError) -> Failure:
     """Return the error in its wire form."""
-    return Failure(code=error.code, message=str(error), retry=error.retry)
+    return Failure(code=error.code, message=cut(str(error)), retry=error.retry)
 
 
 def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:
@@ -183,6 +189,7 @@ def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], 
         target=grant.target,
         parameters=parameters,
         timeout=seconds,
+        diff="diff" in grant.actions,
     )
 
 

@@ -3,13 +3,18 @@
 import asyncio
 import time
 
+from msgspec.structs import replace
+
 from writ_agent.backends.port import Backend, TargetTester, TargetTestResult, cannot_test_targets
 from writ_agent.reporting.receipts import Identity
 from writ_agent.verification import Trust
 from writ_contracts.backends import TargetReport, TargetTestStep
+from writ_contracts.bounds import cut
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_contracts.operations import offers
+from writ_contracts.plugins import digest_problem
 from writ_contracts.version import VERSION
 from writ_runtime.logs import Log
 
@@ -39,25 +44,37 @@ async def _found(backend: Backend, target: Target, seconds: float) -> TargetTest
 
 
 def target_report(
-    trust: Trust, identity: Identity, target: Target, found: tuple[TargetTestResult, float]
+    trust: Trust, identity: Identity, grant: ReadGrant, found: tuple[TargetTestResult, float]
 ) -> TargetReport:
     """Return the test report, with those operations that the target's entry offers."""
     result, seconds = found
-    catalogue = trust.catalogue
+    target, catalogue = grant.target, trust.catalogue
     offered = {name for name, one in catalogue.items() if offers(target.capabilities, target.backend, one)}
+    refused = {name: problem for name in offered if (problem := _plugin_problem(trust, grant, name))}
+    lacking = {**{name: why for name, why in result.lacking.items() if name in offered}, **refused}
     return TargetReport(
         target=target.id,
         pool=identity.pool,
         instance=identity.instance,
         agent_version=VERSION,
-        steps=[TargetTestStep(name="agent", well=True, detail=identity.instance), *result.steps],
+        steps=[TargetTestStep(name="agent", well=True, detail=identity.instance), *map(_short_step, result.steps)],
         code=result.code,
         message=result.message[:1000],
         versions=result.versions,
-        operations=sorted(offered & set(result.operations)),
-        lacking={name: why for name, why in sorted(result.lacking.items()) if name in offered},
+        operations=sorted(offered & set(result.operations) - refused.keys()),
+        lacking={name: cut(why) for name, why in sorted(lacking.items())},
         seconds=round(seconds, 3),
     )
+
+
+def _plugin_problem(trust: Trust, grant: ReadGrant, operation: str) -> str:
+    """Return why policy refuses this agent's build of a plugin for the operation; empty if it does not."""
+    own = trust.plugins(operation)
+    return digest_problem(own, {name: grant.plugins.get(name, []) for name in own})
+
+
+def _short_step(step: TargetTestStep) -> TargetTestStep:
+    return replace(step, detail=cut(step.detail))
 
 
 def _remembered(backend: TargetTester, target: Target, found: TargetTestResult) -> TargetTestResult:

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 
 from writ_agent.reporting.spool import Parcel, Spool
+from writ_bus import tasks
 from writ_bus.port import Bus
 from writ_contracts.agents import Acknowledged
 from writ_contracts.errors import Invalid, WritError
@@ -71,7 +72,7 @@ class Outbox:
         await asyncio.gather(*self._sending.values(), return_exceptions=True)
 
     def _start(self, key: str, parcel: Parcel) -> None:
-        task = asyncio.create_task(self._send(key, parcel))
+        task = tasks.spawn(self._send(key, parcel), "receipt")
         self._sending[key] = task
         task.add_done_callback(lambda _: self._sending.pop(key, None))
 
@@ -83,6 +84,15 @@ class Outbox:
         fault("agent.receipt_sent")
         self._spool.clear(key)
         self._on_sent(key)
+
+    def _is_set_aside(self, key: str) -> bool:
+        """Set a refused parcel aside. With a full disk it is kept, and tried again."""
+        try:
+            self._spool.set_aside(key)
+        except OSError as error:
+            _log.error("outbox.not_set_aside", key=key, error=str(error))
+            return False
+        return True
 
     async def _sent(self, key: str, parcel: Parcel) -> bool:
         try:
@@ -96,6 +106,5 @@ class Outbox:
             return False
         if answer.error is not None and not answer.error.retry:
             _log.error("outbox.refused", key=key, code=answer.error.code, error=answer.error.message)
-            self._spool.set_aside(key)
-            return True
+            return self._is_set_aside(key)
         return answer.stored

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from writ_bus import tasks
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.agents import Progress
@@ -27,7 +28,7 @@ class ProgressRelay:
         """Accept a message; never blocks."""
         self._latest = message[:LONGEST]
         if self._sender is None:
-            self._sender = asyncio.create_task(self._send())
+            self._sender = tasks.spawn(self._send(), "progress")
 
     def close(self) -> None:
         """Drop unsent messages: they are of no use after the end."""

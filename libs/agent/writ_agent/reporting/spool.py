@@ -18,6 +18,7 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
+from writ_bus import tasks
 from writ_contracts.errors import Conflict, Untrusted
 from writ_contracts.signing import Signed
 from writ_documents.atomic_files import sync_folder, write_atomically
@@ -172,7 +173,7 @@ class Spool:
         target_line = self._written
         while self._synced < target_line:
             if self._syncing is None:
-                self._syncing = asyncio.create_task(self._fdatasync())
+                self._syncing = tasks.start(self._fdatasync(), "spool sync")
             await asyncio.shield(self._syncing)
 
     async def _fdatasync(self) -> None:

@@ -18,6 +18,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.journal import Dispatched
+from writ_contracts.plugins import PluginDigests
 from writ_contracts.requests import Failure
 from writ_contracts.wire import decode, encode
 from writ_runtime.logs import Log
@@ -33,7 +34,9 @@ _UNCERTAIN = frozenset({"timeout", "internal"})
 _log = Log("writ.agent")
 
 
-def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any], now: float) -> SentClaim:
+def make_claim(
+    identity: Identity, work: Dispatched, baseline: dict[str, Any], now: float, plugins: PluginDigests
+) -> SentClaim:
     """Make a unique claim: a fresh nonce, and a fresh key for the parameters. Its time runs from `now` (boot clock)."""
     seal = SealKey()
     claim = Claim(
@@ -45,6 +48,7 @@ def make_claim(identity: Identity, work: Dispatched, baseline: dict[str, Any], n
         seal_to=seal.public,
         decision_digest=work.decision_digest,
         baseline=baseline,
+        plugins=plugins,
     )
     return SentClaim(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now)
 

@@ -11,6 +11,7 @@ from writ_agent.preflight.host_reads import task_of
 from writ_agent.reporting.security_reports import Reporter
 from writ_agent.verification import SecurityRefusal, Trust, verify_early_read_grant
 from writ_agent.work.running import Running
+from writ_bus import tasks
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched
 from writ_runtime.clocks import ServerClock
@@ -37,7 +38,7 @@ class EarlyRead:
         self._running: Running | None = None
         self._dropping: asyncio.Task[bool] | None = None
         self._began = time.clocks.boot()
-        self._beginning = asyncio.create_task(self._begin(work))
+        self._beginning = tasks.start(self._begin(work), "early read")
 
     async def _begin(self, work: Dispatched) -> None:
         if self._dropping is not None:
@@ -69,7 +70,7 @@ class EarlyRead:
         """End the read unless it was taken, once for all callers. Return whether nothing of it certainly runs."""
         if self._dropping is None and self._beginning.done() and self._running is None:
             return True
-        self._dropping = self._dropping or asyncio.create_task(self._drop())
+        self._dropping = self._dropping or tasks.start(self._drop(), "drop early read")
         return await asyncio.shield(self._dropping)
 
     async def _drop(self) -> bool:

@@ -9,8 +9,10 @@ from typing import Literal
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Done, Handler, Progress, Task
+from writ_bus import tasks
 from writ_contracts.agents import ReceiptOutcome
-from writ_contracts.errors import WritError
+from writ_contracts.bounds import check_values
+from writ_contracts.errors import Invalid, WritError
 from writ_contracts.wire import canonical
 from writ_runtime.logs import Log
 
@@ -32,7 +34,7 @@ class Running:
         self._grace = grace
         self._cause: Cause | None = None
         self._certain = True
-        self._run = asyncio.create_task(self._guarded(progress))
+        self._run = tasks.start(self._guarded(progress), "operation")
 
     def changes(self, target: str) -> bool:
         """Return whether it changes that target now."""
@@ -78,8 +80,7 @@ class Running:
     async def _guarded(self, progress: Progress) -> Done:
         try:
             done = await self._handler.run(self._task, progress)
-            # A result that cannot be encoded is a defect of the backend as well.
-            canonical([done.output, done.state, done.code, done.message])
+            _check_result(done)
             return done
         except WritError as error:
             return Done(outcome="failed", code=error.code, message=str(error))
@@ -117,6 +118,16 @@ def not_begun(cause: Cause) -> Done:
         return Done(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
     code, message = _SAID[cause]
     return Done(outcome="failed", code=code, message=f"{message}, before it began")
+
+
+def _check_result(done: Done) -> None:
+    """Raises ValueError for a result that cannot be sent: a defect of the backend, which says nothing of the effect."""
+    canonical([done.output, done.state, done.code, done.message])
+    try:
+        check_values(done.output)
+        check_values(done.state)
+    except Invalid as error:
+        raise ValueError(f"the result is not within the bounds: {error}") from error
 
 
 def _broken(task: Task, error: Exception, over: bool) -> Done:

@@ -3,6 +3,7 @@
 `handle` and `_claim_and_run` are all of it. Every early return has sent its reason.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from writ_agent.reporting.security_reports import ALARMS, Reporter
 from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
 from writ_agent.verification import SecurityRefusal, SentClaim, Trust, VerifiedGrant, verify_grant
 from writ_agent.work.claims import ask, make_claim
+from writ_agent.work.detached import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
 from writ_agent.work.running import Running, not_begun
@@ -24,7 +26,7 @@ from writ_bus import tracing
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimAnswer
-from writ_contracts.errors import Invalid, TimedOut, WritError
+from writ_contracts.errors import Invalid, TimedOut, Untrusted, WritError
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Operation
 from writ_contracts.signing import Signed
@@ -33,6 +35,8 @@ from writ_runtime.clocks import ServerClock
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log, bound
 from writ_runtime.metrics import Handled
+from writ_runtime.people_directory import KnownDirectory
+from writ_trust.people import Directory
 from writ_trust.statements import digest
 
 LONGEST_DELAY = 10.0
@@ -48,6 +52,7 @@ class WorkerParts(Struct, frozen=True, kw_only=True):
     trust: Trust
     identity: Identity
     spool: Spool
+    people: KnownDirectory
     outbox: Outbox
     reporter: Reporter
     host_reads: HostReads
@@ -55,6 +60,9 @@ class WorkerParts(Struct, frozen=True, kw_only=True):
     in_flight: InFlightOperations
     time: ServerClock
     kill_grace: float
+    slots: int
+    waiting: int
+    """Operations that may wait for their hosts without a slot."""
     changed: Callable[[], None]
 
 
@@ -64,6 +72,7 @@ class Worker:
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
         self._nonces = RecentKeys()
+        self.detached = DetachedOperations(parts.waiting, parts.slots)
         self.stopping = False
 
     async def handle(self, delivery: Delivery) -> None:
@@ -78,26 +87,30 @@ class Worker:
             # This host slept past a deadline, say: executors think that what runs here is lost, and send the next one.
             _log.warning("agent.target_busy", operation_id=work.operation_id, target=work.target)
             await _acknowledge(delivery.nak(BUSY_DELAY))
+        elif self.detached.is_slow(work.target):
+            await _acknowledge(delivery.nak(_delay(delivery)))
         else:
             entry = self._parts.in_flight.take(work)
-            try:
-                with bound(operation_id=work.operation_id):
-                    await self._carry_out(entry, delivery)
-            finally:
-                self._parts.in_flight.drop(entry)
-                self._parts.changed()
+            await self.detached.run(work.target, self._carry_out(entry, delivery))
 
     async def _carry_out(self, entry: InFlightOperation, delivery: Delivery) -> None:
         try:
-            await self._claim_and_run(entry, delivery)
+            with bound(operation_id=entry.work.operation_id):
+                await self._claim_and_run(entry, delivery)
+        except Exception:
+            await _acknowledge(delivery.nak(BUSY_DELAY))
+            raise
         finally:
             await entry.drop_early_read()
+            self._parts.in_flight.drop(entry)
+            self._parts.changed()
 
     async def _claim_and_run(self, entry: InFlightOperation, delivery: Delivery) -> None:
         stages = self._parts.meters.stages
         with stages.time(entry.work.operation_id, stage="look"), tracing.span("look"):
             baseline = await self._parts.host_reads.baseline(entry.work)
-        claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot())
+        plugins = self._parts.trust.plugins(entry.work.operation)
+        claimed = make_claim(self._parts.identity, entry.work, baseline, self._boot(), plugins)
         entry.early_read = self._begin_early_read(entry.work)
         with stages.time(entry.work.operation_id, stage="claim"):
             answer = await self._claim(claimed, delivery)
@@ -108,7 +121,8 @@ class Worker:
         await _acknowledge(delivery.ack())
         began = self._boot()
         try:
-            verified = verify_grant(self._parts.trust, claimed, answer, used=self._nonces, now=self._boot())
+            people = await self._directory(answer)
+            verified = verify_grant(self._parts.trust, claimed, answer, people, used=self._nonces, now=self._boot())
             self._nonces.add(verified.grant.nonce)
             entry.owners = {verified.grant.principal, verified.grant.acts_for or verified.grant.principal}
             await self._intend(verified, answer.grant)
@@ -119,6 +133,15 @@ class Worker:
             await self._send_receipt(_run(claimed, answer), done, verified.operation, began)
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
+
+    async def _directory(self, answer: ClaimAnswer) -> Directory | None:
+        """Return the newest directory of people's credentials, this answer's included. Raises SecurityRefusal."""
+        if answer.people is None:
+            return self._parts.people.value
+        try:
+            return await asyncio.to_thread(self._parts.people.take, answer.people)
+        except Untrusted as error:
+            raise SecurityRefusal("forged_directory", str(error)[:400]) from error
 
     def _boot(self) -> float:
         return self._parts.time.clocks.boot()

@@ -11,7 +11,7 @@ from nats.aio.subscription import Subscription as NatsSubscription
 
 from writ_bus import tracing
 from writ_bus.backoff import pause_after
-from writ_bus.errors import BusError, BusRefused, Full, Unreachable
+from writ_bus.errors import BusError, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.lanes import TIMEOUT
 from writ_bus.nats import services
@@ -179,11 +179,9 @@ def _message(message: Msg) -> Message:
 
 def _answer(message: Msg) -> Message:
     headers = message.headers or {}
-    code = headers.get(services.ERROR_CODE)
-    if code is None:
-        return Message(message.subject, message.data, headers, message.reply)
-    what = headers.get(services.ERROR, "no description")
-    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else BusRefused(f"the service failed: {what}")
+    if (refused := services.refusal(headers)) is not None:
+        raise refused
+    return Message(message.subject, message.data, headers, message.reply)
 
 
 async def connect(options: Options) -> NatsBus:

@@ -1,7 +1,7 @@
 """One connection to NATS: the only place that knows nats-py's behaviour on errors.
 
-It reconnects without a limit, or reports it is closed. A refusal by the server reaches the waiting call. A message goes
-to its callback from within the parser, without a queue and a task in between; callbacks here never block.
+It reconnects without a limit, or reports it is closed. A refusal by the server reaches the waiting call. Callbacks of
+messages never block: the direct client calls them from within its parser.
 """
 
 import asyncio
@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import nats.errors
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
+from writ_bus import tasks
 from writ_bus.backoff import backoff
 from writ_bus.errors import BusError, BusRefused, Forbidden, TimedOut, Unreachable
-from writ_bus.nats.client import DOWN, DirectClient, Sink
+from writ_bus.nats.client.choice import make_client
+from writ_bus.nats.client.port import DOWN, OnMessage
 from writ_bus.nats.options import OnViolation as OnViolation
 from writ_bus.nats.options import Options as Options
 from writ_bus.nats.options import TlsOptions as TlsOptions
 from writ_bus.nats.options import next_server, tls_context
-from writ_bus.nats.watchdog import Watchdog, limit_silence, send_ping
 
 _logger = logging.getLogger("writ.bus")
 _violation = re.compile(r'permissions violation for (publish|subscription)(?: to)? "([^"]+)"').search
@@ -29,15 +29,13 @@ _violation = re.compile(r'permissions violation for (publish|subscription)(?: to
 HIGH_WATER = 8 << 20
 """Bytes that may wait for the socket before a sender has to wait."""
 
-OnMessage = Callable[[Msg], None]
-
 
 class Connection:
     """A connected client, made by `open_connection`."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.client = DirectClient()
+        self.client = make_client(options.client)
         self.up = asyncio.Event()
         self.closed = asyncio.Event()
         self.on_lost: list[Callable[[], None]] = []
@@ -56,12 +54,12 @@ class Connection:
     @property
     def clustered(self) -> bool:
         """Return whether the server is one of several, so that a stream may have a replica that lags behind."""
-        return "cluster" in self.client._server_info
+        return self.client.clustered
 
     async def open(self) -> None:
         """Connect, for at most `options.wait` seconds. Raises Forbidden at once for a wrong key, else Unreachable."""
-        connecting = asyncio.create_task(self.client.connect(**self._client_options()))
-        refused = asyncio.create_task(self._refused.wait())
+        connecting = tasks.start(self.client.connect(**self._client_options()), "nats connect")
+        refused = tasks.start(self._refused.wait(), "nats refused")
         try:
             await asyncio.wait({connecting, refused}, timeout=self.options.wait, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done() or connecting.exception():
@@ -69,14 +67,14 @@ class Connection:
         except BaseException:
             connecting.cancel()
             await asyncio.gather(connecting, return_exceptions=True)
-            await self.client.close()
+            await self.client.shut()
             raise
         finally:
             refused.cancel()
         self.up.set()
-        limit_silence(self.client)
-        watchdog = Watchdog(self.client, self.options.probe_every, self.options.probe_patience)
-        self._watchdog = asyncio.create_task(watchdog.run())
+        self.client.connection_made()
+        every, patience = self.options.probe_every, self.options.probe_patience
+        self._watchdog = tasks.keep("nats watchdog", lambda: self.client.watch(every, patience))
 
     def _why_not(self, connecting: asyncio.Task[None]) -> BusError:
         where = ", ".join(self.options.servers)
@@ -126,14 +124,12 @@ class Connection:
 
     async def _on_disconnected(self) -> None:
         self.up.clear()
-        # What was not sent is not sent later: its senders have given up, or get an error now.
-        self.client._pending.clear()
-        self.client._pending_data_size = 0
+        self.client.drop_waiting()
         for callback in list(self.on_lost):
             callback()
 
     async def _on_reconnected(self) -> None:
-        limit_silence(self.client)
+        self.client.connection_made()
         self.up.set()
         for callback in list(self.on_back):
             callback()
@@ -163,7 +159,7 @@ class Connection:
         self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
         """Write the message to the socket. Raises Unreachable when there is none, or it takes no more."""
-        if self.client._pending_data_size > HIGH_WATER:
+        if self.client.waiting_bytes > HIGH_WATER:
             await self._until_flowing()
         try:
             await self.client.publish(subject, data, reply, cast("dict[str, str] | None", headers))
@@ -176,7 +172,7 @@ class Connection:
     async def _until_flowing(self) -> None:
         """Wait a moment for the socket: nats-py buffers without a limit."""
         for pause in backoff(12, first=0.001):
-            if not self.connected or self.client._pending_data_size <= HIGH_WATER:
+            if not self.connected or self.client.waiting_bytes <= HIGH_WATER:
                 return
             await asyncio.sleep(pause)
         raise Unreachable("the server takes no more data")
@@ -191,15 +187,14 @@ class Connection:
 
         self.on_refused.append(refuse)
         try:
-            sink = cast("asyncio.Future[Msg]", Sink(on_message))
-            subscription = await self.client.subscribe(subject, queue=queue, future=sink)
+            subscription = await self.client.listen(subject, queue, on_message)
             await self.round_trip(5.0)  # the server's refusal comes before its pong
         except DOWN as error:
             raise Unreachable(f"cannot listen on {subject}: {error}") from error
         finally:
             self.on_refused.remove(refuse)
         if refused.done():
-            self.client._remove_sub(subscription._id)  # or each reconnect would ask for it again
+            await self.client.forget(subscription)  # or each reconnect would ask for it again
             await refused
         return subscription
 
@@ -207,21 +202,19 @@ class Connection:
         """Unsubscribe; messages the server has already sent are passed on before this returns."""
         try:
             if self.connected:
-                await self.client._send_unsubscribe(subscription._id)
-                await self.round_trip(1.0)
-        except (BusError, *DOWN):
+                await self.client.unlisten(subscription)
+        except DOWN:
             _logger.debug("nats.unsubscribe", exc_info=True)
-        self.client._remove_sub(subscription._id)
+        await self.client.forget(subscription)
 
     async def round_trip(self, timeout: float) -> None:
         """Wait until the server has processed everything sent. Raises TimedOut, Unreachable."""
         if not self.connected:
             raise Unreachable("not connected")
         try:
-            pong = await send_ping(self.client)
+            done = await self.client.round_trip(timeout)
         except DOWN as error:
             raise Unreachable(f"not connected: {error}") from error
-        done, _ = await asyncio.wait({pong}, timeout=timeout)
         if not done:
             raise TimedOut(f"no pong in {timeout:g} s")
 
@@ -230,8 +223,7 @@ class Connection:
         if self._watchdog:
             self._watchdog.cancel()
             await asyncio.gather(self._watchdog, return_exceptions=True)
-        self.client.give_up()
-        await self.client.close()
+        await self.client.shut()
 
 
 async def open_connection(options: Options) -> Connection:

@@ -1,10 +1,12 @@
 """Options of a NATS client: user, servers, certificates, and reconnection."""
 
+import os
 import random
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from nats.aio.client import Server
 
@@ -36,6 +38,8 @@ class Options(Struct, frozen=True, kw_only=True):
     probe_every: float = 5.0
     probe_patience: float = 10.0
     """A connection on which a probe gets no reply for that long is dead, even if TCP is up; together below 30 s."""
+    client: str = msgspec.field(default_factory=lambda: client_of(os.environ))
+    """`direct` or `plain`."""
     on_violation: OnViolation | None = None
     """Called with `publish` or `subscription` and the subject (in lower case, as nats-py passes it)."""
 
@@ -47,6 +51,11 @@ def next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, f
     least = min(server.reconnects for server in servers)
     server = _jitter.choice([server for server in servers if server.reconnects == least])
     return server, min(2.0, 0.05 * 2 ** min(server.reconnects, 6)) * _jitter.uniform(0.5, 1.0)
+
+
+def client_of(environ: Mapping[str, str]) -> str:
+    """Return WRIT_NATS_CLIENT: `direct`, the default, or `plain`."""
+    return environ.get("WRIT_NATS_CLIENT") or "direct"
 
 
 def tls_of(environ: Mapping[str, str]) -> TlsOptions | None:

@@ -15,7 +15,7 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.nuid import NUID
 
-from writ_bus import tracing
+from writ_bus import tasks, tracing
 from writ_bus.backoff import backoff
 from writ_bus.errors import BusError
 from writ_bus.nats.connection import Connection
@@ -90,7 +90,7 @@ class PullWorker:
         self._subscription = await self._connection.listen(self._prefix + "*", self._on_message)
         self._connection.on_lost.append(self._give_up)
         self._connection.on_back.append(self._wake.set)
-        self._puller = asyncio.create_task(self._pull())
+        self._puller = tasks.keep("pull", self._pull)
 
     def _on_message(self, message: Msg) -> None:
         self._last_sign = asyncio.get_running_loop().time()

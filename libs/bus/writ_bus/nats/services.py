@@ -16,7 +16,7 @@ from nats.aio.subscription import Subscription as NatsSubscription
 from nats.nuid import NUID
 
 from writ_bus import tracing
-from writ_bus.errors import BusError
+from writ_bus.errors import BusError, BusRefused, Full
 from writ_bus.grammar import is_inbox
 from writ_bus.lanes import Lanes
 from writ_bus.nats.connection import Connection
@@ -28,7 +28,20 @@ _logger = logging.getLogger("writ.bus")
 ERROR = "Nats-Service-Error"
 ERROR_CODE = "Nats-Service-Error-Code"
 OVERLOADED = {ERROR: "overloaded", ERROR_CODE: "429"}
+OVERSIZE = {ERROR: "the reply is larger than a message may be", ERROR_CODE: "413"}
 FAILED = {ERROR: "internal error", ERROR_CODE: "500"}
+
+
+def refusal(headers: Mapping[str, str]) -> BusError | None:
+    """Return the error that a reply with these headers stands for."""
+    code, what = headers.get(ERROR_CODE), headers.get(ERROR, "no description")
+    if code is None:
+        return None
+    if code == OVERLOADED[ERROR_CODE]:
+        return Full(what)
+    if code == OVERSIZE[ERROR_CODE]:
+        return BusRefused(what, code="oversize")
+    return BusRefused(f"the service failed: {what}")
 
 
 class EndpointInfo(msgspec.Struct, frozen=True):
@@ -201,8 +214,11 @@ class NatsServing:
             return
         try:
             await self._connection.publish(reply, data, headers=tracing.outgoing(headers))
-        except BusError as error:  # the requester will time out, and may ask again
+        except BusError as error:
             _logger.warning("serve.reply", extra={"error": str(error)})
+            if error.code == "oversize":
+                await self._reply(reply, b"", OVERSIZE)
+            # else the requester will time out, and may ask again
 
     async def close(self) -> None:
         for subscription in self._subscriptions:

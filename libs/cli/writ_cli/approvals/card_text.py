@@ -6,6 +6,7 @@ from typing import Any
 from rich.text import Text
 
 from writ_cli import times
+from writ_cli.diff_text import show_diff
 from writ_cli.output import Screen, outcome, shown
 from writ_client.approval_card import Card
 from writ_contracts.approvals import demand_text
@@ -21,6 +22,8 @@ def show_card(screen: Screen, card: Card, now: float) -> None:
     screen.line(Text(card.sentence, style="bold"))
     screen.line("  ", outcome(card.state), f"   digest {card.short}   operation {card.requested.operation_id}")
     screen.fields(_lines(card, now))
+    if card.preview is not None and card.preview.diff:
+        show_diff(screen, card.preview.diff)
     for what in card.unverified:
         screen.line(Text(f"  UNVERIFIED: {shown(what)}", style="bold red"))
     for why in refusals(card):
@@ -29,7 +32,7 @@ def show_card(screen: Screen, card: Card, now: float) -> None:
 
 def refusals(card: Card) -> list[str]:
     """The reasons not to approve, with the option that gives a hidden parameter."""
-    return [f"{why} (--parameter NAME=VALUE)" for why in card.refusals]
+    return [f"{why} (--parameter NAME=VALUE)" if "values" in why else why for why in card.refusals]
 
 
 def _lines(card: Card, now: float) -> Iterator[Line]:
@@ -38,8 +41,11 @@ def _lines(card: Card, now: float) -> Iterator[Line]:
     yield "not shown", ", ".join(requested.hidden)
     yield "reason given", f"{requested.reason} (not signed)" if requested.reason else ""
     yield "risk", requested.risk
+    yield from _preview(card, now)
+    yield from _reach(card)
     yield "rules", ", ".join(decision.rules)
     yield "demands", "; ".join(map(demand_text, card.demands))
+    yield "your proof", card.proof if card.step and card.proof != "key" else ""
     yield "approved by", ", ".join(f"{one.approver}{f': {one.reason}' if one.reason else ''}" for one in card.approvals)
     if card.state == "awaiting_approval":
         yield "waits for", card.waits_for
@@ -47,6 +53,43 @@ def _lines(card: Card, now: float) -> Iterator[Line]:
         left = max(card.until - now, 0.0)
         yield "until", f"{times.date(card.until)} ({times.span(left)} left)"
         yield "your step", card.step or "none now"
+
+
+def _preview(card: Card, now: float) -> Iterator[Line]:
+    preview = card.preview
+    if preview is None:
+        return
+    yield "preview", f"by {preview.body.instance} of pool {preview.body.pool}, {times.span(_age(card, now))} ago"
+    yield from (("would " + name if name != "would" else name, value) for name, value in preview.body.shown.items())
+    yield "preview says", preview.body.note
+
+
+def _age(card: Card, now: float) -> float:
+    return max(now - card.preview.body.taken_at, 0.0) if card.preview else 0.0
+
+
+def _reach(card: Card) -> Iterator[Line]:
+    """The target's place among others, and its last change."""
+    facts = card.facts
+    if facts is None:
+        return
+    yield "target", ", ".join([f"role {facts.role}", *(f"tag {tag}" for tag in facts.tags)]) if facts.role else ""
+    more = facts.behind_count - len(facts.behind)
+    behind = ", ".join(facts.behind) + (f" and {more} more" if more else "")
+    yield "reaches", f"{facts.behind_count} targets behind it: {behind}" if facts.behind else "this target alone"
+    last = facts.last_change
+    if last is None:
+        yield "last change", "none on record"
+        return
+    since = "; AFTER the preview" if _changed_since(card) else ""
+    yield "last change", f"{last.operation} by {last.principal}, {times.date(last.at)}{since}"
+
+
+def _changed_since(card: Card) -> bool:
+    """Whether the target was changed after the preview was taken, or after the request where there is none."""
+    last = card.facts.last_change if card.facts else None
+    taken = card.preview.body.taken_at if card.preview else card.decision.at
+    return last is not None and last.at > taken
 
 
 def as_data(card: Card) -> dict[str, Any]:
@@ -74,6 +117,23 @@ def as_data(card: Card) -> dict[str, Any]:
         "waits_for": card.waits_for,
         "remaining": card.remaining,
         "able": card.able,
+        "preview": _preview_data(card),
+        "facts": card.facts,
+        "changed_since": _changed_since(card),
         "unverified": card.unverified,
         "refusals": card.refusals,
+    }
+
+
+def _preview_data(card: Card) -> dict[str, Any] | None:
+    preview = card.preview
+    if preview is None:
+        return None
+    return {
+        "digest": preview.digest,
+        "taken_at": preview.body.taken_at,
+        "complete": preview.whole,
+        "note": preview.body.note,
+        "shown": preview.body.shown,
+        "details": preview.details,
     }

@@ -2,11 +2,12 @@
 
 import time
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import click
 
-from writ_cli import times
+from writ_cli import completion, times
 from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.exit_status import Exit
 from writ_cli.operations import parameter_words
@@ -16,6 +17,7 @@ from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_client.approval_card import Card
 from writ_client.client import Writ
+from writ_client.ssh_keygen import SshKey, read_ssh_key
 from writ_contracts.approvals import ApprovalAnswer, ApprovalEvent, PendingApproval, short_digest
 from writ_contracts.errors import Denied, Invalid
 from writ_runtime.plugins import load_catalogue
@@ -32,6 +34,13 @@ GIVEN = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     help="The value of a hidden parameter, as the requester gave it to you; it is checked against their signature.",
+)
+SSH_KEY = click.option(
+    "--ssh-key",
+    envvar="WRIT_SSH_KEY",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Approve by this security key, such as ~/.ssh/id_ed25519_sk (WRIT_SSH_KEY).",
 )
 REASON = click.option("--reason", "-r", default="", help="Why, for the record and for the requester.")
 
@@ -84,7 +93,7 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
 
 
 @approvals.command("show")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @POLICY_KEY
 @GIVEN
 @asking
@@ -97,9 +106,10 @@ async def show(settings: Settings, operation: str, policy_key: str | None, given
 
 
 @approvals.command("approve")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @REASON
 @POLICY_KEY
+@SSH_KEY
 @GIVEN
 @click.option("--digest", "expected", metavar="7f3a-91c2", help="Only if the request has this digest.")
 @click.option("--unverified", is_flag=True, help="Also where signatures cannot be verified here.")
@@ -110,6 +120,7 @@ async def approve(
     operation: str,
     reason: str,
     policy_key: str | None,
+    ssh_key: Path | None,
     given: tuple[str, ...],
     expected: str | None,
     unverified: bool,
@@ -125,14 +136,15 @@ async def approve(
             raise Denied(f"not approved: {card.unverified[0]}; give --policy-key, or --unverified")
         if why := refusals(card):
             raise Denied(f"not approved: {'; '.join(why)}")
+        by = _signer(card, ssh_key)
         if not yes and not _confirmed(card):
             return Exit.PENDING
-        answer = await writ.approvals.approve(card, reason=reason)
+        answer = await writ.approvals.approve(card, reason=reason, by=by)
     return _show_answer(settings.screen, card, answer)
 
 
 @approvals.command("reject")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @REASON
 @asking
 async def reject(settings: Settings, operation: str, reason: str) -> int:
@@ -183,6 +195,15 @@ def _given(card: Card, words: tuple[str, ...]) -> dict[str, Any]:
 def policy_unknown(card: Card) -> bool:
     """Whether policy's own signature is among what could not be verified."""
     return any(what.startswith("policy's signature") for what in card.unverified)
+
+
+def _signer(card: Card, ssh_key: Path | None) -> SshKey | None:
+    """Return the security key that signs; None where one's own nkey suffices. Raises Invalid."""
+    if ssh_key is not None:
+        return read_ssh_key(ssh_key)
+    if card.proof == "key":
+        return None
+    raise Invalid(f"it needs the proof {card.proof}: --ssh-key names the file of your security key")
 
 
 def _check_digest(card: Card, expected: str | None) -> None:

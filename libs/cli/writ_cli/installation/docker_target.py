@@ -1,4 +1,4 @@
-"""`writ target add --docker`: an engine of this machine becomes a target."""
+"""`writ target add --docker`: an engine of this machine, or one over TLS, becomes a target."""
 
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
@@ -13,8 +13,8 @@ async def add_engine(settings: Settings, new: NewEngine, of_others: dict[str, ob
     if settings.screen.json:
         settings.screen.data(added)
         return added
-    settings.screen.line(f"{new.name} is a target now, of role {new.role}: the engine at {new.socket}")
-    settings.screen.line("Who may use that socket has the whole host.")
+    settings.screen.line(f"{new.name} is a target now, of role {new.role}: the engine at {new.address}")
+    settings.screen.line("Who may use that engine has its whole host.")
     settings.screen.line(f"The file that says that it is served here: {added.credential}")
     settings.screen.line(f"Then see whether all is well: writ backends test {new.name}")
     if added.served is None:

@@ -11,6 +11,7 @@ from writ_cli.options import asking, local
 from writ_cli.settings import Settings
 from writ_contracts.audit import JournalAnswer
 from writ_contracts.errors import ConfigError, Invalid
+from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.archives.journal import Archiver, bootstrapped
 from writ_installation.files.home import Home
 from writ_proof.archive import check
@@ -102,7 +103,8 @@ async def verify(settings: Settings, files: tuple[Path, ...], policy_keys: tuple
     Several archives must follow each other without a gap. Only policy's public key is trusted.
     """
     keys = _keys(settings.home, policy_keys)
-    verified = [check.verify(file, keys) for file in files]
+    people = CredentialsDirectory(settings.home).current
+    verified = [check.verify(file, keys, people) for file in files]
     check.follow(verified)
     if settings.screen.json:
         settings.screen.data(verified)

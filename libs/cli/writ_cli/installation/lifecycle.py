@@ -19,12 +19,13 @@ from writ_contracts.errors import Invalid
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
 from writ_installation.files.create import create_installation
+from writ_installation.files.lock import holder
 from writ_installation.nats.server import LOOPBACK, Address, configuration
 from writ_installation.nats.urls import checked_servers
-from writ_installation.processes.report import InstallationReport
+from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.processes.services import Replicas, agent_elsewhere
 from writ_installation.status import control
-from writ_installation.status.server_url import public_url
+from writ_installation.status.server_url import public_url, running_url
 from writ_installation.supervisor.supervisor import Options, Supervisor
 from writ_runtime.signals import Stop
 
@@ -86,6 +87,8 @@ async def up(
     home = settings.home
     if config_file is not None:
         return _write_server_config(settings, config_file, listen, nats_port)
+    if running_url(home) is not None and holder(home.lock) is not None:
+        return _already_up(settings)
     options = Options(
         nats_port=nats_port,
         health_port=health_port,
@@ -117,6 +120,16 @@ def _arguments(settings: Settings, options: Options) -> list[str]:
         *ports,
         *(word for pool in sorted(options.without_agents) for word in ("--no-agent", pool)),
     ]
+
+
+def _already_up(settings: Settings) -> int:
+    """Say so, and with which address; a start in between is told by the lock."""
+    report = read_report(settings.home.report_file)
+    if settings.screen.json:
+        settings.screen.data(report)
+    else:
+        settings.screen.line(f"Writ is already up on {settings.home.root}, NATS at {running_url(settings.home)}")
+    return Exit.DONE
 
 
 def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
@@ -248,6 +261,7 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
         checked_servers(url) if url is not None else public_url(home) or control.running(home).url,
         key_file=key_file or str(home.seed_file(f"agent-{pool}")),
         policy_key=home.key("policy").public,
+        people_key=home.people_key(),
         installation=home.installation,
         state_dir=state_dir,
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import click
 
+from writ_bus import tasks
 from writ_client.context import tls_of
 from writ_installation.files.home import Home
 from writ_installation.provisioner.provisioner import Provisioner
@@ -46,7 +47,8 @@ def keep(home: Path) -> None:
 async def _run(config: Config) -> None:
     provisioner = Provisioner(Home(config.home, keys=config.keys), config.nats_url, tls_of(os.environ))
     async with running("keeper", config) as process:
-        following = asyncio.create_task(provisioner.follow())
+        following = tasks.start(tasks.unending("provisioner", provisioner.follow()), "provisioner")
+        process.needs(following, "files are not followed any more")
         try:
             await _first(provisioner.settled, process.stop)
             await process.serve_until_stopped(provisioner.checks)
@@ -59,7 +61,7 @@ async def _first(settled: asyncio.Event, stop: Stop) -> None:
     """Wait until the streams exist, so that processes which start after the provisioner find them; or until a stop is
     requested.
     """
-    waiting = [asyncio.ensure_future(settled.wait()), asyncio.ensure_future(stop.wait())]
+    waiting = [tasks.start(settled.wait(), "settled"), tasks.start(stop.wait(), "stop")]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for one in waiting:
         one.cancel()

@@ -16,7 +16,7 @@ from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import TargetId
 from writ_contracts.inventory import Role
-from writ_installation.administration.docker_targets import NewEngine
+from writ_installation.administration.docker_targets import EngineFolders, NewEngine, engine_socket
 from writ_installation.administration.targets import (
     SERVED_WITHIN,
     Added,
@@ -30,6 +30,9 @@ from writ_installation.administration.targets import (
     verified_host_key,
 )
 
+KINDS = ((True, False, False), (False, True, False), (False, False, True), (True, False, True))
+"""Of --ssh, --proxmox and --docker: those that go together."""
+
 
 @click.group()
 def target() -> None:
@@ -40,7 +43,16 @@ def target() -> None:
 @click.argument("name")
 @click.option("--ssh", metavar="USER@HOST[:PORT]", help="A host that is reached over SSH.")
 @click.option("--proxmox", metavar="HOST[:PORT]", help="A node or cluster of Proxmox VE.")
-@click.option("--docker", metavar="SOCKET", help="A Docker engine of this machine, such as /var/run/docker.sock.")
+@click.option(
+    "--docker",
+    metavar="SOCKET|HOST:PORT",
+    help="A Docker engine: of this machine, such as /var/run/docker.sock, over TLS, or with --ssh on that host.",
+)
+@click.option(
+    "--docker-ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Docker over TLS: the authority, or the certificate, that is trusted; PEM.",
+)
 @click.option("--role", required=True, type=click.Choice(get_args(Role)), help="What the policy's rules know it by.")
 @click.option(
     "--host-key",
@@ -52,7 +64,8 @@ def target() -> None:
     "--key",
     "key_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A private key for it, instead of a new one; Proxmox: the file with its API token.",
+    help="A private key for it, instead of a new one; Proxmox: the file with its API token; Docker over TLS: our"
+    " certificate and its key, PEM.",
 )
 @click.option("--file-root", "file_roots", multiple=True, metavar="FOLDER", help="Where file operations may work.")
 @click.option("--mount-root", "mount_roots", multiple=True, metavar="FOLDER", help="Docker: what containers may mount.")
@@ -65,6 +78,7 @@ async def add(
     ssh: str | None,
     proxmox: str | None,
     docker: str | None,
+    docker_ca: Path | None,
     role: str,
     host_key: str,
     key_file: Path | None,
@@ -83,26 +97,36 @@ async def add(
         msgspec.convert(name, TargetId)
     except msgspec.ValidationError:
         raise Invalid(f"{name[:80]!r} cannot name a target: letters, digits, - and _, at most 64") from None
-    if sum(one is not None for one in (ssh, proxmox, docker)) != 1:
-        raise Invalid("give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET")
-    if docker is not None:
-        new = NewEngine(name=name, role=role, socket=docker, pool=pool, mount_roots=mount_roots, stack_dir=stack_dir)
-        of_others: dict[str, object] = {"--host-key": host_key, "--key": key_file, "--file-root": file_roots}
+    if (ssh is not None, proxmox is not None, docker is not None) not in KINDS:
+        raise Invalid("give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET, or --ssh and --docker")
+    folders = EngineFolders(mount_roots=mount_roots, stack_dir=stack_dir)
+    if docker is not None and ssh is None:
+        new = NewEngine(
+            name=name, role=role, address=docker, ca=docker_ca, identity=key_file, pool=pool, folders=folders
+        )
+        of_others: dict[str, object] = {"--host-key": host_key, "--file-root": file_roots}
         return _done(name, served=(await add_engine(settings, new, of_others)).served)
     if proxmox is not None:
         added_proxmox = await add_proxmox(settings, name, proxmox, role, host_key, key_file, pool)
         return _done(name, served=added_proxmox.served)
+    more = {"docker": engine_socket(docker), **folders.entry()} if docker is not None else {}
     address = address_of(ssh or "")
     refuse_relative(file_roots)
-    refuse_known(settings.home, name)
-    shown = verified_host_key(host_key, address, lambda key: _confirmed(key, address))
-    wish = NewTarget(name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file)
-    added = await add_ssh_target(settings.home, wish, shown)
+    new_target = NewTarget(
+        name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file, more=more
+    )
+    return await _add_host(settings, new_target, host_key)
+
+
+async def _add_host(settings: Settings, new: NewTarget, host_key: str) -> int:
+    refuse_known(settings.home, new.name)
+    shown = verified_host_key(host_key, new.address, lambda key: _confirmed(key, new.address))
+    added = await add_ssh_target(settings.home, new, shown)
     if settings.screen.json:
         settings.screen.data(added)
     else:
-        _show(settings.screen, added, address, split=settings.home.split)
-    return _done(name, served=added.served)
+        _show(settings.screen, added, new.address, split=settings.home.split)
+    return _done(new.name, served=added.served)
 
 
 def _done(name: str, *, served: bool | None) -> int:

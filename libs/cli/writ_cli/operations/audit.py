@@ -6,16 +6,15 @@ from typing import get_args
 
 import click
 import msgspec
-from rich.text import Text
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.operations import timeline
 from writ_cli.operations.own import operation_id
-from writ_cli.options import asking
-from writ_cli.output import Screen, outcome
+from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
+from writ_cli.options import asking, asking_rows
 from writ_cli.settings import Settings
-from writ_contracts.audit import SearchAnswer, SearchQuery, SearchRow, TraceAnswer
+from writ_contracts.audit import SearchQuery, TraceAnswer
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import Outcome
 
@@ -78,35 +77,53 @@ def audit() -> None:
 
 
 @audit.command("search")
-@click.option("--principal", "asked_by", metavar="NAME", help="The requester.")
-@click.option("--target", "-t", metavar="TARGET", help="What was acted on.")
-@click.option("--operation", metavar="OP", help="Which operation.")
-@click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), help="How it ended.")
+@click.option("--principal", "asked_by", multiple=True, metavar="NAME", help="The requester.")
+@click.option("--target", "-t", multiple=True, metavar="TARGET", help="What was acted on.")
+@click.option("--operation", multiple=True, metavar="OP", help="Which operation.")
+@click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), multiple=True, help="How it ended.")
+@click.option("--param", "-p", "words", metavar="KEY=VALUE", multiple=True, help="A public parameter; all must fit.")
+@click.option("--rule", metavar="RULE", help="A rule that decided.")
+@click.option("--reason", metavar="TEXT", help="A part of the reason given.")
+@click.option("--text", metavar="TEXT", help="A part of reason, message, code or parameters.")
 @click.option("--correlation-id", metavar="ID", help="What it belonged to.")
 @click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
 @click.option("--until", metavar="WHEN", help="Likewise.")
+@click.option("--columns", metavar="A,B,…", help=f"Of {', '.join(COLUMNS)}.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--before", type=click.IntRange(1), metavar="N", help="Page on: the sequence of the last row seen.")
-@asking
-async def search(
+@asking_rows
+async def search(  # long: one option for each filter
     settings: Settings,
-    asked_by: str | None,
-    target: str | None,
-    operation: str | None,
-    ended: Outcome | None,
+    asked_by: tuple[str, ...],
+    target: tuple[str, ...],
+    operation: tuple[str, ...],
+    ended: tuple[Outcome, ...],
+    words: tuple[str, ...],
+    rule: str | None,
+    reason: str | None,
+    text: str | None,
     correlation_id: str | None,
     since: str | None,
     until: str | None,
+    columns: str | None,
     limit: int,
     before: int | None,
 ) -> int:
-    """Search operations, newest first; other principals' where the policy allows `audit_read`."""
-    now = time.time()
+    """Search operations, newest first; other principals' where the policy allows `audit_read`.
+
+    A filter that is given several times means any of its values. Who restarted nginx in the last hour:
+    `writ audit search --operation service_restart -p service_name=nginx --since 1h`.
+    """
+    now, chosen = time.time(), chosen_columns(columns)
     query = SearchQuery(
-        principal=asked_by,
-        target=target,
-        operation=operation,
-        outcome=ended,
+        principal=list(asked_by) or None,
+        target=list(target) or None,
+        operation=list(operation) or None,
+        outcome=list(ended) or None,
+        parameters=dict(_term(word) for word in words),
+        rule=rule,
+        reason=reason,
+        text=text,
         correlation_id=correlation_id,
         since=None if since is None else times.instant(since, now=now),
         until=None if until is None else times.instant(until, now=now),
@@ -115,35 +132,18 @@ async def search(
     )
     async with await settings.connect() as writ:
         answer = await writ.search(query)
-    if settings.screen.json:
-        settings.screen.data(answer)
-    else:
-        _show_rows(settings.screen, answer)
+    for one in answer.unknown:
+        click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one.nearest)}", err=True)
+    show_rows(settings.screen, answer, chosen)
     return Exit.DONE
 
 
-def _show_rows(screen: Screen, answer: SearchAnswer) -> None:
-    if not answer.rows:
-        screen.line("nothing on record fits")
-    else:
-        columns = ("when", "operation", "who", "what", "target", "outcome", "code", "security")
-        screen.table(columns, map(_row, answer.rows))
-        if reported := [row.operation_id for row in answer.rows if row.security_events]:
-            screen.line(
-                Text(f"security events about {len(reported)} of these: writ trace {reported[0]}", style="bold red")
-            )
-        if answer.more:
-            screen.line(f"there are more: --before {answer.rows[-1].first_sequence}")
+def _term(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not name or not equals:
+        raise click.UsageError(f"--param {word}: write KEY=VALUE")
+    return name, value
 
 
-def _row(row: SearchRow) -> tuple[object, ...]:
-    return (
-        times.date(row.requested_at),
-        row.operation_id,
-        row.principal,
-        row.operation,
-        row.target,
-        outcome(row.outcome or row.state),
-        row.code,
-        row.security_events or "",
-    )
+def _nearest(names: list[str]) -> str:
+    return f"; did you mean {', '.join(names)}?" if names else ""

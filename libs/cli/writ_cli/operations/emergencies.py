@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import click
 from rich.text import Text
@@ -14,11 +15,19 @@ from writ_cli.options import asking
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
+from writ_client.ssh_keygen import SshKey, read_ssh_key
 from writ_contracts.audit import SearchQuery, SearchRow
 from writ_contracts.policies import EmergencyView
 from writ_contracts.requests import OperationView
 
 PAGE = 500
+SSH_KEY = click.option(
+    "--ssh-key",
+    envvar="WRIT_SSH_KEY",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Prove your presence by this security key, such as ~/.ssh/id_ed25519_sk (WRIT_SSH_KEY).",
+)
 ID = click.argument("emergency", metavar="EMERGENCY")
 
 
@@ -31,8 +40,9 @@ def emergency() -> None:
 @REASON
 @click.option("--target", "-t", "targets", multiple=True, required=True, metavar="GLOB", help="Where (web-*, *).")
 @click.option("--for", "span", metavar="SPAN", required=True, help="How long at most; the policy has a bound.")
+@SSH_KEY
 @asking
-async def declare(settings: Settings, reason: str, targets: tuple[str, ...], span: str) -> int:
+async def declare(settings: Settings, reason: str, targets: tuple[str, ...], span: str, ssh_key: Path | None) -> int:
     """Declare an emergency.
 
     Another person has to confirm it in time, or it lapses; until then its rules do not count for you. When it is over,
@@ -40,7 +50,7 @@ async def declare(settings: Settings, reason: str, targets: tuple[str, ...], spa
     """
     until = time.time() + times.seconds(span)
     async with await settings.connect() as writ:
-        view = await writ.emergency_declare(list(targets), reason=reason, until=until)
+        view = await writ.emergency_declare(list(targets), reason=reason, until=until, by=_signer(ssh_key))
         if view.outcome != "succeeded":
             return show_view(settings.screen, view)
         found = [one for one in (await writ.policy_status()).emergencies if one.id == view.operation_id]
@@ -51,6 +61,10 @@ async def declare(settings: Settings, reason: str, targets: tuple[str, ...], spa
     for one in found:
         _show(settings.screen, one)
     return Exit.DONE
+
+
+def _signer(ssh_key: Path | None) -> SshKey | None:
+    return None if ssh_key is None else read_ssh_key(ssh_key)
 
 
 def _show(screen: Screen, one: EmergencyView) -> None:
@@ -75,11 +89,12 @@ def _show(screen: Screen, one: EmergencyView) -> None:
 @emergency.command("confirm")
 @ID
 @click.option("--reason", "-r", default="", help="Why, for the record.")
+@SSH_KEY
 @asking
-async def confirm(settings: Settings, emergency: str, reason: str) -> int:
+async def confirm(settings: Settings, emergency: str, reason: str, ssh_key: Path | None) -> int:
     """Confirm an emergency that another person declared."""
     async with await settings.connect() as writ:
-        view = await writ.emergency_confirm(emergency, reason=reason)
+        view = await writ.emergency_confirm(emergency, reason=reason, by=_signer(ssh_key))
     return _done(settings.screen, view, f"emergency {emergency} is confirmed")
 
 

@@ -5,7 +5,7 @@ import time
 import click
 import msgspec
 
-from writ_cli import times
+from writ_cli import completion, times
 from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.operations.progress_line import event_text
 from writ_cli.operations.requests import show_view
@@ -33,7 +33,7 @@ def op() -> None:
 
 
 @op.command("get")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @asking
 async def get(settings: Settings, operation: str) -> int:
     """Show the state of one operation, with its output while that is stored."""
@@ -74,7 +74,7 @@ def _table(screen: Screen, views: list[OperationView]) -> None:
 
 
 @op.command("watch")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @asking
 async def watch(settings: Settings, operation: str) -> int:
     """Show past and coming events of an operation, to its outcome."""
@@ -95,7 +95,7 @@ def _show_event(screen: Screen, event: Event) -> None:
 
 
 @op.command("cancel")
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.open_operations)
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @click.option("--timeout", metavar="SPAN", default="60s", show_default=True, help="Wait no longer than this.")
 @asking

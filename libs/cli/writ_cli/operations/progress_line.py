@@ -51,6 +51,8 @@ def event_text(event: Event) -> str:  # noqa: C901 - a table by type
             return f"{event.by} wants it cancelled"
         case journal.AwaitingApproval():
             return waiting_text(event)
+        case journal.PreviewTaken():
+            return "waiting for approval; its preview is ready"
         case journal.ApprovalGiven():
             return f"approved by {event.approver}; {event.remaining} more needed"
         case journal.Rejected():

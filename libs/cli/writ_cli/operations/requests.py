@@ -4,14 +4,16 @@ import asyncio
 from typing import Any
 
 import click
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
-from writ_cli import times
+from writ_cli import completion, times
+from writ_cli.diff_text import show_diff
 from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
 from writ_cli.operations.known_operations import refuse_unknown
 from writ_cli.operations.many_targets import run_many
 from writ_cli.operations.progress_line import Live
+from writ_cli.operations.run_diff import RunPreview, preview_of, problem_of, show_run_diff
 from writ_cli.operations.target_choice import TargetChoice, choosing
 from writ_cli.options import asking
 from writ_cli.output import Screen, outcome, visible
@@ -62,9 +64,10 @@ def refuse_control(operation: str) -> None:
 
 
 @click.command()
-@click.argument("operation")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--dry-run", is_flag=True, help="See what would be done.")
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option("--dry-run", "--preview", "dry_run", is_flag=True, help="See what would be done.")
+@click.option("--diff", is_flag=True, help="Show what of a file or of packages is changed, by a preview just before.")
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @click.option("--no-wait", is_flag=True, help="Return once it is decided and on record.")
 @click.option("--timeout", metavar="SPAN", help="Wait no longer than this for the outcome (90s, 15m).")
@@ -79,6 +82,7 @@ async def run(
     words: tuple[str, ...],
     choice: TargetChoice,
     dry_run: bool,
+    diff: bool,
     reason: str,
     no_wait: bool,
     timeout: str | None,
@@ -97,6 +101,8 @@ async def run(
     key:=JSON     any value
     """
     _refuse_contradictions(idempotency_key, timeout, no_wait=no_wait)
+    if diff and (no_wait or choice.many):
+        raise click.UsageError("--diff waits for the outcome on one target: leave out --no-wait and further targets")
     patience = None if timeout is None else times.seconds(timeout)
     arguments = RunArguments(
         operation=operation,
@@ -114,7 +120,12 @@ async def run(
         await refuse_unknown(writ, operation)
         if no_wait:
             return _show_answer(settings.screen, await _submit(writ, arguments))
-        return await _wait(settings.screen, writ, arguments, patience)
+        before = await _preview(writ, arguments, patience) if diff and not dry_run else None
+        return await _wait(settings.screen, writ, arguments, patience, before)
+
+
+async def _preview(writ: Writ, arguments: RunArguments, patience: float | None) -> RunPreview:
+    return await preview_of(writ, arguments.operation, arguments.target, arguments.parameters, patience)
 
 
 def _refuse_contradictions(idempotency_key: str | None, timeout: str | None, *, no_wait: bool) -> None:
@@ -157,7 +168,9 @@ async def _submit(writ: Writ, arguments: RunArguments) -> RequestAnswer:
         ) from error
 
 
-async def _wait(screen: Screen, writ: Writ, arguments: RunArguments, patience: float | None) -> int:
+async def _wait(
+    screen: Screen, writ: Writ, arguments: RunArguments, patience: float | None, before: RunPreview | None = None
+) -> int:
     number = operation_id(writ.principal, arguments.key)
     try:
         with Live(screen) as live:
@@ -167,7 +180,15 @@ async def _wait(screen: Screen, writ: Writ, arguments: RunArguments, patience: f
     except asyncio.CancelledError:
         click.echo(f"writ: operation {number} goes on: `writ op watch {number}`", err=True)
         return Exit.PENDING
-    return show_view(screen, await writ.with_output(view), answer.verdict)
+    view = await writ.with_output(view)
+    if before is None:
+        return show_view(screen, view, answer.verdict)
+    if screen.json:
+        screen.data({**to_builtins(view), "preview": {"problem": problem_of(view, before), **before.output}})
+        return of_outcome(view.outcome)
+    status = show_view(screen, view, answer.verdict)
+    show_run_diff(screen, view, before)
+    return status
 
 
 def _tell_waiting(screen: Screen, answer: RequestAnswer) -> None:
@@ -202,7 +223,9 @@ def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = Non
     screen.fields([("waiting", view.waiting.text if view.waiting else "")])
     if view.output:
         screen.line("  output:")
-        screen.fields(view.output.items(), indent=4)
+        screen.fields(((name, value) for name, value in view.output.items() if name != "diff"), indent=4)
+    if "diff" in view.output:
+        show_diff(screen, str(view.output["diff"]))
     return of_outcome(view.outcome)
 
 
@@ -219,9 +242,9 @@ def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
 
 
 @click.command()
-@click.argument("operation")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="What it would act on.")
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option("--target", "-t", metavar="TARGET", help="What it would act on.", shell_complete=completion.targets)
 @click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
 @asking
 async def simulate(

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import click
 from msgspec import Struct
 
+from writ_cli import completion
 from writ_client.target_selection import Selector
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
@@ -21,7 +22,13 @@ OUTCOMES = ("ok", *get_args(Outcome), "pending", "skipped", "error")
 
 OPTIONS = (
     click.option(
-        "--target", "-t", "targets", multiple=True, metavar="TARGET", help="What to act on: names and globs ('web-*')."
+        "--target",
+        "-t",
+        "targets",
+        multiple=True,
+        metavar="TARGET",
+        help="What to act on: names and globs ('web-*').",
+        shell_complete=completion.targets,
     ),
     click.option("--role", "roles", multiple=True, type=click.Choice(get_args(Role)), help="Targets of this role."),
     click.option("--tag", "tags", multiple=True, metavar="TAG", help="Targets with this tag."),

@@ -19,10 +19,11 @@ from writ_contracts.approvals import SignedApproval, demand_text, short_digest
 from writ_contracts.audit import TraceAnswer, TraceEvent
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
+from writ_contracts.previews import Preview
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
-from writ_trust.approvals import verify_own
+from writ_trust.approvals import read_approval, verify_own
 from writ_trust.statements import digest, open_signed, read
 
 Line = tuple[str, object]
@@ -54,7 +55,7 @@ def wrong_signatures(events: Iterable[TraceEvent], policy_keys: Collection[str])
         return {}
     from writ_proof.archive.signatures import Signatures  # noqa: PLC0415 - of few commands
 
-    signatures = Signatures(policy_keys)
+    signatures = Signatures(policy_keys, by_directory=False)
     for event in events:
         signatures.take(Record(event.sequence, event.subject, json.encode(event.body), {}, event.at))
     return {problem.sequence: problem.what for problem in signatures.problems}
@@ -102,6 +103,8 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return Text(event.kind, style="bold red")
         case journal.AwaitingApproval():
             return f"{'; '.join(map(demand_text, event.demands))}; could approve: {', '.join(event.approvers)}"
+        case journal.PreviewTaken():
+            return ""
         case journal.ApprovalGiven():
             return f"by {event.approver}; {event.remaining} more needed"
         case journal.Approved():
@@ -141,6 +144,8 @@ def _details(event: journal.JournalEvent | None) -> Iterator[Line]:  # noqa: C90
             yield event.code, event.message
         case journal.AwaitingApproval():
             yield "until", times.clock(event.until)
+        case journal.PreviewTaken():
+            yield "preview by", _signature(event.preview, Preview)
         case journal.ApprovalGiven() | journal.Rejected():
             yield from _approval(event.approval, event.operation_id)
         case journal.Approved():
@@ -191,12 +196,14 @@ def _ended(event: journal.Finished | journal.Resolved) -> Iterator[Line]:
 
 def _approval(signed: SignedApproval, of: str) -> Iterator[Line]:
     try:
-        approval = verify_own(signed, None)
+        by_key = signed.evidence.__struct_config__.tag == "key"
+        approval = verify_own(signed, None) if by_key else read_approval(signed)
     except Untrusted as error:
         yield "approval", f"{DOES_NOT_HOLD}: {error}"
         return
     wrong = f"; {DOES_NOT_HOLD}: it is on operation {approval.operation_id}" if approval.operation_id != of else ""
-    shown = f"of request {short_digest(approval.requested)} signed by {signed.credential[:12]}…{wrong}"
+    checked = "" if by_key else ", which only the directory of credentials verifies (`writ journal verify`)"
+    shown = f"of request {short_digest(approval.requested)} signed by {signed.credential[:12]}…{checked}{wrong}"
     yield approval.verdict, f"{approval.approver} ({approval.proof}), {shown}"
     yield "reason", approval.reason
 

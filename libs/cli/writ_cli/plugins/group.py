@@ -1,10 +1,7 @@
 """`writ plugin`: which plugins are installed here, and a new one to begin with."""
 
 import keyword
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -12,15 +9,14 @@ from msgspec import Struct
 
 from writ_cli.exit_status import Exit
 from writ_cli.options import local
+from writ_cli.output import visible
+from writ_cli.plugins.checks import declared_problems, in_source_tree, suite_problems
 from writ_cli.plugins.skeleton import files_of
 from writ_cli.settings import Settings
-from writ_contracts.errors import Conflict, Invalid, Unreachable
-from writ_contracts.plugins import Prefix
-from writ_runtime.plugin_descriptors import InstalledPlugin, installed_plugins
+from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.plugins import InstalledPlugin, Prefix
+from writ_runtime.plugin_descriptors import installed_plugins
 from writ_runtime.plugins import load_catalogue
-
-CHECK = (sys.executable, "-P", "-m", "writ_agent.plugin_check")
-CHECK_SECONDS = 60.0
 
 
 @click.group()
@@ -63,31 +59,28 @@ async def list_(settings: Settings) -> int:
 
 @plugin.command()
 @click.argument("name", required=False)
+@click.option("--declared-only", is_flag=True, help="Do not run the suite of backends.")
 @local
-async def check(settings: Settings, name: str | None) -> int:
-    """Compare the installed plugins, or NAME, with what they declare. Imports them, and carries out nothing."""
-    found = _checked(name)
+async def check(settings: Settings, name: str | None, declared_only: bool) -> int:
+    """Compare the installed plugins, or NAME, with what they declare, and run the suite of backends on their backends.
+
+    The suite tries each backend on the host of its package's entry point writ.conformance, never on a target.
+    """
+    found = declared_problems(name)
     if name is not None and name not in found:
         raise Invalid(f"no plugin {name} is installed here: writ plugin list")
+    for one in installed_plugins():
+        if one.name in found and not declared_only:
+            problems, notes = suite_problems(one)
+            found[one.name] += problems
+            for note in notes:
+                settings.screen.err.print(f"{one.name}: {visible(note)}", soft_wrap=True)
     if settings.screen.json:
         settings.screen.data(found)
     else:
         rows = [(plugin, text) for plugin, texts in found.items() for text in (texts or ["as declared"])]
         settings.screen.table(("plugin", "finding"), rows)
     return Exit.FAILED if any(found.values()) else Exit.DONE
-
-
-def _checked(name: str | None) -> dict[str, list[str]]:
-    """The problems by plugin, found in a process of its own, as an agent is one. Raises Unreachable, Invalid."""
-    done = subprocess.run([*CHECK, *([name] if name else [])], capture_output=True, timeout=CHECK_SECONDS, check=False)
-    try:
-        answer = msgspec.json.decode(done.stdout, type=dict[str, Any])
-    except msgspec.DecodeError:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
-        raise Unreachable(f"the check gives: {last}; it needs `writops[server]` here") from None
-    if "error" in answer:
-        raise Invalid(answer["error"])
-    return dict(answer["plugins"])
 
 
 @plugin.command()
@@ -104,9 +97,10 @@ async def new(settings: Settings, name: str, folder: Path | None) -> int:
         screen.data({"folder": str(place), "name": name})
     else:
         screen.line(f"{place} has a package that works; its README says where to begin")
-        screen.line(f"  pip install --no-deps -e {place}        beside every service and command of this installation")
-        screen.line(f"  pytest {place}                its tests, by the suite that every backend passes")
-        screen.line(f"  writ plugin check writ-{name}   whether it is as it declares")
+        install = "--no-deps" if in_source_tree() else "--no-index --find-links wheels"
+        screen.line(f"  pytest {place}    run the suite that every backend passes (needs a source tree of Writ)")
+        screen.line(f"  pip install {install} -e {place}    beside every service and command, and beside the agent")
+        screen.line(f"  writ plugin check writ-{name}    compare it with what it declares, and run the suite on it")
     return Exit.DONE
 
 

@@ -22,6 +22,9 @@ $name = "writ_$name.operations:OPERATIONS"
 [project.entry-points."writ.backends"]
 $name = "writ_$name.backend:backend"
 
+[project.entry-points."writ.conformance"]
+$name = "writ_$name.trial_host:trial_host"
+
 [tool.hatch.build.targets.wheel]
 packages = ["writ_$name"]
 
@@ -44,6 +47,7 @@ A backend `$name` for Writ. As written, it keeps notes as files in a folder, whi
 | `writ_$name/descriptor.py` | the descriptor: API version, prefix, what it serves and reads |
 | `writ_$name/operations.py` | the operations: parameters, outputs, risk |
 | `writ_$name/backend.py` | what carries them out |
+| `writ_$name/trial_host.py` | a host on which `writ plugin check` and the tests try the backend |
 | `tests/test_backend.py` | the suite that every backend of Writ passes |
 
 Install it beside every service and command of the installation, restart them, and allow its operations in the policy.
@@ -220,24 +224,23 @@ def backend() -> ${class_}Backend:
     return ${class_}Backend()
 '''
 
-_TEST = '''"""The backend keeps the promises of its port: the suite of Writ, on a folder."""
+_TRIAL_HOST = '''"""A host on which the suite of backends tries this one: a folder. It needs a source tree of Writ."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from writ_agent.backends.port import Done, Task
 from writ_$name.backend import backend
 from writ_$name.operations import OPERATIONS
 from writ_contracts.inventory import Target
-from writ_testing.suites.backend import BackendSuite, task
+from writ_testing.suites.backend import task
 from writ_testing.suites.host_trials import Trial
 
 PUT, WAIT = OPERATIONS
 
 
-class Host:
+class TrialHost:
     """The backend, and a folder to try it on."""
 
     def __init__(self, folder: Path) -> None:
@@ -275,9 +278,27 @@ class Host:
         return set()
 
 
+@contextmanager
+def trial_host(folder: Path) -> Iterator[TrialHost]:
+    """Yield the host; the folder is empty, and removed afterwards."""
+    yield TrialHost(folder)
+'''
+
+_TEST = '''"""The backend keeps the promises of its port: the suite of Writ, on a folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from writ_$name.trial_host import TrialHost, trial_host
+from writ_testing.suites.backend import BackendSuite
+
+
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path)
+def host(tmp_path: Path) -> Iterator[TrialHost]:
+    with trial_host(tmp_path) as one:
+        yield one
 
 
 class TestBackend(BackendSuite):
@@ -297,6 +318,7 @@ def files_of(name: str) -> dict[str, str]:
         f"writ_{name}/descriptor.py": _DESCRIPTOR,
         f"writ_{name}/operations.py": _OPERATIONS,
         f"writ_{name}/backend.py": _BACKEND,
+        f"writ_{name}/trial_host.py": _TRIAL_HOST,
         "tests/test_backend.py": _TEST,
     }
     return {path: Template(text).substitute(words) for path, text in texts.items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from writ_cli import times
+from writ_cli import completion, times
 from writ_cli.exit_status import of_decision
 from writ_cli.operations.requests import parameters_of, target_of
 from writ_cli.options import asking
@@ -21,7 +21,7 @@ from writ_rules.loading import Mode
 
 
 @click.command()
-@click.argument("operation")
+@click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--target", "-t", metavar="TARGET", help="What to act on; Writ itself for control operations.")
 @click.option("--principal", "who", metavar="PRINCIPAL", help="The requester; by default oneself.")

@@ -81,6 +81,55 @@ class Containers(OperationGroup):
             options,
         )
 
+    async def update(  # long: the operation has as many parameters
+        self,
+        target: str,
+        container_name: str,
+        image: str,
+        *,
+        allow_privileged: bool | None = None,
+        allow_host_network: bool | None = None,
+        allow_devices: bool | None = None,
+        allow_capabilities: bool | None = None,
+        allow_host_mounts: bool | None = None,
+        allow_engine_socket: bool | None = None,
+        allow_host_namespaces: bool | None = None,
+        allow_unconfined: bool | None = None,
+        allow_shared: bool | None = None,
+        pull: bool | None = None,
+        recreate: bool | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> OperationView:
+        """Make a container again from another image; the former one comes back where the new one is not well."""
+        return await self._run(
+            "container_update",
+            target,
+            given(
+                container_name=container_name,
+                image=image,
+                allow_privileged=allow_privileged,
+                allow_host_network=allow_host_network,
+                allow_devices=allow_devices,
+                allow_capabilities=allow_capabilities,
+                allow_host_mounts=allow_host_mounts,
+                allow_engine_socket=allow_engine_socket,
+                allow_host_namespaces=allow_host_namespaces,
+                allow_unconfined=allow_unconfined,
+                allow_shared=allow_shared,
+                pull=pull,
+                recreate=recreate,
+                timeout=timeout,
+            ),
+            options,
+        )
+
+    async def pull_image(
+        self, target: str, image: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+    ) -> OperationView:
+        """Fetch an image from its registry."""
+        return await self._run("image_pull", target, given(image=image, timeout=timeout), options)
+
     async def delete(
         self,
         target: str,

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from writ_agent.backends.processes import end, marked
+from writ_containers.endpoint import Endpoint, docker_environment
 from writ_contracts.errors import Unreachable
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -21,23 +22,24 @@ ENDS_WITHIN = 1.0
 
 
 async def up(
-    operation_id: str, socket: str, name: str, file: bytes, options: Sequence[str], config: bytes
+    operation_id: str, endpoint: Endpoint, name: str, file: bytes, options: Sequence[str], config: bytes
 ) -> tuple[int, str]:
     """Run `docker compose up`. Returns its exit status and the end of its output, which may hold secrets. Raises
     Unreachable (`tool_missing`). `config`: Docker's config.json, with the credentials of registries.
     """
     with tempfile.TemporaryDirectory(prefix="writ-compose-") as empty:
         command = ["docker", "compose", "--project-name", name, "--project-directory", empty, "--env-file", os.devnull]
-        environment = {"PATH": PATH, "HOME": empty, "DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": empty}
+        found = docker_environment(endpoint, Path(empty))
+        environment = {"PATH": PATH, "HOME": empty, "DOCKER_CONFIG": empty, **found}
         (Path(empty) / "config.json").write_bytes(config)  # the folder is ours alone
         given = [*command, "--ansi", "never", "--progress", "plain", "--file", "-", "up", "--detach", *options]
         return await _run(operation_id, given, environment, empty, file)
 
 
-async def version(socket: str) -> str:
+async def version() -> str:
     """Return the version of Compose; empty where this machine has none."""
     with tempfile.TemporaryDirectory(prefix="writ-compose-") as empty:
-        environment = {"PATH": PATH, "HOME": empty, "DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": empty}
+        environment = {"PATH": PATH, "HOME": empty, "DOCKER_CONFIG": empty}
         try:
             status, text = await _run(
                 "compose-version", ["docker", "compose", "version", "--short"], environment, empty

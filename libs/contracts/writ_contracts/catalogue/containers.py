@@ -18,12 +18,13 @@ from writ_contracts.catalogue.grammar import (
     NetworkName,
     PublishedPort,
 )
-from writ_contracts.catalogue.host_access import ContainerAccess
+from writ_contracts.catalogue.host_access import ContainerAccess, StackAccess
 from writ_contracts.catalogue.spelling import check_image, check_published
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
 
 BACKENDS = ("local", "ssh", "docker", "proxmox")
+ENGINES = ("local", "ssh", "docker")
 
 RESERVED_LABELS = ("io.writops.", "com.docker.")
 """By these an agent finds what an operation created, and an engine what belongs to a stack."""
@@ -66,6 +67,29 @@ class ContainerCreate(ContainerAccess, frozen=True, kw_only=True, forbid_unknown
             check_published("ports", port)
         if any(name.startswith(RESERVED_LABELS) for name in self.labels):
             raise ValueError("labels: io.writops and com.docker are reserved")
+
+
+class ContainerUpdate(StackAccess, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The container, and the image it is made again from. `allow_*`: for settings that it has already."""
+
+    container_name: Annotated[ContainerName, PUBLIC]
+    image: Annotated[Image, PUBLIC]
+    pull: Annotated[Flag, Meta(description="fetch the image again")] = False
+    recreate: Annotated[Flag, Meta(description="also where it has this image already")] = False
+    timeout: Annotated[Timeout, Meta(le=900)] = 300
+
+    def __post_init__(self) -> None:
+        check_image("image", self.image)
+
+
+class ImagePull(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The image to fetch."""
+
+    image: Annotated[Image, PUBLIC]
+    timeout: Annotated[Timeout, Meta(le=3600)] = 600
+
+    def __post_init__(self) -> None:
+        check_image("image", self.image)
 
 
 class ContainerDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +135,24 @@ class ContainerState(Output, frozen=True, kw_only=True):
     started_at: Annotated[float | None, PUBLIC] = None
     exit_code: Annotated[int | None, PUBLIC] = None
     log: str = ""
+
+
+class ContainerUpdated(ContainerState, frozen=True, kw_only=True):
+    """The container afterwards, and its image before. `rolled_back`: the former container has its place again."""
+
+    former_image: Annotated[str, PUBLIC] = ""
+    former_image_digest: Annotated[str, PUBLIC] = ""
+    rolled_back: Annotated[bool, PUBLIC] = False
+
+
+class ImageState(Output, frozen=True, kw_only=True):
+    """The image afterwards. `image_digest` is its id on the engine; `changed`: it is another one than before."""
+
+    image: Annotated[str, PUBLIC] = ""
+    image_digest: Annotated[str, PUBLIC] = ""
+    repo_digests: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    size: Annotated[int | None, PUBLIC] = None
+    changed: Annotated[bool, PUBLIC] = False
 
 
 class ContainerDetails(ContainerState, frozen=True, kw_only=True):
@@ -185,6 +227,29 @@ OPERATIONS = (
         preview=True,
     ),
     Operation(
+        name="container_update",
+        summary="Make a container again from another image; the former one comes back where the new one is not well.",
+        parameters=ContainerUpdate,
+        output=ContainerUpdated,
+        risk=Risk.CHANGE,
+        backends=ENGINES,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
+        name="image_pull",
+        summary="Fetch an image from its registry.",
+        parameters=ImagePull,
+        output=ImageState,
+        risk=Risk.CHANGE,
+        backends=ENGINES,
+        idempotent=True,
+        baseline=True,
+        probe=True,
+        preview=True,
+    ),
+    Operation(
         name="container_delete",
         summary="Remove a container.",
         parameters=ContainerDelete,
@@ -194,6 +259,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_start",
@@ -206,6 +272,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_stop",
@@ -218,6 +285,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_restart",
@@ -229,6 +297,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("container_id", "image_digest"),
     ),
     Operation(
         name="container_inspect",
@@ -245,7 +314,7 @@ OPERATIONS = (
         parameters=ContainerList,
         output=ListedContainers,
         risk=Risk.READ,
-        backends=("docker",),
+        backends=ENGINES,
         idempotent=True,
     ),
     Operation(
@@ -254,7 +323,7 @@ OPERATIONS = (
         parameters=ContainerLogs,
         output=ContainerLog,
         risk=Risk.READ,
-        backends=("docker",),
+        backends=ENGINES,
         idempotent=True,
     ),
 )

@@ -73,7 +73,7 @@ class PolicyPublish(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
 
     document: Annotated[str, Meta(min_length=1, max_length=MAX_POLICY_BYTES, description="YAML or JSON"), SENSITIVE]
     reason: Reason
-    replaces: Annotated[Annotated[int, Meta(ge=0)] | None, PUBLIC] = None
+    replaces: Annotated[Annotated[int, Meta(ge=0, le=1 << 53)] | None, PUBLIC] = None
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class PolicyPublish(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
 class PolicyRollback(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The earlier version to put in force again."""
 
-    version: Annotated[int, Meta(ge=1), PUBLIC]
+    version: Annotated[int, Meta(ge=1, le=1 << 53), PUBLIC]
     reason: Reason
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
@@ -148,10 +148,10 @@ class JournalArchive(Parameters, frozen=True, kw_only=True, forbid_unknown_field
     `control`: digest of all control events up to `last`, which must outlive the range (`writ_trust.digests.of_all`).
     """
 
-    generation: Annotated[int, Meta(ge=1), PUBLIC]
-    first: Annotated[int, Meta(ge=1), PUBLIC]
-    last: Annotated[int, Meta(ge=1), PUBLIC]
-    events: Annotated[int, Meta(ge=1), PUBLIC]
+    generation: Annotated[int, Meta(ge=1, le=1 << 53), PUBLIC]
+    first: Annotated[int, Meta(ge=1, le=1 << 53), PUBLIC]
+    last: Annotated[int, Meta(ge=1, le=1 << 53), PUBLIC]
+    events: Annotated[int, Meta(ge=1, le=1 << 53), PUBLIC]
     digest: Annotated[Digest, PUBLIC]
     control: Annotated[Digest, PUBLIC]
     reason: Reason

@@ -82,7 +82,7 @@ class FileContent(Output, frozen=True, kw_only=True):
 class FileWritten(Output, frozen=True, kw_only=True):
     """The file before and after, by SHA-256 ("" where there was none).
 
-    `would`, `commands`: the actions that a dry run found.
+    `would`, `commands`: the actions that a dry run found; `diff` is its diff, which `cut` does not show whole.
     """
 
     file_path: Annotated[str, PUBLIC] = ""
@@ -95,6 +95,8 @@ class FileWritten(Output, frozen=True, kw_only=True):
     size_before: Annotated[int, PUBLIC] = 0
     size_after: Annotated[int, PUBLIC] = 0
     mode: Annotated[str, PUBLIC] = ""
+    diff: str = ""
+    cut: Annotated[bool, PUBLIC] = False
 
 
 class FileCopied(Output, frozen=True, kw_only=True):
@@ -147,6 +149,8 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("exists", "digest", "mode"),
+        quotes="file_read",
     ),
     Operation(
         name="file_copy",
@@ -159,6 +163,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("exists", "digest", "mode"),
     ),
     Operation(
         name="file_delete",
@@ -171,5 +176,6 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("exists", "digest"),
     ),
 )

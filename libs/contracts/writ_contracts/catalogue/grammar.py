@@ -166,7 +166,7 @@ Reason = Annotated[
     str, Meta(pattern=r"^[^\x00]*\S" + _END, min_length=1, max_length=1000, description="why, for the record"), PUBLIC
 ]
 Flag = Annotated[bool, PUBLIC]
-UnixTime = Annotated[float, Meta(ge=0, description="Unix seconds")]
+UnixTime = Annotated[float, Meta(ge=0, le=253_402_300_799, description="Unix seconds")]
 
 
 def check_bytes(field: str, text: str, limit: int) -> None:

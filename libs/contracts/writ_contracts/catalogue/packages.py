@@ -66,7 +66,7 @@ class PackageListing(Output, frozen=True, kw_only=True):
 class PackageChanged(Output, frozen=True, kw_only=True):
     """The package's version before and after ("" where it was, or is, not installed).
 
-    `would`, `commands`: the actions that a dry run found.
+    `would`, `commands`: the actions that a dry run found; `cut`: these are not all.
     """
 
     package_name: Annotated[str, PUBLIC] = ""
@@ -76,6 +76,7 @@ class PackageChanged(Output, frozen=True, kw_only=True):
     would: Annotated[str, PUBLIC] = ""
     commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     reboot_required: Annotated[bool, PUBLIC] = False
+    cut: Annotated[bool, PUBLIC] = False
     log: str = ""
 
 
@@ -100,6 +101,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("version", "status"),
     ),
     Operation(
         name="package_install",
@@ -112,6 +114,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("version", "status"),
     ),
     Operation(
         name="package_remove",
@@ -124,5 +127,6 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("version", "status"),
     ),
 )

@@ -82,6 +82,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("containers",),
     ),
     Operation(
         name="stack_update",
@@ -94,6 +95,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("containers",),
     ),
     Operation(
         name="stack_remove",
@@ -106,6 +108,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
+        settled=("containers",),
     ),
     Operation(
         name="stack_status",
@@ -113,7 +116,7 @@ OPERATIONS = (
         parameters=StackQuery,
         output=StackStatus,
         risk=Risk.READ,
-        backends=("docker",),
+        backends=BACKENDS,
         idempotent=True,
     ),
 )

@@ -13,6 +13,7 @@ from typing import Any, Dict, Optional
 from writ_hostops.errors import HostError, Raced
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import FileFacts, mode_text, state_at, state_of, version_of
+from writ_hostops.files.diff import file_diff
 from writ_hostops.files.file_locks import locked
 from writ_hostops.files.open_beneath import OpenedPlace, opened_place
 from writ_hostops.files.replacement import DEFAULT_MODE, ExistingFile, opened_old, put, shown_put, write_all
@@ -69,9 +70,10 @@ def preview(call: Call) -> HostAnswer:
     ):
         before = old.facts if old else None
         commands = [] if arguments.is_there(before) else shown_put(place, len(arguments.content), bool(old))
+        diff = file_diff(arguments.path, old, arguments.content, call.diff)
     would = "nothing" if arguments.is_there(before) else "replace" if before else "create"
     return HostAnswer(
-        output={"would": would, "commands": commands, **_output(arguments, before)}, state=state_of(before)
+        output={"would": would, "commands": commands, **_output(arguments, before), **diff}, state=state_of(before)
     )
 
 

@@ -88,6 +88,7 @@ def preview(call: Call) -> HostAnswer:
             "also_changed": _others(arguments.name, [one.name for one in planned]),
             "would": "; ".join(one.text() for one in planned[:MOST_NAMED]) or "nothing",
             "commands": [apt.shown(*_exact(arguments, planned))] if planned else [],
+            **({"cut": True} if len(planned) > MOST_NAMED else {}),
         },
         state=_state(arguments, before),
     )

@@ -51,7 +51,7 @@ class Address(Struct, frozen=True):
 
 
 class NewTarget(Struct, frozen=True, kw_only=True):
-    """The target to add. `key_file`: a private key to use instead of a new one."""
+    """The target to add. `key_file`: a private key to use instead of a new one. `more`: further keys of its entry."""
 
     name: str
     role: str
@@ -59,6 +59,7 @@ class NewTarget(Struct, frozen=True, kw_only=True):
     pool: str | None = None
     file_roots: tuple[str, ...] = ()
     key_file: Path | None = None
+    more: dict[str, Any] = {}
 
 
 class Added(Struct, frozen=True, kw_only=True):
@@ -125,7 +126,7 @@ async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added
     entry["connection"] = connection if address.port == 22 else {**connection, "port": address.port}
     if new.file_roots:
         entry["file_roots"] = list(new.file_roots)
-    target = put_entry(home, entry)
+    target = put_entry(home, entry | new.more)
     served = await served_within(home, target)
     return Added(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
 

@@ -21,6 +21,7 @@ from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.failures import error_of
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.requests import Failure
+from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, turn
 from writ_installation.nats.server import options_of, sizes
@@ -54,6 +55,7 @@ class Archiver:
         self._bus = bus
         self._writ = writ
         self._policy_keys = policy_keys
+        self._people = CredentialsDirectory(home).current
 
     async def archive(
         self, path: Path, *, reason: str, until: float | None = None, damage: bool = False, supersede: bool = False
@@ -83,7 +85,7 @@ class Archiver:
     async def _begin(self, path: Path, standing: JournalAnswer, reason: str, *, damage: bool) -> Announced:
         plan = await self._plan(standing)
         with BundleWriter(path) as writer:
-            made = await write.write(self._bus.journal, writer, plan, self._policy_keys)
+            made = await write.write(self._bus.journal, writer, plan, self._policy_keys, self._people)
             if made.checked.problems and not damage:
                 first = made.checked.problems[0]
                 raise Damaged(f"event {first.sequence}: {first.what}; --with-damage archives it all the same")
@@ -113,7 +115,7 @@ class Archiver:
             previous=digest_before(await archives(self._bus.journal), announced),
         )
         with BundleWriter(path) as writer:
-            made = await write.write(self._bus.journal, writer, plan, self._policy_keys)
+            made = await write.write(self._bus.journal, writer, plan, self._policy_keys, self._people)
             if digest_of(made.manifest.encoded()) == announced.digest:
                 self._publish(writer, announced)
                 return True
@@ -161,7 +163,7 @@ class Archiver:
             await restore_journal_configuration(self._bus.replies, sizes(self._home))
 
     def _verified(self, path: Path, announced: Announced) -> check.Verified:
-        verified = check.verify(path, self._policy_keys)
+        verified = check.verify(path, self._policy_keys, self._people)
         if verified.digest != announced.digest:
             raise Conflict(f"{path} exists already: it is archive {verified.generation}, and not the one that counts")
         return verified

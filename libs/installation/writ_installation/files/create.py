@@ -10,13 +10,15 @@ from typing import Any
 
 from msgspec import Struct
 
+from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
 from writ_contracts.ids import encode_id
 from writ_documents import atomic_files, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import list_edits
-from writ_installation.files.home import Home, host_token
+from writ_installation.files.home import PEOPLE, Home, host_token
+from writ_trust.keys import Key, generate_seed
 
 OPERATOR = "operator"
 SERVICES = ("bootstrap", "sys", "status", "policy", "executor", "audit", "keeper")
@@ -49,6 +51,7 @@ def make_files(home: Home, machine: Machine | None = None) -> None:
         make_identity(home)
     for name in SERVICES:
         home.make_key(name)
+    _make_people_key(home)
     if not home.params_key.exists():
         write_atomically(home.params_key, secrets.token_hex(32).encode() + b"\n")
     if not home.policy.exists():
@@ -66,6 +69,13 @@ def make_files(home: Home, machine: Machine | None = None) -> None:
     write_public(home)
 
 
+def _make_people_key(home: Home) -> None:
+    """Make the key that signs the directory of people's credentials, once: it may be elsewhere by now."""
+    if not home.people_key() and not home.people_seed.exists():
+        home.people_seed.parent.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(home.people_seed, generate_seed() + b"\n")
+
+
 def make_identity(home: Home) -> str:
     """Give the installation an id, and return it."""
     identity = encode_id(secrets.token_bytes(16))
@@ -75,7 +85,12 @@ def make_identity(home: Home) -> str:
 
 def write_public(home: Home) -> None:
     """Write the public halves of the services' keys, for processes that may not read the private ones."""
-    expected = (PUBLIC_HEAD + yaml_file.dump({name: home.key(name).public for name in SERVICES})).encode()
+    known = {name: home.key(name).public for name in SERVICES}
+    if home.people_seed.exists():
+        known[PEOPLE] = Key(read_private(home.people_seed)).public
+    elif people_key := home.people_key():  # its private half was taken away, as it should be
+        known[PEOPLE] = people_key
+    expected = (PUBLIC_HEAD + yaml_file.dump(known)).encode()
     if not home.public_file.exists() or home.public_file.read_bytes() != expected:
         atomic_files.save(home.public_file, expected)
 
@@ -86,7 +101,7 @@ AGENTS_HEAD = (
     "# Which keys may work for which pool of targets: those of `writ up`, and those of hosts that have enrolled.\n"
 )
 IDENTITY_HEAD = "# The id of this installation, which every signed statement names. Never change it.\n"
-PUBLIC_HEAD = "# The public halves of keys/*.seed.\n"
+PUBLIC_HEAD = "# The public halves of keys/*.seed, and of the key that signs people.json.\n"
 
 
 def as_target(machine: Machine) -> dict[str, Any]:

@@ -18,6 +18,10 @@ from writ_trust.keys import Key, generate_seed
 _token = re.compile(TOKEN_PATTERN).search
 
 
+PEOPLE = "people"
+"""The name of the people-key in `public.yaml`."""
+
+
 class Identity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of `installation.yaml`."""
 
@@ -69,6 +73,10 @@ class Home:
         self.gateway_tokens = self.config / "gateway-tokens.json"
         """Digests of the bearer tokens of the MCP gateway's clients."""
         self.public_file = self.config / "public.yaml"
+        self.people_file = self.config / "people.json"
+        """The signed directory of people's credentials."""
+        self.people_seed = self.root / "people" / "people.seed"
+        """The key that signs it, apart from those of services: no process of Writ reads it."""
         self.installation_file = self.config / "installation.yaml"
         """The installation's id, which every signed statement names."""
         self.params_key = self.keys / "params.key"
@@ -139,6 +147,13 @@ class Home:
     def policy_keys(self) -> list[str]:
         """Return policy's public keys: the one in use, then earlier ones. Raises ConfigError."""
         return [self.public("policy")]
+
+    def people_key(self) -> str:
+        """Return the public half of the people-key; "" where none is known."""
+        try:
+            return self.public(PEOPLE)
+        except ConfigError:
+            return ""
 
     def make_key(self, name: str) -> Key:
         """Return the key of that name, made now if there is none."""

@@ -40,6 +40,7 @@ def make(home: Home, pool: str, url: str, until: float) -> tuple[Token, str]:
         pool=pool,
         url=url,
         policy_key=home.public("policy"),
+        people_key=home.people_key(),
         installation=home.installation,
     )
     home.tokens.mkdir(mode=0o700, exist_ok=True)

@@ -191,6 +191,7 @@ def write_site(home: Home, site: Site, folder: Path) -> list[Path]:
             url,
             key_file=key_file,
             policy_key=home.public("policy"),
+            people_key=home.people_key(),
             installation=home.installation,
             state_dir=state,
         )

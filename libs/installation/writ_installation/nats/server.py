@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from writ_bus import tasks
 from writ_bus.errors import BusError, Forbidden
 from writ_bus.nats.bus import connect
 from writ_bus.nats.connection import Options, TlsOptions
@@ -193,7 +194,7 @@ class BundledServer:
             self.warning = warning
             self._show(warning)
         await self._spawn()
-        self._watcher = asyncio.create_task(self._keep_running(), name="keep nats")
+        self._watcher = tasks.keep("keep nats", self._keep_running)
 
     async def _spawn(self) -> None:
         address, expected = self.address, configuration(self._home, self.address)

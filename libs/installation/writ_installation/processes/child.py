@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from writ_bus import tasks
 from writ_contracts.errors import Unreachable
 from writ_installation.files.home import Home
 from writ_installation.processes.readiness import probe
@@ -71,7 +72,7 @@ class Child:
         """
         await self._spawn()
         await self._ready()
-        self._watcher = asyncio.create_task(self._keep_running(), name=f"keep {self.name}")
+        self._watcher = tasks.keep(f"keep {self.name}", self._keep_running)
 
     async def stop(self) -> None:
         """Send SIGTERM; after 15 s SIGKILL."""

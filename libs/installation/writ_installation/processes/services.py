@@ -95,7 +95,7 @@ def agents(
 
 
 def agent_elsewhere(
-    pool: str, url: str, *, key_file: str, policy_key: str, installation: str, state_dir: str
+    pool: str, url: str, *, key_file: str, policy_key: str, people_key: str, installation: str, state_dir: str
 ) -> dict[str, str]:
     """Return the environment of a pool's agent on another host, with its paths there."""
     return {
@@ -103,6 +103,7 @@ def agent_elsewhere(
         "WRIT_POOL": pool,
         "WRIT_KEY_FILE": key_file,
         "WRIT_POLICY_KEY": policy_key,
+        "WRIT_PEOPLE_KEY": people_key,
         "WRIT_INSTALLATION": installation,
         "WRIT_STATE_DIR": state_dir,
     }
@@ -129,6 +130,8 @@ def environment(home: Home, url: str) -> dict[str, str]:
         "WRIT_INVENTORY": str(home.inventory),
         "WRIT_PRINCIPALS": str(home.principals),
         "WRIT_AGENTS": str(home.agents),
+        "WRIT_PEOPLE": str(home.people_file),
+        "WRIT_PEOPLE_KEY": home.people_key(),
     }
 
 

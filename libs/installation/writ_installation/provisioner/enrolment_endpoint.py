@@ -3,6 +3,7 @@
 import asyncio
 from functools import partial
 
+from writ_bus import tasks
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.connection import TlsOptions
 from writ_contracts import subjects
@@ -38,7 +39,7 @@ class EnrolmentEndpoint:
             await bus.close()
             raise
         self._bus = bus
-        self._telling = asyncio.create_task(self._notifier.run(bus), name="tell of enrolments")
+        self._telling = tasks.keep("enrolment notices", partial(self._notifier.run, bus))
 
     async def close(self) -> None:
         """Stop enrolling."""

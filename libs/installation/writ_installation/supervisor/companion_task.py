@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from writ_bus import tasks
 from writ_runtime.signals import Stop
 
 
 @asynccontextmanager
 async def companion_task(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
     """Run `work` while the block runs."""
-    task = asyncio.create_task(work) if work is not None else None
+    task = tasks.spawn(work, "companion") if work is not None else None
     try:
         yield
     finally:
@@ -22,8 +23,8 @@ async def companion_task(work: Coroutine[Any, Any, None] | None) -> AsyncIterato
 
 async def unless(stop: Stop, starting: Coroutine[Any, Any, None]) -> None:
     """Wait for the task, but no longer than until a stop is requested."""
-    work = asyncio.ensure_future(starting)
-    stopped = asyncio.ensure_future(stop.wait())
+    work = tasks.start(starting, "start")
+    stopped = tasks.start(stop.wait(), "stop")
     try:
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():

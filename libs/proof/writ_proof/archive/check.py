@@ -22,6 +22,7 @@ from writ_proof.archive.format import FORMAT, SEAL, Manifest, Segment, decode_li
 from writ_proof.archive.signatures import Problem, Signatures
 from writ_proof.bundles import MANIFEST, Bundle, Damaged
 from writ_trust.digests import keyed_digest, same
+from writ_trust.people import Directory
 from writ_trust.statements import digest, open_signed
 
 
@@ -43,14 +44,16 @@ class Verified(Struct, frozen=True, kw_only=True):
     problems: list[Problem]
 
 
-def verify(path: Path, policy_keys: Collection[str]) -> Verified:
-    """Verify all of it. Raises Damaged, Unreachable where it cannot be read."""
+def verify(path: Path, policy_keys: Collection[str], people: Directory | None = None) -> Verified:
+    """Verify all of it, approvals by the newest directory of people's credentials. Raises Damaged, Unreachable where it
+    cannot be read.
+    """
     with Bundle(path) as bundle:
         encoded = bundle.read(MANIFEST)
         manifest = read_manifest(path, encoded)
         bundle.must_have(MANIFEST, SEAL, *(segment.name for segment in manifest.segments))
         seal = _sealed(path, bundle.read(SEAL), manifest, digest_of(encoded), policy_keys)
-        signatures = Signatures(policy_keys)
+        signatures = Signatures(policy_keys, people)
         for record in records(bundle, manifest):
             signatures.take(record)
     unverified = {problem.sequence for problem in signatures.problems} - set(manifest.damaged)

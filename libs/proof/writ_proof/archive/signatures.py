@@ -12,18 +12,24 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
-from writ_contracts.approvals import SignedApproval
+from writ_contracts.approvals import DecisionDemand, SignedApproval
+from writ_contracts.credentials import TOUCH, Credential
 from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.previews import Preview
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed, Statement
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
-from writ_trust.approvals import approval_digest, verify_own
+from writ_trust.approvals import ProvenApproval, approval_digest, nkey_credential, prove_approval, read_approval
+from writ_trust.people import Directory
+from writ_trust.requester_presence import check_presence
 from writ_trust.statements import digest, open_signed
 
 MOST_TOLD = 1_000
+SKEW = 60.0
+"""Seconds by which the clock that stamps a removal may be behind the journal's."""
 T = TypeVar("T", bound=Struct)
 
 
@@ -41,14 +47,23 @@ class Request(Struct, frozen=True):
     decision: str
     principal: str
     acts_for: str | None
+    at: float
+    demands: list[DecisionDemand]
 
 
 class Signatures:
     """Checks one event after the other. `signed` counts signatures that hold; `problems` has the first thousand."""
 
-    def __init__(self, policy_keys: Collection[str]) -> None:
-        """Policy's public keys, of all times the range covers."""
+    def __init__(
+        self, policy_keys: Collection[str], people: Directory | None = None, *, by_directory: bool = True
+    ) -> None:
+        """Policy's public keys, of all times the range covers. `people`: the newest directory of people's credentials,
+        which has removed ones too; without it no approval that proves a presence can be verified. Not `by_directory`:
+        what needs the directory is left to others, as where a trace is shown.
+        """
         self._policy = frozenset(policy_keys)
+        self._people = people
+        self._by_directory = by_directory
         self._grants: dict[str, dict[str | None, tuple[str, str]]] = {}
         """By operation: the claimant (key, instance) of each start by the digests of its grant and claim, until it has
         ended.
@@ -58,6 +73,8 @@ class Signatures:
         self._approvals: dict[str, set[str]] = {}
         """By operation: digests of its approvals."""
         self._installation = ""
+        self._previews: dict[str, str] = {}
+        """By operation: digest of its preview, which its approvals must name."""
         self.signed = 0
         self.problems: list[Problem] = []
 
@@ -84,12 +101,7 @@ class Signatures:
     def _check(self, record: Record, event: journal.JournalEvent) -> None:  # noqa: C901 - a table by type
         match event:
             case journal.Requested():
-                decision = self._of_policy(event.decision, Decision)
-                self._is_of(event, decision)
-                self._demanded(record, event, decision)
-                self._statement(event.statement, decision)
-                self._check_read_grant(event.look)
-                self._check_read_grant(event.ahead)
+                self._requested(record, event)
             case journal.Refused():
                 # A refused statement may be anybody's: that it does not hold is what the refusal says.
                 if event.decision is not None:
@@ -99,8 +111,8 @@ class Signatures:
                 self._check_read_grant(event.ahead)
                 if event.over is not None:
                     self._own(event.over, Receipt)
-            case journal.ApprovalGiven() | journal.Approved() | journal.Rejected():
-                self._verdict(event)
+            case journal.PreviewTaken() | journal.ApprovalGiven() | journal.Approved() | journal.Rejected():
+                self._verdict(event, record.time)
             case journal.Granted():
                 self._granted(event)
             case journal.Started():
@@ -122,6 +134,15 @@ class Signatures:
             case _:
                 return
 
+    def _requested(self, record: Record, event: journal.Requested) -> None:
+        decision = self._of_policy(event.decision, Decision)
+        self._is_of(event, decision)
+        self._demanded(record, event, decision)
+        self._statement(event.statement, decision)
+        self._presence(record, event, decision)
+        self._check_read_grant(event.look)
+        self._check_read_grant(event.ahead)
+
     def _granted(self, event: journal.Granted) -> None:
         self._of_policy(event.decision, Decision)
         grant = self._of_policy(event.grant, Grant)
@@ -137,43 +158,73 @@ class Signatures:
     def _demanded(self, record: Record, event: journal.Requested, decision: Decision) -> None:
         """Remember what approvals of this request must name."""
         if decision.effect == "require_approval" and not event.dry_run:
-            request = Request(sha256(record.data).hexdigest(), digest(event.decision), event.principal, event.acts_for)
-            self._requests[event.operation_id] = request
+            self._requests[event.operation_id] = Request(
+                sha256(record.data).hexdigest(),
+                digest(event.decision),
+                event.principal,
+                event.acts_for,
+                record.time,
+                decision.demands,
+            )
 
-    def _approval(self, operation_id: str, signed: SignedApproval, verdict: str, approver: str) -> str:
-        """The digest of an approval that holds: by the key that it names, of the exact request, by somebody else than
+    def _preview(self, event: journal.PreviewTaken) -> None:
+        if self._own(event.preview, Preview).operation_id != event.operation_id:
+            raise Untrusted("its preview is of another operation")
+        self._previews.setdefault(event.operation_id, digest(event.preview))
+
+    def _approval(
+        self, operation_id: str, signed: SignedApproval, verdict: str, approver: str, at: float
+    ) -> ProvenApproval:
+        """An approval that holds: by a credential that counted then, of the exact request, by somebody else than
         asked.
         """
-        approval = verify_own(signed, None)
+        known = self._requests.get(operation_id)
+        found = prove_approval(signed, _credentials(signed, self._people, known, at), installation=None)
+        approval = found.approval
         self._same_installation(approval)
         self.signed += 1
         if (approval.operation_id, approval.verdict) != (operation_id, verdict):
             raise Untrusted("its approval is of another operation or verdict")
         if approver and approval.approver != approver:
             raise Untrusted("its approval is of another person")
-        known = self._requests.get(operation_id)
         if known is not None:  # else it was requested before the range
             if (approval.requested, approval.decision_digest) != (known.requested, known.decision):
                 raise Untrusted("its approval is of another request")
-            if approval.approver in (known.principal, known.acts_for):
+            if verdict == "approve" and approval.preview != self._previews.get(operation_id):
+                raise Untrusted("its approval is of another preview")
+            own = {approval.approver, found.person} & {known.principal, known.acts_for}
+            if own and not _may_be_own(found, known, self._people):
                 raise Untrusted("its approver requested it")
-        return approval_digest(signed)
+        return found
 
-    def _verdict(self, event: journal.ApprovalGiven | journal.Approved | journal.Rejected) -> None:
+    def _verdict(
+        self, event: journal.PreviewTaken | journal.ApprovalGiven | journal.Approved | journal.Rejected, at: float
+    ) -> None:
         match event:
+            case journal.PreviewTaken():
+                self._preview(event)
+            case journal.Approved() if not self._by_directory:
+                self._approvals[event.operation_id] = {approval_digest(one) for one in event.approvals}
+            case _ if not self._by_directory:
+                return  # policy, which verified it, alone can write it
             case journal.ApprovalGiven():
-                self._approval(event.operation_id, event.approval, "approve", event.approver)
+                self._approval(event.operation_id, event.approval, "approve", event.approver, at)
             case journal.Approved():
-                self._approved(event)
+                self._approved(event, at)
             case journal.Rejected():
-                self._approval(event.operation_id, event.approval, "reject", event.approver)
+                self._approval(event.operation_id, event.approval, "reject", event.approver, at)
                 self._requests.pop(event.operation_id, None)
 
-    def _approved(self, event: journal.Approved) -> None:
-        digests = {self._approval(event.operation_id, one, "approve", "") for one in event.approvals}
-        if not digests:
+    def _approved(self, event: journal.Approved, at: float) -> None:
+        found = [self._approval(event.operation_id, one, "approve", "", at) for one in event.approvals]
+        if not found:
             raise Untrusted("it is approved by nobody")
-        self._approvals[event.operation_id] = digests
+        known = self._requests.get(event.operation_id)
+        for demand in known.demands if known is not None else ():
+            persons = {one.person for one in found if one.presence.meets(demand.presence)}
+            if len(persons) < sum(step.quorum for step in demand.steps):
+                raise Untrusted(f"'{demand.rule}' demands more persons, or the proof {demand.presence}")
+        self._approvals[event.operation_id] = {approval_digest(one) for one in event.approvals}
 
     def _started(self, operation_id: str, named: Collection[str] = ()) -> None:
         """Raises Untrusted for a start without the approvals that the decision demands, or by others than recorded."""
@@ -188,6 +239,7 @@ class Signatures:
             self._grants.pop(event.operation_id, None)
             self._requests.pop(event.operation_id, None)
             self._approvals.pop(event.operation_id, None)
+            self._previews.pop(event.operation_id, None)
         if event.receipt is None:
             return
         receipt = self._own(event.receipt, Receipt)
@@ -209,6 +261,23 @@ class Signatures:
         self._own(statement, RequestStatement)
         if decision.statement_digest != digest(statement):
             raise Untrusted("its decision is on another statement")
+
+    def _presence(self, record: Record, event: journal.Requested, decision: Decision) -> None:
+        """Check what the requester proved besides the signature, where the decision says that they did."""
+        if decision.presence is None:
+            return
+        if event.presence is None or event.statement is None:
+            raise Untrusted("it was decided on a proof of presence that is not there")
+        if not self._by_directory:
+            return
+        if self._people is None:
+            raise Untrusted("its requester proved a presence, and the directory of people's credentials is not here")
+        entry = self._people.entries.get(event.presence.credential)
+        counted = entry is not None and entry.counted_at(record.time - SKEW, record.time)
+        known = [entry.credential] if entry is not None and counted else []
+        if not check_presence(event.statement, event.presence, known).meets(decision.presence):
+            raise Untrusted("its requester proved less than its decision says")
+        self.signed += 1
 
     def _check_read_grant(self, look: Signed | None) -> None:
         if look is not None:
@@ -244,3 +313,24 @@ class Signatures:
         self._installation = self._installation or statement.installation
         if statement.installation != self._installation:
             raise Untrusted(f"it is for installation {statement.installation}, and others for {self._installation}")
+
+
+def _credentials(
+    signed: SignedApproval, people: Directory | None, known: Request | None, at: float
+) -> list[Credential]:
+    """The credential that signed it, if it counted when the verdict was recorded. An nkey is that which the approval
+    names.
+    """
+    approval = read_approval(signed)
+    if signed.evidence.__struct_config__.tag == "key":
+        return [nkey_credential(approval.approver, signed.credential)]
+    if people is None:
+        raise Untrusted("its approval proves a presence, and the directory of people's credentials is not here")
+    entry = people.entries.get(signed.credential)
+    counted = entry is not None and entry.counted_at(at - SKEW, at if known is None else known.at)
+    return [entry.credential] if entry is not None and counted else []
+
+
+def _may_be_own(found: ProvenApproval, known: Request, people: Directory | None) -> bool:
+    """Whether the human of an AI agent approved its request while one person ran the installation."""
+    return people is not None and found.approval.approver != known.principal and found.presence.meets(TOUCH)

@@ -13,6 +13,7 @@ from writ_proof.archive.format import FORMAT, SEGMENT_EVENTS, Manifest, Segment,
 from writ_proof.archive.signatures import Signatures
 from writ_proof.bundles import MANIFEST, BundleWriter
 from writ_trust.digests import of_all
+from writ_trust.people import Directory
 
 
 class StoredEvents(Protocol):
@@ -39,9 +40,15 @@ class Made(Struct, frozen=True, kw_only=True):
     checked: Signatures
 
 
-async def write(journal: StoredEvents, writer: BundleWriter, plan: Plan, policy_keys: Collection[str]) -> Made:
+async def write(
+    journal: StoredEvents,
+    writer: BundleWriter,
+    plan: Plan,
+    policy_keys: Collection[str],
+    people: Directory | None = None,
+) -> Made:
     """Write all of the range, and the manifest. Raises Conflict where an event of it is missing."""
-    signatures, segments, size = Signatures(policy_keys), list[Segment](), 0
+    signatures, segments, size = Signatures(policy_keys, people), list[Segment](), 0
     for first in range(plan.first, plan.last + 1, SEGMENT_EVENTS):
         last = min(first + SEGMENT_EVENTS - 1, plan.last)
         events = await _read(journal, first, last)

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
+from writ_contracts.credentials import KEY, Presence
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
 from writ_rules.analysis.pairs import demand
-from writ_rules.analysis.question_space import QuestionSpace, offered
+from writ_rules.analysis.question_space import offered
 from writ_rules.analysis.reading import ALL_ROLES, Reading, readings
 from writ_rules.engine.case import show
 from writ_rules.engine.conditioning import attribute
@@ -19,6 +20,7 @@ from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PolicyFile, RuleEntry, placed, present
 from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, ApproverStep, Demand, progress
 from writ_rules.engine.patterns import glob
+from writ_rules.engine.people import People, people_of
 from writ_rules.engine.verbs import Verb, verbs
 
 Stored = TypeVar("Stored")
@@ -31,8 +33,10 @@ def lint_with(
     *,
     targets: Iterable[Target] | None = None,
     principals: Iterable[Principal] | None = None,
+    people: People | None = None,
 ) -> list[Finding]:
-    """Return the findings these targets and principals give rise to; None means no file, hence no findings.
+    """Return the findings these targets and principals give rise to; None means no file, hence no findings. `people`:
+    the principals with their enrolled credentials, where these are known.
 
     LINT: the rule has no effect at present. WARNING: it has less effect than it seems.
     """
@@ -42,8 +46,19 @@ def lint_with(
     if targets is not None:
         found += _Targets(targets, known).about(rules)
     if principals is not None:
-        found += _Principals(principals, known).about(rules, admin=file.policies.require_approval_for_admin)
+        found += _Principals(principals, known, people).about(rules, admin=file.policies.require_approval_for_admin)
+        found += _emergency_proof(file, people)
     return found
+
+
+def _emergency_proof(file: PolicyFile, people: People | None) -> Iterator[Finding]:
+    """Yield a finding where nobody has a credential for the proof that emergencies demand."""
+    entry = file.policies.emergencies
+    if entry is None or entry.proof == KEY.proof or people is None or people.presences is None:
+        return
+    if not any(one.meets(Presence(entry.proof)) for each in people.presences.values() for one in each):
+        text = f"nobody has a credential that proves {entry.proof}: no emergency can be declared"
+        yield Finding(Severity.WARNING, ("policies", "emergencies", "proof"), text)
 
 
 def as_warnings(found: Iterable[Finding]) -> list[Finding]:
@@ -128,12 +143,12 @@ class _Targets:
 
 
 class _Principals:
-    def __init__(self, principals: Iterable[Principal], known: Mapping[str, Verb]) -> None:
+    def __init__(self, principals: Iterable[Principal], known: Mapping[str, Verb], people: People | None) -> None:
         self._all = list(principals)
         self._ids = {one.id for one in self._all}
         self._roles = {role for one in self._all for role in one.roles}
         self._kinds = {str(one.kind) for one in self._all}
-        self._people = QuestionSpace(catalogue=Catalogue(()), principals=tuple(self._all)).people()
+        self._people = people or people_of(self._all)
         self._known = known
         self._scopes: dict[Any, list[Principal]] = {}
         self._unable: dict[Any, list[Principal]] = {}
@@ -160,9 +175,9 @@ class _Principals:
             self._scope(rule),
             (*rule.placed_rule.keys, "approval" if rule.entry.approval else "requires_approval"),
         )
-        unable = self._lacking(rule, Demand(rule.name, steps, 0))
+        unable = self._lacking(rule, Demand(rule.name, steps, 0, asked[2]))
         if len(unable) == len(scope):
-            yield Finding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, scope)}")
+            yield Finding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, asked[2])}")
         elif unable:
             text = f"nobody can give this approval to {_named([one.id for one in unable])}"
             yield Finding(Severity.WARNING, keys, text)
@@ -181,21 +196,25 @@ class _Principals:
 
     def _lacking(self, rule: Reading, asked: Demand) -> list[Principal]:
         """Return the principals in the rule's scope that lack enough approvers."""
-        key = (self._scope_key(rule), asked.steps)
+        key = (self._scope_key(rule), asked.steps, asked.presence)
         return _cached(
             self._unable,
             key,
             lambda: [one for one in self._scope(rule) if not progress(asked, (), one, self._people).possible],
         )
 
-    def _why(self, steps: Iterable[ApproverStep], scope: Sequence[Principal]) -> str:
+    def _why(self, steps: Iterable[ApproverStep], presence: Presence) -> str:
         for step in steps:
-            able = {who for role in step.approvers for who in self._people.get(role, ())}
+            able = {self._people.person(who) for who in self._people.members(step.approvers)}
             roles = " or ".join(step.approvers)
             if not able:
                 return f"no human has role {roles}"
             if len(able) < step.quorum:
                 return f"it takes {step.quorum}, and only {_named(sorted(able))} has role {roles}"
+            enrolled = [who for who in able if self._people.can_prove(who, presence)]
+            if len(enrolled) < step.quorum:
+                few = f"only {_named(sorted(enrolled))}" if enrolled else "nobody"
+                return f"{few} of role {roles} has a credential that proves {presence}: `writ credential enroll`"
         return "those who could are the ones who ask, or too few for all steps"
 
     def _scope(self, rule: Reading) -> list[Principal]:

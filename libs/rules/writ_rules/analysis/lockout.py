@@ -11,14 +11,13 @@ from msgspec import Struct
 
 from writ_contracts.inventory import WRIT, Principal
 from writ_contracts.operations import Catalogue
-from writ_contracts.persons import person_of
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.classes import defaults_of
-from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.questions import Asker
 from writ_rules.analysis.space import options, relevant, request
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.obligations import progress
+from writ_rules.engine.people import People, people_of
 from writ_rules.engine.ruling import Ruling
 
 GOVERNING = ("policy_publish", "policy_rollback", "stop_lift", "journal_archive")
@@ -38,27 +37,27 @@ class Lockout(Struct, frozen=True):
         return f"nobody could ever carry out {self.operation}: {self.why}"
 
 
-def lockouts(policy: Policy, catalogue: Catalogue, principals: Sequence[Principal], now: float) -> list[Lockout]:
-    """Return the governing operations that none of these people could do, with the approvals that others can give."""
-    people = _of_each_kind([one for one in principals if one.kind == "human"])
-    found = ((name, _why_nobody(policy, catalogue, name, people, principals, now)) for name in GOVERNING)
+def lockouts(
+    policy: Policy, catalogue: Catalogue, principals: Sequence[Principal], now: float, people: People | None = None
+) -> list[Lockout]:
+    """Return the governing operations that none of these principals could do, with the approvals that others can give.
+
+    `people`: the same principals with their enrolled credentials, where these are known.
+    """
+    askers = _of_each_kind([one for one in principals if one.kind == "human"])
+    approvers = people or people_of(principals)
+    found = ((name, _why_nobody(policy, catalogue, name, askers, approvers, now)) for name in GOVERNING)
     return [Lockout(name, why) for name, why in found if why]
 
 
 def _why_nobody(
-    policy: Policy,
-    catalogue: Catalogue,
-    operation: str,
-    people: Sequence[Principal],
-    everybody: Sequence[Principal],
-    now: float,
+    policy: Policy, catalogue: Catalogue, operation: str, askers: Sequence[Principal], people: People, now: float
 ) -> str:
-    """Return "" where one of the people could do it, else a reason, the one of an approval before others."""
+    """Return "" where one of the askers could do it, else a reason, the one of an approval before others."""
     reasons: list[str] = []
-    for one in people:
-        others = _without_person(one, everybody)
-        for ruling in _rulings(policy, operation, one, Asker(_roles(others)), now):
-            why = _what_is_missing(ruling, one, others)
+    for one in askers:
+        for ruling in _rulings(policy, operation, one, Asker(people), now):
+            why = _what_is_missing(ruling, one, people)
             if not why:
                 return ""
             reasons.append(f"{one.id}: {why}")
@@ -78,29 +77,11 @@ def _rulings(policy: Policy, operation: str, one: Principal, asker: Asker, now: 
     ]
 
 
-def _what_is_missing(ruling: Ruling, one: Principal, others: Sequence[Principal]) -> str:
+def _what_is_missing(ruling: Ruling, one: Principal, people: People) -> str:
     if ruling.effect == "deny":
         return ruling.reason
-    roles = _roles(others)
-    lacking = [demand for demand in ruling.demands if not progress(demand, (), one, roles).possible]
+    lacking = [demand for demand in ruling.demands if not progress(demand, (), one, people).possible]
     return f"{lacking[0]}, and there are not enough other people to approve it" if lacking else ""
-
-
-def _without_person(one: Principal, everybody: Sequence[Principal]) -> list[Principal]:
-    """Return other persons, each by one principal: nobody approves twice, nor what is their own."""
-    known = {each.id: each for each in everybody}
-    own = person_of(one.id, known)
-    found: dict[str, Principal] = {}
-    for each in everybody:
-        person = person_of(each.id, known)
-        if each.kind == "human" and person != own:
-            roles = [*found[person].roles, *each.roles] if person in found else each.roles
-            found[person] = Principal(id=person, kind="human", key=each.key, roles=roles)
-    return [*found.values()]
-
-
-def _roles(people: Sequence[Principal]) -> dict[str, tuple[str, ...]]:
-    return QuestionSpace(catalogue=Catalogue(()), principals=tuple(people)).people()
 
 
 def _of_each_kind(people: Sequence[Principal]) -> list[Principal]:

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from writ_contracts.credentials import KEY
 from writ_rules.analysis.implication import canonical, implied
 from writ_rules.analysis.reading import Reading, Verbs
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import RuleEntry, present
 from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER
+from writ_rules.engine.rules import presence_of
 from writ_rules.engine.times import duration
 
 MOST_COMPARED = 4_000_000
@@ -120,14 +122,15 @@ def _no_laxer(narrow: int | None, wide: int | None) -> bool:
 
 
 def demand(entry: RuleEntry) -> tuple[Any, ...] | None:
-    """Return the steps and seconds that an allow rule demands, in a comparable form."""
+    """Return the steps, seconds and presence that an allow rule demands, in a comparable form."""
     if not entry.allowed or not (entry.requires_approval or entry.approval is not None):
         return None
     approval = entry.approval
     minutes = (entry.approval_timeout or APPROVAL_MINUTES) * 60
     if approval is None:
-        return ((((APPROVER,), 1),), minutes)
+        return ((((APPROVER,), 1),), minutes, KEY)
     own = [(tuple(present(approval.approvers)) or (APPROVER,), approval.quorum)]
     steps = [(tuple(present(step.approvers)) or (APPROVER,), step.quorum) for step in present(approval.steps)]
     listed = [*(own if approval.approvers or not steps else []), *steps]
-    return (tuple(listed), minutes if approval.timeout is None else duration(approval.timeout))
+    seconds = minutes if approval.timeout is None else duration(approval.timeout)
+    return (tuple(listed), seconds, presence_of(approval))

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Operation, offers
+from writ_rules.engine.people import People, people_of
 
 
 class QuestionSpace(Struct, frozen=True, eq=False, kw_only=True):
@@ -21,13 +22,9 @@ class QuestionSpace(Struct, frozen=True, eq=False, kw_only=True):
     targets: tuple[Target, ...] | None = None
     principals: tuple[Principal, ...] | None = None
 
-    def people(self) -> dict[str, tuple[str, ...]]:
-        """Return the humans of each role: the possible approvers."""
-        found: dict[str, list[str]] = {}
-        for principal in self.principals or ():
-            for role in principal.roles if principal.kind == "human" else ():
-                found.setdefault(role, []).append(principal.id)
-        return {role: tuple(ids) for role, ids in found.items()}
+    def people(self) -> People:
+        """Return the possible approvers."""
+        return people_of(self.principals or ())
 
 
 class Example(Struct, frozen=True, kw_only=True):

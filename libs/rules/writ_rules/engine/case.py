@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
+from writ_contracts.credentials import Presence
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Operation
 from writ_rules.engine.facts import NO_FACTS, Facts
@@ -22,9 +23,10 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
     """The request to decide, `at` Unix seconds.
 
     `given` are the caller's own parameters, `effective` the same with the catalogue's defaults, checked. `own`: a
-    control operation on something of the principal's own. `approvals`: the approvers so far, in order. `emergency`:
-    true if one that covers the target is in force; None: as the control state says. `person`: the person who acts by
-    the principal (`writ_contracts.persons`), if that is known.
+    control operation on something of the principal's own. `approvals`: the approvers so far, in order. `proven`: what
+    each of them proved, and `presence` what the requester proved; None in an analysis, where each is taken to have
+    proved what is demanded. `emergency`: true if one that covers the target is in force; None: as the control state
+    says. `person`: the person who acts by the principal (`writ_contracts.persons`), if that is known.
     """
 
     operation: Operation
@@ -36,6 +38,8 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     own: bool = False
     approvals: tuple[str, ...] = ()
+    proven: Mapping[str, Presence] | None = None
+    presence: Presence | None = None
     emergency: bool | None = None
     person: str = ""
 

@@ -37,7 +37,7 @@ def decide(
     if early is not None:
         return early
     emergency, counts = _emergency(request, control)
-    first = _by_rules(policy, request, people or {}, facts, emergency, counts=counts)
+    first = _by_rules(policy, request, people or People(), facts, emergency, counts=counts)
     if first.effect == "deny" or first.effective == request.effective:
         return first
     try:
@@ -55,7 +55,7 @@ def decide(
         )
     # Rules filled in defaults: what came out must itself be allowed, or a deny would not see what runs.
     again = structs.replace(request, given=filled, effective=filled)
-    second = _by_rules(policy, again, people or {}, facts, emergency, counts=counts)
+    second = _by_rules(policy, again, people or People(), facts, emergency, counts=counts)
     return stricter(structs.replace(first, effective=filled), second)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from writ_contracts.credentials import KEY, Presence
 from writ_rules.engine import times
 from writ_rules.engine.findings import Keys
 from writ_rules.engine.format import EmergenciesEntry
@@ -12,10 +13,11 @@ Attempt = Callable[..., float]
 
 
 class EmergencyTerms(Struct, frozen=True):
-    """Both in seconds."""
+    """Times in seconds. `presence`: what those who declare and confirm prove."""
 
     longest: float
     confirm_within: float
+    presence: Presence = KEY
 
 
 def terms_of(entry: EmergenciesEntry | None, attempt: Attempt) -> EmergencyTerms:
@@ -25,4 +27,5 @@ def terms_of(entry: EmergenciesEntry | None, attempt: Attempt) -> EmergencyTerms
     return EmergencyTerms(
         longest=attempt((*keys, "longest"), 0, times.duration, given.longest),
         confirm_within=attempt((*keys, "confirm_within"), 0, times.duration, given.confirm_within),
+        presence=Presence(given.proof),
     )

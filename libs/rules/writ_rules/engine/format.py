@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.credentials import Proof
 from writ_contracts.inventory import Kind, Role
 from writ_rules.engine.facts import Severity
 
@@ -104,6 +105,8 @@ class ApprovalEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     quorum: Annotated[int, Meta(ge=1, description="how many different people")] = 1
     steps: Annotated[list[StepEntry | None] | None, Meta(description="one after the other")] = None
     timeout: Annotated[str | None, Meta(description="as `30m`; wins over `approval_timeout`")] = None
+    proof: Annotated[Proof, Meta(description="what an approver proves: a key, a touch, or PIN or biometrics")] = "key"
+    attested: Annotated[bool, Meta(description="true: only by credentials whose maker vouches for the device")] = False
 
 
 class ScanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -182,6 +185,7 @@ class EmergenciesEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     longest: Annotated[str, Meta(description="from its declaration, as `4h`")] = "8h"
     confirm_within: Annotated[str, Meta(description="unless another person confirms it by then, it lapses")] = "30m"
+    proof: Annotated[Proof, Meta(description="of who declares or confirms: a key, a touch, or PIN too")] = "key"
 
 
 class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -29,6 +29,7 @@ FITS = {
 LISTED = {
     "list_services": ("service", "unit"),
     "list_containers": ("container", "guest"),
+    "list_guests": ("guest", "container"),
     "list_stacks": ("stack",),
     "list_packages": ("package",),
     "list_backups": ("backup",),

@@ -36,6 +36,7 @@ def _below(value: str, names: frozenset[str]) -> bool:
 SOURCES: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
     "list_services": _as_unit,
     "list_containers": _exactly,
+    "list_guests": _exactly,
     "list_stacks": _exactly,
     "list_packages": _exactly,
     "list_backups": _exactly,

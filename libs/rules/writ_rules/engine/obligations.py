@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from writ_contracts.approvals import limit_text
+from writ_contracts.credentials import KEY, Presence
 from writ_contracts.decisions import RuleLimit as RuleLimit
 from writ_contracts.inventory import Principal
+from writ_rules.engine.people import People as People
 
 APPROVER, APPROVAL_MINUTES = "approver", 60
-People = Mapping[str, tuple[str, ...]]
-"""The possible approvers: the humans of each role."""
+Proven = Mapping[str, Presence]
+"""What the approval of each approver proved."""
 
 
 class ApproverStep(Struct, frozen=True):
@@ -24,16 +26,20 @@ class ApproverStep(Struct, frozen=True):
 
 
 class Demand(Struct, frozen=True):
-    """A demand for approvals: the steps one after the other, within `seconds`. `rule` demands it."""
+    """A demand for approvals: the steps one after the other, within `seconds`, each approval with this presence of
+    its approver. `rule` demands it.
+    """
 
     rule: str
     steps: tuple[ApproverStep, ...]
     seconds: int
+    presence: Presence = KEY
 
     @property
     def text(self) -> str:
-        """Return the approvers and the time limit, for people."""
-        return f"{', then '.join(map(str, self.steps))} {limit_text(self.seconds)}"
+        """Return the approvers, their proof and the time limit, for people."""
+        proof = "" if self.presence == KEY else f" by {self.presence}"
+        return f"{', then '.join(map(str, self.steps))}{proof} {limit_text(self.seconds)}"
 
     def __str__(self) -> str:
         return f"'{self.rule}' asks for {self.text}"
@@ -61,32 +67,42 @@ class Progress(Struct, frozen=True):
     by: tuple[str, ...] = ()
 
 
-def progress(demand: Demand, approvals: Sequence[str], asker: Principal, people: People) -> Progress:
-    """Return the progress of a demand. An approval counts for the step that is open when it comes; nobody counts twice,
-    the requester never.
+def progress(
+    demand: Demand, approvals: Sequence[str], asker: Principal, people: People, proven: Proven | None = None
+) -> Progress:
+    """Return the progress of a demand. An approval counts for the step that is open when it comes, if its approver
+    proved the presence that is needed; no person counts twice, the requester's own only in `solo`.
+
+    `proven`: None in an analysis, where each approver is taken to have proved it.
     """
-    used, by = {asker.id, asker.acts_for}, list[str]()
+    used, by = set[str](), list[str]()
     pending = iter(approvals)
     for at, step in enumerate(demand.steps):
-        able = {who for role in step.approvers for who in people.get(role, ())}
+        able = people.able(step.approvers, asker, demand.presence)
         approved = 0
         while approved < step.quorum:
             who = next(pending, None)
             if who is None:
-                left = frozenset(able - used)
-                return Progress(
-                    step, step.quorum - approved, left, _possible(demand.steps[at:], approved, used, people)
-                )
-            if who in able and who not in used:
-                used.add(who)
+                left = frozenset(one for one in able if people.person(one) not in used)
+                more = step.quorum - approved
+                return Progress(step, more, left, _possible(demand, at, more, asker, used, people), tuple(by))
+            if who in able and people.person(who) not in used and _has_proved(who, demand, asker, people, proven):
+                used.add(people.person(who))
                 by.append(who)
                 approved += 1
     return Progress(None, by=tuple(by))
 
 
-def _possible(steps: Sequence[ApproverStep], approved: int, used: set[str | None], people: People) -> bool:
-    """Return whether enough people are left for each of the steps, and for all together."""
-    left = [{who for role in step.approvers for who in people.get(role, ())} - used for step in steps]
-    quorums = [step.quorum - (approved if at == 0 else 0) for at, step in enumerate(steps)]
-    enough = all(len(able) >= count for able, count in zip(left, quorums, strict=True))
-    return enough and len(set[str | None]().union(*left)) >= sum(quorums)
+def _has_proved(who: str, demand: Demand, asker: Principal, people: People, proven: Proven | None) -> bool:
+    needed = people.needed(who, asker, demand.presence)
+    return needed is not None and (proven is None or proven.get(who, KEY).meets(needed))
+
+
+def _possible(demand: Demand, at: int, more: int, asker: Principal, used: set[str], people: People) -> bool:
+    """Return whether enough persons are left for each of the steps, and for all together."""
+    steps = demand.steps[at:]
+    able = (people.able(step.approvers, asker, demand.presence) for step in steps)
+    left = [{people.person(who) for who in each} - used for each in able]
+    quorums = [more, *(step.quorum for step in steps[1:])]
+    enough = all(len(persons) >= count for persons, count in zip(left, quorums, strict=True))
+    return enough and len(set[str]().union(*left)) >= sum(quorums)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from writ_contracts.credentials import KEY
 from writ_contracts.decisions import Effect
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
@@ -82,7 +83,9 @@ def conflicting(parameter: str, names: list[str]) -> str:
 
 def approval(request: DecisionRequest, demands: list[Demand], people: People, names: list[str]) -> ReasonedEffect:
     """Return the demand with its possible approvers; an allow once enough have approved."""
-    found = [(demand, progress(demand, request.approvals, request.principal, people)) for demand in demands]
+    found = [
+        (demand, progress(demand, request.approvals, request.principal, people, request.proven)) for demand in demands
+    ]
     waiting = [(demand, how) for demand, how in found if how.waits_for is not None]
     if not waiting:
         by = ", ".join(dict.fromkeys(who for _, how in found for who in how.by))
@@ -90,9 +93,16 @@ def approval(request: DecisionRequest, demands: list[Demand], people: People, na
     could = sorted({who for _, how in waiting for who in how.able})[:MOST_APPROVERS]
     shown = ", ".join(could[:MOST_NAMES]) + ("…" if len(could) > MOST_NAMES else "")
     possible = could and all(how.possible for _, how in waiting)
-    able = f"; could approve: {shown}" if possible else "; nobody could approve it"
+    able = f"; could approve: {shown}" if possible else _nobody(demands, people)
     reason = _cut("; ".join(str(demand) for demand, _ in waiting) + able)
-    return ReasonedEffect("require_approval", "approval_required", reason, could)
+    return ReasonedEffect("require_approval", "approval_required", reason, could if possible else [])
+
+
+def _nobody(demands: list[Demand], people: People) -> str:
+    """Return the reason why nobody could approve it: there may be people, without a credential for the proof."""
+    proofs = sorted({str(one.presence) for one in demands if not KEY.meets(one.presence)})
+    lacking = f" with the proof {', '.join(proofs)}, by the credentials that are enrolled" if proofs else ""
+    return f"; nobody could approve it{lacking if people.presences is not None else ''}"
 
 
 def allowed(policy: Policy, names: list[str], emergency: str) -> ReasonedEffect:

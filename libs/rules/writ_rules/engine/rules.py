@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from writ_contracts.credentials import Presence
 from writ_contracts.decisions import Effect
 from writ_rules.engine import clauses, times
 from writ_rules.engine.checks import values_of
@@ -125,9 +126,8 @@ class Workshop:
         approval = entry.approval or ApprovalEntry()
         keys = (*placed.keys, "approval", "timeout")
         minutes = (entry.approval_timeout or APPROVAL_MINUTES) * 60
-        return Demand(
-            entry.name, steps_of(approval), self.notes.attempt(keys, minutes, times.duration, approval.timeout)
-        )
+        seconds = self.notes.attempt(keys, minutes, times.duration, approval.timeout)
+        return Demand(entry.name, steps_of(approval), seconds, presence_of(approval))
 
 
 def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:
@@ -177,6 +177,11 @@ def _targets(ids: list[str]) -> clauses.Targets:
 
 def _defaults(verb: Verb, parameters: list[Parameter]) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.default is not None and each.name in verb.types}
+
+
+def presence_of(approval: ApprovalEntry) -> Presence:
+    """Return what each approver must prove."""
+    return Presence(approval.proof, approval.attested)
 
 
 def steps_of(approval: ApprovalEntry) -> tuple[ApproverStep, ...]:

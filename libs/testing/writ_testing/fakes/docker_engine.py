@@ -10,31 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, Literal
+
+from writ_testing.fakes.engine_http import Answer, Request, leave, read_request, send_answer
 
 Kind = Literal["cut", "act_and_cut", "cut_body", "hang", "act_and_hang", "half_close", "garble"]
 ABSENT = "0001-01-01T00:00:00Z"
-
-
-class Request(NamedTuple):
-    """One request; `query` has the last value of each name."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    body: Any
-    headers: dict[str, str]
-
-
-class Answer(NamedTuple):
-    """`lines`: a stream of JSON lines instead of a body; `hangs`: it never ends."""
-
-    status: int
-    body: Any = None
-    lines: tuple[dict[str, Any], ...] | None = None
-    hangs: bool = False
-    raw: bytes | None = None
 
 
 @dataclass
@@ -50,7 +31,10 @@ class Fault:
 
 @dataclass
 class FakeEngine:
-    """`containers` by id, as inspect shows them; `images` by reference; `asked`: each request, as `METHOD /path`."""
+    """`containers` by id, as inspect shows them; `images` by reference; `asked`: each request, as `METHOD /path`.
+
+    `exits` and `health`: how containers are once started, those of the image `ill` or all.
+    """
 
     socket: Path
     containers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -63,6 +47,7 @@ class FakeEngine:
     logs: str = ""
     exits: int | None = None
     health: str = ""
+    ill: str = ""
     api: str = "1.45"
     clock: int = 0
     _server: asyncio.Server | None = None
@@ -106,7 +91,7 @@ class FakeEngine:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
         try:
-            while (request := await _read(reader)) is not None:
+            while (request := await read_request(reader)) is not None:
                 if not await self._answer(request, reader, writer):
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -121,16 +106,16 @@ class FakeEngine:
         fault = self._fault(request)
         kind = fault.kind if fault else ""
         if isinstance(kind, int):
-            await _send(writer, Answer(kind, {"message": fault.message if fault else ""}))
+            await send_answer(writer, Answer(kind, {"message": fault.message if fault else ""}))
             return True
         if kind in ("cut", "hang"):
-            return await _leave(reader, kind == "hang")
+            return await leave(reader, kind == "hang")
         answer = self._handle(request)
         if kind in ("act_and_cut", "act_and_hang"):
-            return await _leave(reader, kind == "act_and_hang")
+            return await leave(reader, kind == "act_and_hang")
         if kind == "garble":
             answer = Answer(200, raw=b"<html>no JSON</html>")
-        await _send(writer, answer, cut=kind == "cut_body", half=kind == "half_close")
+        await send_answer(writer, answer, cut=kind == "cut_body", half=kind == "half_close")
         if answer.hangs:
             self.pulls.append(request.query["fromImage"])
             try:
@@ -165,6 +150,7 @@ class FakeEngine:
             ("POST", one + "/start", self._start),
             ("POST", one + "/stop", self._stop),
             ("POST", one + "/restart", self._restart),
+            ("POST", one + "/rename", self._rename),
             ("DELETE", one, self._delete),
             ("GET", "/images/(.+)/json", self._image),
             ("POST", "/images/create", self._pull),
@@ -248,8 +234,18 @@ class FakeEngine:
 
         return self._with(name, act)
 
+    def _rename(self, request: Request, name: str) -> Answer:
+        def act(one: dict[str, Any]) -> Answer:
+            if self.named(request.query["name"]) is not None:
+                return Answer(409, {"message": f'Conflict. The container name "/{request.query["name"]}" is in use'})
+            one["Name"] = f"/{request.query['name']}"
+            return Answer(204)
+
+        return self._with(name, act)
+
     def _image(self, request: Request, reference: str) -> Answer:
-        found = self.images.get(reference.removesuffix(":latest"))
+        by_id = next((one for one in self.images.values() if one["Id"] == reference), None)
+        found = self.images.get(reference.removesuffix(":latest")) or by_id
         return Answer(200, found) if found else Answer(404, {"message": f"No such image: {reference}"})
 
     def _pull(self, request: Request) -> Answer:
@@ -267,6 +263,8 @@ class FakeEngine:
     def _run(self, one: dict[str, Any]) -> None:
         self.clock += 1
         one["State"] = {"Status": "running", "Running": True, "StartedAt": self._now(), "ExitCode": 0}
+        if self.ill not in ("", one["Config"]["Image"]):
+            return
         if self.health:
             one["State"]["Health"] = {"Status": self.health}
         if self.exits is not None:
@@ -291,47 +289,6 @@ def _listed(one: dict[str, Any]) -> dict[str, Any]:
         "Image": config["Image"],
         "State": state,
     }
-
-
-async def _leave(reader: asyncio.StreamReader, waits: bool) -> bool:
-    """Say nothing; where it hangs, until the client has left."""
-    if waits:
-        await reader.read()
-    return False
-
-
-async def _read(reader: asyncio.StreamReader) -> Request | None:
-    head = await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""
-    if not head:
-        return None
-    first, *lines = head.decode().split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    method, target, _ = first.split(" ")
-    url = urlsplit(target)
-    query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
-    return Request(
-        method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, json.loads(body) if body else None, headers
-    )
-
-
-async def _send(writer: asyncio.StreamWriter, answer: Answer, *, cut: bool = False, half: bool = False) -> None:
-    if answer.lines is not None:
-        writer.write(f"HTTP/1.1 {answer.status} OK\r\n".encode())
-        writer.write(b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for line in answer.lines[: 1 if cut else None]:
-            piece = json.dumps(line).encode() + b"\r\n"
-            writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
-        writer.write(b"" if cut or answer.hangs else b"0\r\n\r\n")
-        await writer.drain()
-        return
-    body = answer.raw if answer.raw is not None else (b"" if answer.body is None else json.dumps(answer.body).encode())
-    kind = "application/json" if answer.raw is None else "application/vnd.docker.raw-stream"
-    length = "" if answer.status in (204, 304) else f"Content-Length: {len(body)}\r\nContent-Type: {kind}\r\n"
-    writer.write(f"HTTP/1.1 {answer.status} OK\r\n{length}\r\n".encode() + body[: len(body) // 2 if cut else None])
-    await writer.drain()
-    if half and writer.can_write_eof():
-        writer.write_eof()
 
 
 @asynccontextmanager

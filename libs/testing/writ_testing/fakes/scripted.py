@@ -58,6 +58,11 @@ VERSION = PolicyVersion(
 )
 
 
+def accepted_builds(catalogue: Catalogue) -> dict[str, list[str]]:
+    """Return the builds of plugins in this process as the only accepted ones."""
+    return {one.name: [one.digest] for one in catalogue.plugins}
+
+
 class ScriptedPolicy:
     """Allows everything, unless `effects`, `errors` or `grant_effects` name the operation.
 
@@ -214,6 +219,7 @@ class ScriptedPolicy:
             expires_at=time.time() + 60,
             sources=needs,
             issued_at=time.time(),
+            plugins=accepted_builds(self._catalogue),
         )
         return sign(self.key, look)
 
@@ -252,6 +258,7 @@ class ScriptedPolicy:
             parameters_digest=keyed_digest(ask.look_key or "", seen),
             policy=VERSION,
             expires_at=ask.look_until or 0.0,
+            plugins=accepted_builds(self._catalogue),
         )
         return sign(self.key, look)
 

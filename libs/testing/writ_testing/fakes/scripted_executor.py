@@ -40,6 +40,7 @@ from writ_contracts.parameters import public
 from writ_contracts.requests import Failure, RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
+from writ_testing.fakes.scripted import accepted_builds
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import seal
@@ -219,6 +220,7 @@ class ScriptedExecutor:
             "parameters_digest": keyed_digest(key, parameters),
             "policy": VERSION,
             "expires_at": time.time() + 60,
+            "plugins": accepted_builds(self.catalogue),
         }
         return sign(changed.pop("signer", self.key), ReadGrant(**{**fields, **changed}))
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from writ_contracts.credentials import Credential, PasskeyEvidence, Proof, SshEvidence
+from writ_trust.presence.proofs import key_digest
 
 PRESENT, VERIFIED = 0x01, 0x04
 NAMESPACE = "writ-approval"
@@ -36,7 +37,16 @@ class SoftwareSecurityKey:
     @property
     def line(self) -> str:
         """The line of its public key file."""
-        return f"{self._type.decode()} {base64.b64encode(self._blob()).decode()} stand-in"
+        return f"{self._type.decode()} {base64.b64encode(self.blob).decode()} stand-in"
+
+    @property
+    def id(self) -> str:
+        """The id of its credential: the digest of its raw public key."""
+        return key_digest(self.ssh_credential())
+
+    async def sign(self, data: bytes) -> SshEvidence:
+        """Sign as `writ_client.approvals.Signer`, with touch and PIN."""
+        return self.sign_ssh(data)
 
     def ssh_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
         """The credential that an enrolment records."""
@@ -56,11 +66,15 @@ class SoftwareSecurityKey:
         hashed = HASHES[algorithm](data).digest()
         parts = b"".join(map(ssh_string, (namespace.encode(), reserved, algorithm.encode())))
         plain = b"".join(map(ssh_string, (namespace.encode(), b"", algorithm.encode(), hashed)))
-        tail = bytes([flags]) + counter.to_bytes(4, "big")
-        signed = _sha256(self._application) + tail + _sha256(b"SSHSIG" + plain)
-        signature = ssh_string(self._type) + ssh_string(self._raw_signature(signed)) + tail
-        whole = b"SSHSIG" + (1).to_bytes(4, "big") + ssh_string(self._blob()) + parts + ssh_string(signature)
+        signature = self.token_signature(b"SSHSIG" + plain, flags=flags, counter=counter)
+        whole = b"SSHSIG" + (1).to_bytes(4, "big") + ssh_string(self.blob) + parts + ssh_string(signature)
         return SshEvidence(armored=armored(whole))
+
+    def token_signature(self, data: bytes, *, flags: int = PRESENT | VERIFIED, counter: int = 7) -> bytes:
+        """The device's signature of a message, as it stands in protocols of SSH."""
+        tail = bytes([flags]) + counter.to_bytes(4, "big")
+        signed = _sha256(self._application) + tail + _sha256(data)
+        return ssh_string(self._type) + ssh_string(self._raw_signature(signed)) + tail
 
     def _raw_signature(self, signed: bytes) -> bytes:
         if self._ed25519:
@@ -68,7 +82,9 @@ class SoftwareSecurityKey:
         r, s = decode_dss_signature(self._ecdsa.sign(signed, ec.ECDSA(SHA256())))
         return _mpint(r) + _mpint(s)
 
-    def _blob(self) -> bytes:
+    @property
+    def blob(self) -> bytes:
+        """The public key in SSH's encoding."""
         if self._ed25519:
             body = ssh_string(self._ed25519.public_key().public_bytes_raw())
         else:

@@ -14,6 +14,8 @@ from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_bus.workers import Workers
 from writ_testing.memory.journal import Disk
 
+MAX_PAYLOAD = 2 * 1024 * 1024
+
 Receive = Callable[[Message], None]
 
 
@@ -139,5 +141,7 @@ class MemoryServing(MemorySubscribed):
         self._reply(message, answer.data, answer.headers)
 
     def _reply(self, message: Message, data: bytes, headers: Mapping[str, str]) -> None:
+        if len(data) > MAX_PAYLOAD:
+            data, headers = b"", services.OVERSIZE
         if message.reply and self._broker.disk.online.is_set():
             self._broker.deliver(Message(message.reply, data, tracing.outgoing(headers)))

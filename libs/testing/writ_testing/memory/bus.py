@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from writ_bus import tracing
 from writ_bus.backoff import backoff
-from writ_bus.errors import BusRefused, Full, TimedOut, Unreachable
+from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.grammar import check_subject
 from writ_bus.lanes import TIMEOUT
 from writ_bus.nats import services
@@ -139,8 +139,6 @@ def _settle(future: asyncio.Future[Message], message: Message) -> None:
 
 
 def _unless_failed(message: Message) -> Message:
-    code = message.headers.get(services.ERROR_CODE)
-    if code is None:
-        return message
-    what = message.headers.get(services.ERROR, "no description")
-    raise Full(what) if code == services.OVERLOADED[services.ERROR_CODE] else BusRefused(f"the service failed: {what}")
+    if (refused := services.refusal(message.headers)) is not None:
+        raise refused
+    return message

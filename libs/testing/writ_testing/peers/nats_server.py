@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.client.direct import DirectClient
 from writ_bus.nats.connection import Options
 from writ_contracts.subjects import inbox_prefix
 from writ_nats_server.config import SERVICES, ServerPlan, render
@@ -203,6 +204,8 @@ def anybody(url: str, **changed: object) -> Options:
 
 def transport_info(bus: NatsBus, what: str) -> Any:
     """Return asyncio's data on the bus's connection: `socket`, `cipher`."""
-    writer = getattr(bus.connection.client._transport, "_io_writer", None)
+    client: object = bus.connection.client
+    assert isinstance(client, DirectClient)
+    writer = getattr(client._transport, "_io_writer", None)
     assert writer is not None
     return writer.get_extra_info(what)

@@ -28,13 +28,16 @@ MEBIBYTE = 1024 * 1024
 
 
 class Fault(Struct):
-    """After a call whose path ends with `suffix` was carried out, this reply takes the place of the true one."""
+    """After a call whose path ends with `suffix` was carried out, this reply takes the place of the true one; `skip`
+    such calls are left alone before.
+    """
 
     method: str
     suffix: str
     status: int
     text: str = ""
     times: int = 1
+    skip: int = 0
 
 
 class PatchedPve(FakePve):  # type: ignore[misc]
@@ -151,6 +154,9 @@ class PatchedPve(FakePve):  # type: ignore[misc]
         response = await super()._answer(request, handler, generic, path_node)
         for fault in self.faults:
             if fault.times and request.method == fault.method and request.path.endswith(fault.suffix):
+                if fault.skip:
+                    fault.skip -= 1
+                    continue
                 fault.times -= 1
                 return web.Response(status=fault.status, text=fault.text, content_type="application/json")
         if response.status >= 400:

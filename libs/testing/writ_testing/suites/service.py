@@ -79,6 +79,17 @@ class ServiceSuite:
         assert serving.failures == 1
         assert (await alice.request(ASK, b"", timeout=SOON)).data == b"fine"
 
+    async def test_a_reply_that_is_too_large_is_refused_as_oversize(self, ground: Ground) -> None:
+        executor, alice = await ground.bus("executor"), await ground.bus("alice")
+
+        async def answer(message: Message) -> bytes:
+            return bytes(3_000_000)
+
+        await executor.serve(service("executor", REQUESTS, answer))
+        with pytest.raises(BusRefused) as refused:
+            await alice.request(ASK, b"", timeout=SOON)
+        assert (refused.value.code, refused.value.retry) == ("oversize", False)
+
     async def test_more_than_one_sender_may_keep_waiting_is_refused_as_full(self, ground: Ground) -> None:
         executor, alice, bob = [await ground.bus(name) for name in ("executor", "alice", "bob")]
         go = asyncio.Event()

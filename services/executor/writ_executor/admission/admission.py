@@ -21,6 +21,10 @@ from writ_runtime.logs import Log
 
 OPEN_BYTES = 12_288
 """Average upper bound of the bytes that an open operation still writes: `granted` and `finished`."""
+SHARED_FROM, SHARE = 0.5, 0.1
+"""Share of the journal from which a principal may write no more than a tenth of it within an hour, for the others'
+sake.
+"""
 
 _log = Log("writ.executor")
 
@@ -40,6 +44,8 @@ class Admission:
         self._under_way: dict[str, int] = {}
         self._each = 0.0
         """Share of the journal that one open operation will still need."""
+        self._share = float("inf")
+        """Bytes of the journal that one principal may write within an hour, once it is half full."""
         self.fill = 0.0
         """Used share of the journal."""
 
@@ -59,6 +65,12 @@ class Admission:
         if full := self.full():
             self.count_refusal(principal, "full")
             raise Full(full)
+        if self.fill >= SHARED_FROM and self._index.written.of(principal) > self._share:
+            self.count_refusal(principal, "full")
+            raise Full(
+                f"the journal is {self.fill:.0%} full, and {principal} wrote more than {SHARE:.0%} of it"
+                " within an hour: wait, or archive it (`writ journal archive`)"
+            )
         if self._index.count_of(principal) >= self._config.most_open:
             self.count_refusal(principal, "too_many_open")
             raise Full(f"{principal} has {self._config.most_open} operations that have not ended", code="too_many_open")
@@ -109,6 +121,7 @@ class Admission:
         """Read the fill level of the journal."""
         usage = await self._bus.journal.usage()
         if usage.max_bytes > 0:
+            self._share = SHARE * usage.max_bytes
             self.fill, self._each = usage.bytes / usage.max_bytes, OPEN_BYTES / usage.max_bytes
 
     async def summarise(self, after: float = 60.0) -> None:

@@ -49,6 +49,8 @@ class Notices:
             return Noted(sequence=await self._became_version(notice))
         if notice.kind == "emergency_closed":
             return Noted(sequence=await self._closed(notice))
+        if notice.kind == "people_version":
+            return Noted(sequence=await self._credentials_changed(notice))
         if notice.kind == "agent_enrolled":
             return Noted(sequence=await self._enrolled(notice))
         if not self._buckets.take(service, time.monotonic()):
@@ -68,6 +70,19 @@ class Notices:
             body={"pool": notice.pool, "key": notice.key, "token": notice.token, "detail": notice.detail},
         )
         return await self._recorder.append_once(subjects.control_event("agent_enrolled"), event, after=0)
+
+    async def _credentials_changed(self, notice: Notice) -> int:
+        """Record a version of the directory of people's credentials as a control event; once for all replicas."""
+        if notice.version is None or notice.digest is None:
+            raise Invalid("a people_version names its version and digest")
+        event = ControlEvent(
+            **{**self._recorder.stamp(), "id": f"people-{notice.version}-{notice.digest}"},
+            kind="people_version",
+            principal="policy",
+            operation_id="",
+            body={"version": notice.version, "digest": notice.digest, "changed": notice.detail},
+        )
+        return await self._recorder.append_once(subjects.control_event("people_version"), event, after=0)
 
     async def _closed(self, notice: Notice) -> int:
         """A control event, so that nobody has to infer when the emergency ended; once for each."""

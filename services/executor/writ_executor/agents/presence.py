@@ -4,14 +4,22 @@ A replica that has just started gives every agent one full lease before it count
 listen for a while: it was suspended, stopped, or starved of CPU.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
 from writ_contracts.agents import Heartbeat
+from writ_contracts.plugins import PluginDigests
+from writ_runtime.logs import Log
 
+MOST_INSTANCES, MOST_RUNNING = 256, 20_000
+"""Instances and operations of one pool. Heartbeats are unsigned: a stolen key of a pool must not fill the memory."""
 ROUND, LONG_GAP = 1.0, 5.0
 """Seconds: the longest round of the sweep on a busy machine, and a gap too long for a busy machine."""
+
+
+_log = Log("writ.executor")
 
 
 class LastHeartbeat(Struct, frozen=True):
@@ -19,6 +27,15 @@ class LastHeartbeat(Struct, frozen=True):
 
     heartbeat: Heartbeat
     at: float
+
+
+def other_builds(agents: Iterable[Heartbeat], own: PluginDigests) -> list[str]:
+    """Return the agents that have another build of a plugin than `own`, each with the plugins' names."""
+    found = []
+    for agent in agents:
+        names = [name for name, digest in agent.plugins.items() if own.get(name, digest) != digest]
+        found += [f"{agent.instance} ({', '.join(sorted(names))})"] if names else []
+    return found
 
 
 class Presence:
@@ -32,8 +49,8 @@ class Presence:
         """Seconds in which this replica did not listen. They count as silence of nobody."""
         self._tidied = clock()
         self._began = self._now()
-        self._latest: dict[tuple[str, str], LastHeartbeat] = {}
-        self._running: dict[tuple[str, str], float] = {}
+        self._latest: dict[str, dict[str, LastHeartbeat]] = defaultdict(dict)
+        self._running: dict[str, dict[str, float]] = defaultdict(dict)
         """By pool too: an operation named by another pool's agent does not count."""
 
     def _now(self) -> float:
@@ -42,19 +59,27 @@ class Presence:
     def record(self, heartbeat: Heartbeat) -> None:
         """Take in a heartbeat."""
         now = self._now()
-        key = (heartbeat.pool, heartbeat.instance)
+        pool, instance = heartbeat.pool, heartbeat.instance
         if heartbeat.leaving:
-            self._latest.pop(key, None)
+            self._latest[pool].pop(instance, None)
+        elif instance in self._latest[pool] or len(self.agents(pool)) < MOST_INSTANCES:
+            self._latest[pool][instance] = LastHeartbeat(heartbeat, now)
         else:
-            self._latest[key] = LastHeartbeat(heartbeat, now)
-        for operation_id in heartbeat.running:
-            self._running[heartbeat.pool, operation_id] = now
+            _log.warning("presence.too_many_instances", pool=heartbeat.pool, instance=heartbeat.instance)
+        self._name(heartbeat.pool, heartbeat.running, now)
+
+    def _name(self, pool: str, running: Iterable[str], now: float) -> None:
+        """Record the operations that an instance names, those that are known first."""
+        named = self._running[pool]
+        for operation_id in sorted(running, key=named.__contains__, reverse=True):
+            if operation_id in named or len(named) < MOST_RUNNING:
+                named[operation_id] = now
 
     def silence(self, pool: str, operation_id: str) -> float:
         """Return the seconds since an agent of the pool last named this operation, counted at most from the start of
         listening.
         """
-        return self._now() - max(self._running.get((pool, operation_id), self._began), self._began)
+        return self._now() - max(self._running[pool].get(operation_id, self._began), self._began)
 
     def forget_silent(self) -> None:
         """Forget operations that were not named for a lease: they count as silent either way.
@@ -68,11 +93,16 @@ class Presence:
         if since > max(self._lease, LONG_GAP):
             self._began = self._now()
         horizon = self._now() - self._lease
-        self._running = {key: at for key, at in self._running.items() if at >= horizon}
+        for pool, named in list(self._running.items()):
+            fresh = {name: at for name, at in named.items() if at >= horizon}
+            if fresh:
+                self._running[pool] = fresh
+            else:
+                del self._running[pool]
 
     def start_lease(self, pool: str, operation_id: str) -> None:
         """Begin the lease of an operation granted just now."""
-        self._running[pool, operation_id] = self._now()
+        self._running[pool][operation_id] = self._now()
 
     @property
     def new(self) -> bool:
@@ -81,27 +111,25 @@ class Presence:
 
     def agents(self, pool: str) -> list[Heartbeat]:
         """Return the instances of a pool heard within a lease."""
-        return [last.heartbeat for last in self._alive() if last.heartbeat.pool == pool]
+        return [last.heartbeat for last in self._alive(pool)]
 
     def all_agents(self) -> list[Heartbeat]:
         """Return the instances of all pools heard within a lease."""
-        return [last.heartbeat for last in self._alive()]
+        return [last.heartbeat for pool in tuple(self._latest) for last in self._alive(pool)]
 
     def agents_of(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
         """Return the live agents of each of these pools at once."""
-        found: dict[str, list[Heartbeat]] = {pool: [] for pool in pools}
-        for last in self._alive():
-            if last.heartbeat.pool in found:
-                found[last.heartbeat.pool].append(last.heartbeat)
-        return found
+        return {pool: self.agents(pool) for pool in pools}
 
     def forget(self, pool: str, operation_id: str) -> None:
         """Forget an operation that has ended."""
-        self._running.pop((pool, operation_id), None)
+        self._running[pool].pop(operation_id, None)
 
-    def _alive(self) -> list[LastHeartbeat]:
-        horizon = self._now() - self._lease
-        stale = [key for key, last in self._latest.items() if last.at < horizon]
-        for key in stale:
-            del self._latest[key]
-        return list(self._latest.values())
+    def _alive(self, pool: str) -> list[LastHeartbeat]:
+        horizon, latest = self._now() - self._lease, self._latest.get(pool, {})
+        stale = [instance for instance, last in latest.items() if last.at < horizon]
+        for instance in stale:
+            del latest[instance]
+        if not latest:
+            self._latest.pop(pool, None)
+        return list(latest.values())

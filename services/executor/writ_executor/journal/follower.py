@@ -8,38 +8,27 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
-import msgspec
-from msgspec import Struct, structs
+from msgspec import structs
 
 from writ_bus.port import Bus
 from writ_bus.tracing import EVENT_ID
-from writ_contracts.errors import Conflict, Invalid, Untrusted, WritError
+from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.life import Life, fold
 from writ_contracts.records import Record
 from writ_contracts.subjects import operation_filter, parse_event
 from writ_contracts.wire import event_of
 from writ_executor.journal.index import Index
+from writ_executor.journal.snapshots import Snapshot, Snapshots
 from writ_executor.success_rate import Success
-from writ_runtime.journal_guard import JournalGuard, Mark
+from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.logs import Log
-from writ_trust.sealing import decrypt, encrypt
 
 _ENDS = ("finished", "unknown")
-SNAPSHOT_KEY = "open-index"
 SNAPSHOT_EVERY = 5_000
-SNAPSHOT_TTL = 90 * 86400.0
+RECALLS = 64
+"""Operations of a snapshot that are read at once."""
 
 _log = Log("writ.executor")
-
-
-class Snapshot(Struct, frozen=True, kw_only=True):
-    """The operations open when the journal had been read up to `sequence`."""
-
-    sequence: int
-    control_sequence: int
-    open: list[tuple[str, str]]
-    mark: Mark = Mark()
-    """The mark of its journal; absent in snapshots written before marks existed."""
 
 
 class Follower:
@@ -50,7 +39,7 @@ class Follower:
         self._guard = guard
         self._index = index
         self._success = success
-        self._key = key
+        self._snapshots = Snapshots(bus, key)
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._snapshot_at = 0
         self.heard: Callable[[Life, str], None] | None = None
@@ -62,7 +51,7 @@ class Follower:
         """Read the snapshot, then all later events. `restored`: snapshot and journal come from a backup, and the
         snapshot's mark names the earlier stream.
         """
-        snapshot, usage = await self._load(), await self._bus.journal.usage()
+        snapshot, usage = await self._snapshots.load(), await self._bus.journal.usage()
         if snapshot is not None and not restored:
             self._guard.begin(snapshot.mark)
         strange = await self._guard.compare() or (snapshot is not None and snapshot.sequence > usage.last_sequence)
@@ -112,11 +101,7 @@ class Follower:
             mark=self._guard.mark,
         )
         self._snapshot_at = snapshot.sequence
-        try:
-            data = encrypt(self._key, msgspec.json.encode(snapshot))
-            await self._bus.params.put(SNAPSHOT_KEY, data, ttl=SNAPSHOT_TTL)
-        except WritError as error:
-            _log.warning("snapshot.not_saved", error=str(error))
+        await self._snapshots.save(snapshot)
 
     def _apply_record(self, record: Record) -> None:
         self._guard.read(record)
@@ -144,19 +129,9 @@ class Follower:
                 waiter.set_result(None)
         self._waiters = [pair for pair in self._waiters if not pair[1].done()]
 
-    async def _load(self) -> Snapshot | None:
-        data = await self._bus.params.get(SNAPSHOT_KEY)
-        if data is None:
-            return None
-        try:
-            return msgspec.json.decode(decrypt(self._key, data), type=Snapshot)
-        except (Untrusted, msgspec.DecodeError) as error:
-            _log.warning("snapshot.unreadable", error=str(error), effect="the whole journal is read")
-            return None
-
     async def _restore(self, snapshot: Snapshot) -> None:
-        for principal, operation_id in snapshot.open:
-            await self._recall(principal, operation_id)
+        for at in range(0, len(snapshot.open), RECALLS):
+            await asyncio.gather(*(self._recall(*named) for named in snapshot.open[at : at + RECALLS]))
         self._index.sequence = self._snapshot_at = snapshot.sequence
         self._index.control_sequence = snapshot.control_sequence
 

@@ -11,6 +11,7 @@ import msgspec
 from writ_bus.port import Bus
 from writ_contracts.errors import Unreachable
 from writ_contracts.journal import Requested
+from writ_contracts.previews import PreviewDetails
 from writ_executor.journal.storage_watch import StorageWatch
 from writ_trust.digests import derive
 from writ_trust.sealing import decrypt, encrypt
@@ -66,6 +67,19 @@ class Vault:
         """Delete the parameters of an ended operation."""
         if requested.hidden:
             await self._bus.params.delete(_place(requested))
+
+    async def keep_details(self, operation_id: str, preview: str, details: PreviewDetails, seconds: float) -> None:
+        """Keep the details of the preview with this digest for `seconds`. Another replica's preview of the operation
+        has other details.
+        """
+        data = encrypt(self._key, msgspec.json.encode(details))
+        async with self._watch.storing():
+            await self._bus.params.put(f"{operation_id}.{preview}", data, ttl=seconds)
+
+    async def details(self, operation_id: str, preview: str) -> PreviewDetails | None:
+        """Return the details of a preview while they are kept."""
+        data = await self._bus.params.get(f"{operation_id}.{preview}")
+        return None if data is None else msgspec.json.decode(decrypt(self._key, data), type=PreviewDetails)
 
     async def keep_result(self, principal: str, operation_id: str, output: dict[str, Any]) -> None:
         """Keep a full output for its requester."""

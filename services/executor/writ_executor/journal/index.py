@@ -19,12 +19,13 @@ from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken
 from writ_contracts.life import Life, State, apply
 from writ_contracts.subjects import LIMITS, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event, event_of
+from writ_executor.journal.lines import HOLDING, Line
+from writ_executor.journal.written_bytes import WrittenBytes
 
 RECENTLY_ENDED = 512
 MOST_UNKNOWN = 4_096
 _FIRST = ("requested", "refused")
 _TARGETS = f"{LIMITS}target."
-_HOLDING = (State.DISPATCHED, State.STARTED, State.CANCELLING)
 
 
 class Lock(Struct, frozen=True):
@@ -41,10 +42,11 @@ class Index:
         self.sequence = 0
         self.control_sequence = 0
         self.locks: dict[str, Lock] = {}
+        self.written = WrittenBytes()
         self._open: dict[str, Life] = {}
         self._ended: OrderedDict[str, Life] = OrderedDict()
         self._unknown: OrderedDict[str, Life] = OrderedDict()
-        self._lines: dict[str, dict[str, Life]] = {}
+        self._lines: dict[str, Line] = {}
         self._by_principal: dict[str, set[str]] = {}
         self._own: dict[str, OperationEvent] = {}
 
@@ -88,24 +90,20 @@ class Index:
         Only operations up to the last sequence read are in line: an unknown one may precede anything later. In the line
         of a limit, operations that still wait for their target hold up nobody.
         """
-        members = self._lines.get(line, {}).values()
-        targets = line.startswith(_TARGETS)
-        if targets and any(life.state in _HOLDING for life in members):
+        members, targets = self._lines.get(line), line.startswith(_TARGETS)
+        if members is None or (targets and members.holding()):
             return None
-        waiting = (life for life in members if may_start(life) and life.first_sequence <= self.sequence)
-        return min((life for life in waiting if targets or self.has_target(life)), key=_first, default=None)
+        return next((life for life in members.waiting(self.sequence) if targets or self.has_target(life)), None)
 
     def ahead_of(self, life: Life) -> Life | None:
         """The operation that has its target, or is before it in the target's line."""
         if life.requested is None or not changes(life.requested):
             return None
-        members = self._lines.get(target_lock(life.requested.target), {}).values()
-        before = (
-            one
-            for one in members
-            if one.state in _HOLDING or (may_start(one) and one.first_sequence < life.first_sequence)
-        )
-        return min(before, key=_first, default=None)
+        members = self._lines.get(target_lock(life.requested.target))
+        if members is None:
+            return None
+        first = next(members.waiting(life.first_sequence - 1), None)
+        return min((*members.holding(), *([first] if first else ())), key=_first, default=None)
 
     def has_target(self, life: Life) -> bool:
         """Return whether its target is free for it, as far as this replica knows."""
@@ -117,10 +115,11 @@ class Index:
 
         The latest request in line has the number, so a lowered limit counts for all waiting ones.
         """
-        members = self._lines.get(line, {})
-        last = lock.operation_id if lock else None
-        inside = [one for each, one in members.items() if one.state in _HOLDING or each == last]
-        latest = max(members.values(), key=_first, default=life)
+        members = self._lines.get(line) or Line()
+        inside, last = members.holding(), members.get(lock.operation_id) if lock else None
+        if last is not None and last.state not in HOLDING:
+            inside.append(last)
+        latest = members.latest() or life
         limit = limit_of(latest.requested, line) if latest.requested else None
         if limit is None:
             return False
@@ -152,6 +151,7 @@ class Index:
         where = parse_event(subject)
         if where is None:
             return
+        self.written.add(where.principal, len(data), time)
         known = self.get(where.operation_id)
         if known is None and where.event not in _FIRST:
             return  # it ended before we began to follow
@@ -191,12 +191,9 @@ class Index:
                 self._queue(line, operation_id, life)
 
     def _queue(self, line: str, operation_id: str, life: Life) -> None:
-        members = self._lines.setdefault(line, {})
-        if life.open:
-            members[operation_id] = life
-        else:
-            members.pop(operation_id, None)
-        if not members:
+        members = self._lines.setdefault(line, Line())
+        members.put(operation_id, life)
+        if not len(members):
             del self._lines[line]
 
     @staticmethod
@@ -227,18 +224,6 @@ def _remember(lives: OrderedDict[str, Life], operation_id: str, life: Life, most
 
 def _first(life: Life) -> int:
     return life.first_sequence
-
-
-def needs_approval(requested: Requested) -> bool:
-    """Whether its first decision demands approvals; a dry run changes nothing, and needs none."""
-    return requested.verdict.decision == "require_approval" and not requested.dry_run
-
-
-def may_start(life: Life) -> bool:
-    """Whether it waits for its turn alone, and for no approval."""
-    if life.state is State.REQUESTED:
-        return life.requested is not None and not needs_approval(life.requested)
-    return life.state is State.APPROVED
 
 
 def changes(requested: Requested) -> bool:

@@ -13,10 +13,11 @@ from msgspec import structs
 
 from writ_bus import tracing
 from writ_bus.port import Entry, Journal
+from writ_bus.shared_subjects import SharedSubjects
 from writ_contracts import journal, subjects
 from writ_contracts.agents import SecurityKind
 from writ_contracts.copied_control_events import CARRIED_FROM
-from writ_contracts.errors import Conflict, Invalid, WritError
+from writ_contracts.errors import Invalid, WritError
 from writ_contracts.life import Life, apply
 from writ_contracts.records import Record
 from writ_contracts.signing import Signed
@@ -26,6 +27,7 @@ from writ_executor.metrics import Measures
 from writ_runtime.logs import Log
 
 ATTEMPTS = 8
+"""Tries of a step whose operation moves on meanwhile."""
 Event = TypeVar("Event", bound=journal.OperationEvent)
 _log = Log("writ.executor")
 _KINDS = frozenset(get_args(SecurityKind))
@@ -39,6 +41,7 @@ class Recorder:
         self._journal = stream
         self._index = index
         self._measures = measures
+        self._shared = SharedSubjects()
         self.clock = clock
 
     def stamp(self, correlation_id: str = "") -> dict[str, Any]:
@@ -160,46 +163,42 @@ class Recorder:
 
     async def append_last(self, subject: str, event: journal.JournalEvent) -> int:
         """Store an event without predecessors; its subject is its own filter. Return its sequence."""
-        for _ in range(ATTEMPTS):
+
+        async def attempt() -> int:
             last = await self._journal.last(subject)
-            try:
-                return await self.append_after(last.sequence if last else 0, subject, event)
-            except Conflict:
-                continue
-        raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
+            return await self.append_after(last.sequence if last else 0, subject, event)
+
+        return await self._shared.append(subject, attempt)
 
     async def append_once(self, subject: str, event: journal.JournalEvent, *, after: int) -> int:
         """Append unless an event with this id is stored behind `after`. Return its sequence."""
-        for _ in range(ATTEMPTS):
+
+        async def attempt() -> int:
             last = await self._journal.last(subject)
             there = await self._journal.read(subject, after=after)
             if found := [record.sequence for record in there if decode_event(record.data).id == event.id]:
                 return found[0]
-            try:
-                return await self.append_after(last.sequence if last else 0, subject, event)
-            except Conflict:
-                continue
-        raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
+            return await self.append_after(last.sequence if last else 0, subject, event)
+
+        return await self._shared.append(subject, attempt)
 
     async def append_again(self, record: Record, origin: int, event_id: str) -> None:
         """Store a control event once more, byte for byte, with its first sequence `origin`."""
-        for _ in range(ATTEMPTS):
+
+        async def attempt() -> None:
             last = await self._journal.last(record.subject)
-            try:
-                await self._journal.append(
-                    Entry(
-                        subject=record.subject,
-                        data=record.data,
-                        event_id=event_id,
-                        filter=record.subject,
-                        expected=last.sequence if last else 0,
-                        headers={CARRIED_FROM: str(origin)},
-                    )
+            await self._journal.append(
+                Entry(
+                    subject=record.subject,
+                    data=record.data,
+                    event_id=event_id,
+                    filter=record.subject,
+                    expected=last.sequence if last else 0,
+                    headers={CARRIED_FROM: str(origin)},
                 )
-            except Conflict:
-                continue
-            return
-        raise Conflict(f"{ATTEMPTS} others wrote {record.subject} first")
+            )
+
+        await self._shared.append(record.subject, attempt)
 
     async def append_each(self, events: Sequence[tuple[Life, journal.Archived]]) -> None:
         """Store the `archived` events of these operations, all or none. Raises as `append`."""

@@ -10,8 +10,11 @@ from msgspec import Struct, field, structs
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.approvals import SignedApproval
+from writ_contracts.credentials import KEY
 from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer, Subject
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.people import PeopleAnswer, PeopleRequest
+from writ_contracts.previews import ApprovalFacts
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
@@ -23,7 +26,8 @@ from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
 """Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
-Answered = TypeVar("Answered", Decided, GrantAnswer)
+Answered = TypeVar("Answered", Decided, GrantAnswer, PeopleAnswer)
+WithFacts = TypeVar("WithFacts", Decided, GrantAnswer)
 REMEMBERED = 60.0
 ALTERED: Final = "mismatched_grant"
 NO_ANSWER = frozenset({"internal", "denied"})
@@ -59,12 +63,17 @@ class PolicyClient:
         self._listings = Listings(bus, policy_key, installation, presence, measures)
         self._measures = measures
         self._silent: tuple[float, str] | None = None
+        self._people: Signed | None = None
 
     def problem(self) -> str | None:
         """Return a reason for attention if policy did not answer the last question, within the last minute."""
         if self._silent is None or time.monotonic() > self._silent[0] + REMEMBERED:
             return None
         return f"policy does not answer: {self._silent[1]}"
+
+    def approval_facts(self, signed: Signed) -> ApprovalFacts:
+        """Return what policy vouches for on somebody's card. Raises Untrusted."""
+        return open_signed(signed, ApprovalFacts, self._trusted, self._installation)
 
     async def decide(self, ask: Decide) -> CheckedDecision:
         """Return the decision. Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted."""
@@ -108,7 +117,26 @@ class PolicyClient:
             approvals=answer.approvals,
         )
 
-    async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
+    async def people(self, grant: Grant) -> Signed | None:
+        """Return the directory by which an agent verifies the approvals of a grant; None where it needs none.
+
+        Raises as `decide` does.
+        """
+        named = grant.people
+        if named is None or not any(one != KEY for one in grant.proven):
+            return None
+        if self._people is not None and digest(self._people) == named.digest:
+            return self._people
+        data = encode(PeopleRequest(number=named.number))
+
+        async def send() -> PeopleAnswer:
+            return decode((await self._bus.request(subjects.POLICY_PEOPLE, data, timeout=TIMEOUT)).data, PeopleAnswer)
+
+        answer = await _retry_while_behind(send)
+        self._people = None if answer.directory is None else answer.directory.detached()
+        return self._people
+
+    async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[WithFacts]) -> WithFacts:
         """Return the answer on all available facts. Facts missing in the second question stay missing.
 
         Gathering takes time, and a stop counts from its storage: the second question names the latest control event.
@@ -192,8 +220,10 @@ async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answere
     raise Unreachable("policy is behind the control events", code="behind")
 
 
-def _exception_of(answer: Decided | GrantAnswer, failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:
-    if isinstance(answer, Decided) or failure.code not in NO_ANSWER:
+def _exception_of(
+    answer: Decided | GrantAnswer | PeopleAnswer, failure: Failure
+) -> Conflict | Invalid | Unreachable | Untrusted:
+    if not isinstance(answer, GrantAnswer) or failure.code not in NO_ANSWER:
         return exception_of(failure)
     code = failure.code if failure.code == "internal" else None
     return Unreachable(f"policy could not answer the claim: {failure.message}", code=code)

@@ -21,4 +21,5 @@ def subject_of(requested: Requested, parameters: dict[str, Any], parameters_key:
         statement=requested.statement,
         recorded=True,
         salt=requested.salt,
+        presence=requested.presence,
     )

@@ -154,6 +154,7 @@ class Intake:
             idempotency_key=request.idempotency_key,
             statement=request.statement,
             salt=request.salt,
+            presence=request.presence,
             owner=owner,
         )
         definition = definition_of(attempt)
@@ -232,6 +233,7 @@ class Intake:
             idempotency_key=request.idempotency_key,
             statement=request.statement,
             salt=request.salt,
+            presence=request.presence,
             look=look,
             look_key=self._vault.read_grant_key(attempt.operation_id) if look or ahead else "",
             ahead=ahead,

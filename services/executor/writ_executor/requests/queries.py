@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 from msgspec import structs, to_builtins
@@ -13,10 +14,11 @@ from writ_contracts import wire
 from writ_contracts.audit import JournalAnswer, JournalQuery
 from writ_contracts.backends import BackendTestAnswer, BackendTestQuery
 from writ_contracts.decisions import Decide, Subject
-from writ_contracts.errors import Full
+from writ_contracts.errors import Denied, Full, Invalid
 from writ_contracts.ids import encode_id
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
+from writ_contracts.previews import PreviewAnswer, PreviewQuery
 from writ_contracts.requests import (
     OpenQuery,
     OperationAnswer,
@@ -37,6 +39,7 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
+from writ_executor.requests.pages import first_page
 from writ_executor.requests.screening import Screening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
@@ -44,6 +47,8 @@ from writ_executor.requests.waiting import WaitingReasons
 from writ_runtime.buckets import Buckets
 
 Query = TypeVar("Query")
+FACTS_SECONDS = 300.0
+"""How long what policy vouches for on a card opens the details of its preview."""
 
 
 class Queries:
@@ -62,8 +67,9 @@ class Queries:
         buckets: Buckets,
         generations: Generations,
         waiting: WaitingReasons,
+        clock: Callable[[], float],
     ) -> None:
-        """`buckets` limits the queries of one principal."""
+        """`buckets` limits the queries of one principal. `clock`: the journal server's time."""
         self._catalogue = catalogue
         self._index = index
         self._lives = lives
@@ -75,6 +81,7 @@ class Queries:
         self._buckets = buckets
         self._generations = generations
         self._waiting = waiting
+        self._clock = clock
 
     async def operation(self, message: Message) -> OperationAnswer:
         principal, query = self._decode_query(message, OperationQuery)
@@ -82,10 +89,13 @@ class Queries:
         return OperationAnswer(operation=self._view(life))
 
     async def operations(self, message: Message) -> OperationsAnswer:
-        """Return the principal's open operations."""
-        principal, _ = self._decode_query(message, OpenQuery)
-        views = [self._view(life) for life in self._index.open_of(principal)]
-        return OperationsAnswer(operations=[item for item in views if isinstance(item, OperationView)])
+        """Return a page of the principal's open operations."""
+        principal, query = self._decode_query(message, OpenQuery)
+        lives = [life for life in self._index.open_of(principal) if life.first_sequence > query.after]
+        views = (view for life in lives if (view := self._view(life)) is not None)
+        page, more = first_page(views)
+        last = next((life.first_sequence for life in lives if page and _is_of(life, page[-1])), 0)
+        return OperationsAnswer(operations=page, more=more, last=last)
 
     def _view(self, life: Life) -> OperationView | None:
         shown = view(life, latest(life))
@@ -99,10 +109,24 @@ class Queries:
         kept = await self._vault.result(principal, query.operation_id)
         return ResultAnswer(output=kept if kept is not None else shown.output if shown else {})
 
+    async def preview(self, message: Message) -> PreviewAnswer:
+        """Return the details of a preview to a reader for whom policy vouches."""
+        principal, query = self._decode_query(message, PreviewQuery)
+        facts = self._policy.approval_facts(query.facts)
+        if facts.reader != principal or not facts.details or facts.preview is None:
+            raise Denied(f"policy does not let {principal} read this preview", code="not_approver")
+        if abs(self._clock() - facts.issued_at) > FACTS_SECONDS:
+            raise Denied("policy's facts on this card are too old: ask for it again", code="expired")
+        details = await self._vault.details(facts.operation_id, facts.preview)
+        if details is None:
+            raise Invalid(f"the preview of {facts.operation_id} has no details any more", code="not_found")
+        return PreviewAnswer(details=details)
+
     async def targets(self, message: Message) -> TargetsAnswer:
-        """Return the inventory for requesters."""
-        self._decode_query(message, TargetsQuery)
-        return TargetsAnswer(targets=await self._targets.views())
+        """Return a page of the inventory for requesters."""
+        _, query = self._decode_query(message, TargetsQuery)
+        page, more = first_page(await self._targets.views(query.after))
+        return TargetsAnswer(targets=page, more=more)
 
     async def backend_test(self, message: Message) -> BackendTestAnswer:
         """Have a target tested by its own agents."""
@@ -153,3 +177,7 @@ class Queries:
             raise Full(f"{principal} asks more questions a second than are answered: wait", code="rate_limited")
         content_type = message.headers.get("Content-Type", wire.JSON)
         return principal, wire.decode(message.data, kind, content_type=content_type, limit=1_500_000)
+
+
+def _is_of(life: Life, view: OperationView) -> bool:
+    return life.what is not None and life.what.operation_id == view.operation_id

@@ -1,5 +1,9 @@
 """The inventory for the executor: the pool of a target, and its view for requesters."""
 
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import islice
+
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Inventory, Target
 from writ_contracts.operations import Catalogue, Operation, offers
@@ -57,10 +61,13 @@ class Targets:
         agents = self._presence.agents(pool)
         return frozenset(name for agent in agents for name in agent.operations) if agents else None
 
-    async def views(self) -> list[TargetView]:
-        """Return all targets of the present file, for requesters."""
+    async def views(self, after: str | None = None) -> Iterator[TargetView]:
+        """Yield the targets of the present file behind `after`, by id, for requesters."""
         await self._inventory.refresh()
-        return [self._view(target) for _, target in sorted(self._all().items())]
+        all_of_them = self._all()
+        ids = sorted(all_of_them)
+        page = islice(ids, bisect_right(ids, after) if after else 0, None)
+        return (self._view(all_of_them[target_id]) for target_id in page)
 
     def _all(self) -> dict[str, Target]:
         if self._made_of is not self._inventory.value:

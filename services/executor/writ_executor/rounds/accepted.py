@@ -9,13 +9,15 @@ from writ_contracts.journal import Requested
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Operation
 from writ_executor.control.operations import Controls
-from writ_executor.journal.index import Index, needs_approval
+from writ_executor.journal.index import Index
+from writ_executor.journal.lines import needs_approval
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
 from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.pending_previews import PendingPreviews
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 
@@ -34,6 +36,7 @@ class AcceptedOperations:
         host_reads: HostReads,
         controls: Controls,
         approvals: Approvals,
+        previews: PendingPreviews,
         background: BackgroundTasks,
     ) -> None:
         self._index = index
@@ -43,6 +46,7 @@ class AcceptedOperations:
         self._host_reads = host_reads
         self._controls = controls
         self._approvals = approvals
+        self._previews = previews
         self._background = background
 
     def control_sequence(self) -> int:
@@ -81,7 +85,9 @@ class AcceptedOperations:
             self._background.spawn("preview", self._host_reads.preview(life))
             return life
         if life.state is State.REQUESTED and needs_approval(requested):
-            return await self._approvals.wait(life)
+            life = await self._approvals.wait(life)
+            self._background.spawn("preview", self._previews.take(life))
+            return life
         if requested.target == WRIT_TARGET:
             self._background.spawn("control", self._controls.carry_out(life))
             return life

@@ -18,16 +18,20 @@ from writ_executor.journal.index import Index, changes, lines
 from writ_executor.journal.traces import going_on
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_executor.sightings import Sightings
+from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
 from writ_executor.steps.outcomes import OutcomeRecorder
-from writ_executor.steps.overdue import RESOLVE_SECONDS, Age, Due, Patience, due
+from writ_executor.steps.overdue import RESOLVE_SECONDS, Age, Due, Patience, due, period_of
+from writ_executor.steps.pending_previews import PendingPreviews
+from writ_executor.steps.reminders import Reminders
 from writ_runtime.clocks import ServerClock
 from writ_runtime.logs import Log
 
 PROBE_EVERY = 5.0
+MEASURE = "measure the journal"
 
 _log = Log("writ.executor")
 
@@ -46,6 +50,8 @@ class Sweep:
         accepted: AcceptedOperations,
         controls: Controls,
         host_reads: HostReads,
+        previews: PendingPreviews,
+        approvals: Approvals,
         cancels: Cancels,
         admission: Admission,
         background: BackgroundTasks,
@@ -63,9 +69,12 @@ class Sweep:
         self._accepted = accepted
         self._controls = controls
         self._host_reads = host_reads
+        self._previews = previews
+        self._approvals = approvals
         self._cancels = cancels
         self._admission = admission
         self._background = background
+        self._reminders = Reminders()
         self._probed: dict[str, float] = {}
         self._busy: set[str] = set()
 
@@ -80,19 +89,36 @@ class Sweep:
 
     async def round(self) -> None:
         """Check every operation once."""
-        await self._admission.measure_fill()
-        await self._admission.summarise()
+        if MEASURE not in self._busy:  # beside the round: a journal that cannot be measured holds up no operation
+            self._busy.add(MEASURE)
+            self._background.spawn(MEASURE, self._measure())
         self._presence.forget_silent()
         boot, server = self._time.clocks.boot(), self._time.now()
         lives = {_id(life): life for life in (*self._index.open(), *self._index.unknown())}
         self._sightings.keep(lives)
+        self._reminders.keep(lives)
         for operation_id, life in lives.items():
             age = self._sightings.age(life, boot, server)
+            if life.state is State.AWAITING_APPROVAL:
+                self._pending(life, age, operation_id)
             what = due(life, age, self._presence.silence(_pool(life), operation_id), self._patience)
             about = " ".join(_lines(life)) if what is Due.ADVANCE else operation_id  # one step for a whole line
             if what is not Due.NOTHING and about not in self._busy:
                 self._busy.add(about)
                 self._background.spawn(f"sweep {what}", self._do(what, life, age, operation_id, about))
+
+    async def _measure(self) -> None:
+        try:
+            await self._admission.measure_fill()
+            await self._admission.summarise()
+        finally:
+            self._busy.discard(MEASURE)
+
+    def _pending(self, life: Life, age: Age, operation_id: str) -> None:
+        if self._previews.is_due(life):
+            self._background.spawn("preview", self._previews.take(life))
+        if self._reminders.due(operation_id, age.seen + age.before, period_of(life)):
+            self._background.spawn("reminder", self._approvals.remind(life))
 
     async def _do(self, what: Due, life: Life, age: Age, operation_id: str, about: str) -> None:
         try:
@@ -112,7 +138,7 @@ class Sweep:
             case Due.ADVANCE:
                 await self._dispatcher.advance(*_lines(life))
             case Due.EXPIRE:
-                await self._expire(life)
+                await self._expire(life, age)
             case Due.CONTROL:
                 await self._controls.carry_out(life)
             case Due.CANCEL:
@@ -122,8 +148,10 @@ class Sweep:
             case Due.MARK_UNKNOWN:
                 await self._mark_unknown(life, operation_id)
 
-    async def _expire(self, life: Life) -> None:
+    async def _expire(self, life: Life, age: Age) -> None:
         if life.state is State.AWAITING_APPROVAL:
+            if age.seen + age.before <= period_of(life) + await self._approvals.frozen_seconds(life):
+                return
             await self._outcomes.not_started(life, "expired", "not_approved", _unapproved(life))
             return
         pool = _pool(life)

@@ -14,9 +14,11 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.recorded_request import subject_of
+from writ_executor.requests.targets import Targets
 from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
+from writ_runtime.stop_history import StopHistory, frozen_seconds
 from writ_trust.statements import read
 
 
@@ -32,6 +34,8 @@ class Approvals:
         policy: PolicyClient,
         outcomes: OutcomeRecorder,
         events: ApproverEvents,
+        targets: Targets,
+        stops: StopHistory,
         start_seconds: float,
     ) -> None:
         """`start_seconds`: how long an approved operation may wait for its target."""
@@ -42,6 +46,8 @@ class Approvals:
         self._policy = policy
         self._outcomes = outcomes
         self._events = events
+        self._targets = targets
+        self._stops = stops
         self._start_seconds = start_seconds
 
     async def wait(self, life: Life) -> Life:
@@ -69,6 +75,25 @@ class Approvals:
             acts_for=requested.acts_for,
             demands=decision.demands,
         )
+
+    async def frozen_seconds(self, life: Life) -> float:
+        """Return for how long stops held it up since its request: so much longer people may decide on it."""
+        requested = life.requested
+        if requested is None:
+            return 0.0
+        return frozen_seconds(
+            await self._stops.periods(),
+            requested.target,
+            await self._targets.role_of(requested.target),
+            [name for name in (requested.principal, requested.acts_for) if name],
+            requested.operation,
+            since=life.first_time or requested.at,
+            now=self._recorder.clock(),
+        )
+
+    async def remind(self, life: Life) -> None:
+        """Remind approvers that it waits for them."""
+        await self._events.send(life, "reminder")
 
     async def review(self, life: Life) -> CheckedDecision | None:
         """Policy's decision on an approved operation right before it starts, with a new read grant for its baseline;

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from writ_bus import tasks
 from writ_contracts.errors import Conflict, WritError
 from writ_runtime.logs import Log
 
@@ -20,7 +21,7 @@ class BackgroundTasks:
 
     def spawn(self, name: str, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` in a task of its own."""
-        task = asyncio.create_task(self._guard(name, work), name=name)
+        task = tasks.start(self._guard(name, work), name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -142,7 +142,8 @@ class Claims:
         self._presence.start_lease(requested.pool, requested.operation_id)
         tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
         self._measures.granted(requested, dispatched, granted.grant_body)
-        return self._sealed(granted.grant, claim, requested, parameters, dict(granted.effective), granted.approvals)
+        people, effective = await self._policy.people(granted.grant_body), dict(granted.effective)
+        return self._sealed(granted.grant, claim, requested, parameters, effective, granted.approvals, people)
 
     async def _grant(self, requested: Requested, parameters: dict[str, Any], signed: Signed) -> CheckedDecision:
         """Ask policy for a grant. Policy reads the last control event itself, and records the start before it
@@ -197,9 +198,10 @@ class Claims:
         await self._check_target(requested, read(started.grant, Grant).target)
         parameters = await self._vault.parameters(requested)
         effective = self._definition(requested).check({**started.parameters, **parameters})
-        named = read(started.grant, Grant).approvals
-        approvals = [one for one in life.approvals if approval_digest(one) in named]
-        return self._sealed(started.grant, claim, requested, parameters, effective, approvals)
+        grant = read(started.grant, Grant)
+        approvals = [one for one in life.approvals if approval_digest(one) in grant.approvals]
+        people = await self._policy.people(grant)
+        return self._sealed(started.grant, claim, requested, parameters, effective, approvals, people)
 
     async def _check_target(self, requested: Requested, granted: Target) -> None:
         """Raises Unreachable, and records it, unless the grant's target is the one of this replica's own inventory: a
@@ -226,6 +228,7 @@ class Claims:
         given: dict[str, Any],
         effective: dict[str, Any],
         approvals: list[SignedApproval],
+        people: Signed | None,
     ) -> ClaimAnswer:
         inside = SealedParameters(
             parameters=effective,
@@ -239,6 +242,7 @@ class Claims:
             sealed=seal(claim.seal_to, encode(inside)),
             outputs=self._audit_detail.outputs,
             approvals=approvals,
+            people=people,
         )
 
 

@@ -64,14 +64,20 @@ class HostReads:
             code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
             await self._outcomes.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
             return
-        await self._outcomes.finish(life, outcome="previewed", output=self._outcomes.shown(observed))
+        if observed.details is not None:
+            whole = {**observed.seen, **observed.details.values}
+            await self._vault.keep_result(requested.principal, requested.operation_id, whole)
+        await self._outcomes.finish(life, outcome="previewed", output=self._outcomes.shown(observed.seen))
 
-    async def _preview(self, requested: Requested) -> dict[str, Any]:
-        definition = self._catalogue.find(requested.operation)
-        if not definition.preview:
-            return {"note": "decided as it would be for real; this operation has no preview on the host"}
-        reply = await self._read(requested, "preview", {}, attempt=1)
-        return reply.seen
+    async def _preview(self, requested: Requested) -> ReadReply:
+        if not self._catalogue.find(requested.operation).preview:
+            note = "decided as it would be for real; this operation has no preview on the host"
+            return ReadReply(seen={"note": note})
+        return await self.read_preview(requested)
+
+    async def read_preview(self, requested: Requested, *, shown: bool = True) -> ReadReply:
+        """Return an agent's preview. `shown`: the journal may have its values. Raises WritError."""
+        return await self._read(requested, "preview", {}, attempt=1, shown=shown)
 
     async def probe(self, life: Life) -> None:
         """Probe the operation's effect, and record the outcome if the result is conclusive."""
@@ -106,7 +112,13 @@ class HostReads:
             await self._outcomes.finish(life, outcome=outcome, code="probed", message=message, state=state)
 
     async def _read(
-        self, requested: Requested, action: ReadAction, baseline: dict[str, Any], *, attempt: int
+        self,
+        requested: Requested,
+        action: ReadAction,
+        baseline: dict[str, Any],
+        *,
+        attempt: int,
+        shown: bool = True,
     ) -> ReadReply:
         parameters = await self._vault.parameters(requested)
         key = self._vault.read_grant_key(requested.operation_id)
@@ -122,9 +134,15 @@ class HostReads:
             raise Denied(f"policy denies it: {decided.decision.reason}", code=decided.decision.code)
         definition = self._catalogue.find(requested.operation)
         effective = dict(decided.effective)
-        shown = effective if action == "preview" else params.public(definition.parameters, effective)
+        given = effective if action == "preview" else params.public(definition.parameters, effective)
         ask = AskRead(
-            look=decided.look, action=action, parameters=shown, look_key=key, baseline=baseline, attempt=attempt
+            look=decided.look,
+            action=action,
+            parameters=given,
+            look_key=key,
+            baseline=baseline,
+            attempt=attempt,
+            shown=shown,
         )
         message = await self._bus.request(subjects.look(requested.pool), encode(ask), timeout=ASK_SECONDS)
         reply = decode(message.data, ReadReply)

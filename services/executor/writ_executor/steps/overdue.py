@@ -11,7 +11,7 @@ from msgspec import Struct
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Approved, AwaitingApproval, Dispatched, Granted, Requested, Started
 from writ_contracts.life import Life, State
-from writ_executor.journal.index import needs_approval
+from writ_executor.journal.lines import needs_approval
 
 RESOLVE_SECONDS = 900.0
 Phase = Requested | AwaitingApproval | Approved | Dispatched | Granted | Started

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw, Struct, field
 
+from writ_contracts.credentials import Presence
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
@@ -14,6 +15,7 @@ from writ_contracts.policy_questions import PolicyTestAnswer, PolicyTestQuery, P
 from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors
 from writ_rules import answers
+from writ_rules.engine.people import People, people_of
 from writ_rules.loading import Mode, compile_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.validating import Among, validate_text
@@ -36,6 +38,13 @@ class Job(Struct, frozen=True, kw_only=True):
     others: list[str] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     principals: list[Principal] = field(default_factory=list)
+    presences: dict[str, tuple[Presence, ...]] = field(default_factory=dict)
+    """What the enrolled credentials of each person can prove."""
+    solo: bool = False
+
+    def people(self) -> People:
+        """Return the possible approvers."""
+        return people_of(self.principals, self.presences, solo=self.solo)
 
 
 class Done(Struct, frozen=True, kw_only=True):
@@ -79,7 +88,7 @@ def fitting(answer: Struct) -> bytes:
 
 def _validate(job: Job, catalogue: Catalogue) -> Struct:
     query = msgspec.json.decode(job.query, type=PolicyValidateQuery)
-    among = Among(targets=job.targets, principals=job.principals, only_warn=True)
+    among = Among(targets=job.targets, principals=job.principals, people=job.people(), only_warn=True)
     return answers.validated(validate_text(query.document, "policy", catalogue, query.mode or job.mode, among))
 
 
@@ -116,7 +125,8 @@ def _in_force(job: Job, catalogue: Catalogue) -> Setting:
 
 
 def _among(job: Job, source: PolicySource, catalogue: Catalogue) -> Setting:
-    return setting(source.policy, catalogue, job.targets, job.principals)
+    known = setting(source.policy, catalogue, job.targets, job.principals)
+    return msgspec.structs.replace(known, people=job.people())
 
 
 def _source(text: str, catalogue: Catalogue, mode: Mode) -> PolicySource:

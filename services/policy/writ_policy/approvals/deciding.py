@@ -13,8 +13,10 @@ from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, Ap
 from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
+from writ_contracts.signing import Signed
+from writ_policy.approvals.previews import check_preview, recorded_preview
 from writ_policy.approvals.standing import Standings
-from writ_policy.approvals.verdicts import Standing, check_entitled, check_pending, repeated, strongest
+from writ_policy.approvals.verdicts import Standing, check_entitled, check_pending, repeated
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
 from writ_rules.engine.case import DecisionRequest
@@ -25,7 +27,7 @@ from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 from writ_runtime.security_events import SecurityEvents
-from writ_trust.approvals import BAD, verify_approval
+from writ_trust.approvals import BAD, ProvenApproval, prove_approval, read_approval
 
 CONCURRENCY = 16
 LARGEST = 16_384
@@ -76,15 +78,17 @@ class Approvals:
             approver = judge.world.principal(principal, sender_key(message))
             if approver.kind != "human":
                 raise Denied(f"{principal} is of kind {approver.kind}: only a person approves", code="not_approver")
-            approval = verify_approval(
-                asked.approval, judge.world.credentials(principal), installation=judge.world.installation
-            )
-            if approval.approver != principal:
-                raise Untrusted(f"{principal} sent an approval of {approval.approver}", code=BAD)
-            standing = await self._standings.of(asked.principal, approval.operation_id, judge.world)
+            claimed = read_approval(asked.approval)
+            if claimed.approver != principal:
+                raise Untrusted(f"{principal} sent an approval of {claimed.approver}", code=BAD)
+            standing, records = await self._standings.with_records(asked.principal, claimed.operation_id, judge.world)
+            credentials = judge.world.credentials(principal, standing.requested_at)
+            found = prove_approval(asked.approval, credentials, installation=judge.world.installation)
+            approval = found.approval
             if repeated(standing, asked.approval):
                 return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
-            event, remaining = self._event(standing, approval, asked.approval, judge)
+            preview = recorded_preview(records)
+            event, remaining = self._event(standing, found, asked.approval, judge, preview)
             try:
                 state = await self._append(standing, event)
             except Conflict:
@@ -94,23 +98,23 @@ class Approvals:
         raise Conflict(f"{ATTEMPTS} others decided on it first", code="decided")
 
     def _event(
-        self, standing: Standing, approval: Approval, signed: SignedApproval, judge: Judge
+        self, standing: Standing, found: ProvenApproval, signed: SignedApproval, judge: Judge, preview: Signed | None
     ) -> tuple[Recordable, int]:
         """The event to record, and how many more approvals are needed after it. Raises what refuses the verdict."""
+        approval = found.approval
         check_pending(standing, approval, judge.now)
         check_entitled(standing, approval, judge.world)
         stamp = tracing.stamp(judge.now, standing.life.requested.correlation_id if standing.life.requested else "")
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
-        verify_approval(
-            signed,
-            judge.world.credentials(approval.approver),
-            strongest(standing.demands),
-            judge.world.installation,
-        )
+        check_preview(preview, standing.decision, judge.world)
+        needed = standing.presence_of(approval.step, approval.approver, judge.world)
+        if not found.presence.meets(needed):
+            reason = f"it needs the proof {needed}, and the signature proves {found.presence}"
+            raise Untrusted(reason, code="proof_too_weak")
         _check_rules(approval, judge)
-        after = standing.open(judge.world, approval.approver)
+        after = standing.open(judge.world, found)
         if after.complete:
             return Approved(**common, approvals=[*standing.signed, signed.detached()]), 0
         return ApprovalGiven(**common, approval=signed.detached(), remaining=after.remaining), after.remaining

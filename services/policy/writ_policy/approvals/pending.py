@@ -6,7 +6,7 @@ question. Those whose time to decide is over are forgotten, so that their number
 
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus.port import Journal, Message
 from writ_bus.sender import sender_key
@@ -19,20 +19,24 @@ from writ_contracts.approvals import (
     DecisionDemand,
     PendingApproval,
 )
+from writ_contracts.credentials import KEY
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.journal import AwaitingApproval
 from writ_contracts.life import State
 from writ_contracts.records import Record
+from writ_contracts.signing import Signed
 from writ_contracts.subjects import any_operation_filter, every_operation_filter, parse_event, parse_query
 from writ_contracts.wire import event_of
+from writ_policy.approvals.previews import approval_facts, last_change_of, recorded_preview
 from writ_policy.approvals.standing import Standings
 from writ_policy.approvals.verdicts import Standing
-from writ_policy.decisions.demands import progress_of
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.versions import QueryHandler, decode_query
 from writ_policy.state.snapshot import World
 from writ_runtime.logs import Log
+from writ_trust.keys import Key
+from writ_trust.statements import sign
 
 AWAITING = every_operation_filter("awaiting_approval")
 BATCH = 1_000
@@ -46,6 +50,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
     principal: str
     operation_id: str
     sequence: int
+    since: float
     until: float
     demands: list[DecisionDemand]
 
@@ -54,12 +59,13 @@ class Pending:
     """Answers `approvals` and `approval`."""
 
     def __init__(
-        self, journal: Journal, judging: JudgeFactory, standings: Standings, clock: Callable[[], float]
+        self, journal: Journal, judging: JudgeFactory, standings: Standings, clock: Callable[[], float], key: Key
     ) -> None:
         self._journal = journal
         self._judging = judging
         self._standings = standings
         self._clock = clock
+        self._key = key
         self._read = 0
         self._waiting: dict[str, Waiting] = {}
 
@@ -94,11 +100,21 @@ class Pending:
         where = parse_event(records[0].subject) if records else None
         if where is None:
             raise Invalid(f"there is no operation {query.operation_id}", code="not_found")
-        standing, data = await self._standings.with_bytes(where.principal, query.operation_id, judge.world)
+        standing, records = await self._standings.with_records(where.principal, query.operation_id, judge.world)
         concerned = standing.open(judge.world).later | {standing.asker.id, standing.asker.acts_for}
         if who not in concerned | set(standing.approvers) and not _entitled(standing.demands, who, judge.world):
             raise Denied(f"{query.operation_id} is not {who}'s to decide on", code="not_approver")
-        return ApprovalCardAnswer(card=_card(standing, data, who, judge.world))
+        card = _card(standing, records[0].data, who, judge.world)
+        return ApprovalCardAnswer(card=await self._vouched(card, standing, recorded_preview(records), who, judge))
+
+    async def _vouched(
+        self, card: ApprovalCard, standing: Standing, preview: Signed | None, who: str, judge: Judge
+    ) -> ApprovalCard:
+        decision = standing.decision
+        last = await last_change_of(self._journal, decision.target, self._standings.keys, judge.world.installation)
+        operation = judge.catalogue.find(decision.operation)
+        facts = approval_facts(standing, preview, operation, who, judge.world, last, judge.now)
+        return structs.replace(card, preview=preview, facts=sign(self._key, facts))
 
     async def _shown(self, one: Waiting, who: str, judge: Judge) -> PendingApproval | None:
         try:
@@ -117,8 +133,10 @@ class Pending:
                 self._take(record)
             self._read = records[-1].sequence
         now = self._clock()
-        for operation_id in [key for key, one in self._waiting.items() if one.until < now]:
-            del self._waiting[operation_id]
+        over = [one for one in self._waiting.values() if one.until < now]
+        for one in over:
+            if one.until + await self._standings.stopped(one.since, now) < now:
+                del self._waiting[one.operation_id]
 
     def _take(self, record: Record) -> None:
         try:
@@ -132,6 +150,7 @@ class Pending:
                 principal=where.principal,
                 operation_id=event.operation_id,
                 sequence=record.sequence,
+                since=event.requested_at or record.time,
                 until=event.until,
                 demands=event.demands,
             )
@@ -139,13 +158,12 @@ class Pending:
 
 def _concerns(one: Waiting, who: str, world: World) -> bool:
     asker = world.principals.get(one.principal)
-    return asker is not None and who not in (asker.id, asker.acts_for) and _entitled(one.demands, who, world)
+    return asker is not None and world.people.needed(who, asker, KEY) is not None and _entitled(one.demands, who, world)
 
 
 def _entitled(demands: list[DecisionDemand], who: str, world: World) -> bool:
     """Whether this person has a role that some step asks for."""
-    roles = {role for demand in demands for step in demand.steps for role in step.roles}
-    return any(who in world.people.get(role, ()) for role in roles)
+    return who in world.people.members(role for demand in demands for step in demand.steps for role in step.roles)
 
 
 def _listed(one: Waiting, standing: Standing, who: str, judge: Judge) -> PendingApproval | None:
@@ -170,16 +188,20 @@ def _listed(one: Waiting, standing: Standing, who: str, judge: Judge) -> Pending
 
 
 def _card(standing: Standing, data: bytes, who: str, world: World) -> ApprovalCard:
-    open_ = progress_of(standing.demands, standing.approvers, standing.asker, world.people)
+    open_ = standing.open(world)
     pending = standing.life.state is State.AWAITING_APPROVAL
+    step = open_.step_for(who) if pending else ""
+    needed = standing.presence_of(step, who, world) if step else KEY
     return ApprovalCard(
         principal=standing.asker.id,
         requested=data,
         state=str(standing.life.outcome or standing.life.state),
         until=standing.until,
         approvals=list(standing.life.approvals),
-        step=open_.step_for(who) if pending else "",
+        step=step,
         waits_for=open_.waits_for if pending else "",
         remaining=open_.remaining if pending else 0,
         able=sorted(open_.able)[:20] if pending else [],
+        proof=needed.proof,
+        attested=needed.attested,
     )

@@ -1,38 +1,45 @@
 """The approvals that the journal has of an operation, verified again each time that they count. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
 
 from msgspec import Struct, structs
 
 from writ_contracts.approvals import Approval, SignedApproval
+from writ_contracts.credentials import KEY, Presence
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
-from writ_contracts.persons import person_of
 from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
 from writ_policy.starts import RecordedOperation
 from writ_policy.state.snapshot import World
-from writ_trust.approvals import BAD, read_approval, verify_approval
+from writ_trust.approvals import BAD, ProvenApproval, prove_approval, read_approval
 from writ_trust.statements import digest, read
 
 
 class Exact(Struct, frozen=True, kw_only=True):
-    """The exact request that approvals must name: the digests of its `requested` event and of its first decision."""
+    """The exact request that approvals must name: the digests of its `requested` event, its first decision and its
+    recorded preview.
+    """
 
     operation_id: str
     principal: str
     requested: str
     decision_digest: str
+    requested_at: float
+    preview: str | None = None
 
 
 class Approvals(Struct, frozen=True):
-    """The people whose approvals count now, in order, and what they signed. `decided_at`: the instant of the first
-    decision on an approved operation (Unix seconds).
+    """The people whose approvals count now, in order, what they signed and what that proved. `decided_at`: the instant
+    of the first decision on an approved operation, `requested_at` that of its record (Unix seconds).
     """
 
     approvers: tuple[str, ...] = ()
     signed: Sequence[SignedApproval] = ()
+    proven: Mapping[str, Presence] = MappingProxyType({})
+    requested_at: float = 0.0
     decided_at: float | None = None
 
 
@@ -55,6 +62,8 @@ def exact_of(recorded: RecordedOperation, records: Sequence[Record]) -> Exact:
         principal=requested.principal,
         requested=sha256(data).hexdigest(),
         decision_digest=digest(requested.decision),
+        requested_at=recorded.requested_at,
+        preview=recorded.life.preview_digest or None,
     )
 
 
@@ -64,37 +73,40 @@ def first_decision(recorded: RecordedOperation) -> Decision:
 
 
 def counted(signed: Sequence[SignedApproval], exact: Exact, world: World) -> Approvals:
-    """Those of this exact request, signed by the keys that their approvers have now. One person counts once, and never
-    for their own request, by whatever principal.
+    """Those of this exact request, signed by credentials that count for their approvers now. One person counts once,
+    and not for their own request, by whatever principal (but see `People.needed`).
     """
-    found, persons = dict[str, SignedApproval](), {person_of(exact.principal, world.principals)}
+    found, proven, persons = dict[str, SignedApproval](), dict[str, Presence](), set[str]()
     for one in signed:
-        who = _approver(one, exact, world)
-        if who and (person := person_of(who, world.principals)) not in persons:
+        known = _counted(one, exact, world)
+        if known is not None and (person := world.people.person(known.approval.approver)) not in persons:
             persons.add(person)
-            found[who] = one
-    return Approvals(tuple(found), list(found.values()))
+            found[known.approval.approver], proven[known.approval.approver] = one, known.presence
+    return Approvals(tuple(found), list(found.values()), proven, exact.requested_at)
 
 
-def _approver(signed: SignedApproval, exact: Exact, world: World) -> str:
+def _counted(signed: SignedApproval, exact: Exact, world: World) -> ProvenApproval | None:
     try:
-        approver = world.principals.get(read_approval(signed).approver)
-        if approver is None or approver.kind != "human":
-            return ""
-        approval = verify_approval(signed, world.credentials(approver.id), installation=world.installation)
-        check_exact(approval, exact)
+        who = read_approval(signed).approver
+        credentials = world.credentials(who, exact.requested_at)
+        found = prove_approval(signed, credentials, installation=world.installation)
+        check_exact(found.approval, exact)
     except Untrusted:
-        return ""
-    return approval.approver if approval.verdict == "approve" else ""
+        return None
+    asker = world.principals.get(exact.principal)
+    needed = None if asker is None else world.people.needed(who, asker, KEY)
+    counts = needed is not None and found.presence.meets(needed) and found.approval.verdict == "approve"
+    return found if counts else None
 
 
 def check_exact(approval: Approval, exact: Exact) -> None:
     """Raises Untrusted (`bad_approval`) unless the approval is of this exact request."""
+    unseen = approval.verdict == "reject" and approval.preview is None  # nobody has to see what they reject
     pairs = {
         "operation": (approval.operation_id, exact.operation_id),
         "digest of the request": (approval.requested, exact.requested),
         "digest of the decision": (approval.decision_digest, exact.decision_digest),
-        "digest of the preview": (approval.preview, None),
+        "digest of the preview": (approval.preview, None if unseen else exact.preview),
     }
     if different := [name for name, (signed, known) in pairs.items() if signed != known]:
         raise Untrusted(f"what {approval.approver} signed differs in {', '.join(different)}", code=BAD)

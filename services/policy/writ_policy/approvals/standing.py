@@ -1,35 +1,45 @@
 """Reading an operation with its approvals from the journal, for policy's own endpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from writ_bus.port import Journal
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.records import Record
+from writ_contracts.stops import overlap
 from writ_contracts.subjects import operation_filter
 from writ_policy.approvals.recorded import counted, exact_of
 from writ_policy.approvals.verdicts import Standing
 from writ_policy.starts import ForgedStart, read_recorded
 from writ_policy.state.snapshot import World
+from writ_runtime.stop_history import StopHistory, frozen_seconds
 from writ_trust.statements import open_signed
 
 
 class Standings:
     """Operations by principal and id."""
 
-    def __init__(self, journal: Journal, keys: Mapping[str, int]) -> None:
-        """`keys`: policy's, and up to which event of the journal each signed."""
+    def __init__(self, journal: Journal, keys: Mapping[str, int], clock: Callable[[], float]) -> None:
+        """`keys`: policy's, and up to which event of the journal each signed. `clock`: the journal server's time."""
         self._journal = journal
         self._keys = keys
+        self._clock = clock
+        self._stops = StopHistory(journal)
+
+    @property
+    def keys(self) -> Collection[str]:
+        """Policy's own keys, former ones too."""
+        return self._keys.keys()
 
     async def of(self, principal: str, operation_id: str, world: World) -> Standing:
         """The operation as the journal has it now. Raises Invalid (`not_found`) where there is none that policy
         decided on, or its principal is gone.
         """
-        standing, _ = await self.with_bytes(principal, operation_id, world)
+        standing, _ = await self.with_records(principal, operation_id, world)
         return standing
 
-    async def with_bytes(self, principal: str, operation_id: str, world: World) -> tuple[Standing, bytes]:
-        """The same, with the exact bytes of its `requested` event."""
+    async def with_records(self, principal: str, operation_id: str, world: World) -> tuple[Standing, list[Record]]:
+        """The same, with its records; the first one has the exact bytes of `requested`."""
         records = await self._journal.read(operation_filter(principal, operation_id))
         try:
             recorded = read_recorded(records, principal, operation_id)
@@ -49,6 +59,25 @@ class Standings:
             asker=asker,
             approvers=given.approvers,
             signed=given.signed,
+            proven=given.proven,
             requested_at=recorded.requested_at,
+            frozen=await self._frozen(decision, recorded.requested_at, world),
         )
-        return standing, records[0].data
+        return standing, records
+
+    async def stopped(self, since: float, now: float) -> float:
+        """Return for how many seconds any stop lasted: the most by which a time to decide is longer."""
+        return overlap(await self._stops.periods(), since, now)
+
+    async def _frozen(self, decision: Decision, since: float, world: World) -> float:
+        target, principal = world.targets.get(decision.target), world.principals.get(decision.principal)
+        names = [decision.principal, decision.acts_for, principal.person if principal else None]
+        return frozen_seconds(
+            await self._stops.periods(),
+            decision.target,
+            target.role if target else None,
+            [name for name in names if name],
+            decision.operation,
+            since=since,
+            now=self._clock(),
+        )

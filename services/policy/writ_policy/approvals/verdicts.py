@@ -1,21 +1,21 @@
 """Whether a person's signed verdict counts for an operation now, and what follows from it. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
 
 from msgspec import Struct
 
 from writ_contracts.approvals import Approval, DecisionDemand, SignedApproval, seconds_of
-from writ_contracts.credentials import PROOFS, Proof
+from writ_contracts.credentials import KEY, Presence
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Conflict, Denied, Untrusted
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import Rejected
 from writ_contracts.life import Life, State
-from writ_contracts.persons import same_person
 from writ_policy.approvals.recorded import Exact, check_exact
 from writ_policy.decisions.demands import Open, progress_of
 from writ_policy.state.snapshot import World
-from writ_trust.approvals import BAD, read_approval
+from writ_trust.approvals import BAD, ProvenApproval, read_approval
 
 FRESH_SECONDS, AHEAD_SECONDS = 300.0, 60.0
 """A signed verdict is good for five minutes; the approver's clock may be a minute ahead of the server's."""
@@ -33,7 +33,10 @@ class Standing(Struct, frozen=True, kw_only=True):
     asker: Principal
     approvers: tuple[str, ...]
     signed: Sequence[SignedApproval]
+    proven: Mapping[str, Presence]
     requested_at: float
+    frozen: float = 0.0
+    """Seconds since the request in which stops held it up."""
 
     @property
     def demands(self) -> list[DecisionDemand]:
@@ -42,17 +45,20 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     @property
     def until(self) -> float:
-        """When the time to decide ends (Unix seconds)."""
-        return self.requested_at + seconds_of(self.demands)
+        """When the time to decide ends (Unix seconds), as far as is known now: while a stop lasts it moves on."""
+        return self.requested_at + seconds_of(self.demands) + self.frozen
 
-    def open(self, world: World, *more: str) -> Open:
-        """Its progress, with `more` approvals after those on record."""
-        return progress_of(self.demands, (*self.approvers, *more), self.asker, world.people)
+    def open(self, world: World, more: ProvenApproval | None = None) -> Open:
+        """Its progress, with one `more` approval after those on record."""
+        added = {} if more is None else {more.approval.approver: more.presence}
+        return progress_of(self.demands, (*self.approvers, *added), self.asker, world.people, {**self.proven, **added})
 
-
-def strongest(demands: Sequence[DecisionDemand]) -> Proof:
-    """The strongest proof that one of the demands asks for."""
-    return max((one.proof for one in demands), key=PROOFS.index, default="key")
+    def presence_of(self, step: str, who: str, world: World) -> Presence:
+        """What this human must prove for an approval of that open step, and for what else it counts then."""
+        rules = {label.rpartition("#")[0] for label, able in self.open(world).steps.items() if who in able}
+        demanded = (one.presence for one in self.demands if one.rule in {*rules, step.rpartition("#")[0]})
+        strongest = reduce(Presence.at_least, demanded, KEY)
+        return world.people.needed(who, self.asker, strongest) or strongest
 
 
 def check_pending(standing: Standing, approval: Approval, now: float) -> None:
@@ -73,9 +79,9 @@ def check_pending(standing: Standing, approval: Approval, now: float) -> None:
 def check_entitled(standing: Standing, approval: Approval, world: World) -> Open:
     """The progress before the verdict. Raises Denied (`not_approver`) where it is not this person's to give."""
     who, before = approval.approver, standing.open(world)
-    if same_person(who, standing.asker.id, world.principals):
+    if world.people.needed(who, standing.asker, KEY) is None:
         raise Denied(f"{who} requested it, or it was requested for {who}: somebody else decides", code=NOT_APPROVER)
-    if any(same_person(who, other, world.principals) for other in standing.approvers):
+    if any(world.people.person(who) == world.people.person(other) for other in standing.approvers):
         raise Conflict(f"{who} has approved it already", code="decided")
     if approval.verdict == "reject" and who in before.later:
         return before

@@ -29,6 +29,8 @@ PEOPLE_ONLY = frozenset(
         "stop_lift",
     }
 )
+PROVEN = frozenset({"emergency_confirm", "emergency_declare"})
+"""Where `emergencies.proof` of the policy holds."""
 TOLERANCE = 60.0
 """Seconds by which a requester's clock may be ahead when it asks for the longest emergency."""
 Decide = Callable[[DecisionRequest], Ruling]
@@ -54,8 +56,19 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         if name in PEOPLE_ONLY and request.principal.kind != "human":
             reason = f"{name} is for people: {request.principal.id} is of kind {request.principal.kind}"
             return _denied(ruling, "people_only", reason)
+        if name in PROVEN and (lacking := self._lacking_proof(request)):
+            return _denied(ruling, "proof_too_weak", lacking)
         check = CHECKS.get(name)
         return ruling if check is None else check(self, request, ruling)
+
+    def _lacking_proof(self, request: DecisionRequest) -> str:
+        """Return why the requester's proof does not suffice for an emergency; ending one needs none."""
+        demanded = self.world.policy.emergency_terms.presence
+        ends = request.effective.get("verdict") == "end"
+        if ends or request.presence is None or request.presence.meets(demanded):
+            return ""
+        given = f"the requester proved {request.presence}"
+        return f"policy '{self.world.policy.name}' demands the proof {demanded} for emergencies, and {given}"
 
     def lift(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """A stop that is in force."""

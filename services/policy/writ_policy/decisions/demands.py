@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from writ_contracts.approvals import MOST_PEOPLE, DecisionDemand, DecisionStep
+from writ_contracts.credentials import Presence
 from writ_contracts.inventory import Principal
-from writ_rules.engine.obligations import ApproverStep, Demand, People, Progress, progress
+from writ_rules.engine.obligations import ApproverStep, Demand, People, Progress, Proven, progress
 
 
 class Open(Struct, frozen=True, kw_only=True):
@@ -40,25 +41,34 @@ def wire_demands(demands: Iterable[Demand], asker: Principal, people: People) ->
     """The demands with the people who could meet them now."""
     return [
         DecisionDemand(
-            rule=one.rule, seconds=one.seconds, steps=[_wire_step(step, asker, people) for step in one.steps]
+            rule=one.rule,
+            seconds=one.seconds,
+            steps=[_wire_step(step, one.presence, asker, people) for step in one.steps],
+            proof=one.presence.proof,
+            attested=one.presence.attested,
         )
         for one in demands
     ]
 
 
-def _wire_step(step: ApproverStep, asker: Principal, people: People) -> DecisionStep:
-    able = _members(step.approvers, people) - {asker.id, asker.acts_for}
+def _wire_step(step: ApproverStep, presence: Presence, asker: Principal, people: People) -> DecisionStep:
+    able = people.able(step.approvers, asker, presence)
     return DecisionStep(roles=list(step.approvers), quorum=step.quorum, people=sorted(able)[:MOST_PEOPLE])
 
 
-def progress_of(demands: Sequence[DecisionDemand], approvals: Sequence[str], asker: Principal, people: People) -> Open:
-    """The progress that these approvals make, by the roles that people have now."""
+def progress_of(
+    demands: Sequence[DecisionDemand], approvals: Sequence[str], asker: Principal, people: People, proven: Proven
+) -> Open:
+    """The progress that these approvals make, by the roles that people have now. `proven`: what each of them proved."""
     steps, later, words, remaining = dict[str, frozenset[str]](), set[str](), list[str](), 0
     for demand in demands:
         own = Demand(
-            demand.rule, tuple(ApproverStep(tuple(one.roles), one.quorum) for one in demand.steps), demand.seconds
+            demand.rule,
+            tuple(ApproverStep(tuple(one.roles), one.quorum) for one in demand.steps),
+            demand.seconds,
+            demand.presence,
         )
-        how = progress(own, approvals, asker, people)
+        how = progress(own, approvals, asker, people, proven)
         if how.waits_for is None:
             continue
         at = _position(own, how)
@@ -66,11 +76,11 @@ def progress_of(demands: Sequence[DecisionDemand], approvals: Sequence[str], ask
         rest = own.steps[at + 1 :]
         words.append(str(how.waits_for))
         remaining = max(remaining, how.more + sum(one.quorum for one in rest))
-        later |= how.able.union(*(_members(one.approvers, people) for one in rest))
-    gone = {asker.id, asker.acts_for, *approvals}
+        later |= how.able.union(*(people.able(one.approvers, asker, own.presence) for one in rest))
+    gone = {people.person(who) for who in approvals}
     return Open(
         steps=steps,
-        later=frozenset(who for who in later if who not in gone),
+        later=frozenset(who for who in later if people.person(who) not in gone),
         remaining=remaining,
         waits_for="; ".join(words),
     )
@@ -79,7 +89,3 @@ def progress_of(demands: Sequence[DecisionDemand], approvals: Sequence[str], ask
 def _position(demand: Demand, how: Progress) -> int:
     """The open step, found by identity: two steps of a demand may be equal."""
     return next(at for at, step in enumerate(demand.steps) if step is how.waits_for)
-
-
-def _members(roles: Iterable[str], people: People) -> set[str]:
-    return {who for role in roles for who in people.get(role, ())}

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from writ_bus import tracing
 from writ_contracts.agents import Claim
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import KILL_GRACE, AskGrant, Decide, Grant, ReadAction, ReadGrant, Subject
 from writ_contracts.errors import Invalid, Untrusted
@@ -13,6 +12,8 @@ from writ_contracts.journal import Granted
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
+from writ_policy.approvals.recorded import Approvals
+from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import World
 from writ_trust.approvals import approval_digest
@@ -39,10 +40,11 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
 
 
 def grant(
-    ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: Iterable[SignedApproval] = ()
+    ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: Approvals | None = None
 ) -> Grant:
     """Return the grant for this claim, on this allowing decision and these approvals."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
+    given = approvals or Approvals()
     if ruling.timeout is None:
         raise Invalid(f"{request.operation.name} has no timeout, so nothing would end it", code="internal")
     return Grant(
@@ -62,7 +64,11 @@ def grant(
         timeout=ruling.timeout,
         granted_at=ruled.decision.at,
         acts_for=request.principal.acts_for,
-        approvals=[approval_digest(one) for one in approvals],
+        approvals=[approval_digest(one) for one in given.signed],
+        proven=[given.proven[who] for who in given.approvers],
+        people=ruled.decision.people if given.signed else None,
+        person=request.behind if given.signed else None,
+        requested_at=given.requested_at if given.signed else None,
     )
 
 
@@ -89,14 +95,16 @@ def granted_event(
     )
 
 
-def read_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | None:
+def read_grant(ask: Decide, ruled: RuledRequest, world: World, *, quoting: bool = False) -> ReadGrant | None:
     """Return the requested read grant; None if the decision denies or the operation has no such read. If the
-    decision needs listings, return the grant for those.
+    decision needs listings, return the grant for those. `quoting`: a preview may quote the present content.
     """
     request, ruling, now = ruled.request, ruled.ruling, ruled.decision.at
     if ruling.needs:
         return listing_grant(ask.subject, ask.look_key, ruled)
     actions = _actions(ask, ruled, world)
+    if quoting and "preview" in actions:
+        actions = [*actions, "diff"]
     if ruling.effect == "deny" or ask.subject.simulate or not actions:
         return None
     if ask.look_key is None:
@@ -114,6 +122,7 @@ def read_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | No
         policy=ruled.decision.policy,
         expires_at=min(until, now + LONGEST_LOOK_SECONDS),
         issued_at=now,
+        plugins=ruled.plugins,
     )
 
 
@@ -134,10 +143,11 @@ def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -
         sources=sources,
         named=str(ruled.ruling.effective[named]) if OTHER_NAMES in sources else "",
         issued_at=ruled.decision.at,
+        plugins=ruled.plugins,
     )
 
 
-def target_test_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGrant | None:
+def target_test_grant(ask: Decide, ruled: RuledRequest, world: World, plugins: AgentPlugins) -> ReadGrant | None:
     """Return the grant to test the target of a `backend_test`, and nothing else.
 
     Raises Invalid for a target outside the inventory.
@@ -157,6 +167,7 @@ def target_test_grant(ask: Decide, ruled: RuledRequest, world: World) -> ReadGra
         policy=ruled.decision.policy,
         expires_at=ruled.decision.at + LOOK_SECONDS,
         issued_at=ruled.decision.at,
+        plugins=plugins.all_accepted(),
     )
 
 

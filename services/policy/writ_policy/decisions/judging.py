@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from writ_contracts.errors import Unreachable
-from writ_contracts.operations import Catalogue
+from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.rulings import Judge
 from writ_policy.state.control_follower import Follower
 from writ_policy.state.sources import Sources
@@ -19,7 +19,7 @@ class JudgeFactory:
         sources: Sources,
         versions: Versions,
         follower: Follower,
-        catalogue: Catalogue,
+        plugins: AgentPlugins,
         guard: JournalGuard,
         *,
         dry_run_only: bool,
@@ -28,7 +28,7 @@ class JudgeFactory:
         self._sources = sources
         self._versions = versions
         self._follower = follower
-        self._catalogue = catalogue
+        self._plugins = plugins
         self._guard = guard
         self._dry_run_only = dry_run_only
         self._clock = clock
@@ -48,7 +48,8 @@ class JudgeFactory:
         return Judge(
             world=world,
             control=self._follower.state,
-            catalogue=self._catalogue,
+            catalogue=self._plugins.catalogue,
+            plugins=self._plugins,
             dry_run_only=self._dry_run_only,
             now=self._clock(),
         )

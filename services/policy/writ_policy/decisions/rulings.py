@@ -5,6 +5,7 @@ from itertools import accumulate
 
 from msgspec import Struct, structs
 
+from writ_contracts.agents import Claim
 from writ_contracts.decisions import MOST_TRACED, Decision, Subject, TraceEntry, changed_since
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
@@ -12,10 +13,12 @@ from writ_contracts.operations import Catalogue, Risk, offers
 from writ_contracts.parameters import public
 from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
+from writ_policy.approvals.recorded import Approvals
+from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
-from writ_policy.decisions.statements import check_statement
+from writ_policy.decisions.statements import check_statement, presence_of
 from writ_policy.state.snapshot import World
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
@@ -40,6 +43,8 @@ class RuledRequest(Struct, frozen=True, kw_only=True):
     request: DecisionRequest
     ruling: Ruling
     decision: Decision
+    plugins: dict[str, list[str]]
+    """The builds of plugins that an agent may have to read for this operation."""
 
     @property
     def sources(self) -> list[str]:
@@ -53,6 +58,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     world: World
     control: ControlState
     catalogue: Catalogue
+    plugins: AgentPlugins
     dry_run_only: bool
     now: float
 
@@ -63,22 +69,22 @@ class Judge(Struct, frozen=True, kw_only=True):
         *,
         starting: bool = False,
         recorded: bool = False,
-        approvals: tuple[str, ...] = (),
-        settled_at: float | None = None,
+        approvals: Approvals | None = None,
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
         """Decide on the `known` facts. `starting`: for a claim.
 
         `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
-        `approvals`: people whose approvals the journal has. `settled_at`: the instant by which policy's own parameters
-        are settled, of an approved operation its first decision. Raises Invalid or Untrusted for an invalid question.
+        `approvals`: those that the journal has. Policy's own parameters are settled by now, of an approved operation by
+        the instant of its first decision. Raises Invalid or Untrusted for an invalid question.
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
-        request = structs.replace(request, approvals=approvals)
+        given = approvals or Approvals()
+        request = structs.replace(request, approvals=given.approvers, proven=given.proven)
         ruling = self._decide(request, known)
         if request.operation.control and ruling.effect != "deny" and not request.own:
-            ruling = self._checks(settled_at).apply(request, ruling)
+            ruling = self._checks(given.decided_at).apply(request, ruling)
         if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
             reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
             ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
@@ -133,19 +139,51 @@ class Judge(Struct, frozen=True, kw_only=True):
         return self.under_other_names(ruled, subject, sorted(listing.names), known, traced)
 
     def unless_stale(
-        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, first: Decision, traced: int = MOST_TRACED
+        self,
+        ruled: RuledRequest,
+        subject: Subject,
+        known: KnownFacts,
+        first: Decision,
+        traced: int = MOST_TRACED,
+        moved: str = "",
     ) -> RuledRequest:
         """The same for an approved operation, unless its approvals do not suffice any more, or what would start is not
-        what was approved: then it is denied as `stale`. A deny stays what it is.
+        what was approved: then it is denied as `stale`. A deny stays what it is. `moved`: how the target differs from
+        the approved preview.
         """
         if ruled.ruling.effect == "deny":
             return ruled
-        reason = changed_since(first, ruled.decision)
+        reason = changed_since(first, ruled.decision) or moved
         if ruled.ruling.effect == "require_approval":
             reason = f"the approvals on record do not satisfy the policy any more: {ruled.ruling.reason}"
         if not reason:
             return ruled
         return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "stale", reason))
+
+    def unless_other_plugin(
+        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, claim: Claim, traced: int = MOST_TRACED
+    ) -> RuledRequest:
+        """The same, unless the claiming agent has another build of a plugin than policy accepts: then it is denied."""
+        request = ruled.request
+        problem = self.plugins.problem(request.operation.name, request.target.backend, claim.plugins)
+        if ruled.ruling.effect != "allow" or not problem:
+            return ruled
+        return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "plugin_mismatch", problem))
+
+    def may_quote(self, ruled: RuledRequest, known: KnownFacts) -> bool:
+        """Return whether the principal may read by itself what a diff of this operation quotes."""
+        request = ruled.request
+        if not request.operation.quotes:
+            return False
+        operation = self.catalogue.find(request.operation.quotes)
+        known_names = operation.parameters.__struct_fields__
+        given = {name: value for name, value in request.given.items() if name in known_names and name != "timeout"}
+        if not offers(request.target.capabilities, request.target.backend, operation):
+            return False
+        reading = structs.replace(
+            request, operation=operation, given=given, effective=operation.check(given), dry_run=False, approvals=()
+        )
+        return self._decide(reading, known).effect == "allow"
 
     def _again(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int, ruling: Ruling
@@ -184,7 +222,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         decision = self._decision(subject, request, ruling, signed, known)
         trace = _bounded(ruling.account, traced)
         decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.account) - len(trace))
-        return RuledRequest(request=request, ruling=ruling, decision=decision)
+        plugins = self.plugins.accepted_for(request.operation.name, request.target.backend)
+        return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=plugins)
 
     def _understand(self, subject: Subject, *, recorded: bool) -> tuple[DecisionRequest, bool]:
         principal = self.world.principal(subject.principal, subject.key)
@@ -204,7 +243,9 @@ class Judge(Struct, frozen=True, kw_only=True):
             own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
             person=person_of(principal.id, self.world.principals),
         )
-        return request, check_statement(subject, principal, None if recorded else self.now, self.world.installation)
+        signed = check_statement(subject, principal, None if recorded else self.now, self.world.installation)
+        presence = None if subject.simulate else presence_of(subject, self.world, recorded=recorded)
+        return structs.replace(request, presence=presence), signed
 
     def _decision(
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
@@ -237,7 +278,10 @@ class Judge(Struct, frozen=True, kw_only=True):
             demands=wire_demands(ruling.demands, request.principal, self.world.people),
             target_digest=plain_digest(encode(request.target)) if ruling.demands or request.approvals else None,
             public_digest=_public_digest(request, ruling) if ruling.demands else None,
+            presence=request.presence if subject.presence is not None else None,
+            people=self.world.directory.name if self.world.directory is not None else None,
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
+            plugins=self.plugins.own,
         )
 
     def _is_dry(self, subject: Subject, request: DecisionRequest) -> bool:

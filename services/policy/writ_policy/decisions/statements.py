@@ -1,12 +1,15 @@
 """The principal's own signature on a request: exactly this request, and recent."""
 
+from writ_contracts.credentials import KEY, Presence
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Principal
 from writ_contracts.requests import RequestStatement
+from writ_policy.state.snapshot import World
 from writ_trust.digests import keyed_digest, same
-from writ_trust.statements import open_signed
+from writ_trust.requester_presence import check_presence
+from writ_trust.statements import open_signed, read
 
 FRESH_SECONDS = 300.0
 AHEAD_SECONDS = 60.0
@@ -44,6 +47,22 @@ def check_statement(subject: Subject, principal: Principal, now: float | None, i
     if now is not None:
         _check_age(statement, now)
     return True
+
+
+def presence_of(subject: Subject, world: World, *, recorded: bool) -> Presence:
+    """Return what the requester proved besides their signature: a key, or their presence by a credential that was
+    enrolled before they signed. Raises Untrusted for a proof that does not hold. The statement was checked before.
+    Of a `recorded` request a credential that was removed since proves nothing any more.
+    """
+    if subject.presence is None:
+        return KEY
+    if subject.statement is None:
+        raise Untrusted("a proof of presence is over the signed statement, and there is none")
+    issued_at = read(subject.statement, RequestStatement).issued_at
+    credentials = world.credentials(subject.principal, issued_at)
+    if recorded and subject.presence.credential not in {one.id for one in credentials}:
+        return KEY
+    return check_presence(subject.statement, subject.presence, credentials)
 
 
 def _opens(statement: RequestStatement, subject: Subject) -> bool:

@@ -180,6 +180,8 @@ class AnalysisQueries:
             policy=world.in_force.stored.document,
             targets=list(world.targets.values()),
             principals=list(world.principals.values()),
+            presences=dict(world.people.presences or {}),
+            solo=world.people.solo,
         )
 
     async def _document(self, side: int | str) -> str:

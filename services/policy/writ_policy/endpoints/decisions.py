@@ -72,20 +72,17 @@ class DecisionEndpoints:
         if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
             judge = await self._judging.now()
         given, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
-        approvals, settled_at = (given.approvers, given.decided_at) if given else ((), None)
         recorded = given is not None and ask.subject.statement is not None
-        ruled = judge.rule(
-            ask.subject, known, recorded=recorded, approvals=approvals, settled_at=settled_at, traced=ask.traced
-        )
+        ruled = judge.rule(ask.subject, known, recorded=recorded, approvals=given, traced=ask.traced)
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
-            people = tuple(judge.world.principals.values())
-            await self._proposed.check(ask.subject.operation, ask.subject.parameters, people, judge.now)
+            asked, principals = ask.subject, tuple(judge.world.principals.values())
+            await self._proposed.check(asked.operation, asked.parameters, principals, judge.world.people, judge.now)
         grant = (
-            target_test_grant(ask, ruled, judge.world)
+            target_test_grant(ask, ruled, judge.world, judge.plugins)
             if ask.subject.operation == BACKEND_TEST
-            else read_grant(ask, ruled, judge.world)
+            else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled, known))
         )
         answer = Decided(
             decision=sign(self._key, ruled.decision),

@@ -14,6 +14,7 @@ from writ_contracts.policies import MAX_DOCUMENT_BYTES
 from writ_documents import yaml_file
 from writ_rules.analysis.installation import lint_with
 from writ_rules.engine.compile import Policy
+from writ_rules.engine.people import People
 from writ_rules.loading import Mode, compile_document
 from writ_runtime.logs import Log
 from writ_runtime.watched_file import refusal
@@ -72,9 +73,9 @@ class Compiler:
         _log.info("policy.loaded", source=name, name=policy.name, rules=policy.rules)
         return policy
 
-    def warn(self, policy: Policy, targets: Iterable[Target], principals: Iterable[Principal]) -> None:
+    def warn(self, policy: Policy, targets: Iterable[Target], principals: Iterable[Principal], people: People) -> None:
         """Log names in the policy that these lists lack. Decisions are made all the same."""
-        found = lint_with(policy.file, self._catalogue, targets=targets, principals=principals)
+        found = lint_with(policy.file, self._catalogue, targets=targets, principals=principals, people=people)
         for finding in found[:MOST_WARNINGS]:
             place = ".".join(map(str, finding.keys))
             _log.warning("policy.lint", finding=f"{place}: {finding.message}")

@@ -9,14 +9,14 @@ from writ_contracts.decisions import PolicyVersion
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Agents, Inventory, Principal, Principals, Target
-from writ_contracts.persons import person_of
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
 from writ_policy.versions.stored import VersionInForce
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import Scan
-from writ_rules.engine.decide import People
-from writ_trust.approvals import nkey_credential
+from writ_rules.engine.people import People, people_of
+from writ_trust.approvals import own_nkey
+from writ_trust.people import Directory
 
 
 class World(Struct, frozen=True, eq=False, kw_only=True):
@@ -33,6 +33,8 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     """The keys that may claim, by pool."""
     scanners: Mapping[str, tuple[str, ...]]
     """The scanners whose reports rules ask for, by operation."""
+    directory: Directory | None = None
+    """The credentials of people, besides their nkeys."""
 
     def target(self, target_id: str) -> Target:
         """Return the target. Raises Invalid (`unknown_target`)."""
@@ -50,12 +52,15 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
             raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
         return principal
 
-    def credentials(self, principal_id: str) -> list[Credential]:
-        """What this person may sign approvals with: the nkey, until a directory of people's credentials says more."""
+    def credentials(self, principal_id: str, requested_at: float) -> list[Credential]:
+        """What this human may sign approvals with of what was requested then: their nkey, and enrolled credentials."""
         principal = self.principals.get(principal_id)
         if principal is None or principal.kind != "human":
             return []
-        return [nkey_credential(person_of(principal_id, self.principals), principal.key)]
+        person = self.people.person(principal_id)
+        known = [] if self.directory is None else self.directory.of_person(person)
+        counting = [one.credential for one in known if one.counts_for(requested_at)]
+        return [*own_nkey(known, person, principal.key), *counting]
 
     def owns(self, principal_id: str, owner: str | None) -> bool:
         """Return whether records of `owner` are the principal's own: directly, or of an agent that acts for it."""
@@ -71,6 +76,7 @@ def compose(
     inventory: FileContent[Inventory],
     principals: FileContent[Principals],
     agents: FileContent[Agents],
+    directory: Directory | None = None,
 ) -> World:
     """Return the world of this version and these files."""
     targets = {target.id: target for target in inventory.value.targets}
@@ -89,18 +95,18 @@ def compose(
         ),
         targets={**targets, WRIT_TARGET: WRIT},
         principals={principal.id: principal for principal in principals.value.principals},
-        people=_people(principals.value.principals),
+        people=_people(principals.value.principals, directory),
+        directory=directory,
         agents=_agents(agents.value),
         scanners=_scanners(policy),
     )
 
 
-def _people(principals: Iterable[Principal]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {}
-    for principal in principals:
-        for role in principal.roles if principal.kind == "human" else ():
-            found.setdefault(role, []).append(principal.id)
-    return {role: tuple(ids) for role, ids in found.items()}
+def _people(principals: Iterable[Principal], directory: Directory | None) -> People:
+    """Return the possible approvers; without a directory nobody can prove more than a key."""
+    if directory is None:
+        return people_of(principals, {})
+    return people_of(principals, directory.presences(), solo=directory.posture == "solo")
 
 
 def _agents(agents: Agents) -> dict[str, frozenset[str]]:

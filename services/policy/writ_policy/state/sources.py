@@ -14,6 +14,7 @@ from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.notices import Notice
 from writ_documents.document import FileErrors
 from writ_policy.config import Config
+from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler, FileReading, with_digest
 from writ_policy.state.snapshot import World, compose
 from writ_policy.versions.stored import Versions
@@ -39,12 +40,14 @@ class Sources:
         on_refusal: Callable[[str], None],
         on_change: Callable[[World], None],
         clock: Callable[[], float],
+        people: CredentialsFile,
     ) -> None:
         """`on_refusal` gets the name of a file with unusable new content, `on_change` each new world."""
         self._tell, self._on_refusal, self._on_change = tell, on_refusal, on_change
         self._clock = clock
         self._installation = config.installation
         self._compiler = compiler
+        self.people = people
         self._file = Watched(config.policy, compiler.read)
         self._lists, problems = _watch(config)
         if problems:
@@ -84,13 +87,14 @@ class Sources:
             raise ConfigError("the stored versions are not known yet")
         async with self._refreshing:
             await self._read_lists()
+            await self.people.refresh()
             if await self._file.refresh():
                 self._waiting, self._unstored = self.file.error is None, None
                 if self.file.error is not None:
                     self._refused("policy", self.file.error)
             if self._waiting and (self._unstored is None or again):
                 await self._offer(versions)
-            values = [watched.value for watched in self._lists.values()]
+            values = [*(watched.value for watched in self._lists.values()), self.people.value]
             if self._world is None or self._world.in_force is not versions.current or not _same(values, self._made_of):
                 self._world, self._made_of = self._compose(versions), values
             return self._world
@@ -107,6 +111,8 @@ class Sources:
 
     def problem(self, name: str) -> str | None:
         """Return the problem of the present file while an earlier version is in force, or None."""
+        if name == "people":
+            return self.people.problem
         if name != "policy":
             return self._lists[name].problem
         return str(self.file.error) if self.file.error is not None else self._unstored
@@ -161,7 +167,9 @@ class Sources:
     def _compose(self, versions: Versions) -> World:
         if versions.current is None:
             raise ConfigError("no version of the policy is in force")
-        world = compose(self._installation, versions.current, *(self._lists[name].value for name in LISTS))
+        inventory, principals, agents = (self._lists[name].value for name in LISTS)
+        known = inventory, principals, agents, self.people.value
+        world = compose(self._installation, versions.current, *known)
         self._on_change(world)
         return world
 
@@ -172,7 +180,7 @@ class Sources:
         world = self._world
         if world is not None and world is not self._warned:
             self._warned = world
-            among = world.targets.values(), world.principals.values()
+            among = world.targets.values(), world.principals.values(), world.people
             try:
                 await asyncio.to_thread(self._compiler.warn, world.policy, *among)
             except Exception as error:  # noqa: BLE001 - decisions do not need it

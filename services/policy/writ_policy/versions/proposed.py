@@ -14,6 +14,7 @@ from writ_documents.document import FileErrors
 from writ_policy.versions.stored import Versions
 from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.compile import Policy
+from writ_rules.engine.people import People
 
 MOST_PROBLEMS = 200
 CHANGES = ("policy_publish", "policy_rollback")
@@ -29,7 +30,7 @@ class ProposedVersions:
         self._one = asyncio.Semaphore(1)
 
     async def check(
-        self, operation: str, parameters: dict[str, Any], principals: Sequence[Principal], now: float
+        self, operation: str, parameters: dict[str, Any], principals: Sequence[Principal], people: People, now: float
     ) -> None:
         """Raises Invalid: `conflict` if another version is in force than the author assumes, `not_found`, and
         `invalid_document` with all mistakes, or if none of these people could govern under it.
@@ -39,12 +40,12 @@ class ProposedVersions:
             replaces = parameters.get("replaces")
             if replaces is not None and replaces != current:
                 raise Invalid(f"version {current} is in force, not {replaces}", code="conflict")
-            await self._compiled(parameters["document"], "document", principals, now)
+            await self._compiled(parameters["document"], "document", principals, people, now)
         else:
             number = parameters["version"]
             if number == current:
                 raise Invalid(f"version {number} is in force", code="conflict")
-            await self._compiled(await self._earlier(number), f"version {number}", principals, now)
+            await self._compiled(await self._earlier(number), f"version {number}", principals, people, now)
 
     async def _earlier(self, number: int) -> str:
         version = await self._versions.find(number)
@@ -52,13 +53,15 @@ class ProposedVersions:
             raise Invalid(f"there is no version {number} of the policy that is believed", code="not_found")
         return version.document
 
-    async def _compiled(self, text: str, name: str, principals: Sequence[Principal], now: float) -> None:
+    async def _compiled(
+        self, text: str, name: str, principals: Sequence[Principal], people: People, now: float
+    ) -> None:
         async with self._one:
             try:
                 policy = await asyncio.to_thread(self._compile, text, name)
             except ConfigError as error:
                 raise _invalid(name, error) from error
-            found = await asyncio.to_thread(lockouts, policy, self._catalogue, principals, now)
+            found = await asyncio.to_thread(lockouts, policy, self._catalogue, principals, now, people)
         if found:
             reason = f"the {name} would lock this installation: {found[0].text}"[:1000]
             problems = [(1, 1, one.text[:500]) for one in found]

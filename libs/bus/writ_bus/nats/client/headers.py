@@ -1,8 +1,7 @@
 """nats-py's client with a faster parser of message headers; the protocol on the wire is the same.
 
 Every message here has headers, and one operation has dozens of messages: nats-py's loops over them were a tenth of all
-the work of a process. Headers that are not plain take nats-py's own path (2.16, `_parse_header_lines` and
-`_send_publish`); tests/bus/test_headers.py compares the two.
+the work of a process. Headers that are not plain take nats-py's own path; tests/bus/test_headers.py compares the two.
 """
 
 import re

@@ -3,29 +3,26 @@
 nats-py leaves reading and sending to tasks: each hop of an operation costs one more turn of the event loop on either
 side, and one operation has dozens of hops. Here incoming bytes are parsed at once. The first message of a turn is sent
 at once, the others together after it. Everything that has to wait (a server's refusal, a full socket) takes nats-py's
-own path, and so does a message with a status. Of its internals (2.16) this uses `_connect_to_server`, `_read_loop`,
-`_process_msg`, `_subs`, `_flush_pending`, `_pending` and `_ps`.
+own path, and so does a message with a status. `internals` names all of nats-py's internals that are used here.
 """
 
 import asyncio
 import logging
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-import nats.errors
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
-from writ_bus.nats.headers import BEGINNING, HeaderClient
+from writ_bus import tasks
+from writ_bus.nats.client.headers import BEGINNING, HeaderClient
+from writ_bus.nats.client.port import OnMessage
+from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
 
 _logger = logging.getLogger("writ.bus")
-
-DOWN = (nats.errors.Error, OSError, RuntimeError)
-"""Exceptions of nats-py without a connection. uvloop raises RuntimeError for a closed socket: until nats-py notices the
-loss it writes to it, in place of its flusher, which has ended by then.
-"""
 
 
 class Sink:
@@ -36,7 +33,7 @@ class Sink:
 
     __slots__ = ("_on_message",)
 
-    def __init__(self, on_message: Callable[[Msg], None]) -> None:
+    def __init__(self, on_message: OnMessage) -> None:
         self._on_message = on_message
 
     def cancelled(self) -> bool:
@@ -99,7 +96,7 @@ class DirectClient(HeaderClient):
             self._reader_fails(error)
             return
         self._late = bytearray()
-        self._parsing = asyncio.get_running_loop().create_task(self._parse_on(parse, waits_for))
+        self._parsing = tasks.spawn(self._parse_on(parse, waits_for), "nats parser")
 
     async def _parse_on(self, parse: Coroutine[Any, Any, None], waits_for: Any) -> None:
         """Finish a parse that had to wait, and the bytes that arrived since."""
@@ -153,6 +150,52 @@ class DirectClient(HeaderClient):
                 writer.writelines(waiting)
         return True
 
+    @property
+    def clustered(self) -> bool:
+        """Return whether the server is one of several, so that a stream may have a replica that lags behind."""
+        return "cluster" in self._server_info
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return the number of bytes that the socket has not taken yet."""
+        return self._pending_data_size
+
+    async def listen(self, subject: str, queue: str, on_message: OnMessage) -> Subscription:
+        """Call `on_message` for each message, from within the parser."""
+        return await self.subscribe(subject, queue=queue, future=cast("asyncio.Future[Msg]", Sink(on_message)))
+
+    async def unlisten(self, subscription: Subscription) -> None:
+        """Tell the server, and wait for what it has already sent."""
+        await self._send_unsubscribe(subscription._id)
+        await self.round_trip(1.0)
+
+    async def forget(self, subscription: Subscription) -> None:
+        """Remove a subscription here, so that no reconnect asks for it again."""
+        self._remove_sub(subscription._id)
+
+    async def round_trip(self, timeout: float) -> bool:
+        """Wait for the pong of a ping that goes out after all earlier data."""
+        done, _ = await asyncio.wait({await send_ping(self)}, timeout=timeout)
+        return bool(done)
+
+    def connection_made(self) -> None:
+        """Let the kernel end a connection that fell silent."""
+        limit_silence(self)
+
+    def drop_waiting(self) -> None:
+        """Drop what the socket has not taken: its senders have given up, or get an error now."""
+        self._pending.clear()
+        self._pending_data_size = 0
+
+    async def watch(self, every: float, patience: float) -> None:
+        """Run the watchdog until cancelled."""
+        await Watchdog(self, every, patience).run()
+
+    async def shut(self) -> None:
+        """Close at once."""
+        self.give_up()
+        await self.close()
+
     def give_up(self) -> None:
         """Prepare for closing: drop bytes the server has not taken, and do not reconnect."""
         self._given_up = True
@@ -172,7 +215,7 @@ async def _closed(transport: Any) -> None:
     """Wait for the end of the socket. All wait for one future, which would be cancelled with the first cancelled
     waiter.
     """
-    ended = asyncio.ensure_future(transport._io_writer.wait_closed())
+    ended = tasks.start(transport._io_writer.wait_closed(), "nats close")
     ended.add_done_callback(
         lambda one: one.cancelled() or one.exception()
     )  # retrieved, even where nobody waits any more

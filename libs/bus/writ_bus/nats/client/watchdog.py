@@ -11,7 +11,8 @@ import socket
 import nats.errors
 from nats.aio.client import PING_PROTO, Client
 
-from writ_bus.nats.client import DOWN
+from writ_bus import tasks
+from writ_bus.nats.client.port import DOWN
 
 _logger = logging.getLogger("writ.bus")
 
@@ -77,7 +78,7 @@ class Watchdog:
         """
         task = self._client._reconnection_task
         if task is None or task.done():
-            self._client._reconnection_task = asyncio.create_task(self._client._attempt_reconnect())
+            self._client._reconnection_task = tasks.spawn(self._client._attempt_reconnect(), "nats reconnect")
         elif self._stuck is self._writer():
             self._abort()
         self._stuck = self._writer()

@@ -1,0 +1,86 @@
+"""Verification of the approvals that a grant names, by the directory of people's credentials. No I/O, no clock.
+
+By the directory an agent knows of itself which person a security key or passkey belongs to, and what it is worth:
+neither policy nor an executor can invent such an approver. Of an approval by an nkey that the directory does not have,
+it is policy's word whose key that is.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from writ_agent.refusals import SecurityRefusal
+from writ_contracts.approvals import SignedApproval
+from writ_contracts.credentials import KEY, TOUCH, Credential, Presence
+from writ_contracts.decisions import Grant
+from writ_contracts.errors import Untrusted
+from writ_contracts.journal import Dispatched
+from writ_trust.approvals import ProvenApproval, approval_digest, own_nkey, prove_approval, read_approval
+from writ_trust.people import Directory
+
+MISMATCHED: Final = "mismatched_grant"
+
+
+def check_approvals(
+    installation: str, work: Dispatched, grant: Grant, approvals: Sequence[SignedApproval], people: Directory | None
+) -> None:
+    """Raises SecurityRefusal unless exactly the approvals came that the grant names, each of this very request, with
+    the proof that the grant names, by different persons, none of whom requested it.
+    """
+    if [approval_digest(one) for one in approvals] != grant.approvals:
+        raise SecurityRefusal(MISMATCHED, "the approvals are not those that the grant names")
+    proven = grant.proven or [KEY] * len(approvals)
+    if len(proven) != len(approvals):
+        raise SecurityRefusal(MISMATCHED, "the grant does not name what each approval proved")
+    _check_version(grant, people)
+    persons = [grant.person or grant.acts_for or grant.principal]
+    for signed, presence in zip(approvals, proven, strict=True):
+        found = _proven(signed, presence, grant, people, installation)
+        about = (found.approval.operation_id, found.approval.decision_digest, found.approval.verdict)
+        if about != (grant.operation_id, work.decision_digest, "approve"):
+            raise SecurityRefusal(MISMATCHED, "an approval of another request")
+        if found.person in persons[1:] or (_is_own(found, grant) and not _may_be_own(found, grant, people)):
+            raise SecurityRefusal(MISMATCHED, f"{found.person} cannot approve this, or not twice")
+        persons.append(found.person)
+
+
+def _check_version(grant: Grant, people: Directory | None) -> None:
+    """Raises SecurityRefusal where an approval proved a presence by another directory than is known here."""
+    named = grant.people
+    if all(one == KEY for one in grant.proven):
+        return
+    if named is None or people is None or people.name.number < named.number:
+        known = f"version {people.name.number} is" if people is not None else "none is"
+        raise SecurityRefusal(MISMATCHED, f"the approvals need a directory of people's credentials, and {known} known")
+    if people.name.number == named.number and people.name != named:
+        raise SecurityRefusal("forged_directory", f"there are two versions {named.number} of people's credentials")
+
+
+def _proven(
+    signed: SignedApproval, presence: Presence, grant: Grant, people: Directory | None, installation: str
+) -> ProvenApproval:
+    try:
+        return prove_approval(signed, _credentials(signed, grant, people), presence, installation=installation)
+    except Untrusted as error:
+        raise SecurityRefusal(MISMATCHED, f"an approval does not hold: {error}"[:400]) from error
+
+
+def _credentials(signed: SignedApproval, grant: Grant, people: Directory | None) -> list[Credential]:
+    who = read_approval(signed).approver
+    known = people.of_person(who) if people is not None else []
+    if signed.evidence.__struct_config__.tag == "key":
+        return own_nkey(known, who, signed.credential)
+    entry = people.entries.get(signed.credential) if people is not None else None
+    if entry is None or grant.requested_at is None or not entry.counts_for(grant.requested_at):
+        return []
+    return [entry.credential]
+
+
+def _is_own(found: ProvenApproval, grant: Grant) -> bool:
+    own = (grant.person or grant.acts_for or grant.principal, grant.principal, grant.acts_for)
+    return found.person in own or found.approval.approver in (grant.principal, grant.acts_for)
+
+
+def _may_be_own(found: ProvenApproval, grant: Grant, people: Directory | None) -> bool:
+    """Return whether it is what the human of an AI agent approves, in an installation of one person."""
+    solo = people is not None and people.posture == "solo" and grant.acts_for is not None
+    return solo and found.approval.approver != grant.principal and found.presence.meets(TOUCH)

@@ -1,0 +1,93 @@
+"""Signed previews: what a backend would do, with the target's state, under this agent's signature."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from writ_agent.backends.port import Backend, Baselines, Previews, Task, lacks
+from writ_agent.reporting.receipts import Identity
+from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.errors import Invalid
+from writ_contracts.parameters import hidden, public
+from writ_contracts.previews import CUT, DETAILS, MAX_DETAILS_BYTES, MAX_PREVIEW_BYTES, Preview, PreviewDetails
+from writ_contracts.wire import canonical
+from writ_trust.digests import keyed_digest
+from writ_trust.statements import digest, sign
+
+
+async def signed_preview(backend: Backend, identity: Identity, ask: AskRead, task: Task, now: float) -> ReadReply:
+    """Return the preview and its signed form. Raises Invalid (`unsupported`), and what the backend raises.
+
+    Of an operation without hidden parameters the parameters say it all, so that a backend without a preview signs that
+    there is none.
+    """
+    task.operation.check(task.parameters)
+    state = await _state(backend, task)  # before the preview: a change in between is then noticed at the start
+    seen, note = await _seen(backend, task), ""
+    if seen is None:
+        if hidden(task.operation.parameters, task.parameters):
+            raise lacks(task, "preview")
+        seen, note = {}, "this agent has no preview of it"
+    return _reply(identity, ask, task, seen, state, note, now)
+
+
+async def _seen(backend: Backend, task: Task) -> dict[str, Any] | None:
+    if not isinstance(backend, Previews):
+        return None
+    try:
+        return await backend.preview(task)
+    except Invalid as error:
+        if error.code != "unsupported":
+            raise
+        return None
+
+
+async def _state(backend: Backend, task: Task) -> dict[str, Any]:
+    """Return the fields of the baseline that must hold until the start."""
+    if not task.operation.settled or not isinstance(backend, Baselines):
+        return {}
+    shown = Task(
+        operation_id=task.operation_id,
+        attempt=task.attempt,
+        operation=task.operation,
+        target=task.target,
+        parameters=public(task.operation.parameters, task.parameters),
+        timeout=task.timeout,
+    )
+    observed = await backend.baseline(shown)
+    return {name: observed[name] for name in task.operation.settled if name in observed}
+
+
+def _reply(
+    identity: Identity,
+    ask: AskRead,
+    task: Task,
+    seen: Mapping[str, Any],
+    state: dict[str, Any],
+    note: str,
+    now: float,
+) -> ReadReply:
+    complete = not seen.get(CUT)
+    kept = {name: value for name, value in seen.items() if name != CUT}
+    secret = kept if not ask.shown else {name: value for name, value in kept.items() if name in DETAILS}
+    shown = {name: value for name, value in kept.items() if name not in secret}
+    if len(canonical(shown)) > MAX_PREVIEW_BYTES or len(canonical(secret)) > MAX_DETAILS_BYTES:
+        shown, secret, complete, note = {}, {}, False, "too large to show"
+    details = PreviewDetails(salt=secrets.token_hex(32), values=secret) if secret else None
+    statement = Preview(
+        operation_id=task.operation_id,
+        operation=task.operation.name,
+        target=task.target.id,
+        pool=identity.pool,
+        instance=identity.instance,
+        look_digest=digest(ask.look),
+        taken_at=now,
+        shown=shown,
+        state=state,
+        details_digest=keyed_digest(details.salt, details.values) if details else None,
+        complete=complete,
+        note=note or ("" if complete else "it does not show all of the effect"),
+    )
+    return ReadReply(
+        seen=shown or ({"note": note} if note else {}), preview=sign(identity.key, statement), details=details
+    )

@@ -1,0 +1,69 @@
+"""Operations that wait for a slow host give their slot back, so that one hanging host does not hold them all.
+
+Most of the time an agent waits. What lasts longer than `SLOT_SECONDS` goes on without a slot. From then on its target
+is slow, and gets only a few operations at a time.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
+
+from writ_bus import tasks
+from writ_runtime.logs import Log
+
+SLOT_SECONDS = 1.0
+SHARE = 4
+"""A slow target has one of so many slots."""
+_log = Log("writ.agent")
+
+
+class DetachedOperations:
+    """`most`: how many may go on without a slot; with 0 each keeps its slot. `slots`: those of the agent."""
+
+    def __init__(self, most: int, slots: int) -> None:
+        self._most = most
+        self._each = max(1, slots // SHARE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._of: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def is_slow(self, target: str) -> bool:
+        """Return whether so many operations wait for this target that another one must not begin."""
+        return self._of[target] >= self._each
+
+    async def run(self, target: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run the work: to its end, or for `SLOT_SECONDS` if it may go on without a slot."""
+        if not self._most:
+            await work
+            return
+        task = tasks.start(work, "operation")
+        try:
+            await asyncio.wait({task}, timeout=SLOT_SECONDS)
+            if not task.done() and len(self._tasks) < self._most:
+                self._detach(target, task)
+                return
+            await task
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+
+    async def finish(self) -> None:
+        """Wait until all of them have ended."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def _detach(self, target: str, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        self._of[target] += 1
+        task.add_done_callback(lambda ended: self._done(target, ended))
+
+    def _done(self, target: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._of[target] -= 1
+        if not self._of[target]:
+            del self._of[target]
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("agent.operation_broke", target=target, exception=error)

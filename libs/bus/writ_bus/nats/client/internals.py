@@ -1,0 +1,67 @@
+"""Table of nats-py's internals that the direct client relies on, with what each has to be.
+
+`requirements.in` pins nats-py below the next minor release. Before the pin moves, `missing()` must be empty.
+"""
+
+import inspect
+
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
+from nats.protocol.parser import Parser
+
+COROUTINES = {
+    "_connect_to_server": ("s",),
+    "_read_loop": (),
+    "_process_msg": ("sid", "subject", "reply", "data", "headers"),
+    "_flush_pending": ("force_flush",),
+    "_send_publish": ("subject", "reply", "payload", "payload_size", "headers"),
+    "_send_command": ("cmd", "priority"),
+    "_send_unsubscribe": ("sid", "limit"),
+    "_process_op_err": ("e",),
+    "_attempt_reconnect": (),
+}
+"""Coroutine methods of the client that are called or replaced, with their parameters."""
+FUNCTIONS = {"_parse_header_lines": ("raw",), "_remove_sub": ("sid", "max_msgs")}
+ATTRIBUTES: dict[str, type] = {
+    "_transport": type(None),
+    "_subs": dict,
+    "_pending": list,
+    "_pending_data_size": int,
+    "_pongs": list,
+    "_server_info": dict,
+    "_flush_queue": type(None),
+    "_reconnection_task": type(None),
+    "_ps": Parser,
+}
+"""Attributes of a new client, with their types."""
+TRANSPORT = ("_io_reader", "_io_writer")
+SUBSCRIPTION = ("_id", "_future", "_received")
+
+
+def missing() -> list[str]:
+    """Return what has changed in nats-py, each with what was expected."""
+    client = Client()
+    subscription = Subscription(client)
+    transport = TcpTransport()  # type: ignore[no-untyped-call]
+    return [
+        *(problem for name, expected in COROUTINES.items() for problem in _signature(name, expected, waits=True)),
+        *(problem for name, expected in FUNCTIONS.items() for problem in _signature(name, expected, waits=False)),
+        *(
+            f"Client.{name} should be of type {kind.__name__}, and is {getattr(client, name, 'not there')!r}"
+            for name, kind in ATTRIBUTES.items()
+            if type(getattr(client, name, ...)) is not kind
+        ),
+        *(f"Subscription.{name} is not there" for name in SUBSCRIPTION if not hasattr(subscription, name)),
+        *(f"TcpTransport.{name} is not there" for name in TRANSPORT if not hasattr(transport, name)),
+    ]
+
+
+def _signature(name: str, expected: tuple[str, ...], *, waits: bool) -> list[str]:
+    method = getattr(Client, name, None)
+    if method is None:
+        return [f"Client.{name} is not there"]
+    if inspect.iscoroutinefunction(method) != waits:
+        return [f"Client.{name} should be {'a coroutine' if waits else 'a plain'} function"]
+    found = tuple(one for one in inspect.signature(method).parameters if one != "self")
+    return [] if found == expected else [f"Client.{name} should take {expected}, and takes {found}"]

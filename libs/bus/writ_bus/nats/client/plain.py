@@ -1,0 +1,109 @@
+"""The client by nats-py's public interface alone: slower, and independent of nats-py's internals.
+
+It cannot look into nats-py's buffers. A message that was not sent before a disconnect is sent after it, where the
+receiver drops it as late (`Writ-Timeout`), and a dead connection is noticed by nats-py's own pings, after 30 s at most.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from writ_bus import tasks
+from writ_bus.nats.client.port import DOWN, OnMessage
+
+_logger = logging.getLogger("writ.bus")
+
+DRAIN_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
+FLUSH_SECONDS = 120
+"""Longer than nats-py takes to notice a dead connection: a flush that times out leaves a cancelled future behind, and
+the late pong ends nats-py's reader on it.
+"""
+
+
+class PlainClient:
+    """nats-py's client, unchanged."""
+
+    clustered = True
+    """Nothing public tells; reads that must not be stale go to a stream's leader."""
+    waiting_bytes = 0
+
+    def __init__(self) -> None:
+        self._client = Client()
+
+    @property
+    def is_connected(self) -> bool:
+        """Return whether messages can be sent now."""
+        return self._client.is_connected
+
+    @property
+    def max_payload(self) -> int:
+        """Return the server's limit of a message, in bytes."""
+        return self._client.max_payload
+
+    async def connect(self, **options: Any) -> None:
+        """Connect, with nats-py's options."""
+        await self._client.connect(**options)
+
+    async def publish(self, subject: str, payload: bytes, reply: str, headers: dict[str, str] | None) -> None:
+        """Send a message. Raises one of DOWN."""
+        await self._client.publish(subject, payload, reply, headers)
+
+    async def listen(self, subject: str, queue: str, on_message: OnMessage) -> Subscription:
+        """Call `on_message` for each message. Raises one of DOWN."""
+
+        async def arrived(message: Msg) -> None:
+            try:
+                on_message(message)
+            except Exception:
+                _logger.exception("nats.callback")
+
+        return await self._client.subscribe(subject, queue=queue, cb=arrived)
+
+    async def unlisten(self, subscription: Subscription) -> None:
+        """Drain the subscription. Raises one of DOWN."""
+        draining = tasks.start(subscription.drain(), "drain")  # type: ignore[no-untyped-call]
+        done, _ = await asyncio.wait({draining}, timeout=DRAIN_SECONDS)
+        if done:
+            draining.result()
+
+    async def forget(self, subscription: Subscription) -> None:
+        """Unsubscribe, unless that has been done."""
+        with suppress(*DOWN):
+            await subscription.unsubscribe()
+
+    async def round_trip(self, timeout: float) -> bool:
+        """Flush. Raises one of DOWN."""
+        flushing = tasks.start(self._client.flush(timeout=FLUSH_SECONDS), "flush")
+        done, _ = await asyncio.wait({flushing}, timeout=timeout)
+        flushing.add_done_callback(_retrieved)
+        if done:
+            flushing.result()
+        return bool(done)
+
+    def connection_made(self) -> None:
+        """Leave the socket as nats-py made it."""
+
+    def drop_waiting(self) -> None:
+        """Leave nats-py's buffer to it: nothing public empties it."""
+
+    async def watch(self, every: float, patience: float) -> None:
+        """Leave it to nats-py's pings."""
+        await asyncio.Event().wait()
+
+    async def shut(self) -> None:
+        """Close; nats-py may wait long for a socket that takes nothing, so no longer than two seconds."""
+        closing = tasks.start(self._client.close(), "close")
+        closing.add_done_callback(_retrieved)
+        await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+
+
+def _retrieved(task: asyncio.Future[None]) -> None:
+    """Look at the exception, which nobody waits for any more."""
+    if not task.cancelled() and (error := task.exception()):
+        _logger.debug("nats.late", extra={"error": str(error)})

@@ -1,0 +1,65 @@
+"""Port to a client of the NATS protocol, as far as a connection needs it."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+DOWN = (nats.errors.Error, OSError, RuntimeError)
+"""Exceptions of nats-py without a connection. uvloop raises RuntimeError for a closed socket: until nats-py notices the
+loss it writes to it, in place of its flusher, which has ended by then.
+"""
+
+OnMessage = Callable[[Msg], None]
+
+
+class Client(Protocol):
+    """A client with a subscription per listener; it reconnects by itself."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Return whether messages can be sent now."""
+
+    @property
+    def max_payload(self) -> int:
+        """Return the server's limit of a message, in bytes."""
+
+    @property
+    def clustered(self) -> bool:
+        """Return whether the server may be one of several."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return the number of bytes that the socket has not taken yet, as far as it is known."""
+
+    async def connect(self, **options: Any) -> None:
+        """Connect, with nats-py's options."""
+
+    async def publish(self, subject: str, payload: bytes, reply: str, headers: dict[str, str] | None) -> None:
+        """Send a message. Raises one of DOWN."""
+
+    async def listen(self, subject: str, queue: str, on_message: OnMessage) -> Subscription:
+        """Call `on_message` for each message. Raises one of DOWN."""
+
+    async def unlisten(self, subscription: Subscription) -> None:
+        """Tell the server; what it has already sent is passed on before this returns. Raises one of DOWN."""
+
+    async def forget(self, subscription: Subscription) -> None:
+        """Remove a subscription here, so that no reconnect asks for it again."""
+
+    async def round_trip(self, timeout: float) -> bool:
+        """Wait until the server has processed all that was sent; False if it does not in time. Raises one of DOWN."""
+
+    def connection_made(self) -> None:
+        """Adjust the socket of a new connection."""
+
+    def drop_waiting(self) -> None:
+        """Drop what the socket has not taken."""
+
+    async def watch(self, every: float, patience: float) -> None:
+        """Look for a connection that is dead while TCP is up, each `every` seconds, until cancelled."""
+
+    async def shut(self) -> None:
+        """Close at once: nothing reconnects, and nothing is waited for."""

@@ -1,0 +1,93 @@
+"""Background tasks, of which none ends unnoticed. Nothing else starts a task outside a TaskGroup.
+
+`start` is for tasks whose caller waits for the result, `spawn` for those with an end that nobody waits for, `keep` and
+`unending` for work that must go on until it is cancelled.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from writ_bus.backoff import pause_after
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+LASTED = 60.0
+"""Seconds after which the pauses between restarts begin again."""
+T = TypeVar("T")
+_logger = logging.getLogger("writ.tasks")
+_ended: Counter[str] = Counter()
+
+
+class TaskEnded(Exception):
+    """Raised when work that must go on has returned."""
+
+
+def start(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Start a task that its caller waits for: its error is raised there."""
+    return asyncio.get_running_loop().create_task(work, name=name)
+
+
+def spawn(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Start a task that nobody waits for. Its error is logged and counted."""
+    task = start(work, name)
+    task.add_done_callback(_note_end)
+    return task
+
+
+def keep(name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> asyncio.Task[None]:
+    """Start work that goes on until the task is cancelled. However it ends, that is logged and counted, and it is
+    started again.
+    """
+    return start(_again(name, work), name)
+
+
+async def unending(name: str, work: Coroutine[Any, Any, object]) -> None:
+    """Do work that must not end, in a group whose end is that of the process. Raises TaskEnded if it returns."""
+    try:
+        await work
+    except Exception as error:
+        _note(name, error)
+        raise
+    raise _note(name, TaskEnded(f"{name} ended by itself"))
+
+
+def take_ended() -> dict[str, int]:
+    """Return how many tasks of each name have ended that should not, since the last call."""
+    taken = dict(_ended)
+    _ended.clear()
+    return taken
+
+
+async def _again(name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    turn = 0
+    while True:
+        began = asyncio.get_running_loop().time()
+        try:
+            await work()
+            _note(name, TaskEnded(f"{name} ended by itself"))
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            _note(name, error)  # something inside was cancelled, and this task was not
+        except Exception as error:  # noqa: BLE001 - whatever ended it: it goes on
+            _note(name, error)
+        turn = 0 if asyncio.get_running_loop().time() - began > LASTED else turn + 1
+        await asyncio.sleep(pause_after(turn, first=FIRST_PAUSE, most=LONGEST_PAUSE))
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _note_end(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _note(task.get_name(), error)
+
+
+def _note(name: str, error: BaseException) -> BaseException:
+    _ended[name] += 1
+    _logger.error("task.ended", exc_info=error, extra={"task": name})
+    return error

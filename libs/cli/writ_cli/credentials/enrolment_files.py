@@ -1,0 +1,75 @@
+"""Enrolments in files: made by the owner of a credential, endorsed by another person, enrolled with the people-key."""
+
+import secrets
+import time
+from pathlib import Path
+
+from msgspec import Raw, Struct, structs
+
+from writ_client.approvals import Signer
+from writ_client.ssh_keygen import read_ssh_key, ssh_credential
+from writ_contracts.credentials import Credential, KeyEvidence, Proof
+from writ_contracts.errors import Invalid
+from writ_contracts.people import Enrolment, SignedEnrolment
+from writ_contracts.wire import canonical, decode, encode
+from writ_documents.atomic_files import write_atomically
+from writ_trust.people import payload_digest, signed_bytes
+
+LARGEST = 65_536
+READABLE = 0o644
+
+
+class Installation(Struct, frozen=True, kw_only=True):
+    """The installation of an enrolment: its id, and its public people-key."""
+
+    id: str
+    people_key: str
+
+
+async def made(
+    person: str, ssh_key: Path, about: Installation, proof: Proof, *, label: str = "", attested: bool = False
+) -> SignedEnrolment:
+    """Return an enrolment of this security key, which it signs itself: one touch, for `verified` with the PIN."""
+    key = read_ssh_key(ssh_key)
+    return await signed_by(ssh_credential(person, key.line, proof, label=label, attested=attested), key, about)
+
+
+async def signed_by(credential: Credential, signer: Signer, about: Installation) -> SignedEnrolment:
+    """Return the enrolment of a credential, with the evidence that its private key is there."""
+    statement = Enrolment(
+        installation=about.id,
+        people_key=about.people_key,
+        credential=credential,
+        issued_at=time.time(),
+        nonce=secrets.token_hex(32),
+    )
+    draft = SignedEnrolment(payload=Raw(canonical(statement)), possession=KeyEvidence(signature=""))
+    return structs.replace(draft, possession=await signer.sign(signed_bytes(draft)))
+
+
+async def endorsed(enrolment: SignedEnrolment, signer: Signer) -> SignedEnrolment:
+    """Return the enrolment with the endorsement by this credential, which must be enrolled."""
+    evidence = await signer.sign(signed_bytes(enrolment))
+    return structs.replace(enrolment, endorser=signer.id, endorsement=evidence)
+
+
+def read_file(path: Path) -> SignedEnrolment:
+    """Return the enrolment in a file. Raises Invalid."""
+    try:
+        with path.open("rb") as file:
+            return decode(file.read(LARGEST + 1), SignedEnrolment, limit=LARGEST).detached()
+    except OSError as error:
+        raise Invalid(f"{path}: can't be read: {error.strerror}") from error
+    except Invalid as error:
+        raise Invalid(f"{path}: is no enrolment of `writ credential request`: {error}") from error
+
+
+def write_file(path: Path, enrolment: SignedEnrolment) -> None:
+    """Write the file, which holds no secret."""
+    write_atomically(path, encode(enrolment) + b"\n", READABLE)
+
+
+def short(enrolment: SignedEnrolment) -> str:
+    """Return the digest of an enrolment as people compare it."""
+    digest = payload_digest(enrolment)
+    return f"{digest[:4]}-{digest[4:8]}"

@@ -1,0 +1,69 @@
+"""Sections of `writ --help`: the subcommands by purpose, each with a line that fits 80 columns."""
+
+from collections.abc import Iterable
+
+SECTIONS: dict[str, dict[str, str]] = {
+    "Operations": {
+        "run": "request an operation and wait for its outcome",
+        "simulate": "show the decision on a request, and do nothing",
+        "operations": "list the operations, or show one",
+        "targets": "list the targets and their agents",
+        "op": "show, watch or cancel an operation",
+        "trace": "show all that is on record of an operation",
+        "audit": "search the record",
+    },
+    "People": {
+        "approvals": "show, approve or reject pending requests",
+        "window": "request or end a time with approved operations",
+        "stop": "hold up changes, or let them go on",
+        "emergency": "declare, confirm or end an emergency",
+        "notifications": "show and test where notifications go",
+    },
+    "Policy": {
+        "policy": "check, explain, compare and publish policies",
+        "scan": "report the findings of a scanner",
+    },
+    "Targets and agents": {
+        "target": "add a host, an engine or a cluster",
+        "backends": "test how agents reach targets",
+        "agent": "enrol agents on other hosts",
+        "agent-env": "print the settings of an agent on another host",
+        "leaf": "link sites behind NAT",
+        "plugin": "list, check or begin plugins",
+    },
+    "Principals and keys": {
+        "principal": "add and list humans, AI agents and services",
+        "credential": "enrol security keys for approvals",
+        "login": "get a key for some hours",
+        "sessions": "list or revoke sessions",
+        "keys": "list or rotate keys",
+        "context": "show the settings of a bare NATS client",
+        "token": "make or revoke tokens of the MCP gateway",
+        "mcp": "serve tools to an AI agent, or configure it",
+    },
+    "Installation": {
+        "up": "start Writ on this machine",
+        "down": "stop it",
+        "restart": "restart its processes, one after the other",
+        "status": "show its processes and what is wrong",
+        "init": "create an installation and start nothing",
+        "keep": "keep NATS servers of others in step",
+        "backup": "write the installation into a file",
+        "restore": "restore it from a backup",
+        "journal": "show the size of the record, or archive it",
+    },
+    "Help": {
+        "help": "show the help of a command",
+        "completion": "print the completion script of a shell",
+    },
+}
+OTHER = "Other"
+
+
+def sections(names: Iterable[str]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the sections with the commands that there are, each with its line; those of no section come last."""
+    left = list(names)
+    found = [(title, [(name, line) for name, line in rows.items() if name in left]) for title, rows in SECTIONS.items()]
+    placed = {name for _, rows in found for name, _ in rows}
+    other = [(name, "") for name in left if name not in placed]
+    return [(title, rows) for title, rows in [*found, (OTHER, other)] if rows]

@@ -1,0 +1,88 @@
+"""The handler of all operations on engines, for every agent that reaches one. Nothing ever runs on the agent's host.
+
+An engine that does not answer takes the time of its own operations alone: each target has a connection of its own.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_bus import tasks
+from writ_containers import container_operations
+from writ_containers.engine import Engine
+from writ_contracts.inventory import Target
+
+STOP_SECONDS = 1.0
+"""Seconds beyond the grace for the container to show how far an operation came."""
+
+
+class Engines(Protocol):
+    """The engines of targets."""
+
+    def engine(self, target: Target) -> AbstractAsyncContextManager[Engine]:
+        """Return the target's engine, usable within the block. Raises WritError if it cannot be reached."""
+
+    async def close(self) -> None:
+        """End all connections."""
+
+
+class ContainerHandler:
+    """A handler with baselines, probes, previews and listings."""
+
+    def __init__(self, engines: Engines) -> None:
+        self.operations: Collection[str] = container_operations.OPERATIONS
+        self._engines = engines
+        self._runs: dict[str, asyncio.Task[Done]] = {}
+
+    async def run(self, task: Task, progress: Progress) -> Done:
+        """See Handler."""
+        run = self._runs[task.operation_id] = tasks.start(self._run(task, progress), "operation")
+        try:
+            await asyncio.wait({run})
+        except asyncio.CancelledError:
+            run.cancel()
+            raise
+        finally:
+            self._runs.pop(task.operation_id, None)
+        if run.cancelled():
+            return Done(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
+        return run.result()
+
+    async def stop(self, operation_id: str, grace: float) -> bool:
+        """See Handler. A request to an engine ends with its connection; only a stop goes on there without us."""
+        run = self._runs.get(operation_id)
+        if run is None:
+            return True
+        run.cancel()
+        await asyncio.wait({run}, timeout=grace + STOP_SECONDS)
+        return run.done() and (run.cancelled() or run.exception() is not None or run.result().over)
+
+    async def baseline(self, task: Task) -> dict[str, Any]:
+        """See Baselines."""
+        async with self._engines.engine(task.target) as engine:
+            return await container_operations.baseline(engine, task)
+
+    async def preview(self, task: Task) -> dict[str, Any]:
+        """See Previews."""
+        async with self._engines.engine(task.target) as engine:
+            return await container_operations.preview(engine, task)
+
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+        """See Probes."""
+        async with self._engines.engine(task.target) as engine:
+            return await container_operations.probe(engine, task, baseline)
+
+    async def listing(self, target: Target, source: str) -> list[str]:
+        """See Listings."""
+        async with self._engines.engine(target) as engine:
+            return await container_operations.listing(engine, source)
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._engines.close()
+
+    async def _run(self, task: Task, progress: Progress) -> Done:
+        async with self._engines.engine(task.target) as engine:
+            return await container_operations.run(engine, task, progress)

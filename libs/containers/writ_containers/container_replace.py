@@ -1,0 +1,124 @@
+"""Put another container in the place of one, and take it back where the new one is not well.
+
+The new one is created first, under a name of its own, so a missing image or a wrong setting stops nothing. The former
+one is stopped, renamed and kept until the new one is well. Names and the label of the operation tell at any time how
+far it came: after a crash no step has to be remembered.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Done, Progress, Task
+from writ_containers import container_view
+from writ_containers.engine import Engine
+from writ_containers.health_wait import Started, last_lines, settled
+from writ_contracts.errors import Invalid, WritError
+
+Raw = Mapping[str, Any]
+ROLL_BACK_SECONDS = 5.0
+"""Kept free for the way back, besides the time that the former container had to stop."""
+LOST = frozenset({"connection_lost", "garbled"})
+
+
+class Names(NamedTuple):
+    """`new`: until it takes the name. `former`: of the one that is kept meanwhile."""
+
+    name: str
+    new: str
+    former: str
+
+
+def names_for(name: str, operation_id: str) -> Names:
+    """Return the names that belong to this operation alone."""
+    return Names(name, f"{name}.new-{operation_id[-10:]}", f"{name}.former-{operation_id[-10:]}")
+
+
+async def replace_container(engine: Engine, task: Task, raw: Raw, body: Raw, progress: Progress, until: float) -> Done:
+    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+    names = names_for(str(raw["Name"]).removeprefix("/"), task.operation_id)
+    container_id = await _created(engine, names.new, body, task.operation_id)
+    ran, seconds = container_view.is_running(raw), container_view.stop_seconds(raw)
+    try:
+        if ran:
+            progress("stops the former container")
+            await engine.stop(str(raw["Id"]), min(seconds, max(1, int(task.timeout / 3))))
+        await engine.rename(str(raw["Id"]), names.former)
+        await engine.rename(container_id, names.name)
+        end = await _well(engine, container_id, ran, until - min(seconds, 10) - ROLL_BACK_SECONDS, progress)
+    except WritError as error:
+        return await _rolled_back(engine, task, raw, error.code, str(error), {})
+    if end.code:
+        output = {**container_view.state(end.raw), "log": await last_lines(engine, container_id)}
+        return await _rolled_back(engine, task, raw, end.code, end.message, output)
+    return await _finished(engine, raw, names, end.raw)
+
+
+async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operation_id: str) -> bool:
+    """Remove what the operation created, and give the former container its name and its state back. Return whether
+    this was seen.
+    """
+    try:
+        for one in await engine.containers({container_view.OPERATION_LABEL: operation_id}):
+            await engine.remove(str(one["Id"]), force=True)
+        former = await engine.inspect(former_id)
+        if former.get("Name") != f"/{name}":
+            await engine.rename(former_id, name)
+        if ran and not container_view.is_running(former):
+            await engine.start(former_id)
+        seen = await engine.find(name)
+    except WritError:
+        return False
+    return seen.get("Id") == former_id and container_view.is_running(seen) == ran
+
+
+async def _created(engine: Engine, name: str, body: Raw, operation_id: str) -> str:
+    """The id; where the answer was lost, the engine is asked for the label."""
+    try:
+        return await engine.create(name, body)
+    except WritError as error:
+        if error.code not in LOST:
+            raise
+        ours = await engine.containers({container_view.OPERATION_LABEL: operation_id})
+        if not ours:
+            raise Invalid(f"{error}; nothing was created", code=error.code) from error
+        return str(ours[0]["Id"])
+
+
+async def _well(engine: Engine, container_id: str, ran: bool, until: float, progress: Progress) -> Started:
+    """A container whose former one did not run is not started either."""
+    if not ran:
+        return Started(await engine.inspect(container_id))
+    await engine.start(container_id)
+    return await settled(engine, container_id, max(until, time.monotonic() + 1.0), progress)
+
+
+async def _rolled_back(
+    engine: Engine, task: Task, raw: Raw, code: str, message: str, output: Mapping[str, Any]
+) -> Done:
+    name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
+    back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id)
+    shown = {**output, "rolled_back": back}
+    if back:
+        told = f"{message}; the former container has its place again"
+        return Done(outcome="failed", code=code, message=told, output=shown, effect="done" if ran else "none")
+    former = names_for(name, task.operation_id).former
+    told = f"{message}; the former container could not be put back: look for {former}"
+    return Done(outcome="failed", code=code, message=told, output=shown, effect="maybe")
+
+
+async def _finished(engine: Engine, raw: Raw, names: Names, new: Raw) -> Done:
+    state = container_view.state({**new, "Name": f"/{names.name}"})
+    output = {
+        **state,
+        "former_image": str((raw.get("Config") or {}).get("Image", "")),
+        "former_image_digest": str(raw.get("Image", "")),
+    }
+    done = Done(outcome="succeeded", output=output, state=container_view.baseline(new), effect="done")
+    try:
+        await engine.remove(str(raw["Id"]), force=True)
+    except WritError as error:
+        return replace(done, message=f"the former container is left as {names.former}: {error}")
+    return done

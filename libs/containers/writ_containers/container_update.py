@@ -1,0 +1,103 @@
+"""container_update: the same container from another image; the former one comes back where the new one is not well."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_containers import container_recreate, container_view
+from writ_containers.breakouts import refuse_breakouts
+from writ_containers.container_replace import names_for, replace_container, roll_back
+from writ_containers.engine import Engine
+from writ_contracts.catalogue.containers import ContainerUpdate
+from writ_contracts.errors import Conflict
+
+Raw = Mapping[str, Any]
+
+
+async def update(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+    given: ContainerUpdate = task.arguments()
+    raw = await _checked(engine, given, task)
+    image = await engine.image(given.image)
+    if image is None or given.pull:
+        progress(f"pulls {given.image}")
+        await engine.pull(given.image, progress)
+        image = await engine.image(given.image)
+    if image is not None and image.get("Id") == raw.get("Image") and not given.recreate:
+        message = "it has this image already"
+        return Done(outcome="succeeded", output=container_view.state(raw), message=message, effect="none")
+    return await replace_container(engine, task, raw, await _body(engine, given, task, raw), progress, until)
+
+
+async def preview(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return the calls that it would make."""
+    given: ContainerUpdate = task.arguments()
+    raw = await _checked(engine, given, task)
+    image = await engine.image(given.image)
+    pulls = [f"POST /images/create?fromImage={given.image}"] if image is None or given.pull else []
+    shown = {"container": container_view.baseline(raw), "image": given.image}
+    if not pulls and image is not None and image.get("Id") == raw.get("Image") and not given.recreate:
+        return {**shown, "calls": []}
+    names, path = names_for(given.container_name, task.operation_id), f"/containers/{raw['Id']}"
+    calls = [*pulls, f"POST /containers/create?name={names.new}"]
+    calls += [f"POST {path}/stop"] if container_view.is_running(raw) else []
+    calls += [f"POST {path}/rename?name={names.former}", f"POST /containers/{{id}}/rename?name={names.name}"]
+    calls += ["POST /containers/{id}/start"] if container_view.is_running(raw) else []
+    return {**shown, "calls": [*calls, f"DELETE {path}"]}
+
+
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+    """Return whether it took effect: the label of the operation and the former id tell."""
+    name = str(task.parameters["container_name"])
+    raw = await engine.find_or_none(name)
+    seen = {} if raw is None else container_view.baseline(raw)
+    if raw is not None and container_view.operation_of(raw) == task.operation_id and _as_well(raw, before):
+        return Probed(verdict="took_effect", seen={**seen, "reason": "the container was made by this operation"})
+    left = await engine.containers({container_view.OPERATION_LABEL: task.operation_id})
+    same = seen.get("container_id") == before.get("container_id") and seen.get("state") == before.get("state")
+    if same and not left:
+        return Probed(verdict="no_effect", seen={**seen, "reason": "it is the former container"})
+    return Probed(verdict="unknown", seen={**seen, "reason": _halfway(name, task.operation_id, bool(left), raw)})
+
+
+async def take_back(engine: Engine, task: Task) -> bool:
+    """Undo an update that was stopped halfway. Return whether the former container is seen in its place."""
+    before = task.baseline
+    if not before.get("container_id"):
+        return False
+    ran = before.get("state") == "running"
+    name, former = str(task.parameters["container_name"]), str(before["container_id"])
+    return await roll_back(engine, name, former, ran, task.operation_id)
+
+
+async def _checked(engine: Engine, given: ContainerUpdate, task: Task) -> Raw:
+    """The container, which may be made again with what it is allowed now: another program gets all its settings."""
+    raw = await engine.find(given.container_name)
+    known = task.baseline.get("container_id")
+    if known and known != raw.get("Id"):
+        raise Conflict("another container has the name since the decision", code="container_changed")
+    container_recreate.check_recreatable(raw)
+    flags, judged = msgspec.structs.asdict(given), container_recreate.settings(raw, await engine.info())
+    refuse_breakouts([judged], flags, task.target.mount_roots, engine.address.socket)
+    return raw
+
+
+async def _body(engine: Engine, given: ContainerUpdate, task: Task, raw: Raw) -> Raw:
+    former = await engine.image(str(raw.get("Image")))
+    return container_recreate.recreated(raw, former, given.image, task.operation_id)
+
+
+def _as_well(raw: Raw, before: Mapping[str, Any]) -> bool:
+    """Whether it runs and is well, or is not meant to run."""
+    if before.get("state") != "running":
+        return True
+    return container_view.is_running(raw) and container_view.health(raw) in ("", "healthy")
+
+
+def _halfway(name: str, operation_id: str, created: bool, raw: Raw | None) -> str:
+    names = names_for(name, operation_id)
+    if raw is None:
+        return f"no container has the name; the former one is {names.former}"
+    return f"it was begun: look for {names.new} and {names.former}" if created else "its state changed since"

@@ -1,0 +1,70 @@
+"""A backend of hosts with the engines on them: their operations beside those of the hosts.
+
+An engine that is dead or undeclared takes nothing from its host: the other operations of the target go on.
+"""
+
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Backend, TargetTestResult
+from writ_agent.backends.routed import Routed
+from writ_containers.connection import engine_address
+from writ_containers.container_handler import ContainerHandler, Engines
+from writ_containers.container_operations import LISTINGS
+from writ_containers.endpoint import SocketEndpoint
+from writ_containers.engine_survey import EngineSurvey, survey
+from writ_containers.kept_engines import KeptEngines, Where
+from writ_containers.registries import Registries
+from writ_contracts.errors import WritError
+from writ_contracts.inventory import Target
+
+
+class BackendWithEngines(Routed):
+    """A backend of hosts that also carries out the operations on the engine of a target (`docker` in its entry)."""
+
+    def __init__(self, backend: Backend, engines: Engines) -> None:
+        self.containers = ContainerHandler(engines)
+        super().__init__(backend, dict.fromkeys(self.containers.operations, self.containers))
+        self._engines = engines
+
+    async def listing(self, target: Target, source: str) -> list[str]:
+        """List names of the engine by the engine, others by the backend."""
+        if source in LISTINGS and target.docker is not None:
+            return await self.containers.listing(target, source)
+        return await super().listing(target, source)
+
+    async def test_target(self, target: Target) -> TargetTestResult:
+        """Test the host; an engine without an answer is lacking, and no failure of the target."""
+        found = await super().test_target(target)
+        if found.code:
+            return found
+        own = set(found.operations) - set(self.containers.operations)
+        try:
+            async with self._engines.engine(target) as engine:
+                surveyed = await survey(engine)
+        except WritError as error:
+            lacking = dict.fromkeys(self.containers.operations, str(error)[:500])
+            return replace(found, operations=sorted(own), lacking=found.lacking | lacking)
+        lacking = self._lacking(surveyed)
+        operations = own | (set(self.containers.operations) - lacking.keys())
+        versions = {name: text for name, text in surveyed.versions.items() if name != "os"}
+        return replace(
+            found,
+            versions=found.versions | versions,
+            operations=sorted(operations),
+            lacking=found.lacking | lacking,
+        )
+
+    def _lacking(self, surveyed: EngineSurvey) -> dict[str, str]:
+        if surveyed.problem:
+            return dict.fromkeys(self.containers.operations, surveyed.problem)
+        return surveyed.lacking
+
+
+def local_engines(registries: Registries) -> KeptEngines:
+    """Return the engines whose sockets are on this machine, as the targets declare them."""
+
+    def locate(target: Target) -> Where:
+        address = engine_address(target)
+        return address, SocketEndpoint(address.socket)
+
+    return KeptEngines(locate, registries)

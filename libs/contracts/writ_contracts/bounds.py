@@ -1,0 +1,116 @@
+"""Bounds of values in messages: types for fields, and `check` for free values, whose type says nothing.
+
+msgspec takes integers of any size into `Any`, and 900 levels; other readers of the same JSON refuse or change them.
+"""
+
+import math
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, inspect
+
+from writ_contracts.errors import Invalid
+
+MOST_LEVELS = 32
+MOST_VALUES = 400_000
+"""As many symbols as a host's frame may have."""
+LEAST_WHOLE, MOST_WHOLE = -(1 << 63), (1 << 64) - 1
+
+Label = Annotated[str, Meta(max_length=255)]
+Text = Annotated[str, Meta(max_length=2000)]
+LongText = Annotated[str, Meta(max_length=20_000)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Attempt = Annotated[int, Meta(ge=0, le=1_000_000)]
+Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
+"""An instant (Unix seconds) or a period."""
+Signature = Annotated[str, Meta(max_length=128)]
+MOST_NAMES, LONGEST_NAME = 1024, 1024
+Values = Annotated[dict[Annotated[str, Meta(max_length=LONGEST_NAME)], Any], Meta(max_length=MOST_NAMES)]
+"""Free values by name: parameters, an output, a state. Decoding checks them by `check`."""
+Labels = Annotated[dict[Label, Label], Meta(max_length=256)]
+
+
+def check(value: Any) -> None:
+    """Raises Invalid for a value that is nested too deep, has too many parts, or a number or text that some readers
+    of JSON refuse.
+    """
+    waiting, seen = [(value, 0)], 0
+    while waiting:
+        one, level = waiting.pop()
+        parts = _parts(one)
+        if parts is None:
+            _check_plain(one)
+            continue
+        seen += len(parts)
+        if level > MOST_LEVELS:
+            raise Invalid(f"nested too deeply: more than {MOST_LEVELS} levels")
+        if seen > MOST_VALUES:
+            raise Invalid(f"more than {MOST_VALUES} values in one message")
+        waiting += [(part, level + 1) for part in parts]
+
+
+def check_values(values: dict[str, Any]) -> None:
+    """Raises Invalid for values that would not be read as `Values`."""
+    if len(values) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in values):
+        raise Invalid(f"more than {MOST_NAMES} values, or a name of more than {LONGEST_NAME} characters")
+    check(values)
+
+
+def _parts(value: Any) -> list[Any] | None:
+    match value:
+        case dict():
+            return [*value, *value.values()]
+        case list() | tuple():
+            return list(value)
+        case Struct():
+            return [getattr(value, name) for name in value.__struct_fields__]
+        case _:
+            return None
+
+
+def _check_plain(value: Any) -> None:
+    match value:
+        case str() if not value.isascii():
+            _check_text(value)
+        case bool():
+            return
+        case int() if not LEAST_WHOLE <= value <= MOST_WHOLE:
+            raise Invalid("a number with more than 64 bits")
+        case float() if not math.isfinite(value):
+            raise Invalid("a number that is not finite")
+        case _:
+            return
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise Invalid("a text with half of a surrogate pair") from None
+
+
+def is_free(kind: Any) -> bool:
+    """Return whether messages of this type hold free values."""
+    waiting, seen = [inspect.type_info(kind)], set[type]()
+    while waiting:
+        match waiting.pop():
+            case inspect.AnyType():
+                return True
+            case inspect.StructType() as struct if struct.cls not in seen:
+                seen.add(struct.cls)
+                waiting += [field.type for field in struct.fields]
+            case inspect.UnionType() as union:
+                waiting += union.types
+            case inspect.Metadata() as described:
+                waiting.append(described.type)
+            case inspect.DictType() as mapping:
+                waiting += [mapping.key_type, mapping.value_type]
+            case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() as items:
+                waiting.append(items.item_type)
+            case _:
+                continue
+    return False
+
+
+def cut(text: str, most: int = 2000) -> str:
+    """Return at most so many characters of a text from elsewhere."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,98 @@
+"""Signed previews: what an operation would do, as the target's agent reports it, for the people who approve it.
+
+The journal has the signed preview. Details that it must not have (the diff of a file) are encrypted elsewhere; the
+preview commits to them by a digest under a random key that travels with them.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from writ_contracts.bounds import Values
+from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed, Statement
+
+MAX_PREVIEW_BYTES = 24_576
+"""Of the signed payload: the event that brings it is at most 64 KiB, and base64 adds a third."""
+MAX_DETAILS_BYTES = 524_288
+DETAILS = ("diff",)
+"""The fields of a backend's preview that may quote secret values."""
+CUT = "cut"
+"""The field of a backend's preview that says that it does not show everything."""
+
+
+class Preview(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.preview.v1"
+):
+    """An agent's signed report of what one exact operation would do.
+
+    `look_digest` names policy's read grant, and with it target and parameters. `state` is the target's baseline at that
+    moment, which a start compares with the state then. `complete` is false where something of the effect is not shown;
+    `note` says what.
+    """
+
+    operation_id: OperationId
+    operation: OperationName
+    target: TargetId
+    pool: PoolId
+    instance: InstanceId
+    look_digest: Digest
+    taken_at: float
+    shown: Values = field(default_factory=dict)
+    state: Values = field(default_factory=dict)
+    details_digest: Digest | None = None
+    complete: bool = True
+    note: Annotated[str, Meta(max_length=500)] = ""
+
+
+class PreviewDetails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Fields of `DETAILS` with the key of their digest in the preview."""
+
+    salt: Hex32
+    values: Values = field(default_factory=dict)
+
+
+class LastChange(Struct, frozen=True, kw_only=True):
+    """The latest start of a changing operation on a target, by policy's own grant."""
+
+    operation_id: OperationId
+    operation: OperationName
+    principal: PrincipalId
+    at: float
+
+
+class ApprovalFacts(Statement, frozen=True, kw_only=True, tag="writ.approval_facts.v1"):
+    """What policy vouches for on one reader's card, signed by policy.
+
+    `preview` is the digest of the signed preview, `preview_key` the key of the agent of the target's pool that signed
+    it. `previews`: the operation has a preview, so that a missing one is a lack. `behind`: the targets whose gateway
+    the target is. `details`: the reader may ask executors for the preview's details.
+    """
+
+    operation_id: OperationId
+    reader: PrincipalId
+    requested: Digest
+    issued_at: float
+    previews: bool = False
+    preview: Digest | None = None
+    preview_key: str = ""
+    details: bool = False
+    role: str = ""
+    tags: list[str] = field(default_factory=list)
+    behind: list[TargetId] = field(default_factory=list)
+    behind_count: int = 0
+    last_change: LastChange | None = None
+
+
+class PreviewQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Ask for the details of a preview (`….preview`). `facts`: policy's signed ApprovalFacts for the sender."""
+
+    facts: Signed
+
+
+class PreviewAnswer(Struct, frozen=True, kw_only=True):
+    """The details, or why not."""
+
+    details: PreviewDetails | None = None
+    error: Failure | None = None

@@ -1,0 +1,103 @@
+"""A bounded diff of a file's present and new content, for previews."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Dict, List, Optional, Tuple
+
+from writ_hostops.errors import system_errors
+from writ_hostops.files.replacement import ExistingFile
+
+MOST_READ = 1024 * 1024
+MOST_SHOWN = 131_072
+"""Characters of a diff."""
+MOST_COMPARED = 1_000
+"""Lines on each side that difflib compares: its time grows with their product. Longer changes are one block."""
+CONTEXT = 3
+
+
+def file_diff(path: str, old: Optional[ExistingFile], new: bytes, quotes: bool) -> Dict[str, object]:
+    """Return `diff`, and `cut` where it does not show all of the change. `quotes`: the reader may see the present
+    content; without that the new content stands alone.
+    """
+    before = present(path, old) if quotes else b""
+    if before is None:
+        return {"diff": f"the present file is larger than {MOST_READ} bytes: no diff", "cut": True}
+    texts = decoded(before), decoded(new)
+    if texts[0] is None or texts[1] is None:
+        return {"diff": f"binary: {len(before)} bytes before, {len(new)} bytes after"}
+    head = "" if quotes or old is None else "the requester may not read this file: its present content is not shown\n"
+    shown = head + unified(path, texts[0], texts[1])
+    if len(shown) > MOST_SHOWN:
+        return {"diff": shown[:MOST_SHOWN], "cut": True}
+    return {"diff": shown}
+
+
+def present(path: str, old: Optional[ExistingFile]) -> Optional[bytes]:
+    """Return the content of the opened file; None if it is too large."""
+    if old is None:
+        return b""
+    if old.status.st_size > MOST_READ:
+        return None
+    with system_errors(path):
+        data = os.pread(old.fd, MOST_READ + 1, 0)
+    return data if len(data) <= MOST_READ else None
+
+
+def decoded(data: bytes) -> Optional[str]:
+    """Return the text; None for binary data."""
+    if b"\0" in data:
+        return None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def unified(path: str, before: str, after: str) -> str:
+    """Return a unified diff; empty if nothing differs. A changed part that is too long for difflib is shown as one
+    block of removed and added lines.
+    """
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    start, end = _same_ends(old, new)
+    middle = old[start : len(old) - end], new[start : len(new) - end]
+    if max(map(len, middle)) > MOST_COMPARED:
+        return _block(path, old, start, middle)
+    low, tail = max(start - CONTEXT, 0), max(end - CONTEXT, 0)
+    lines = difflib.unified_diff(old[low : len(old) - tail], new[low : len(new) - tail], "present", path, n=CONTEXT)
+    return "".join(_ended(_moved(line, low)) for line in lines)
+
+
+def _same_ends(old: List[str], new: List[str]) -> Tuple[int, int]:
+    most = min(len(old), len(new))
+    start = next((at for at in range(most) if old[at] != new[at]), most)
+    rest = most - start
+    end = next((at for at in range(rest) if old[-1 - at] != new[-1 - at]), rest)
+    return start, end
+
+
+def _block(path: str, old: List[str], start: int, middle: Tuple[List[str], List[str]]) -> str:
+    low = max(start - CONTEXT, 0)
+    removed, added = middle
+    before, after = start - low + len(removed), start - low + len(added)
+    head = f"@@ -{low + 1 if before else low},{before} +{low + 1 if after else low},{after} @@\n"
+    body = [f" {line}" for line in old[low:start]] + [f"-{line}" for line in removed] + [f"+{line}" for line in added]
+    return f"--- present\n+++ {path}\n{head}" + "".join(map(_ended, body))
+
+
+def _moved(line: str, by: int) -> str:
+    """Return a hunk's head with the line numbers of the whole file."""
+    if not by or not line.startswith("@@"):
+        return line
+    parts = line.split(" ")
+    return " ".join([parts[0], *(_shifted(part, by) for part in parts[1:3]), *parts[3:]])
+
+
+def _shifted(part: str, by: int) -> str:
+    first, comma, count = part[1:].partition(",")
+    return f"{part[0]}{int(first) + by}{comma}{count}"
+
+
+def _ended(line: str) -> str:
+    return line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"

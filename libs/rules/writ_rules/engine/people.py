@@ -1,0 +1,73 @@
+"""The possible approvers: which humans have which role, which person each principal is, and what each can prove."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from writ_contracts.credentials import KEY, TOUCH, Presence
+from writ_contracts.inventory import Principal
+from writ_contracts.persons import person_of
+
+NOBODY: Mapping[str, str] = MappingProxyType({})
+
+
+class People(Struct, frozen=True, eq=False):
+    """The humans of an installation, by role, and the person behind each principal.
+
+    `presences`: what the enrolled credentials of each person can prove, None where no directory is known; a person
+    without an entry has a key only. `solo`: one person runs the installation, and may approve what an AI agent requests
+    for them, if they prove their presence.
+    """
+
+    roles: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    persons: Mapping[str, str] = NOBODY
+    presences: Mapping[str, tuple[Presence, ...]] | None = None
+    solo: bool = False
+
+    def person(self, principal: str) -> str:
+        """Return the person who acts by this principal."""
+        return self.persons.get(principal, principal)
+
+    def behind(self, asker: Principal) -> str:
+        """Return the person who requests, also for a principal that only a question names."""
+        return self.persons.get(asker.id) or self.person(asker.person or asker.acts_for or asker.id)
+
+    def members(self, roles: Iterable[str]) -> set[str]:
+        """Return the humans who have one of these roles."""
+        return {who for role in roles for who in self.roles.get(role, ())}
+
+    def needed(self, who: str, asker: Principal, demanded: Presence) -> Presence | None:
+        """Return what an approval of this human must prove; None where none of theirs counts for this requester."""
+        if self.person(who) != self.behind(asker):
+            return demanded
+        return demanded.at_least(TOUCH) if self.solo and asker.kind == "agent" else None
+
+    def can_prove(self, who: str, needed: Presence) -> bool:
+        """Return whether a credential of this human is enrolled that can prove it."""
+        if self.presences is None or KEY.meets(needed):
+            return True
+        return any(one.meets(needed) for one in self.presences.get(self.person(who), ()))
+
+    def able(self, roles: Iterable[str], asker: Principal, demanded: Presence) -> set[str]:
+        """Return the humans with one of these roles whose approval can count for this requester."""
+        found = ((who, self.needed(who, asker, demanded)) for who in self.members(roles))
+        return {who for who, needed in found if needed is not None and self.can_prove(who, needed)}
+
+
+def people_of(
+    principals: Iterable[Principal], presences: Mapping[str, tuple[Presence, ...]] | None = None, *, solo: bool = False
+) -> People:
+    """Return the possible approvers among these principals."""
+    listed = list(principals)
+    known = {one.id: one for one in listed}
+    found: dict[str, list[str]] = {}
+    for principal in listed:
+        for role in principal.roles if principal.kind == "human" else ():
+            found.setdefault(role, []).append(principal.id)
+    return People(
+        roles={role: tuple(ids) for role, ids in found.items()},
+        persons={one.id: person_of(one.id, known) for one in listed},
+        presences=presences,
+        solo=solo,
+    )

@@ -1,0 +1,73 @@
+"""The directory of people's credentials as one process knows it: the newest version that it has seen, kept on disk.
+
+A version that takes something back is refused, also after a restart. Without a pinned people-key there is no directory,
+and no proof of presence counts.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from writ_contracts.errors import ConfigError, Unreachable, Untrusted
+from writ_contracts.signing import Signed
+from writ_runtime.logs import Log
+from writ_runtime.state_file import StateFile
+from writ_trust.people import BAD, Directory, check_successor, open_directory
+from writ_trust.statements import digest
+
+FILE = "people.json"
+_log = Log("writ.people")
+
+
+class KnownDirectory:
+    """`value`: the newest verified version, None before the first."""
+
+    def __init__(self, file: StateFile[Signed], people_keys: Collection[str], installation: str) -> None:
+        """`people_keys`: pinned public keys. `installation`: its id. Raises ConfigError where the file is unusable."""
+        self._file = file
+        self._people_keys = frozenset(people_keys)
+        self._installation = installation
+        self.value: Directory | None = self._kept(file.read())
+
+    def take(self, signed: Signed) -> Directory:
+        """Return this version, verified and remembered. Raises Untrusted (`bad_directory`) for one that does not hold
+        or takes something back, Unreachable where it cannot be remembered.
+        """
+        known = self.value
+        if known is not None and digest(signed) == known.name.digest and signed == known.signed:
+            return known
+        if not self._people_keys:
+            raise Untrusted("no people-key is pinned here (WRIT_PEOPLE_KEY), so no credential counts", code=BAD)
+        taken = open_directory(signed.detached(), self._people_keys, self._installation)
+        if known is not None:
+            check_successor(taken, known)
+        self.value = taken  # before it is kept: a removal counts also where the disk is full
+        if known is None or taken.name != known.name:
+            self._remember(taken)
+        return taken
+
+    def _remember(self, taken: Directory) -> None:
+        try:
+            self._file.write(taken.signed)
+        except OSError as error:
+            raise Unreachable(f"the directory of people's credentials cannot be remembered: {error}") from error
+        fields = {"number": taken.name.number, "posture": taken.posture, "credentials": len(taken.entries)}
+        _log.info("people.directory", **fields)
+
+    def _kept(self, signed: Signed | None) -> Directory | None:
+        """Return the kept version; None where another people-key is pinned now, which begins a directory of its own."""
+        if signed is None or signed.key not in self._people_keys:
+            return None
+        try:
+            return open_directory(signed, self._people_keys, self._installation)
+        except Untrusted as error:
+            raise ConfigError(f"the directory of people's credentials that was kept here: {error}") from error
+
+
+def known_directory(state_dir: Path, people_key: str, installation: str) -> KnownDirectory:
+    """Return the directory that was kept in this folder. `people_key`: as configured."""
+    return KnownDirectory(StateFile(state_dir / FILE, Signed), people_keys(people_key), installation)
+
+
+def people_keys(text: str) -> frozenset[str]:
+    """Return the pinned keys of a configuration: none, one, or several during a replacement."""
+    return frozenset(key.strip() for key in text.split(",") if key.strip())

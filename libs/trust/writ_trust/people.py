@@ -1,0 +1,188 @@
+"""Verification of the directory of people's credentials, for policy, agents and the verifier of archives alike.
+
+The people-key alone enrols nobody once there are two people: each further credential needs an endorsement by another
+person's. Nor does it take anything back: a successor has every entry of the version before it. Pure.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from writ_contracts.credentials import Credential, Presence
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.people import (
+    LARGEST_DIRECTORY,
+    DirectoryEntry,
+    Enrolment,
+    NamedDirectory,
+    PeopleDirectory,
+    PersonCredential,
+    Posture,
+    SignedEnrolment,
+)
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode
+from writ_trust.presence.proofs import key_digest, verify_proof
+from writ_trust.statements import check_installation, digest, open_signed
+
+PREFIX = b"writ/credential/v1\0"
+"""Stands before the payload in what is signed, so that no approval's signature fits an enrolment."""
+BAD: Final = "bad_directory"
+
+
+class Directory(Struct, frozen=True, eq=False, kw_only=True):
+    """A verified version of the directory."""
+
+    signed: Signed
+    name: NamedDirectory
+    at: float
+    posture: Posture
+    entries: Mapping[str, PersonCredential]
+    """By id of the credential, in the order of their enrolment."""
+
+    def of_person(self, person: str) -> list[PersonCredential]:
+        """The credentials of a person, removed ones too."""
+        return [one for one in self.entries.values() if one.credential.person == person]
+
+    def presences(self) -> dict[str, tuple[Presence, ...]]:
+        """What the credentials of each person can prove now."""
+        found: dict[str, list[Presence]] = {}
+        for one in self.entries.values():
+            if one.removed_at is None:
+                found.setdefault(one.credential.person, []).append(one.presence)
+        return {person: tuple(presences) for person, presences in found.items()}
+
+
+def open_directory(signed: Signed, people_keys: Collection[str], installation: str | None = "") -> Directory:
+    """The directory, if a pinned people-key signed it for this installation (any, with None) and every enrolment in it
+    holds. Raises Untrusted.
+    """
+    try:
+        size = len(bytes(signed.payload))
+        if size > LARGEST_DIRECTORY:
+            raise Untrusted(f"it has {size} bytes, at most {LARGEST_DIRECTORY} are read")
+        version = open_signed(signed, PeopleDirectory, people_keys, installation)
+        entries = _entries(version, signed.key, version.installation)
+    except Untrusted as error:
+        raise Untrusted(f"the directory of people's credentials does not hold: {error}", code=BAD) from error
+    return Directory(
+        signed=signed,
+        name=NamedDirectory(number=version.number, digest=digest(signed)),
+        at=version.at,
+        posture=version.posture,
+        entries=entries,
+    )
+
+
+def _entries(version: PeopleDirectory, people_key: str, installation: str) -> dict[str, PersonCredential]:
+    found: dict[str, PersonCredential] = {}
+    before = 0.0
+    for entry in version.entries:
+        if not before < entry.enrolled_at <= version.at:
+            raise Untrusted("its entries are not in the order of their enrolment")
+        one = _entry(entry, people_key, installation, found)
+        if one.credential.id in found:
+            raise Untrusted(f"the public key of {one.credential.id} is there twice: one key, one person")
+        found[one.credential.id], before = one, entry.enrolled_at
+    persons = {one.credential.person for one in found.values()}
+    if version.posture == "solo" and len(persons) > 1:
+        raise Untrusted(f"posture solo is for one person, and it has {', '.join(sorted(persons))}")
+    return found
+
+
+def _entry(
+    entry: DirectoryEntry, people_key: str, installation: str, earlier: Mapping[str, PersonCredential]
+) -> PersonCredential:
+    enrolment = check_enrolment(entry.enrolment, people_key, installation)
+    credential = enrolment.credential
+    endorser = _endorser(entry.enrolment, credential, earlier, entry.enrolled_at)
+    if entry.removed_at is not None and entry.removed_at < entry.enrolled_at:
+        raise Untrusted(f"credential {credential.id} was removed before it was enrolled")
+    return PersonCredential(
+        credential=credential, enrolled_at=entry.enrolled_at, endorser=endorser, removed_at=entry.removed_at
+    )
+
+
+def read_enrolment(signed: SignedEnrolment) -> Enrolment:
+    """The statement without checking who signed it. Raises Untrusted."""
+    try:
+        return decode(bytes(signed.payload), Enrolment)
+    except Invalid as error:
+        raise Untrusted(f"what is signed is not an enrolment: {error}") from error
+
+
+def check_enrolment(signed: SignedEnrolment, people_key: str, installation: str = "") -> Enrolment:
+    """The statement, if it is for this installation and its credential signed it, with all the proof that the
+    credential is worth. Raises Untrusted.
+    """
+    enrolment = read_enrolment(signed)
+    credential = enrolment.credential
+    check_installation(enrolment, installation)
+    if enrolment.people_key != people_key:
+        raise Untrusted(f"credential {credential.id} was enrolled for another installation")
+    if credential.id != key_digest(credential):
+        raise Untrusted(f"credential {credential.id} does not have the digest of its public key as id")
+    if (credential.method == "nkey") is not (credential.proof == "key"):
+        raise Untrusted(f"credential {credential.id} of method {credential.method} cannot be worth {credential.proof}")
+    verify_proof(credential.proof, signed.possession, credential, signed_bytes(signed))
+    return enrolment
+
+
+def signed_bytes(signed: SignedEnrolment) -> bytes:
+    """The bytes that credential and endorser sign."""
+    return PREFIX + bytes(signed.payload)
+
+
+def needs_endorsement(credential: Credential, earlier: Mapping[str, PersonCredential]) -> bool:
+    """Whether another person was there before, whose credential must sign along; also if it was removed since."""
+    return any(one.credential.person != credential.person and one.credential.proof != "key" for one in earlier.values())
+
+
+def _endorser(
+    signed: SignedEnrolment, credential: Credential, earlier: Mapping[str, PersonCredential], at: float
+) -> str | None:
+    if signed.endorser is None or signed.endorsement is None:
+        if needs_endorsement(credential, earlier):
+            raise Untrusted(f"nobody else endorsed credential {credential.id} of {credential.person}")
+        return None
+    by = earlier.get(signed.endorser)
+    if by is None or (by.removed_at is not None and by.removed_at <= at):
+        raise Untrusted(f"credential {credential.id} was endorsed by one that did not count then")
+    if by.credential.person == credential.person:
+        raise Untrusted(f"{credential.person} endorsed an own credential")
+    verify_proof("touch", signed.endorsement, by.credential, signed_bytes(signed))
+    return by.credential.person
+
+
+def check_successor(new: Directory, old: Directory) -> None:
+    """Raises Untrusted (`bad_directory`) unless `new` is `old` or follows it, with nothing taken back."""
+    if new.name == old.name:
+        return
+    if why := next(_differences(new, old), ""):
+        text = f"version {new.name.number} of people's credentials does not follow version {old.name.number}: {why}"
+        raise Untrusted(text, code=BAD)
+
+
+def _differences(new: Directory, old: Directory) -> Iterator[str]:
+    if new.name.number <= old.name.number:
+        yield "its number is not higher"
+    if new.at < old.at:
+        yield "it was signed before"
+    if (old.posture, new.posture) == ("team", "solo"):
+        yield "posture team does not go back to solo"
+    for key, one in old.entries.items():
+        later = new.entries.get(key)
+        if later is None or (later.credential, later.enrolled_at) != (one.credential, one.enrolled_at):
+            yield f"credential {key} is not there any more, or another"
+        elif later.removed_at != one.removed_at and (one.removed_at is not None or (later.removed_at or 0) < old.at):
+            yield f"credential {key} was removed, and is not any more"
+    for key, one in new.entries.items():
+        if key not in old.entries and one.enrolled_at < old.at:
+            yield f"credential {key} is enrolled at a time before"
+
+
+def payload_digest(enrolment: SignedEnrolment) -> str:
+    """SHA-256 of what is signed, by which people compare it on two screens."""
+    return hashlib.sha256(bytes(enrolment.payload)).hexdigest()

@@ -1,0 +1,25 @@
+"""Proof that the person who requests was there, over the statement that they signed. For policy and archives alike."""
+
+from collections.abc import Iterable
+
+from writ_contracts.credentials import Credential, Presence, PresenceEvidence
+from writ_contracts.errors import Untrusted
+from writ_contracts.signing import Signed
+from writ_trust.presence.proofs import verify_proof
+
+PREFIX = b"writ/presence/v1\0"
+"""Stands before the statement in what is signed, so that no signature of an approval fits a request."""
+
+
+def signed_bytes(statement: Signed) -> bytes:
+    """The bytes that the credential signs."""
+    return PREFIX + bytes(statement.payload)
+
+
+def check_presence(statement: Signed, given: PresenceEvidence, credentials: Iterable[Credential]) -> Presence:
+    """Return what the evidence proves for this statement. Raises Untrusted (`bad_signature`, `proof_too_weak`)."""
+    credential = next((one for one in credentials if one.id == given.credential), None)
+    if credential is None:
+        raise Untrusted(f"the presence is proved by {given.credential}, which is no credential of the requester")
+    proven = verify_proof("touch", given.evidence, credential, signed_bytes(statement))
+    return Presence(proven.proof, credential.attested)

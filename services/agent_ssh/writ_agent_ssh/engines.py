@@ -1,0 +1,116 @@
+"""Engines on hosts: each engine's socket is forwarded over the kept SSH connection into a private local folder.
+
+A local socket, rather than a stream per request, because Docker's command line (Compose) must reach the engine as well.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from writ_agent_ssh.backend import SshBackend
+from writ_agent_ssh.link import Link, SocketForward
+from writ_agent_ssh.pool import Pool
+from writ_containers.compose.parse import LARGEST
+from writ_containers.connection import EngineAddress, engine_address
+from writ_containers.endpoint import SocketEndpoint
+from writ_containers.engine import Engine
+from writ_containers.registries import Registries
+from writ_containers.stack_files import StackFiles, stack_folder
+from writ_contracts.errors import WritError
+from writ_contracts.inventory import Target
+
+
+class HostStackFiles:
+    """The stack folder is on the host of the target."""
+
+    def __init__(self, hosts: SshBackend) -> None:
+        self._hosts = hosts
+
+    async def read(self, target: Target, name: str) -> str:
+        """See StackFiles. hostops follows no link."""
+        folder = stack_folder(target)
+        return await self._hosts.read_text(target, folder, f"{folder.rstrip('/')}/{name}", LARGEST + 1)
+
+
+class _ForwardedEngine:
+    """An engine over one connection; the last of its users closes it once another has replaced it."""
+
+    def __init__(self, link: Link, address: EngineAddress, forward: SocketForward, engine: Engine) -> None:
+        self.link, self.address, self.engine = link, address, engine
+        self._forward = forward
+        self.users = 0
+        self.replaced = False
+        self.answered = True
+
+    async def close_unused(self) -> None:
+        if self.replaced and not self.users:
+            await self.close()
+
+    async def close(self) -> None:
+        self._forward.close()
+        await self.engine.close()
+
+
+class ForwardedEngines:
+    """Engines by target."""
+
+    def __init__(self, pool: Pool, registries: Registries, stack_files: StackFiles) -> None:
+        self._pool, self._registries, self._stack_files = pool, registries, stack_files
+        self._folder = Path(tempfile.mkdtemp(prefix="writ-engines-"))
+        self._forwarded: dict[str, _ForwardedEngine] = {}
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._made = 0
+
+    @asynccontextmanager
+    async def engine(self, target: Target) -> AsyncIterator[Engine]:
+        """See Engines."""
+        address = engine_address(target)
+        async with self._pool.lease(target) as link:
+            forwarded = await self._of(target.id, link, address)
+            forwarded.users += 1
+            try:
+                yield forwarded.engine
+            except WritError:
+                forwarded.answered = False  # the next one asks the host first if the socket is there
+                raise
+            finally:
+                forwarded.users -= 1
+                await forwarded.close_unused()
+
+    async def close(self) -> None:
+        """End all connections."""
+        forwarded = [*self._forwarded.values()]
+        self._forwarded.clear()
+        for one in forwarded:
+            await one.close()
+        shutil.rmtree(self._folder)
+
+    async def _of(self, name: str, link: Link, address: EngineAddress) -> _ForwardedEngine:
+        async with self._opening[name]:
+            known = self._forwarded.get(name)
+            if known is not None and known.link is link and known.address == address:
+                if not known.answered:
+                    await link.check_socket(address.socket, address.connect_timeout)
+                    known.answered = True
+                return known
+            await link.check_socket(address.socket, address.connect_timeout)
+            self._forwarded[name] = made = await self._open(link, address)
+            if known is not None:
+                known.replaced = True
+                await known.close_unused()
+            return made
+
+    async def _open(self, link: Link, address: EngineAddress) -> _ForwardedEngine:
+        self._made += 1
+        path = str(self._folder / str(self._made))
+        forward = await link.forward_socket(path, address.socket)
+        try:
+            engine = Engine(SocketEndpoint(path), address, self._registries, self._stack_files)
+        except BaseException:
+            forward.close()
+            raise
+        return _ForwardedEngine(link, address, forward, engine)

@@ -1,0 +1,53 @@
+"""The record of reads: who read records of others, by policy's permission. It is stored before the answer."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from writ_bus import tracing
+from writ_bus.port import Entry, Journal
+from writ_contracts import subjects
+from writ_contracts.errors import Conflict
+from writ_contracts.journal import RecordRead
+from writ_contracts.signing import Signed
+from writ_contracts.wire import canonical, encode
+
+AGAIN = 60.0
+"""Seconds in which the same query of the same principal is one read."""
+MOST_REMEMBERED = 1_000
+ATTEMPTS = 8
+
+
+class RecordedReads:
+    """Appends `record_read`."""
+
+    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
+        """`clock`: the journal server's time."""
+        self._journal = journal
+        self._clock = clock
+        self._recent: dict[bytes, float] = {}
+
+    async def record(self, principal: str, query: dict[str, Any], decision: Signed) -> None:
+        """Record one read, unless this one was recorded a moment ago. Raises errors of the append."""
+        key = canonical([principal, query])
+        now = time.monotonic()
+        if now - self._recent.get(key, float("-inf")) < AGAIN:
+            return
+        event = RecordRead(**tracing.stamp(self._clock()), principal=principal, query=query, decision=decision)
+        await self._append(event)
+        if len(self._recent) >= MOST_REMEMBERED:
+            self._recent.clear()
+        self._recent[key] = now
+
+    async def _append(self, event: RecordRead) -> None:
+        subject = subjects.record_read(event.principal)
+        for _ in range(ATTEMPTS):
+            last = await self._journal.last(subject)
+            expected = last.sequence if last else 0
+            entry = Entry(subject=subject, data=encode(event), event_id=event.id, filter=subject, expected=expected)
+            try:
+                await self._journal.append(entry)
+            except Conflict:
+                continue
+            return
+        raise Conflict(f"{ATTEMPTS} others wrote {subject} first")

@@ -1,0 +1,120 @@
+"""Previews of operations that wait for approval: an agent makes and signs one, the journal gets it, people see it.
+
+The first preview of an operation counts, so none is taken again. One that no agent could make is tried again, less and
+less often.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from writ_contracts.approvals import seconds_of
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Untrusted, WritError
+from writ_contracts.journal import PreviewTaken, Requested
+from writ_contracts.life import Life, State
+from writ_contracts.operations import Catalogue
+from writ_contracts.previews import Preview
+from writ_executor.agents.keys import AgentKeys
+from writ_executor.agents.presence import Presence
+from writ_executor.journal.audit_level import AuditDetail
+from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.index import Index
+from writ_executor.journal.recorder import Recorder
+from writ_executor.steps.host_reads import HostReads
+from writ_runtime.logs import Log
+from writ_trust.statements import digest, open_signed, read
+
+AT_ONCE = 8
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+MOST_REMEMBERED = 20_000
+
+_log = Log("writ.executor")
+
+
+class PendingPreviews:
+    """Takes the preview of each pending operation once."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        index: Index,
+        recorder: Recorder,
+        vault: Vault,
+        keys: AgentKeys,
+        presence: Presence,
+        host_reads: HostReads,
+        audit_detail: AuditDetail,
+        boot: Callable[[], float],
+        installation: str,
+    ) -> None:
+        """`boot`: the boot clock."""
+        self._catalogue = catalogue
+        self._index = index
+        self._recorder = recorder
+        self._vault = vault
+        self._keys = keys
+        self._presence = presence
+        self._host_reads = host_reads
+        self._audit_detail = audit_detail
+        self._boot = boot
+        self._installation = installation
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._pauses: dict[str, tuple[float, float]] = {}
+
+    def is_due(self, life: Life) -> bool:
+        """Return whether the pending operation lacks a preview that can be tried now."""
+        requested = life.requested
+        if life.state is not State.AWAITING_APPROVAL or requested is None or life.preview_digest:
+            return False
+        if not self._has_preview(requested) or not self._presence.agents(requested.pool):
+            return False
+        if requested.operation_id not in self._pauses:  # the replica that accepted it takes the preview, if it lives
+            self._postpone(requested.operation_id)
+        return self._boot() >= self._pauses[requested.operation_id][0]
+
+    def _has_preview(self, requested: Requested) -> bool:
+        return requested.operation in self._catalogue and self._catalogue[requested.operation].preview
+
+    async def take(self, life: Life) -> None:
+        """Have a preview made and record it. What fails is tried again later."""
+        requested = life.requested
+        if requested is None or not self._has_preview(requested):
+            return
+        self._postpone(requested.operation_id)
+        async with self._slots:
+            try:
+                await self._take(requested)
+            except WritError as error:
+                _log.info("preview.not_taken", operation_id=requested.operation_id, code=error.code, reason=str(error))
+                return
+        self._pauses.pop(requested.operation_id, None)
+
+    def _postpone(self, operation_id: str) -> None:
+        if len(self._pauses) >= MOST_REMEMBERED:
+            self._pauses.clear()
+        pause = self._pauses.get(operation_id, (0.0, FIRST_PAUSE))[1]
+        self._pauses[operation_id] = self._boot() + pause, min(pause * 2, LONGEST_PAUSE)
+
+    async def _take(self, requested: Requested) -> None:
+        reply = await self._host_reads.read_preview(requested, shown=self._audit_detail.outputs)
+        if reply.preview is None:
+            raise Untrusted("an agent's preview without a signature")
+        preview = open_signed(reply.preview, Preview, await self._keys.of(requested.pool), self._installation)
+        about = (preview.operation_id, preview.operation, preview.target)
+        if about != (requested.operation_id, requested.operation, requested.target):
+            raise Untrusted("an agent's preview of another operation")
+        if reply.details is not None:
+            seconds = seconds_of(read(requested.decision, Decision).demands)
+            await self._vault.keep_details(
+                requested.operation_id, digest(reply.preview), reply.details, seconds + 3600.0
+            )
+        life = self._index.get(requested.operation_id)
+        if life is not None and life.state is State.AWAITING_APPROVAL and not life.preview_digest:
+            await self._recorder.append(
+                life,
+                PreviewTaken(
+                    **self._recorder.stamp(requested.correlation_id),
+                    operation_id=requested.operation_id,
+                    preview=reply.preview,
+                ),
+            )

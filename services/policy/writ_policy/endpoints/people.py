@@ -1,0 +1,53 @@
+"""The signed directory of people's credentials, for executors and for principals. It holds no secret."""
+
+from writ_bus.port import Endpoint, Message
+from writ_bus.sender import sender_key
+from writ_contracts import subjects
+from writ_contracts.errors import Unreachable
+from writ_contracts.people import PeopleAnswer, PeopleQuery, PeopleRequest
+from writ_contracts.subjects import parse_query
+from writ_contracts.wire import decode
+from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.endpoints.versions import QueryHandler, decode_query
+from writ_policy.state.snapshot import World
+from writ_runtime.answering import answering
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Observer
+
+CONCURRENCY = 16
+_log = Log("writ.policy")
+
+
+class PeopleEndpoints:
+    """Answers `writ.policy.people`, and the query `people`."""
+
+    def __init__(self, judging: JudgeFactory, observe: Observer) -> None:
+        self._judging = judging
+        self._observe = observe
+
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint for executors."""
+        respond = answering("people", self._of_version, PeopleAnswer, self._observe, _log)
+        return Endpoint(name="people", subject=subjects.POLICY_PEOPLE, handler=respond, concurrency=CONCURRENCY)
+
+    def by_name(self) -> dict[str, QueryHandler]:
+        """Return the answer to the query, by its channel's name."""
+        return {"query_people": self._of_principal}
+
+    async def _of_version(self, message: Message) -> PeopleAnswer:
+        asked = decode(message.data, PeopleRequest)
+        world = (await self._judging.at(0)).world
+        number = world.directory.name.number if world.directory is not None else 0
+        if number < asked.number:
+            raise Unreachable(f"version {asked.number} of people's credentials is not seen here yet", code="behind")
+        return _answer(world)
+
+    async def _of_principal(self, message: Message) -> PeopleAnswer:
+        decode_query(message, PeopleQuery)
+        world = (await self._judging.at(0)).world
+        world.principal(parse_query(message.subject)[0], sender_key(message))
+        return _answer(world)
+
+
+def _answer(world: World) -> PeopleAnswer:
+    return PeopleAnswer(directory=world.directory.signed if world.directory is not None else None)

@@ -1,0 +1,94 @@
+"""The signed directory of people's credentials, read from its file before every decision.
+
+Whoever writes the file cannot alter the directory: the people-key signed it, and a version that takes something back is
+refused. The last good version stays in force, also where the file is gone.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from writ_contracts.errors import Invalid, Unreachable, WritError
+from writ_contracts.notices import Notice
+from writ_contracts.people import LARGEST_DIRECTORY
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode
+from writ_runtime.logs import Log
+from writ_runtime.people_directory import KnownDirectory
+from writ_runtime.watched_file import Stamp, stamp
+from writ_trust.people import Directory
+
+MOST_NAMED = 10
+LARGEST_FILE = 2 * LARGEST_DIRECTORY
+
+_log = Log("writ.policy")
+
+
+class CredentialsFile:
+    """`value` is in force; `problem` the fault of the present file, or None."""
+
+    def __init__(self, path: Path | None, known: KnownDirectory, tell: Callable[[Notice], None]) -> None:
+        self._path = path
+        self._known = known
+        self._tell = tell
+        self._stamp: Stamp | None = None
+        self._reading = asyncio.Lock()
+        self.problem: str | None = None
+
+    @property
+    def value(self) -> Directory | None:
+        """Return the directory in force."""
+        return self._known.value
+
+    async def refresh(self) -> None:
+        """Read again if the file changed. Never raises: the last good version decides."""
+        if self._path is None or self._unchanged(self._path):
+            return
+        async with self._reading:
+            if not self._unchanged(self._path):
+                now = stamp(self._path)
+                if await self._read(self._path):
+                    self._stamp = now
+
+    def _unchanged(self, path: Path) -> bool:
+        return stamp(path) == self._stamp
+
+    async def _read(self, path: Path) -> bool:
+        """Return whether the file was judged; otherwise it is read again."""
+        before = self.value
+        try:
+            if (signed := await asyncio.to_thread(_content, path)) is not None:
+                await asyncio.to_thread(self._known.take, signed)
+            elif before is not None:
+                raise Invalid(f"{path} is gone")
+        except (OSError, WritError) as error:
+            self.problem = str(error)[:1000]
+            _log.error("people.refused", error=self.problem, effect="the last good version stays")
+            self._tell(Notice(kind="people_refused", detail=self.problem))
+            return not isinstance(error, Unreachable)
+        self.problem = None
+        if (after := self.value) is not None and after is not before:
+            self._tell(_changed(before, after))
+        return True
+
+
+def _content(path: Path) -> Signed | None:
+    try:
+        with path.open("rb") as file:
+            return decode(file.read(LARGEST_FILE + 1), Signed, limit=LARGEST_FILE)
+    except FileNotFoundError:
+        return None
+
+
+def _changed(before: Directory | None, after: Directory) -> Notice:
+    """Return the notice of a new version, with the credentials that came and went."""
+    earlier = before.entries if before is not None else {}
+    found = [
+        f"{'enrolled' if key not in earlier else 'removed'} {one.credential.method} of {one.credential.person}, "
+        f"worth {one.presence} ({key[:12]})"
+        for key, one in after.entries.items()
+        if key not in earlier or earlier[key].removed_at != one.removed_at
+    ]
+    more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    detail = f"posture {after.posture}; {'; '.join(found[:MOST_NAMED]) or 'no credential changed'}{more}"
+    return Notice(kind="people_version", detail=detail[:1000], version=after.name.number, digest=after.name.digest)

@@ -1,0 +1,115 @@
+"""One target that hangs holds up itself and no other."""
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+from tests.agent.conftest import POOL, TARGET, World, until
+from tests.agent.test_host_reads import ask
+
+from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.preflight.host_reads import READS_AT_ONCE, READS_WAITING
+from writ_agent.work.detached import DetachedOperations
+from writ_contracts.agents import ReadReply
+from writ_contracts.inventory import Target
+from writ_testing.stopwatch import stopwatch
+
+HEALTHY = replace(TARGET, id="host-2")
+SLOTS = 8
+
+
+class HangingTarget:
+    """TARGET hangs until `go_on` is set; other targets answer at once."""
+
+    def __init__(self, world: World) -> None:
+        self.go_on = asyncio.Event()
+        self.running = 0
+        world.backend.scripts["test_noop"] = self._run
+
+    async def _run(self, task: Task, progress: Progress) -> Done:
+        if task.target.id == TARGET.id:
+            self.running += 1
+            try:
+                await self.go_on.wait()
+            finally:
+                self.running -= 1
+        return Done(outcome="succeeded")
+
+
+async def test_a_hanging_target_does_not_hold_the_slots_of_others(world: World) -> None:
+    hanging = HangingTarget(world)
+    await world.agent(slots=SLOTS, waiting=64)
+    held = [await world.executor.dispatch("test_noop", TARGET) for _ in range(SLOTS)]
+    await until(lambda: hanging.running == SLOTS)
+    with stopwatch() as seconds:
+        await world.executor.ended(await world.executor.dispatch("test_noop", HEALTHY))
+    assert seconds() < 3.0
+    further = [await world.executor.dispatch("test_noop", TARGET) for _ in range(SLOTS)]
+    for _ in range(3):  # what is known to be slow gets no slot at all
+        with stopwatch() as seconds:
+            await world.executor.ended(await world.executor.dispatch("test_noop", HEALTHY))
+        assert seconds() < 1.0
+    assert hanging.running == SLOTS
+    hanging.go_on.set()
+    for operation_id in held + further:
+        assert (await world.executor.ended(operation_id)).outcome == "succeeded"
+
+
+async def test_a_stop_ends_operations_without_a_slot_and_sends_their_receipts(world: World) -> None:
+    hanging = HangingTarget(world)
+    agent = await world.agent(slots=1, waiting=64)
+    operation_id = await world.executor.dispatch("test_noop", TARGET)
+    await until(lambda: hanging.running == 1)
+
+    def is_detached() -> bool:
+        beat = world.executor.heartbeats[-1]
+        return beat.free_slots == 1 and operation_id in beat.running
+
+    await until(is_detached)
+    await agent.stop()
+    assert (await world.executor.ended(operation_id)).code == "agent_stopped"
+
+
+async def test_without_room_an_operation_keeps_its_slot() -> None:
+    detached, go_on = DetachedOperations(1, 4), asyncio.Event()
+
+    async def work() -> None:
+        await go_on.wait()
+
+    await detached.run("a", work())
+    keeps = asyncio.create_task(detached.run("b", work()))
+    done, _ = await asyncio.wait({keeps}, timeout=1.5)
+    assert (len(detached), done) == (1, set())
+    go_on.set()
+    await asyncio.wait_for(keeps, 5)
+    await asyncio.wait_for(detached.finish(), 5)
+    assert not detached.is_slow("a")
+
+
+async def test_a_target_whose_listings_hang_delays_no_listing_of_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, go_on = 0, asyncio.Event()
+
+    async def listing(target: Target, source: str) -> list[str]:
+        nonlocal hanging
+        if target.id == TARGET.id:
+            hanging += 1
+            await go_on.wait()
+        return ["nginx"]
+
+    async def look(target: Target) -> ReadReply:
+        return await world.executor.ask_look(ask(world, "listing", target=target, sources=["list_services"]), POOL)
+
+    monkeypatch.setattr(world.backend, "listing", listing)
+    await world.agent()
+    held = [asyncio.create_task(look(TARGET)) for _ in range(READS_AT_ONCE + READS_WAITING)]
+    await until(lambda: hanging == READS_AT_ONCE)
+    with stopwatch() as seconds:
+        assert (await look(HEALTHY)).error is None
+        refused = (await look(TARGET)).error
+    assert seconds() < 1.0
+    assert refused is not None
+    assert (refused.code, refused.retry) == ("busy", True)
+    go_on.set()
+    assert [(await one).error for one in held] == [None] * len(held)

@@ -1,0 +1,186 @@
+"""container_update and image_pull on a fake engine: settings, roll back, and each fault on the way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from tests.agent_docker.engine_host import EngineHost
+
+from writ_agent.backends.port import Done
+from writ_containers.container_view import OPERATION_LABEL
+from writ_contracts.errors import WritError
+from writ_testing.eventually import eventually
+from writ_testing.fakes.docker_engine import fake_engine
+
+ID = "a" * 26
+HALFWAY = ("/stop$", "/rename$", "/start$")
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
+    async with fake_engine(tmp_path / "engine.sock") as engine:
+        engine.add_image("box:2")
+        made = EngineHost(tmp_path, engine)
+        yield made
+        await made.backend.close()
+
+
+async def update(host: EngineHost, timeout: float = 20.0, **given: Any) -> Done:
+    """With the baseline that policy knew."""
+    asked = host.task("container_update", ID, timeout, container_name="web", **{"image": "box:2", **given})
+    asked = replace(asked, baseline=await host.backend.baseline(asked))
+    return await asyncio.wait_for(host.backend.run(asked, print), 30.0)
+
+
+def names(host: EngineHost) -> list[str]:
+    return sorted(one["Name"] for one in host.engine.containers.values())
+
+
+async def test_an_update_makes_the_container_again_from_the_new_image(host: EngineHost) -> None:
+    former = host.engine.put("web", running=True, Env=["A=1"])
+    done = await update(host)
+    now = host.engine.named("web")
+    assert (done.outcome, done.effect, names(host)) == ("succeeded", "done", ["/web"])
+    assert now is not None
+    assert (now["Config"]["Image"], now["Config"]["Env"], now["State"]["Running"]) == ("box:2", ["A=1"], True)
+    assert done.output["former_image_digest"] == former["Image"]
+    assert now["Config"]["Labels"][OPERATION_LABEL] == ID
+
+
+async def test_an_update_to_the_image_that_it_has_does_nothing(host: EngineHost) -> None:
+    former = host.engine.put("web", running=True)
+    done = await update(host, image="box:1")
+    assert (done.outcome, done.effect) == ("succeeded", "none")
+    assert host.engine.named("web") == former
+    assert (await update(host, image="box:1", recreate=True)).effect == "done"
+
+
+async def test_a_stopped_container_stays_stopped(host: EngineHost) -> None:
+    host.engine.put("web")
+    assert (await update(host)).outcome == "succeeded"
+    now = host.engine.named("web")
+    assert now is not None
+    assert (now["Config"]["Image"], now["State"]["Running"]) == ("box:2", False)
+
+
+@pytest.mark.parametrize("fault", ["exits", "unhealthy"])
+async def test_a_new_container_that_is_not_well_makes_place_for_the_former_one(host: EngineHost, fault: str) -> None:
+    former = host.engine.put("web", running=True)["Id"]
+    host.engine.ill = "box:2"
+    host.engine.exits, host.engine.health = (3, "") if fault == "exits" else (None, "unhealthy")
+    done = await update(host)
+    assert (done.outcome, done.output["rolled_back"]) == ("failed", True)
+    assert "the former container has its place again" in done.message
+    now = host.engine.named("web")
+    assert now is not None
+    assert (now["Id"], now["State"]["Running"], names(host)) == (former, True, ["/web"])
+
+
+async def _is(so: bool) -> bool:
+    return so
+
+
+@pytest.mark.parametrize("path", HALFWAY)
+async def test_a_step_that_fails_takes_the_update_back(host: EngineHost, path: str) -> None:
+    former = host.engine.put("web", running=True)["Id"]
+    host.engine.fail("POST", path, 500)
+    done = await update(host)
+    assert (done.outcome, done.code, done.output["rolled_back"]) == ("failed", "engine_failed", True)
+    now = host.engine.named("web")
+    assert now is not None
+    assert (now["Id"], now["State"]["Running"], names(host)) == (former, True, ["/web"])
+
+
+@pytest.mark.parametrize("path", ["/containers/create", *HALFWAY])
+async def test_an_answer_that_is_lost_is_no_half_update(host: EngineHost, path: str) -> None:
+    """It ends with one container, running, and an outcome that is true of it."""
+    host.engine.put("web", running=True)
+    host.engine.fail("POST", path, "act_and_cut")
+    done = await update(host)
+    now = host.engine.named("web")
+    assert now is not None
+    assert (names(host), now["State"]["Running"]) == (["/web"], True)
+    assert now["Config"]["Image"] == ("box:2" if done.outcome == "succeeded" else "box:1")
+
+
+async def test_an_engine_that_dies_halfway_is_asked_by_a_probe(host: EngineHost) -> None:
+    host.engine.put("web", running=True)
+    asked = host.task("container_update", ID, 6.0, container_name="web", image="box:2")
+    before = await host.backend.baseline(asked)
+    assert (await host.backend.probe(asked, before)).verdict == "no_effect"
+    host.engine.fail("POST", "/start$", "hang")
+    running = asyncio.create_task(host.backend.run(replace(asked, baseline=before), print))
+    await eventually(lambda: _is(any("/start" in one for one in host.engine.asked)))
+    await host.engine.stop()
+    done = await running
+    assert (done.outcome, done.effect, done.output["rolled_back"]) == ("failed", "maybe", False)
+    await host.engine.start()
+    assert (await host.backend.probe(asked, before)).verdict == "unknown"
+    host.engine._run(host.engine.named("web") or {})
+    assert (await host.backend.probe(asked, before)).verdict == "took_effect"
+
+
+async def test_a_stop_halfway_puts_the_former_container_back(host: EngineHost) -> None:
+    former = host.engine.put("web", running=True)["Id"]
+    asked = host.task("container_update", ID, container_name="web", image="box:2")
+    asked = replace(asked, baseline=await host.backend.baseline(asked))
+    host.engine.ill, host.engine.health = "box:2", "starting"
+    running = asyncio.create_task(host.backend.run(asked, print))
+    await eventually(lambda: _is(any("/start" in one for one in host.engine.asked)))
+    assert await host.backend.stop(ID, 2.0)
+    assert (await running).outcome == "cancelled"
+    assert (names(host), (host.engine.named("web") or {})["Id"]) == (["/web"], former)
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"HostConfig": {"Privileged": True}}, "breakout_refused"),
+        ({"HostConfig": {"AutoRemove": True}}, "auto_remove"),
+        ({"Labels": {"com.docker.compose.project": "shop"}}, "belongs_to_stack"),
+    ],
+)
+async def test_a_container_that_may_not_be_updated_is_left_alone(
+    host: EngineHost, given: dict[str, Any], code: str
+) -> None:
+    former = host.engine.put("web", running=True, **given)
+    with pytest.raises(WritError) as refused:
+        await update(host)
+    assert refused.value.code == code
+    assert host.engine.named("web") == former
+
+
+async def test_a_preview_names_each_call(host: EngineHost) -> None:
+    former = host.engine.put("web", running=True)["Id"]
+    host.engine.pullable.add("new:1")
+    asked = host.task("container_update", ID, container_name="web", image="new:1")
+    assert (await host.backend.preview(asked))["calls"] == [
+        "POST /images/create?fromImage=new:1",
+        f"POST /containers/create?name=web.new-{ID[-10:]}",
+        f"POST /containers/{former}/stop",
+        f"POST /containers/{former}/rename?name=web.former-{ID[-10:]}",
+        "POST /containers/{id}/rename?name=web",
+        "POST /containers/{id}/start",
+        f"DELETE /containers/{former}",
+    ]
+
+
+async def test_an_image_is_pulled_and_told_from_the_one_before(host: EngineHost) -> None:
+    host.engine.pullable.add("new:1")
+    asked = host.task("image_pull", ID, image="new:1")
+    before = await host.backend.baseline(asked)
+    assert (before, (await host.backend.probe(asked, before)).verdict) == ({}, "no_effect")
+    done = await host.backend.run(asked, print)
+    assert (done.outcome, done.output["changed"], done.effect) == ("succeeded", True, "done")
+    assert (await host.backend.probe(asked, before)).verdict == "took_effect"
+
+
+async def test_a_pull_that_is_stopped_has_no_effect(host: EngineHost) -> None:
+    running = asyncio.create_task(host.backend.run(host.task("image_pull", ID, image="slow:1"), print))
+    await eventually(lambda: _is(host.engine.pulls == ["slow:1"]))
+    assert await host.backend.stop(ID, 1.0)
+    assert (await running).outcome == "cancelled"
+    await eventually(lambda: _is(host.engine.pulls == []))

@@ -1,0 +1,43 @@
+"""The commands that grant missing rights: whole, and on paths where they count."""
+
+import pytest
+
+from writ_agent_proxmox.credentials import parse_token
+from writ_agent_proxmox.operations import OPERATIONS
+from writ_agent_proxmox.rights import granting, held, lacking
+from writ_agent_proxmox.settings import Connection
+
+TOKEN = parse_token("writ@pve!agent=0badc0de-cafe-4bad-8f00-d0d0cacac0de", "here")
+POOL, ALL = Connection(host="pve", pool="prod"), Connection(host="pve")
+
+
+def granted(commands: str) -> dict[str, dict[str, int]]:
+    """What `/access/permissions` shows once the commands have been run."""
+    roles: dict[str, list[str]] = {}
+    permissions: dict[str, dict[str, int]] = {}
+    for words in (command.split("'") for command in commands.split("; ")):
+        verb, *rest = words[0].split()[1:]
+        if verb == "role":
+            roles[rest[1]] = words[1].split()
+        else:
+            permissions.setdefault(rest[1], {}).update(dict.fromkeys(roles[words[2].split()[1]], 1))
+    return permissions
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("connection", [POOL, ALL], ids=["pool", "cluster"])
+def test_the_commands_grant_all_that_is_missing_for_an_operation(operation: str, connection: Connection) -> None:
+    missing = lacking(OPERATIONS, ())[operation]
+    commands = granting(operation, missing, TOKEN, connection)
+    assert (
+        commands.count("--users 'writ@pve'")
+        == commands.count("--tokens 'writ@pve!agent'")
+        == commands.count("role add")
+    )
+    assert operation not in lacking(OPERATIONS, held(granted(commands), connection))
+
+
+def test_no_two_operations_add_a_role_of_one_name() -> None:
+    commands = [granting(name, missing, TOKEN, POOL) for name, missing in lacking(OPERATIONS, ()).items()]
+    names = [part.split()[3] for text in commands for part in text.split("; ") if part.startswith("pveum role add")]
+    assert len(names) == len(set(names))

@@ -1,0 +1,138 @@
+"""A target that accepts a connection and says nothing costs its own operations one timeout, and others nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.agent_ssh.conftest import SshHost
+
+from writ_agent_ssh.recent_failures import FIRST_PAUSE, LONGEST_PAUSE, MOST_TARGETS, RecentFailures
+from writ_contracts.errors import Invalid, Unreachable
+from writ_contracts.inventory import Target
+from writ_testing.stopwatch import stopwatch
+
+CONNECT_SECONDS = 1.5
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fail(failures: RecentFailures, clock: Clock, target: str, seconds: float) -> None:
+    def connect() -> None:
+        with failures.watch(target):
+            clock.now += seconds
+            raise Unreachable("silent", code="unreachable")
+
+    with pytest.raises(Unreachable):
+        connect()
+
+
+def is_tried(failures: RecentFailures, target: str) -> bool:
+    try:
+        failures.check(target)
+    except Unreachable:
+        return False
+    return True
+
+
+def test_a_target_that_failed_slowly_is_not_tried_for_a_while_that_grows() -> None:
+    clock, pauses = Clock(), []
+    failures = RecentFailures(clock)
+    for _ in range(7):
+        fail(failures, clock, "web-1", 10.0)
+        before = clock.now
+        while not is_tried(failures, "web-1"):
+            clock.now += 0.5
+        pauses.append(clock.now - before)
+    assert pauses == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    with failures.watch("web-1"):
+        clock.now += 20.0
+    fail(failures, clock, "web-1", 10.0)
+    clock.now += FIRST_PAUSE
+    assert is_tried(failures, "web-1")
+
+
+def test_a_failure_that_costs_no_time_is_tried_again_at_once() -> None:
+    failures = RecentFailures(clock := Clock())
+    fail(failures, clock, "web-1", 0.1)
+    assert is_tried(failures, "web-1")
+
+
+def test_a_wrong_key_is_no_dead_target() -> None:
+    failures = RecentFailures(clock := Clock())
+
+    def connect() -> None:
+        with failures.watch("web-1"):
+            clock.now += 5.0
+            raise Invalid("no", code="auth_failed")
+
+    with pytest.raises(Invalid):
+        connect()
+    assert is_tried(failures, "web-1")
+
+
+def test_recorded_failures_are_bounded() -> None:
+    failures = RecentFailures(clock := Clock())
+    for number in range(MOST_TARGETS + 1):
+        fail(failures, clock, f"t-{number}", 1.0)
+        clock.now -= 1.0
+    assert is_tried(failures, "t-0")
+    assert not is_tried(failures, f"t-{MOST_TARGETS}")
+    assert LONGEST_PAUSE > FIRST_PAUSE
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[int]:
+    """A server that accepts and says nothing."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await server.wait_closed()
+
+
+def dead(host: SshHost, port: int) -> Target:
+    connection = host.server.connection(port=port, host_key_alias="127.0.0.1", connect_timeout=CONNECT_SECONDS)
+    return host.server.target(connection={**connection, "host_keys": [_key(host)]})
+
+
+def _key(host: SshHost) -> str:
+    return (host.server.folder / "host_key.pub").read_text().strip()
+
+
+async def test_operations_on_a_dead_target_fail_together_and_later_ones_at_once(host: SshHost) -> None:
+    async with silent_server() as port:
+        target = dead(host, port)
+
+        async def code() -> str:
+            try:
+                await host.pool.session(target)
+            except Unreachable as error:
+                return error.code
+            return ""
+
+        with stopwatch() as seconds:
+            codes = await asyncio.gather(*(code() for _ in range(8)))
+        assert codes == ["unreachable"] * 8
+        assert seconds() < 2 * CONNECT_SECONDS
+        with stopwatch() as seconds:
+            assert await code() == "unreachable"
+        assert seconds() < 0.5
+        with stopwatch() as seconds, pytest.raises(Unreachable):
+            await host.pool.session(target, eager=True)
+        assert seconds() >= CONNECT_SECONDS / 2

@@ -1,0 +1,77 @@
+"""`writ help`, the sections of the overview, and what a shell completes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from writ_cli import help_sections
+from writ_cli.main import cli
+
+COLUMNS = 80
+INVENTORY = """
+targets:
+  - {id: web-1, role: production, backend: local, agent: local-web}
+  - {id: db-1, role: production, backend: local, agent: local-web}
+"""
+PRINCIPALS = """
+principals:
+  - {id: alice, kind: human, roles: [operator], key: UAGGL7FE3Q3MJF6PF4CA3K6MBV5LQVYXY7IVRWEPLM3AMTT2ZRXOO7Z4}
+"""
+
+
+def completed(home: Path, *words: str, last: str = "") -> list[str]:
+    """Return what bash is offered after these words."""
+    line = ["writ", *words, last]
+    environ = {**os.environ, "WRIT_HOME": str(home), "_WRIT_COMPLETE": "bash_complete"}
+    environ |= {"COMP_WORDS": " ".join(line), "COMP_CWORD": str(len(line) - 1)}
+    command = [sys.executable, "-c", "import sys; sys.argv[0] = 'writ'; from writ_cli.main import main; main()"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    return [row.partition(",")[2] for row in done.stdout.splitlines() if row]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "inventory.yaml").write_text(INVENTORY)
+    (folder / "principals.yaml").write_text(PRINCIPALS)
+    return folder
+
+
+def test_every_command_is_in_a_section_with_a_line_that_fits() -> None:
+    names = set(cli.commands)
+    placed = {name: line for rows in help_sections.SECTIONS.values() for name, line in rows.items()}
+    assert names - set(placed) == set(), "see writ_cli/help_sections.py"
+    shown = CliRunner().invoke(cli, []).output.partition("Operations:")[2]
+    assert [row for row in shown.splitlines() if len(row) >= COLUMNS or "..." in row] == []
+    assert f"{help_sections.OTHER}:" not in shown
+
+
+def test_help_of_a_command_is_that_of_its_option() -> None:
+    runner = CliRunner()
+    by_option = runner.invoke(cli, ["op", "list", "--help"], prog_name="writ").output
+    assert runner.invoke(cli, ["help", "op", "list"]).output == by_option
+    assert runner.invoke(cli, ["help", "nothing"]).exit_code == 2
+    assert runner.invoke(cli, ["help"]).output == runner.invoke(cli, [], prog_name="writ").output
+
+
+def test_shell_completes_operations_their_parameters_targets_and_principals(home: Path) -> None:
+    assert "service_restart" in completed(home, "run", last="service_re")
+    assert completed(home, "run", "service_restart", last="service_n") == ["service_name="]
+    assert completed(home, "run", "service_restart", "service_name=nginx", last="service_n") == []
+    assert completed(home, "run", "service_restart", "-t", last="web") == ["web-1"]
+    assert completed(home, "run", "service_restart", "--as", last="a") == ["alice"]
+
+
+def test_shell_completes_nothing_where_nothing_runs(home: Path, tmp_path: Path) -> None:
+    assert completed(home, "op", "get", last="") == []
+    assert completed(tmp_path / "none", "run", "service_restart", "-t", last="w") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_names_the_command(shell: str) -> None:
+    done = CliRunner().invoke(cli, ["completion", shell])
+    assert (done.exit_code, "_WRIT_COMPLETE" in done.output) == (0, True)

@@ -1,0 +1,156 @@
+"""Engines on hosts, by the agents of the hosts: on this machine, and over a real sshd. An engine may be away."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Done, Task
+from writ_agent_local.backend import LocalBackend
+from writ_agent_ssh.archive import build
+from writ_agent_ssh.backend import SshBackend
+from writ_agent_ssh.credentials import Credentials
+from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
+from writ_agent_ssh.host_keys import KnownHosts
+from writ_agent_ssh.pool import Pool
+from writ_containers.host_engines import BackendWithEngines, local_engines
+from writ_containers.registries import Registries
+from writ_contracts.errors import WritError
+from writ_contracts.ids import encode_id
+from writ_contracts.inventory import Target
+from writ_runtime.plugins import load_catalogue
+from writ_testing.eventually import eventually
+from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
+from writ_testing.peers.sshd import sshd
+from writ_testing.suites.backend import ProgressRecorder, task
+
+CATALOGUE = load_catalogue()
+ARCHIVE = build()
+LOCAL_FORWARDING_OFF = "AllowStreamLocalForwarding no"
+
+
+class EngineOnHost(NamedTuple):
+    """A host with a fake engine, and its backend."""
+
+    backend: BackendWithEngines
+    target: Target
+    engine: FakeEngine
+    folder: Path
+    pool: Pool | None = None
+
+    def task(self, name: str, **given: Any) -> Task:
+        return replace(task(CATALOGUE[name], self.target, encode_id(os.urandom(16)), **given), timeout=20.0)
+
+    async def run(self, name: str, **given: Any) -> Done:
+        return await asyncio.wait_for(self.backend.run(self.task(name, **given), ProgressRecorder()), 30.0)
+
+
+@asynccontextmanager
+async def on_this_host(folder: Path, engine: FakeEngine) -> AsyncIterator[EngineOnHost]:
+    backend = BackendWithEngines(LocalBackend([], folder / "marks"), local_engines(Registries()))
+    target = Target(id="here", role="testing", backend="local", docker=declared(engine), stack_dir=str(folder))
+    yield EngineOnHost(backend, replace(target, file_roots=[str(folder)]), engine, folder)
+    await backend.containers.close()
+
+
+@asynccontextmanager
+async def over_ssh(folder: Path, engine: FakeEngine, *options: str) -> AsyncIterator[EngineOnHost]:
+    async with sshd(folder / "ssh", *options) as server:
+        server.trust()
+        pool = Pool(ARCHIVE, Credentials(server.keys), KnownHosts(server.known_hosts), idle=600.0, connects=4)
+        hosts = SshBackend(pool, ARCHIVE.operations)
+        backend = BackendWithEngines(hosts, ForwardedEngines(pool, Registries(), HostStackFiles(hosts)))
+        target = server.target(docker=declared(engine), stack_dir=str(folder), file_roots=[str(folder)])
+        yield EngineOnHost(backend, target, engine, folder, pool)
+        await backend.containers.close()
+        await hosts.close()
+
+
+def declared(engine: FakeEngine) -> dict[str, Any]:
+    return {"socket": str(engine.socket), "reply_timeout": 2}
+
+
+@pytest.fixture(params=[on_this_host, over_ssh])
+async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EngineOnHost]:
+    async with fake_engine(tmp_path / "e.sock") as engine, request.param(tmp_path, engine) as made:
+        yield made
+
+
+async def test_containers_of_an_engine_on_a_host_are_created_shown_and_listed(host: EngineOnHost) -> None:
+    preview = await host.backend.preview(host.task("container_create", container_name="web", image="box:1"))
+    assert preview["calls"] == ["POST /containers/create?name=web", "POST /containers/{id}/start"]
+    create = host.task("container_create", container_name="web", image="box:1")
+    assert (await host.backend.run(create, ProgressRecorder())).outcome == "succeeded"
+    assert (await host.backend.probe(create, {})).verdict == "took_effect"
+    assert (await host.run("container_inspect", container_name="web")).output["state"] == "running"
+    assert await host.backend.listing(host.target, "list_containers") == ["web"]
+    assert (await host.run("container_delete", container_name="web", force=True)).outcome == "succeeded"
+    assert host.engine.named("web") is None
+
+
+async def test_a_stack_file_is_read_on_the_host_of_the_engine(host: EngineOnHost) -> None:
+    (host.folder / "shop.yaml").write_text("services: {web: {image: 'box:1', privileged: true}}")
+    with pytest.raises(WritError, match="web: privileged needs allow_privileged"):
+        await host.backend.preview(host.task("stack_deploy", stack_name="shop", source="shop.yaml"))
+    (host.folder / "link.yaml").symlink_to(host.folder / "shop.yaml")
+    with pytest.raises(WritError, match=r"link|symbolic"):
+        await host.backend.preview(host.task("stack_deploy", stack_name="shop", source="link.yaml"))
+
+
+async def test_an_engine_that_is_away_takes_nothing_from_its_host(host: EngineOnHost) -> None:
+    await host.engine.stop()
+    with pytest.raises(WritError) as refused:
+        await host.run("container_list")
+    assert refused.value.code == "unreachable"
+    (host.folder / "seen").write_text("yes")
+    assert (await host.run("file_read", file_path=f"{host.folder}/seen")).output["content"] == "yes"
+    found = await host.backend.test_target(host.target)
+    assert (found.code, "file_read" in found.operations) == ("", True)
+    assert "container_list" not in found.operations
+    assert "cannot be reached" in found.lacking["container_list"] or "not reachable" in found.lacking["container_list"]
+    await host.engine.start()
+    assert (await host.run("container_list")).outcome == "succeeded"
+    assert "container_list" in (await host.backend.test_target(host.target)).operations
+
+
+async def test_an_engine_that_the_target_does_not_declare_is_lacking(host: EngineOnHost) -> None:
+    bare = host._replace(target=replace(host.target, docker=None))
+    with pytest.raises(WritError) as refused:
+        await bare.run("container_list")
+    assert refused.value.code == "no_engine"
+    with pytest.raises(WritError, match="cannot list containers"):
+        await bare.backend.listing(bare.target, "list_containers")
+    assert "declares no engine" in (await bare.backend.test_target(bare.target)).lacking["stack_deploy"]
+
+
+async def test_a_stop_ends_an_operation_on_the_engine_of_a_host(host: EngineOnHost) -> None:
+    create = host.task("container_create", container_name="web", image="slow:1")
+    running = asyncio.create_task(host.backend.run(create, ProgressRecorder()))
+    await eventually(lambda: _is(host.engine.pulls == ["slow:1"]))
+    assert await host.backend.stop(create.operation_id, 1.0)
+    assert (await running).outcome == "cancelled"
+
+
+async def _is(so: bool) -> bool:
+    return so
+
+
+async def test_a_connection_that_breaks_is_made_again_for_the_next_operation(tmp_path: Path) -> None:
+    async with fake_engine(tmp_path / "e.sock") as engine, over_ssh(tmp_path, engine) as host:
+        assert (await host.run("container_list")).outcome == "succeeded"
+        assert host.pool is not None
+        host.pool.drop(host.target)
+        assert (await host.run("container_list")).outcome == "succeeded"
+
+
+async def test_a_host_that_forwards_no_sockets_is_named_as_the_reason(tmp_path: Path) -> None:
+    async with fake_engine(tmp_path / "e.sock") as engine, over_ssh(tmp_path, engine, LOCAL_FORWARDING_OFF) as host:
+        with pytest.raises(WritError) as refused:
+            await host.run("container_list")
+        assert refused.value.code == "unreachable"
+        assert "AllowStreamLocalForwarding" in str(refused.value)

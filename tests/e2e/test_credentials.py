@@ -1,0 +1,215 @@
+"""Proof of presence, end to end: people enrol security keys, policy demands them, and ssh-keygen itself signs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from writ_client.client import Writ
+from writ_contracts.approvals import ApprovalAnswer
+from writ_contracts.decisions import Grant
+from writ_contracts.errors import Untrusted
+from writ_contracts.journal import ControlEvent, Granted
+from writ_contracts.subjects import CONTROL, any_operation_filter
+from writ_contracts.wire import decode_event
+from writ_installation.archives.journal import bootstrapped
+from writ_testing.fakes.security_key import PRESENT, VERIFIED
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
+from writ_testing.installations.security_keys import SecurityKeys, security_keys
+from writ_testing.peers.programs import program
+from writ_trust.statements import read
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+PEOPLE: dict[str, dict[str, Any]] = {
+    "alice": {"roles": ["operator"]},
+    "bob": {"roles": ["approver"]},
+    "carol": {"roles": ["approver"]},
+}
+RULES: list[dict[str, Any]] = [
+    {"name": "touched", "operations": ["test_noop"], "allowed": True, "approval": {"proof": "touch"}},
+    {"name": "checked", "operations": ["test_sleep"], "allowed": True, "approval": {"proof": "verified"}},
+    {
+        "name": "vouched",
+        "operations": ["test_fail"],
+        "allowed": True,
+        "approval": {"proof": "touch", "attested": True},
+    },
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("credentials")
+    targets = [local_target("web-1", folder / "files")]
+    home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=list(PEOPLE.items()))
+    async with running_installation(folder, home=home, environ={"WRIT_SWEEP": "0.5"}) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def keys(
+    installation: RunningInstallation, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[SecurityKeys]:
+    """Bob enrolled first, and endorsed carol, both by the commands."""
+    program("ssh-keygen")
+    async with security_keys(installation, tmp_path_factory.mktemp("k")) as made:
+        first = await made.request("bob", "bob", "--proof", "verified")
+        await made.done("credential", "enroll", str(first))
+        second = await made.request("carol", "carol", "--proof", "verified")
+        await made.done("credential", "endorse", str(second), "--ssh-key", str(made.file("bob")), "--yes")
+        await made.done("credential", "enroll", str(second))
+        listed = await made.done("credential", "list")
+        assert [one["credential"]["person"] for one in listed["credentials"]] == ["bob", "carol"]
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def touched(keys: SecurityKeys) -> None:
+    keys.agent.flags = PRESENT | VERIFIED
+
+
+@asynccontextmanager
+async def requested(installation: RunningInstallation, operation: str = "test_noop") -> AsyncIterator[tuple[Writ, str]]:
+    """Alice, and an operation of hers that waits."""
+    alice = await installation.client("alice")
+    try:
+        answer = await alice.submit(operation, "web-1", {"seconds": 0} if operation == "test_sleep" else {})
+        assert answer.state == "awaiting_approval", answer
+        yield alice, answer.operation_id or ""
+    finally:
+        await alice.close()
+
+
+async def approved_by_nkey(installation: RunningInstallation, operation_id: str) -> ApprovalAnswer:
+    bob = await installation.client("bob")
+    try:
+        card = await bob.approvals.card(operation_id, [installation.home.key("policy").public])
+        return await bob.approvals.approve(card)
+    finally:
+        await bob.close()
+
+
+async def test_a_touch_is_demanded_of_the_approver_and_verified_by_policy_and_agent(
+    installation: RunningInstallation, keys: SecurityKeys
+) -> None:
+    async with requested(installation) as (alice, operation_id):
+        with pytest.raises(Untrusted, match="it needs the proof touch, and the signature proves key"):
+            await approved_by_nkey(installation, operation_id)
+        without = await keys.writ("approvals", "approve", operation_id, "--as", "bob", "--yes")
+        assert (without.status, "--ssh-key" in without.err) == (2, True), without
+        approved = await keys.approve("bob", operation_id, "bob")
+        assert (approved.status, "approved" in approved.out) == (0, True), approved
+        assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
+    async with bootstrapped(installation.home, installation.url) as bus:
+        events = [decode_event(one.data) for one in await bus.journal.read(any_operation_filter(operation_id))]
+        controls = [decode_event(one.data) for one in await bus.journal.read(CONTROL)]
+    grant = next(read(event.grant, Grant) for event in events if isinstance(event, Granted))
+    assert grant.people is not None
+    assert [one.proof for one in grant.proven] == ["verified"]
+    assert grant.person == "alice"
+    recorded = [one.body for one in controls if isinstance(one, ControlEvent) and one.kind == "people_version"]
+    assert grant.people.digest in [one["digest"] for one in recorded]
+    assert any("enrolled ssh of carol, worth verified" in str(one["changed"]) for one in recorded)
+
+
+async def test_flags_that_the_token_does_not_set_prove_nothing(
+    installation: RunningInstallation, keys: SecurityKeys
+) -> None:
+    async with requested(installation, "test_sleep") as (alice, operation_id):
+        for flags, why in ((VERIFIED, "nobody touched"), (PRESENT, "the signature gives touch")):
+            keys.agent.flags = flags
+            refused = await keys.approve("bob", operation_id, "bob")
+            assert (refused.status != 0, why in refused.err) == (True, True), refused
+        keys.agent.flags = PRESENT | VERIFIED
+        assert (await keys.approve("bob", operation_id, "bob")).status == 0
+        assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
+
+
+async def test_another_persons_key_and_one_that_is_not_enrolled_are_refused(
+    installation: RunningInstallation, keys: SecurityKeys
+) -> None:
+    keys.add("stranger")
+    async with requested(installation) as (alice, operation_id):
+        for name in ("carol", "stranger"):
+            refused = await keys.approve("bob", operation_id, name)
+            assert (refused.status != 0, "is no credential of the approver" in refused.err) == (True, True), refused
+        await alice.cancel(operation_id)
+
+
+async def test_a_credential_enrolled_after_the_request_does_not_count_for_it(
+    installation: RunningInstallation, keys: SecurityKeys
+) -> None:
+    async with requested(installation) as (alice, operation_id):
+        await keys.enroll("bob", "late", endorser="carol")
+        refused = await keys.approve("bob", operation_id, "late")
+        assert "is no credential of the approver" in refused.err, refused
+        await alice.cancel(operation_id)
+    async with requested(installation) as (alice, operation_id):
+        assert (await keys.approve("bob", operation_id, "late")).status == 0
+        assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
+
+
+async def test_a_removed_credential_counts_no_more_also_for_what_it_has_approved(
+    installation: RunningInstallation, keys: SecurityKeys
+) -> None:
+    await keys.enroll("bob", "lost", endorser="carol")
+    async with requested(installation) as (alice, operation_id):
+        with installation.paused("executor"):
+            assert (await keys.approve("bob", operation_id, "lost")).status == 0
+            await keys.remove("lost")
+        ended = await alice.wait(operation_id, timeout=20)
+        assert (ended.outcome, ended.code) == ("stale", "stale"), ended
+    async with requested(installation) as (alice, operation_id):
+        refused = await keys.approve("bob", operation_id, "lost")
+        assert "is no credential of the approver" in refused.err, refused
+        await alice.cancel(operation_id)
+
+
+async def test_a_proof_that_nobody_has_enrolled_is_a_denial_with_the_reason(installation: RunningInstallation) -> None:
+    alice = await installation.client("alice")
+    try:
+        ended = await alice.run("test_fail", "web-1", timeout=20)
+        assert (ended.outcome, ended.code) == ("denied", "approval_unavailable")
+        assert "nobody could approve it with the proof touch by an attested credential" in ended.message
+    finally:
+        await alice.close()
+
+
+async def test_an_enrolment_needs_another_persons_endorsement(
+    installation: RunningInstallation, keys: SecurityKeys
+) -> None:
+    request = await keys.request("bob", "second")
+    before = installation.home.people_file.read_bytes()
+    refused = await keys.writ("credential", "enroll", str(request))
+    assert (refused.status, "another person must endorse it first" in refused.err) == (3, True), refused
+    keys.add("unknown")
+    for endorser, why in (("bob", "bob endorsed an own credential"), ("unknown", "one that did not count then")):
+        with pytest.raises(Untrusted, match=why):
+            await keys.enroll("bob", f"by-{endorser}", endorser=endorser)
+    assert installation.home.people_file.read_bytes() == before
+
+
+async def test_an_older_directory_is_not_taken_back(installation: RunningInstallation, keys: SecurityKeys) -> None:
+    older = installation.home.people_file.read_bytes()
+    await keys.enroll("bob", "gone", endorser="carol")
+    await keys.remove("gone")
+    newest = installation.home.people_file.read_bytes()
+    carol = await installation.client("carol")
+    try:
+        assert (await carol.approvals.people()).directory is not None
+        installation.home.people_file.write_bytes(older)
+
+        in_force = (await carol.approvals.people()).directory
+        assert in_force is not None
+        assert in_force.signature.encode() in newest
+    finally:
+        installation.home.people_file.write_bytes(newest)
+        await carol.close()

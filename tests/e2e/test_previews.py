@@ -1,0 +1,175 @@
+"""Previews, end to end: what people are shown before they approve a change of a file, and a target that moves then."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from writ_client.approval_card import Card
+from writ_client.client import Writ
+from writ_contracts import subjects
+from writ_contracts.errors import Denied, TimedOut
+from writ_contracts.previews import PreviewAnswer, PreviewQuery
+from writ_contracts.wire import decode, encode
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+PEOPLE: dict[str, dict[str, Any]] = {"alice": {"roles": ["operator"]}, "bob": {"roles": ["approver"]}}
+RULES: list[dict[str, Any]] = [
+    {
+        "name": "writes",
+        "operations": ["file_write"],
+        "allowed": True,
+        "requires_approval": True,
+        "targets": ["web-1"],
+    },
+    {"name": "free", "operations": ["file_write"], "allowed": True, "targets": ["web-2"]},
+    {
+        "name": "short",
+        "operations": ["file_write"],
+        "allowed": True,
+        "approval": {"timeout": "2s"},
+        "targets": ["web-3"],
+    },
+    {"name": "stops", "operations": ["stop_set", "stop_lift"], "allowed": True},
+    {"name": "reads", "operations": ["file_read"], "allowed": True},
+]
+OLD, NEW = "listen 80;\nold-canary;\n", "listen 80;\nnew-canary;\n"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("previews")
+    files = folder / "files"
+    targets = [local_target(name, files) for name in ("web-1", "web-2", "web-3")]
+    home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=list(PEOPLE.items()))
+    async with running_installation(folder, home=home) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def people(installation: RunningInstallation) -> AsyncIterator[tuple[Writ, Writ]]:
+    async with AsyncExitStack() as stack:
+        alice, bob = [await installation.client(name) for name in ("alice", "bob")]
+        stack.push_async_callback(alice.close)
+        stack.push_async_callback(bob.close)
+        yield alice, bob
+
+
+@pytest.fixture
+def file(installation: RunningInstallation) -> Path:
+    made = installation.home.root.parent / "files" / "site.conf"
+    made.parent.mkdir(exist_ok=True)
+    made.write_text(OLD)
+    return made
+
+
+async def asked(alice: Writ, file: Path, content: str = NEW) -> str:
+    answer = await alice.submit("file_write", "web-1", {"file_path": str(file), "content": content})
+    assert answer.state == "awaiting_approval", answer
+    return answer.operation_id or ""
+
+
+async def card_of(installation: RunningInstallation, bob: Writ, operation_id: str) -> Card:
+    return await bob.approvals.card(operation_id, [installation.home.key("policy").public])
+
+
+async def test_an_approver_sees_the_diff_and_the_journal_does_not(
+    installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
+) -> None:
+    alice, bob = people
+    operation_id = await asked(alice, file)
+    card = await card_of(installation, bob, operation_id)
+    assert (card.unverified, card.refusals) == ([], [])
+    assert card.preview is not None
+    assert "-old-canary;" in card.preview.diff
+    assert "+new-canary;" in card.preview.diff
+    assert card.preview.body.shown["would"] == "replace"
+    seen = await alice.approvals.card(operation_id, [installation.home.key("policy").public])
+    assert seen.preview is not None
+    assert seen.preview.diff == card.preview.diff  # the requester sees what they see
+    shown = await installation.writ("approvals", "show", operation_id, "--as", "bob")
+    assert "    -old-canary;" in shown.out.splitlines()
+    assert "last change" in shown.out
+    assert (await bob.approvals.approve(card)).state == "approved"
+    assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
+    assert file.read_text() == NEW
+    trace = encode(await alice.trace(operation_id=operation_id)).decode()
+    assert "preview_taken" in trace
+    assert "canary" not in trace
+    after = await card_of(installation, bob, await asked(alice, file, OLD))
+    assert after.facts is not None
+    assert after.facts.last_change is not None
+    assert (after.facts.last_change.operation_id, after.facts.last_change.principal) == (operation_id, "alice")
+
+
+async def test_a_file_that_changed_after_the_preview_makes_it_stale(
+    installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
+) -> None:
+    alice, bob = people
+    operation_id = await asked(alice, file)
+    card = await card_of(installation, bob, operation_id)
+    file.write_text("somebody else's\n")
+    assert (await bob.approvals.approve(card)).state == "approved"
+    ended = await alice.wait(operation_id, timeout=20)
+    assert (ended.outcome, ended.code) == ("stale", "stale"), ended
+    assert "changed since the preview" in ended.message
+    assert file.read_text() == "somebody else's\n"
+
+
+async def test_a_preview_that_shows_too_little_permits_a_rejection_only(
+    installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
+) -> None:
+    alice, bob = people
+    operation_id = await asked(alice, file, "long\n" * 40_000)
+    card = await card_of(installation, bob, operation_id)
+    with pytest.raises(Denied, match="incomplete"):
+        await bob.approvals.approve(card)
+    assert (await bob.approvals.reject(card)).state == "rejected"
+
+
+async def test_a_run_shows_its_diff(installation: RunningInstallation, file: Path) -> None:
+    run = ("file_write", f"file_path={file}", f"content={NEW}", "-t", "web-2", "--as", "alice")
+    previewed = await installation.writ("run", *run, "--preview")
+    assert (previewed.status, file.read_text()) == (0, OLD)
+    assert "    +new-canary;" in previewed.out.splitlines()
+    done = await installation.writ("run", *run, "--diff")
+    assert (done.status, file.read_text()) == (0, NEW)
+    assert "    -old-canary;" in done.out.splitlines()
+
+
+async def test_the_details_of_a_preview_are_for_the_reader_that_policy_names(
+    installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
+) -> None:
+    alice, bob = people
+    card = await card_of(installation, bob, await asked(alice, file))
+    assert card.signed_facts is not None
+    for who, code in ((alice, "not_approver"), (bob, None)):
+        query = encode(PreviewQuery(facts=card.signed_facts))
+        reply = await who._bus.request(subjects.query(who.principal, "preview"), query, timeout=20)
+        answer = decode(reply.data, PreviewAnswer)
+        assert (answer.error.code if answer.error else None) == code
+
+
+async def test_time_to_decide_stands_still_during_a_stop(people: tuple[Writ, Writ], file: Path) -> None:
+    alice, bob = people
+    answer = await alice.submit("file_write", "web-3", {"file_path": str(file), "content": NEW})
+    operation_id = answer.operation_id or ""
+    stop = await alice.stop_set(["web-3"], reason="a freeze")
+    with pytest.raises(TimedOut):
+        await alice.wait(operation_id, timeout=4)  # twice the time to decide
+    assert [one.operation_id for one in (await bob.approvals.pending()).pending if one.target == "web-3"] == [
+        operation_id
+    ]
+    await alice.run("stop_lift", "writ", {"stop_id": stop.output["id"]}, timeout=20)
+    ended = await alice.wait(operation_id, timeout=20)
+    assert (ended.outcome, ended.code) == ("expired", "not_approved")

@@ -1,0 +1,11 @@
+"""The descriptor of this plugin. It imports nothing that carries anything out."""
+
+from writ_contracts.plugins import Plugin
+
+PLUGIN = Plugin(
+    api=1,
+    prefixes=("router",),
+    summary="Routers with an HTTP API",
+    serves={"router": ("service_status", "service_restart")},
+    configuration={"WRIT_ROUTER_TOKEN_FILE": "file with the token of the routers' API"},
+)

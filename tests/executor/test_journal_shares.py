@@ -1,0 +1,63 @@
+"""One principal within its rate cannot fill the journal for all: from half on, it is the one that is refused."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.executor.conftest import World
+
+from writ_bus.port import Usage
+from writ_executor.journal.written_bytes import MOST_PRINCIPALS, OVERHEAD, PERIOD, WrittenBytes
+
+STATUS = {"parameters": {"service_name": "nginx"}}
+SIZE = 100 << 20
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.floats(0, 600)), max_size=30))
+def test_written_bytes_never_exceed_what_was_written_and_are_forgotten(events: list[tuple[int, float]]) -> None:
+    written, now = WrittenBytes(), 1000.0
+    for size, later in events:
+        now += later
+        written.add("alice", size, now)
+    assert 0 <= written.of("alice") <= sum(size + OVERHEAD for size, _ in events)
+    written.add("bob", 1, now + PERIOD + 1)
+    assert written.of("alice") == 0
+
+
+def test_a_clock_that_steps_back_forgets_nothing() -> None:
+    written = WrittenBytes()
+    written.add("alice", 600, 5000.0)
+    written.add("alice", 600, 10.0)
+    assert written.of("alice") == 2 * (600 + OVERHEAD)
+
+
+def test_principals_are_bounded_and_the_largest_stay() -> None:
+    written = WrittenBytes()
+    written.add("mallory", 1_000_000, 1.0)
+    for number in range(MOST_PRINCIPALS + 5):
+        written.add(f"p-{number}", 1, 1.0)
+    assert written.of("mallory") > 1_000_000
+    assert len(written._by_principal) == MOST_PRINCIPALS
+
+
+async def test_a_principal_that_wrote_much_is_refused_while_others_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await world.executor()
+    await world.ask("service_status", "mallory", **STATUS)
+    usage = await world.bus.journal.usage()
+    assert await one.follower.reached(usage.last_sequence)
+    assert one.index.written.of("mallory") > OVERHEAD
+    one.index.written.add("mallory", SIZE // 9, time.time())
+
+    async def half_full() -> Usage:
+        return Usage(SIZE * 6 // 10, SIZE, usage.last_sequence, usage.messages, 1, "")
+
+    monkeypatch.setattr(one.admission._bus.journal, "usage", half_full)
+    await one.admission.measure_fill()
+    refused = (await world.ask("service_status", "mallory", **STATUS)).error
+    assert refused is not None
+    assert (refused.code, refused.retry) == ("full", True)
+    assert "mallory wrote more than 10%" in refused.message
+    assert (await world.ask("service_status", "alice", **STATUS)).error is None

@@ -1,0 +1,76 @@
+"""Diffs in previews of file_write: true, bounded, and without what the requester may not read."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.hostops.conftest import Ask
+
+from writ_hostops.files import diff
+from writ_hostops.files.diff import unified
+
+LINES = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12)
+
+
+def text(lines: list[str], ended: bool) -> str:
+    return "\n".join(lines) + ("\n" if ended and lines else "")
+
+
+@settings(max_examples=60, deadline=None)
+@given(LINES, LINES, st.booleans(), st.sampled_from([2, 1_000]))
+def test_a_diff_turns_the_present_file_into_the_new_one(
+    old: list[str], new: list[str], ended: bool, compared: int
+) -> None:
+    """Applied by patch(1), whichever way it was made."""
+    before, after = text(old, ended), text(new, True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(diff, "MOST_COMPARED", compared)
+        made = unified("/srv/a", before, after)
+    assert applied(before, made) == after
+
+
+def applied(before: str, made: str) -> str:
+    """The text after its hunks were applied, as patch(1) does."""
+    lines, at, found = before.splitlines(keepends=True), 0, list[str]()
+    body = made.splitlines(keepends=True)[2:]
+    for line, after in pairwise([*body, ""]):
+        text = line[1:].removesuffix("\n") if after.startswith("\\") else line[1:]
+        match line[0]:
+            case "@":
+                first = int(line.split()[1][1:].partition(",")[0])
+                count = line.split()[1].partition(",")[2]
+                start = first if count == "0" else first - 1
+                found += lines[at:start]
+                at = start
+            case "+":
+                found.append(text)
+            case " " | "-":
+                assert lines[at] == text
+                found += [text] if line[0] == " " else []
+                at += 1
+    return "".join([*found, *lines[at:]])
+
+
+def test_large_and_binary_content_is_said_and_not_shown(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_bytes(b"\0binary")
+    whole = {"request": {"diff": True}}
+    binary = ask("file_write", "preview", file_path=f"{srv}/a", content="new", **whole)["output"]
+    assert binary["diff"] == "binary: 7 bytes before, 3 bytes after"
+    (srv / "b").write_text("x\n" * 10)
+    long = ask("file_write", "preview", file_path=f"{srv}/b", content="yy\n" * 60_000, **whole)["output"]
+    assert long["cut"] is True
+    assert len(long["diff"]) == diff.MOST_SHOWN
+
+
+def test_a_preview_quotes_the_present_content_only_where_the_grant_says_so(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("old-canary\nsame\n")
+    blind = ask("file_write", "preview", file_path=f"{srv}/a", content="new\nsame\n")["output"]["diff"]
+    assert "old-canary" not in blind
+    assert "may not read this file" in blind
+    assert "+new" in blind
+    seen = ask("file_write", "preview", request={"diff": True}, file_path=f"{srv}/a", content="new\nsame\n")["output"]
+    assert "-old-canary" in seen["diff"]
+    assert "+new" in seen["diff"]
+    assert "cut" not in seen

@@ -1,0 +1,176 @@
+"""Proofs of presence at policy: of approvers, and of those who declare an emergency; each mutation of them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Raw, structs
+from tests.policy.approving import Pending, know, pending
+from tests.policy.replica import Asking, files, replica
+from tests.trust.test_people import BOB, CAROL, FIRST, PEOPLE_KEY, SECOND, THIRD, enrolment, entry, version
+
+from writ_contracts.approvals import SignedApproval
+from writ_contracts.credentials import Presence, PresenceEvidence
+from writ_contracts.decisions import Decision, Grant, Subject
+from writ_contracts.wire import canonical, encode
+from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
+from writ_trust.approvals import signed_bytes, with_evidence
+from writ_trust.people import Directory
+from writ_trust.requester_presence import signed_bytes as bytes_of_presence
+from writ_trust.statements import open_signed, read
+
+TOUCHED = {
+    "name": "restarts",
+    "operations": ["service_restart"],
+    "allowed": True,
+    "approval": {"proof": "touch"},
+}
+URGENT = {"name": "urgent", "operations": ["emergency_declare", "emergency_confirm"], "allowed": True}
+
+
+def publish(asking: Asking, directory: Directory) -> None:
+    draft = asking.files.folder / ".people"
+    draft.write_bytes(encode(directory.signed))
+    draft.replace(asking.files.folder / "people.json")
+
+
+@pytest.fixture
+async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
+    """Bob and carol have credentials."""
+    broker, known = Broker(), files(tmp_path)
+    (tmp_path / "people.json").write_bytes(encode(version(FIRST, SECOND).signed))
+    people = {"people": tmp_path / "people.json", "people_key": PEOPLE_KEY.public}
+    async with replica(MemoryBus(broker), MemoryBus(broker), known, **people) as one:
+        know(one, "carol")
+        yield one
+
+
+def signed(one: Pending, key: SoftwareSecurityKey = BOB, *, flags: int = PRESENT, **changed: Any) -> SignedApproval:
+    approval = one.approval(**{"proof": "touch", **changed})
+    return with_evidence(approval, key.id, key.sign_ssh(signed_bytes(approval), flags=flags))
+
+
+async def code(one: Pending, approval: SignedApproval, who: str = "bob") -> str:
+    answer = await one.send(approval, who)
+    return answer.error.code if answer.error is not None else answer.state
+
+
+async def test_an_approval_with_the_demanded_proof_starts_it_and_is_in_the_grant(
+    asking: Asking,
+) -> None:
+    one = await pending(asking, TOUCHED)
+    assert read(one.signed, Decision).demands[0].proof == "touch"
+    assert read(one.signed, Decision).demands[0].steps[0].people == ["bob", "carol"]
+    assert await code(one, signed(one)) == "approved"
+    await one.dispatched()
+    answer = await asking.granted_as_recorded(one.subject)
+    assert answer.grant is not None
+    grant = open_signed(answer.grant, Grant, [asking.files.keys["policy"].public])
+    assert (grant.proven, grant.person) == ([Presence("touch")], "alice")
+    assert grant.people == version(FIRST, SECOND).name
+
+
+async def test_what_proves_less_or_something_else_is_refused(asking: Asking) -> None:
+    one, other = await pending(asking, TOUCHED), await pending(asking, TOUCHED)
+    by_key = await one.decide()
+    assert by_key.error is not None
+    assert by_key.error.code == "proof_too_weak"
+    good = signed(one)
+    for refused in (
+        signed(one, flags=0),
+        signed(one, flags=VERIFIED),
+        signed(one, CAROL),
+        signed(one, THIRD),
+        with_evidence(one.approval(proof="touch"), BOB.id, THIRD.sign_ssh(signed_bytes(one.approval(proof="touch")))),
+        structs.replace(good, payload=Raw(canonical(one.approval(proof="touch", nonce="cd" * 32)))),
+        structs.replace(good, evidence=BOB.sign_ssh(canonical(one.approval(proof="touch")))),
+        structs.replace(good, evidence=BOB.sign_ssh(bytes(good.payload), namespace="file")),
+        signed(one, operation_id=other.subject.operation_id),
+        signed(one, requested="0" * 64),
+        signed(one, decision_digest="0" * 64),
+        signed(one, issued_at=asking.clock.now - 301),
+        signed(one, proof="verified"),
+    ):
+        assert await code(one, refused) in ("bad_approval", "proof_too_weak"), refused
+    assert await code(one, signed(one, CAROL, approver="carol")) == "bad_approval"  # sent by bob
+    assert await one.kinds() == ["requested", "awaiting_approval"]
+    assert await code(one, good) == "approved"
+    assert await code(other, good) == "approved"  # a replay: it names the first operation, and is answered for that
+    assert await other.kinds() == ["requested", "awaiting_approval"]
+
+
+async def test_a_credential_of_another_request_time_or_a_removed_one_counts_no_more(asking: Asking) -> None:
+    one = await pending(asking, TOUCHED)
+    now = asking.clock.now
+    late = entry(enrolment("bob", THIRD, by=CAROL), now + 1)
+    publish(asking, version(FIRST, SECOND, late, number=2, at=now + 1))
+    assert await code(one, signed(one, THIRD)) == "bad_approval"
+    assert await code(one, signed(one)) == "approved"
+    await one.dispatched()
+    removed = structs.replace(FIRST, removed_at=now + 2)
+    publish(asking, version(removed, SECOND, late, number=3, at=now + 2))
+    assert await one.start() == ("deny", "stale")
+
+
+async def test_an_older_directory_and_one_of_another_key_change_nothing(asking: Asking) -> None:
+    removed = structs.replace(FIRST, removed_at=150.0)
+    publish(asking, version(removed, SECOND, number=2, at=150.0))
+    one = await pending(asking, TOUCHED)
+    assert read(one.signed, Decision).demands[0].steps[0].people == ["carol"]
+    publish(asking, version(FIRST, SECOND))
+    assert await code(one, signed(one)) == "bad_approval"
+    (asking.files.folder / "people.json").unlink()
+    assert await code(one, signed(one)) == "bad_approval"
+    assert await code(one, signed(one, CAROL, approver="carol"), "carol") == "approved"
+
+
+async def test_a_policy_that_demands_more_proof_meanwhile_makes_it_stale(asking: Asking) -> None:
+    one = await pending(asking, TOUCHED)
+    assert await code(one, signed(one)) == "approved"
+    await one.dispatched()
+    asking.files.policy({**TOUCHED, "approval": {"proof": "verified"}})
+    assert await one.start() == ("deny", "stale")
+
+
+def proven(asking: Asking, subject: Subject, key: SoftwareSecurityKey, *, flags: int = PRESENT) -> Subject:
+    made = asking.signed(subject)
+    assert made.statement is not None
+    evidence = key.sign_ssh(bytes_of_presence(made.statement), flags=flags)
+    return structs.replace(made, presence=PresenceEvidence(credential=key.id, evidence=evidence))
+
+
+async def verdict(asking: Asking, subject: Subject) -> str:
+    decided = await asking.decide(subject)
+    return decided.error.code if decided.error is not None else read(decided.decision, Decision).code  # type: ignore[arg-type]
+
+
+async def test_an_emergency_needs_the_proof_of_who_declares_it(asking: Asking) -> None:
+    asking.files.policy(URGENT, emergencies={"proof": "touch"})
+    facts = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + 600}
+
+    def declared(who: str = "bob") -> Subject:
+        return asking.subject("emergency_declare", "writ", principal=who, parameters=facts)
+
+    assert await verdict(asking, asking.signed(declared())) == "proof_too_weak"
+    assert await verdict(asking, proven(asking, declared(), BOB, flags=0)) == "bad_signature"
+    assert await verdict(asking, proven(asking, declared(), CAROL)) == "bad_signature"
+    assert await verdict(asking, proven(asking, declared("alice"), BOB)) == "bad_signature"
+    good = proven(asking, declared(), BOB)
+    assert await verdict(asking, structs.replace(asking.signed(declared()), presence=good.presence)) == "bad_signature"
+    assert await verdict(asking, structs.replace(good, statement=None)) == "bad_signature"
+    decided = await asking.decide(good)
+    assert decided.decision is not None
+    decision = read(decided.decision, Decision)
+    assert (decision.effect, decision.presence) == ("allow", Presence("touch"))
+    simulated = structs.replace(declared(), simulate=True)
+    assert await verdict(asking, simulated) == "allowed"
+
+
+async def test_a_policy_without_a_proof_takes_emergencies_by_a_signature(asking: Asking) -> None:
+    asking.files.policy(URGENT)
+    facts = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + 600}
+    subject = asking.subject("emergency_declare", "writ", parameters=facts)
+    assert await verdict(asking, asking.signed(subject)) == "allowed"

@@ -1,0 +1,137 @@
+"""Previews at policy: what an approval must name, and a target that moved since then."""
+
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.policy.approving import Pending, pending, stamp
+from tests.policy.replica import Asking
+
+from writ_contracts import subjects
+from writ_contracts.agents import Claim
+from writ_contracts.approvals import ApprovalCardAnswer, ApprovalQuery
+from writ_contracts.decisions import Decision, ReadGrant
+from writ_contracts.journal import PreviewTaken
+from writ_contracts.previews import ApprovalFacts, Preview
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode, encode
+from writ_trust.statements import digest, open_signed, read, sign
+
+COPIES = {"name": "copies", "operations": ["file_copy"], "allowed": True, "requires_approval": True}
+WRITES = {"name": "writes", "operations": ["file_write"], "allowed": True}
+READS = {
+    "name": "reads",
+    "operations": ["file_read"],
+    "allowed": True,
+    "parameter_constraints": {"file_path": {"allowed_values": ["/srv/a"]}},
+}
+FILES = {"source_path": "/srv/b", "dest_path": "/srv/a"}
+STATE = {"exists": True, "digest": "aa"}
+
+
+async def previewed(asking: Asking, *, by: str = "agent-a", **changed: Any) -> tuple[Pending, Signed]:
+    """A pending copy with its recorded preview."""
+    one = await pending(asking, COPIES, operation="file_copy", parameters=FILES)
+    body = Preview(
+        operation_id=one.subject.operation_id,
+        operation="file_copy",
+        target="web-a",
+        pool="a",
+        instance="one",
+        look_digest="ab" * 32,
+        taken_at=asking.clock.now,
+        shown={"would": "replace"},
+        state=STATE,
+    )
+    signed = sign(asking.files.keys[by], structs.replace(body, **changed))
+    event = PreviewTaken(**stamp(asking, "preview"), operation_id=one.subject.operation_id, preview=signed)
+    await asking.append(one.subject, event)
+    return one, signed
+
+
+def named(signed: Signed, **changed: Any) -> dict[str, Any]:
+    return {"step": "copies#1", "preview": digest(signed), **changed}
+
+
+async def test_an_approval_names_the_recorded_preview(asking: Asking) -> None:
+    one, signed = await previewed(asking)
+    assert await one.code(**named(signed, preview=None)) == "bad_approval"
+    assert await one.code(**named(signed, preview="0" * 64)) == "bad_approval"
+    assert (await one.decide(**named(signed))).state == "approved"
+
+
+async def test_a_rejection_needs_no_preview(asking: Asking) -> None:
+    one, _ = await previewed(asking, complete=False)
+    assert (await one.decide(verdict="reject", step="none")).state == "rejected"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [{"complete": False, "note": "cut"}, {"by": "stranger"}, {"by": "agent-b"}, {"operation": "file_write"}],
+    ids=["incomplete", "by nobody's key", "by another pool", "of another operation"],
+)
+async def test_a_preview_that_does_not_hold_permits_a_rejection_only(asking: Asking, made: dict[str, Any]) -> None:
+    one, signed = await previewed(asking, **made)
+    assert await one.code(**named(signed)) == "preview_incomplete"
+    assert "approved" not in await one.kinds()
+
+
+async def test_the_first_preview_counts(asking: Asking) -> None:
+    """An executor that records another preview changes nothing of what people see."""
+    one, signed = await previewed(asking)
+    other = sign(asking.files.keys["agent-a"], structs.replace(read(signed, Preview), shown={"would": "nothing"}))
+    second = PreviewTaken(**stamp(asking, "second"), operation_id=one.subject.operation_id, preview=other)
+    await asking.append(one.subject, second)
+    assert await one.code(**named(other)) == "bad_approval"
+    assert (await one.decide(**named(signed))).state == "approved"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "code"),
+    [
+        ({**STATE, "size": 3}, "approved"),
+        ({**STATE, "digest": "bb"}, "stale"),
+        ({}, "stale"),
+    ],
+    ids=["as it was", "another content", "not readable"],
+)
+async def test_a_target_that_changed_since_the_preview_is_stale(
+    asking: Asking, baseline: dict[str, Any], code: str
+) -> None:
+    one, signed = await previewed(asking)
+    await one.decide(**named(signed))
+    await one.dispatched()
+    claim = structs.replace(read(asking.claim(one.subject), Claim), baseline=baseline)
+    answer = await asking.granted_as_recorded(one.subject, sign(asking.files.keys["agent-a"], claim))
+    assert answer.decision is not None, answer
+    decision = read(answer.decision, Decision)
+    assert decision.code == code
+    assert ("changed since the preview" in decision.reason) == (code == "stale")
+
+
+async def facts_of(asking: Asking, one: Pending) -> ApprovalFacts:
+    headers = {"Nats-Request-Info": '{"user": "' + asking.files.keys["bob"].public + '"}'}
+    query = encode(ApprovalQuery(operation_id=one.subject.operation_id))
+    message = await asking.bus.request(subjects.query("bob", "approval"), query, timeout=20, headers=headers)
+    answer = decode(message.data, ApprovalCardAnswer)
+    assert answer.card is not None, answer
+    assert answer.card.facts is not None
+    return open_signed(answer.card.facts, ApprovalFacts, [asking.files.keys["policy"].public])
+
+
+async def test_policy_vouches_for_a_preview_by_the_targets_own_agents_alone(asking: Asking) -> None:
+    one, signed = await previewed(asking)
+    facts = await facts_of(asking, one)
+    assert (facts.preview, facts.preview_key) == (digest(signed), asking.files.keys["agent-a"].public)
+    assert (facts.reader, facts.previews, facts.details, facts.role) == ("bob", True, True, "development")
+    forged, _ = await previewed(asking, by="stranger")
+    assert (await facts_of(asking, forged)).preview is None
+
+
+@pytest.mark.parametrize(("path", "quotes"), [("/srv/a", True), ("/srv/b", False)])
+async def test_a_diff_quotes_what_the_requester_may_read(asking: Asking, path: str, quotes: bool) -> None:
+    asking.files.policy(WRITES, READS)
+    subject = asking.subject("file_write", parameters={"file_path": path, "content": "x"}, dry_run=True)
+    decided = await asking.decide(subject, look=["preview"], look_until=asking.clock.now + 60, look_key="ab" * 32)
+    assert decided.look is not None
+    assert ("diff" in read(decided.look, ReadGrant).actions) == quotes

@@ -1,0 +1,61 @@
+"""Digests of installed distributions: the same for the same build, another for any change of what it does."""
+
+from importlib.metadata import Distribution, PathDistribution
+from pathlib import Path
+
+import pytest
+
+from writ_runtime.plugin_digests import distribution_digest
+
+RECORD = """acme/__init__.py,sha256=x,0
+acme/backend.py,sha256=x,9
+acme/__pycache__/backend.cpython-311.pyc,,
+../../bin/acme,sha256=x,3
+acme-1.0.dist-info/METADATA,sha256=x,5
+acme-1.0.dist-info/RECORD,,
+acme-1.0.dist-info/INSTALLER,sha256=x,4
+"""
+
+
+def installed(site: Path, *, by: str = "pip", code: str = "x = 1\n", record: str = RECORD) -> Distribution:
+    """A distribution as an installer leaves it."""
+    package, info = site / "acme", site / "acme-1.0.dist-info"
+    for folder in (package / "__pycache__", info):
+        folder.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "backend.py").write_text(code)
+    (package / "__pycache__" / "backend.cpython-311.pyc").write_bytes(by.encode())
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "INSTALLER").write_text(by)
+    (info / "RECORD").write_text(record.replace("sha256=x,3", f"sha256={by},3"))
+    (info / "entry_points.txt").write_text("[writ.plugin]\nacme = acme.backend:PLUGIN\n")
+    return PathDistribution(info)
+
+
+def test_the_digest_of_one_build_is_the_same_everywhere(tmp_path: Path) -> None:
+    here, there = installed(tmp_path / "a"), installed(tmp_path / "b", by="uv")
+    assert distribution_digest(here, ["acme.backend"]) == distribution_digest(there, ["acme.backend"])
+
+
+def test_the_digest_changes_with_the_code_its_metadata_and_a_lost_file(tmp_path: Path) -> None:
+    one = installed(tmp_path / "a")
+    digests = {distribution_digest(one, ["acme.backend"])}
+    code, metadata = tmp_path / "a/acme/backend.py", tmp_path / "a/acme-1.0.dist-info/METADATA"
+    code.write_text("x = 2\n")
+    digests.add(distribution_digest(one, ["acme.backend"]))
+    metadata.write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.1\n")
+    digests.add(distribution_digest(one, ["acme.backend"]))
+    code.unlink()
+    digests.add(distribution_digest(one, ["acme.backend"]))
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize("record", ["", "__editable__.acme-1.0.pth,sha256=x,1\nacme-1.0.dist-info/RECORD,,\n"])
+def test_an_editable_installation_has_the_digest_of_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str
+) -> None:
+    one = installed(tmp_path, record=record)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = distribution_digest(one, ["acme.backend"])
+    (tmp_path / "acme" / "backend.py").write_text("x = 2\n")
+    assert distribution_digest(one, ["acme.backend"]) != before
