@@ -51,7 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 class Agent:
     """One agent. Call `start` once and `stop` once."""
 
-    def __init__(
+    def __init__(  # long: one list of parts, each given those before it
         self,
         settings: Settings,
         identity: Identity,

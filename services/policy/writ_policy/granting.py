@@ -6,11 +6,11 @@ fails the append, and then nothing has started.
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 from writ_bus.port import Entry, Journal
 from writ_contracts import subjects
-from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
+from writ_contracts.decisions import AskGrant, Decide, Decision, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.wire import encode
@@ -92,14 +92,7 @@ class Granting:
         permit = grant(ask, claim, ruled, decision, given if ruled.decision.approvals else None)
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
-        holder = LimitHolder(
-            operation_id=subject.operation_id,
-            principal=subject.principal,
-            target=subject.target,
-            until=event.deadline,
-        )
-        counted = await self._limits.take(ruled.decision.limits, holder, judge.now, event.correlation_id)
-        await self._append(recorded, event, counted)
+        await self._append(recorded, event, ruled.decision)
         effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
@@ -108,7 +101,7 @@ class Granting:
         signed_grant = None if grant_for_listings is None else sign(self._key, grant_for_listings)
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
-    async def _append(self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry]) -> None:
+    async def _append(self, recorded: RecordedOperation, event: Granted, decision: Decision) -> None:
         """Store the start with its places under limits. Raises Conflict (`moved_on`) if anything was written since the
         operation and the limits were read.
         """
@@ -122,6 +115,13 @@ class Granting:
             filter=subjects.operation_filter(requested.principal, requested.operation_id),
             expected=recorded.life.sequence,
         )
+        holder = LimitHolder(
+            operation_id=requested.operation_id,
+            principal=requested.principal,
+            target=requested.target,
+            until=event.deadline,
+        )
+        counted = await self._limits.take(decision.limits, holder, decision.at, event.correlation_id)
         fault("policy.granting")
         try:
             await self._journal.append_together([*counted, entry])
