@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Done, Task
 from writ_agent_docker.backend import DockerBackend
+from writ_containers import container_operations
 from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.fakes.docker_engine import FakeEngine
@@ -91,8 +92,8 @@ class EngineHost:
 
     @property
     def elsewhere(self) -> Collection[str]:
-        """Compose needs an engine that has networks: tests/lab/test_docker_stacks.py."""
-        return ("stack_deploy", "stack_update", "stack_remove", "stack_status")
+        """Compose needs an engine that has networks, a snapshot one that has images: tests/lab/test_docker_*.py."""
+        return ("stack_deploy", "stack_update", "stack_remove", "stack_status", *container_operations.SHARED)
 
     async def run(self, name: str, operation_id: str, **given: Any) -> Done:
         """Run it to its end."""

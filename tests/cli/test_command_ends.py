@@ -293,4 +293,4 @@ async def test_an_operation_that_the_installation_alone_knows_is_sent(command: C
 def test_without_a_command_it_shows_help() -> None:
     done = CliRunner().invoke(cli, [])
     assert done.exit_code == 0
-    assert "Commands:" in done.stdout
+    assert "Operations:" in done.stdout

@@ -210,6 +210,7 @@ async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: H
         "WRIT_KEY_FILE": "/etc/k",
         "WRIT_POLICY_KEY": prepared.key("policy").public,
         "WRIT_INSTALLATION": prepared.installation,
+        "WRIT_PEOPLE_KEY": prepared.people_key(),
         "WRIT_STATE_DIR": "/var/lib/writ-agent",
     }
     assert msgspec.json.decode((await shell.writ("agent-env", pool, "--url", "x", "-o", "json")).out)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.containers.published_stacks import PUBLISHED, Verdict
 
 from writ_containers.breakouts import breakouts
 from writ_containers.compose.judged import compose_json, public_digest, settings, shown
@@ -165,6 +166,23 @@ def test_it_is_accepted_needs_no_flag_and_reads_the_same_from_its_canonical_form
     written = compose_json(stack, "shop").decode()
     assert parse(written, {}, "shop") == stack
     assert "$" not in written.replace("$$", "")
+
+
+@pytest.mark.parametrize(("text", "verdict"), PUBLISHED.values(), ids=PUBLISHED)
+def test_a_stack_that_people_publish_gets_the_verdict_that_is_right(text: str, verdict: Verdict) -> None:
+    if isinstance(verdict, str):
+        with pytest.raises(Invalid) as refused:
+            read(text)
+        assert verdict in str(refused.value)
+        return
+    stack = read(text)
+    assert flags(stack) == verdict
+    assert parse(compose_json(stack, "shop").decode(), {}, "shop") == stack
+
+
+def test_there_are_sixty_files_and_twenty_attempts_to_break_out() -> None:
+    assert len(ACCEPTED) + len(REFUSED) + len(PUBLISHED) >= 60
+    assert len(BREAKOUTS) >= 20
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED.values(), ids=REFUSED)

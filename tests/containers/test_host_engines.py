@@ -128,6 +128,19 @@ async def test_an_engine_that_the_target_does_not_declare_is_lacking(host: Engin
     assert "declares no engine" in (await bare.backend.test_target(bare.target)).lacking["stack_deploy"]
 
 
+async def test_a_snapshot_of_a_container_is_the_engine_s_and_that_of_a_path_the_host_s(host: EngineOnHost) -> None:
+    done = await host.run("snapshot_list", container_name="web")
+    assert (done.outcome, done.output["snapshots"]) == ("succeeded", [])
+    assert any("/images/json" in one for one in host.engine.asked)
+    with pytest.raises(WritError) as refused:
+        await host.backend.preview(host.task("snapshot_create", container_name="web", snapshot_name="one"))
+    assert refused.value.code == "container_not_found"
+    path = host.task("snapshot_create", target_path=str(host.folder), snapshot_name="one")
+    with pytest.raises(WritError) as refused:
+        await host.backend.preview(path)
+    assert refused.value.code not in ("container_not_found", "no_engine")
+
+
 async def test_a_stop_ends_an_operation_on_the_engine_of_a_host(host: EngineOnHost) -> None:
     create = host.task("container_create", container_name="web", image="slow:1")
     running = asyncio.create_task(host.backend.run(create, ProgressRecorder()))

@@ -13,6 +13,7 @@ from tests.lab.engine import Engine
 
 from writ_agent.backends.port import Done, Task
 from writ_agent_docker.backend import DockerBackend
+from writ_containers import container_operations
 from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.peers.programs import program
@@ -113,8 +114,8 @@ class DockerHost:
 
     @property
     def elsewhere(self) -> Collection[str]:
-        """A pull needs a registry: tests/lab/test_docker_images.py."""
-        return ("image_pull",)
+        """A pull needs a registry: test_docker_images.py; snapshots: test_docker_snapshots.py."""
+        return ("image_pull", *container_operations.SHARED)
 
     async def run(self, name: str, operation_id: str, **given: Any) -> Done:
         """Run it to its end."""

@@ -20,7 +20,17 @@ Body = Callable[..., Coroutine[Any, Any, int | None]]
 Command = Callable[..., Any]
 
 _OUTPUT = click.option(
-    "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for programs."
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    help="For people, or for programs.",
+)
+_FIELD = click.option(
+    "--field",
+    metavar="PATH",
+    help="Only this part of the JSON: names and numbers with dots, * for each (rows.*.target).",
 )
 _HOME = click.option(
     "--home",
@@ -51,7 +61,7 @@ _ROWS = click.option(
     "-o",
     "--output",
     "form",
-    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    type=click.Choice(["table", "json", "yaml", "jsonl", "csv"]),
     default="table",
     help="For people; for programs as one document, a line for each row, or a spreadsheet.",
 )
@@ -59,21 +69,21 @@ _ROWS = click.option(
 
 def asking_rows(body: Body) -> Command:
     """Make a subcommand that acts as a principal and shows rows, also as `csv` and `jsonl`."""
-    for option in (_CONTEXT, _HOME, _AS, _ROWS):
+    for option in (_CONTEXT, _HOME, _AS, _FIELD, _ROWS):
         body = option(body)
     return _runs(body, traced=True)
 
 
 def asking(body: Body) -> Command:
     """Make a subcommand that acts as a principal: `body(settings, …)`."""
-    for option in (_CONTEXT, _HOME, _AS, _OUTPUT):
+    for option in (_CONTEXT, _HOME, _AS, _FIELD, _OUTPUT):
         body = option(body)
     return _runs(body, traced=True)
 
 
 def local(body: Body) -> Command:
     """Make a subcommand that works on `$WRIT_HOME`: `body(settings, …)`."""
-    for option in (_HOME, _OUTPUT):
+    for option in (_HOME, _FIELD, _OUTPUT):
         body = option(body)
     return _runs(body)
 
@@ -84,14 +94,17 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         *,
         home: Path,
         form: str,
+        field: str | None,
         principal: str | None = None,
         context: Path | None = None,
         **arguments: Any,
     ) -> int | None:
+        if field is not None and form not in ("table", "json"):
+            raise click.UsageError(f"--field prints values as they are, not as {form}: leave one of them out")
         source = click.get_current_context().get_parameter_source
         typed_context = source("context") is ParameterSource.COMMANDLINE
         settings = Settings(
-            screen=Screen(form),
+            screen=Screen(form, field),
             home=Home(home),
             home_given=source("home") is not ParameterSource.DEFAULT,
             environ=os.environ,

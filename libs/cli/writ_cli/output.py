@@ -16,6 +16,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from writ_cli.field_path import select
+from writ_documents import yaml_file
+
 _ANY = 10_000
 """Wider than any table."""
 _USUAL = 80
@@ -36,10 +39,11 @@ _COLOURS = {
 
 
 class Screen:
-    """The output of a command. `form` is `table` or `json`."""
+    """The output of a command. `form` is `table`, `json` or `yaml`; `field` selects a part of the result."""
 
-    def __init__(self, form: str) -> None:
+    def __init__(self, form: str, field: str | None = None) -> None:
         self.form = form
+        self.field = field
         # Narrower than any real table only in pipes: there nothing may be cut or wrapped.
         width = None if sys.stdout.isatty() else _ANY
         self.out = Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=not sys.stdout.isatty())
@@ -48,7 +52,7 @@ class Screen:
     @property
     def json(self) -> bool:
         """Return whether the output is for a program."""
-        return self.form == "json"
+        return self.form != "table" or self.field is not None
 
     @property
     def live(self) -> bool:
@@ -56,8 +60,27 @@ class Screen:
         return self.err.is_terminal and not self.err.is_dumb_terminal and not self.err.no_color and not self.json
 
     def data(self, value: Any) -> None:
-        """The result for programs: one JSON document, indented."""
-        click.echo(harmless(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+        """The result for programs: one document of JSON, indented, or of YAML; with `field` the values there, a line
+        for each, texts as they are.
+        """
+        if self.field is not None:
+            for part in select(msgspec.to_builtins(value), self.field):
+                click.echo(visible(part, newlines=True) if isinstance(part, str) else _json(part))
+        elif self.form == "yaml":
+            text = yaml_file.dump(msgspec.to_builtins(value))
+            harmful = visible(text, newlines=True) != text
+            click.echo(yaml_file.dump(msgspec.to_builtins(value), ascii_only=True) if harmful else text, nl=False)
+        else:
+            click.echo(harmless(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+
+    def item(self, value: Any) -> None:
+        """One of many results for programs, as it comes: one line of JSON, which is YAML as well."""
+        click.echo(_json(value))
+
+    def refuse_field(self) -> None:
+        """Raises UsageError for `--field`, which is for one result, where many come one after the other."""
+        if self.field is not None:
+            raise click.UsageError("--field is for one result, and here many come: take -o json, which is a line each")
 
     def line(self, *parts: str | Text) -> None:
         """One line for people."""
@@ -90,6 +113,10 @@ class Screen:
         for row in cells:
             if row[-1]:
                 self.out.print(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))
+
+
+def _json(value: object) -> str:
+    return harmless(msgspec.json.encode(value).decode())
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], *, whole: bool) -> Table:

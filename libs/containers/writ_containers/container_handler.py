@@ -77,7 +77,7 @@ class ContainerHandler:
     async def listing(self, target: Target, source: str) -> list[str]:
         """See Listings."""
         async with self._engines.engine(target) as engine:
-            return await container_operations.listing(engine, source)
+            return await container_operations.listing(engine, target, source)
 
     async def close(self) -> None:
         """End all connections."""

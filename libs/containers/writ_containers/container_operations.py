@@ -12,25 +12,34 @@ from writ_agent.backends.port import Done, Probed, Progress, Task, cannot_list
 from writ_containers import (
     container_changes,
     container_create,
+    container_snapshots,
     container_update,
     container_view,
     image_pull,
     stack_operations,
 )
+from writ_containers.backups import operations as backups
 from writ_containers.engine import Engine
 from writ_containers.secret_values import secret_values
 from writ_contracts.errors import WritError
+from writ_contracts.inventory import Target
 
 CHANGES = ("container_start", "container_stop", "container_restart", "container_delete")
 READS = ("container_inspect", "container_list", "container_logs", "stack_status")
-OPERATIONS = frozenset(
-    {"container_create", "container_update", "image_pull", *READS, *CHANGES, *stack_operations.OPERATIONS}
-)
-LISTINGS = frozenset({"list_containers", "list_stacks"})
+SHARED = frozenset({*container_snapshots.OPERATIONS, *backups.OPERATIONS})
+"""Operations that hosts have as well: those that name a container are the engine's."""
+OWN = frozenset({"container_create", "container_update", "image_pull", *READS, *CHANGES, *stack_operations.OPERATIONS})
+OPERATIONS = OWN | SHARED
+LISTINGS = frozenset({"list_containers", "list_stacks", "list_images", "list_volumes"})
+"""Those that hosts do not have themselves."""
 LONGEST_LOG = 64 * 1024
 SPARE_SECONDS = 1.0
 """Before the operation's own time is over, for its last words."""
 CANCEL_SECONDS = 0.8
+ENDS_CLEAN = frozenset({"image_pull", "container_update", "snapshot_restore", "backup_restore"})
+"""Changes that a stop finds without effect: an engine ends a pull whose client has left, and what has begun to replace
+a container handles its own stop (`container_replace`).
+"""
 
 
 async def run(engine: Engine, task: Task, progress: Progress) -> Done:
@@ -52,6 +61,8 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
         return await stack_operations.baseline(engine, task)
     if task.operation.name == "image_pull":
         return await image_pull.baseline(engine, task)
+    if task.operation.name in container_snapshots.OPERATIONS:
+        return await container_snapshots.baseline(engine, task)
     name = str(task.parameters["container_name"])
     raw = await (engine.find_or_none if task.operation.name == "container_create" else engine.find)(name)
     return {} if raw is None else container_view.baseline(raw)
@@ -62,6 +73,10 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
     match task.operation.name:
         case name if name in stack_operations.OPERATIONS:
             return await stack_operations.probe(engine, task, before)
+        case name if name in container_snapshots.OPERATIONS:
+            return await container_snapshots.probe(engine, task, before)
+        case name if name in backups.OPERATIONS:
+            return await backups.probe(engine, task, before)
         case "container_update":
             return await container_update.probe(engine, task, before)
         case "image_pull":
@@ -84,6 +99,10 @@ async def _preview(engine: Engine, task: Task) -> dict[str, Any]:
     match task.operation.name:
         case name if name in stack_operations.OPERATIONS:
             return await stack_operations.preview(engine, task)
+        case name if name in container_snapshots.OPERATIONS:
+            return await container_snapshots.preview(engine, task)
+        case name if name in backups.OPERATIONS:
+            return await backups.preview(engine, task)
         case "container_create":
             return await container_create.preview(engine, task)
         case "container_update":
@@ -94,7 +113,7 @@ async def _preview(engine: Engine, task: Task) -> dict[str, Any]:
             return await container_changes.preview(engine, task)
 
 
-async def listing(engine: Engine, source: str) -> list[str]:
+async def listing(engine: Engine, target: Target, source: str) -> list[str]:
     """Return all names. Raises WritError."""
     match source:
         case "list_containers":
@@ -104,6 +123,14 @@ async def listing(engine: Engine, source: str) -> list[str]:
             return sorted(
                 {str(one[container_view.PROJECT_LABEL]) for one in labels if container_view.PROJECT_LABEL in one}
             )
+        case "list_images":
+            return sorted({str(name) for one in await engine.images({}) for name in image_pull.references(one)})
+        case "list_volumes":
+            return sorted(await engine.volumes({}))
+        case "list_snapshots":
+            return await container_snapshots.names(engine)
+        case "list_backups":
+            return await backups.names(target)
         case _:
             raise cannot_list(source)
 
@@ -120,6 +147,10 @@ async def _run(engine: Engine, task: Task, progress: Progress, until: float) -> 
             return await image_pull.pull(engine, task, progress)
         case name if name in stack_operations.OPERATIONS:
             return await stack_operations.run(engine, task, progress, until)
+        case name if name in container_snapshots.OPERATIONS:
+            return await container_snapshots.run(engine, task, progress, until)
+        case name if name in backups.OPERATIONS:
+            return await backups.run(engine, task, progress, until)
         case _:
             return await container_changes.change(engine, task, progress, until)
 
@@ -143,14 +174,12 @@ async def _read(engine: Engine, task: Task) -> Done:
 
 async def _cancelled(engine: Engine, task: Task) -> Done:
     """It was told to stop. What it had created is removed; of another change the container shows how far it came."""
-    if task.operation.read_only or task.operation.name == "image_pull":
-        return Done(outcome="cancelled", code="cancelled")  # an engine ends a pull whose client has left
+    if task.operation.read_only or task.operation.name in ENDS_CLEAN:
+        return Done(outcome="cancelled", code="cancelled")
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             if task.operation.name == "container_create":
                 return _cancelled_create(await container_create.taken_away(engine, task.operation_id))
-            if task.operation.name == "container_update":
-                return _cancelled_update(await container_update.take_back(engine, task))
             judged = await probe(engine, task, task.baseline)
     except (WritError, TimeoutError):
         return Done(outcome="unknown", code="cancelled", effect="maybe", over=False)
@@ -165,9 +194,3 @@ def _cancelled_create(gone: bool) -> Done:
     if gone:
         return Done(outcome="cancelled", code="cancelled", message="what it had created was removed again")
     return Done(outcome="unknown", code="cancelled", effect="maybe", over=False)
-
-
-def _cancelled_update(back: bool) -> Done:
-    if back:
-        return Done(outcome="cancelled", code="cancelled", message="the former container has its place again")
-    return Done(outcome="unknown", code="cancelled", effect="maybe")

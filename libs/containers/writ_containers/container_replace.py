@@ -5,8 +5,9 @@ one is stopped, renamed and kept until the new one is well. Names and the label 
 far it came: after a crash no step has to be remembered.
 """
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from writ_contracts.errors import Invalid, WritError
 Raw = Mapping[str, Any]
 ROLL_BACK_SECONDS = 5.0
 """Kept free for the way back, besides the time that the former container had to stop."""
+CANCEL_SECONDS = 3.0
 LOST = frozenset({"connection_lost", "garbled"})
 
 
@@ -36,12 +38,39 @@ def names_for(name: str, operation_id: str) -> Names:
     return Names(name, f"{name}.new-{operation_id[-10:]}", f"{name}.former-{operation_id[-10:]}")
 
 
-async def replace_container(engine: Engine, task: Task, raw: Raw, body: Raw, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+async def replace_container(
+    engine: Engine,
+    task: Task,
+    raw: Raw,
+    body: Raw,
+    progress: Progress,
+    until: float,
+    fill: Callable[[str], Awaitable[None]] | None = None,
+) -> Done:
+    """Carry it out; `until` in monotonic seconds. `fill` prepares the new container before anything is stopped. Raises
+    WritError for what was refused before any effect.
+    """
+    try:
+        return await _replaced(engine, task, raw, body, progress, until, fill)
+    except asyncio.CancelledError:
+        return await _cancelled(engine, task, raw)
+
+
+async def _replaced(
+    engine: Engine,
+    task: Task,
+    raw: Raw,
+    body: Raw,
+    progress: Progress,
+    until: float,
+    fill: Callable[[str], Awaitable[None]] | None,
+) -> Done:
     names = names_for(str(raw["Name"]).removeprefix("/"), task.operation_id)
     container_id = await _created(engine, names.new, body, task.operation_id)
     ran, seconds = container_view.is_running(raw), container_view.stop_seconds(raw)
     try:
+        if fill is not None:
+            await fill(container_id)
         if ran:
             progress("stops the former container")
             await engine.stop(str(raw["Id"]), min(seconds, max(1, int(task.timeout / 3))))
@@ -68,6 +97,8 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
             await engine.rename(former_id, name)
         if ran and not container_view.is_running(former):
             await engine.start(former_id)
+        for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
+            await engine.remove_volume(volume)
         seen = await engine.find(name)
     except WritError:
         return False
@@ -93,6 +124,19 @@ async def _well(engine: Engine, container_id: str, ran: bool, until: float, prog
         return Started(await engine.inspect(container_id))
     await engine.start(container_id)
     return await settled(engine, container_id, max(until, time.monotonic() + 1.0), progress)
+
+
+async def _cancelled(engine: Engine, task: Task, raw: Raw) -> Done:
+    name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id)
+    except TimeoutError:
+        back = False
+    if back:
+        return Done(outcome="cancelled", code="cancelled", message="the former container has its place again")
+    former = names_for(name, task.operation_id).former
+    return Done(outcome="unknown", code="cancelled", message=f"look for {former}", effect="maybe")
 
 
 async def _rolled_back(

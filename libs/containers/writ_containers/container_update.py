@@ -8,7 +8,7 @@ import msgspec
 from writ_agent.backends.port import Done, Probed, Progress, Task
 from writ_containers import container_recreate, container_view
 from writ_containers.breakouts import refuse_breakouts
-from writ_containers.container_replace import names_for, replace_container, roll_back
+from writ_containers.container_replace import names_for, replace_container
 from writ_containers.engine import Engine
 from writ_contracts.catalogue.containers import ContainerUpdate
 from writ_contracts.errors import Conflict
@@ -57,19 +57,9 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
         return Probed(verdict="took_effect", seen={**seen, "reason": "the container was made by this operation"})
     left = await engine.containers({container_view.OPERATION_LABEL: task.operation_id})
     same = seen.get("container_id") == before.get("container_id") and seen.get("state") == before.get("state")
-    if same and not left:
+    if not left and (same or not before):
         return Probed(verdict="no_effect", seen={**seen, "reason": "it is the former container"})
     return Probed(verdict="unknown", seen={**seen, "reason": _halfway(name, task.operation_id, bool(left), raw)})
-
-
-async def take_back(engine: Engine, task: Task) -> bool:
-    """Undo an update that was stopped halfway. Return whether the former container is seen in its place."""
-    before = task.baseline
-    if not before.get("container_id"):
-        return False
-    ran = before.get("state") == "running"
-    name, former = str(task.parameters["container_name"]), str(before["container_id"])
-    return await roll_back(engine, name, former, ran, task.operation_id)
 
 
 async def _checked(engine: Engine, given: ContainerUpdate, task: Task) -> Raw:

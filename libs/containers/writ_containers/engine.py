@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from writ_containers.connection import EngineAddress
 from writ_containers.endpoint import Endpoint, connector, url
 from writ_containers.engine_errors import STREAM, one_line, translated
 from writ_containers.registries import Registries
+from writ_containers.snapshot_names import is_snapshot
 from writ_containers.stack_files import LocalStackFiles, StackFiles
 from writ_contracts.errors import Invalid, TimedOut
 
@@ -30,6 +31,7 @@ API_VERSION = "v1.44"
 T = TypeVar("T")
 Raw = Mapping[str, Any]
 LOG_BYTES = 8 * 1024
+CHUNK = 256 * 1024
 _ID = re.compile(r"[0-9a-f]{64}").fullmatch
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
 
@@ -46,6 +48,7 @@ class Engine:
     ) -> None:
         """Raises Invalid for certificates that are none."""
         self.endpoint = endpoint
+        self._base = f"{url(endpoint)}/{API_VERSION}"
         self.address = address
         self.registries = registries or Registries()
         self.stack_files = stack_files or LocalStackFiles()
@@ -124,6 +127,35 @@ class Engine:
         with translated():
             await self._docker.containers.container(_check_id(container_id)).restart(t=seconds)
 
+    async def pause(self, container_id: str) -> None:
+        """POST /containers/{id}/pause."""
+        with translated():
+            await self._docker.containers.container(_check_id(container_id)).pause()
+
+    async def unpause(self, container_id: str) -> None:
+        """POST /containers/{id}/unpause."""
+        with translated():
+            await self._docker.containers.container(_check_id(container_id)).unpause()
+
+    async def archive(self, container_id: str, path: str) -> AsyncIterator[bytes]:
+        """GET /containers/{id}/archive: yield the tar of a path; a stream that breaks off raises TimedOut."""
+        address = f"{self._base}/containers/{_check_id(container_id)}/archive"
+        with translated():
+            async with self._docker.session.get(address, params={"path": path}) as response:
+                await _check_status(response)
+                async for piece in response.content.iter_chunked(CHUNK):
+                    yield piece
+
+    async def extract(self, container_id: str, folder: str, tar: AsyncIterator[bytes]) -> None:
+        """PUT /containers/{id}/archive: unpack a tar below a folder of the container."""
+        address = f"{self._base}/containers/{_check_id(container_id)}/archive"
+        headers = {"Content-Type": "application/x-tar"}
+        with translated():
+            async with self._docker.session.put(
+                address, params={"path": folder}, data=tar, headers=headers
+            ) as response:
+                await _check_status(response)
+
     async def rename(self, container_id: str, name: str) -> None:
         """POST /containers/{id}/rename."""
         with translated():
@@ -168,17 +200,34 @@ class Engine:
                 return None
             raise
 
+    async def images(self, labels: Mapping[str, str]) -> list[Raw]:
+        """GET /images/json: all of them, or those with these labels."""
+        filters = _labels(labels) if labels else None
+        return list(await self._read(self._docker.images.list(filters=filters)))
+
+    async def commit(self, container_id: str, repository: str, tag: str, config: Raw) -> None:
+        """POST /commit. The container is paused meanwhile."""
+        container = self._docker.containers.container(_check_id(container_id))
+        with translated():
+            await container.commit(repository=repository, tag=tag, config=dict(config))
+
+    async def remove_image(self, reference: str) -> None:
+        """DELETE /images/{name}. Raises Conflict while a container uses it."""
+        with translated():
+            await self._docker.images.delete(reference)
+
     async def pull(self, reference: str, progress: Callable[[str], None]) -> None:
         """POST /images/create, to the end of its stream; only its last line says that it is whole. The engine ends the
         pull where we close the connection, which aiodocker would leave open.
         """
+        if is_snapshot(reference):
+            raise Invalid(f"{reference} is the name of a snapshot, which no registry has", code="image_not_found")
         headers = self.registries.header(reference)
         query = {"fromImage": reference} if _has_tag(reference) else {"fromImage": reference, "tag": "latest"}
-        address, last = f"{url(self.endpoint)}/{API_VERSION}/images/create", ""
+        address, last = f"{self._base}/images/create", ""
         with translated():
             async with self._docker.session.post(address, params=query, headers=headers) as response:
-                if response.status >= 400:
-                    raise DockerError(response.status, str((await response.json()).get("message", "")))
+                await _check_status(response)
                 async for line in response.content:
                     last = one_line(_status(json.loads(line)))
                     progress(last)
@@ -196,6 +245,11 @@ class Engine:
         with translated():
             async with asyncio.timeout(self.address.reply_timeout):
                 return await request
+
+
+async def _check_status(response: aiohttp.ClientResponse) -> None:
+    if response.status >= 400:
+        raise DockerError(response.status, str((await response.json()).get("message", "")))
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, list[str]]:

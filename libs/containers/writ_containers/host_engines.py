@@ -5,11 +5,11 @@ An engine that is dead or undeclared takes nothing from its host: the other oper
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Backend, TargetTestResult
+from writ_agent.backends.port import Backend, Handler, TargetTestResult, Task
 from writ_agent.backends.routed import Routed
 from writ_containers.connection import engine_address
 from writ_containers.container_handler import ContainerHandler, Engines
-from writ_containers.container_operations import LISTINGS
+from writ_containers.container_operations import LISTINGS, OWN, SHARED
 from writ_containers.endpoint import SocketEndpoint
 from writ_containers.engine_survey import EngineSurvey, survey
 from writ_containers.kept_engines import KeptEngines, Where
@@ -23,7 +23,7 @@ class BackendWithEngines(Routed):
 
     def __init__(self, backend: Backend, engines: Engines) -> None:
         self.containers = ContainerHandler(engines)
-        super().__init__(backend, dict.fromkeys(self.containers.operations, self.containers))
+        super().__init__(backend, dict.fromkeys(OWN, self.containers))
         self._engines = engines
 
     async def listing(self, target: Target, source: str) -> list[str]:
@@ -37,15 +37,15 @@ class BackendWithEngines(Routed):
         found = await super().test_target(target)
         if found.code:
             return found
-        own = set(found.operations) - set(self.containers.operations)
+        own = set(found.operations) - OWN
         try:
             async with self._engines.engine(target) as engine:
                 surveyed = await survey(engine)
         except WritError as error:
-            lacking = dict.fromkeys(self.containers.operations, str(error)[:500])
+            lacking = dict.fromkeys(OWN, str(error)[:500])
             return replace(found, operations=sorted(own), lacking=found.lacking | lacking)
         lacking = self._lacking(surveyed)
-        operations = own | (set(self.containers.operations) - lacking.keys())
+        operations = own | (OWN - lacking.keys())
         versions = {name: text for name, text in surveyed.versions.items() if name != "os"}
         return replace(
             found,
@@ -54,9 +54,15 @@ class BackendWithEngines(Routed):
             lacking=found.lacking | lacking,
         )
 
+    def _of(self, task: Task) -> Handler:
+        """An operation of both kinds is the engine's where it names a container."""
+        if task.operation.name in SHARED and task.parameters.get("container_name"):
+            return self.containers
+        return super()._of(task)
+
     def _lacking(self, surveyed: EngineSurvey) -> dict[str, str]:
         if surveyed.problem:
-            return dict.fromkeys(self.containers.operations, surveyed.problem)
+            return dict.fromkeys(OWN, surveyed.problem)
         return surveyed.lacking
 
 

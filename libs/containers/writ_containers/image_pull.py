@@ -53,3 +53,9 @@ def state(reference: str, image: Raw) -> dict[str, Any]:
 
 def _seen(image: Raw) -> dict[str, Any]:
     return {"image_digest": str(image.get("Id", ""))}
+
+
+def references(image: Raw) -> list[str]:
+    """Return the names of an entry of GET /images/json as parameters have them: `:latest` is left out."""
+    tags = [str(one).removesuffix(":latest") for one in image.get("RepoTags") or ()]
+    return [one for one in [*tags, *(image.get("RepoDigests") or ())] if not one.startswith("<none>")]

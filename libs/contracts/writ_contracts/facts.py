@@ -19,6 +19,8 @@ LISTING_SOURCES = (
     "list_containers",
     "list_guests",
     "list_stacks",
+    "list_images",
+    "list_volumes",
     "list_packages",
     "list_backups",
     "list_snapshots",

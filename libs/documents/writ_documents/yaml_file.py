@@ -75,9 +75,9 @@ def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
     return document
 
 
-def dump(data: object) -> str:
+def dump(data: object, *, ascii_only: bool = False) -> str:
     """Return plain data as YAML for people, keys in the order given; `parse` reads it back as the same."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only, width=120)
 
 
 def _text(dumper: yaml.representer.BaseRepresenter, text: str) -> yaml.ScalarNode:

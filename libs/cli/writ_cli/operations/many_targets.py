@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import click
 import msgspec
@@ -12,7 +11,7 @@ from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.operations.known_operations import refuse_unknown
 from writ_cli.operations.target_choice import TargetChoice, offered
-from writ_cli.output import Screen, harmless, outcome
+from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
 from writ_client.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, Recap, TargetResult
@@ -25,6 +24,7 @@ _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
 
 async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) -> int:
     """Choose the targets, run on all of them, and show the recap; its status."""
+    settings.screen.refuse_field()
     async with await settings.connect() as writ:
         await refuse_unknown(writ, each.operation)
         targets = await _chosen(writ, each.operation, choice)
@@ -126,7 +126,7 @@ class Results:
 
     def _show(self, result: TargetResult) -> None:
         if self._screen.json:
-            _line(result)
+            self._screen.item(result)
             return
         took = f" in {times.span(result.seconds)}" if result.seconds else ""
         why = "" if result.ok else f"  {result.code}: {result.message}" if result.code else f"  {result.message}"
@@ -137,8 +137,8 @@ class Results:
         if self._screen.json:
             for result in recap.results:
                 if result.target not in self._ended and self._choice.shows(result.outcome, ok=False):
-                    _line(result)
-            _line({"run": recap.correlation_id, "targets": self._count, "counts": recap.counts})
+                    self._screen.item(result)
+            self._screen.item({"run": recap.correlation_id, "targets": self._count, "counts": recap.counts})
             return
         counts = ", ".join(f"{count} {word}" for word, count in recap.counts.items())
         self._screen.line(Text(f"{self._count} targets: ", style="bold"), counts, f"  (run {recap.correlation_id})")
@@ -162,7 +162,3 @@ class Results:
         counts = recap.counts
         going, left = counts.get(PENDING, 0), counts.get(SKIPPED, 0)
         click.echo(f"writ: {going} operations go on (`writ op list`), {left} targets were not begun", err=True)
-
-
-def _line(value: Any) -> None:
-    click.echo(harmless(msgspec.json.encode(value).decode()))

@@ -10,7 +10,7 @@ from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.operations.progress_line import event_text
 from writ_cli.operations.requests import show_view
 from writ_cli.options import asking
-from writ_cli.output import Screen, harmless, outcome
+from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.operation_events import Event
 from writ_contracts.agents import Progress
@@ -79,6 +79,7 @@ def _table(screen: Screen, views: list[OperationView]) -> None:
 async def watch(settings: Settings, operation: str) -> int:
     """Show past and coming events of an operation, to its outcome."""
     identifier = operation_id(operation)
+    settings.screen.refuse_field()
     async with await settings.connect() as writ:
         async for event in writ.events(identifier):
             _show_event(settings.screen, event)
@@ -88,7 +89,7 @@ async def watch(settings: Settings, operation: str) -> int:
 
 def _show_event(screen: Screen, event: Event) -> None:
     if screen.json:
-        click.echo(harmless(msgspec.json.encode(event).decode()))
+        screen.item(event)
         return
     at = "" if isinstance(event, Progress) else times.clock(event.at)
     screen.line(f"{at:12}  {event.__struct_config__.tag or 'progress'!s:18} {event_text(event)}")

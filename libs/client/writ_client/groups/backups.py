@@ -17,6 +17,7 @@ class Backups(OperationGroup):
         target_path: str | None = None,
         container_name: str | None = None,
         backup_type: Literal["full", "incremental"] | None = None,
+        quiesce: Literal["none", "pause", "stop"] | None = None,
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
@@ -29,6 +30,7 @@ class Backups(OperationGroup):
                 target_path=target_path,
                 container_name=container_name,
                 backup_type=backup_type,
+                quiesce=quiesce,
                 timeout=timeout,
             ),
             options,
@@ -80,7 +82,18 @@ class Backups(OperationGroup):
         )
 
     async def delete(
-        self, target: str, backup_id: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
+        self,
+        target: str,
+        backup_id: str,
+        *,
+        container_name: str | None = None,
+        timeout: int | None = None,
+        **options: Unpack[RunOptions],
     ) -> OperationView:
         """Delete a backup."""
-        return await self._run("backup_delete", target, given(backup_id=backup_id, timeout=timeout), options)
+        return await self._run(
+            "backup_delete",
+            target,
+            given(backup_id=backup_id, container_name=container_name, timeout=timeout),
+            options,
+        )

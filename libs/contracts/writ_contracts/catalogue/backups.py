@@ -18,6 +18,8 @@ class BackupCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=
     target_path: Annotated[FolderPath | None, PUBLIC] = None
     container_name: Annotated[ContainerName | None, PUBLIC] = None
     backup_type: Annotated[Literal["full", "incremental"], PUBLIC] = "incremental"
+    quiesce: Annotated[Literal["pause", "stop", "none"], PUBLIC] = "pause"
+    """Of a container that runs: what it does meanwhile."""
     timeout: Annotated[Timeout, Meta(le=21_600)] = 1800
 
     def __post_init__(self) -> None:
@@ -54,9 +56,10 @@ class BackupRestore(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class BackupDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole id of the backup, never a prefix."""
+    """The whole id of the backup, never a prefix. `container_name`: it is one of this container."""
 
     backup_id: Annotated[BackupId, PUBLIC]
+    container_name: Annotated[ContainerName | None, PUBLIC] = None
     timeout: Annotated[Timeout, Meta(le=3600)] = 300
 
 

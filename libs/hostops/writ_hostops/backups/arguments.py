@@ -36,7 +36,9 @@ def parse_arguments(call: Call) -> BackupArguments:
     restores = call.operation == "backup_restore"
     special_modes = restores and fields.flag("special_modes", False)
     folder_owner_only = restores and fields.choice("owners", ("any", "folder"), "any") == "folder"
-    path = "" if call.operation == "backup_delete" else path_from(fields)
+    if call.operation == "backup_create":
+        fields.choice("quiesce", ("pause", "stop", "none"), "pause")  # of containers alone
+    path = path_from(fields, "" if call.operation == "backup_delete" else None)
     fields.end()
     return BackupArguments(backup_id, path, full, special_modes, folder_owner_only)
 

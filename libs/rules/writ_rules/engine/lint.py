@@ -31,6 +31,8 @@ LISTED = {
     "list_containers": ("container", "guest"),
     "list_guests": ("guest", "container"),
     "list_stacks": ("stack",),
+    "list_images": ("image",),
+    "list_volumes": ("volume",),
     "list_packages": ("package",),
     "list_backups": ("backup",),
     "list_snapshots": ("snapshot",),

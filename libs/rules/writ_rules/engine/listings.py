@@ -38,6 +38,8 @@ SOURCES: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
     "list_containers": _exactly,
     "list_guests": _exactly,
     "list_stacks": _exactly,
+    "list_images": _exactly,
+    "list_volumes": _exactly,
     "list_packages": _exactly,
     "list_backups": _exactly,
     "list_snapshots": _exactly,

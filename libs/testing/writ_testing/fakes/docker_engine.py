@@ -152,6 +152,8 @@ class FakeEngine:
             ("POST", one + "/restart", self._restart),
             ("POST", one + "/rename", self._rename),
             ("DELETE", one, self._delete),
+            ("GET", "/volumes", lambda _: Answer(200, {"Volumes": []})),
+            ("GET", "/images/json", self._images),
             ("GET", "/images/(.+)/json", self._image),
             ("POST", "/images/create", self._pull),
         ]
@@ -242,6 +244,11 @@ class FakeEngine:
             return Answer(204)
 
         return self._with(name, act)
+
+    def _images(self, request: Request) -> Answer:
+        wanted = dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+        labelled = [(one, one["Config"].get("Labels") or {}) for one in self.images.values()]
+        return Answer(200, [{**one, "Labels": own} for one, own in labelled if wanted.items() <= own.items()])
 
     def _image(self, request: Request, reference: str) -> Answer:
         by_id = next((one for one in self.images.values() if one["Id"] == reference), None)

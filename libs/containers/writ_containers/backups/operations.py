@@ -1,0 +1,271 @@
+"""backup_create, _list, _restore and _delete of a container's volumes.
+
+A restore never writes into a volume in use. The container is made again with new volumes, which are filled and compared
+with the backup first; then it takes the place of the former one, whose volumes stay as they are.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import PurePosixPath
+from typing import Any
+
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_containers import container_recreate, container_update, container_view
+from writ_containers.backups.repository import BackupPart, Repository, complete, file_name, repository_of
+from writ_containers.backups.tar_digest import TarDigest, digest_of
+from writ_containers.container_replace import replace_container
+from writ_containers.container_view import OPERATION_LABEL
+from writ_containers.engine import Engine
+from writ_contracts.catalogue.backups import BackupCreate, BackupRestore
+from writ_contracts.errors import Conflict, Invalid, TimedOut, WritError
+from writ_contracts.inventory import Target
+
+Raw = Mapping[str, Any]
+OPERATIONS = ("backup_create", "backup_list", "backup_restore", "backup_delete")
+
+
+async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+    repository = repository_of(task.target, task.operation_id)
+    match task.operation.name:
+        case "backup_create":
+            return await _create(engine, repository, task, progress, until)
+        case "backup_restore":
+            return await _restore(engine, repository, task, progress, until)
+        case "backup_delete":
+            return await _delete(repository, str(task.parameters["backup_id"]))
+        case _:
+            return await _list(repository, task)
+
+
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+    """Return whether it took effect. Raises WritError."""
+    if task.operation.name == "backup_restore":
+        return await container_update.probe(engine, task, before)
+    found = await _parts(repository_of(task.target, task.operation_id), str(task.parameters["backup_id"]))
+    if task.operation.name == "backup_delete":
+        reason = "the repository has it" if found else "the repository has no such backup"
+        return Probed(verdict="no_effect" if found else "took_effect", seen={"reason": reason})
+    ours = [one for one in found if one.operation_id == task.operation_id]
+    if complete(ours):
+        return Probed(verdict="took_effect", seen={"reason": "the repository has the backup of this operation"})
+    reason = "the repository has a part of it" if ours else "the repository has no backup of this operation"
+    return Probed(verdict="unknown" if ours else "no_effect", seen={"reason": reason})
+
+
+async def preview(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return what it would do. Raises WritError."""
+    repository = repository_of(task.target, task.operation_id)
+    backup_id = str(task.parameters["backup_id"])
+    if task.operation.name == "backup_create":
+        raw = await engine.find(_container(task))
+        await _refuse_taken(repository, backup_id)
+        return {"backup_id": backup_id, "would": f"back up {', '.join(_volumes(raw))} of {_container(task)}"}
+    parts = await _the_one(repository, backup_id)
+    if task.operation.name == "backup_delete":
+        return {"backup_id": backup_id, "would": f"delete the backup of {parts[0].container}"}
+    raw = await engine.find(_container(task))
+    _check_fits(raw, parts)
+    paths = ", ".join(part.path for part in parts)
+    return {"backup_id": backup_id, "would": f"make {_container(task)} again with new volumes for {paths}"}
+
+
+async def names(target: Target) -> list[str]:
+    """Return the ids of all backups of containers. Raises WritError."""
+    return sorted({one.backup_id for one in await repository_of(target, "listing").parts()})
+
+
+async def _create(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> Done:
+    given: BackupCreate = task.arguments()
+    raw = await engine.find(_container(task))
+    paths = _volumes(raw)
+    await _refuse_taken(repository, given.backup_id)
+    try:
+        async with asyncio.timeout(until - time.monotonic()), _quiet(engine, raw, given.quiesce):
+            for number, path in enumerate(paths, 1):
+                progress(f"backs up {path}")
+                tags = _tags(given.backup_id, task.operation_id, _container(task), path, f"{number}/{len(paths)}")
+                stream = engine.archive(str(raw["Id"]), path)
+                await repository.store(tags, file_name(number), stream, full=given.backup_type == "full")
+    except (WritError, TimeoutError) as error:
+        code = error.code if isinstance(error, WritError) else "timeout"
+        return await _given_up(repository, task.operation_id, code, str(error) or "it took too long")
+    except asyncio.CancelledError:
+        done = await _given_up(repository, task.operation_id, "cancelled", "it was stopped")
+        return replace(done, outcome="cancelled" if done.effect == "none" else "unknown")
+    parts = [one for one in await _parts(repository, given.backup_id) if one.operation_id == task.operation_id]
+    if not complete(parts):
+        return await _given_up(repository, task.operation_id, "tool_failed", "the repository has not all of it")
+    return Done(outcome="succeeded", output=_shown(parts), state={"backup_id": given.backup_id}, effect="done")
+
+
+async def _given_up(repository: Repository, operation_id: str, code: str, message: str) -> Done:
+    """A part of a backup is taken out again."""
+    try:
+        await repository.forget([one for one in await repository.parts() if one.operation_id == operation_id])
+    except WritError:
+        return Done(outcome="failed", code=code, message=f"{message}; a part of it is left", effect="maybe")
+    return Done(outcome="failed", code=code, message=message, effect="none")
+
+
+async def _restore(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> Done:
+    given: BackupRestore = task.arguments()
+    raw = await engine.find(_container(task))
+    container_recreate.check_recreatable(raw)
+    parts = await _the_one(repository, given.backup_id)
+    _check_fits(raw, parts)
+    former = await engine.image(str(raw.get("Image")))
+    body = container_recreate.recreated(raw, former, str(raw["Image"]), task.operation_id)
+    body["HostConfig"] = _with_new_volumes(body["HostConfig"], parts, _container(task), task.operation_id)
+
+    async def fill(container_id: str) -> None:
+        for part in parts:
+            progress(f"restores {part.path}")
+            await _fill(engine, repository, container_id, part)
+
+    done = await replace_container(engine, task, raw, body, progress, until, fill)
+    output = {"backup_id": given.backup_id, "reference": parts[0].reference, "log": str(done.output.get("log", ""))}
+    message = done.message
+    if done.outcome == "succeeded":
+        message = f"{message}; " if message else ""
+        message += "the former volumes are left as they were"
+    return Done(
+        outcome=done.outcome, code=done.code, message=message, output=output, state=done.state, effect=done.effect
+    )
+
+
+async def _fill(engine: Engine, repository: Repository, container_id: str, part: BackupPart) -> None:
+    """Unpack a part into its volume and compare. Raises WritError (`not_verified`)."""
+    digest = TarDigest()
+
+    async def copied() -> AsyncIterator[bytes]:
+        async for piece in repository.dump(part):
+            await digest.feed(piece)
+            yield piece
+
+    try:
+        await engine.extract(container_id, str(PurePosixPath(part.path).parent), copied())
+    finally:
+        expected = await digest.end()
+    if not expected or expected != await digest_of(engine.archive(container_id, part.path)):
+        raise TimedOut(f"{part.path} is not as in the backup after it was restored", code="not_verified")
+
+
+async def _delete(repository: Repository, backup_id: str) -> Done:
+    parts = await _the_one(repository, backup_id)
+    await repository.forget(parts)
+    if await _parts(repository, backup_id):
+        return Done(outcome="failed", code="tool_failed", message="the repository still has it", effect="maybe")
+    output = {"backup_id": backup_id, "reference": parts[0].reference, "removed": True}
+    return Done(outcome="succeeded", output=output, effect="done")
+
+
+async def _list(repository: Repository, task: Task) -> Done:
+    wanted, limit = task.parameters.get("container_name"), int(task.parameters.get("limit", 100))
+    grouped: dict[str, list[BackupPart]] = {}
+    for part in await repository.parts():
+        grouped.setdefault(part.backup_id, []).append(part)
+    found = [_entry(parts) for parts in grouped.values() if complete(parts) and wanted in (None, parts[0].container)]
+    found.sort(key=lambda one: float(one["created_at"]), reverse=True)
+    return Done(outcome="succeeded", output={"backups": found[:limit], "truncated": len(found) > limit})
+
+
+@asynccontextmanager
+async def _quiet(engine: Engine, raw: Raw, how: str) -> AsyncIterator[None]:
+    """Pause or stop the container within the block, and let it go on afterwards, whatever became of the block."""
+    container_id, seconds = str(raw["Id"]), container_view.stop_seconds(raw)
+    if how == "none" or raw.get("State", {}).get("Status") != "running":
+        yield
+        return
+    begin = engine.pause(container_id) if how == "pause" else engine.stop(container_id, seconds)
+    try:
+        await begin
+        yield
+    finally:
+        await asyncio.shield(engine.unpause(container_id) if how == "pause" else engine.start(container_id))
+
+
+async def _parts(repository: Repository, backup_id: str) -> list[BackupPart]:
+    return [one for one in await repository.parts() if one.backup_id == backup_id]
+
+
+async def _the_one(repository: Repository, backup_id: str) -> list[BackupPart]:
+    parts = await _parts(repository, backup_id)
+    if not complete(parts):
+        raise Invalid(f"no backup {backup_id} of a container in the repository", code="backup_not_found")
+    return parts
+
+
+async def _refuse_taken(repository: Repository, backup_id: str) -> None:
+    if await _parts(repository, backup_id):
+        raise Conflict(f"there is a backup {backup_id} already", code="exists")
+
+
+def _volumes(raw: Raw) -> list[str]:
+    """The paths of its writable volumes. Raises Invalid (`no_volumes`). Folders of the host are the host's."""
+    mounts = raw.get("Mounts") or ()
+    found = sorted(str(one["Destination"]) for one in mounts if one.get("Type") == "volume" and one.get("RW"))
+    if not found:
+        message = "it has no volume that it may write; folders of the host are backed up by target_path"
+        raise Invalid(message, code="no_volumes")
+    return found
+
+
+def _check_fits(raw: Raw, parts: list[BackupPart]) -> None:
+    if lacking := {part.path for part in parts} - set(_volumes(raw)):
+        message = f"the container has no volume at {', '.join(sorted(lacking))}, which the backup has"
+        raise Invalid(message, code="backup_does_not_fit")
+
+
+def _with_new_volumes(host: Raw, parts: list[BackupPart], name: str, operation_id: str) -> dict[str, Any]:
+    paths = {part.path for part in parts}
+    kept = [one for one in host.get("Mounts") or () if one.get("Target") not in paths]
+    binds = [one for one in host.get("Binds") or () if str(one).split(":")[1] not in paths]
+    options = {"Labels": {OPERATION_LABEL: operation_id}, "NoCopy": True}
+    made = [
+        {
+            "Type": "volume",
+            "Source": f"{name[:100]}.restored-{operation_id[-10:]}-{part.number}",
+            "Target": part.path,
+            "VolumeOptions": options,
+        }
+        for part in parts
+    ]
+    return {**host, "Binds": binds, "Mounts": [*kept, *made]}
+
+
+def _tags(backup_id: str, operation_id: str, container: str, path: str, part: str) -> dict[str, str]:
+    return {
+        "writ-id": backup_id,
+        "writ-op": operation_id,
+        "writ-container": container,
+        "writ-path": path,
+        "writ-part": part,
+    }
+
+
+def _shown(parts: list[BackupPart]) -> dict[str, Any]:
+    entry = _entry(parts)
+    return {name: entry[name] for name in ("backup_id", "reference", "size", "created_at")} | {"files": len(parts)}
+
+
+def _entry(parts: list[BackupPart]) -> dict[str, Any]:
+    return {
+        "backup_id": parts[0].backup_id,
+        "created_at": parts[0].created_at,
+        "container_name": parts[0].container,
+        "size": sum(part.size or 0 for part in parts),
+        "reference": parts[0].reference,
+    }
+
+
+def _container(task: Task) -> str:
+    """Raises Invalid for a path, which an engine has not."""
+    name = task.parameters.get("container_name")
+    if not name:
+        raise Invalid("an engine has backups of containers alone: give container_name", code="unsupported")
+    return str(name)

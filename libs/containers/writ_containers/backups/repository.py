@@ -1,0 +1,206 @@
+"""The restic repository of a target: one snapshot for each volume, a tar file, found again by exact tags.
+
+Tags are `writ-container-backup`, `writ-id`, `writ-op` (the operation), `writ-container`, `writ-path` and `writ-part`
+(`2/3`): a backup with fewer parts than it has is none. The backups of hosts have other tags, and neither kind sees the
+other. Repository and password reach restic by its environment, never by an argument.
+"""
+
+import asyncio
+import json
+import os
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import msgspec
+from msgspec import Struct
+
+from writ_agent.backends.processes import end, marked
+from writ_bus.tasks import start
+from writ_contracts.errors import Invalid, Unreachable, WritError
+from writ_contracts.inventory import Backup, Target
+
+TAG = "writ-container-backup"
+CHUNK = 256 * 1024
+MOST_ERRORS = 8 * 1024
+KILL_SECONDS = 1.0
+CODES = {
+    10: ("unavailable", "there is no restic repository where the target declares one: restic init"),
+    11: ("busy", "another program holds the lock of the backup repository"),
+    12: ("permission_denied", "the declared password does not open the backup repository"),
+}
+
+
+class BackupPart(Struct, frozen=True, kw_only=True):
+    """One volume in the repository. `reference` is restic's whole id; `path`: where the container has the volume."""
+
+    reference: str
+    backup_id: str
+    operation_id: str
+    container: str
+    path: str
+    number: int
+    of: int
+    created_at: float
+    size: int | None
+
+
+class Repository:
+    """`operation_id` marks the processes, so that a stop finds all of them."""
+
+    def __init__(self, backup: Backup, operation_id: str) -> None:
+        self._backup = backup
+        self._operation_id = operation_id
+        self.host = backup.host or os.uname().nodename
+
+    async def parts(self) -> list[BackupPart]:
+        """Return the parts of all backups of this host, oldest first. Takes no lock. Raises WritError."""
+        words = ["snapshots", "--no-lock", f"--host={self.host}", f"--tag={TAG}"]
+        async with self._running(words) as process:
+            out = await _all(process)
+        return sorted((_part(one) for one in _items(out)), key=lambda one: (one.created_at, one.number))
+
+    async def store(self, tags: Mapping[str, str], name: str, stream: AsyncIterator[bytes], *, full: bool) -> None:
+        """Store one file. A stream that breaks off leaves no snapshot: restic is killed before its input ends."""
+        given = [f"--tag={tag}={quote(value, safe='/')}" for tag, value in tags.items()]
+        words = ["backup", "--stdin", f"--stdin-filename={name}", f"--host={self.host}", f"--tag={TAG}", *given]
+        async with self._running([*words, *(["--force"] if full else [])], stdin=True) as process:
+            if process.stdin is None:
+                return
+            try:
+                async for piece in stream:
+                    process.stdin.write(piece)
+                    await process.stdin.drain()
+            except ConnectionError:
+                return  # restic has ended; its status says why
+            process.stdin.close()
+            await _all(process)
+
+    async def dump(self, part: BackupPart) -> AsyncIterator[bytes]:
+        """Yield the file of a part. Raises WritError where restic finds it damaged."""
+        async with self._running(["dump", part.reference, f"/{file_name(part.number)}"]) as process:
+            while process.stdout is not None and (piece := await process.stdout.read(CHUNK)):
+                yield piece
+
+    async def forget(self, parts: Sequence[BackupPart]) -> None:
+        """Remove these parts; their data stays until somebody prunes. Raises WritError."""
+        if parts:
+            async with self._running(["forget", *(part.reference for part in parts)]) as process:
+                await _all(process)
+
+    @asynccontextmanager
+    async def _running(self, words: Sequence[str], *, stdin: bool = False) -> AsyncIterator[Process]:
+        """restic, which has ended well after the block; killed where the block ends by an error."""
+        with tempfile.TemporaryDirectory(prefix="writ-restic-") as home:
+            environment = {
+                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME": home,
+                "RESTIC_REPOSITORY": self._backup.repository,
+                "RESTIC_PASSWORD_FILE": self._backup.password_file,
+            }
+            process = await self._start(words, environment, stdin)
+            errors = start(_errors(process), "restic errors")
+            try:
+                yield process
+                status = await process.wait()
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await end(self._operation_id, 0.0, KILL_SECONDS)
+                await process.wait()
+                raise
+            finally:
+                text = await errors
+            _refuse(status, text)
+
+    async def _start(self, words: Sequence[str], environment: dict[str, str], stdin: bool) -> Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *("restic", "--json", "--no-cache", "--quiet", *words),
+                stdin=PIPE if stdin else DEVNULL,
+                stdout=PIPE,
+                stderr=PIPE,
+                cwd="/",
+                env=marked(self._operation_id, environment),
+            )
+        except OSError as error:
+            message = f"restic can't be started where the agent runs: {error.strerror}"
+            raise Unreachable(message, code="tool_missing") from error
+
+
+def repository_of(target: Target, operation_id: str) -> Repository:
+    """Return the repository that a target declares. Raises Invalid (`not_declared`, `unsupported`, `unavailable`)."""
+    if target.backend == "ssh":
+        message = "the data would pass the agent: back up a folder of the host by target_path"
+        raise Invalid(f"containers of hosts over SSH are not backed up; {message}", code="unsupported")
+    if not target.backup:
+        raise Invalid(f"target {target.id} declares no backup repository", code="not_declared")
+    backup = msgspec.convert(target.backup, Backup)
+    if not Path(backup.password_file).is_file():
+        raise Invalid("the password_file that the target declares is not where the agent runs", code="unavailable")
+    return Repository(backup, operation_id)
+
+
+def file_name(number: int) -> str:
+    """Return the name of a part's file in the repository."""
+    return f"volume-{number}.tar"
+
+
+def complete(parts: Sequence[BackupPart]) -> bool:
+    """Return whether these parts of one backup are all of it."""
+    return bool(parts) and {one.number for one in parts} == set(range(1, parts[0].of + 1))
+
+
+async def _all(process: Process) -> bytes:
+    return b"" if process.stdout is None else await process.stdout.read()
+
+
+async def _errors(process: Process) -> str:
+    kept = b""
+    while process.stderr is not None and (piece := await process.stderr.read(CHUNK)):
+        kept = (kept + piece)[-MOST_ERRORS:]
+    return kept.decode(errors="replace")
+
+
+def _refuse(status: int, text: str) -> None:
+    """restic's own words may hold the address of the repository, so they are not passed on."""
+    if status == 0:
+        return
+    if status == 1 and "repository is already locked" in text:
+        status = 11
+    code, message = CODES.get(status, ("tool_failed", f"restic failed (exit status {status})"))
+    raise WritError(message, code=code)
+
+
+def _items(out: bytes) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(out or b"[]")
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise WritError("restic answered in a way that cannot be read", code="garbled")
+    return found
+
+
+def _part(item: Mapping[str, Any]) -> BackupPart:
+    try:
+        tags = {name: unquote(value) for name, _, value in (str(tag).partition("=") for tag in item["tags"])}
+        number, _, of = tags["writ-part"].partition("/")
+        return BackupPart(
+            reference=str(item["id"]),
+            backup_id=tags["writ-id"],
+            operation_id=tags["writ-op"],
+            container=tags["writ-container"],
+            path=tags["writ-path"],
+            number=int(number),
+            of=int(of),
+            created_at=datetime.fromisoformat(str(item["time"])).timestamp(),
+            size=(item.get("summary") or {}).get("total_bytes_processed"),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise WritError("restic lists a snapshot that cannot be read", code="garbled") from error

@@ -1,0 +1,68 @@
+"""`-o yaml` and `--field`: the result in other forms, and a part of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from tests.cli.test_help import INVENTORY, PRINCIPALS
+
+from writ_cli.field_path import select
+from writ_cli.main import cli
+from writ_cli.output import Screen
+from writ_contracts.errors import Invalid
+
+DATA: dict[str, Any] = {"rows": [{"id": "a", "tags": ["x", "y"]}, {"id": "b", "tags": []}], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("next", [None]),
+        ("rows.1.id", ["b"]),
+        ("rows.*.id", ["a", "b"]),
+        ("rows.*.tags.*", ["x", "y"]),
+        ("*.0", [DATA["rows"][0]]),
+    ],
+)
+def test_a_path_selects_one_part_or_each(path: str, parts: list[object]) -> None:
+    given = {"rows": DATA["rows"]} if path.startswith("*") else DATA
+    assert select(given, path) == parts
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("row", "the result has no field 'row': it has rows, next; did you mean 'rows'?"),
+        ("rows.7", "rows is a list of 2: '7' is neither"),
+        ("rows.0.id.x", "rows.0.id has no fields, so no 'x'"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused_with_what_there_is(path: str, message: str) -> None:
+    with pytest.raises(Invalid, match=r".*") as refused:
+        select(DATA, path)
+    assert message in str(refused.value)
+
+
+def test_results_are_printed_as_yaml_and_in_parts(tmp_path: Path) -> None:
+    (tmp_path / "inventory.yaml").write_text(INVENTORY)
+    (tmp_path / "principals.yaml").write_text(PRINCIPALS)
+    runner, words = CliRunner(), ["principal", "list", "--home", str(tmp_path)]
+    as_json = json.loads(runner.invoke(cli, [*words, "-o", "json"]).output)
+    assert yaml.safe_load(runner.invoke(cli, [*words, "-o", "yaml"]).output) == as_json
+    part = "*.id" if isinstance(as_json, list) else "principals.*.id"
+    assert runner.invoke(cli, [*words, "--field", part]).output == "alice\n"
+    for odd in (["--field", "nothing.here"], ["--field", "*.id", "-o", "yaml"]):
+        assert runner.invoke(cli, [*words, *odd]).exit_code == 2
+
+
+def test_text_from_outside_stays_harmless_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = {"message": "\x1b[2J\u202e\x07 ü"}
+    for screen in (Screen("yaml"), Screen("json"), Screen("table", "message")):
+        screen.data(hostile)
+        shown = capsys.readouterr().out
+        assert all(char.isprintable() or char == "\n" for char in shown), shown
+    Screen("yaml").data(hostile)
+    assert yaml.safe_load(capsys.readouterr().out) == hostile

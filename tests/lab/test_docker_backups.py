@@ -1,0 +1,140 @@
+"""Backups of volumes of containers, by restic and a real dockerd: made while it is quiet, restored into new volumes."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from tests.lab.docker_host import BOX, DockerHost, make_images
+from tests.lab.engine import Engine, bare_engine
+
+from writ_agent.backends.port import Done
+from writ_containers.backups import operations as backups
+from writ_contracts.errors import WritError
+from writ_contracts.ids import encode_id
+from writ_testing.eventually import eventually
+from writ_testing.peers.programs import program
+from writ_testing.suites.backend import ProgressRecorder
+
+pytestmark = pytest.mark.lab
+PASSWORD = "s3cret-restic-word"
+BY = (
+    "for i in 1 2 3; do echo $i > /data/file-$i; done; ln -s file-1 '/data/li nk'; mkdir /data/sub; chmod 700 /data/sub"
+)
+SHOW = "cat /data/file-1 /other/x; readlink '/data/li nk'; ls -ld /data/sub"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with bare_engine() as made:
+        make_images(made)
+        yield made
+
+
+@pytest.fixture
+async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
+    made = DockerHost(tmp_path, engine)
+    (tmp_path / "password").write_text(PASSWORD)
+    backup = {"repository": str(tmp_path / "repository"), "password_file": str(tmp_path / "password"), "host": "box"}
+    environ = {"RESTIC_REPOSITORY": backup["repository"], "RESTIC_PASSWORD_FILE": backup["password_file"]}
+    restic = [program("restic"), "--no-cache", "init"]
+    subprocess.run(restic, env={"HOME": str(tmp_path), **environ}, check=True, capture_output=True, timeout=60)
+    made.target = replace(made.target, backup=backup)
+    volumes = ("--volume", "data:/data", "--volume", "/other", "--volume", f"{made.root}:/host")
+    engine.docker("run", "--detach", "--name", "db", *volumes, "--env", "OWN=1", BOX)
+    engine.docker("exec", "db", "sh", "-c", f"{BY}; echo then > /other/x")
+    yield made
+    await made.backend.close()
+    engine.docker("rm", "--force", "--volumes", *engine.docker("ps", "--all", "--quiet").split())
+    engine.docker("volume", "rm", *engine.docker("volume", "ls", "--quiet").split())
+
+
+async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given: Any) -> Done:
+    """With its preview before and its probe after it."""
+    asked = host.task(name, encode_id(os.urandom(16)), **given)
+    if asked.operation.preview:
+        assert await host.backend.preview(asked)
+    done = await host.backend.run(asked, ProgressRecorder())
+    if asked.operation.probe:
+        assert (await host.backend.probe(asked, {})).verdict == verdict
+    return done
+
+
+@pytest.mark.parametrize("quiesce", ["pause", "stop", "none"])
+async def test_the_volumes_of_a_container_come_back_in_new_ones(host: DockerHost, quiesce: str) -> None:
+    before = host.engine.docker("exec", "db", "sh", "-c", SHOW)
+    done = await run(host, "backup_create", backup_id="first", container_name="db", quiesce=quiesce)
+    assert (done.outcome, done.output["files"]) == ("succeeded", 2)
+    assert PASSWORD not in repr(done)
+    assert host.shown("db")["State"]["Status"] == "running"
+    (entry,) = (await run(host, "backup_list", container_name="db")).output["backups"]
+    assert (entry["backup_id"], entry["container_name"]) == ("first", "db")
+    assert await host.backend.listing(host.target, "list_backups") == ["first"]
+    host.engine.docker("exec", "db", "sh", "-c", "rm -r /data/*; echo now > /data/file-1; echo now > /other/x")
+    former = host.shown("db")
+    done = await run(host, "backup_restore", backup_id="first", container_name="db")
+    assert (done.outcome, done.message) == ("succeeded", "the former volumes are left as they were")
+    now = host.shown("db")
+    assert now["Id"] != former["Id"]
+    assert "OWN=1" in now["Config"]["Env"]
+    assert host.engine.docker("exec", "db", "sh", "-c", SHOW) == before
+    assert host.engine.docker("run", "--rm", "--volume", "data:/d", BOX, "cat", "/d/file-1") == "now\n"
+    assert (await run(host, "backup_delete", backup_id="first", container_name="db")).outcome == "succeeded"
+    assert (await run(host, "backup_list")).output["backups"] == []
+
+
+async def test_an_id_is_taken_once_and_a_backup_fits_its_container(host: DockerHost) -> None:
+    await run(host, "backup_create", backup_id="first", container_name="db")
+    for name, given, code in (
+        ("backup_create", {"backup_id": "first", "container_name": "db"}, "exists"),
+        ("backup_restore", {"backup_id": "fir", "container_name": "db"}, "backup_not_found"),
+        ("backup_delete", {"backup_id": "fir"}, "backup_not_found"),
+        ("backup_create", {"backup_id": "x", "target_path": "/etc"}, "unsupported"),
+    ):
+        with pytest.raises(WritError) as refused:
+            await run(host, name, **given)
+        assert refused.value.code == code
+    host.engine.docker("run", "--detach", "--name", "bare", BOX)
+    with pytest.raises(WritError) as refused:
+        await run(host, "backup_restore", backup_id="first", container_name="bare")
+    assert refused.value.code == "no_volumes"
+
+
+async def test_a_restore_that_is_not_as_in_the_backup_changes_nothing(
+    host: DockerHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(host, "backup_create", backup_id="first", container_name="db")
+    former = host.shown("db")["Id"]
+
+    async def other(stream: Any) -> str:
+        async for _ in stream:
+            continue
+        return "another"
+
+    monkeypatch.setattr(backups, "digest_of", other)
+    done = await run(host, "backup_restore", "no_effect", backup_id="first", container_name="db")
+    assert (done.outcome, done.code) == ("failed", "not_verified")
+    assert (host.shown("db")["Id"], host.runs("db")) == (former, True)
+    assert "restored" not in host.engine.docker("volume", "ls", "--format", "{{.Name}}")
+
+
+async def test_a_stopped_backup_leaves_no_part_and_no_paused_container(host: DockerHost) -> None:
+    host.engine.docker("exec", "db", "sh", "-c", "head -c 300000000 /dev/urandom > /data/big")
+    asked = host.task("backup_create", encode_id(os.urandom(16)), backup_id="big", container_name="db")
+    progress = ProgressRecorder()
+
+    running = asyncio.create_task(host.backend.run(asked, progress))
+    await eventually(lambda: is_paused(host))
+    assert await host.backend.stop(asked.operation_id, 3.0)
+    assert (await running).outcome == "cancelled"
+    assert host.shown("db")["State"]["Status"] == "running"
+    assert (await host.backend.probe(asked, {})).verdict == "no_effect"
+
+
+async def is_paused(host: DockerHost) -> bool:
+    shown = await asyncio.to_thread(host.shown, "db")
+    return bool(shown["State"]["Status"] == "paused")
