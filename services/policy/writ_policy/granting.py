@@ -92,13 +92,7 @@ class Granting:
         permit = grant(ask, claim, ruled, decision, given if ruled.decision.approvals else None)
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
-        holder = LimitHolder(
-            operation_id=subject.operation_id,
-            principal=subject.principal,
-            target=subject.target,
-            until=event.deadline,
-        )
-        counted = await self._limits.take(ruled.decision.limits, holder, judge.now, event.correlation_id)
+        counted = await self._limits.take(ruled.decision.limits, _holder(ask, event), judge.now, event.correlation_id)
         await self._append(recorded, event, counted)
         effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
@@ -128,3 +122,14 @@ class Granting:
         except Conflict as error:
             raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
         fault("policy.granted")
+
+
+def _holder(ask: AskGrant, event: Granted) -> LimitHolder:
+    """Return what counts under the limits of the decision."""
+    subject = ask.subject
+    return LimitHolder(
+        operation_id=subject.operation_id,
+        principal=subject.principal,
+        target=subject.target,
+        until=event.deadline,
+    )
