@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from writ_audit.projection import Change, OperationRow
-from writ_contracts.audit import SearchQuery, SearchRow
+from writ_contracts.audit import SearchQuery, SearchRow, names_of
 from writ_contracts.errors import Unreachable, WritError
 
 SCHEMA_VERSION = 3
@@ -315,7 +315,7 @@ def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[obje
     conditions = [(clause, value) for clause, value in pairs if value is not None]
     clauses, values = [clause for clause, _ in conditions], [value for _, value in conditions]
     for column in ("principal", "target", "operation", "outcome"):
-        if names := names_of(getattr(query, column)):
+        if names := names_of(query, column):
             clauses.append(f"{column} IN ({', '.join('?' * len(names))})" if len(names) > 1 else f"{column} = ?")
             values += names
     for kind, value in islice(_terms(query), 1, None):  # the first one leads
@@ -332,11 +332,6 @@ def _terms(query: SearchQuery) -> Iterator[tuple[str, str]]:
         yield "rule", query.rule
     for name, value in query.parameters.items():
         yield f"p:{name}", value
-
-
-def names_of(given: str | Sequence[str] | None) -> list[str]:
-    """Return the names of a filter that takes one or several."""
-    return [] if given is None else [given] if isinstance(given, str) else list(given)
 
 
 @contextmanager
