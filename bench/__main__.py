@@ -21,6 +21,7 @@ NAMES = (
     "ssh",
     "scale",
     "flood",
+    "slow_targets",
     "growth",
     "memory",
     "gateway",

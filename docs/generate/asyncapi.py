@@ -32,6 +32,7 @@ TOKENS = {
     "target": "A target of the inventory.",
     "instance": "One running agent process.",
     "kind": "What kind of event it is.",
+    "window": "The id of an approval window.",
     "line": "A digest of the limit's kind and its rule's name.",
     "rest": "One or more tokens (`>` of NATS).",
 }

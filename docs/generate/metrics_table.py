@@ -44,6 +44,7 @@ def registries() -> Mapping[str, Metrics]:
     policy.Measures(made["policy"], catalogue)
     executor.Measures(made["executor"], catalogue, lambda: 0.0)
     audit.Measures(made["audit"], lambda: 0.0, lambda: 0.0)
+    audit.notification_counter(made["audit"])
     import_module("writ_audit.servers").Servers(made["audit"])
     for metrics in made.values():
         declare(metrics, lambda: 0.0)

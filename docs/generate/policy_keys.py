@@ -30,6 +30,7 @@ PLACES: tuple[tuple[str, type[Struct]], ...] = (
     ("a scan: `scans[]`", policy_format.ScanEntry),
     ("an evaluator with options: `evaluators[]`", policy_format.EvaluatorEntry),
     ("`emergencies`", policy_format.EmergenciesEntry),
+    ("`approval_windows`", policy_format.ApprovalWindowsEntry),
 )
 NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
 

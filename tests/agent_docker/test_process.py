@@ -109,6 +109,32 @@ async def test_killed_at(moment: str, outcome: str, made: int, installation: Ins
     assert labels == [{"io.writops.operation": operation_id}] * made
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    ("moment", "outcome", "image"),
+    [
+        ("agent.intent", "unknown", "box:1"),
+        ("agent.ran", "unknown", "box:2"),
+        ("agent.receipt_spooled", "succeeded", "box:2"),
+    ],
+)
+async def test_killed_in_an_update_at(
+    moment: str, outcome: str, image: str, installation: Installation, tmp_path: Path
+) -> None:
+    installation.engine.add_image("box:2")
+    installation.engine.put("web", running=True)
+    once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(tmp_path / "once")}
+    first = await installation.whole.agent("docker", **once)
+    executor = installation.whole.executor
+    given: dict[str, Any] = {"container_name": "web", "image": "box:2"}
+    operation_id = await executor.dispatch("container_update", installation.target, **given)
+    assert await first.ended() == -9
+    await installation.whole.agent("docker", **once)
+    assert (await executor.ended(operation_id)).outcome == outcome
+    (one,) = installation.engine.containers.values()
+    assert (one["Name"], one["Config"]["Image"], one["State"]["Running"]) == ("/web", image, True)
+
+
 async def test_killed_while_the_engine_pulls_nothing_is_left(installation: Installation) -> None:
     first = await installation.whole.agent("docker")
     executor = installation.whole.executor

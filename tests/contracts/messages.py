@@ -24,6 +24,7 @@ from writ_contracts import (
     notices,
     people,
     policies,
+    provisioning,
     requests,
     signing,
 )
@@ -53,6 +54,7 @@ MODULES = (
     notices,
     people,
     policies,
+    provisioning,
     requests,
     signing,
 )

@@ -85,6 +85,8 @@ CONTROLS: dict[str, tuple[str, bool]] = {
     "stop_lift": ("admin", True),
     "journal_archive": ("admin", True),
     "principal_manage": ("admin", True),
+    "window_request": ("change", True),
+    "window_end": ("change", True),
 }
 SECRET = {
     ("container_create", "command"),

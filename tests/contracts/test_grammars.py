@@ -164,7 +164,7 @@ def test_what_does_not_fit_is_refused(
         ("network_test", {"host": "a", "protocol": "tcp"}, "port is needed"),
         ("network_test", {"host": "a", "port": 80}, "no meaning for protocol icmp"),
         ("package_update", {"version": "1.0"}, "version needs package_name"),
-        ("principal_manage", {"action": "add", "principal_id": "bob"}, "add needs kind and key"),
+        ("principal_manage", {"action": "add", "principal_id": "bob"}, "add needs key and kind"),
     ],
 )
 def test_parameters_that_exclude_or_need_each_other(operation: str, values: dict[str, Any], told: str) -> None:

@@ -148,6 +148,8 @@ BUILT = [
     subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),
     subjects.target_lock("t"),
     subjects.limit_line("a rule", "max_concurrent"),
+    subjects.window_uses(ID),
+    "writ.provision",
     subjects.limit_count("a rule", "max_concurrent"),
     subjects.scan("s"),
     subjects.scanned("s", "t"),

@@ -97,9 +97,6 @@ async def test_a_dry_run_shows_the_calls_and_makes_none(world: World) -> None:
         (("--docker", "/run/x.sock", "--host-key", "k"), "--host-key is not for a Docker engine"),
         (("--docker", "/run/x.sock", "--mount-root", "srv"), "no absolute path"),
         (("--docker", "engine.example:2376"), "an engine over TLS needs --docker-ca FILE and --key FILE"),
-        (("--docker", "/run/x.sock", "--docker-ca", __file__), "are for an engine over TLS"),
-        (("--docker", "e:1", "--docker-ca", __file__, "--key", __file__), "holds no CERTIFICATE as PEM"),
-        (("--proxmox", "pve", "--docker", "/run/x.sock"), "give one of --ssh"),
     ],
 )
 async def test_a_target_that_cannot_be_is_refused(world: World, given: tuple[str, ...], said: str) -> None:

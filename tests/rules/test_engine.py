@@ -270,7 +270,7 @@ def test_a_gateways_allow_is_told_as_a_restriction_behind_it() -> None:
 def test_an_open_default_never_reaches_control_operations() -> None:
     """By one an agent could give itself any role."""
     opened = World(policy(deny_by_default=False, require_approval_for_admin=False))
-    wish: dict[str, Any] = {"action": "change", "principal_id": "copilot", "roles": ["admin", "approver"]}
+    wish: dict[str, Any] = {"action": "set_roles", "principal_id": "copilot", "roles": ["admin", "approver"]}
     ruling = opened.ask("principal_manage", **wish)
     assert (ruling.effect, ruling.code) == ("deny", "no_rule")
     assert opened.ask().code == "allowed_by_default"

@@ -14,7 +14,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "People": {
         "approvals": "show, approve or reject pending requests",
-        "window": "request or end a time with approved operations",
+        "window": "request approval ahead, see and end it",
         "stop": "hold up changes, or let them go on",
         "emergency": "declare, confirm or end an emergency",
         "notifications": "show and test where notifications go",
@@ -32,7 +32,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "plugin": "list, check or begin plugins",
     },
     "Principals and keys": {
-        "principal": "add and list humans, AI agents and services",
+        "principal": "add, change and remove humans, AI agents, services",
         "credential": "enrol security keys for approvals",
         "login": "get a key for some hours",
         "sessions": "list or revoke sessions",

@@ -12,9 +12,9 @@ import click
 from writ_cli import completion
 from writ_cli.exit_status import Exit, of_error
 from writ_cli.help_sections import sections
-from writ_cli.installation import agents, backup, init, leaf, lifecycle, principals, provision, targets
+from writ_cli.installation import agents, backup, client_context, init, leaf, lifecycle, principals, provision, targets
 from writ_cli.lazy_group import LazyGroup
-from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops
+from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops, windows
 from writ_cli.output import visible
 from writ_cli.repeated_options import refuse_repeated
 from writ_contracts.errors import ConfigError, WritError
@@ -133,6 +133,7 @@ for command in (
     own.op,
     stops.stop,
     emergencies.emergency,
+    windows.window,
     audit.trace,
     audit.audit,
     backup.backup,
@@ -148,7 +149,7 @@ for command in (
     leaf.leaf,
     backends.backends,
     principals.principal,
-    principals.context,
+    client_context.context,
     scan.scan,
     LazyGroup("token", "writ_cli.installation.tokens:token", "Bearer tokens of the MCP gateway."),
     LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),

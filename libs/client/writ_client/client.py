@@ -16,12 +16,14 @@ from writ_bus import tracing
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_client import request_signing
+from writ_client.approval_windows import ApprovalWindows
 from writ_client.approvals import Approvals, Signer
 from writ_client.context import Context, open_bus, read_context
 from writ_client.groups.groups import OperationGroups
 from writ_client.operation_events import Event, Following
 from writ_client.operation_wait import History, OnEvent, Requested, outcome
 from writ_client.policy_queries import PolicyQueries
+from writ_client.principal_changes import PrincipalChanges
 from writ_client.queries import Queries
 from writ_client.service_calls import ask
 from writ_client.target_runs import ManyTargets, Recap, TargetResult, each_request
@@ -60,6 +62,8 @@ class Writ(Queries, OperationGroups):
         self._following = Following(bus, principal)
         self.policy = PolicyQueries(bus, principal)
         self.approvals = Approvals(bus, key, principal, clock)
+        self.principals = PrincipalChanges(self)
+        self.windows = ApprovalWindows(self)
 
     @classmethod
     async def connect(

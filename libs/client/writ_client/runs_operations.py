@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from writ_client.operation_wait import OnEvent
+from writ_client.operation_wait import OnEvent, Requested
 from writ_contracts.requests import OperationView, RequestAnswer
 
 
@@ -30,4 +30,9 @@ class RunsOperations(Protocol):
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
     ) -> OperationView:
+        """See Writ."""
+
+    async def request(
+        self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, wait: float, reason: str = ""
+    ) -> Requested:
         """See Writ."""

@@ -76,7 +76,8 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     `signature`, or the NATS `server`; `nobody` in a simulation, which therefore never passes for a real decision.
     `nearest`: the rule nearest to allowing it, and `opens_at` (Unix seconds) the opening of its window.
     `could_approve`: the possible next approvers, at most twenty. `emergency`: the id of the one in force for the
-    target. `demands`: the approvals it needs or needed. With demands, `target_digest` is the SHA-256 of the target's
+    target. `window`: the approval window whose approvals counted. `demands`: the approvals it needs or needed. With
+    demands, `target_digest` is the SHA-256 of the target's
     entry, to notice a moved target at the start, and `public_digest` that of the public effective parameters as
     canonical JSON, which an approver's client checks. `approvals`: the people whose recorded approvals counted.
     `plugins`: those installed where it was decided.
@@ -117,6 +118,7 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     """The directory of people's credentials in force, where there is one."""
     presence: Presence | None = None
     """What the requester proved besides their signature, where anything."""
+    window: str = ""
 
 
 def changed_since(first: Decision, now: Decision) -> str:

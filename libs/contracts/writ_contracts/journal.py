@@ -347,6 +347,17 @@ class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
     principal: str
 
 
+class WindowUsed(Event, frozen=True, kw_only=True, tag="window_used"):
+    """One operation is use number `use` of `most` of an approval window; written together with its `granted`."""
+
+    window: str
+    use: int
+    most: int
+    target: str
+    operation_id: str
+    principal: str
+
+
 class LimitHolder(Struct, frozen=True, kw_only=True):
     """An operation that counts under a limit, until its agent's receipt or `until` (Unix seconds)."""
 
@@ -370,7 +381,7 @@ class LimitCounted(Event, frozen=True, kw_only=True, tag="limit_counted"):
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
     """An event that all later decisions must include. `kind`: stop_set, stop_lift, policy_publish,
     policy_rollback, policy_file, emergency_declare, emergency_confirm, emergency_closed, emergency_review,
-    journal_archive, agent_enrolled, journal_restored.
+    window_request, window_end, principal_manage, journal_archive, agent_enrolled, journal_restored.
 
     None is ever lost: before a range of the journal goes into an archive, its control events are stored again after it,
     byte for byte, and the header `Writ-Carried-From` names the original sequence.
@@ -407,5 +418,13 @@ OperationEvent = (
 )
 OPERATION_KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(OperationEvent))
 JournalEvent = (
-    OperationEvent | SecurityEvent | RecordRead | RefusedSummary | LockTaken | LimitTaken | LimitCounted | ControlEvent
+    OperationEvent
+    | SecurityEvent
+    | RecordRead
+    | RefusedSummary
+    | LockTaken
+    | LimitTaken
+    | LimitCounted
+    | WindowUsed
+    | ControlEvent
 )

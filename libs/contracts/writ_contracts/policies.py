@@ -161,6 +161,21 @@ class EmergencyView(Struct, frozen=True, kw_only=True):
     ended_by: str = ""
 
 
+class WindowView(Struct, frozen=True, kw_only=True):
+    """An approval window that is open: `used` are the operations that started by it."""
+
+    id: str
+    by: str
+    reason: str
+    since: float
+    until: float
+    uses: int
+    operations: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
+    approved_by: list[str] = field(default_factory=list)
+
+
 class PolicyStatusAnswer(Struct, frozen=True, kw_only=True):
     """The policy in force in the replica that replies.
 
@@ -180,6 +195,7 @@ class PolicyStatusAnswer(Struct, frozen=True, kw_only=True):
     control_sequence: int = 0
     stops: list[StopView] = field(default_factory=list)
     emergencies: list[EmergencyView] = field(default_factory=list)
+    windows: list[WindowView] = field(default_factory=list)
     more: int = 0
     """How many stops and emergencies are not listed."""
     inventory_digest: str = ""

@@ -16,6 +16,7 @@ from writ_contracts import (
     notices,
     people,
     policies,
+    provisioning,
     requests,
 )
 from writ_contracts.channels import Channel as Channel
@@ -168,6 +169,16 @@ CHANNELS: tuple[Channel, ...] = (
         answer=enrolment.Enrolled,
     ),
     Channel(
+        name="provision",
+        address="writ.provision",
+        summary="A change of principals was recorded: the provisioner applies it to NATS before it replies.",
+        style=S.REQUEST,
+        senders=(R.EXECUTOR,),
+        receivers=(R.KEEPER,),
+        message=provisioning.Provision,
+        answer=provisioning.Provisioned,
+    ),
+    Channel(
         name="audit_standing",
         address="writ.audit.standing",
         summary="The progress of an audit service's index. Every executor receives it.",
@@ -272,6 +283,15 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.POLICY,),
         receivers=(),
         message=journal.Granted,
+    ),
+    Channel(
+        name="journal_window",
+        address="writ.journal.window.{window}",
+        summary="The journal: the uses of an approval window. Written by policy alone, each with its `granted`.",
+        style=S.STREAM,
+        senders=(R.POLICY,),
+        receivers=(),
+        message=journal.WindowUsed,
     ),
     Channel(
         name="journal_control",

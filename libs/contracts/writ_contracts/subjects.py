@@ -130,6 +130,11 @@ def scanned(scanner: str, target: str) -> str:
     return f"writ.scanned.{_token(scanner, 'scanner')}.{_token(target, 'target')}"
 
 
+def window_uses(window: str) -> str:
+    """Return the subject of the uses of an approval window."""
+    return f"writ.journal.window.{_token(window, 'window')}"
+
+
 def security_event(kind: str) -> str:
     """Return the subject of security events of this kind."""
     return f"writ.journal.security.{_token(kind, 'kind')}"

@@ -16,3 +16,6 @@ class Config(SignerConfig, frozen=True, kw_only=True):
     journal_lost: Annotated[
         int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
     ] = 0
+    notifications: Annotated[
+        Path | None, env("WRIT_NOTIFICATIONS", "notifications.yaml, with the destinations of notifications")
+    ] = None

@@ -6,15 +6,26 @@ from typing import get_args
 from writ_audit.projection import UNREADABLE
 from writ_contracts.agents import SecurityKind
 from writ_contracts.journal import JournalEvent
+from writ_runtime.metric_series import AtMost, Counter
 from writ_runtime.metrics import Metrics
 from writ_runtime.security_events import security_counter
 
 READS = ("current", "behind")
+DELIVERIES = ("sent", "failed", "dropped")
 
 
 def metrics() -> Metrics:
     """Return the metrics, with the endpoints of this service."""
     return Metrics(endpoints=("trace", "search"))
+
+
+def notification_counter(measured: Metrics) -> Counter:
+    """Declare the count of notifications."""
+    return measured.counter(
+        "writ_notifications_total",
+        "Notifications by destination: sent, failed attempts, dropped after an hour or in a flood.",
+        {"destination": AtMost(8), "result": DELIVERIES},
+    )
 
 
 def event_kinds() -> tuple[str, ...]:

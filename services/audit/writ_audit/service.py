@@ -9,6 +9,8 @@ from writ_audit.following import Follower
 from writ_audit.handlers import service
 from writ_audit.index import Index
 from writ_audit.metrics import Measures
+from writ_audit.notifications.delivery import Deliveries
+from writ_audit.notifications.settings import read_notifications
 from writ_audit.permission import Permission
 from writ_audit.reading import Reading
 from writ_audit.recorded_reads import RecordedReads
@@ -64,12 +66,18 @@ class Audit:
             self._security,
         )
         self._reports = Reports(bus.journal, self._follower, self._security, config.installation)
+        self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
         permission = Permission(bus, config.policy_key, config.installation, self._notifier.tell, reads)
         reading = Reading(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
+
+    def _make_deliveries(self, config: Config, measured: Metrics) -> Deliveries:
+        """Raises ConfigError for an unusable file of notifications."""
+        targets, link = ([], "") if config.notifications is None else read_notifications(config.notifications)
+        return Deliveries(self._bus.journal, targets, link, config.state_dir, measured, self._time.now)
 
     def _journal_replaced(self, why: str) -> None:
         self._security.tell("journal_replaced", f"seen by audit: {why}", None, None)
@@ -89,6 +97,7 @@ class Audit:
             group.create_task(unending("reports", self._reports.watch()))
             group.create_task(unending("servers", self._servers.watch(self._bus)))
             group.create_task(unending("position", self._report_position()))
+            group.create_task(unending("notifications", self._deliveries.run()))
 
     async def _report_position(self) -> None:
         """Report presence and position to executors. A missing listener is no error: the next report follows."""
@@ -112,7 +121,12 @@ class Audit:
 
     def checks(self) -> Mapping[str, Check]:
         """Return the checks of `/readyz`."""
-        return {"journal": self._journal_check, "index": self._index_check, "clock": self._time.check}
+        return {
+            "journal": self._journal_check,
+            "index": self._index_check,
+            "clock": self._time.check,
+            "notifications": self._deliveries.check,
+        }
 
     async def _journal_check(self) -> str | None:
         if not self._bus.connected:

@@ -15,6 +15,7 @@ from writ_executor.config import Config
 from writ_executor.control.archiving import Archiving
 from writ_executor.control.operations import Controls
 from writ_executor.control.policy_versions import Publishing
+from writ_executor.control.principals import PrincipalChanges
 from writ_executor.journal.audit_level import LEVELS
 from writ_executor.journal.audit_services import AuditServices
 from writ_executor.journal.follower import Follower
@@ -127,8 +128,9 @@ def compose(  # long: one list of parts, each given those before it
     publishing = Publishing(bus, index, recorder, lives, vault, policy)
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
     archiving = Archiving(bus, recorder, vault, generations, config.remember)
+    principals = PrincipalChanges(bus, recorder, lives, vault, index, outcomes)
     controls = Controls(
-        recorder, lives, vault, outcomes, cancels, publishing, archiving, index, targets, approvals.review
+        recorder, lives, vault, outcomes, cancels, publishing, archiving, principals, index, targets, approvals.review
     )
     waiting = WaitingReasons(index, presence)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)

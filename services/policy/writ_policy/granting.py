@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from writ_bus.port import Entry, Journal
 from writ_contracts import subjects
+from writ_contracts.agents import Claim
 from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
+from writ_contracts.records import Record
 from writ_contracts.wire import encode
 from writ_policy.approvals.previews import moved_since, recorded_preview
 from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
@@ -22,10 +24,12 @@ from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.limits import Limits
 from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
+from writ_policy.windows.open_windows import OpenWindows, UseTaken, without_use
 from writ_runtime.faults import fault
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 
+MOST_TRIES = 64
 Gather = Callable[[AskGrant | Decide, Judge], Awaitable[KnownFacts]]
 """Returns the facts of a question, checked, together with those that policy has itself."""
 
@@ -34,9 +38,16 @@ class Granting:
     """Answers AskGrant."""
 
     def __init__(
-        self, journal: Journal, judging: JudgeFactory, gather: Gather, key: Key, former: Mapping[str, int]
+        self,
+        journal: Journal,
+        judging: JudgeFactory,
+        gather: Gather,
+        key: Key,
+        former: Mapping[str, int],
+        windows: OpenWindows,
     ) -> None:
         """`former`: policy's earlier keys, each with the last event of the journal it signed."""
+        self._windows = windows
         self._journal = journal
         self._judging = judging
         self._gather = gather
@@ -57,6 +68,15 @@ class Granting:
         return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
+        """Return the grant as `_grant` does; where another start took the same use of a window, decide once more."""
+        for _ in range(MOST_TRIES):
+            try:
+                return await self._grant(ask)
+            except UseTaken:
+                continue
+        raise Conflict(f"{MOST_TRIES} other starts took a use of the approval window first", code=MOVED_ON)
+
+    async def _grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
         """Return the grant once it is recorded, or the decision that denies it.
 
         Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may ask
@@ -75,36 +95,72 @@ class Granting:
         check_first_decision(recorded, subject, self._keys, self._key.installation)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
         check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
-        known = await self._gather(ask, judge)
         given = approvals_of(recorded, records, judge.world)
-        ruled = judge.rule(subject, known, starting=True, recorded=True, approvals=given, traced=ask.traced)
-        if not ruled.request.operation.baseline:
-            ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
-        if ruled.ruling.effect == "allow":
-            ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
-        if recorded.life.approvals:
-            moved = moved_since(recorded_preview(records), operation, claim.baseline)
-            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
-        ruled = judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
+        ruled = await self._rule(ask, judge, recorded, records, claim, given)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)
         permit = grant(ask, claim, ruled, decision, given if ruled.decision.approvals else None)
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
-        counted = await self._limits.take(ruled.decision.limits, _holder(ask, event), judge.now, event.correlation_id)
-        await self._append(recorded, event, counted)
+        counted = await self._counted(judge, ruled, event)
+        await self._append(recorded, event, counted, by_window=bool(ruled.decision.window))
         effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
+
+    async def _rule(
+        self,
+        ask: AskGrant,
+        judge: Judge,
+        recorded: RecordedOperation,
+        records: Sequence[Record],
+        claim: Claim,
+        given: Approvals,
+    ) -> RuledRequest:
+        """Decide again, for the start: by the approvals of the operation or those of a window, and all its names."""
+        subject = ask.subject
+        known = await self._gather(ask, judge)
+
+        def rule(approvals: Approvals | None, window: str = "") -> RuledRequest:
+            return judge.rule(
+                subject, known, starting=True, recorded=True, approvals=approvals, window=window, traced=ask.traced
+            )
+
+        ruled = await self._windows.apply(judge, subject, rule(given), rule)
+        if not ruled.request.operation.baseline:
+            ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
+        if ruled.ruling.effect == "allow":
+            ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
+        if recorded.life.approvals:
+            moved = moved_since(recorded_preview(records), ruled.request.operation, claim.baseline)
+            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
+        if ruled.ruling.effect == "require_approval" and first_decision(recorded).window:
+            ruled = without_use(ruled)
+        return judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
+
+    async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:
+        """Return the entries that are stored with the start: its places under limits, and its use of a window."""
+        decision = ruled.decision
+        holder = LimitHolder(
+            operation_id=decision.operation_id,
+            principal=decision.principal,
+            target=decision.target,
+            until=event.deadline,
+        )
+        counted = await self._limits.take(decision.limits, holder, judge.now, event.correlation_id)
+        use = await self._windows.use(judge, ruled) if decision.window else None
+        return [*counted, *([] if use is None else [use])]
 
     def _refused(self, ask: AskGrant, ruled: RuledRequest) -> GrantAnswer:
         grant_for_listings = listing_grant(ask.subject, ask.look_key, ruled)
         signed_grant = None if grant_for_listings is None else sign(self._key, grant_for_listings)
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
-    async def _append(self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry]) -> None:
-        """Store the start with its places under limits. Raises Conflict (`moved_on`) if anything was written since the
-        operation and the limits were read.
+    async def _append(
+        self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry], *, by_window: bool
+    ) -> None:
+        """Store the start together with what counts it. Raises Conflict (`moved_on`) if anything was written since the
+        operation and the counts were read; UseTaken where it is by a window, and the operation itself has not moved on.
         """
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:
@@ -120,16 +176,8 @@ class Granting:
         try:
             await self._journal.append_together([*counted, entry])
         except Conflict as error:
+            last = await self._journal.last(entry.filter) if by_window else None
+            if last is not None and last.sequence == entry.expected:
+                raise UseTaken from error
             raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
         fault("policy.granted")
-
-
-def _holder(ask: AskGrant, event: Granted) -> LimitHolder:
-    """Return what counts under the limits of the decision."""
-    subject = ask.subject
-    return LimitHolder(
-        operation_id=subject.operation_id,
-        principal=subject.principal,
-        target=subject.target,
-        until=event.deadline,
-    )

@@ -35,6 +35,7 @@ from writ_policy.state.loading import Compiler
 from writ_policy.state.sources import Sources
 from writ_policy.versions.proposed import ProposedVersions
 from writ_policy.versions.stored import Versions
+from writ_policy.windows.open_windows import OpenWindows
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Attention, Check, Detail
@@ -120,6 +121,7 @@ class PolicyService:
         )
         await follower.read()
         self._follower = follower
+        self._sources.changes = lambda: follower.state.changes
         self._serving = await bus.serve(self._service(bus, versions, follower, guard, security))
 
     def _make_guard(self, bus: Bus, security: SecurityEvents) -> JournalGuard:
@@ -129,13 +131,15 @@ class PolicyService:
         file, lost = StateFile(self._config.state_dir / FILE, Mark), self._config.journal_lost
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
 
-    def _service(
+    def _service(  # long: one list of endpoints, each given its parts
         self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard, security: SecurityEvents
     ) -> Service:
         dry, clock = self._config.dry_run_only, self._clock
         judging = JudgeFactory(self._sources, versions, follower, self._plugins, guard, dry_run_only=dry, clock=clock)
         proposed = ProposedVersions(versions, self._compiler, self._catalogue)
         scans = Scans(bus.scans, self._sources, self._key, security, self._observe, self._clock)
+        keys = {**self._former_events, self._key.public: sys.maxsize}
+        windows = OpenWindows(bus.journal, keys)
         handlers = DecisionEndpoints(
             bus.journal,
             judging,
@@ -146,12 +150,15 @@ class PolicyService:
             security,
             self._measures,
             self._observe,
+            windows,
         )
-        version_queries = VersionQueries(self._config, self._sources, versions, judging.now, self._notifier.tell)
+        version_queries = VersionQueries(
+            self._config, self._sources, versions, judging.now, self._notifier.tell, windows
+        )
         analysis = AnalysisQueries(
             self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
         )
-        standings = Standings(bus.journal, {**self._former_events, self._key.public: sys.maxsize}, clock)
+        standings = Standings(bus.journal, keys, clock)
         approvals = Approvals(bus, judging, standings, security, self._observe)
         pending = Pending(bus.journal, judging, standings, clock, self._key)
         people = PeopleEndpoints(judging, self._observe)

@@ -77,18 +77,22 @@ def _latest(records: Sequence[Record], kind: str) -> float:
     return max(found, default=0.0)
 
 
+def check_decided(recorded: RecordedOperation, keys: Mapping[str, int], installation: str) -> Decision:
+    """Return the first decision on the operation. Raises ForgedStart unless policy signed it."""
+    trusted = [key for key, until in keys.items() if recorded.life.first_sequence <= until]
+    try:
+        return open_signed(recorded.requested.decision, Decision, trusted, installation)
+    except Untrusted as error:
+        raise ForgedStart(f"policy did not decide on {recorded.requested.operation_id}: {error}") from error
+
+
 def check_first_decision(
     recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int], installation: str
 ) -> None:
     """Raises ForgedStart unless policy allowed this very request when it came, or demanded approvals for it. `keys`:
     policy's, and up to which event each signed.
     """
-    requested, life = recorded.requested, recorded.life
-    trusted = [key for key, until in keys.items() if life.first_sequence <= until]
-    try:
-        decision = open_signed(requested.decision, Decision, trusted, installation)
-    except Untrusted as error:
-        raise ForgedStart(f"policy did not decide on {subject.operation_id}: {error}") from error
+    requested, decision = recorded.requested, check_decided(recorded, keys, installation)
     stated = digest(subject.statement) if subject.statement else None
     pairs = {
         "operation id": (decision.operation_id, subject.operation_id),

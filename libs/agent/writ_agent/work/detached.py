@@ -1,7 +1,7 @@
 """Operations that wait for a slow host give their slot back, so that one hanging host does not hold them all.
 
 Most of the time an agent waits. What lasts longer than `SLOT_SECONDS` goes on without a slot. From then on its target
-is slow, and gets only a few operations at a time.
+is slow: it gets only a few operations at a time, and they hardly hold a slot, until one of them ends sooner.
 """
 
 import asyncio
@@ -12,9 +12,11 @@ from typing import Any
 from writ_bus import tasks
 from writ_runtime.logs import Log
 
-SLOT_SECONDS = 1.0
-SHARE = 4
+SLOT_SECONDS, SLOW_SECONDS = 0.25, 0.02
+"""For how long an operation holds a slot: of any target, and of one that was slow the last time."""
+SHARE = 2
 """A slow target has one of so many slots."""
+MOST_SLOW = 10_000
 _log = Log("writ.agent")
 
 
@@ -26,6 +28,7 @@ class DetachedOperations:
         self._each = max(1, slots // SHARE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._of: Counter[str] = Counter()
+        self._slow: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -35,17 +38,18 @@ class DetachedOperations:
         return self._of[target] >= self._each
 
     async def run(self, target: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run the work: to its end, or for `SLOT_SECONDS` if it may go on without a slot."""
+        """Run the work: to its end, or for as long as it holds a slot if it may go on without one."""
         if not self._most:
             await work
             return
         task = tasks.start(work, "operation")
         try:
-            await asyncio.wait({task}, timeout=SLOT_SECONDS)
+            await asyncio.wait({task}, timeout=SLOW_SECONDS if target in self._slow else SLOT_SECONDS)
             if not task.done() and len(self._tasks) < self._most:
                 self._detach(target, task)
                 return
             await task
+            self._slow.pop(target, None)
         except asyncio.CancelledError:
             task.cancel()
             raise
@@ -57,6 +61,9 @@ class DetachedOperations:
 
     def _detach(self, target: str, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
+        self._slow[target] = None
+        if len(self._slow) > MOST_SLOW:
+            del self._slow[next(iter(self._slow))]
         self._of[target] += 1
         task.add_done_callback(lambda ended: self._done(target, ended))
 

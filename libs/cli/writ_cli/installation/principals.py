@@ -1,39 +1,109 @@
-"""`writ principal` and `writ context`: principals, and the settings of their clients."""
+"""`writ principal`: add, list, change and remove principals, in the folder or by an operation."""
+
+from collections.abc import Callable
+from typing import Any
 
 import click
 import msgspec
 
 from writ_cli.exit_status import Exit
-from writ_cli.options import asking, local
+from writ_cli.operations.requests import show_requested
+from writ_cli.options import asking
 from writ_cli.settings import Settings
-from writ_client.context import spelled_out
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import PrincipalId
-from writ_documents.readers import read_principals
-from writ_installation.administration.principals import ADMITTED_WITHIN, add_principal
+from writ_contracts.inventory import Principal
+from writ_contracts.principal_changes import is_active
+from writ_documents.atomic_files import write_atomically
+from writ_installation.administration.principals import (
+    ADMITTED_WITHIN,
+    add_principal,
+    change_principal,
+    rotate_principal,
+)
+from writ_installation.files.principal_changes import principals_of
+from writ_trust.keys import Key, generate_seed
+
+Command = Callable[..., Any]
+KINDS = click.Choice(["human", "agent", "service"])
+NAME = click.argument("name")
 
 
 @click.group()
 def principal() -> None:
-    """Principals: the humans, AI agents and services that may send requests."""
+    """Principals: the humans, AI agents and services that may send requests.
 
-
-@principal.command("add")
-@click.argument("name")
-@click.option("--kind", type=click.Choice(["human", "agent", "service"]), default="human", show_default=True)
-@click.option("--role", "roles", multiple=True, metavar="ROLE", help="What the policy's rules know it by.")
-@click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
-@local
-async def add(settings: Settings, name: str, kind: str, roles: tuple[str, ...], acts_for: str | None) -> int:
-    """Add the principal NAME with a new key; a running Writ accepts it at once.
-
-    This is local administration by the owner of the folder: it writes principals.yaml and the key file, and no policy
-    is asked. The policy decides about the principal's requests.
+    Without --request a command changes the folder's files: who may write there needs no permission. With --request it
+    is an operation, which the policy decides on and others may have to approve.
     """
+
+
+def changing(body: Command) -> Command:
+    """Make a subcommand that changes principals: `body(settings, …, request, reason)`."""
+    for option in (
+        click.option("--request", is_flag=True, help="Request it as an operation of the running installation."),
+        click.option("--reason", "-r", default="", help="Why, for the record (with --request)."),
+    ):
+        body = option(body)
+    return asking(body)
+
+
+async def _change(settings: Settings, action: str, name: str, *, request: bool, reason: str, **values: Any) -> int:
+    """Change a principal by an operation, or in the files."""
+    known = {key: value for key, value in values.items() if value is not None}
+    try:
+        change = msgspec.convert({"action": action, "principal_id": name, **known}, PrincipalManage)
+    except msgspec.ValidationError as error:
+        raise Invalid(str(error)) from None
+    if not request:
+        return _show_changed(settings, name, change_principal(settings.home, change))
+    async with await settings.connect() as writ:
+        return show_requested(settings.screen, await writ.principals.change(action, name, known, reason=reason))
+
+
+def _show_changed(settings: Settings, name: str, after: Principal | None) -> int:
+    if settings.screen.json:
+        settings.screen.data({"principal": after})
+    elif after is None:
+        settings.screen.line(f"{name} is removed, and its key with it; a running Writ ends its access within a second")
+    else:
+        state = "disabled" if after.disabled else f"roles: {', '.join(after.roles) or 'none'}"
+        settings.screen.line(f"{name} is changed ({state}); a running Writ follows within a second")
+    return Exit.DONE
+
+
+def _check_name(name: str) -> None:
     try:
         msgspec.convert(name, PrincipalId)
     except msgspec.ValidationError:
         raise Invalid(f"{name[:80]!r} cannot name a principal: letters, digits, - and _, at most 64") from None
+
+
+@principal.command("add")
+@NAME
+@click.option("--kind", type=KINDS, default="human", show_default=True)
+@click.option("--role", "roles", multiple=True, metavar="ROLE", help="What the policy's rules know it by.")
+@click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
+@click.option("--key", metavar="PUBLIC", help="Its public key (U…), with --request; else a key is made.")
+@changing
+async def add(
+    settings: Settings,
+    name: str,
+    kind: str,
+    roles: tuple[str, ...],
+    acts_for: str | None,
+    key: str | None,
+    request: bool,
+    reason: str,
+) -> int:
+    """Add the principal NAME with a new key; a running Writ accepts it at once."""
+    _check_name(name)
+    if request:
+        wanted = {"kind": kind, "roles": list(roles), "acts_for": acts_for}
+        return await _with_key(settings, "add", name, key, reason, wanted)
+    if key is not None:
+        raise click.UsageError("--key goes with --request: in the folder, a key is made")
     added = await add_principal(settings.home, name, kind, list(roles), acts_for)
     if settings.screen.json:
         settings.screen.data(added)
@@ -47,14 +117,93 @@ async def add(settings: Settings, name: str, kind: str, roles: tuple[str, ...], 
     return Exit.DONE
 
 
+async def _with_key(
+    settings: Settings, action: str, name: str, key: str | None, reason: str, wanted: dict[str, Any]
+) -> int:
+    """Request a change with a public key, or with one made here whose private half is kept in the folder."""
+    made = Key(generate_seed()) if key is None else None
+    public = key or (made.public if made else "")
+    path = settings.home.seed_file(f"principal-{name}")
+    draft = path.with_suffix(".new")
+    if made is not None:  # before it is requested: what is approved later must not have lost its key
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(draft, made.seed + b"\n")
+    status = await _change(settings, action, name, request=True, reason=reason, key=public, **wanted)
+    if made is not None and status == Exit.DONE:
+        draft.replace(path)
+    if made is not None and not settings.screen.json:
+        settings.screen.line(f"  its new key is {path if status == Exit.DONE else draft}")
+    return status
+
+
+@principal.command("remove")
+@NAME
+@changing
+async def remove(settings: Settings, name: str, request: bool, reason: str) -> int:
+    """Remove NAME: it loses access at once, and its key never returns."""
+    status = await _change(settings, "remove", name, request=request, reason=reason)
+    if status == Exit.DONE:
+        settings.home.seed_file(f"principal-{name}").unlink(missing_ok=True)
+    return status
+
+
+@principal.command("disable")
+@NAME
+@changing
+async def disable(settings: Settings, name: str, request: bool, reason: str) -> int:
+    """Take access from NAME, and from the agents that act for it, until it is enabled."""
+    return await _change(settings, "disable", name, request=request, reason=reason)
+
+
+@principal.command("enable")
+@NAME
+@changing
+async def enable(settings: Settings, name: str, request: bool, reason: str) -> int:
+    """Give NAME its access back."""
+    return await _change(settings, "enable", name, request=request, reason=reason)
+
+
+@principal.command("rotate")
+@NAME
+@click.option("--key", metavar="PUBLIC", help="The new public key (U…), with --request; else a key is made.")
+@changing
+async def rotate(settings: Settings, name: str, key: str | None, request: bool, reason: str) -> int:
+    """Give NAME a new key. The old one loses access at once."""
+    if request:
+        return await _with_key(settings, "rotate", name, key, reason, {})
+    if key is not None:
+        return await _change(settings, "rotate", name, request=False, reason=reason, key=key)
+    after = rotate_principal(settings.home, name)
+    if not settings.screen.json:
+        settings.screen.line(f"its new key is {settings.home.seed_file(f'principal-{name}')}")
+    return _show_changed(settings, name, after)
+
+
+@principal.command("roles")
+@NAME
+@click.argument("roles", nargs=-1, metavar="[ROLE]...")
+@changing
+async def set_roles(settings: Settings, name: str, roles: tuple[str, ...], request: bool, reason: str) -> int:
+    """Set all roles of NAME; without any it has none."""
+    return await _change(settings, "set_roles", name, request=request, reason=reason, roles=list(roles))
+
+
+@principal.command("acts-for")
+@NAME
+@click.argument("human", required=False)
+@changing
+async def set_acts_for(settings: Settings, name: str, human: str | None, request: bool, reason: str) -> int:
+    """Set the human that the agent or service NAME acts for; without one it acts for nobody."""
+    return await _change(settings, "set_acts_for", name, request=request, reason=reason, acts_for=human)
+
+
 @principal.command("list")
-@local
+@asking
 async def list_all(settings: Settings) -> int:
-    """List the principals."""
-    home = settings.home
-    known = read_principals(home.principals).principals
+    """List the principals in force."""
+    known = principals_of(settings.home)
     if settings.screen.json:
-        settings.screen.data(known)
+        settings.screen.data(list(known.values()))
         return Exit.DONE
     rows = [
         (
@@ -62,50 +211,29 @@ async def list_all(settings: Settings) -> int:
             one.kind,
             one.roles,
             one.acts_for,
-            "yes" if home.seed_file(f"principal-{one.id}").exists() else "",
+            "" if is_active(one, known) else "disabled",
+            "yes" if settings.home.seed_file(f"principal-{one.id}").exists() else "",
             one.key,
         )
-        for one in known
+        for one in known.values()
     ]
-    settings.screen.table(("principal", "kind", "roles", "acts for", "key here", "public key"), rows)
+    settings.screen.table(("principal", "kind", "roles", "acts for", "state", "key here", "public key"), rows)
     return Exit.DONE
 
 
-def _known(settings: Settings, name: str) -> None:
-    """Raises Invalid for a principal that is not in the folder; a principal with a key file of its own is not
-    checked.
-    """
-    if settings.context is not None or settings.environ.get("WRIT_KEY_FILE"):
-        return
-    home = settings.home
-    if home.principals.exists() and name not in {one.id for one in read_principals(home.principals).principals}:
-        raise Invalid(f"there is no principal {name} in {home.principals}: `writ principal list`")
-
-
-@click.command()
-@click.argument("name", metavar="PRINCIPAL", required=False)
+@principal.command("show")
+@NAME
 @asking
-async def context(settings: Settings, name: str | None) -> int:
-    """Show the settings of a bare NATS client for PRINCIPAL: address, key file, inbox prefix, subjects."""
-    if name:
-        settings = msgspec.structs.replace(settings, principal=name)
-    where = settings.where()
-    _known(settings, where.principal)
-    found = spelled_out(where)
+async def show(settings: Settings, name: str) -> int:
+    """Show the principal NAME."""
+    known = principals_of(settings.home)
+    if name not in known:
+        raise Invalid(f"there is no principal {name[:80]!r}: `writ principal list`", code="unknown_principal")
+    one = known[name]
     if settings.screen.json:
-        settings.screen.data(found)
+        settings.screen.data(one)
         return Exit.DONE
-    settings.screen.fields(
-        [
-            ("principal", found.principal),
-            ("url", found.url),
-            ("installation", found.installation),
-            ("key file", found.key_file),
-            ("inbox prefix", found.inbox_prefix),
-            ("requests", found.subjects.request),
-            ("queries", found.subjects.query),
-            ("events", found.subjects.events),
-        ],
-        indent=0,
-    )
+    fields = msgspec.to_builtins(one)
+    fields["access"] = "yes" if is_active(one, known) else "disabled"
+    settings.screen.fields(fields.items(), indent=0)
     return Exit.DONE

@@ -20,6 +20,7 @@ from writ_cli.output import Screen, outcome, visible
 from writ_cli.settings import Settings
 from writ_client import request_signing
 from writ_client.client import Writ
+from writ_client.operation_wait import Requested
 from writ_client.target_runs import EachRequest, each_request
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
@@ -206,6 +207,15 @@ def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
         screen.line(outcome(answer.outcome or answer.state), f"  operation {answer.operation_id}")
         screen.fields(_reasons(answer.verdict))
     return Exit.DONE if answer.outcome is None else of_outcome(answer.outcome)
+
+
+def show_requested(screen: Screen, requested: Requested) -> int:
+    """Show what became of a request until now; return its exit status, that of a pending one without an outcome."""
+    if requested.view is not None:
+        return show_view(screen, requested.view, requested.answer.verdict)
+    _tell_waiting(screen, requested.answer)
+    status = _show_answer(screen, requested.answer)
+    return Exit.PENDING if requested.answer.outcome is None else status
 
 
 def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = None) -> int:

@@ -89,6 +89,8 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return event.kind
         case journal.LimitTaken():
             return f"one of {event.most} under the limit of rule {event.rule}"
+        case journal.WindowUsed():
+            return f"use {event.use} of {event.most} of approval window {event.window}"
         case journal.LockTaken():
             return f"of {event.target}"
         case None:

@@ -4,11 +4,14 @@ All but the reads need the principal's own signature. Cancelling one's own opera
 knows its owner.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
 from writ_contracts.catalogue.grammar import Reason, TargetGlob, UnixTime, check_bytes
+from writ_contracts.catalogue.windows import WindowEnd, WindowRequest
 from writ_contracts.ids import (
     TOKEN_PATTERN,
     CorrelationId,
@@ -163,19 +166,44 @@ class JournalArchive(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class PrincipalManage(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The principal to add, change or remove. `add` needs kind and key."""
+    """The principal to add, change or remove, and the new values of what its action changes.
 
-    action: Annotated[Literal["add", "change", "remove"], PUBLIC]
+    Policy itself sets `replaces`: the entry of principals.yaml that the change is for.
+    """
+
+    action: Annotated[
+        Literal["add", "remove", "disable", "enable", "rotate", "set_roles", "set_acts_for"],
+        PUBLIC,
+    ]
     principal_id: Annotated[PrincipalId, PUBLIC]
     kind: Annotated[Kind | None, PUBLIC] = None
     key: Annotated[PublicKey | None, PUBLIC] = None
     roles: Annotated[Annotated[list[Name], Meta(max_length=64)] | None, PUBLIC] = None
     acts_for: Annotated[PrincipalId | None, PUBLIC] = None
+    person: Annotated[PrincipalId | None, PUBLIC] = None
+    replaces: Annotated[Annotated[str, Meta(max_length=100)], PUBLIC] = ""
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
     def __post_init__(self) -> None:
-        if self.action == "add" and (self.kind is None or self.key is None):
-            raise ValueError("add needs kind and key")
+        names = ("kind", "key", "roles", "acts_for", "person")
+        given = {name for name in names if getattr(self, name) is not None}
+        needed, allowed = OF_ACTION[self.action]
+        if missing := needed - given:
+            raise ValueError(f"{self.action} needs {' and '.join(sorted(missing))}")
+        if surplus := given - needed - allowed:
+            raise ValueError(f"{self.action} takes no {' and no '.join(sorted(surplus))}")
+
+
+OF_ACTION: Mapping[str, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
+    {
+        "add": (frozenset({"kind", "key"}), frozenset({"roles", "acts_for", "person"})),
+        "rotate": (frozenset({"key"}), frozenset()),
+        "set_roles": (frozenset({"roles"}), frozenset()),
+        "set_acts_for": (frozenset(), frozenset({"acts_for"})),
+        **dict.fromkeys(("remove", "disable", "enable"), (frozenset(), frozenset())),
+    }
+)
+"""The values that an action of `principal_manage` needs, and those that it may have."""
 
 
 class Cancelled(Output, frozen=True, kw_only=True):
@@ -204,6 +232,17 @@ class Stopped(Output, frozen=True, kw_only=True):
     running: Annotated[list[str], PUBLIC] = field(default_factory=list)
     more: Annotated[int, PUBLIC] = 0
     """How many of them are not listed."""
+
+
+class PrincipalChanged(Output, frozen=True, kw_only=True):
+    """The change's id and control sequence; operations of the principal that it ended, and those that run on."""
+
+    id: Annotated[str, PUBLIC] = ""
+    sequence: Annotated[int, PUBLIC] = 0
+    ended: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    running: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    more: Annotated[int, PUBLIC] = 0
+    """How many of both are not listed."""
 
 
 class Published(Output, frozen=True, kw_only=True):
@@ -257,6 +296,8 @@ OPERATIONS = (
     _control("emergency_confirm", "Confirm or end an emergency.", EmergencyConfirm, Risk.CHANGE),
     _control("emergency_review", "Sign off what was done in an emergency that is over.", EmergencyReview, Risk.CHANGE),
     _control("stop_set", "Let no change start any more within a reach.", StopSet, Risk.CHANGE, output=Stopped),
+    _control("window_request", "Request approval ahead, of some uses of operations.", WindowRequest, Risk.CHANGE),
+    _control("window_end", "End an approval window before its time.", WindowEnd, Risk.CHANGE),
     _control("stop_lift", "Let operations start again.", StopLift, Risk.ADMIN),
     _control(
         "journal_archive",
@@ -265,5 +306,11 @@ OPERATIONS = (
         Risk.ADMIN,
         output=ArchivedRange,
     ),
-    _control("principal_manage", "Add, change or remove a principal.", PrincipalManage, Risk.ADMIN),
+    _control(
+        "principal_manage",
+        "Add, change or remove a principal.",
+        PrincipalManage,
+        Risk.ADMIN,
+        output=PrincipalChanged,
+    ),
 )

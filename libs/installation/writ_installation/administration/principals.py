@@ -9,17 +9,23 @@ import os
 import time
 from typing import Any
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, structs
 from msgspec.structs import replace
 
 from writ_client.context import Context, open_bus, tls_of
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
+from writ_contracts.principal_changes import changed
+from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_principals
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
+from writ_installation.files.principal_changes import known_changes, principals_of
 from writ_installation.status.server_url import running_url
+from writ_trust.keys import Key, generate_seed
 
 ADMITTED_WITHIN = 30.0
 PAUSE = 0.1
@@ -36,19 +42,63 @@ class Added(Struct, frozen=True, kw_only=True):
 async def add_principal(home: Home, name: str, kind: str, roles: list[str], acts_for: str | None) -> Added:
     """Add a principal with a new key. Raises Conflict if there is one, Invalid for an unknown human."""
     create_installation(home)
-    known = {one.id: one for one in read_principals(home.principals).principals}
+    known = principals_of(home)
     if name in known:
         raise Conflict(f"there is a principal {name} already")
     if acts_for is not None and (kind == "human" or acts_for not in known or known[acts_for].kind != "human"):
         raise Invalid(f"{name} cannot act for {acts_for}: agents and services act for a human of {home.principals}")
+    earlier = next((one for one in read_principals(home.principals).principals if one.id == name), None)
+    if earlier is not None:  # an operation removed it: its key is worth nothing any more
+        home.seed_file(f"principal-{name}").unlink(missing_ok=True)
     key = home.make_key(f"principal-{name}")
     entry: dict[str, Any] = {"id": name, "kind": kind, "roles": roles, "key": key.public}
     if acts_for is not None:
         entry["acts_for"] = acts_for
-    list_edits.append(home.principals, "principals", entry, unique="id")
+    if earlier is None:
+        list_edits.append(home.principals, "principals", entry, unique="id")
+    else:
+        list_edits.replace(home.principals, "principals", entry, unique="id", value=name)
     principal = next(one for one in read_principals(home.principals).principals if one.id == name)
     key_file = str(home.seed_file(f"principal-{name}"))
     return Added(principal=principal, key_file=key_file, admitted=await admitted(home, name, key.seed))
+
+
+def change_principal(home: Home, change: PrincipalManage) -> Principal | None:
+    """Change the principal in the files; return it, None once removed. Raises Invalid, ConfigError.
+
+    The file's entry then counts again, with what operations changed before: it gets a higher revision.
+    """
+    before, name = principals_of(home), change.principal_id
+    added_by_operation = (one.change for one in known_changes(home).changes if one.change.replaces == "")
+    if change.action == "remove" and any(one.principal_id == name for one in added_by_operation):
+        raise Invalid(f"an operation added {name}, so the files cannot remove it: add --request, or disable it here")
+    after = changed(before, change).get(name)
+    listed = {one.id: one for one in read_principals(home.principals).principals}
+    if name not in listed:  # an operation added it
+        listed[name] = structs.replace(before[name], revision=0)
+        list_edits.append(home.principals, "principals", _entry(listed[name]), unique="id")
+    if before[name] != listed[name] and after is not None:
+        after = structs.replace(after, revision=listed[name].revision + 1)
+    list_edits.replace(home.principals, "principals", None if after is None else _entry(after), unique="id", value=name)
+    if after is None:
+        home.seed_file(f"principal-{name}").unlink(missing_ok=True)
+    return after
+
+
+def rotate_principal(home: Home, name: str) -> Principal | None:
+    """Give the principal a new key, in its file. Raises as `change_principal`."""
+    key = Key(generate_seed())
+    changed_to = change_principal(home, PrincipalManage(action="rotate", principal_id=name, key=key.public))
+    write_atomically(home.seed_file(f"principal-{name}"), key.seed + b"\n")
+    return changed_to
+
+
+def _entry(principal: Principal) -> dict[str, Any]:
+    """Return the entry for the file, without values that are the default."""
+    built: dict[str, Any] = msgspec.to_builtins(principal)
+    kept = ("id", "kind", "key")
+    defaults = msgspec.to_builtins(Principal(id=principal.id, kind=principal.kind, key=principal.key))
+    return {name: value for name, value in built.items() if name in kept or value != defaults[name]}
 
 
 def _url(home: Home) -> str | None:

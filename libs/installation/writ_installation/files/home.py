@@ -68,6 +68,10 @@ class Home:
         self.joined = self.root / "joined" if (self.root / "joined").is_dir() else self.config
         """The folder of the list of agents, if it exists: a provisioner in a container may write there."""
         self.agents = (written if self.split else self.joined) / "agents.yaml"
+        self.principal_changes = (written if self.split else self.joined) / "principal-changes.json"
+        """Changes of principals by operations, as the provisioner read them from the journal."""
+        self.notifications = self.config / "notifications.yaml"
+        """Where audit sends notifications, if it exists."""
         self.leaves = self.config / "leaves.yaml"
         """Sites whose leaf nodes connect to our NATS server."""
         self.gateway_tokens = self.config / "gateway-tokens.json"

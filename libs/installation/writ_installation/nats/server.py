@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -23,10 +24,11 @@ from writ_contracts.errors import ConfigError
 from writ_contracts.inventory import SCANNER
 from writ_contracts.subjects import inbox_prefix
 from writ_documents import atomic_files
-from writ_documents.readers import read_agents, read_principals
+from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.files.lock import turn
+from writ_installation.files.principal_changes import admitted_principals
 from writ_installation.files.site import Site
 from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
@@ -86,13 +88,14 @@ def configuration(home: Home, address: Address) -> str:
 
 def plan(home: Home, address: Address) -> ServerPlan:
     """Return the plan of a server for the present files and valid tokens."""
-    known, leaves = read_principals(home.principals).principals, read_leaves(home.leaves)
-    principals = {one.id: [one.key] for one in known}
-    scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
+    leaves = read_leaves(home.leaves)
     pools: dict[str, list[str]] = {}
     for agent in read_agents(home.agents).agents:
         pools.setdefault(agent.pool, []).append(agent.key)
     roles = {role: [home.public(role.value)] for role in SERVICES}
+    known = admitted_principals(home, chain.from_iterable((*pools.values(), *roles.values())))
+    principals = {one.id: [one.key] for one in known}
+    scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
     return ServerPlan(
         store_dir=str(home.store),
         host=address.host,
@@ -297,7 +300,7 @@ class ExternalServer:
         self._known = self._names()
 
     def _names(self) -> set[str]:
-        principals = {one.id + one.key for one in read_principals(self._home.principals).principals}
+        principals = {one.id + one.key for one in admitted_principals(self._home, ())}
         agents = {one.pool + one.key for one in read_agents(self._home.agents).agents}
         return principals | agents | {token.id for token in tokens.good(self._home, time.time())}
 

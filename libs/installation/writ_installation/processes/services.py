@@ -144,6 +144,7 @@ def _service(home: Home, url: str, name: str, key: str, argv: Argv, stop_at: int
         "WRIT_RUN_FILE": str(home.run / f"{name}.json"),
         "WRIT_HEALTH_PORT": "0",
         **({"WRIT_PARAMS_KEY_FILE": str(home.params_key)} if key == "executor" else {}),
+        **({"WRIT_NOTIFICATIONS": str(home.notifications)} if name == "audit" and home.notifications.exists() else {}),
         **({"WRIT_RESTORED": str(restored)} if key == "executor" and restored.exists() else {}),
     }
     return Service(name=name, argv=argv, env={**env, **more}, stop_at=stop_at)

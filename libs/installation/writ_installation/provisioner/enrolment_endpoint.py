@@ -1,4 +1,4 @@
-"""The enrolment endpoint: it serves enrolments on the installation's server, and has their results recorded."""
+"""The provisioner's endpoints: it enrols agents and applies changes of principals, on the installation's server."""
 
 import asyncio
 from functools import partial
@@ -11,6 +11,8 @@ from writ_contracts.version import VERSION
 from writ_installation.files.home import Home
 from writ_installation.nats.server import options_of
 from writ_installation.provisioner.enrolments import Enrolments, finish
+from writ_installation.provisioner.principal_changes import PrincipalChangeEndpoint
+from writ_installation.provisioner.rounds import Rounds
 from writ_runtime.journal_notices import Notifier
 
 CLOSED_WITHIN = 5.0
@@ -19,7 +21,9 @@ CLOSED_WITHIN = 5.0
 class EnrolmentEndpoint:
     """Closed until `open`; `open` and `close` may be called at any time, and repeatedly."""
 
-    def __init__(self, home: Home, tls: TlsOptions | None) -> None:
+    def __init__(self, home: Home, tls: TlsOptions | None, rounds: Rounds) -> None:
+        """`rounds`: of the loop that makes NATS equal to the files."""
+        self._changes = PrincipalChangeEndpoint(home, rounds, tls)
         self._home = home
         self._tls = tls
         self._bus: NatsBus | None = None
@@ -27,14 +31,15 @@ class EnrolmentEndpoint:
         self._telling: asyncio.Task[None] | None = None
 
     async def open(self, url: str) -> None:
-        """Enrol agents from now on. Raises BusError where the server refuses, ConfigError for a bad agents.yaml."""
+        """Serve from now on. Raises BusError where the server refuses, ConfigError for a bad agents.yaml."""
         finish(self._home)
         if self._bus is not None:
             return
+        await self._changes.read(url)
         bus = await connect(options_of(self._home, "keeper", url, self._tls))
         try:
             enrolments = Enrolments(self._home, self._notifier.tell, partial(self._notifier.record, bus))
-            await bus.serve(enrolments.service(VERSION))
+            await bus.serve(enrolments.service(VERSION, self._changes.endpoint()))
         except BaseException:
             await bus.close()
             raise

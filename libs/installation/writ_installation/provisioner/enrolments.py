@@ -71,12 +71,12 @@ class Enrolments:
         self._clock = clock
         self._buckets = Buckets(RATE, BURST)
 
-    def service(self, version: str) -> Service:
-        """Return the service for the bus."""
+    def service(self, version: str, *others: Endpoint) -> Service:
+        """Return the service for the bus, with the provisioner's other endpoints."""
         request = channel("enrol")
         endpoint = Endpoint(name=request.name, subject=request.subject(), handler=self._answered, concurrency=1)
-        description = "lets agents in that have a one-time token"
-        return Service(name=Role.KEEPER.value, version=version, description=description, endpoints=[endpoint])
+        description = "Enrols agents that have a one-time token, and applies changes of principals."
+        return Service(name=Role.KEEPER.value, version=version, description=description, endpoints=[endpoint, *others])
 
     async def _answered(self, message: Message) -> EndpointReply:
         """Return one reply on every path."""

@@ -19,6 +19,7 @@ from writ_installation.files.home import Home
 from writ_installation.nats.server import address_of, configuration, make_streams, options_of
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.folders import write_servers
+from writ_installation.provisioner.rounds import Rounds
 from writ_runtime.health import Check
 from writ_runtime.logs import Log
 from writ_runtime.watched_file import stamp
@@ -35,7 +36,8 @@ class Provisioner:
         self._home = home
         self._url = url
         self._tls = tls
-        self._enrolment_endpoint = EnrolmentEndpoint(home, tls)
+        self._rounds = Rounds()
+        self._enrolment_endpoint = EnrolmentEndpoint(home, tls, self._rounds)
         self._seen: list[object] | None = None
         self._reload_due = True
         self._problem: str | None = "not made yet"
@@ -53,15 +55,18 @@ class Provisioner:
     async def follow(self) -> None:
         """Check twice a second for changed files, and retry failed steps."""
         while True:
-            now = self._files()
+            number, now = self._rounds.begin(), self._files()
             if now != self._seen or self._problem is not None:
                 await self._try(now)
-            await asyncio.sleep(LOOK_SECONDS)
+            if self._problem is None:
+                self._rounds.done(number)
+            await self._rounds.pause(LOOK_SECONDS)
 
     def _files(self) -> list[object]:
         """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""
         home = self._home
-        stamps = (stamp(path) for path in (home.principals, home.agents, home.leaves, home.sizes, home.public_file))
+        paths = (home.principals, home.principal_changes, home.agents, home.leaves, home.sizes, home.public_file)
+        stamps = (stamp(path) for path in paths)
         return [*stamps, *(token.id for token in tokens.good(home, time.time()))]
 
     async def close(self) -> None:

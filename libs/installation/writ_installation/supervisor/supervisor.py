@@ -35,6 +35,7 @@ from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
+from writ_installation.provisioner.rounds import Rounds
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_runtime.service import no_core_files
@@ -83,7 +84,8 @@ class Supervisor:
         self._credentials = credential_folders(self._table.agents, home, environ)
         self._children: list[Child] = []
         self._server: Server | None = None
-        self._enrolment_endpoint = EnrolmentEndpoint(home, tls_of(environ))
+        self._rounds = Rounds()
+        self._enrolment_endpoint = EnrolmentEndpoint(home, tls_of(environ), self._rounds)
         self._state, self._problem = "starting", ""
         self._health_ports = count(options.health_port)
         self._began = time.time()
@@ -209,15 +211,16 @@ class Supervisor:
 
     async def _follow(self, server: Server, observed: list[object]) -> None:
         while True:
-            await asyncio.sleep(self._options.look_seconds)
+            await self._rounds.pause(self._options.look_seconds)
+            number = self._rounds.begin()
             await self._look_at_disk(server)
             self._report()
             now = self._files()
-            if now == observed:
-                continue
             try:
-                await self._adapt(server)
-                observed, self._problem = now, ""
+                if now != observed:
+                    await self._adapt(server)
+                    observed, self._problem = now, ""
+                self._rounds.done(number)
             except ConfigError as error:
                 observed = now
                 self._not_taken_in(f"nothing changed, since a file is wrong: {error}")
@@ -238,14 +241,15 @@ class Supervisor:
         expires.
         """
         home = self._home
-        paths = (home.inventory, home.principals, home.agents, home.leaves, *self._credentials)
+        paths = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, *self._credentials)
         return [*map(stamp, paths), *(token.id for token in tokens.good(self._home, time.time()))]
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
+        changed = await server.adapt()  # first: a mistake in the inventory must not keep a removed principal's access
         added = set(add_missing_pools(self._home))
-        if await server.adapt():
+        if (added and await server.adapt()) or changed:
             self._show("principals and pools are as in the files again")
         known = before | added
         await make_streams(self._home, server.url, sorted(known), tls_of(self._environ))

@@ -12,6 +12,7 @@ from msgspec import Struct
 from writ_contracts.inventory import Role, Target
 from writ_contracts.operations import Catalogue
 from writ_rules.engine import lint
+from writ_rules.engine.approval_windows import WindowTerms, window_terms_of
 from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.conditions import Evaluated, Parameter
 from writ_rules.engine.emergency_terms import EmergencyTerms, terms_of
@@ -43,6 +44,7 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     inherited: Mapping[str, tuple[Rule, ...]]
     emergency: tuple[Rule, ...]
     emergency_terms: EmergencyTerms
+    window_terms: WindowTerms
     urgent: Mapping[tuple[str, str], tuple[Rule, ...]]
     allowing: Mapping[str, tuple[Role, ...]]
     naming: frozenset[tuple[str, str]]
@@ -75,6 +77,7 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
     ready = sorted((rule for item, rule in made if item.entry.enabled), key=lambda rule: rule.name)
     in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
     terms = terms_of(entry.emergencies, workshop.notes.attempt)
+    window_terms = window_terms_of(entry.approval_windows, workshop.notes.attempt)
     findings = [*workshop.notes.findings, *_named_twice(every), *lint.lint(file, every, workshop.verbs)]
     if any(finding.severity is Severity.ERROR for finding in findings):
         return None, findings
@@ -92,6 +95,7 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
         inherited=MappingProxyType(inherited),
         emergency=tuple(emergency),
         emergency_terms=terms,
+        window_terms=window_terms,
         urgent=MappingProxyType(_index(emergency)),
         allowing=MappingProxyType(_allowing(index)),
         naming=frozenset(_naming(ready, catalogue)),

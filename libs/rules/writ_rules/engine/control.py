@@ -6,9 +6,12 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, structs
 
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.journal import ControlEvent
+from writ_contracts.principal_changes import read_change
 from writ_contracts.stops import Reach
+from writ_rules.engine.approval_windows import ApprovalWindow, windows_after
 from writ_rules.engine.patterns import Pattern, glob
 
 
@@ -79,6 +82,10 @@ class ControlState(Struct, frozen=True, eq=False):
     sequence: int = 0
     stops: tuple[Stop, ...] = ()
     emergencies: tuple[Emergency, ...] = ()
+    changes: tuple[PrincipalManage, ...] = ()
+    """The changes of principals, in order (`writ_contracts.principal_changes`)."""
+    windows: tuple[ApprovalWindow, ...] = ()
+    """The approval windows that nobody has ended; some may be over by their time."""
 
     def stop_of(self, target: Target, principal: Principal, operation: str, at: float) -> Stop | None:
         """Return a stop that holds up this operation now, if any."""
@@ -118,8 +125,24 @@ def apply(state: ControlState, sequence: int, event: ControlEvent | None) -> Con
     if sequence <= state.sequence:
         return state
     if event is None:
-        return ControlState(sequence, (*state.stops, _everything(f"unreadable-{sequence}")), state.emergencies)
-    return ControlState(sequence, tuple(_stops(state.stops, event)), tuple(_emergencies(state.emergencies, event)))
+        return structs.replace(state, sequence=sequence, stops=(*state.stops, _everything(f"unreadable-{sequence}")))
+    return ControlState(
+        sequence,
+        tuple(_stops(state.stops, event)),
+        tuple(_emergencies(state.emergencies, event)),
+        _changes(state.changes, event),
+        windows_after(state.windows, sequence, event, _reach_of(event)),
+    )
+
+
+def _reach_of(event: ControlEvent) -> Reach | None:
+    """Return the reach of a stop that the event sets, if it sets one."""
+    return _stop(event).reach if event.kind == "stop_set" else None
+
+
+def _changes(changes: tuple[PrincipalManage, ...], event: ControlEvent) -> tuple[PrincipalManage, ...]:
+    """Return the changes after an event; the same tuple where it is none."""
+    return (*changes, read_change(event)) if event.kind == "principal_manage" else changes
 
 
 def _stops(stops: Iterable[Stop], event: ControlEvent) -> Iterable[Stop]:

@@ -107,6 +107,9 @@ class ApprovalEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     timeout: Annotated[str | None, Meta(description="as `30m`; wins over `approval_timeout`")] = None
     proof: Annotated[Proof, Meta(description="what an approver proves: a key, a touch, or PIN or biometrics")] = "key"
     attested: Annotated[bool, Meta(description="true: only by credentials whose maker vouches for the device")] = False
+    windows: Annotated[
+        bool | None, Meta(description="whether an approval window counts; none: for all but risk admin")
+    ] = None
 
 
 class ScanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -188,6 +191,13 @@ class EmergenciesEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     proof: Annotated[Proof, Meta(description="of who declares or confirms: a key, a touch, or PIN too")] = "key"
 
 
+class ApprovalWindowsEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bounds of every approval window."""
+
+    longest: Annotated[str, Meta(description="from its approval, as `4h`; 7 days at most")] = "8h"
+    most_uses: Annotated[int, Meta(ge=1, le=1000, description="operations of one window")] = 50
+
+
 class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole policy, under the key `policies`."""
 
@@ -224,6 +234,9 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         list[RuleEntry | None] | None, Meta(description="rules that join in while an emergency is in force")
     ] = None
     emergencies: Annotated[EmergenciesEntry | None, Meta(description="how long one may last")] = None
+    approval_windows: Annotated[
+        ApprovalWindowsEntry | None, Meta(description="how long one may be open, for how many uses")
+    ] = None
 
 
 class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from writ_contracts.approvals import limit_text
 from writ_contracts.credentials import KEY, Presence
 from writ_contracts.decisions import RuleLimit as RuleLimit
 from writ_contracts.inventory import Principal
+from writ_contracts.operations import Risk
 from writ_rules.engine.people import People as People
 
 APPROVER, APPROVAL_MINUTES = "approver", 60
@@ -34,6 +35,12 @@ class Demand(Struct, frozen=True):
     steps: tuple[ApproverStep, ...]
     seconds: int
     presence: Presence = KEY
+    windows: bool | None = None
+    """Whether the approvals of a window count; None: for operations of any risk but admin."""
+
+    def accepts_windows(self, risk: Risk) -> bool:
+        """Return whether the approvals of a window count for an operation of this risk."""
+        return risk is not Risk.ADMIN if self.windows is None else self.windows
 
     @property
     def text(self) -> str:

@@ -127,7 +127,7 @@ class Workshop:
         keys = (*placed.keys, "approval", "timeout")
         minutes = (entry.approval_timeout or APPROVAL_MINUTES) * 60
         seconds = self.notes.attempt(keys, minutes, times.duration, approval.timeout)
-        return Demand(entry.name, steps_of(approval), seconds, presence_of(approval))
+        return Demand(entry.name, steps_of(approval), seconds, presence_of(approval), approval.windows)
 
 
 def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:

@@ -22,6 +22,7 @@ class Ending(Struct, frozen=True):
 ENDINGS = {
     "stop_lift": Ending("stop_set", "stop_id", "stop"),
     "emergency_confirm": Ending("emergency_declare", "emergency_id", "emergency"),
+    "window_end": Ending("window_request", "window_id", "approval window"),
 }
 
 
@@ -42,4 +43,4 @@ def check_in_force(requested: Requested, begun: Iterable[ControlEvent], ended: I
 
 
 def _ends(event: ControlEvent) -> bool:
-    return event.kind == "stop_lift" or event.body.get("verdict") == "end"
+    return event.kind in ("stop_lift", "window_end") or event.body.get("verdict") == "end"

@@ -1,4 +1,4 @@
-"""Control operations: cancels, stops, emergencies, policy versions and journal archives.
+"""Control operations: cancels, stops, emergencies, principals, policy versions and journal archives.
 
 Policy decides on each like on any other. Its effect is an event in the journal and nothing else.
 """
@@ -17,6 +17,7 @@ from writ_contracts.stops import Reach
 from writ_executor.control.archiving import Archiving
 from writ_executor.control.in_force import ENDINGS, check_in_force
 from writ_executor.control.policy_versions import Done, Publishing
+from writ_executor.control.principals import PrincipalChanges
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import Lives
@@ -28,8 +29,12 @@ from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
 
 INSTANCE = "executor"
-EVENTS = ("stop_set", "stop_lift", "emergency_declare", "emergency_confirm", "emergency_review")
+EVENTS = (
+    *("stop_set", "stop_lift", "emergency_declare", "emergency_confirm", "emergency_review"),
+    *("window_request", "window_end"),
+)
 """Operations whose effect is a control event of the same name, which policy follows."""
+NAMED = ("stop_id", "emergency_id", "window_id")
 RUNNING = (State.STARTED, State.CANCELLING)
 MOST_RUNNING = 500
 """Ids in the output of a stop, which has to fit into one event."""
@@ -48,6 +53,7 @@ class Controls:
         cancels: Cancels,
         publishing: Publishing,
         archiving: Archiving,
+        principals: PrincipalChanges,
         index: Index,
         targets: Targets,
         review: Review,
@@ -65,6 +71,7 @@ class Controls:
             "policy_publish": publishing.carry_out,
             "policy_rollback": publishing.carry_out,
             "journal_archive": archiving.carry_out,
+            "principal_manage": principals.carry_out,
             **dict.fromkeys(EVENTS, self._control),
             "stop_set": self._stop,
         }
@@ -133,7 +140,7 @@ class Controls:
         life = await self._lives.find(requested.principal, requested.operation_id)
         sequence = await self._recorder.append_once(subjects.control_event(kind), event, after=life.first_sequence)
         fault("executor.control_stored")
-        named = requested.effective.get("stop_id") or requested.effective.get("emergency_id")
+        named = next((requested.effective[name] for name in NAMED if name in requested.effective), None)
         set_id = str(named or requested.operation_id)
         return "succeeded", "", "", {"id": set_id, "sequence": sequence}
 

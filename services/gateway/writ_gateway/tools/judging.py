@@ -146,6 +146,7 @@ _POLICY_STATUS: dict[str, Schema] = {
     "problems": {"type": "object"},
     "stops": _OBJECTS,
     "emergencies": _OBJECTS,
+    "windows": _OBJECTS,
     "more": {"type": "integer"},
 }
 

@@ -9,12 +9,18 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from msgspec import Struct, structs
 
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Principal
 from writ_contracts.operations import Catalogue
 from writ_contracts.persons import person_of, same_person
+from writ_contracts.principal_changes import changed, entry_version, is_active
+from writ_policy.decisions.window_checks import check_archive, check_window, check_window_end
 from writ_policy.state.snapshot import World
+from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState, Emergency
 from writ_rules.engine.ruling import Ruling
@@ -29,6 +35,8 @@ PEOPLE_ONLY = frozenset(
         "stop_lift",
     }
 )
+TAKING = frozenset({"remove", "disable", "set_roles"})
+"""Changes of a principal that can take rights away."""
 PROVEN = frozenset({"emergency_confirm", "emergency_declare"})
 """Where `emergencies.proof` of the policy holds."""
 TOLERANCE = 60.0
@@ -132,6 +140,41 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
             return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person has to review it")
         return ruling
 
+    def manage(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """A change that fits the principals in force, and under which people can still govern."""
+        name = str(request.effective["principal_id"])
+        replaces = entry_version(self.world.listed.get(name))
+        change = msgspec.convert({**request.effective, "replaces": replaces}, PrincipalManage)
+        after = changed(self.world.principals, change)
+        if any(change.key in keys for keys in self.world.agents.values()):
+            raise Invalid("this key is that of an agent: one key, one party", code="conflict")
+        if change.action in TAKING and (why := self._locked_out_by(after)) is not None:
+            return _denied(ruling, "lock_out", why)
+        return structs.replace(ruling, effective={**ruling.effective, "replaces": replaces})
+
+    def window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """A window within the policy's bounds, for operations whose approval it may stand for."""
+        return check_window(self.world, self.catalogue, request, ruling)
+
+    def end_window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """A window that is open."""
+        return check_window_end(self.control, request, ruling, self.now)
+
+    def archive(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """A range without the uses of a window that is open."""
+        check_archive(self.control, request, self.now)
+        return ruling
+
+    def _locked_out_by(self, after: Mapping[str, Principal]) -> str | None:
+        """Return the governing operation that somebody can do now, and nobody could then."""
+        policy = self.world.policy
+        found = {one.operation: one for one in lockouts(policy, self.catalogue, _enabled(after), self.now)}
+        if not found:
+            return None
+        before = {one.operation for one in lockouts(policy, self.catalogue, _enabled(self.world.principals), self.now)}
+        new = next((one for operation, one in found.items() if operation not in before), None)
+        return None if new is None else f"nobody could {new.operation} any more: {new.why}"
+
     def _find(self, request: DecisionRequest, said: str, fits: Callable[[Emergency], bool]) -> Emergency:
         wanted = str(request.effective["emergency_id"])
         found = next((one for one in self.control.emergencies if one.id == wanted and fits(one)), None)
@@ -150,7 +193,11 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
     def _others(self, operation: str, person: str) -> bool:
         """Return true if rules let another person than this one do it, by an approval at most."""
         known = self.world.principals
-        others = [one for one in known.values() if one.kind == "human" and person_of(one.id, known) != person]
+        others = [
+            one
+            for one in known.values()
+            if one.kind == "human" and not one.disabled and person_of(one.id, known) != person
+        ]
         definition, target = self.catalogue.find(operation), self.world.target("writ")
         given = {name: value for name, value in PLACEHOLDERS.items() if name in definition.parameters.__struct_fields__}
         asked = [
@@ -172,8 +219,16 @@ CHECKS: Mapping[str, Callable[[ControlChecks, DecisionRequest, Ruling], Ruling]]
         "emergency_declare": ControlChecks.declare,
         "emergency_confirm": ControlChecks.confirm,
         "emergency_review": ControlChecks.review,
+        "principal_manage": ControlChecks.manage,
+        "window_request": ControlChecks.window,
+        "window_end": ControlChecks.end_window,
+        "journal_archive": ControlChecks.archive,
     }
 )
+
+
+def _enabled(principals: Mapping[str, Principal]) -> list[Principal]:
+    return [one for one in principals.values() if is_active(one, principals)]
 
 
 def _denied(ruling: Ruling, code: str, reason: str) -> Ruling:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 from msgspec import Struct, structs
 
@@ -19,6 +20,7 @@ from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.statements import check_statement, presence_of
+from writ_policy.decisions.window_checks import is_own_window
 from writ_policy.state.snapshot import World
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
@@ -70,13 +72,15 @@ class Judge(Struct, frozen=True, kw_only=True):
         starting: bool = False,
         recorded: bool = False,
         approvals: Approvals | None = None,
+        window: str = "",
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
         """Decide on the `known` facts. `starting`: for a claim.
 
         `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
-        `approvals`: those that the journal has. Policy's own parameters are settled by now, of an approved operation by
-        the instant of its first decision. Raises Invalid or Untrusted for an invalid question.
+        `approvals`: those that the journal has, or those of the approval window `window` if one is named. Policy's own
+        parameters are settled by now, of an approved operation by the instant of its first decision. Raises Invalid or
+        Untrusted for an invalid question.
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
@@ -90,7 +94,8 @@ class Judge(Struct, frozen=True, kw_only=True):
             ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
         if ruling.effect == "allow" and starting and self._is_dry(subject, request):
             ruling = structs.replace(ruling, effect="deny", code="dry_run", reason="a dry run starts nothing", rules=[])
-        return self._ruled(subject, request, ruling, known, traced, signed=signed)
+        ruled = self._ruled(subject, request, ruling, known, traced, signed=signed)
+        return _by_window(ruled, window) if window and ruling.effect == "allow" else ruled
 
     def under_other_names(
         self, ruled: RuledRequest, subject: Subject, names: object, known: KnownFacts, traced: int = MOST_TRACED
@@ -240,12 +245,18 @@ class Judge(Struct, frozen=True, kw_only=True):
             effective=effective,
             at=self.now,
             dry_run=subject.dry_run and not self.dry_run_only,
-            own=operation.name in OWN and self.world.owns(principal.id, subject.owner),
+            own=self._is_own(operation.name, principal.id, subject, effective),
             person=person_of(principal.id, self.world.principals),
         )
         signed = check_statement(subject, principal, None if recorded else self.now, self.world.installation)
         presence = None if subject.simulate else presence_of(subject, self.world, recorded=recorded)
         return structs.replace(request, presence=presence), signed
+
+    def _is_own(self, operation: str, principal: str, subject: Subject, parameters: dict[str, Any]) -> bool:
+        """Return whether it is a control operation on something of the principal's own."""
+        if operation == "window_end":
+            return is_own_window(self.world, self.control, principal, parameters, self.now)
+        return operation in OWN and self.world.owns(principal, subject.owner)
 
     def _decision(
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
@@ -286,6 +297,15 @@ class Judge(Struct, frozen=True, kw_only=True):
 
     def _is_dry(self, subject: Subject, request: DecisionRequest) -> bool:
         return subject.dry_run or (self.dry_run_only and not request.operation.control)
+
+
+def _by_window(ruled: RuledRequest, window: str) -> RuledRequest:
+    """Return the allow with its window, without what approvals of the operation itself would bring."""
+    reason = f"by approval window {window}: {ruled.decision.reason}"
+    decision = structs.replace(
+        ruled.decision, window=window, reason=reason, demands=[], approvals=[], target_digest=None, public_digest=None
+    )
+    return structs.replace(ruled, decision=decision)
 
 
 def _public_digest(request: DecisionRequest, ruling: Ruling) -> str:

@@ -9,6 +9,7 @@ from writ_bus.port import Endpoint, Journal, Message
 from writ_contracts import subjects, wire
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
+from writ_policy.approvals.recorded import Approvals
 from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
@@ -19,6 +20,7 @@ from writ_policy.granting import Granting
 from writ_policy.metrics import Measures
 from writ_policy.starts import FORGED, ForgedStart
 from writ_policy.versions.proposed import CHANGES, ProposedVersions
+from writ_policy.windows.open_windows import OpenWindows
 from writ_runtime.answering import Reply, Respond, answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
@@ -47,9 +49,11 @@ class DecisionEndpoints:
         security: SecurityEvents,
         measures: Measures,
         observe: Observer,
+        windows: OpenWindows,
     ) -> None:
         """`former`: policy's earlier keys, each with the last event of the journal it signed."""
-        self._granting = Granting(journal, judging, self._known_facts, key, former)
+        self._windows = windows
+        self._granting = Granting(journal, judging, self._known_facts, key, former, windows)
         self._security = security
         self._judging = judging
         self._scans = scans
@@ -73,7 +77,13 @@ class DecisionEndpoints:
             judge = await self._judging.now()
         given, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
         recorded = given is not None and ask.subject.statement is not None
-        ruled = judge.rule(ask.subject, known, recorded=recorded, approvals=given, traced=ask.traced)
+
+        def rule(approvals: Approvals | None, window: str = "") -> RuledRequest:
+            return judge.rule(
+                ask.subject, known, recorded=recorded, approvals=approvals, window=window, traced=ask.traced
+            )
+
+        ruled = await self._windows.apply(judge, ask.subject, rule(given), rule)
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":

@@ -32,6 +32,7 @@ from writ_policy.state import control_views
 from writ_policy.state.control_views import MOST_SHOWN
 from writ_policy.state.sources import FILES, Sources
 from writ_policy.versions.stored import Versions
+from writ_policy.windows.open_windows import OpenWindows
 
 QUESTION_BYTES = 16_384
 QueryHandler = Callable[[Message], Awaitable[Any]]
@@ -47,6 +48,7 @@ class VersionQueries:
         versions: Versions,
         judge: Callable[[], Awaitable[Judge]],
         tell: Callable[[Notice], None],
+        windows: OpenWindows,
     ) -> None:
         """`judge` returns all inputs of a decision, as they are now."""
         self._config = config
@@ -54,6 +56,7 @@ class VersionQueries:
         self._versions = versions
         self._judge = judge
         self._tell = tell
+        self._windows = windows
 
     def by_name(self) -> dict[str, QueryHandler]:
         """Return the handler of each query, by its channel's name."""
@@ -96,6 +99,7 @@ class VersionQueries:
         ignored = self._sources.ignored()
         stops = control_views.stops(judge.control, judge.now)
         emergencies = control_views.emergencies(judge.control, judge.now)
+        windows = [one for one in reversed(judge.control.windows) if one.lasts(judge.now)][:MOST_SHOWN]
         return PolicyStatusAnswer(
             version=None if head is None else self._view(head, "", head.number),
             name=world.policy.name,
@@ -107,6 +111,7 @@ class VersionQueries:
             control_sequence=judge.control.sequence,
             stops=stops[:MOST_SHOWN],
             emergencies=emergencies[:MOST_SHOWN],
+            windows=[control_views.window(one, (await self._windows.uses(one.id)).operations) for one in windows],
             more=len(stops[MOST_SHOWN:]) + len(emergencies[MOST_SHOWN:]),
             inventory_digest=world.version.inventory_digest,
             principals_digest=world.version.principals_digest,

@@ -19,8 +19,10 @@ from writ_contracts.catalogue.control import (
     EmergencyDeclare,
     EmergencyReview,
     JournalArchive,
+    PrincipalManage,
     StopLift,
 )
+from writ_contracts.catalogue.windows import WindowRequest
 from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
@@ -31,8 +33,7 @@ from writ_policy.state.copied_control_events import in_order
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.control import ControlState, apply
 from writ_runtime.logs import Log
-from writ_trust.digests import keyed_digest, same
-from writ_trust.statements import open_signed
+from writ_trust.control_events import allowed_by_policy, covers_parameters
 
 INTERVAL = 1.0
 LOST_AFTER = 10
@@ -43,6 +44,8 @@ DECIDED: dict[str, type[Struct]] = {
     "emergency_confirm": EmergencyConfirm,
     "emergency_review": EmergencyReview,
     "journal_archive": JournalArchive,
+    "principal_manage": PrincipalManage,
+    "window_request": WindowRequest,
 }
 """Kinds that count only if policy allowed exactly these parameters."""
 VERSIONS = ("policy_publish", "policy_rollback")
@@ -205,39 +208,14 @@ class Follower:
     def _decided(self, event: ControlEvent, sequence: int) -> bool:
         """Return whether policy allowed exactly this event on its author's signature."""
         decision = self._allowed(event, event.kind, sequence)
-        return decision is not None and _is_on(event, decision)
+        return decision is not None and covers_parameters(decision, event, DECIDED[event.kind])
 
     def _allowed(self, event: ControlEvent, operation: str, sequence: int) -> Decision | None:
         """Return policy's own decision that allows the event's operation, or None. `sequence`: the event's first
         one.
         """
-        if event.decision is None:
-            return None
-        try:
-            former = (key for key, last in self._former.items() if sequence <= last)
-            trusted = (self._own_key, *former)
-            decision = open_signed(event.decision, Decision, trusted, self._installation, unbound=True)
-        except Untrusted:
-            return None
-        signed_for = (
-            decision.operation,
-            decision.operation_id,
-            decision.principal,
-            decision.effect,
-            decision.authenticated,
-        )
-        allowed = signed_for == (operation, event.operation_id, event.principal, "allow", "signature")
-        return decision if allowed and not decision.dry_run else None
-
-
-def _is_on(event: ControlEvent, decision: Decision) -> bool:
-    """Return whether the decision covers the event's parameters, by their digest."""
-    known = DECIDED[event.kind].__struct_fields__
-    parameters = {name: event.body[name] for name in known if name in event.body}
-    try:
-        return same(keyed_digest(event.parameters_key, parameters), decision.parameters_digest)
-    except ValueError:  # the key is any string
-        return False
+        former = (key for key, last in self._former.items() if sequence <= last)
+        return allowed_by_policy(event, operation, (self._own_key, *former), self._installation)
 
 
 def _mark(record: Record) -> tuple[int, bytes]:

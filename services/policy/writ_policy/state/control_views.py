@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from writ_contracts.policies import EmergencyView, StopView
+from writ_contracts.policies import EmergencyView, StopView, WindowView
+from writ_rules.engine.approval_windows import ApprovalWindow
 from writ_rules.engine.control import ControlState, Emergency, Stop
 
 MOST_SHOWN = 100
@@ -20,11 +21,28 @@ def emergencies(control: ControlState, now: float) -> list[EmergencyView]:
     return [_emergency(one, now) for one in found]
 
 
+def window(one: ApprovalWindow, used: Sequence[str]) -> WindowView:
+    """Return an approval window with the operations that used it."""
+    return WindowView(
+        id=one.id,
+        by=one.by,
+        reason=one.reason[:500],
+        since=one.since,
+        until=one.until,
+        uses=one.uses,
+        operations=sorted(one.operations),
+        targets=sorted(one.targets),
+        used=list(used),
+        approved_by=list(one.approvers),
+    )
+
+
 def in_words(control: ControlState, now: float) -> str:
     """Return a line for `writ status`, "" where there is nothing to tell."""
     held = [f"stop {one.id} by {one.by}: {one.reason}" for one in stops(control, now)]
     said = [f"emergency {one.id} ({one.state}) by {one.by}: {one.reason}" for one in emergencies(control, now)]
-    return _cut([*held, *said])
+    given = [f"approval window {one.id} of {one.by}: {one.reason}" for one in control.windows if one.lasts(now)]
+    return _cut([*held, *said, *given])
 
 
 def _cut(lines: Sequence[str], most: int = 5) -> str:

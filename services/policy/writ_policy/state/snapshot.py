@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.credentials import Credential
 from writ_contracts.decisions import PolicyVersion
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Agents, Inventory, Principal, Principals, Target
+from writ_contracts.principal_changes import is_active, principals_in_force
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
 from writ_policy.versions.stored import VersionInForce
@@ -28,6 +30,9 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     version: PolicyVersion
     targets: Mapping[str, Target]
     principals: Mapping[str, Principal]
+    """The principals in force: of the file, with the changes by `principal_manage`."""
+    listed: Mapping[str, Principal]
+    """The principals of the file alone."""
     people: People
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
@@ -44,10 +49,15 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
             raise Invalid(f"no target {target_id!r} in the inventory", code="unknown_target") from None
 
     def principal(self, principal_id: str, key: str) -> Principal:
-        """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `key_mismatch`)."""
+        """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `principal_disabled`,
+        `key_mismatch`).
+        """
         principal = self.principals.get(principal_id)
         if principal is None:
             raise Invalid(f"no principal {principal_id!r}", code="unknown_principal")
+        if not is_active(principal, self.principals):
+            disabled = principal_id if principal.disabled else principal.acts_for
+            raise Invalid(f"principal {disabled} is disabled", code="principal_disabled")
         if principal.key != key:
             raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
         return principal
@@ -55,7 +65,7 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     def credentials(self, principal_id: str, requested_at: float) -> list[Credential]:
         """What this human may sign approvals with of what was requested then: their nkey, and enrolled credentials."""
         principal = self.principals.get(principal_id)
-        if principal is None or principal.kind != "human":
+        if principal is None or principal.kind != "human" or principal.disabled:
             return []
         person = self.people.person(principal_id)
         known = [] if self.directory is None else self.directory.of_person(person)
@@ -76,9 +86,12 @@ def compose(
     inventory: FileContent[Inventory],
     principals: FileContent[Principals],
     agents: FileContent[Agents],
+    changes: Iterable[PrincipalManage] = (),
     directory: Directory | None = None,
 ) -> World:
-    """Return the world of this version and these files."""
+    """Return the world of this version, these files and these changes of principals."""
+    listed = {principal.id: principal for principal in principals.value.principals}
+    known = principals_in_force(listed.values(), changes)
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
     return World(
@@ -94,8 +107,9 @@ def compose(
             principals_digest=principals.digest,
         ),
         targets={**targets, WRIT_TARGET: WRIT},
-        principals={principal.id: principal for principal in principals.value.principals},
-        people=_people(principals.value.principals, directory),
+        principals=known,
+        listed=listed,
+        people=_people(known.values(), directory),
         directory=directory,
         agents=_agents(agents.value),
         scanners=_scanners(policy),
@@ -103,10 +117,13 @@ def compose(
 
 
 def _people(principals: Iterable[Principal], directory: Directory | None) -> People:
-    """Return the possible approvers; without a directory nobody can prove more than a key."""
+    """Return the possible approvers, of whom nobody is disabled; without a directory nobody can prove more than a
+    key.
+    """
+    able = [structs.replace(one, roles=[]) if one.disabled else one for one in principals]
     if directory is None:
-        return people_of(principals, {})
-    return people_of(principals, directory.presences(), solo=directory.posture == "solo")
+        return people_of(able, {})
+    return people_of(able, directory.presences(), solo=directory.posture == "solo")
 
 
 def _agents(agents: Agents) -> dict[str, frozenset[str]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from operator import is_
 from typing import Any
 
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.notices import Notice
 from writ_documents.document import FileErrors
@@ -59,6 +60,8 @@ class Sources:
         self._versions: Versions | None = None
         self._world: World | None = None
         self._made_of: list[Any] = []
+        self.changes: Callable[[], tuple[PrincipalManage, ...]] = tuple
+        """Returns the changes of principals by control events, the same tuple while there is no other."""
         self._warned: World | None = None
 
     @property
@@ -94,9 +97,10 @@ class Sources:
                     self._refused("policy", self.file.error)
             if self._waiting and (self._unstored is None or again):
                 await self._offer(versions)
-            values = [*(watched.value for watched in self._lists.values()), self.people.value]
+            changes = self.changes()
+            values = [*(watched.value for watched in self._lists.values()), self.people.value, changes]
             if self._world is None or self._world.in_force is not versions.current or not _same(values, self._made_of):
-                self._world, self._made_of = self._compose(versions), values
+                self._world, self._made_of = self._compose(versions, changes), values
             return self._world
 
     async def follow(self) -> None:
@@ -164,11 +168,11 @@ class Sources:
         detail = f"the {name} file cannot be used{where}: the last good version stays in force"
         self._tell(Notice(kind="file_refused", detail=detail))
 
-    def _compose(self, versions: Versions) -> World:
+    def _compose(self, versions: Versions, changes: tuple[PrincipalManage, ...]) -> World:
         if versions.current is None:
             raise ConfigError("no version of the policy is in force")
         inventory, principals, agents = (self._lists[name].value for name in LISTS)
-        known = inventory, principals, agents, self.people.value
+        known = inventory, principals, agents, changes, self.people.value
         world = compose(self._installation, versions.current, *known)
         self._on_change(world)
         return world

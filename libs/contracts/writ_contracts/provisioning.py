@@ -1,0 +1,23 @@
+"""The message by which an executor has NATS follow a recorded change of principals."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from writ_contracts.requests import Failure
+
+
+class Provision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Apply the changes of principals that the journal has up to this sequence. The provisioner reads them itself."""
+
+    sequence: Annotated[int, Meta(ge=1)]
+
+
+class Provisioned(Struct, frozen=True, kw_only=True):
+    """`applied`: NATS's users are those of the files and changes, and connections of others have been closed.
+
+    Until then the question is asked again: a reload of NATS loses replies that are on their way between accounts.
+    """
+
+    applied: bool = False
+    error: Failure | None = None

@@ -1,0 +1,109 @@
+"""Changes of principals that the journal has, kept beside the files for NATS's users.
+
+NATS needs its users before anyone can read the journal, so the provisioner keeps the changes in a file of its own. Each
+was verified when it was read: policy allowed exactly this change on its author's signature.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.catalogue.control import PrincipalManage
+from writ_contracts.copied_control_events import origin
+from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.inventory import Principal
+from writ_contracts.journal import ControlEvent
+from writ_contracts.principal_changes import is_active, principals_in_force, read_change
+from writ_contracts.records import Record
+from writ_contracts.wire import decode_event
+from writ_documents import atomic_files
+from writ_documents.readers import read_principals
+from writ_installation.files.home import Home
+from writ_runtime.logs import Log
+from writ_trust.control_events import allowed_by_policy, covers_parameters
+
+KIND = "principal_manage"
+_log = Log("writ.keeper")
+
+
+class VerifiedChange(Struct, frozen=True, kw_only=True):
+    """A change and the operation that made it."""
+
+    operation_id: str
+    change: PrincipalManage
+
+
+class KnownChanges(Struct, frozen=True, kw_only=True):
+    """The verified changes in their order; the last one is at `sequence` of the journal."""
+
+    sequence: int = 0
+    changes: list[VerifiedChange] = []
+
+
+def known_changes(home: Home) -> KnownChanges:
+    """Return the changes on file. Raises ConfigError for a damaged file."""
+    try:
+        return msgspec.json.decode(home.principal_changes.read_bytes(), type=KnownChanges)
+    except FileNotFoundError:
+        return KnownChanges()
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{home.principal_changes}: {error}; `writ up` makes it again where it is missing") from error
+
+
+def keep_changes(home: Home, known: KnownChanges) -> None:
+    """Write the changes to their file."""
+    atomic_files.save(home.principal_changes, msgspec.json.encode(known))
+
+
+def principals_of(home: Home) -> dict[str, Principal]:
+    """Return the principals in force, as far as changes are known here. Raises ConfigError."""
+    changes = (one.change for one in known_changes(home).changes)
+    return principals_in_force(read_principals(home.principals).principals, changes)
+
+
+def admitted_principals(home: Home, held_keys: Iterable[str]) -> list[Principal]:
+    """Return the principals with access to NATS: active ones, with a key that is not of another party.
+
+    One key of two users would have NATS refuse its whole configuration.
+    """
+    known, held = principals_of(home), set(held_keys)
+    return [one for one in known.values() if is_active(one, known) and one.key not in held]
+
+
+def taken_in(known: KnownChanges, records: Sequence[Record], keys: Sequence[str], installation: str) -> KnownChanges:
+    """Return the changes that all these records of the journal make: each once, in their first order.
+
+    A change that is known was verified before, perhaps by an earlier key of policy. One that policy did not allow does
+    not count, nor does a known one that the journal does not have any more.
+    """
+    before, changes = {one.operation_id: one for one in known.changes}, dict[str, VerifiedChange]()
+    for record in sorted(records, key=_first_sequence):
+        event = decode_event(record.data)
+        if not isinstance(event, ControlEvent):
+            continue
+        change = before.get(event.operation_id) or verified(event, keys, installation)
+        if change is None:
+            _log.warning("keeper.change_not_allowed", sequence=record.sequence, effect="it does not count")
+        else:
+            changes.setdefault(change.operation_id, change)
+    sequence = max((record.sequence for record in records), default=0)
+    return KnownChanges(sequence=sequence, changes=list(changes.values()))
+
+
+def _first_sequence(record: Record) -> int:
+    try:
+        return origin(record.headers, record.sequence)
+    except Invalid:
+        return record.sequence
+
+
+def verified(event: ControlEvent, keys: Sequence[str], installation: str) -> VerifiedChange | None:
+    """Return the change if policy, by one of these keys, allowed exactly it on its author's signature."""
+    decision = allowed_by_policy(event, KIND, keys, installation)
+    if decision is None or not covers_parameters(decision, event, PrincipalManage):
+        return None
+    try:
+        return VerifiedChange(operation_id=event.operation_id, change=read_change(event))
+    except msgspec.ValidationError:
+        return None

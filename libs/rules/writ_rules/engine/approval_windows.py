@@ -1,0 +1,105 @@
+"""Approval windows: approvals given ahead, for so many uses of operations on targets by one principal, for a time.
+
+A window allows nothing by itself. Its approvers count for an operation that needs approval as if they had approved it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from writ_contracts.catalogue.windows import LONGEST, WindowRequest
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Untrusted
+from writ_contracts.journal import ControlEvent
+from writ_contracts.stops import Reach
+from writ_rules.engine import times
+from writ_rules.engine.format import ApprovalWindowsEntry
+from writ_trust.statements import read
+
+
+class WindowTerms(Struct, frozen=True):
+    """The bounds of windows: seconds, and uses."""
+
+    longest: float
+    most_uses: int
+
+
+class ApprovalWindow(Struct, frozen=True, kw_only=True):
+    """A window of the principal `by`; its id is that of the operation which requested it, with people's approvals.
+
+    Its time runs from policy's last decision on the request, after the approvals by `approvers`. `sequence`: its
+    event's first one.
+    """
+
+    id: str
+    by: str
+    operations: frozenset[str]
+    targets: frozenset[str]
+    uses: int
+    since: float
+    until: float
+    reason: str
+    sequence: int
+    approvers: tuple[str, ...] = ()
+
+    def covers(self, principal: str, operation: str, target: str, at: float) -> bool:
+        """Return true if it may stand for an approval of this request, while it has uses left."""
+        return self.by == principal and operation in self.operations and target in self.targets and self.lasts(at)
+
+    def lasts(self, at: float) -> bool:
+        """Return true before its end."""
+        return at < self.until
+
+    def is_within(self, reach: Reach) -> bool:
+        """Return true if a stop of this reach holds up one of its operations."""
+        named = [(target, operation) for target in self.targets for operation in self.operations]
+        return any(reach.covers(target, None, [self.by], operation) for target, operation in named)
+
+
+def window_terms_of(entry: ApprovalWindowsEntry | None, attempt: Callable[..., Any]) -> WindowTerms:
+    """Return the terms; `attempt` notes what is no duration as an error of the file."""
+    given = entry or ApprovalWindowsEntry()
+    longest = attempt(("policies", "approval_windows", "longest"), 0, times.duration, given.longest)
+    return WindowTerms(longest=min(longest, LONGEST), most_uses=given.most_uses)
+
+
+def windows_after(
+    windows: tuple[ApprovalWindow, ...], sequence: int, event: ControlEvent, reach: Reach | None
+) -> tuple[ApprovalWindow, ...]:
+    """Return the windows after a control event; `reach`: of the stop that it sets, which ends them for good.
+
+    A request that cannot be read opens none, since it would only permit more.
+    """
+    if event.kind == "window_request":
+        opened = _opened(sequence, event)
+        return windows if opened is None else (*(one for one in windows if one.lasts(opened.since)), opened)
+    if event.kind == "window_end":
+        return tuple(one for one in windows if one.id != event.body.get("window_id"))
+    if reach is not None:
+        return tuple(one for one in windows if not one.is_within(reach))
+    return windows
+
+
+def _opened(sequence: int, event: ControlEvent) -> ApprovalWindow | None:
+    known = WindowRequest.__struct_fields__
+    if event.decision is None:
+        return None
+    try:
+        asked = msgspec.convert({name: value for name, value in event.body.items() if name in known}, WindowRequest)
+        decision = read(event.decision, Decision)
+    except (msgspec.ValidationError, Untrusted):
+        return None
+    return ApprovalWindow(
+        id=event.id,
+        by=event.principal,
+        operations=frozenset(asked.operations),
+        targets=frozenset(asked.targets),
+        uses=asked.uses,
+        since=decision.at,
+        until=decision.at + asked.seconds,
+        reason=asked.reason,
+        sequence=sequence,
+        approvers=tuple(decision.approvals),
+    )

@@ -1,0 +1,173 @@
+"""Delivery: one task for each destination reads the journal from where it was, and sends until the receiver took it.
+
+A destination that does not answer holds up itself alone. What it has not taken within an hour is dropped and counted.
+"""
+
+import asyncio
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_audit.metrics import notification_counter
+from writ_audit.notifications.messages import Notification, Request, notification_of, request_to
+from writ_audit.notifications.settings import Target
+from writ_bus.backoff import backoff
+from writ_bus.port import Journal
+from writ_bus.tasks import unending
+from writ_contracts.version import VERSION
+from writ_runtime.buckets import Buckets
+from writ_runtime.health import Attention
+from writ_runtime.logs import Log
+from writ_runtime.metric_series import Counter
+from writ_runtime.metrics import Metrics
+from writ_runtime.state_file import StateFile
+
+SEND_SECONDS = 10.0
+GIVE_UP = 3600.0
+SAVE_EVERY = 1_000
+"""Events without a notification after which the position is saved all the same."""
+SECURITY_RATE, SECURITY_BURST = 0.5, 20.0
+"""Security events to one destination, each second and at once: an attacker must not fill an inbox."""
+
+_log = Log("writ.audit")
+
+
+class Position(Struct, frozen=True, kw_only=True):
+    """The last event of the journal that a destination is done with."""
+
+    sequence: int
+
+
+class Deliveries:
+    """All destinations. `run` works until cancelled."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        targets: Sequence[Target],
+        link: str,
+        state: Path,
+        measured: Metrics,
+        clock: Callable[[], float],
+        *,
+        pause: float = 1.0,
+    ) -> None:
+        """`state`: the folder of the positions. `clock`: the journal server's time. `pause`: before the second try."""
+        self._journal = journal
+        counter = notification_counter(measured)
+        self._each = [self._delivery(one, link, state, clock, pause, counter) for one in targets]
+
+    @staticmethod
+    def _delivery(
+        target: Target, link: str, state: Path, clock: Callable[[], float], pause: float, counter: Counter
+    ) -> "Delivery":
+        name = target.destination.name
+
+        def count(result: str) -> None:
+            counter.add(destination=name, result=result)
+
+        position = StateFile(state / f"notifications-{name}.json", Position)
+        return Delivery(target, link, position, clock, pause, count)
+
+    async def run(self) -> None:
+        """Deliver to every destination, from now on where there is no position yet."""
+        async with asyncio.TaskGroup() as group:
+            for one in self._each:
+                group.create_task(unending(f"notifications to {one.name}", one.run(self._journal)))
+            await asyncio.Event().wait()  # also where there is no destination
+
+    async def check(self) -> str | None:
+        """Return the destinations that do not take their notifications."""
+        found = [f"{one.name}: {one.problem}" for one in self._each if one.problem]
+        return Attention("; ".join(found)[:1000]) if found else None
+
+
+class Delivery:
+    """One destination."""
+
+    def __init__(
+        self,
+        target: Target,
+        link: str,
+        position: StateFile[Position],
+        clock: Callable[[], float],
+        pause: float,
+        count: Callable[[str], None],
+    ) -> None:
+        self.problem = ""
+        self._target = target
+        self._link = link
+        self._position = position
+        self._clock = clock
+        self._pause = pause
+        self._count = count
+        self._flood = Buckets(SECURITY_RATE, SECURITY_BURST)
+
+    @property
+    def name(self) -> str:
+        """Return the destination's name."""
+        return self._target.destination.name
+
+    async def run(self, journal: Journal) -> None:
+        """Read the journal on, and deliver."""
+        known = self._position.read()
+        saved = known.sequence if known else (await journal.usage()).last_sequence
+        self._save(saved)
+        async with aclosing(journal.tail(saved)) as tail:
+            async for record in tail:
+                one = notification_of(record, self._link)
+                if one is not None and one.kind in self._target.destination.events:
+                    await self._deliver(one, record.time)
+                elif record.sequence - saved < SAVE_EVERY:
+                    continue
+                saved = record.sequence
+                self._save(saved)
+
+    def _save(self, sequence: int) -> None:
+        try:
+            self._position.write(Position(sequence=sequence))
+        except OSError as error:  # a full disk: after a restart some come twice, with the same id
+            _log.warning("notifications.position_not_saved", destination=self.name, error=str(error))
+
+    async def _deliver(self, one: Notification, stored: float) -> None:
+        if one.kind == "security" and not self._flood.take(one.kind, asyncio.get_running_loop().time()):
+            self._count("dropped")
+            return
+        for pause in backoff(first=self._pause, most=60.0):
+            if self._clock() - stored > GIVE_UP:
+                self._count("dropped")
+                _log.warning("notification.dropped", destination=self.name, id=one.id, kind=one.kind)
+                return
+            if await self._sent(one):
+                return
+            await asyncio.sleep(pause)
+
+    async def _sent(self, one: Notification) -> bool:
+        destination = self._target.destination
+        request = request_to(destination, self._target.secret, one, self._clock())
+        self.problem = await asyncio.to_thread(post, request)
+        self._count("failed" if self.problem else "sent")
+        if self.problem:
+            _log.warning("notification.failed", destination=self.name, id=one.id, problem=self.problem)
+        return not self.problem
+
+
+def post(request: Request) -> str:
+    """Send the request; return "" if the receiver took it, else the reason. Redirects are not followed."""
+    made = urllib.request.Request(  # noqa: S310 - the scheme was checked when the file was read
+        request.url, data=request.body, headers={**request.headers, "User-Agent": f"writ/{VERSION}"}, method="POST"
+    )
+    opener = urllib.request.OpenerDirector()
+    for handler in (urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()):
+        opener.add_handler(handler)
+    try:
+        with opener.open(made, timeout=SEND_SECONDS) as response:
+            status = int(response.status)
+    except (OSError, http.client.HTTPException) as error:
+        return f"not reached: {error}"[:300]
+    return "" if 200 <= status < 300 else f"HTTP {status}"

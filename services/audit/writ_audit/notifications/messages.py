@@ -1,0 +1,145 @@
+"""From an event of the journal to a notification, and from that to a message of a destination. Pure.
+
+A notification has no parameters, no outputs and no buttons: it says what happened and how to see it.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from writ_audit.notifications.settings import Destination, Kind
+from writ_contracts import journal
+from writ_contracts.errors import Invalid
+from writ_contracts.records import Record
+from writ_contracts.subjects import parse_event
+from writ_contracts.wire import decode_event
+
+OF_CONTROL: Mapping[str, Kind] = {
+    **dict.fromkeys(("stop_set", "stop_lift"), "stop"),
+    **dict.fromkeys(("emergency_declare", "emergency_confirm", "emergency_closed", "emergency_review"), "emergency"),
+    **dict.fromkeys(("window_request", "window_end"), "window"),
+    **dict.fromkeys(("policy_publish", "policy_rollback", "policy_file"), "policy"),
+    "principal_manage": "principal",
+}
+OF_OPERATIONS = frozenset({"awaiting_approval", "approved", "rejected", "finished"})
+URGENT = frozenset({"emergency", "stop", "security"})
+LONGEST = 500
+
+
+class Notification(Struct, frozen=True, kw_only=True):
+    """One thing that people should know. `id` is that of its event, the same at each delivery."""
+
+    id: str
+    kind: Kind
+    at: float
+    title: str
+    text: str
+    sequence: int
+    operation_id: str = ""
+    principal: str = ""
+    link: str = ""
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """An HTTP POST."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def notification_of(record: Record, link: str = "") -> Notification | None:
+    """Return the notification of an event, if it is of a kind that people are told."""
+    if not _is_of_interest(record.subject):
+        return None
+    try:
+        event = decode_event(record.data)
+    except Invalid:
+        return None
+    found = _described(event, record)
+    if found is None:
+        return None
+    kind, title, text, operation_id, principal = found
+    return Notification(
+        id=event.id,
+        kind=kind,
+        at=event.at,
+        title=title[:LONGEST],
+        text=text[:LONGEST],
+        sequence=record.sequence,
+        operation_id=operation_id,
+        principal=principal,
+        link=link.replace("{operation_id}", quote(operation_id, safe="")) if link and operation_id else "",
+    )
+
+
+def _is_of_interest(subject: str) -> bool:
+    """Return whether to decode the event: most are of operations that need no approval."""
+    where = parse_event(subject)
+    if where is not None:
+        return where.event in OF_OPERATIONS
+    return subject.startswith(("writ.journal.control.", "writ.journal.security."))
+
+
+Described = tuple[Kind, str, str, str, str]
+
+
+def _described(event: journal.JournalEvent, record: Record) -> Described | None:
+    where = parse_event(record.subject)
+    who, operation = (where.principal, where.operation_id) if where else ("", "")
+    match event:
+        case journal.AwaitingApproval():
+            title = f"{event.principal} requests {event.operation} on {event.target}"
+            return "pending", title, f"it waits for approval: writ approvals show {operation}", operation, who
+        case journal.Approved():
+            return "decided", f"approved by {event.approver}", f"writ trace {operation}", operation, who
+        case journal.Rejected():
+            return "decided", f"rejected by {event.approver}", event.reason or f"writ trace {operation}", operation, who
+        case journal.Finished(code="not_approved"):
+            return "expired", "nobody approved it in time", f"writ trace {operation}", operation, who
+        case journal.SecurityEvent():
+            return "security", f"security: {event.kind}", event.detail, event.operation_id or "", event.principal or ""
+        case journal.ControlEvent() if event.kind in OF_CONTROL and "Writ-Carried-From" not in record.headers:
+            title = f"{event.kind} by {event.principal}" if event.principal else event.kind
+            text = str(event.body.get("reason") or event.body.get("how") or "")
+            return OF_CONTROL[event.kind], title, text, event.operation_id or "", event.principal or ""
+        case _:
+            return None
+
+
+def request_to(destination: Destination, secret: bytes, one: Notification, now: float) -> Request:
+    """Return the POST of a notification, sent at `now` (Unix seconds)."""
+    if destination.kind == "ntfy":
+        return _to_ntfy(destination, secret, one)
+    body = msgspec.json.encode(one)
+    timestamp = str(int(now))
+    headers = {
+        "Content-Type": "application/json",
+        "Writ-Event-Id": one.id,
+        "Writ-Timestamp": timestamp,
+        "Writ-Signature": f"v1={signature(secret, timestamp, body)}",
+    }
+    return Request(url=destination.url, headers=headers, body=body)
+
+
+def signature(secret: bytes, timestamp: str, body: bytes) -> str:
+    """Return HMAC-SHA-256 over `<timestamp>.<body>` in hexadecimal."""
+    return hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def _to_ntfy(destination: Destination, token: bytes, one: Notification) -> Request:
+    """Return a message as JSON, which keeps any text out of headers (docs.ntfy.sh/publish, "Publish as JSON")."""
+    message: dict[str, Any] = {"topic": destination.topic, "title": one.title, "message": one.text or one.title}
+    message["tags"] = [one.kind]
+    message["priority"] = 4 if one.kind in URGENT else 3
+    if one.link:
+        message["click"] = one.link
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token.decode('ascii', 'replace')}"
+    return Request(url=destination.url, headers=headers, body=msgspec.json.encode(message))

@@ -1,0 +1,147 @@
+"""`principal_manage`: record the change, end what the principal has not started, and have NATS follow.
+
+Policy refuses a removed or disabled principal from the event on. The provisioner then takes it out of NATS, which
+closes its connections. Changes are recorded one after the other: each must have been decided after the one before.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+from writ_bus.port import Bus
+from writ_contracts import subjects
+from writ_contracts.catalogue.control import PrincipalManage
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, WritError
+from writ_contracts.failures import raise_for
+from writ_contracts.journal import Requested
+from writ_contracts.life import Life, State
+from writ_contracts.provisioning import Provision, Provisioned
+from writ_contracts.registry import channel
+from writ_contracts.wire import decode, decode_event, encode
+from writ_executor.control.policy_versions import Done
+from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.index import Index
+from writ_executor.journal.lookup import Lives
+from writ_executor.journal.recorder import ATTEMPTS, Recorder
+from writ_executor.steps.outcomes import OutcomeRecorder
+from writ_runtime.faults import fault
+from writ_trust.statements import read
+
+KIND = "principal_manage"
+SUBJECT = subjects.control_event(KIND)
+ENDING = frozenset({"remove", "disable"})
+RUNNING = frozenset({State.STARTED, State.CANCELLING})
+CONFIRMED_WITHIN = 15.0
+ASKED_AGAIN, PAUSE = 0.5, 0.05
+MOST_LISTED = 250
+"""Ids of each list in the output, which has to fit into one event."""
+
+
+class PrincipalChanges:
+    """The operation `principal_manage`."""
+
+    def __init__(
+        self, bus: Bus, recorder: Recorder, lives: Lives, vault: Vault, index: Index, outcomes: OutcomeRecorder
+    ) -> None:
+        self._bus = bus
+        self._recorder = recorder
+        self._lives = lives
+        self._vault = vault
+        self._index = index
+        self._outcomes = outcomes
+
+    async def carry_out(self, requested: Requested) -> Done:
+        """Record and apply the change. Raises Invalid (`conflict`) if another was recorded after its decision."""
+        sequence = await self._store(requested)
+        fault("executor.control_stored")
+        change = msgspec.convert(requested.effective, PrincipalManage)
+        lists = await self._end_operations(change) if change.action in ENDING else _Lists()
+        output = {"id": requested.operation_id, "sequence": sequence, **lists.output()}
+        try:
+            await self._provision(sequence)
+        except WritError as error:
+            return "unknown", "not_confirmed", f"policy follows it, and NATS was not seen to: {error}", output
+        return "succeeded", "", "", output
+
+    async def _store(self, requested: Requested) -> int:
+        event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
+        life = await self._lives.find(requested.principal, requested.operation_id)
+        decided_at = read(requested.decision, Decision).control_sequence
+        for _ in range(ATTEMPTS):
+            stored = await self._bus.journal.read(SUBJECT, after=life.first_sequence)
+            if own := [record.sequence for record in stored if decode_event(record.data).id == event.id]:
+                return own[0]
+            last = await self._bus.journal.last(SUBJECT)
+            if last is not None and last.sequence > decided_at:
+                break
+            try:
+                return await self._recorder.append_after(last.sequence if last else 0, SUBJECT, event)
+            except Conflict:
+                continue
+        raise Invalid("another change of principals was recorded meanwhile: request it again", code="conflict")
+
+    async def _end_operations(self, change: PrincipalManage) -> "_Lists":
+        code = "unknown_principal" if change.action == "remove" else "principal_disabled"
+        message = f"{change.principal_id} was {change.action}d before it started"
+        found = _Lists()
+        for one in list(self._of(change.principal_id)):
+            life = await self._ended(one, code, message)
+            (found.running if life.open else found.ended).append(one.operation_id)
+        return found
+
+    async def _ended(self, one: Requested, code: str, message: str) -> Life:
+        """End the operation unless it runs; return it as it is then."""
+        life = await self._lives.find(one.principal, one.operation_id)
+        for _ in range(ATTEMPTS):
+            if not life.open or life.state in RUNNING:
+                break
+            try:
+                return await self._outcomes.not_started(life, "denied", code, message)
+            except Conflict:
+                life = await self._lives.fresh(one.principal, one.operation_id)
+        return life
+
+    def _of(self, principal: str) -> Iterator[Requested]:
+        """Yield the open operations of the principal and of the agents that act for it, but for a change that an
+        executor is carrying out: this very one, perhaps.
+        """
+        for life in self._index.open():
+            one = life.requested
+            if one is None or principal not in (one.principal, one.acts_for):
+                continue
+            if life.state not in RUNNING or one.operation != KIND:
+                yield one
+
+    async def _provision(self, sequence: int) -> None:
+        """Ask until NATS follows; a question that gets lost in its reload is asked again. Raises WritError."""
+        message = encode(Provision(sequence=sequence))
+        try:
+            async with asyncio.timeout(CONFIRMED_WITHIN):
+                while not await self._is_applied(message):  # noqa: ASYNC110 - another process has to
+                    await asyncio.sleep(PAUSE)
+        except TimeoutError:
+            raise TimedOut(f"the provisioner has not confirmed it within {CONFIRMED_WITHIN:g} s") from None
+
+    async def _is_applied(self, message: bytes) -> bool:
+        try:
+            reply = await self._bus.request(channel("provision").subject(), message, timeout=ASKED_AGAIN)
+        except (TimedOut, Unreachable):
+            return False
+        answer = decode(reply.data, Provisioned)
+        raise_for(answer)
+        return answer.applied
+
+
+class _Lists(Struct):
+    """The operations of a principal that a change ended, and those that go on."""
+
+    ended: list[str] = []
+    running: list[str] = []
+
+    def output(self) -> dict[str, object]:
+        """Return the fields of the operation's output."""
+        more = sum(max(len(one) - MOST_LISTED, 0) for one in (self.ended, self.running))
+        return {"ended": self.ended[:MOST_LISTED], "running": self.running[:MOST_LISTED], "more": more}

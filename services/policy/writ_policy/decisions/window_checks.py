@@ -1,0 +1,92 @@
+"""Checks of requests for approval windows, and of their ends. Pure."""
+
+from collections.abc import Iterable
+
+from msgspec import structs
+
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Target
+from writ_contracts.operations import Catalogue, Operation, offers
+from writ_contracts.persons import same_person
+from writ_policy.state.snapshot import World
+from writ_rules.engine.approval_windows import ApprovalWindow
+from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.control import ControlState
+from writ_rules.engine.ruling import Ruling
+
+
+def check_window(world: World, catalogue: Catalogue, request: DecisionRequest, ruling: Ruling) -> Ruling:
+    """Return the ruling on a request for a window, denied where the policy lets none stand for an approval.
+
+    Raises Invalid for operations and targets that are not there.
+    """
+    asked, terms = request.effective, world.policy.window_terms
+    if asked["seconds"] > terms.longest:
+        reason = f"policy '{world.policy.name}' allows approval windows of {terms.longest:g} s at most"
+        return _denied(ruling, "too_long", reason)
+    if asked["uses"] > terms.most_uses:
+        reason = f"policy '{world.policy.name}' allows {terms.most_uses} uses of an approval window at most"
+        return _denied(ruling, "too_many_uses", reason)
+    for name in asked["operations"]:
+        operation = _operation(catalogue, name)
+        for target in (world.target(one) for one in asked["targets"]):
+            if not offers(target.capabilities, target.backend, operation):
+                raise Invalid(f"{target.id} ({target.backend}) does not offer {name}", code="unsupported")
+            if not _may_stand(world.policy, operation, target):
+                reason = f"no rule lets an approval window stand for an approval of {name} on {target.id}"
+                return _denied(ruling, "no_window", reason)
+    if not ruling.demands:
+        reason = "the rules that allow this window ask for nobody's approval: it would stand for none"
+        return _denied(ruling, "no_window", reason)
+    return ruling
+
+
+def _operation(catalogue: Catalogue, name: str) -> Operation:
+    operation = catalogue.get(name)
+    if operation is None:
+        raise Invalid(f"no operation {name!r} in the catalogue", code="unknown_operation")
+    if operation.control:
+        raise Invalid(f"{name} acts on Writ itself: no window stands for its approval", code="invalid_parameters")
+    return operation
+
+
+def _may_stand(policy: Policy, operation: Operation, target: Target) -> bool:
+    """Return whether some rule on the operation asks for an approval that may be given by a window."""
+    rules = policy.index.get((operation.name, target.role), ())
+    return any(rule.demand is not None and rule.demand.accepts_windows(operation.risk) for rule in rules)
+
+
+def check_window_end(control: ControlState, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:
+    """Return the ruling on the end of a window that is open. Raises Invalid."""
+    if find_window(control.windows, request.effective, now) is None:
+        raise Invalid(
+            f"no approval window {request.effective['window_id']!r} is open: `writ window list`", code="not_found"
+        )
+    return ruling
+
+
+def find_window(windows: Iterable[ApprovalWindow], parameters: object, now: float) -> ApprovalWindow | None:
+    """Return the open window that the parameters of `window_end` name."""
+    named = parameters.get("window_id") if isinstance(parameters, dict) else None
+    return next((one for one in windows if one.id == named and one.lasts(now)), None)
+
+
+def is_own_window(world: World, control: ControlState, principal: str, parameters: object, now: float) -> bool:
+    """Return whether it is an open window that the principal's person requested or approved, who may always end it."""
+    window = find_window(control.windows, parameters, now)
+    people = () if window is None else (window.by, *window.approvers)
+    return any(same_person(principal, one, world.principals) for one in people)
+
+
+def check_archive(control: ControlState, request: DecisionRequest, now: float) -> None:
+    """Raises Invalid (`conflict`) for an archive of events that count the uses of an open window."""
+    held = [one for one in control.windows if one.lasts(now) and one.sequence <= request.effective["last"]]
+    if held:
+        first = min(held, key=lambda one: one.sequence)
+        reason = f"approval window {first.id} is open and its uses are counted: archive up to {first.sequence - 1}"
+        raise Invalid(reason, code="conflict")
+
+
+def _denied(ruling: Ruling, code: str, reason: str) -> Ruling:
+    return structs.replace(ruling, effect="deny", code=code, reason=reason, rules=[], demands=[])

@@ -1,0 +1,1 @@
+"""Approval windows: whose approvals count for an operation, and the exact count of their uses."""

@@ -1,0 +1,131 @@
+"""Approval windows at a decision and at a start.
+
+A window stands for the approval of an operation if the people who approved it would do for the operation itself, as
+the policy and their roles are now. A use is written in one batch with its `granted`, and each use names its number: two
+starts that take the same use exclude one another, also after a restart.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct, structs
+
+from writ_bus.port import Entry, Journal
+from writ_bus.tracing import stamp
+from writ_contracts import subjects
+from writ_contracts.decisions import Subject
+from writ_contracts.errors import WritError
+from writ_contracts.journal import WindowUsed
+from writ_contracts.records import Record
+from writ_contracts.wire import decode_event, encode
+from writ_policy.approvals.recorded import Approvals, counted, exact_of
+from writ_policy.decisions.rulings import Judge, RuledRequest
+from writ_policy.starts import RecordedOperation, check_decided, read_recorded
+from writ_policy.state.snapshot import World
+from writ_rules.engine.approval_windows import ApprovalWindow
+from writ_runtime.logs import Log
+
+MOST_KNOWN = 256
+Rule = Callable[[Approvals | None, str], RuledRequest]
+"""Rules on the request again, with these approvals of the window with this id."""
+
+_log = Log("writ.policy")
+
+
+class WindowUses(Struct, frozen=True):
+    """The uses of a window so far, and the last sequence of their subject."""
+
+    operations: tuple[str, ...] = ()
+    sequence: int = 0
+
+
+class UseTaken(Exception):
+    """Another start took the use of an approval window that this one was decided by."""
+
+
+class OpenWindows:
+    """The windows in the control state, with their approvals and uses from the journal."""
+
+    def __init__(self, journal: Journal, keys: Mapping[str, int]) -> None:
+        """`keys`: policy's, and up to which event each signed."""
+        self._journal = journal
+        self._keys = keys
+        self._requests: dict[str, tuple[RecordedOperation, Sequence[Record]]] = {}
+
+    async def apply(self, judge: Judge, subject: Subject, ruled: RuledRequest, rule: Rule) -> RuledRequest:
+        """Return the ruling by the first window that makes the approvals unnecessary, or the ruling as it is."""
+        operation, ruling = ruled.request.operation, ruled.ruling
+        if ruling.effect != "require_approval" or operation.control:
+            return ruled
+        if not all(demand.accepts_windows(operation.risk) for demand in ruling.demands):
+            return ruled
+        covering = (subject.principal, subject.operation, subject.target, judge.now)
+        for window in sorted(judge.control.windows, key=lambda one: one.until):
+            if window.covers(*covering) and await self._has_use(window, subject.operation_id):
+                by_window = rule(await self._approvals(window, judge.world), window.id)
+                if by_window.ruling.effect == "allow":
+                    return by_window
+        return ruled
+
+    async def uses(self, window: str) -> WindowUses:
+        """Return the uses of a window."""
+        records = await self._journal.read(subjects.window_uses(window))
+        used = [event for record in records if isinstance(event := decode_event(record.data), WindowUsed)]
+        return WindowUses(tuple(one.operation_id for one in used), records[-1].sequence if records else 0)
+
+    async def use(self, judge: Judge, ruled: RuledRequest) -> Entry | None:
+        """Return the entry that takes one use, to be stored with the start; None where the operation has its use.
+
+        Raises UseTaken where none is left by now. Its append fails if another start is first.
+        """
+        window = next(one for one in judge.control.windows if one.id == ruled.decision.window)
+        uses, decision = await self.uses(window.id), ruled.decision
+        if decision.operation_id in uses.operations:
+            return None
+        if len(uses.operations) >= window.uses:
+            raise UseTaken
+        event = WindowUsed(
+            **stamp(judge.now, ""),
+            window=window.id,
+            use=len(uses.operations) + 1,
+            most=window.uses,
+            target=decision.target,
+            operation_id=decision.operation_id,
+            principal=decision.principal,
+        )
+        line = subjects.window_uses(window.id)
+        return Entry(subject=line, data=encode(event), event_id=event.id, filter=line, expected=uses.sequence)
+
+    async def _has_use(self, window: ApprovalWindow, operation_id: str) -> bool:
+        used = (await self.uses(window.id)).operations
+        return operation_id in used or len(used) < window.uses
+
+    async def _approvals(self, window: ApprovalWindow, world: World) -> Approvals | None:
+        """Return the approvals of the window that hold now, with what they prove. A forged window has none."""
+        try:
+            recorded, records = await self._request_of(window, world.installation)
+        except WritError as error:
+            _log.warning("window.unproven", window=window.id, error=str(error), effect="it stands for nothing")
+            return None
+        return counted(recorded.life.approvals, exact_of(recorded, records), world)
+
+    async def _request_of(
+        self, window: ApprovalWindow, installation: str
+    ) -> tuple[RecordedOperation, Sequence[Record]]:
+        """Return the operation that requested the window; what was approved before it was carried out stays so."""
+        known = self._requests.get(window.id)
+        if known is None:
+            records = await self._journal.read(subjects.operation_filter(window.by, window.id))
+            recorded = read_recorded(records, window.by, window.id)
+            check_decided(recorded, self._keys, installation)
+            if len(self._requests) >= MOST_KNOWN:
+                self._requests.clear()
+            known = self._requests[window.id] = recorded, records
+        return known
+
+
+def without_use(ruled: RuledRequest) -> RuledRequest:
+    """Return the denial of a start whose first decision was by a window that does not stand for it any more."""
+    reason = f"the approval window that allowed it is over or has no use left: {ruled.ruling.reason}"
+    ruling = structs.replace(ruled.ruling, effect="deny", code="window_over", reason=reason, rules=[])
+    decision = structs.replace(ruled.decision, effect="deny", code="window_over", reason=reason, rules=[], demands=[])
+    return structs.replace(ruled, ruling=ruling, decision=decision)

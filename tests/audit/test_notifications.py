@@ -1,0 +1,253 @@
+"""Notifications: what is told of the journal, how it is signed, and that a receiver gets it once it is there again."""
+
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.audit.history import History
+from tests.audit.replica import replica
+
+from writ_audit.metrics import metrics
+from writ_audit.notifications.delivery import post
+from writ_audit.notifications.messages import Request, notification_of, request_to, signature
+from writ_audit.notifications.settings import KINDS, Destination, read_notifications
+from writ_bus.port import Entry
+from writ_contracts import journal, subjects
+from writ_contracts.errors import ConfigError
+from writ_contracts.records import Record
+from writ_contracts.wire import encode
+from writ_testing.eventually import eventually
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
+
+SECRET = b"0123456789abcdef0123"
+STAMP: dict[str, Any] = {"id": "e1", "at": 1_000.0, "correlation_id": "c"}
+ID = "a" * 26
+
+
+def control(kind: str, **body: Any) -> journal.ControlEvent:
+    return journal.ControlEvent(
+        **STAMP, kind=kind, principal="alice", operation_id=ID, body=body, decision=None, parameters_key=""
+    )
+
+
+def record(event: journal.JournalEvent, subject: str = "", headers: dict[str, str] | None = None) -> Record:
+    kind = str(event.__struct_config__.tag)
+    where = subject or subjects.operation_event("alice", ID, kind)
+    return Record(subject=where, sequence=7, data=encode(event), headers=headers or {}, time=1_000.0)
+
+
+WAITING = journal.AwaitingApproval(
+    **STAMP,
+    operation_id=ID,
+    approvers=["bob"],
+    quorum=1,
+    requested_at=1.0,
+    until=2.0,
+    principal="alice",
+    operation="service_restart",
+    target="web-1",
+    acts_for=None,
+    demands=[],
+)
+SECURITY = journal.SecurityEvent(
+    **STAMP, kind="forged_claim", detail="a claim of nobody", operation_id=None, principal=None, pool="p", report=None
+)
+
+
+@pytest.mark.parametrize(
+    ("event", "subject", "kind", "title"),
+    [
+        (WAITING, "", "pending", "alice requests service_restart on web-1"),
+        (
+            journal.Finished(**STAMP, operation_id=ID, outcome="expired", code="not_approved"),
+            "",
+            "expired",
+            "nobody approved it in time",
+        ),
+        (control("stop_set", reason="it burns"), subjects.control_event("stop_set"), "stop", "stop_set by alice"),
+        (
+            control("emergency_closed", how="lapsed"),
+            subjects.control_event("emergency_closed"),
+            "emergency",
+            "emergency_closed by alice",
+        ),
+        (
+            control("principal_manage"),
+            subjects.control_event("principal_manage"),
+            "principal",
+            "principal_manage by alice",
+        ),
+        (SECURITY, subjects.security_event("forged_claim"), "security", "security: forged_claim"),
+    ],
+)
+def test_what_people_should_know_is_told_with_a_link(
+    event: journal.JournalEvent, subject: str, kind: str, title: str
+) -> None:
+    found = notification_of(record(event, subject), "https://writ.example/{operation_id}")
+    assert found is not None
+    assert (found.kind, found.title, found.id) == (kind, title, "e1")
+    assert found.link == (f"https://writ.example/{ID}" if found.operation_id else "")
+
+
+def test_ordinary_ends_and_copies_of_control_events_are_not_told() -> None:
+    done = journal.Finished(**STAMP, operation_id=ID, outcome="succeeded")
+    assert notification_of(record(done)) is None
+    copy = record(control("stop_set"), subjects.control_event("stop_set"), {"Writ-Carried-From": "3"})
+    assert notification_of(copy) is None
+    unreadable = Record(subject=subjects.control_event("stop_set"), sequence=1, data=b"{", headers={}, time=1.0)
+    assert notification_of(unreadable) is None
+
+
+def test_a_message_is_signed_with_its_time_so_that_it_cannot_be_replayed_later() -> None:
+    found = notification_of(record(WAITING))
+    assert found is not None
+    made = request_to(Destination(name="ops", kind="webhook", url="https://x", secret_file="s"), SECRET, found, 2_000.7)
+    signed = f"{made.headers['Writ-Timestamp']}.".encode() + made.body
+    expected = hmac.new(SECRET, signed, hashlib.sha256).hexdigest()
+    assert (made.headers["Writ-Timestamp"], made.headers["Writ-Signature"]) == ("2000", f"v1={expected}")
+    assert signature(SECRET, "2001", made.body) != expected
+    assert json.loads(made.body)["operation_id"] == ID
+
+
+def test_ntfy_gets_json_so_that_no_text_becomes_a_header() -> None:
+    found = notification_of(
+        record(control("stop_set", reason="x\r\nActions: http"), subjects.control_event("stop_set"))
+    )
+    assert found is not None
+    to = Destination(name="phone", kind="ntfy", url="https://ntfy.example", topic="writ", token_file="t")
+    made = request_to(to, b"tk_1", found, 0.0)
+    assert made.headers == {"Content-Type": "application/json", "Authorization": "Bearer tk_1"}
+    sent = json.loads(made.body)
+    assert (sent["topic"], sent["priority"], "actions" in sent) == ("writ", 4, False)
+
+
+class Receiver(ThreadingHTTPServer):
+    """A real receiver: replies with `statuses` in turn, then 200."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses, self.received = list(statuses), list[tuple[dict[str, str], bytes]]()
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status = self.server.statuses.pop(0) if self.server.statuses else 200
+        if status == 200:
+            self.server.received.append((dict(self.headers), body))
+        self.send_response(status)
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def configured(folder: Path, url: str = "https://x", **more: Any) -> Path:
+    secret, path = folder / "secret", folder / "notifications.yaml"
+    secret.write_bytes(SECRET)
+    secret.chmod(0o600)
+    destination = {"name": "ops", "kind": "webhook", "url": url, "secret_file": "secret"} | more
+    path.write_text(json.dumps({"destinations": [destination]}))
+    return path
+
+
+async def test_a_receiver_that_fails_gets_each_notification_once_it_takes_it_also_after_a_restart(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    bus, measured = MemoryBus(Broker()), metrics()
+    history = History(bus)
+    await history.requested("alice", "before")
+    receiver.statuses += [500, 302]
+    file = configured(tmp_path, receiver.url)
+
+    async def happens(kind: str) -> None:
+        last = await bus.journal.last(subjects.control_event(kind))
+        event = control(kind, reason=kind)
+        where = subjects.control_event(kind)
+        await bus.journal.append(
+            Entry(subject=where, data=encode(event), event_id=kind, filter=where, expected=last.sequence if last else 0)
+        )
+
+    async def received(many: int) -> bool:
+        return len(receiver.received) >= many
+
+    async with replica(bus, tmp_path / "state", measured=measured, notifications=file) as audit:
+        await eventually(lambda: exists(tmp_path / "state" / "notifications-ops.json"))
+        await happens("stop_set")
+        await eventually(lambda: received(1), within=20)
+        assert await audit.checks()["notifications"]() is None
+    await happens("stop_lift")  # while nobody delivers
+    async with replica(bus, tmp_path / "state", notifications=file):
+        await eventually(lambda: received(2), within=20)
+    headers, bodies = [one[0] for one in receiver.received], [json.loads(one[1]) for one in receiver.received]
+    assert [body["text"] for body in bodies] == ["stop_set", "stop_lift"]
+    signed = f"{headers[0]['Writ-Timestamp']}.".encode() + receiver.received[0][1]
+    assert headers[0]["Writ-Signature"] == "v1=" + hmac.new(SECRET, signed, hashlib.sha256).hexdigest()
+    text = measured.exposition()[0].decode()
+    assert 'writ_notifications_total{destination="ops",result="failed"} 2.0' in text
+    assert 'writ_notifications_total{destination="ops",result="sent"} 1.0' in text
+
+
+async def exists(path: Path) -> bool:
+    return path.exists()
+
+
+def test_a_redirect_is_not_followed_and_a_receiver_that_is_not_there_is_named(receiver: Receiver) -> None:
+    receiver.statuses += [307]
+    request = Request(url=receiver.url, headers={}, body=b"{}")
+    assert post(request) == "HTTP 307"
+    assert receiver.received == []
+    assert post(Request(url="http://127.0.0.1:1/", headers={}, body=b"{}")).startswith("not reached")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"url": "file:///etc/passwd"}, "http"),
+        ({"url": "https://user:pw@x/"}, "password"),
+        ({"secret_file": ""}, "secret_file"),
+        ({"kind": "ntfy"}, "topic"),
+        ({"events": ["everything"]}, "everything"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_bad_destination_is_refused_with_its_place(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        read_notifications(configured(tmp_path, **changed))
+
+
+def test_a_short_or_open_secret_is_refused_and_all_kinds_are_the_default(tmp_path: Path) -> None:
+    path = configured(tmp_path)
+    [target], link = read_notifications(path)
+    assert (target.destination.events, target.secret, link) == (list(KINDS), SECRET, "")
+    (tmp_path / "secret").write_bytes(b"short")
+    with pytest.raises(ConfigError, match="16 bytes"):
+        read_notifications(path)
+    (tmp_path / "secret").chmod(0o644)
+    with pytest.raises(ConfigError, match="secret"):
+        read_notifications(path)

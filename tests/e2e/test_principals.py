@@ -1,0 +1,159 @@
+"""Principals that operations add, change, disable and remove, on a running installation: NATS included."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from writ_bus.port import Bus
+from writ_client.client import Writ
+from writ_client.context import Context, open_bus
+from writ_contracts.errors import Denied, Unreachable, WritError
+from writ_contracts.requests import OperationView
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
+from writ_trust.keys import Key, generate_seed
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+AT_ONCE = 1.0
+GOVERN: dict[str, Any] = {
+    "name": "admins_govern",
+    "operations": [
+        *("principal_manage", "audit_read", "policy_publish", "policy_rollback", "stop_lift", "journal_archive")
+    ],
+    "user_roles": ["governor"],
+    "allowed": True,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("installation")
+    people: list[tuple[str, dict[str, Any]]] = [
+        ("alice", {"roles": ["governor"]}),
+        ("bob", {}),
+        ("copilot", {"kind": "agent", "acts_for": "alice", "roles": ["governor"]}),
+        ("helper", {"kind": "agent", "acts_for": "bob"}),
+    ]
+    home = prepare(folder, policy=open_policy(GOVERN), principals=people)
+    async with running_installation(folder, home=home, executors=2) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def alice(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client("alice") as client:
+        yield client
+
+
+async def changed(alice: Writ, action: str, name: str, **values: Any) -> OperationView:
+    done = await alice.principals.change(action, name, values, reason="a test")
+    assert done.view is not None, done
+    assert done.view.outcome == "succeeded", done.view
+    return done.view
+
+
+async def connected(installation: RunningInstallation, name: str) -> Bus:
+    context = Context(principal=name, url=installation.url)
+    return await open_bus(context, installation.home.key(f"principal-{name}").seed, wait=5.0)
+
+
+async def connects(installation: RunningInstallation, name: str, seed: bytes) -> bool:
+    try:
+        bus = await open_bus(Context(principal=name, url=installation.url), seed, wait=1.0)
+    except (Denied, Unreachable, WritError):
+        return False
+    await bus.drain(0.5)
+    return True
+
+
+async def test_a_disabled_principal_loses_access_at_once_and_its_operations_end(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    buses = [await connected(installation, name) for name in ("bob", "helper")]
+    bob, helper = (Writ(bus, None, name) for bus, name in zip(buses, ("bob", "helper"), strict=True))
+    blocking = await alice.submit("test_sleep", "web-1", {"seconds": 3, "timeout": 10})
+    queued = await bob.submit("test_sleep", "web-1", {"seconds": 1, "timeout": 5})
+    of_agent = await helper.submit("test_sleep", "web-1", {"seconds": 1, "timeout": 5})
+    assert (blocking.state, queued.outcome, of_agent.outcome) == ("dispatched", None, None)
+    began = time.monotonic()
+    disabling = asyncio.create_task(changed(alice, "disable", "bob"))
+
+    async def cut_off() -> bool:
+        return not any(bus.connected for bus in buses)
+
+    await eventually(cut_off)
+    assert time.monotonic() - began < AT_ONCE
+    view = await disabling
+    assert sorted(view.output["ended"]) == sorted([queued.operation_id or "", of_agent.operation_id or ""])
+    assert not await connects(installation, "bob", installation.home.key("principal-bob").seed)
+    listed = {one["id"]: one for one in await told(installation, "principal", "list", by="alice")}
+    assert listed["bob"]["disabled"] is True
+    await changed(alice, "enable", "bob")
+    async with await installation.client("bob") as again:
+        seen = await again.get(queued.operation_id or "")
+        assert (seen.outcome, seen.code) == ("denied", "principal_disabled")
+        assert (await again.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+    for bus in buses:
+        await bus.close()
+
+
+async def told(installation: RunningInstallation, *words: str, by: str = "operator", status: int = 0) -> Any:
+    ended = await installation.writ(*words, "-o", "json", environ={"WRIT_PRINCIPAL": by})
+    assert ended.status == status, ended
+    return json.loads(ended.out) if ended.out.strip() else None
+
+
+async def test_a_principal_is_added_rotated_and_removed_by_operations(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    first, second = Key(generate_seed()), Key(generate_seed())
+    await changed(alice, "add", "carol", kind="human", key=first.public, roles=["dev"])
+    assert await connects(installation, "carol", first.seed)
+    await changed(alice, "rotate", "carol", key=second.public)
+    assert not await connects(installation, "carol", first.seed)
+    assert await connects(installation, "carol", second.seed)
+    await changed(alice, "remove", "carol")
+    assert not await connects(installation, "carol", second.seed)
+    assert "carol" not in installation.home.principals.read_text()
+
+
+async def test_changes_outlive_a_restart_of_everything(installation: RunningInstallation, alice: Writ) -> None:
+    await changed(alice, "remove", "helper")
+    await installation.stop()
+    await installation.start()
+    assert not await connects(installation, "helper", installation.home.key("principal-helper").seed)
+    assert await connects(installation, "bob", installation.home.key("principal-bob").seed)
+
+
+async def test_an_agent_gives_nobody_roles(installation: RunningInstallation) -> None:
+    async with await installation.client("copilot") as copilot:
+        for name in ("copilot", "bob"):
+            done = await copilot.principals.set_roles(name, ["governor"])
+            assert (done.answer.outcome, done.answer.verdict and done.answer.verdict.code) == ("denied", "people_only")
+
+
+async def test_a_change_under_which_nobody_could_govern_is_denied(installation: RunningInstallation) -> None:
+    async with await installation.client("alice") as alice:
+        done = await alice.principals.set_roles("alice", [])
+        assert (done.answer.outcome, done.answer.verdict and done.answer.verdict.code) == ("denied", "lock_out")
+
+
+async def test_the_command_changes_principals_by_operations_and_in_the_files(
+    installation: RunningInstallation,
+) -> None:
+    added = await told(installation, "principal", "add", "dave", "--role", "dev", "--request", "-r", "new", by="alice")
+    assert added["outcome"] == "succeeded"
+    assert await connects(installation, "dave", installation.home.key("principal-dave").seed)
+    await told(installation, "principal", "roles", "dave", "ops", "--request", by="alice")
+    shown = await told(installation, "principal", "show", "dave")
+    assert (shown["roles"], shown["disabled"]) == (["ops"], False)
+    changed_here = await told(installation, "principal", "disable", "dave")
+    assert changed_here["principal"]["disabled"] is True
+    assert "dave" in installation.home.principals.read_text()
+    refused = await told(installation, "principal", "remove", "bob", "--request", by="bob", status=3)
+    assert refused["outcome"] == "denied"

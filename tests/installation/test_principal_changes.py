@@ -1,0 +1,178 @@
+"""Changes of principals beside the files: which of the journal count, and what edits of the folder do to them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from writ_contracts.catalogue.control import PrincipalManage
+from writ_contracts.decisions import Decision, PolicyVersion
+from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.journal import ControlEvent
+from writ_contracts.principal_changes import entry_version
+from writ_contracts.records import Record
+from writ_contracts.wire import encode
+from writ_documents.readers import read_principals
+from writ_installation.administration.principals import add_principal, change_principal, rotate_principal
+from writ_installation.files.create import create_installation
+from writ_installation.files.home import Home
+from writ_installation.files.principal_changes import (
+    KnownChanges,
+    VerifiedChange,
+    admitted_principals,
+    keep_changes,
+    known_changes,
+    principals_of,
+    taken_in,
+)
+from writ_trust.digests import keyed_digest
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
+
+HERE = "a-b-c-d"
+POLICY, KEY = Key(generate_seed(), HERE), "ab" * 32
+CHANGE: dict[str, Any] = {"action": "disable", "principal_id": "bob", "replaces": "x.0", "timeout": 30}
+
+
+def record(sequence: int = 1, *, by: Key = POLICY, decided: dict[str, Any] | None = None, **changed: Any) -> Record:
+    version = PolicyVersion(
+        name="p", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64
+    )
+    decision = Decision(
+        **{
+            "operation_id": "a" * 26,
+            "principal": "alice",
+            "operation": "principal_manage",
+            "target": "writ",
+            "effect": "allow",
+            "code": "allowed",
+            "rules": [],
+            "reason": "",
+            "parameters_digest": keyed_digest(KEY, CHANGE),
+            "policy": version,
+            "control_sequence": 0,
+            "at": 1.0,
+            "authenticated": "signature",
+            **changed,
+        }
+    )
+    event = ControlEvent(
+        id="a" * 26,
+        at=1.0,
+        correlation_id="c",
+        kind="principal_manage",
+        principal="alice",
+        operation_id="a" * 26,
+        body=decided or CHANGE,
+        decision=sign(by, decision),
+        parameters_key=KEY,
+    )
+    return Record(
+        subject="writ.journal.control.principal_manage", sequence=sequence, data=encode(event), headers={}, time=1.0
+    )
+
+
+def test_a_change_counts_once_with_policys_decision_on_exactly_it() -> None:
+    known = taken_in(KnownChanges(), [record(3), record(7)], [POLICY.public], HERE)
+    assert (known.sequence, [one.change.principal_id for one in known.changes]) == (7, ["bob"])
+
+
+def test_a_change_is_known_for_good_while_the_journal_has_it() -> None:
+    """After a change of policy's key it cannot be verified again; a journal from an older backup may lack it."""
+    known = taken_in(KnownChanges(), [record(3)], [POLICY.public], HERE)
+    later = Key(generate_seed()).public
+    assert taken_in(known, [record(3)], [later], HERE) == known
+    assert taken_in(known, [], [later], HERE) == KnownChanges()
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        record(by=Key(generate_seed(), HERE)),
+        record(by=Key(POLICY.seed, "another")),
+        record(decided={**CHANGE, "principal_id": "alice"}),
+        record(effect="require_approval"),
+        record(authenticated="server"),
+        record(operation="stop_set"),
+        record(principal="mallory"),
+        record(dry_run=True),
+    ],
+    ids=["key", "installation", "parameters", "effect", "signature", "operation", "principal", "dry run"],
+)
+def test_a_forged_change_does_not_count(forged: Record) -> None:
+    assert taken_in(KnownChanges(), [forged], [POLICY.public], HERE).changes == []
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    home.make_folders()
+    create_installation(home)
+    await add_principal(home, "bob", "human", ["dev"], None)
+    await add_principal(home, "helper", "agent", [], "bob")
+    return home
+
+
+def by_operation(home: Home, action: str, name: str, **values: Any) -> None:
+    listed = {one.id: one for one in read_principals(home.principals).principals}
+    change = PrincipalManage(
+        **{"action": action, "principal_id": name, "replaces": entry_version(listed.get(name)), **values}
+    )
+    known = known_changes(home)
+    keep_changes(
+        home, KnownChanges(sequence=1, changes=[*known.changes, VerifiedChange(operation_id="a" * 26, change=change)])
+    )
+
+
+def admitted(home: Home) -> list[str]:
+    return [one.id for one in admitted_principals(home, ())]
+
+
+async def test_who_is_disabled_has_no_access_nor_its_agents(home: Home) -> None:
+    by_operation(home, "disable", "bob")
+    assert admitted(home) == ["operator"]
+    text = home.principals.read_text()
+    home.principals.write_text(text + "\n# an edit of something else\n")
+    assert admitted(home) == ["operator"]
+    change_principal(home, PrincipalManage(action="enable", principal_id="bob"))
+    assert admitted(home) == ["operator", "bob", "helper"]
+    assert "# Who may ask" in home.principals.read_text()
+
+
+async def test_who_was_removed_by_an_operation_is_added_again_with_another_key(home: Home) -> None:
+    before = principals_of(home)["helper"].key
+    by_operation(home, "remove", "helper")
+    assert admitted(home) == ["operator", "bob"]
+    added = await add_principal(home, "helper", "agent", [], "bob")
+    assert added.principal.key != before
+    assert admitted(home) == ["operator", "bob", "helper"]
+
+
+async def test_who_was_added_by_an_operation_is_changed_here_and_not_removed(home: Home) -> None:
+    key = Key(generate_seed()).public
+    by_operation(home, "add", "eve", kind="human", key=key, roles=["dev"])
+    change_principal(home, PrincipalManage(action="disable", principal_id="eve"))
+    assert "eve" not in admitted(home)
+    with pytest.raises(Invalid, match="--request"):
+        change_principal(home, PrincipalManage(action="remove", principal_id="eve"))
+
+
+async def test_a_rotated_key_is_the_one_in_the_folder_and_a_removed_principals_is_gone(home: Home) -> None:
+    before = principals_of(home)["bob"].key
+    after = rotate_principal(home, "bob")
+    assert after is not None
+    assert before != after.key == home.key("principal-bob").public == principals_of(home)["bob"].key
+    change_principal(home, PrincipalManage(action="remove", principal_id="helper"))
+    assert not home.seed_file("principal-helper").exists()
+    assert admitted(home) == ["operator", "bob"]
+
+
+async def test_a_key_of_another_party_gives_a_principal_no_access_and_breaks_nothing(home: Home) -> None:
+    key = principals_of(home)["bob"].key
+    assert [one.id for one in admitted_principals(home, [key])] == ["operator", "helper"]
+
+
+async def test_a_damaged_file_of_changes_is_no_empty_one(home: Home) -> None:
+    home.principal_changes.write_text("{")
+    with pytest.raises(ConfigError, match="principal-changes"):
+        admitted(home)

@@ -1,0 +1,107 @@
+"""Approval windows in the control state: opened by policy's decision, closed for good; demands that accept them."""
+
+from typing import Any
+
+import pytest
+from tests.rules.asking import policy
+
+from writ_contracts.decisions import Decision, PolicyVersion
+from writ_contracts.journal import ControlEvent
+from writ_contracts.operations import Risk
+from writ_contracts.signing import Signed
+from writ_rules.engine.approval_windows import WindowTerms
+from writ_rules.engine.control import ControlState, apply
+from writ_rules.engine.obligations import ADMIN_DEMAND, ApproverStep, Demand
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
+
+KEY = Key(generate_seed())
+NOW = 1_000.0
+ASKED: dict[str, Any] = {"operations": ["test_noop"], "targets": ["web-1"], "uses": 2, "seconds": 60, "reason": "x"}
+
+
+def decision(at: float = NOW) -> Signed:
+    version = PolicyVersion(
+        name="p", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64
+    )
+    return sign(
+        KEY,
+        Decision(
+            operation_id="a" * 26,
+            principal="alice",
+            operation="window_request",
+            target="writ",
+            effect="allow",
+            code="approved",
+            rules=[],
+            reason="",
+            parameters_digest="3" * 64,
+            policy=version,
+            control_sequence=0,
+            at=at,
+            authenticated="signature",
+            approvals=["bob"],
+        ),
+    )
+
+
+def event(kind: str, body: dict[str, Any], *, signed: Signed | None = None, event_id: str = "w") -> ControlEvent:
+    return ControlEvent(
+        id=event_id,
+        at=NOW + 5_000,
+        correlation_id="c",
+        kind=kind,
+        principal="alice",
+        operation_id=event_id,
+        body=body,
+        decision=signed,
+        parameters_key="ab" * 32,
+    )
+
+
+def opened() -> ControlState:
+    return apply(ControlState(), 1, event("window_request", ASKED, signed=decision()))
+
+
+def test_a_windows_time_runs_from_policys_decision_and_from_no_executors_clock() -> None:
+    [window] = opened().windows
+    assert (window.since, window.until, window.approvers, window.sequence) == (NOW, NOW + 60, ("bob",), 1)
+    assert window.covers("alice", "test_noop", "web-1", NOW)
+    for other in (
+        ("bob", "test_noop", "web-1", NOW),
+        ("alice", "test_fail", "web-1", NOW),
+        ("alice", "test_noop", "web-2", NOW),
+        ("alice", "test_noop", "web-1", NOW + 60),
+    ):
+        assert not window.covers(*other)
+
+
+@pytest.mark.parametrize("body", [{}, {**ASKED, "uses": 0}, {**ASKED, "targets": []}])
+def test_a_request_that_cannot_be_read_opens_no_window(body: dict[str, Any]) -> None:
+    assert apply(ControlState(), 1, event("window_request", body, signed=decision())).windows == ()
+    assert apply(ControlState(), 1, event("window_request", ASKED)).windows == ()
+
+
+def test_its_end_and_a_stop_within_it_close_a_window_for_good() -> None:
+    ended = apply(opened(), 2, event("window_end", {"window_id": "w"}, event_id="e"))
+    assert ended.windows == ()
+    elsewhere = apply(opened(), 2, event("stop_set", {"scope": ["db-*"], "reason": "x"}, event_id="s"))
+    assert len(elsewhere.windows) == 1
+    stopped = apply(elsewhere, 3, event("stop_set", {"scope": ["web-*"], "reason": "x"}, event_id="t"))
+    lifted = apply(stopped, 4, event("stop_lift", {"stop_id": "t"}, event_id="l"))
+    assert (stopped.windows, lifted.windows) == ((), ())
+
+
+def test_a_demand_accepts_windows_unless_the_risk_is_admin_or_its_rule_says_otherwise() -> None:
+    steps = (ApproverStep(("approver",), 1),)
+    accepts = {
+        says: [Demand("r", steps, 60, windows=says).accepts_windows(risk) for risk in (Risk.CHANGE, Risk.ADMIN)]
+        for says in (None, True, False)
+    }
+    assert accepts == {None: [True, False], True: [True, True], False: [False, False]}
+    assert not ADMIN_DEMAND.accepts_windows(Risk.ADMIN)
+
+
+def test_terms_of_windows_are_a_duration_and_a_count() -> None:
+    assert policy().window_terms == WindowTerms(8 * 3600, 50)
+    assert policy(approval_windows={"longest": "30d", "most_uses": 5}).window_terms == WindowTerms(7 * 86_400, 5)
