@@ -24,7 +24,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "scan": "report the findings of a scanner",
     },
     "Targets and agents": {
-        "target": "add a host, an engine or a cluster",
+        "target": "list, test, add, change or remove targets",
         "backends": "test how agents reach targets",
         "agent": "enrol agents on other hosts",
         "agent-env": "print the settings of an agent on another host",

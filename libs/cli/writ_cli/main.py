@@ -12,7 +12,18 @@ import click
 from writ_cli import completion
 from writ_cli.exit_status import Exit, of_error
 from writ_cli.help_sections import sections
-from writ_cli.installation import agents, backup, client_context, init, leaf, lifecycle, principals, provision, targets
+from writ_cli.installation import (
+    agents,
+    backup,
+    client_context,
+    init,
+    leaf,
+    lifecycle,
+    principals,
+    provision,
+    target_edits,
+    targets,
+)
 from writ_cli.lazy_group import LazyGroup
 from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops, windows
 from writ_cli.output import visible
@@ -175,6 +186,8 @@ for command in (
     ),
 ):
     cli.add_command(command)
+for name, of_target in {"list": catalogue.targets, "test": backends.test, **target_edits.COMMANDS}.items():
+    targets.target.add_command(of_target, name)
 
 
 def main() -> None:

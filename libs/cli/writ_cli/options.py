@@ -19,14 +19,9 @@ from writ_runtime import spans
 Body = Callable[..., Coroutine[Any, Any, int | None]]
 Command = Callable[..., Any]
 
-_OUTPUT = click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    help="For people, or for programs.",
-)
+_FORMS = click.Choice(["table", "json", "yaml"])
+_OUTPUT = click.option("-o", "--output", "form", type=_FORMS, default="table", help="For people, or for programs.")
+_LONG_OUTPUT = click.option("--output", "form", type=_FORMS, default="table", help="For people, or for programs.")
 _FIELD = click.option(
     "--field",
     metavar="PATH",
@@ -86,6 +81,17 @@ def local(body: Body) -> Command:
     for option in (_HOME, _FIELD, _OUTPUT):
         body = option(body)
     return _runs(body)
+
+
+def dashed(body: Body) -> Command:
+    """As `local`, for arguments that begin with a dash (`-old`): the subcommand has no option of one letter."""
+    for option in (_HOME, _FIELD, _LONG_OUTPUT):
+        body = option(body)
+    return _runs(body)
+
+
+DASHED: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+"""The `context_settings` of a subcommand with `dashed`."""
 
 
 def _runs(body: Body, *, traced: bool = False) -> Command:

@@ -18,7 +18,7 @@ Keys = tuple[str | int, ...]
 MOST = 200
 """Upper limit of the reported problems of one file; a note says when there are more."""
 LONGEST_MESSAGE = 1000
-_LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what YAML counts as one
+LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what YAML counts as one
 
 
 class Position(Struct, frozen=True):
@@ -79,7 +79,7 @@ class Document:
 
     @cached_property
     def _lines(self) -> list[str]:
-        return _LINE_END.split(self._text)
+        return LINE_END.split(self._text)
 
     @cached_property
     def _places(self) -> Positions:

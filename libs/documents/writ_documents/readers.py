@@ -22,7 +22,11 @@ Kind = TypeVar("Kind")
 
 def read_inventory(path: Path) -> Inventory:
     """Return the targets; each gateway is one of them, and `writ` itself is never listed."""
-    document = yaml_file.read(path, largest=LARGEST_LIST)
+    return inventory_of(yaml_file.read(path, largest=LARGEST_LIST))
+
+
+def inventory_of(document: Document) -> Inventory:
+    """As `read_inventory`, of a document that has been read."""
     inventory = shapes.convert(document, Inventory)
     ids = {target.id for target in inventory.targets}
     found = list(_twice(document, "targets", "id", (target.id for target in inventory.targets)))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import get_args
 
 import click
-import msgspec
 
 from writ_cli.exit_status import Exit
 from writ_cli.installation.docker_target import add_engine
@@ -14,7 +13,6 @@ from writ_cli.options import local
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, TimedOut
-from writ_contracts.ids import TargetId
 from writ_contracts.inventory import Role
 from writ_installation.administration.docker_targets import EngineFolders, NewEngine, engine_socket
 from writ_installation.administration.targets import (
@@ -26,6 +24,7 @@ from writ_installation.administration.targets import (
     add_ssh_target,
     address_of,
     refuse_known,
+    refuse_name,
     refuse_relative,
     verified_host_key,
 )
@@ -36,7 +35,7 @@ KINDS = ((True, False, False), (False, True, False), (False, False, True), (True
 
 @click.group()
 def target() -> None:
-    """Targets; `writ targets` lists them."""
+    """Targets: list, test, add, change and remove them."""
 
 
 @target.command("add")
@@ -93,10 +92,7 @@ async def add(
     target gets a key of its own: add it to authorized_keys on the host. This is local administration by the owner of
     the folder. The policy decides about operations on the target.
     """
-    try:
-        msgspec.convert(name, TargetId)
-    except msgspec.ValidationError:
-        raise Invalid(f"{name[:80]!r} cannot name a target: letters, digits, - and _, at most 64") from None
+    refuse_name(name)
     if (ssh is not None, proxmox is not None, docker is not None) not in KINDS:
         raise Invalid("give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET, or --ssh and --docker")
     folders = EngineFolders(mount_roots=mount_roots, stack_dir=stack_dir)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from rich.text import Text
 
 from writ_cli.exit_status import Exit
+from writ_cli.nearest_name import near
 from writ_cli.operations.target_advice import advice
 from writ_cli.options import asking
 from writ_cli.output import Screen
@@ -70,7 +71,8 @@ def _chosen(known: Sequence[TargetView], selected: Sequence[str]) -> list[Target
     """Return the selected targets. Raises Invalid for an unknown one."""
     by_id = {one.id: one for one in known}
     if unknown := sorted(set(selected) - by_id.keys()):
-        raise Invalid(f"there is no target {', '.join(unknown)} in the inventory", code="unknown_target")
+        hint = near(unknown[0], by_id)
+        raise Invalid(f"there is no target {', '.join(unknown)} in the inventory{hint}", code="unknown_target")
     return [by_id[name] for name in dict.fromkeys(selected)] if selected else list(known)
 
 

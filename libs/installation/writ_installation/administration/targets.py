@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, Untrusted
+from writ_contracts.ids import TargetId
 from writ_contracts.inventory import Target
 from writ_documents.readers import read_inventory
 from writ_installation.files import list_edits, ssh_keys
@@ -103,6 +104,14 @@ def verified_host_key(host_key: str, address: Address, confirm: Callable[[HostKe
     if not host_key and not confirm(shown):
         raise Untrusted("the host key was not confirmed; nothing was added", code="host_key_unknown")
     return shown
+
+
+def refuse_name(name: str) -> None:
+    """Raises Invalid for a name that no target can have."""
+    try:
+        msgspec.convert(name, TargetId)
+    except msgspec.ValidationError:
+        raise Invalid(f"{name[:80]!r} cannot name a target: letters, digits, - and _, at most 64") from None
 
 
 def refuse_known(home: Home, name: str) -> None:

@@ -6,7 +6,7 @@ Writers take a lock of their own, so that two concurrent `writ principal add` bo
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from typing import Any
 from writ_contracts.errors import ConfigError, Conflict, Invalid
 from writ_documents import yaml_file
 from writ_documents.atomic_files import save
+from writ_documents.document import Document
+from writ_documents.readers import LARGEST_LIST
 
+Edit = Callable[[str], str]
 _item = re.compile(r"^( *)- ", re.MULTILINE)
 
 
@@ -36,6 +39,22 @@ def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -
         if not _reads_as(added, expected):  # the list is empty, or in flow style, or not the last thing in the file
             added = _leading_comments(text) + yaml_file.dump(expected)
         save(path, added.encode())
+
+
+def change(path: Path, edit: Edit, check: Callable[[Document], object]) -> None:
+    """Replace the file by its text after the edit, if `check` takes it. Raises Conflict where somebody else wrote the
+    file meanwhile.
+    """
+    with _edited(path):
+        before = yaml_file.content(path, largest=LARGEST_LIST)
+        yaml_file.parse(before, str(path), largest=LARGEST_LIST)
+        text = before.decode()
+        mark = text[: text.startswith("\ufeff")]
+        changed = (mark + edit(text.removeprefix("\ufeff"))).encode()
+        check(yaml_file.parse(changed, str(path), largest=LARGEST_LIST))
+        if path.read_bytes() != before:
+            raise Conflict(f"{path} was changed by somebody else meanwhile; nothing was changed")
+        save(path, changed)
 
 
 def replace(path: Path, section: str, entry: Mapping[str, Any] | None, *, unique: str, value: str) -> None:

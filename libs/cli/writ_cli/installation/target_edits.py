@@ -1,0 +1,150 @@
+"""`writ target show|remove|rename|tag|set`: entries of inventory.yaml, by the owner of the folder."""
+
+import sys
+
+import click
+import msgspec
+
+from writ_cli import completion
+from writ_cli.exit_status import Exit
+from writ_cli.nearest_name import near
+from writ_cli.options import DASHED, dashed, local
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Target
+from writ_documents import yaml_file
+from writ_documents.readers import read_inventory
+from writ_installation.administration.target_edits import (
+    Remaining,
+    remove_target,
+    rename_target,
+    set_values,
+    tag_target,
+)
+
+_name = click.argument("name", shell_complete=completion.targets)
+
+
+@click.command("show")
+@_name
+@local
+async def show(settings: Settings, name: str) -> int:
+    """Show the entry of target NAME in inventory.yaml."""
+    target = _known(settings, name)
+    if settings.screen.json:
+        settings.screen.data(target)
+    else:
+        settings.screen.line(name)
+        entry = msgspec.to_builtins(target)
+        settings.screen.fields([("pool", target.pool), *((key, entry[key]) for key in entry if key != "id")])
+    return Exit.DONE
+
+
+@click.command("remove")
+@_name
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@local
+async def remove(settings: Settings, name: str, yes: bool) -> int:
+    """Remove target NAME from inventory.yaml; its credentials, its record and its host stay as they are."""
+    _known(settings, name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"confirm the removal of {name} with --yes")
+        click.confirm(f"Remove target {name}?", abort=True, err=True)
+    left = remove_target(settings.home, name)
+    if settings.screen.json:
+        settings.screen.data(left)
+    else:
+        _show_remaining(settings, left)
+    return Exit.DONE
+
+
+@click.command("rename")
+@click.argument("old", shell_complete=completion.targets)
+@click.argument("new")
+@local
+async def rename(settings: Settings, old: str, new: str) -> int:
+    """Rename target OLD to NEW, with its credentials here, and as gateway of other targets.
+
+    Rules and suites that name OLD have to be changed by hand; the record keeps the old name.
+    """
+    _known(settings, old)
+    files = rename_target(settings.home, old, new)
+    if settings.screen.json:
+        settings.screen.data({"target": new, "credentials": files})
+        return Exit.DONE
+    settings.screen.line(f"{old} is {new} now; rules and suites of the policy that name {old} do not follow")
+    for file in files:
+        settings.screen.whole(f"  renamed: {file}")
+    if not files:
+        settings.screen.line(f"An agent on another host needs its credentials for it under the name {new}")
+    return Exit.DONE
+
+
+@click.command("tag", context_settings=DASHED)
+@_name
+@click.argument("changes", nargs=-1, required=True, metavar="(+TAG|-TAG)...")
+@dashed
+async def tag(settings: Settings, name: str, changes: tuple[str, ...]) -> int:
+    """Add tags to target NAME (+web) and remove tags from it (-old)."""
+    _known(settings, name)
+    for change in changes:
+        if change.startswith("--") or change[0] not in "+-" or not change[1:]:
+            raise click.UsageError(f"{change!r} is neither +TAG nor -TAG")
+    added, removed = ([one[1:] for one in changes if one[0] == sign] for sign in "+-")
+    if both := sorted(set(added).intersection(removed)):
+        raise click.UsageError(f"{both[0]} cannot be added and removed at once")
+    tags = tag_target(settings.home, name, added, removed)
+    if settings.screen.json:
+        settings.screen.data({"target": name, "tags": tags})
+    else:
+        settings.screen.line(f"tags of {name}: {', '.join(tags) or 'none'}")
+    return Exit.DONE
+
+
+@click.command("set")
+@_name
+@click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
+@local
+async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
+    """Set keys of the entry of target NAME, such as role=staging; a value is YAML, such as 'file_roots=[/srv]'."""
+    _known(settings, name)
+    values = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise click.UsageError(f"{word!r} is not KEY=VALUE")
+        if key in values:
+            raise click.UsageError(f"{key} is given more than once")
+        if key not in Target.__struct_fields__ or key == "id":
+            hint = "; use `writ target rename`" if key == "id" else near(key, Target.__struct_fields__)
+            raise click.UsageError(f"{key!r} is no key to set{hint}")
+        values[key] = yaml_file.parse(text.encode(), key).data
+    set_values(settings.home, name, values)
+    if settings.screen.json:
+        settings.screen.data(_known(settings, name))
+    else:
+        settings.screen.line(f"set for {name}: {', '.join(values)}")
+    return Exit.DONE
+
+
+COMMANDS = {"show": show, "remove": remove, "rename": rename, "tag": tag, "set": set_}
+
+
+def _known(settings: Settings, name: str) -> Target:
+    """Return the target of that name. Raises Invalid."""
+    targets = {one.id: one for one in read_inventory(settings.home.inventory).targets}
+    if name not in targets:
+        raise Invalid(f"there is no target {name[:80]} in the inventory{near(name, targets)}", code="unknown_target")
+    return targets[name]
+
+
+def _show_remaining(settings: Settings, left: Remaining) -> None:
+    screen = settings.screen
+    screen.line(f"{left.target} is no target any more")
+    if left.credentials:
+        screen.line("Its credentials stay; delete them, and take the key off the host, if nothing else needs them:")
+    for file in left.credentials:
+        screen.whole(f"  {file}")
+    if left.pool is not None:
+        screen.line(f"Pool {left.pool} has no target now; the keys of its agents in agents.yaml stay")

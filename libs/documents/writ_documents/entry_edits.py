@@ -1,0 +1,160 @@
+"""Edits of one entry in a list of a YAML file that people write: the lines of all others stay as they are.
+
+An entry is found by its position and indentation. The result is read before it is returned: an edit whose result is not
+exactly the intended data, as in a file in flow style, is refused.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from writ_contracts.errors import ConfigError, Conflict
+from writ_documents import yaml_file
+from writ_documents.document import LINE_END, Document
+
+_LINE = re.compile(rf".*?(?:{LINE_END.pattern}|\Z)", re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_COMMENT = re.compile(r"[ \t]+#")
+Span = tuple[int, int]
+"""The first line, from 0, and the one after the last."""
+
+
+def without_entry(text: str, section: str, at: int) -> str:
+    """Return the text without an entry, comments above it kept. Raises Conflict."""
+    document, lines = _parsed(text), _lines(text)
+    first, after = _entry(document, lines, section, at)
+    entries = document.data[section]
+    left = [*entries[:at], *entries[at + 1 :]]
+    kept = [*lines[:first], *lines[after:]]
+    if not left:
+        line = document.key_position((section,)).line - 1
+        kept[line] = kept[line].replace(f"{section}:", f"{section}: []", 1)
+    return _verified("".join(kept), {**document.data, section: left})
+
+
+def with_value(text: str, section: str, at: int, key: str, value: Any) -> str:
+    """Return the text with a value of a key in an entry, in place of its former one if any. Raises Conflict."""
+    return with_values(text, section, {at: (key, value)})
+
+
+def with_values(text: str, section: str, changes: Mapping[int, tuple[str, Any]]) -> str:
+    """As `with_value`, for a key and a value of each of several entries."""
+    document, lines = _parsed(text), _lines(text)
+    entries = list(document.data[section])
+    for at in sorted(changes, reverse=True):  # from below: the positions of those above stay
+        key, value = changes[at]
+        lines = _changed(document, lines, (section, at, key), value)
+        entries[at] = {**entries[at], key: value}
+    return _verified("".join(lines), {**document.data, section: entries})
+
+
+def _changed(document: Document, lines: list[str], keys: tuple[str, int, str], value: Any) -> list[str]:
+    section, at, key = keys
+    span = _entry(document, lines, section, at)
+    if key in document.data[section][at]:
+        return _replaced(document, lines, span, keys, value)
+    column = document.position((section, at)).column
+    return _inserted(lines, span, " " * (column - 1), _flow(key, value))
+
+
+def _entry(document: Document, lines: list[str], section: str, at: int) -> Span:
+    place = document.position((section, at))
+    first = place.line - 1
+    before = lines[first][: place.column - 1]
+    if before.strip(" ") != "-":
+        raise _refusal()
+    return first, _end(lines, first, len(lines), before.index("-"))
+
+
+def _end(lines: list[str], first: int, last: int, indent: int, *, items: bool = False) -> int:
+    """Return the line after those that are indented deeper than the first. `items`: those of a list at the same
+    indentation belong to it.
+    """
+    end = first + 1
+    for at in range(first + 1, last):
+        content = lines[at].strip()
+        depth = len(lines[at]) - len(lines[at].lstrip(" "))
+        if content and depth <= indent and not (items and depth == indent and re.match(r"-(\s|$)", content)):
+            break
+        end = at + 1 if content else end
+    return end
+
+
+def _replaced(document: Document, lines: list[str], span: Span, keys: tuple[str, int, str], value: Any) -> list[str]:
+    section, at, key = keys
+    place = document.key_position(keys)
+    first, indent = place.line - 1, place.column - 1
+    after = _end(lines, first, span[1], indent, items=True)
+    body, end = _split(lines[first])
+    old = document.data[section][at][key]
+    comment = _trailing_comment(body[indent:], ({key: old}, {key: None}))
+    dumped = _flow(key, value) if after == first + 1 else yaml_file.dump({key: value}).splitlines()
+    new = [body[:indent] + dumped[0] + comment, *(" " * indent + line for line in dumped[1:])]
+    # The last line of a file may have no end.
+    ends = [end or _split(lines[0])[1]] * (len(new) - 1) + [end if after == first + 1 else _split(lines[after - 1])[1]]
+    return [*lines[:first], *(line + mark for line, mark in zip(new, ends, strict=True)), *lines[after:]]
+
+
+def _inserted(lines: list[str], span: Span, indent: str, added: Iterable[str]) -> list[str]:
+    last, end = _split(lines[span[1] - 1])
+    mark = end or _split(lines[0])[1]
+    return [*lines[: span[1] - 1], last + mark, *(f"{indent}{line}{mark}" for line in added), *lines[span[1] :]]
+
+
+def _trailing_comment(text: str, meanings: Iterable[dict[str, Any]]) -> str:
+    """Return the comment behind a key and its value, with the space before it."""
+    for found in _COMMENT.finditer(text):
+        if any(_reads_as(text[: found.start()], meaning) for meaning in meanings):
+            return text[found.start() :]
+    return ""
+
+
+def _flow(key: str, value: Any) -> list[str]:
+    """Return key and value; a list of words in one line."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return [f"{key}: [{', '.join(map(_word, value))}]"]
+    return yaml_file.dump({key: value}).splitlines()
+
+
+def _word(text: str) -> str:
+    plain = _PLAIN.fullmatch(text) and _parsed(text).data == text
+    return text if plain else msgspec.json.encode(text).decode()
+
+
+def _parsed(text: str) -> Document:
+    return yaml_file.parse(text.encode(), "", largest=len(text) * 4)
+
+
+def _lines(text: str) -> list[str]:
+    return list(_all_lines(text.removeprefix("\ufeff")))
+
+
+def _all_lines(text: str) -> Iterator[str]:
+    return (found[0] for found in _LINE.finditer(text) if found[0])
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Return a line and its end."""
+    found = LINE_END.search(line)
+    return (line[: found.start()], found[0]) if found else (line, "")
+
+
+def _verified(text: str, expected: Any) -> str:
+    if not _reads_as(text, expected):
+        raise _refusal()
+    return text
+
+
+def _reads_as(text: str, expected: Any) -> bool:
+    """Compare as JSON: to Python, 1 and 1.0 and true are equal."""
+    try:
+        found = _parsed(text).data
+    except ConfigError:
+        return False
+    return msgspec.json.encode(found) == msgspec.json.encode(expected)
+
+
+def _refusal() -> Conflict:
+    return Conflict("the entry shares its lines with others, as in flow style: edit the file by hand", code="by_hand")

@@ -1,0 +1,196 @@
+"""`writ target` on an inventory that people write, without a running installation."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from writ_cli.main import cli
+
+INVENTORY = """\
+# Our hosts.
+targets:
+  - id: jump  # the way in
+    role: gateway
+    backend: ssh
+    connection: {host: jump.example.org, user: ops}
+  # web servers
+  - id: web1
+    role: production
+    backend: ssh
+    gateway: jump  # only through it
+    tags: [web, old]
+    connection: {host: web1.example.org, user: ops}
+  - id: box
+    role: testing
+    backend: docker
+# end
+"""
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(INVENTORY)
+    return path
+
+
+def _writ(inventory: Path, *words: str) -> Result:
+    return CliRunner(env={"WRIT_HOME": str(inventory.parent)}).invoke(cli, ["target", *words])
+
+
+def _key_files(inventory: Path, name: str) -> list[Path]:
+    folder = inventory.parent / "keys" / "ssh"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / name, folder / f"{name}.pub"]
+    for file in files:
+        file.write_text(file.name)
+    return files
+
+
+def test_show_gives_the_entry_and_its_pool(inventory: Path) -> None:
+    done = _writ(inventory, "show", "web1")
+    assert done.exit_code == 0
+    assert "pool: ssh" in done.stdout
+    assert "gateway: jump" in done.stdout
+    as_json = msgspec.json.decode(_writ(inventory, "show", "web1", "-o", "json").stdout)
+    assert (as_json["id"], as_json["tags"]) == ("web1", ["web", "old"])
+
+
+@pytest.mark.parametrize(
+    "words", [("show", "wbe1"), ("remove", "wbe1", "--yes"), ("rename", "wbe1", "x"), ("tag", "wbe1", "+a")]
+)
+def test_an_unknown_target_is_refused_with_the_nearest_one(inventory: Path, words: tuple[str, ...]) -> None:
+    done = _writ(inventory, *words)
+    assert done.exit_code == 2
+    assert "there is no target wbe1 in the inventory; did you mean 'web1'?" in done.stderr
+    assert inventory.read_text() == INVENTORY
+
+
+def test_remove_needs_a_confirmation(inventory: Path) -> None:
+    done = _writ(inventory, "remove", "web1")
+    assert done.exit_code == 2
+    assert "--yes" in done.stderr
+    assert inventory.read_text() == INVENTORY
+
+
+def test_remove_takes_the_entry_alone_and_names_what_stays(inventory: Path) -> None:
+    private, public = _key_files(inventory, "web1")
+    done = _writ(inventory, "remove", "web1", "--yes")
+    assert done.exit_code == 0
+    start, end = INVENTORY.index("  - id: web1"), INVENTORY.index("  - id: box")
+    assert inventory.read_text() == INVENTORY[:start] + INVENTORY[end:]
+    assert str(private) in done.stdout
+    assert private.exists()
+    assert public.exists()
+    assert "Pool" not in done.stdout
+    assert "Pool docker has no target now" in _writ(inventory, "remove", "box", "--yes").stdout
+
+
+def test_a_gateway_in_use_is_not_removed(inventory: Path) -> None:
+    done = _writ(inventory, "remove", "jump", "--yes")
+    assert done.exit_code != 0
+    assert "jump is the gateway of web1" in done.stderr
+    assert inventory.read_text() == INVENTORY
+
+
+def test_rename_takes_credentials_and_the_gateway_of_others_along(inventory: Path) -> None:
+    files = _key_files(inventory, "jump")
+    done = _writ(inventory, "rename", "jump", "bastion")
+    assert done.exit_code == 0
+    renamed = INVENTORY.replace("id: jump ", "id: bastion ").replace("gateway: jump ", "gateway: bastion ")
+    assert inventory.read_text() == renamed
+    assert not any(file.exists() for file in files)
+    assert [file.read_text() for file in sorted(files[0].parent.iterdir())] == ["jump", "jump.pub"]
+    assert sorted(file.name for file in files[0].parent.iterdir()) == ["bastion", "bastion.pub"]
+
+
+@pytest.mark.parametrize(
+    ("new", "why"), [("box", "already"), ("../x", "cannot name a target"), ("writ", "always there")]
+)
+def test_rename_refuses_a_name_and_changes_nothing(inventory: Path, new: str, why: str) -> None:
+    files = _key_files(inventory, "web1")
+    done = _writ(inventory, "rename", "web1", new)
+    assert done.exit_code != 0
+    assert why in done.stderr
+    assert inventory.read_text() == INVENTORY
+    assert sorted(files[0].parent.iterdir()) == sorted(files)
+
+
+def test_rename_of_a_local_target_keeps_its_pool(inventory: Path) -> None:
+    inventory.write_text("targets:\n- id: here\n  role: testing\n  backend: local\n")
+    done = _writ(inventory, "rename", "here", "there")
+    assert done.exit_code != 0
+    assert "writ target set here agent=local-here" in done.stderr
+    assert _writ(inventory, "set", "here", "agent=local-here").exit_code == 0
+    assert _writ(inventory, "rename", "here", "there").exit_code == 0
+    expected = "targets:\n- id: there\n  role: testing\n  backend: local\n  agent: local-here\n"
+    assert inventory.read_text() == expected
+
+
+def test_tag_adds_and_removes_words_that_look_like_options(inventory: Path) -> None:
+    done = _writ(inventory, "tag", "web1", "+blue", "-old", "+home")
+    assert (done.exit_code, done.stdout) == (0, "tags of web1: web, blue, home\n")
+    assert inventory.read_text() == INVENTORY.replace("[web, old]", "[web, blue, home]")
+    assert _writ(inventory, "tag", "box", "--output", "json", "+h", "+o").exit_code == 0
+    assert _writ(inventory, "tag", "box", "-h", "-o").stdout == "tags of box: none\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("+a", "-missing"), "web1 has no tag missing; it has web, old"),
+        (("+a", "-a"), "added and removed at once"),
+        (("blue",), "neither +TAG nor -TAG"),
+        (("--blue",), "neither +TAG nor -TAG"),
+        (("+",), "neither +TAG nor -TAG"),
+    ],
+)
+def test_tag_refuses_wrong_words(inventory: Path, words: tuple[str, ...], why: str) -> None:
+    done = _writ(inventory, "tag", "web1", *words)
+    assert done.exit_code == 2
+    assert why in done.stderr
+    assert inventory.read_text() == INVENTORY
+
+
+def test_set_replaces_values_of_the_entry(inventory: Path) -> None:
+    assert _writ(inventory, "set", "web1", "role=staging", "file_roots=[/srv]").exit_code == 0
+    expected = INVENTORY.replace("role: production", "role: staging").replace(
+        "connection: {host: web1.example.org, user: ops}\n",
+        'connection: {host: web1.example.org, user: ops}\n    file_roots: ["/srv"]\n',
+    )
+    assert inventory.read_text() == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("role=prodution", "did you mean 'production'"),
+        ("rol=staging", "did you mean 'role'"),
+        ("gateway=nowhere", "there is no target 'nowhere'"),
+        ("id=x", "writ target rename"),
+        ("role", "not KEY=VALUE"),
+    ],
+)
+def test_set_refuses_what_the_inventory_cannot_have(inventory: Path, word: str, why: str) -> None:
+    done = _writ(inventory, "set", "web1", word)
+    assert done.exit_code != 0
+    assert why in done.stderr
+    assert inventory.read_text() == INVENTORY
+
+
+def test_an_inventory_in_flow_style_is_left_as_it_is(inventory: Path) -> None:
+    text = "targets: [{id: a, role: testing, backend: ssh}, {id: b, role: testing, backend: ssh}]\n"
+    inventory.write_text(text)
+    for words in (("remove", "a", "--yes"), ("rename", "a", "c"), ("tag", "a", "+x")):
+        done = _writ(inventory, *words)
+        assert done.exit_code != 0
+        assert "by hand" in done.stderr
+    assert inventory.read_text() == text
+
+
+def test_list_and_test_are_the_commands_for_all_targets() -> None:
+    for words, other in ((("target", "list"), ("targets",)), (("target", "test"), ("backends", "test"))):
+        one, two = (CliRunner().invoke(cli, [*path, "--help"]).stdout.splitlines()[1:] for path in (words, other))
+        assert one == two
