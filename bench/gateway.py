@@ -1,26 +1,32 @@
 """Calls through the MCP gateway beside the bare client: the tool list, a query, a read and a change.
 
 `python -m bench gateway`: p50, p99 over `writ mcp stdio` and over the client of the same principal in the same run, the
-memory of the gateway, and the size of the tool lists.
+memory of the gateway, and the size of the tool lists. Then 200 sessions at once over HTTP: each lists the tools and
+reads five times. They are in this process, which takes its part of the machine.
 """
 
+import asyncio
 import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from msgspec import Struct
 
-from bench.timing import Sample, measure
+from bench.timing import Sample, measure, summary
 from writ_client.client import Writ
-from writ_testing.installations.installation import RunningInstallation, running_installation
+from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 COUNT = 300
-ENVIRON = {"WRIT_RATE": "100000", "WRIT_BURST": "100000", "WRIT_LOG_LEVEL": "warning"}
+SESSIONS, EACH = 200, 5
+ENVIRON = {"WRIT_RATE": "100000", "WRIT_BURST": "100000", "WRIT_LOG_LEVEL": "info", "WRIT_MCP_PORT": "0"}
 CHARACTERS_PER_TOKEN = 3.5
 
 
@@ -31,12 +37,22 @@ class Found(Struct, frozen=True, kw_only=True):
     gateway: dict[str, Sample]
     tokens: dict[str, int]
     gateway_mib: float
+    sessions: dict[str, Sample]
+    http_mib: dict[str, float]
+    """Of the gateway over HTTP: before the sessions, and after."""
 
 
 async def run() -> Found:
     """In an installation of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        async with running_installation(Path(folder), environ=ENVIRON) as installation:
+        people: list[tuple[str, dict[str, Any]]] = [
+            ("gateway", {"kind": "gateway", "roles": []}),
+            ("bot", {"kind": "agent", "acts_for": "operator", "via": "gateway"}),
+        ]
+        home = prepare(Path(folder), principals=people)
+        async with running_installation(
+            Path(folder), home=home, environ=ENVIRON, arguments=("--gateway",)
+        ) as installation:
             path = str(Path(folder) / "files" / "counted")
             async with await installation.client() as writ:
                 client = await _timed(_client_calls(writ, path))
@@ -47,7 +63,50 @@ async def run() -> Found:
             async with Client(_command(installation, "--profile", "full"), cache=None) as mcp:
                 gateway |= {"tools/list, full": await measure(lambda _: mcp.list_tools(), 1, COUNT // 10)}
                 tokens |= {"full": await _tokens(mcp)}
-    return Found(client=client, gateway=gateway, tokens=tokens, gateway_mib=memory)
+            sessions, http_memory = await _sessions(installation)
+    return Found(
+        client=client,
+        gateway=gateway,
+        tokens=tokens,
+        gateway_mib=memory,
+        sessions=sessions,
+        http_mib=http_memory,
+    )
+
+
+async def _sessions(installation: RunningInstallation) -> tuple[dict[str, Sample], dict[str, float]]:
+    """Times of calls with all sessions at once, and the gateway's memory."""
+    made = json.loads((await installation.writ("token", "create", "bot", "-o", "json")).out)
+    log = (installation.home.log / "gateway.log").read_text().splitlines()
+    url = next(json.loads(line)["url"] for line in reversed(log) if "gateway.listening" in line)
+    pid = installation.pid("gateway") or 0
+    times: dict[str, list[float]] = {"tools/list": [], "read (test_noop)": []}
+    memory, began = {"before": _mib(pid)}, time.perf_counter()
+    async with (
+        httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {made['token']}"},
+            timeout=120,
+            limits=httpx2.Limits(max_connections=2 * SESSIONS),
+        ) as http,
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(SESSIONS):
+            group.create_task(_session(url, http, times))
+    memory["after"] = _mib(pid)
+    return {name: summary(found, time.perf_counter() - began) for name, found in times.items()}, memory
+
+
+async def _session(url: str, http: httpx2.AsyncClient, times: dict[str, list[float]]) -> None:
+    async with Client(streamable_http_client(url, http_client=http), cache=None) as mcp:
+        began = time.perf_counter()
+        await mcp.list_tools()
+        times["tools/list"].append(time.perf_counter() - began)
+        for _ in range(EACH):
+            began = time.perf_counter()
+            done = await mcp.call_tool("read", {"operation_type": "test_noop", "target_id": "web-1"})
+            times["read (test_noop)"].append(time.perf_counter() - began)
+            if done.is_error:
+                raise SystemExit(f"read: {done.structured_content}")
 
 
 Calls = Mapping[str, Callable[[int], Awaitable[object]]]
@@ -106,11 +165,15 @@ def _gateway_mib() -> float:
         try:
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
             if parent == os.getpid() and b"writ_gateway" in (process / "cmdline").read_bytes():
-                kilobytes = (process / "status").read_text().partition("VmRSS:")[2].split()[0]
-                return round(int(kilobytes) / 1024, 1)
+                return _mib(int(process.name))
         except OSError:
             continue
     return 0.0
+
+
+def _mib(pid: int) -> float:
+    kilobytes = Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]
+    return round(int(kilobytes) / 1024, 1)
 
 
 def table(found: Found) -> str:
@@ -122,4 +185,8 @@ def table(found: Found) -> str:
         rows.append(f"| {name} | {bare.p50 if bare else ''} | {sample.p50} | {sample.p99} | {ratio} |")
     sizes = ", ".join(f"{name} {count:,}" for name, count in found.tokens.items())
     rows.append(f"\nTokens of the tool list (at 3.5 characters each): {sizes}. Memory: {found.gateway_mib} MiB.")
+    rows += [f"\n| {SESSIONS} sessions at once over HTTP | p50 ms | p99 ms |", "|---|---|---|"]
+    rows += [f"| {name} | {sample.p50} | {sample.p99} |" for name, sample in found.sessions.items()]
+    before, after = found.http_mib["before"], found.http_mib["after"]
+    rows.append(f"\nMemory of the gateway over HTTP: {before} MiB before, {after} MiB after.")
     return "\n".join(rows)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from deploy.grafana.generate import DASHBOARDS
 
-from docs.generate import asyncapi, metrics_table, policy_keys
+from docs.generate import asyncapi, client_groups, metrics_table, policy_keys
 from writ_contracts import errors
 from writ_documents.yaml_file import dump
 from writ_runtime.config import Variable, describe
 
-SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh", "agent_docker", "agent_proxmox")
+SERVICES = ("policy", "executor", "audit", "gateway.http", "agent_local", "agent_ssh", "agent_docker", "agent_proxmox")
 
 CONFIGURATION = """\
 # Configuration
@@ -42,7 +42,6 @@ def configuration() -> str:
     shared = [variable for variable in tables[SERVICES[0]] if all(variable in table for table in tables.values())]
     parts = [CONFIGURATION, _table("Every service", shared)]
     tables["gateway"] = describe(import_module("writ_gateway.config").Config)  # no service: a client starts it
-    tables["gateway.http"] = describe(import_module("writ_gateway.http.config").Config)
     for name, table in tables.items():
         parts.append(_table(f"writ_{name}", [variable for variable in table if variable not in shared]))
     return "\n".join(parts)
@@ -64,6 +63,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "docs/codes.md": codes,
     "docs/policy-keys.md": policy_keys.document,
     "docs/metrics.md": metrics_table.document,
+    **client_groups.documents(),
     **{f"deploy/grafana/dashboards/{name}.json": make for name, make in DASHBOARDS.items()},
 }
 

@@ -53,6 +53,9 @@ def registries() -> Mapping[str, Metrics]:
     show_target_health(made["agent"], TargetHealth())
     for metrics in made.values():
         ServerClock(None).shown(metrics)
+    gateway = import_module("writ_gateway.http.metrics")
+    made["gateway"] = gateway.metrics()
+    gateway.Measures(made["gateway"], lambda: 0.0)
     return made
 
 

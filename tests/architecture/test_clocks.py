@@ -17,6 +17,7 @@ SHOWS = {
     "services/agent_ssh/writ_agent_ssh/set_aside.py": "until when this agent leaves a host alone, by its own clock",
     "services/agent_ssh/writ_agent_ssh/tailscale.py": "when the key of a node expires, as the tailnet says",
     "services/audit/writ_audit/following.py": "spans",
+    "services/gateway/writ_gateway/http/access_tokens.py": "the end of an introspected token, as its server says it",
     "services/gateway/writ_gateway/http/tokens.py": "lifetimes of bearer tokens, which are days",
 }
 READS = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today")}

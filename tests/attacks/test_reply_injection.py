@@ -19,7 +19,7 @@ from writ_bus.grammar import matches
 from writ_bus.nats.bus import NatsBus
 from writ_contracts.registry import CHANNELS, Style
 from writ_contracts.subjects import STREAMS
-from writ_nats_server.config import Rights, parties, render, rights, status_rights
+from writ_nats_server.config import Rights, gateway_rights, parties, render, rights, status_rights
 from writ_testing.peers.nats_server import WritServer, writ_server
 from writ_testing.suites.bus_fixture import SOON
 
@@ -126,6 +126,7 @@ class World:
     def __init__(self, server: WritServer) -> None:
         self.server = server
         self.rights = {party.name: rights(party) for party in parties(server.plan)} | {"status": status_rights()}
+        self.rights |= {name: gateway_rights(server.plan, name) for name in server.plan.gateways}
         self.roles = {party.name: party.role for party in parties(server.plan)}
         self.accounts = {party.name: party.account for party in parties(server.plan)} | {"status": "STATUS"}
         self.listeners: dict[str, Listener] = {}
@@ -218,13 +219,13 @@ def foreign(before: State, after: State, own: Rights) -> list[str]:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with writ_server(tmp_path, scanners=("trivy",), tokens=("one", "two")) as server:
+    async with writ_server(tmp_path, scanners=("trivy",), tokens=("one", "two"), gateways={"mcp": ["bob"]}) as server:
         world = World(server)
         await world.open()
         yield world
 
 
-KEYS = ("executor", "policy", "audit", "keeper", "status", "alice", "trivy", "agent-a", "enrol-one")
+KEYS = ("executor", "policy", "audit", "keeper", "status", "alice", "trivy", "mcp", "agent-a", "enrol-one")
 
 
 @pytest.mark.timeout(300)
@@ -257,7 +258,7 @@ async def inject(thief: NatsBus, own: Rights, body: bytes, wanted: Sequence[str]
 
 
 def test_every_party_of_the_registry_is_an_attacker(tmp_path: Path) -> None:
-    plan = WritServer(tmp_path, ["alice", "bob", "trivy"], ["a", "b"], ["trivy"], ["one", "two"]).plan
+    plan = WritServer(tmp_path, ["alice", "bob", "trivy"], ["a", "b"], ["trivy"], ["one", "two"], {"mcp": ["bob"]}).plan
     assert {party.role for party in parties(plan)} == {party.role for party in parties(plan) if party.name in KEYS}
 
 

@@ -7,6 +7,7 @@ renders the configuration.
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,6 +16,7 @@ from writ_bus.errors import Forbidden
 from writ_bus.grammar import matches
 from writ_bus.nats.bus import NatsBus
 from writ_bus.port import Entry, Message
+from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
 from writ_testing.peers.nats_server import WritServer, writ_server
 from writ_testing.suites.bus_fixture import SOON, echo, service
@@ -23,7 +25,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PEOPLE = ("alice", "bob", "trivy")
 SERVICES = ("executor", "policy", "audit", "keeper", "status", "bootstrap")
-USERS = (*SERVICES, *PEOPLE, "agent-a", "agent-b", "enrol-one", "enrol-two")
+USERS = (*SERVICES, *PEOPLE, "mcp", "agent-a", "agent-b", "enrol-one", "enrol-two")
+SERVED = "bob"
+"""The principal for which the gateway `mcp` may send."""
 TOKENS = {"token": ("one", "two"), "principal": PEOPLE, "pool": ("a", "b"), "rest": ("x", "op.alice.o1.started")}
 STREAMS = ("WRIT_JOURNAL", "WRIT_PARAMS", "WRIT_RESULTS", "WRIT_POLICIES", "WRIT_SCANS")
 
@@ -31,6 +35,8 @@ STREAMS = ("WRIT_JOURNAL", "WRIT_PARAMS", "WRIT_RESULTS", "WRIT_POLICIES", "WRIT
 def role_of(user: str) -> Role | None:
     if user in PEOPLE:
         return Role.PRINCIPAL
+    if user == "mcp":
+        return Role.GATEWAY
     if user.startswith("agent-"):
         return Role.AGENT
     if user.startswith("enrol-"):
@@ -47,6 +53,7 @@ def mine(user: str, channel: Channel) -> str:
     """The channel's filter as far as this user may use it."""
     tokens = {
         Role.PRINCIPAL: {"principal": user},
+        Role.GATEWAY: {"principal": SERVED},
         Role.AGENT: {"pool": user.removeprefix("agent-")},
         Role.ENROLLER: {"token": user.removeprefix("enrol-")},
     }
@@ -101,8 +108,10 @@ OTHERS = [
     *(f"writ.journal.op.alice.o1.{kind}" for kind in ("granted", "approved", "requested", "finished.x")),
     *("writ.api.journal", "writ.api.clock", "writ.api.params", *SERVERS, "writ.api.servers.connections"),
     *("$SRV.PING", "$SRV.INFO.policy", "$SRV.STATS.policy.x"),
+    *(f"writ.request.{who}.{operation}" for who in PEOPLE for operation in FOR_PEOPLE),
 ]
 
+PARTIES: dict[str, Any] = {"scanners": ("trivy",), "tokens": ("one", "two"), "gateways": {"mcp": [SERVED]}}
 READS_POLICIES = ("$JS.API.DIRECT.GET.WRIT_POLICIES", "writ.api.leader.WRIT_POLICIES")
 READS_SCANS = ("$JS.API.DIRECT.GET.WRIT_SCANS", "writ.api.leader.WRIT_SCANS")
 READS_JOURNAL = (
@@ -136,13 +145,15 @@ UNIVERSE = sorted({*(one for channel in CHANNELS for one in concrete(channel)), 
 
 
 def may_publish(user: str, subject: str) -> bool:
+    if user == "mcp" and subject.rpartition(".")[2] in FOR_PEOPLE:
+        return False
     filters = [mine(user, one) for one in CHANNELS if is_in(user, one.senders)] + [*ALLOWED_BESIDES.get(user, ())]
     return any(matches(one, subject) for one in filters)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WritServer]:
-    async with writ_server(Path(tmp_path_factory.mktemp("nats")), scanners=("trivy",), tokens=("one", "two")) as server:
+    async with writ_server(Path(tmp_path_factory.mktemp("nats")), **PARTIES) as server:
         yield server
 
 
@@ -219,7 +230,13 @@ async def test_the_whole_journal_as_it_is_stored_is_for_executors_alone(server: 
 
 def users_of(roles: tuple[Role, ...]) -> list[str]:
     """One user of each of these roles."""
-    names = {Role.PRINCIPAL: "alice", Role.AGENT: "agent-a", Role.SCANNER: "trivy", Role.ENROLLER: "enrol-one"}
+    names = {
+        Role.PRINCIPAL: "alice",
+        Role.GATEWAY: "mcp",
+        Role.AGENT: "agent-a",
+        Role.SCANNER: "trivy",
+        Role.ENROLLER: "enrol-one",
+    }
     return [names.get(role, role.value) for role in roles]
 
 

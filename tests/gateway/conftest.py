@@ -1,8 +1,9 @@
-"""One installation for each module, in which the AI agent `bot` acts for alice, and MCP clients of its gateway."""
+"""One installation for each module: the AI agent `bot` acts for alice, and MCP clients use its gateways."""
 
+import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from mcp import Client, StdioServerParameters
+from mcp.client.extension import ClientExtension
 
 from writ_bus.port import Bus
 from writ_client.client import Writ
 from writ_client.context import Context, open_bus
 from writ_gateway.client import AgentClient
+from writ_gateway.context import Context as RequestContext
+from writ_gateway.context import caller_of
 from writ_gateway.results import WELL
 from writ_gateway.server import server
 from writ_gateway.session import Session
@@ -30,7 +34,8 @@ from writ_testing.installations.installation import (
 )
 from writ_trust.keys import Key
 
-ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", "WRIT_RATE": "100000", "WRIT_BURST": "100000"}
+UNLIMITED = {"WRIT_RATE": "100000", "WRIT_BURST": "100000"}
+ENVIRON = {"WRIT_MCP_PORT": "0", "WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", **UNLIMITED}
 RULES: list[dict[str, Any]] = [
     {"name": "no_files_by_agents", "operations": ["file_delete"], "allowed": False, "principal_kinds": ["agent"]},
     {
@@ -45,8 +50,10 @@ RULES: list[dict[str, Any]] = [
 PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
     ("alice", {"roles": ["operator", "approver"]}),
     ("carol", {"roles": ["approver"]}),
-    ("bot", {"kind": "agent", "acts_for": "alice"}),
-    ("tidy", {"kind": "service"}),
+    ("gateway", {"kind": "gateway", "roles": []}),
+    ("bot", {"kind": "agent", "acts_for": "alice", "via": "gateway"}),
+    ("tidy", {"kind": "service", "via": "gateway"}),
+    ("local", {"kind": "agent", "acts_for": "alice"}),
 ]
 
 
@@ -57,7 +64,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     root = folder / "files"
     targets = [local_target("web-1", root), local_target("db-1", root, role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=PRINCIPALS)
-    async with running_installation(folder, home=home, environ=ENVIRON) as running:
+    async with running_installation(folder, home=home, environ=ENVIRON, arguments=("--gateway",)) as running:
         yield running
 
 
@@ -66,6 +73,18 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
     """The operator's own client."""
     async with await installation.client() as client:
         yield client
+
+
+@pytest.fixture
+def url(installation: RunningInstallation) -> str:
+    """Where the gateway over HTTP of `writ up --gateway` serves now."""
+    return listening(installation.home.log / "gateway.log")
+
+
+def listening(log: Path) -> str:
+    """The address in the last line of a gateway's log that has one."""
+    lines = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
+    return str([line["url"] for line in lines if line["event"] == "gateway.listening"][-1])
 
 
 @pytest.fixture
@@ -87,14 +106,14 @@ async def connected(
     principal: str = "bot",
     *,
     bus: Callable[[Bus], Bus] = lambda bus: bus,
-    **options: bool,
+    read_only: bool = False,
+    public_only: bool = False,
 ) -> AsyncIterator[AgentClient]:
     """The client of the tools, with the principal's key."""
     seed = installation.home.seed_file(f"principal-{principal}").read_bytes()
     connection = bus(await open_bus(Context(principal=principal, url=installation.url), seed, wait=10.0))
-    async with AgentClient(
-        connection, Key(seed, installation.home.installation), principal, catalogue=load_catalogue(), **options
-    ) as writ:
+    options: dict[str, Any] = {"read_only": read_only, "public_only": public_only, "catalogue": load_catalogue()}
+    async with AgentClient(connection, Key(seed, installation.home.installation), principal, **options) as writ:
         yield writ
 
 
@@ -106,6 +125,7 @@ async def serving(
     principal: str = "bot",
     mode: str = "auto",
     bus: Callable[[Bus], Bus] = lambda bus: bus,
+    extensions: Sequence[ClientExtension] = (),
     **options: bool,
 ) -> AsyncIterator[Client]:
     """A client of a gateway in this process, which works with the real installation."""
@@ -113,11 +133,11 @@ async def serving(
     async with connected(installation, principal, bus=bus, **options) as writ:
         session = Session(writ, catalogue)
 
-        async def session_of(_: object) -> Session:
-            return session
+        async def session_of(context: RequestContext) -> Session:
+            return session.called_by(caller_of(context, "a test"))
 
         tools = Toolbox(catalogue, profile, read_only=options.get("read_only", False))
-        async with Client(server(tools, session_of), mode=mode, cache=None) as client:
+        async with Client(server(tools, session_of), mode=mode, cache=None, extensions=extensions) as client:
             yield client
 
 

@@ -13,7 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from writ_gateway.http.access_tokens import Issuer
-from writ_gateway.http.bearer import PRINCIPAL, Bearer, Receive, Scope, Send
+from writ_gateway.http.asgi import Receive, Scope, Send
+from writ_gateway.http.bearer import IDENTITY, Bearer
 from writ_gateway.http.tokens import Tokens
 
 KEY, OTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
@@ -48,7 +49,7 @@ def client(tmp_path: Path) -> httpx2.AsyncClient:
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": scope[PRINCIPAL].encode()})
+        await send({"type": "http.response.body", "body": scope[IDENTITY].principal.encode()})
 
     application = Bearer(inner, Tokens(tmp_path / "none.json"), issuer)
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(application), base_url="https://writ.example")

@@ -1,16 +1,11 @@
-"""`writ mcp http` on the wire: tokens, hosts, origins, methods, sizes, and what is no JSON-RPC."""
+"""The gateway over HTTP on the wire: tokens, hosts, origins, methods, sizes, and what is no JSON-RPC."""
 
-import asyncio
 import json
-import os
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import pytest_asyncio
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from tests.gateway.conftest import call
@@ -22,24 +17,6 @@ from writ_testing.installations.installation import RunningInstallation
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(installation: RunningInstallation) -> AsyncIterator[str]:
-    """Where the gateway serves."""
-    process = await asyncio.create_subprocess_exec(
-        *(str(Path(sys.executable).with_name("writ")), "mcp", "http", "--port", "0"),
-        env={"WRIT_HOME": str(installation.home.root), "PYTHONPATH": os.environ["PYTHONPATH"]},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stderr is not None
-        line = (await asyncio.wait_for(process.stderr.readline(), 30)).decode()
-        assert line.startswith("writ mcp: http://127.0.0.1:"), line
-        yield line.split()[-1]
-    finally:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
 
 
 async def token(installation: RunningInstallation, principal: str = "bot") -> str:
@@ -153,11 +130,13 @@ async def test_a_token_expires_and_a_file_that_cannot_be_read_lets_nobody_in(tmp
     path, now = tmp_path / "tokens.json", 1000.0
     made, _ = create_token(path, "bot", now=now, lifetime=60, note="")
     tokens = Tokens(path, clock=lambda: now)
-    assert tokens.principal(made) == "bot"
+    found = tokens.find(made)
+    assert found is not None
+    assert found.principal == "bot"
     now = 1060.0
-    assert tokens.principal(made) is None
+    assert tokens.find(made) is None
     now = 1000.0
     path.write_text("{")
-    assert tokens.principal(made) is None
+    assert tokens.find(made) is None
     path.unlink()
-    assert tokens.principal(made) is None
+    assert tokens.find(made) is None

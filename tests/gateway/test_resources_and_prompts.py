@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.types import TextContent, TextResourceContents
 from tests.gateway.conftest import call, command, serving
 
+from writ_gateway import resources
+from writ_gateway.session import Call
+from writ_gateway.untrusted import MOST_CHARACTERS
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -106,3 +110,20 @@ async def test_what_config_prints_starts_a_server(installation: RunningInstallat
     started = StdioServerParameters(command=server["command"], args=server["args"], env=environ)
     async with Client(started, cache=None) as client:
         assert (await client.list_tools()).tools
+
+
+async def test_a_long_policy_is_cut_and_named_as_such() -> None:
+    """No model reads a policy of a megabyte."""
+
+    class Shown:
+        version = None
+        document = "x" * 1_000_000
+
+    class Reader:
+        async def policy_show(self) -> Shown:
+            return Shown()
+
+    session: Any = SimpleNamespace(writ=Reader())
+    found = await resources.read(Call(session, lambda _: None), resources.POLICY)
+    assert len(found["document"]) <= MOST_CHARACTERS
+    assert found["cut"] == ["document"]

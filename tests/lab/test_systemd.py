@@ -23,7 +23,7 @@ from writ_testing.installations.trace_comparison import in_the_demo, same_part
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 BACKUP = (Path(__file__).parents[2] / "docs/operating/backup-and-restore.md").read_text()
 ENDS_WITHIN = 120.0
-EXPOSED = {**dict.fromkeys((*SERVICES, SSH_AGENT), 15), "writ-agent-local@x": 65}
+EXPOSED = {**dict.fromkeys((*SERVICES, SSH_AGENT, "writ-gateway"), 15), "writ-agent-local@x": 65}
 """How exposed systemd-analyze may find each, in tenths of 10."""
 
 

@@ -134,10 +134,11 @@ class Writ(Queries, OperationGroups):
         correlation_id: str | None = None,
         sign: bool = True,
         by: Signer | None = None,
+        client: requests.ClientInfo | None = None,
         timeout: float | None = None,
     ) -> requests.RequestAnswer:
         """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
-        `by` proves one's presence, where the policy demands that.
+        `by` proves one's presence, where the policy demands that; `client` names this program in the record.
 
         Raises for requests without a record: Invalid, Untrusted, Conflict (the key was used for another request), Full,
         Unreachable, Forbidden (the server refuses the key), Denied (in a flood, whose refusals are only counted), and
@@ -150,6 +151,7 @@ class Writ(Queries, OperationGroups):
             reason=reason,
             dry_run=dry_run,
             correlation_id=correlation_id,
+            client=client,
         )
         if sign and self._key is not None:
             salt, now = request_signing.new_salt(), self._clock()

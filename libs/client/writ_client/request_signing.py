@@ -11,7 +11,7 @@ from msgspec import structs
 
 from writ_client.approvals import Signer
 from writ_contracts.credentials import PresenceEvidence
-from writ_contracts.requests import Request, RequestStatement
+from writ_contracts.requests import ClientInfo, Request, RequestStatement
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key
 from writ_trust.requester_presence import signed_bytes
@@ -38,6 +38,7 @@ def unsigned(
     reason: str = "",
     dry_run: bool = False,
     correlation_id: str | None = None,
+    client: ClientInfo | None = None,
 ) -> Request:
     """Return a request the NATS server alone authenticates."""
     return Request(
@@ -47,6 +48,7 @@ def unsigned(
         dry_run=dry_run,
         idempotency_key=idempotency_key,
         correlation_id=correlation_id,
+        client=client,
     )
 
 

@@ -81,6 +81,9 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     correlation_id: CorrelationId | None = None
     emergency: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
     """Whose decisions name this emergency: it covered the target, whether or not its rules decided."""
+    client: Annotated[str, Meta(max_length=100)] | None = None
+    """Name of the program that requested, as it gave it."""
+    session: Annotated[str, Meta(max_length=100)] | None = None
     since: Seconds | None = None
     until: Seconds | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50

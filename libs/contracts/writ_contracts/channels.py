@@ -18,6 +18,8 @@ class Role(StrEnum):
     """The provisioner: keeps NATS equal to the files, and enrols agents."""
     ENROLLER = "enroller"
     """A host with a one-time token, which may only enrol; each token has an account."""
+    GATEWAY = "gateway"
+    """An MCP gateway, which sends for each principal whose `via` names it, and receives that principal's events."""
     SCANNER = "scanner"
     """A principal that may also report findings on targets; it uses its account as principal."""
 

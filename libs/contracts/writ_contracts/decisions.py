@@ -25,6 +25,7 @@ themselves.
 MOST_TRACED = 40
 """Default number of rules in a trace."""
 Effect = Literal["allow", "deny", "require_approval"]
+Authenticated = Literal["signature", "server", "gateway", "nobody"]
 
 
 class PolicyVersion(Struct, frozen=True, kw_only=True):
@@ -73,7 +74,7 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
 
     `rules` made it, sorted; `trace` is bounded (`trace_omitted` counts the rest). `facts` are the listings and reports
     used, `limits` the obligations of the executor. `authenticated` says how the principal was authenticated: by its own
-    `signature`, or the NATS `server`; `nobody` in a simulation, which therefore never passes for a real decision.
+    `signature`, the NATS `server`, or a `gateway`; `nobody` in a simulation, which never passes for a real decision.
     `nearest`: the rule nearest to allowing it, and `opens_at` (Unix seconds) the opening of its window.
     `could_approve`: the possible next approvers, at most twenty. `emergency`: the id of the one in force for the
     target. `window`: the approval window whose approvals counted. `demands`: the approvals it needs or needed. With
@@ -95,7 +96,7 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     policy: PolicyVersion
     control_sequence: int
     at: float
-    authenticated: Literal["signature", "server", "nobody"]
+    authenticated: Authenticated
     statement_digest: Digest | None = None
     """Digest of the principal's own signed statement, where there is one."""
     acts_for: PrincipalId | None = None

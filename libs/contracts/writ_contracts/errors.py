@@ -141,6 +141,7 @@ CODES: dict[str, str] = {
     "too_soon": "the attempt before it may still run",
     "forged_listing": "a listing is not one that the target's agents made for this decision",
     "for_people": "nobody can request this over MCP: a person does it with `writ`",
+    "token_limit": "the token of the MCP client is not for this operation or target",
     "read_only": "this MCP server requests only what changes nothing",
     "rate_limited": "this principal asks too often",
     "too_much": "it takes longer to work out than such a question may",

@@ -9,11 +9,15 @@ from msgspec import Meta, Struct, field
 
 from writ_contracts.ids import Digest, PrincipalId
 
+Glob = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_*?-]{1,64}(?!\n)$", description="a name with * and ?")]
 TokenId = Annotated[str, Meta(pattern=r"^[a-z2-7]{8}(?!\n)$", description="names a token; no secret")]
 
 
 class GatewayToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One token. Times are Unix seconds."""
+    """One token. Times are Unix seconds. `operations` and `targets` are globs: what fits none of them is refused.
+
+    `rate`: requests of MCP a minute, of all clients that have the token.
+    """
 
     id: TokenId
     principal: PrincipalId
@@ -21,6 +25,9 @@ class GatewayToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     created: float
     expires: float
     note: Annotated[str, Meta(max_length=200)] = ""
+    operations: Annotated[list[Glob], Meta(max_length=100)] = field(default_factory=lambda: ["*"])
+    targets: Annotated[list[Glob], Meta(max_length=100)] = field(default_factory=lambda: ["*"])
+    rate: Annotated[int, Meta(ge=1, le=100_000)] | None = None
 
 
 class GatewayTokens(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

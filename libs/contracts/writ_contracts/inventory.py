@@ -12,6 +12,9 @@ from writ_contracts.ids import LINE_PATTERN, PATH_PATTERN, WRIT_TARGET, PoolId, 
 
 Role = Literal["gateway", "production", "development", "staging", "testing", "maintenance"]
 Kind = Literal["human", "agent", "service"]
+"""The kinds of requesters, which rules of the policy name."""
+GATEWAY = "gateway"
+"""The kind of an MCP gateway: it requests for the principals whose `via` names it, and nothing for itself."""
 Attribute = str | int | float | bool
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -72,16 +75,18 @@ class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
 
 class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A requester, identified by one key; an AI agent also names the human it acts for."""
+    """A requester, identified by one key; an AI agent also names the human it acts for. Or a gateway (`GATEWAY`)."""
 
     id: PrincipalId
-    kind: Kind
+    kind: Literal["human", "agent", "service", "gateway"]
     key: PublicKey
     roles: list[Name] = field(default_factory=list)
     acts_for: PrincipalId | None = None
     attributes: dict[str, Attribute] = field(default_factory=dict)
     person: PrincipalId | None = None
     """Of a human with several principals: which person this is (`writ_contracts.persons`). By default the id."""
+    via: PrincipalId | None = None
+    """The gateway whose key may send this principal's requests as well, unsigned. Never of a human."""
     disabled: bool = False
     """It has no access, nor have the agents that act for it; what names it stays valid."""
     revision: Annotated[int, Meta(ge=0)] = 0

@@ -13,7 +13,7 @@ from writ_contracts.agents import SecurityKind
 from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.credentials import PresenceEvidence
 from writ_contracts.decisions import RuleLimit
-from writ_contracts.requests import Verdict
+from writ_contracts.requests import ClientInfo, Verdict
 from writ_contracts.signing import Signed
 
 MAX_EVENT_BYTES = 65_535
@@ -91,6 +91,8 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     """What proves that the requester was there, as it was sent."""
     limits: list[RuleLimit] = field(default_factory=list)
     """Limits of the first decision on other operations under way at the time of dispatch."""
+    client: ClientInfo | None = None
+    """The program that sent it, as it names itself."""
 
 
 class Refused(Event, frozen=True, kw_only=True, tag="refused"):
@@ -112,6 +114,7 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
     reason: str = ""
     dry_run: bool = False
     statement: Signed | None = None
+    client: ClientInfo | None = None
 
 
 class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"):

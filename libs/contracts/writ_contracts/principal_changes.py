@@ -91,9 +91,11 @@ def _check(principals: Mapping[str, Principal], change: PrincipalManage) -> None
 
 
 def _check_unused(principals: Mapping[str, Principal], name: str) -> None:
-    users = sorted(one.id for one in principals.values() if name in (one.acts_for, one.person))
+    users = sorted(one.id for one in principals.values() if name in (one.acts_for, one.person, one.via))
     if users:
-        raise Invalid(f"{', '.join(users)} acts for {name}: remove it first, or disable {name}", code="conflict")
+        raise Invalid(
+            f"{', '.join(users)} acts for {name}, or by it: remove it first, or disable {name}", code="conflict"
+        )
 
 
 def is_active(entry: Principal, principals: Mapping[str, Principal]) -> bool:

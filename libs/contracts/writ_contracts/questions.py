@@ -25,6 +25,8 @@ class Question(Struct, frozen=True, kw_only=True):
     message: Any
     answer: Any
     summary: str
+    delegated: bool = True
+    """A gateway may ask it for a principal. What approvers read it may not."""
 
 
 QUESTIONS = (
@@ -97,6 +99,7 @@ QUESTIONS = (
         message=approvals.ApprovalsQuery,
         answer=approvals.ApprovalsAnswer,
         summary="Which operations wait for an approval that I could give?",
+        delegated=False,
     ),
     Question(
         kind="people",
@@ -111,6 +114,7 @@ QUESTIONS = (
         message=approvals.ApprovalQuery,
         answer=approvals.ApprovalCardAnswer,
         summary="One operation with all that its approver must verify.",
+        delegated=False,
     ),
     Question(
         kind="preview",

@@ -27,6 +27,17 @@ MAX_REQUEST_BYTES = 1_500_000
 """A request may carry 1 MiB of file content in base64; the server's own limit is 2 MB."""
 
 
+class ClientInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The program that requests, as it names itself: for the record, and never a reason to permit anything.
+
+    `session`: one run of that program, or the token by which it came.
+    """
+
+    name: Annotated[str, Meta(max_length=100)] = ""
+    version: Annotated[str, Meta(max_length=100)] = ""
+    session: Annotated[str, Meta(max_length=100)] = ""
+
+
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One request. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest.
     `presence` proves that the person was there, where the policy demands that of who requests.
@@ -40,6 +51,7 @@ class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     correlation_id: CorrelationId | None = None
     statement: Signed | None = None
     salt: Hex32 | None = None
+    client: ClientInfo | None = None
     presence: PresenceEvidence | None = None
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.inventory import Agents, Backup, Inventory, Principals, Target
+from writ_contracts.inventory import GATEWAY, Agents, Backup, Inventory, Principal, Principals, Target
 from writ_documents import shapes, yaml_file
 from writ_documents.document import Document, FileErrors, Keys, Problem
 
@@ -80,7 +80,7 @@ def _principals(document: Document, *, nobody: str | None = None) -> Principals:
         *_twice(document, "principals", "id", (principal.id for principal in principals.principals)),
         *_twice(document, "principals", "key", keys_held),
     ]
-    found += _other_persons(document, principals)
+    found += [*_other_persons(document, principals), *_gateways(document, principals)]
     for at, principal in enumerate(principals.principals):
         keys: Keys = ("principals", at, "acts_for")
         if principal.acts_for is None:
@@ -90,6 +90,26 @@ def _principals(document: Document, *, nobody: str | None = None) -> Principals:
         if principal.kind == "human":
             found.append(document.problem(keys, "a human acts for nobody"))
     return _sound(principals, found)
+
+
+def _gateways(document: Document, principals: Principals) -> Iterator[Problem]:
+    """Yield a `via` that names no gateway, or is of a human, and rights of a gateway, which has none."""
+    gateways = {one.id for one in principals.principals if one.kind == GATEWAY}
+    for at, principal in enumerate(principals.principals):
+        if principal.kind == GATEWAY and (given := _given(principal)):
+            yield document.problem(("principals", at, given), f"a gateway has no {given}: it requests for others")
+        if principal.via is None:
+            continue
+        keys: Keys = ("principals", at, "via")
+        if principal.via not in gateways:
+            yield document.problem(keys, f"there is no principal '{principal.via}' of kind gateway")
+        if principal.kind == "human":
+            yield document.problem(keys, "a human is reached through no gateway: give the agent a principal of its own")
+
+
+def _given(principal: Principal) -> str:
+    """Return the first field of a gateway that is for requesters; empty if there is none."""
+    return next((name for name in ("roles", "acts_for", "attributes", "person", "via") if getattr(principal, name)), "")
 
 
 def _other_persons(document: Document, principals: Principals) -> Iterator[Problem]:

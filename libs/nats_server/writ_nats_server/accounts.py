@@ -64,6 +64,11 @@ def principal_account(principal: str) -> str:
     return f"REQ_{principal}"
 
 
+def gateway_account(gateway: str) -> str:
+    """Return the account of an MCP gateway."""
+    return f"GATEWAY_{gateway}"
+
+
 def pool_account(pool: str) -> str:
     """Return the account that a pool's agents share."""
     return f"AGENT_{pool}"

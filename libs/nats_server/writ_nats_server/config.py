@@ -14,9 +14,10 @@ from msgspec import Struct, field
 from writ_bus.nats.journal import USAGE
 from writ_bus.nats.monitoring import PINGED
 from writ_contracts import subjects
+from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
 from writ_contracts.subjects import inbox_prefix
-from writ_nats_server.accounts import Accounts, pool_account, principal_account, token_account
+from writ_nats_server.accounts import Accounts, gateway_account, pool_account, principal_account, token_account
 from writ_nats_server.cluster import Routes, cluster_block, tls_block
 from writ_nats_server.cluster import TlsFiles as TlsFiles
 from writ_nats_server.config_file import AnyServer, server_file
@@ -43,6 +44,13 @@ SERVER_READERS = ("AUDIT",)
 """Accounts that may query the servers' state. The system account serves these two requests and no other."""
 
 
+class Gateway(Struct, frozen=True, kw_only=True):
+    """The key of an MCP gateway, and the principals for which it may send."""
+
+    key: str
+    principals: Collection[str]
+
+
 class ServerPlan(AnyServer, frozen=True, kw_only=True):
     """The plan of one nats-server. Keys are the public ones (U…); several for one role or pool share its rights."""
 
@@ -55,6 +63,7 @@ class ServerPlan(AnyServer, frozen=True, kw_only=True):
     principals: Mapping[str, Sequence[str]] = field(default_factory=dict)
     scanners: Collection[str] = ()
     """The principals that may send scan reports."""
+    gateways: Mapping[str, Gateway] = field(default_factory=dict)
     pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
     """The keys of the valid one-time tokens, by their ids."""
@@ -72,6 +81,8 @@ class Rights(Struct, frozen=True):
     publish: list[str]
     subscribe: list[str]
     answers: bool = False
+    denied: Sequence[str] = ()
+    """What of `publish` is refused all the same."""
 
 
 class Party(Struct, frozen=True, kw_only=True):
@@ -107,7 +118,7 @@ class Party(Struct, frozen=True, kw_only=True):
     @property
     def is_service(self) -> bool:
         """Return whether they serve requests, and can be discovered."""
-        return self.role not in (Role.PRINCIPAL, Role.ENROLLER)
+        return self.role not in (Role.PRINCIPAL, Role.GATEWAY, Role.ENROLLER)
 
 
 def parties(plan: ServerPlan) -> list[Party]:
@@ -129,7 +140,16 @@ def parties(plan: ServerPlan) -> list[Party]:
         Party(role=Role.ENROLLER, account=token_account(one), name=f"enrol-{one}", keys=[key], tokens={"token": one})
         for one, key in plan.tokens.items()
     ]
-    return services + principals + pools + tokens
+    return services + principals + pools + tokens + [one for name in plan.gateways for one in delegated(plan, name)]
+
+
+def delegated(plan: ServerPlan, name: str) -> list[Party]:
+    """Return what a gateway is to each of its principals: all of them share its account and its one key."""
+    account = gateway_account(name)
+    return [
+        Party(role=Role.GATEWAY, account=account, name=name, keys=(), tokens={"principal": who})
+        for who in plan.gateways[name].principals
+    ]
 
 
 def _discovered(service: str) -> list[str]:
@@ -142,6 +162,17 @@ def rights(party: Party) -> Rights:
     servers = PINGED if party.account in SERVER_READERS else ()
     asked = [*(one.name for one in lent(party.role, party.tokens)), *servers]
     return Rights(_unique([*party.sent, *asked]), _unique(listen), answers=party.is_service)
+
+
+def gateway_rights(plan: ServerPlan, name: str) -> Rights:
+    """Return the permissions of a gateway: those of its principals together, without requests that are for people."""
+    each = [rights(party) for party in delegated(plan, name)]
+    listen = [subject for one in each for subject in one.subscribe]
+    return Rights(
+        _unique(subject for one in each for subject in one.publish),
+        _unique([*listen, f"{inbox_prefix(name)}.>"]),
+        denied=[f"writ.request.*.{operation}" for operation in FOR_PEOPLE] if each else [">"],  # an empty allow is all
+    )
 
 
 def status_rights() -> Rights:
@@ -186,12 +217,18 @@ def render(plan: ServerPlan) -> str:
     return server_file(plan, settings)
 
 
+def _add_users(accounts: Accounts, plan: ServerPlan, everybody: Sequence[Party]) -> None:
+    for party in everybody:
+        accounts.add(party.account, *(user(key, rights(party)) for key in party.keys))
+    for name, gateway in plan.gateways.items():
+        accounts.add(gateway_account(name), user(gateway.key, gateway_rights(plan, name)))
+
+
 def _accounts(plan: ServerPlan) -> dict[str, Any]:
     accounts, everybody = Accounts(), parties(plan)
     accounts.add(CORE, user(plan.bootstrap, bootstrap_rights()))
     accounts.add(STATUS, user(plan.status, status_rights()))
-    for party in everybody:
-        accounts.add(party.account, *(user(key, rights(party)) for key in party.keys))
+    _add_users(accounts, plan, everybody)
     for party in everybody:
         if party.role in CONNECTIONS:
             limits = {"max_connections": CONNECTIONS[party.role], "max_subscriptions": SUBSCRIPTIONS}
@@ -224,7 +261,7 @@ def _link(accounts: Accounts, party: Party, keys: Sequence[str]) -> None:
 
 def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> None:
     """Let the others reach `party`, by the registry."""
-    named = party.role is Role.PRINCIPAL  # what agents send is signed, and says itself who they are
+    named = party.role in (Role.PRINCIPAL, Role.GATEWAY)  # what agents send is signed, and says itself who they are
     for channel in CHANNELS:
         if channel.style is Style.REPUBLISH and party.role in channel.receivers:
             for owner in [SERVICES[role] for role in channel.senders] or [CORE]:
@@ -277,6 +314,8 @@ def link_rights(pool: Party) -> Rights:
 def user(key: str, rights: Rights) -> dict[str, Any]:
     """Return the user in the form of the configuration."""
     permissions: dict[str, Any] = {"publish": {"allow": rights.publish}, "subscribe": {"allow": rights.subscribe}}
+    if rights.denied:
+        permissions["publish"]["deny"] = list(rights.denied)
     if rights.answers:
         permissions["allow_responses"] = {"max": 1, "expires": ANSWER_WITHIN}
     return {"nkey": key, "permissions": permissions}

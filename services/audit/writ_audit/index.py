@@ -19,14 +19,15 @@ from writ_audit.projection import Change, OperationRow
 from writ_contracts.audit import SearchQuery, SearchRow, names_of
 from writ_contracts.errors import Unreachable, WritError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE place (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, origin TEXT NOT NULL,
     last TEXT NOT NULL);
 INSERT INTO place VALUES (1, 0, '', '');
 CREATE TABLE operations (operation_id TEXT PRIMARY KEY, first_sequence INTEGER NOT NULL, principal TEXT NOT NULL,
     acts_for TEXT NOT NULL, operation TEXT NOT NULL, target TEXT NOT NULL, requested_at REAL NOT NULL,
-    correlation_id TEXT NOT NULL, emergency TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT,
+    correlation_id TEXT NOT NULL, emergency TEXT NOT NULL, client TEXT NOT NULL, session TEXT NOT NULL,
+    sequence INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT,
     code TEXT NOT NULL, updated_at REAL NOT NULL, reason TEXT NOT NULL, rules TEXT NOT NULL, parameters TEXT NOT NULL,
     message TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE terms (kind TEXT NOT NULL, value TEXT NOT NULL, first_sequence INTEGER NOT NULL,
@@ -41,6 +42,8 @@ CREATE INDEX operations_by_name ON operations (operation, first_sequence);
 CREATE INDEX operations_by_outcome ON operations (outcome, first_sequence);
 CREATE INDEX operations_by_correlation ON operations (correlation_id, first_sequence);
 CREATE INDEX operations_by_emergency ON operations (emergency, first_sequence) WHERE emergency != '';
+CREATE INDEX operations_by_client ON operations (client, first_sequence) WHERE client != '';
+CREATE INDEX operations_by_session ON operations (session, first_sequence) WHERE session != '';
 CREATE TABLE events (sequence INTEGER PRIMARY KEY, subject TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
     operation_id TEXT NOT NULL, correlation_id TEXT NOT NULL, principal TEXT NOT NULL);
 CREATE INDEX events_by_operation ON events (operation_id, sequence) WHERE operation_id != '';
@@ -306,6 +309,8 @@ def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[obje
     pairs: list[tuple[str, object | None]] = [
         ("correlation_id = ?", query.correlation_id),
         ("emergency = ? AND emergency != ''", query.emergency),
+        ("client = ? AND client != ''", query.client),
+        ("session = ? AND session != ''", query.session),
         ("instr(lower(reason), lower(?)) > 0", query.reason),
         (_TEXT, query.text),
         ("requested_at >= ?", query.since),

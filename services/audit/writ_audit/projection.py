@@ -68,6 +68,8 @@ class OperationRow(Struct, frozen=True, kw_only=True):
     correlation_id: str
     emergency: str = ""
     """The one that its first decision names."""
+    client: str = ""
+    session: str = ""
     reason: str = ""
     rules: str = ""
     parameters: str = ""
@@ -164,7 +166,13 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
         reason=getattr(event, "reason", "")[:MOST_SHOWN],
         rules=", ".join(_rules(event))[:MOST_SHOWN],
         parameters=_shown(_parameters(event)),
+        **_client(event),
     )
+
+
+def _client(event: journal.Requested | journal.Refused | journal.Archived) -> dict[str, str]:
+    client = None if isinstance(event, journal.Archived) else event.client
+    return {} if client is None else {"client": client.name, "session": client.session}
 
 
 def _rules(event: journal.Requested | journal.Refused | journal.Archived) -> list[str]:

@@ -12,15 +12,18 @@ from writ_client.client import Writ
 from writ_contracts import requests
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.facts import ScanReport
+from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.operations import Catalogue
+from writ_gateway.caller import Caller
 from writ_trust.keys import Key
 
 CANCEL = "operation_cancel"
 
 
 class AgentClient(Writ):
-    """`read_only`: it requests only what changes nothing, and dry runs. `public_only`: it reads no output that the
-    catalogue does not class as public, such as the content of a file or a container's environment.
+    """`caller`: the program and the token behind a request. `read_only`: it requests only what changes nothing, and dry
+    runs. `public_only`: it reads no output that the catalogue does not class as public, such as the content of a file
+    or a container's environment.
     """
 
     def __init__(
@@ -30,22 +33,48 @@ class AgentClient(Writ):
         principal: str,
         *,
         catalogue: Catalogue,
+        caller: Caller | None = None,
         read_only: bool = False,
         public_only: bool = False,
     ) -> None:
         super().__init__(bus, key, principal)
+        self._caller = caller or Caller()
         installation = key.installation if key else ""
         self.approvals = Approvals(bus, None, principal, self._clock, installation)  # without a key it signs no verdict
         self._catalogue = catalogue
         self._read_only = read_only
         self._public_only = public_only
 
+    def called_by(self, caller: Caller) -> "AgentClient":
+        """Return the same client for one request of this caller; it shares the connection and the events."""
+        one = AgentClient(
+            self._bus,
+            self._key,
+            self.principal,
+            catalogue=self._catalogue,
+            caller=caller,
+            read_only=self._read_only,
+            public_only=self._public_only,
+        )
+        one._following = self._following
+        return one
+
+    async def cancel_soon(self, operation_id: str, reason: str) -> None:
+        """Request a cancel, and do not wait for it. Raises as `submit`."""
+        await self.submit(CANCEL, WRIT_TARGET, {"operation_id": operation_id}, reason=reason)
+
+    async def unfollow(self) -> None:
+        """Unsubscribe from events; the connection is another's."""
+        await self._following.close()
+
     async def submit(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, **options: Any
     ) -> requests.RequestAnswer:
-        """As `Writ.submit`. Raises Denied (`for_people`, `read_only`) before anything is sent."""
+        """As `Writ.submit`. Raises Denied (`for_people`, `read_only`, `token_limit`) before anything is sent."""
         self._check(operation, dry_run=options.get("dry_run", False))
-        return await super().submit(operation, target, parameters, **options)
+        if operation != CANCEL:
+            self._caller.check(operation, target)
+        return await super().submit(operation, target, parameters, client=self._caller.client, **options)
 
     def _check(self, operation: str, *, dry_run: bool) -> None:
         definition = self._catalogue.get(operation)

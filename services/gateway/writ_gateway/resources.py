@@ -47,7 +47,7 @@ async def read(call: Call, uri: str) -> Result:
         if address == POLICY == uri:
             shown = await call.session.writ.policy_show()
             number = shown.version.number if shown.version else 0
-            return {"status": "ok", "version": number, "document": shown.document}
+            return bounded({"status": "ok", "version": number, "document": shown.document})
         if resource.tool and (found := _pattern(address).fullmatch(uri)) is not None:
             return bounded(await _TOOLS[resource.tool].run(call, found.groupdict()))
     raise Invalid(f"there is no resource {uri[:200]!r}", code="not_found")

@@ -2,12 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 from mcp import MCPError
-from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.types import (
     INVALID_PARAMS,
@@ -38,16 +36,16 @@ from writ_contracts.errors import WritError
 from writ_contracts.operations import Operation
 from writ_contracts.version import VERSION
 from writ_gateway import resources, results, toolbox
+from writ_gateway.context import Context, SessionOf
 from writ_gateway.prompts import PROMPTS
 from writ_gateway.resources import RESOURCES
 from writ_gateway.schemas import slim
 from writ_gateway.session import Call, Session
+from writ_gateway.tasks import WAIT_SECONDS, TaskHandlers, declared, is_open
 from writ_gateway.tool import Profile, Result, Tool
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.logs import Log
 
-Context = ServerRequestContext[Any, Any]
-SessionOf = Callable[[Context], Awaitable[Session]]
 LIST_MILLISECONDS = 30_000
 LONGEST_ARGUMENTS = 1_500_000
 """Bytes of a call's arguments as JSON: a request with 1 MiB of file content in base64 fits."""
@@ -61,14 +59,14 @@ _log = Log("writ.gateway")
 
 def server(tools: Toolbox, session_of: SessionOf) -> Server[Any]:
     """The server; `session_of` finds the session of whoever sent a request."""
-    handlers = Handlers(tools, session_of)
-    return Server(
+    tasks = TaskHandlers(session_of, lambda result: wire_form(tool_result(result)))
+    handlers = Handlers(tools, session_of, tasks)
+    made: Server[Any] = Server(
         "writ",
         version=VERSION,
         title="Writ",
         instructions=INSTRUCTIONS,
         on_list_tools=handlers.list_tools,
-        on_call_tool=handlers.call_tool,
         on_list_resources=handlers.list_resources,
         on_list_resource_templates=handlers.list_templates,
         on_read_resource=handlers.read_resource,
@@ -76,14 +74,18 @@ def server(tools: Toolbox, session_of: SessionOf) -> Server[Any]:
         on_get_prompt=handlers.get_prompt,
         get_tool_input_schema=handlers.schema,
     )
+    made.add_request_handler("tools/call", CallToolRequestParams, handlers.call_tool)  # it may return a task
+    tasks.add_to(made)
+    return made
 
 
 class Handlers:
     """One method for each MCP request."""
 
-    def __init__(self, tools: Toolbox, session_of: SessionOf) -> None:
+    def __init__(self, tools: Toolbox, session_of: SessionOf, tasks: TaskHandlers) -> None:
         self._tools = tools
         self._session_of = session_of
+        self._tasks = tasks
 
     def schema(self, name: str) -> dict[str, Any] | None:
         """The input schema of a tool."""
@@ -96,8 +98,10 @@ class Handlers:
         listed = [described(tool, self._tools.profile) for tool in self._tools.listed(await _permitted(session))]
         return ListToolsResult(tools=listed, ttl_ms=LIST_MILLISECONDS, cache_scope="private")
 
-    async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
-        """One call. A tool that is not there is an error of the protocol, anything else a result."""
+    async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult | dict[str, Any]:
+        """One call. A tool that is not there is an error of the protocol, anything else a result; or a task, of an
+        operation that goes on, where the client takes tasks.
+        """
         tool = self._tools.find(params.name)
         if tool is None:
             raise MCPError(INVALID_PARAMS, f"there is no tool {params.name[:64]!r}")
@@ -105,8 +109,13 @@ class Handlers:
         if len(msgspec.json.encode(arguments)) > LONGEST_ARGUMENTS:
             return tool_result(results.error("oversize", f"arguments: longer than {LONGEST_ARGUMENTS:,} bytes"))
         session = await self._session_of(context)
+        takes_task = tool.starts and declared(context)
         async with Reporting(context) as progress:
-            return tool_result(await toolbox.run(tool, Call(session, progress.note), arguments))
+            call = Call(session, progress.note, longest_wait=WAIT_SECONDS if takes_task else None)
+            result = await toolbox.run(tool, call, arguments)
+        if takes_task and is_open(result):
+            return await self._tasks.created(session, result["operation_id"])
+        return tool_result(result)
 
     async def list_resources(self, context: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
         """The resources that have one address."""
@@ -227,3 +236,8 @@ def tool_result(result: Result) -> CallToolResult:
         structured_content=result,
         is_error=result.get("status") not in results.WELL,
     )
+
+
+def wire_form(result: CallToolResult) -> dict[str, Any]:
+    """The result as it goes over the wire within another one."""
+    return result.model_dump(by_alias=True, mode="json", exclude_none=True)

@@ -6,6 +6,7 @@ from writ_client.operation_wait import OnEvent
 from writ_client.tools.capability_tools import CapabilityTools
 from writ_client.tools.policy_management_tools import PolicyManagementTools
 from writ_contracts.operations import Catalogue, Operation
+from writ_gateway.caller import Caller
 from writ_gateway.client import AgentClient
 from writ_gateway.permissions import Permissions
 
@@ -16,12 +17,16 @@ Progress = Callable[[float, str], Awaitable[None]]
 class Session:
     """One principal's connection, as tools use it."""
 
-    def __init__(self, writ: AgentClient, catalogue: Catalogue) -> None:
+    def __init__(self, writ: AgentClient, catalogue: Catalogue, permissions: Permissions | None = None) -> None:
         self.writ = writ
         self.catalogue = catalogue
         self.operations = CapabilityTools(writ, catalogue)
         self.policy = PolicyManagementTools(writ)
-        self._permissions = Permissions(writ)
+        self._permissions = permissions or Permissions(writ)
+
+    def called_by(self, caller: Caller) -> "Session":
+        """Return the session for one request of this caller, with the same connection and permissions."""
+        return Session(self.writ.called_by(caller), self.catalogue, self._permissions)
 
     async def permitted(self) -> list[Operation]:
         """The operations on targets that the caller may request, by name."""
@@ -34,6 +39,8 @@ class Session:
 class Call:
     """One call of a tool: its session, and where its progress goes."""
 
-    def __init__(self, session: Session, on_event: OnEvent) -> None:
+    def __init__(self, session: Session, on_event: OnEvent, *, longest_wait: float | None = None) -> None:
+        """`longest_wait`: seconds after which an operation that goes on is returned as it is, whatever was asked."""
         self.session = session
         self.on_event = on_event
+        self.longest_wait = longest_wait

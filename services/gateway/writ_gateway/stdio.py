@@ -1,11 +1,15 @@
 """One MCP client on standard input and output."""
 
+import secrets
+
 from mcp.server.stdio import stdio_server
 
 from writ_bus.private_files import read_private
 from writ_client.context import Context, open_bus
 from writ_gateway.client import AgentClient
 from writ_gateway.config import Config
+from writ_gateway.context import Context as RequestContext
+from writ_gateway.context import caller_of
 from writ_gateway.server import server
 from writ_gateway.session import Session
 from writ_gateway.toolbox import Toolbox
@@ -35,10 +39,10 @@ async def serve(config: Config) -> None:
         public_only=config.public_only,
     )
     async with writ:
-        session = Session(writ, catalogue)
+        session, run = Session(writ, catalogue), f"stdio-{secrets.token_hex(8)}"
 
-        async def session_of(_: object) -> Session:
-            return session
+        async def session_of(context: RequestContext) -> Session:
+            return session.called_by(caller_of(context, run))
 
         mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), session_of)
         async with stdio_server() as (reading, writing):

@@ -19,7 +19,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     """`run` gets the arguments as they came, and raises Invalid for what is wrong with them.
 
     `needs`: the tool is listed where the caller may request an operation for which this holds. `small`: it belongs to
-    the small profile, too.
+    the small profile, too. `starts`: its result is an operation, which may go on after it.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     destructive: bool = False
     idempotent: bool = True
     small: bool = False
+    starts: bool = False
     needs: Callable[[Operation], bool] | None = None
 
 

@@ -38,6 +38,7 @@ REPLICAS = click.IntRange(1, 32)
 @click.option("--policies", type=REPLICAS, default=1, show_default=True, help="How many policy services.")
 @click.option("--audits", type=REPLICAS, default=1, show_default=True, help="How many audit services.")
 @click.option("--agents", type=REPLICAS, default=1, show_default=True, help="How many agents of each pool here.")
+@click.option("--gateway", is_flag=True, help="Also the MCP gateway over HTTP; WRIT_MCP_… are its settings.")
 @click.option(
     "--nats-port",
     type=click.IntRange(0, 65535),
@@ -71,6 +72,7 @@ async def up(
     policies: int,
     audits: int,
     agents: int,
+    gateway: bool,
     nats_port: int,
     health_port: int,
     listen: str,
@@ -93,7 +95,7 @@ async def up(
         nats_port=nats_port,
         health_port=health_port,
         listen=listen,
-        replicas=Replicas(policies=policies, executors=executors, audits=audits, agents=agents),
+        replicas=Replicas(policies=policies, executors=executors, audits=audits, agents=agents, gateways=int(gateway)),
         nats_url=os.environ.get("NATS_URL") or None,
         without_agents=frozenset(without),
         verbose=verbose,
@@ -113,10 +115,13 @@ async def up(
 def _arguments(settings: Settings, options: Options) -> list[str]:
     ports = ["--nats-port", str(options.nats_port), "--health-port", str(options.health_port)]
     words = ["--home", str(settings.home.root), "--listen", options.listen]
-    counts = (word for name, count in asdict(options.replicas).items() for word in (f"--{name}", str(count)))
+    replicas = asdict(options.replicas)
+    gateway = ["--gateway"] if replicas.pop("gateways") else []
+    counts = (word for name, count in replicas.items() for word in (f"--{name}", str(count)))
     return [
         *words,
         *counts,
+        *gateway,
         *ports,
         *(word for pool in sorted(options.without_agents) for word in ("--no-agent", pool)),
     ]

@@ -85,6 +85,9 @@ def _check_name(name: str) -> None:
 @click.option("--kind", type=KINDS, default="human", show_default=True)
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="What the policy's rules know it by.")
 @click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
+@click.option(
+    "--via", metavar="GATEWAY", help="Let this MCP gateway request for it (`writ mcp http`); made if missing."
+)
 @click.option("--key", metavar="PUBLIC", help="Its public key (U…), with --request; else a key is made.")
 @changing
 async def add(
@@ -93,18 +96,22 @@ async def add(
     kind: str,
     roles: tuple[str, ...],
     acts_for: str | None,
+    via: str | None,
     key: str | None,
     request: bool,
     reason: str,
 ) -> int:
     """Add the principal NAME with a new key; a running Writ accepts it at once."""
-    _check_name(name)
+    for given in (name, *([] if via is None else [via])):
+        _check_name(given)
+    if request and via is not None:
+        raise click.UsageError("--via is set in the folder alone, without --request")
     if request:
         wanted = {"kind": kind, "roles": list(roles), "acts_for": acts_for}
         return await _with_key(settings, "add", name, key, reason, wanted)
     if key is not None:
         raise click.UsageError("--key goes with --request: in the folder, a key is made")
-    added = await add_principal(settings.home, name, kind, list(roles), acts_for)
+    added = await add_principal(settings.home, name, kind, list(roles), acts_for, via)
     if settings.screen.json:
         settings.screen.data(added)
     else:
@@ -211,13 +218,15 @@ async def list_all(settings: Settings) -> int:
             one.kind,
             one.roles,
             one.acts_for,
+            one.via,
             "" if is_active(one, known) else "disabled",
             "yes" if settings.home.seed_file(f"principal-{one.id}").exists() else "",
             one.key,
         )
         for one in known.values()
     ]
-    settings.screen.table(("principal", "kind", "roles", "acts for", "state", "key here", "public key"), rows)
+    columns = ("principal", "kind", "roles", "acts for", "via", "state", "key here", "public key")
+    settings.screen.table(columns, rows)
     return Exit.DONE
 
 

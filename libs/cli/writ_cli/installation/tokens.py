@@ -1,15 +1,17 @@
 """`writ token`: bearer tokens for clients of the MCP gateway over HTTP."""
 
 import time
+from typing import Any
 
 import click
+import msgspec
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
-from writ_contracts.gateway_tokens import GatewayToken
+from writ_contracts.gateway_tokens import GatewayToken, Glob
 from writ_documents.readers import read_principals
 from writ_installation.files.gateway_tokens import create_token, read_tokens, revoke_token
 
@@ -25,22 +27,33 @@ def token() -> None:
 @click.argument("name", metavar="PRINCIPAL")
 @click.option("--expires", metavar="SPAN", default="30d", show_default=True, help="At most 366d.")
 @click.option("--note", default="", help="Where it is used.")
+@click.option("--operation", "operations", multiple=True, metavar="GLOB", help="Only these operations.")
+@click.option("--target", "targets", multiple=True, metavar="GLOB", help="Only these targets.")
+@click.option("--rate", type=click.IntRange(1, 100_000), metavar="N", help="At most so many requests of MCP a minute.")
 @local
-async def create(settings: Settings, name: str, expires: str, note: str) -> int:
+async def create(
+    settings: Settings,
+    name: str,
+    expires: str,
+    note: str,
+    operations: tuple[str, ...],
+    targets: tuple[str, ...],
+    rate: int | None,
+) -> int:
     """Make a token that stands for PRINCIPAL, and print it once.
 
-    Its digest alone is stored. Only an AI agent or a service can have one: a person's rights belong to no token.
+    Its digest alone is stored. Only an AI agent or a service can have one, with a gateway as its `via`: a person's
+    rights belong to no token. The limits narrow what the policy allows to PRINCIPAL.
     """
     lifetime = times.seconds(expires)
     if not 0 < lifetime <= LONGEST:
         raise Invalid(f"--expires {expires}: more than 0s and at most 366d")
-    known = {one.id: one for one in read_principals(settings.home.principals).principals}
-    if name not in known:
-        raise Invalid(f"there is no principal {name[:80]!r}: `writ principal list`", code="unknown_principal")
-    if known[name].kind == "human":
-        raise Invalid(f"{name} is a human: give the agent a principal of its own (`writ principal add --kind agent`)")
+    _check_principal(settings, name)
+    for given in (*operations, *targets):
+        _check_glob(given)
+    limits: dict[str, Any] = {"operations": operations, "targets": targets, "rate": rate}
     path = settings.home.gateway_tokens
-    made, entry = create_token(path, name, now=time.time(), lifetime=lifetime, note=note[:200])
+    made, entry = create_token(path, name, now=time.time(), lifetime=lifetime, note=note[:200], **limits)
     if settings.screen.json:
         settings.screen.data({"token": made, "id": entry.id, "principal": name, "expires": entry.expires})
         return Exit.DONE
@@ -48,6 +61,23 @@ async def create(settings: Settings, name: str, expires: str, note: str) -> int:
     told = f"token {entry.id} of {name}, until {times.date(entry.expires)}; it is not shown again"
     settings.screen.err.print(told)
     return Exit.DONE
+
+
+def _check_principal(settings: Settings, name: str) -> None:
+    known = {one.id: one for one in read_principals(settings.home.principals).principals}
+    if name not in known:
+        raise Invalid(f"there is no principal {name[:80]!r}: `writ principal list`", code="unknown_principal")
+    if known[name].kind == "human":
+        raise Invalid(f"{name} is a human: give the agent a principal of its own (`writ principal add --kind agent`)")
+    if known[name].via is None:
+        raise Invalid(f"no gateway may request for {name}: add `via: gateway` to it in {settings.home.principals}")
+
+
+def _check_glob(text: str) -> None:
+    try:
+        msgspec.convert(text, Glob)
+    except msgspec.ValidationError:
+        raise Invalid(f"{text[:80]!r} is no glob of names: letters, digits, -, _, * and ?") from None
 
 
 @token.command("list")
@@ -59,13 +89,19 @@ async def list_all(settings: Settings) -> int:
         settings.screen.data(known)
         return Exit.DONE
     rows = (_row(one, time.time()) for one in known)
-    settings.screen.table(("token", "principal", "created", "expires", "", "note"), rows)
+    settings.screen.table(("token", "principal", "created", "expires", "", "limits", "note"), rows)
     return Exit.DONE
 
 
 def _row(one: GatewayToken, now: float) -> tuple[object, ...]:
     ended = "expired" if one.expires <= now else ""
-    return one.id, one.principal, times.date(one.created), times.date(one.expires), ended, one.note
+    return one.id, one.principal, times.date(one.created), times.date(one.expires), ended, _limits(one), one.note
+
+
+def _limits(one: GatewayToken) -> str:
+    narrowed = [("operations", one.operations), ("targets", one.targets)]
+    told = [f"{name} {', '.join(globs)}" for name, globs in narrowed if globs != ["*"]]
+    return "; ".join([*told, *([] if one.rate is None else [f"{one.rate} a minute"])])
 
 
 @token.command()

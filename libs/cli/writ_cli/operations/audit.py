@@ -72,6 +72,8 @@ def audit() -> None:
 @click.option("--reason", metavar="TEXT", help="A part of the reason given.")
 @click.option("--text", metavar="TEXT", help="A part of reason, message, code or parameters.")
 @click.option("--correlation-id", metavar="ID", help="What it belonged to.")
+@click.option("--client", metavar="NAME", help="The program that requested it, as it names itself.")
+@click.option("--session", metavar="ID", help="One run of that program, or the token by which it came.")
 @click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
 @click.option("--until", metavar="WHEN", help="Likewise.")
 @click.option("--columns", metavar="A,B,…", help=f"Of {', '.join(COLUMNS)}.")
@@ -89,6 +91,8 @@ async def search(  # long: one option for each filter
     reason: str | None,
     text: str | None,
     correlation_id: str | None,
+    client: str | None,
+    session: str | None,
     since: str | None,
     until: str | None,
     columns: str | None,
@@ -111,6 +115,8 @@ async def search(  # long: one option for each filter
         reason=reason,
         text=text,
         correlation_id=correlation_id,
+        client=client,
+        session=session,
         since=None if since is None else times.instant(since, now=now),
         until=None if until is None else times.instant(until, now=now),
         limit=limit,

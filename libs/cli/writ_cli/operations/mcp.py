@@ -13,7 +13,7 @@ import click
 
 from writ_cli.options import asking, local
 from writ_cli.settings import Settings
-from writ_contracts.errors import Unreachable
+from writ_contracts.errors import Invalid, Unreachable
 from writ_documents.readers import read_principals
 from writ_installation.status.server_url import running_url
 
@@ -61,25 +61,38 @@ async def stdio(settings: Settings, profile: str, read_only: bool, public_only: 
 @mcp.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8321, show_default=True)
+@click.option("--gateway", metavar="NAME", default="gateway", show_default=True, help="The gateway in principals.yaml.")
 @click.option("--public-host", metavar="NAME", default="", help="The name that clients use, behind a proxy with TLS.")
 @click.option("--profile", type=click.Choice(["small", "full"]), default="small", show_default=True)
 @click.option("--read-only", is_flag=True, help="Request nothing that changes a target.")
 @click.option("--public-only", is_flag=True, help="Show no output that may be secret, such as contents of files.")
 @local
 async def http(
-    settings: Settings, host: str, port: int, public_host: str, profile: str, read_only: bool, public_only: bool
+    settings: Settings,
+    host: str,
+    port: int,
+    gateway: str,
+    public_host: str,
+    profile: str,
+    read_only: bool,
+    public_only: bool,
 ) -> None:
     """Serve MCP clients over streamable HTTP, each as the principal of its token.
 
-    `writ token create PRINCIPAL` makes one. It has no TLS: let it listen on loopback, and a proxy in front of it.
+    `writ principal add NAME --kind agent --via gateway` lets the gateway request for NAME, and `writ token create NAME`
+    makes a token. It has no TLS: let it listen on loopback, and a proxy in front of it.
     """
+    key_file = settings.home.seed_file(f"principal-{gateway}")
+    if not key_file.exists():
+        raise Invalid(f"there is no gateway {gateway}: `writ principal add NAME --kind agent --via {gateway}` makes it")
     url = settings.environ.get("NATS_URL") or running_url(settings.home)
     if url is None:
         raise Unreachable(f"Writ is not up on {settings.home.root}: start it with `writ up`, or set NATS_URL")
     _become(
         f"{GATEWAY}.http",
         NATS_URL=url,
-        WRIT_MCP_KEYS=str(settings.home.keys),
+        WRIT_MCP_GATEWAY=gateway,
+        WRIT_KEY_FILE=str(key_file),
         WRIT_MCP_TOKENS=str(settings.home.gateway_tokens),
         WRIT_MCP_HOST=host,
         WRIT_MCP_PORT=str(port),

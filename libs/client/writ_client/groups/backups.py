@@ -1,4 +1,4 @@
-"""`writ.backups`: operations on backups."""
+"""`writ.backups`: operations on backups. Made from the catalogue by `make docs`."""
 
 from typing import Literal, Unpack
 
@@ -92,8 +92,5 @@ class Backups(OperationGroup):
     ) -> OperationView:
         """Delete a backup."""
         return await self._run(
-            "backup_delete",
-            target,
-            given(backup_id=backup_id, container_name=container_name, timeout=timeout),
-            options,
+            "backup_delete", target, given(backup_id=backup_id, container_name=container_name, timeout=timeout), options
         )

@@ -1,4 +1,4 @@
-"""`writ.containers`: operations on containers, and guests of Proxmox."""
+"""`writ.containers`: operations on containers, and guests of Proxmox. Made from the catalogue by `make docs`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, Unpack
@@ -123,12 +123,6 @@ class Containers(OperationGroup):
             ),
             options,
         )
-
-    async def pull_image(
-        self, target: str, image: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
-    ) -> OperationView:
-        """Fetch an image from its registry."""
-        return await self._run("image_pull", target, given(image=image, timeout=timeout), options)
 
     async def delete(
         self,

@@ -1,4 +1,4 @@
-"""`writ.files`: operations on files."""
+"""`writ.files`: operations on files. Made from the catalogue by `make docs`."""
 
 from typing import Literal, Unpack
 

@@ -1,4 +1,4 @@
-"""All groups of operations as attributes of `Writ`."""
+"""All groups of operations as attributes of `Writ`. Made from the catalogue by `make docs`."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ from writ_client.groups.backups import Backups
 from writ_client.groups.containers import Containers
 from writ_client.groups.files import Files
 from writ_client.groups.guests import Guests
+from writ_client.groups.images import Images
 from writ_client.groups.network import Network
 from writ_client.groups.nodes import Nodes
 from writ_client.groups.packages import Packages
@@ -32,6 +33,11 @@ class OperationGroups:
     def containers(self: "Runs") -> Containers:
         """Containers, and guests of Proxmox."""
         return Containers(self)
+
+    @cached_property
+    def images(self: "Runs") -> Images:
+        """Images of Docker engines."""
+        return Images(self)
 
     @cached_property
     def stacks(self: "Runs") -> Stacks:

@@ -1,4 +1,4 @@
-"""`writ.network`: operations on the network, as a target sees it."""
+"""`writ.network`: operations on the network, as a target sees it. Made from the catalogue by `make docs`."""
 
 from collections.abc import Sequence
 from typing import Literal, Unpack

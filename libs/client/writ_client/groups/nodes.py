@@ -1,4 +1,4 @@
-"""`writ.nodes`: operations on nodes of Proxmox VE."""
+"""`writ.nodes`: operations on nodes of Proxmox VE. Made from the catalogue by `make docs`."""
 
 from typing import Unpack
 

@@ -1,4 +1,4 @@
-"""`writ.packages`: operations on system packages."""
+"""`writ.packages`: operations on system packages. Made from the catalogue by `make docs`."""
 
 from typing import Unpack
 

@@ -1,4 +1,4 @@
-"""`writ.services`: operations on system services."""
+"""`writ.services`: operations on system services. Made from the catalogue by `make docs`."""
 
 from typing import Unpack
 

@@ -1,4 +1,4 @@
-"""`writ.snapshots`: operations on snapshots."""
+"""`writ.snapshots`: operations on snapshots. Made from the catalogue by `make docs`."""
 
 from typing import Unpack
 

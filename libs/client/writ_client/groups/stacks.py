@@ -1,4 +1,4 @@
-"""`writ.stacks`: operations on Compose stacks."""
+"""`writ.stacks`: operations on compose stacks. Made from the catalogue by `make docs`."""
 
 from collections.abc import Mapping
 from typing import Unpack

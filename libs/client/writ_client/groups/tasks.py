@@ -1,4 +1,4 @@
-"""`writ.tasks`: operations on tasks of Proxmox VE."""
+"""`writ.tasks`: operations on tasks of Proxmox VE. Made from the catalogue by `make docs`."""
 
 from typing import Unpack
 

@@ -314,3 +314,5 @@ OPERATIONS = (
         output=PrincipalChanged,
     ),
 )
+FOR_PEOPLE = tuple(one.name for one in OPERATIONS if one.risk is not Risk.READ and one.name != "operation_cancel")
+"""Control operations that no gateway may request for an AI agent."""

@@ -21,7 +21,7 @@ from writ_contracts.principal_changes import changed
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_principals
 from writ_installation.files import list_edits
-from writ_installation.files.create import create_installation
+from writ_installation.files.create import create_installation, make_gateway
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import known_changes, principals_of
 from writ_installation.status.server_url import running_url
@@ -39,9 +39,17 @@ class Added(Struct, frozen=True, kw_only=True):
     admitted: bool | None
 
 
-async def add_principal(home: Home, name: str, kind: str, roles: list[str], acts_for: str | None) -> Added:
-    """Add a principal with a new key. Raises Conflict if there is one, Invalid for an unknown human."""
+async def add_principal(
+    home: Home, name: str, kind: str, roles: list[str], acts_for: str | None, via: str | None = None
+) -> Added:
+    """Add a principal with a new key, and the gateway `via` if it is missing. Raises Conflict if there is one, Invalid
+    for an unknown human or for a human who is to come through a gateway.
+    """
     create_installation(home)
+    if via is not None and kind == "human":
+        raise Invalid(f"{name} is a human: give the agent a principal of its own (--kind agent --acts-for {name})")
+    if via is not None:
+        make_gateway(home, via)
     known = principals_of(home)
     if name in known:
         raise Conflict(f"there is a principal {name} already")
@@ -54,6 +62,8 @@ async def add_principal(home: Home, name: str, kind: str, roles: list[str], acts
     entry: dict[str, Any] = {"id": name, "kind": kind, "roles": roles, "key": key.public}
     if acts_for is not None:
         entry["acts_for"] = acts_for
+    if via is not None:
+        entry["via"] = via
     if earlier is None:
         list_edits.append(home.principals, "principals", entry, unique="id")
     else:

@@ -11,11 +11,12 @@ from typing import Any
 from msgspec import Struct
 
 from writ_bus.private_files import read_private
-from writ_contracts.errors import ConfigError
+from writ_contracts.errors import ConfigError, Conflict
 from writ_contracts.ids import encode_id
+from writ_contracts.inventory import GATEWAY
 from writ_documents import atomic_files, yaml_file
 from writ_documents.atomic_files import write_atomically
-from writ_documents.readers import read_agents, read_inventory
+from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation.files import list_edits
 from writ_installation.files.home import PEOPLE, Home, host_token
 from writ_trust.keys import Key, generate_seed
@@ -43,6 +44,16 @@ def create_installation(home: Home) -> bool:
     make_files(home)
     add_missing_pools(home)
     return new
+
+
+def make_gateway(home: Home, name: str = GATEWAY) -> None:
+    """Make an MCP gateway with a new key, unless there is one of that name. Raises Conflict for another kind."""
+    known = {one.id: one.kind for one in read_principals(home.principals).principals}
+    if name not in known:
+        entry = {"id": name, "kind": GATEWAY, "key": home.make_key(f"principal-{name}").public}
+        list_edits.append(home.principals, "principals", entry, unique="id")
+    elif known[name] != GATEWAY:
+        raise Conflict(f"{name} is a principal of kind {known[name]}, not a gateway: choose another name")
 
 
 def make_files(home: Home, machine: Machine | None = None) -> None:

@@ -1,6 +1,7 @@
 """The file of the MCP gateway's bearer tokens: made, listed and revoked by the owner of the folder."""
 
 import secrets
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,8 +26,18 @@ def read_tokens(path: Path) -> list[GatewayToken]:
         raise ConfigError(f"{path}: can't be read: {error}") from error
 
 
-def create_token(path: Path, principal: str, *, now: float, lifetime: float, note: str) -> tuple[str, GatewayToken]:
-    """A new token and its entry. The token itself is nowhere afterwards."""
+def create_token(
+    path: Path,
+    principal: str,
+    *,
+    now: float,
+    lifetime: float,
+    note: str,
+    operations: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    rate: int | None = None,
+) -> tuple[str, GatewayToken]:
+    """Make a token and its entry; no operations or targets are all. The token itself is nowhere afterwards."""
     token = PREFIX + secrets.token_urlsafe(32)
     entry = GatewayToken(
         id=encode_id(secrets.token_bytes(16))[:8],
@@ -35,6 +46,9 @@ def create_token(path: Path, principal: str, *, now: float, lifetime: float, not
         created=now,
         expires=now + lifetime,
         note=note,
+        operations=list(operations) or ["*"],
+        targets=list(targets) or ["*"],
+        rate=rate,
     )
     _write(path, [*read_tokens(path), entry])
     return token, entry

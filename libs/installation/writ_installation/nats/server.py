@@ -21,7 +21,7 @@ from writ_bus.errors import BusError, Forbidden
 from writ_bus.nats.bus import connect
 from writ_bus.nats.connection import Options, TlsOptions
 from writ_contracts.errors import ConfigError
-from writ_contracts.inventory import SCANNER
+from writ_contracts.inventory import GATEWAY, SCANNER, Principal
 from writ_contracts.subjects import inbox_prefix
 from writ_documents import atomic_files
 from writ_documents.readers import read_agents
@@ -34,7 +34,7 @@ from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
 from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, rotate_log, tie
 from writ_installation.processes.services import passed_on
-from writ_nats_server.config import SERVICES, ServerPlan, render
+from writ_nats_server.config import SERVICES, Gateway, ServerPlan, render
 from writ_nats_server.leaf import Listener
 from writ_nats_server.process import READY_WITHIN, ServerProcess, check_config
 from writ_nats_server.streams import Sizes, provision
@@ -94,7 +94,7 @@ def plan(home: Home, address: Address) -> ServerPlan:
         pools.setdefault(agent.pool, []).append(agent.key)
     roles = {role: [home.public(role.value)] for role in SERVICES}
     known = admitted_principals(home, chain.from_iterable((*pools.values(), *roles.values())))
-    principals = {one.id: [one.key] for one in known}
+    principals = {one.id: [one.key] for one in known if one.kind != GATEWAY}
     scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
     return ServerPlan(
         store_dir=str(home.store),
@@ -107,11 +107,20 @@ def plan(home: Home, address: Address) -> ServerPlan:
         roles=roles,
         principals=principals,
         scanners=scanners,
+        gateways=_gateways(known),
         pools=pools,
         tokens={token.id: token.key for token in tokens.good(home, time.time())},
         leaf=listener(home),
         links=leaves.links() if leaves else {},
     )
+
+
+def _gateways(known: Iterable[Principal]) -> dict[str, Gateway]:
+    served: dict[str, list[str]] = {}
+    for one in known:
+        if one.via is not None:
+            served.setdefault(one.via, []).append(one.id)
+    return {one.id: Gateway(key=one.key, principals=served.get(one.id, ())) for one in known if one.kind == GATEWAY}
 
 
 def sizes(home: Home, replicas: int = 1) -> Sizes:

@@ -15,6 +15,7 @@ EXTRAS = {
     "writ_policy": "server",
     "writ_executor": "server",
     "writ_audit": "server",
+    "writ_gateway.http": "mcp",
     **{kind.argv[len(MODULE)]: kind.extra for kind in KINDS.values()},
 }
 """The extra of writops with the module of a process."""
@@ -29,7 +30,7 @@ FORMER = (
 def require(commands: Iterable[Sequence[str]]) -> None:
     """Raise Unreachable, with what to install, unless the module of each command is here."""
     modules = {argv[len(MODULE)]: None for argv in commands if tuple(argv[: len(MODULE)]) == MODULE}
-    lacking = [module for module in modules if module in EXTRAS and find_spec(module) is None]
+    lacking = [module for module in modules if module in EXTRAS and find_spec(module.partition(".")[0]) is None]
     if lacking:
         extras = ",".join(dict.fromkeys(EXTRAS[module] for module in lacking))
         raise Unreachable(

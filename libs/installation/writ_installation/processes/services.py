@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from writ_contracts.inventory import GATEWAY
 from writ_contracts.restore_marker import FILE
 from writ_installation.files.home import Home
 from writ_installation.processes.agent_kinds import KINDS, MODULE, AgentKind, Argv, credential_folder
@@ -28,6 +29,8 @@ class Replicas(Struct, frozen=True, kw_only=True):
     executors: int = 1
     audits: int = 1
     agents: int = 1
+    gateways: int = 0
+    """MCP gateways over HTTP: none or one, since it has a port of its own."""
 
 
 class Table(Struct, frozen=True, kw_only=True):
@@ -36,6 +39,7 @@ class Table(Struct, frozen=True, kw_only=True):
     policy: Argv = (*MODULE, "writ_policy")
     executor: Argv = (*MODULE, "writ_executor")
     audit: Argv = (*MODULE, "writ_audit")
+    gateway: Argv = (*MODULE, "writ_gateway.http")
     agents: Mapping[str, AgentKind] = KINDS
 
     @property
@@ -69,14 +73,18 @@ def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def core(table: Table, home: Home, url: str, replicas: Replicas, environ: Mapping[str, str]) -> list[Service]:
-    """Return policy, audit and the executors."""
+    """Return policy, audit, the executors, and the gateway if there is to be one."""
     rules = environ.get("SYSTEMMANAGER_POLICY_CONFIG") or str(home.policy)
     kinds = [
         (_names("policy", replicas.policies), "policy", table.policy, 3, {"SYSTEMMANAGER_POLICY_CONFIG": rules}),
         (_names("audit", replicas.audits), "audit", table.audit, 2, {}),
         (_executors(replicas.executors), "executor", table.executor, 1, {}),
     ]
-    return [_service(home, url, name, key, argv, at, more) for names, key, argv, at, more in kinds for name in names]
+    found = [_service(home, url, name, key, argv, at, more) for names, key, argv, at, more in kinds for name in names]
+    if replicas.gateways:
+        tokens = {"WRIT_MCP_TOKENS": str(home.gateway_tokens), "WRIT_MCP_GATEWAY": GATEWAY}
+        found.append(_service(home, url, GATEWAY, f"principal-{GATEWAY}", table.gateway, 0, tokens))
+    return found
 
 
 def agents(

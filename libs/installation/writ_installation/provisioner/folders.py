@@ -43,6 +43,7 @@ def init(root: Path, servers: int) -> Home:
     home = Home(root)
     home.make_folders()
     create.make_files(home, SANDBOX)
+    create.make_gateway(home)
     create.add_missing_pools(home)
     home.sandbox.mkdir(mode=0o700, exist_ok=True)
     ssh_keys.make_folder(home)

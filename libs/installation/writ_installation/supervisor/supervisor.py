@@ -16,7 +16,7 @@ from writ_client.context import tls_of
 from writ_contracts.errors import ConfigError, Conflict, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
-from writ_installation.files.create import add_missing_pools, create_installation
+from writ_installation.files.create import add_missing_pools, create_installation, make_gateway
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held
 from writ_installation.nats.server import (
@@ -108,6 +108,8 @@ class Supervisor:
             first = create_installation(self._home)
             if first:
                 self._show(f"made {self._home.root}: keys, policy.yaml, inventory.yaml, principals.yaml, agents.yaml")
+            if self._options.replicas.gateways:
+                make_gateway(self._home)
             self._server = self._make_server()
             async with companion_task(follow(self._home.log, print) if self._options.verbose else None):
                 try:

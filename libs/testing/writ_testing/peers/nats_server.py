@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import cycle
 from pathlib import Path
@@ -14,7 +14,7 @@ from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.direct import DirectClient
 from writ_bus.nats.connection import Options
 from writ_contracts.subjects import inbox_prefix
-from writ_nats_server.config import SERVICES, ServerPlan, render
+from writ_nats_server.config import SERVICES, Gateway, ServerPlan, render
 from writ_nats_server.process import ServerProcess
 from writ_nats_server.streams import Sizes, provision
 from writ_trust.keys import Key, generate_seed
@@ -75,11 +75,13 @@ class WritServer:
         pools: Sequence[str],
         scanners: Sequence[str] = (),
         tokens: Sequence[str] = (),
+        gateways: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._directory = directory
         self._stack = AsyncExitStack()
         others = (*(f"agent-{pool}" for pool in pools), *(f"enrol-{token}" for token in tokens))
-        names = ("bootstrap", "system", "status", *SERVICES, *principals, *others)
+        served = gateways or {}
+        names = ("bootstrap", "system", "status", *SERVICES, *principals, *others, *served)
         self.keys = {str(name): Key(generate_seed(), INSTALLATION) for name in names}
         self.plan = ServerPlan(
             store_dir=str(directory / "jetstream"),
@@ -91,6 +93,7 @@ class WritServer:
             roles={role: [self.keys[role].public] for role in SERVICES},
             principals={name: [self.keys[name].public] for name in principals},
             scanners=scanners,
+            gateways={name: Gateway(key=self.keys[name].public, principals=of) for name, of in served.items()},
             pools={pool: [self.keys[f"agent-{pool}"].public] for pool in pools},
             tokens={token: self.keys[f"enrol-{token}"].public for token in tokens},
         )
@@ -169,11 +172,12 @@ async def writ_server(
     scanners: Sequence[str] = (),
     pools: Sequence[str] = ("a", "b"),
     tokens: Sequence[str] = (),
+    gateways: Mapping[str, Sequence[str]] | None = None,
     journal_bytes: int = JOURNAL_BYTES,
     ack_wait: float = ACK_WAIT,
 ) -> AsyncIterator[WritServer]:
     """Yield a ready server with streams and consumers."""
-    server = WritServer(directory, [*principals, *scanners], pools, scanners, tokens)
+    server = WritServer(directory, [*principals, *scanners], pools, scanners, tokens, gateways)
     await server.start()
     try:
         await server.provision(journal_bytes=journal_bytes, ack_wait=ack_wait)

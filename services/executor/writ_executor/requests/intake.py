@@ -235,6 +235,7 @@ class Intake:
             look_key=self._vault.read_grant_key(attempt.operation_id) if look or ahead else "",
             ahead=ahead,
             limits=decision.limits,
+            client=request.client,
         )
 
     async def _deny(self, attempt: Attempt, decided: CheckedDecision, code: str, reason: str) -> RequestAnswer:
@@ -282,6 +283,7 @@ class Intake:
             "reason": request.reason if request else "",
             "dry_run": attempt.dry_run,
             "statement": _kept(request.statement) if request else None,
+            "client": request.client if request else None,
         }
 
 

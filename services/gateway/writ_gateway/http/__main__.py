@@ -1,10 +1,23 @@
 """`python -m writ_gateway.http`: MCP clients over streamable HTTP. `writ mcp http` starts it."""
 
-import sys
-
 from writ_gateway.http.config import Config
-from writ_gateway.http.serving import serve
-from writ_gateway.starting import start
+from writ_gateway.http.metrics import metrics
+from writ_gateway.http.serving import Gateway
+from writ_runtime.connect import connect_as, load_key
+from writ_runtime.service import StopStep, run, running
+
+
+async def main(config: Config) -> None:
+    """Run one gateway; it keeps nothing."""
+    key, measured = load_key(config), metrics()
+    async with running("gateway", config, measured) as process:
+        bus = await connect_as(config.gateway, config, key)
+        gateway = Gateway(config, bus, measured)
+        process.needs(gateway.serve(), "HTTP is not served any more")
+        process.log.info("gateway.listening", url=gateway.url)
+        steps = (StopStep("settle", gateway.stop, 10.0), StopStep("drain", lambda: bus.drain(5.0), 6.0))
+        await process.serve_until_stopped(gateway.checks(), *steps)
+
 
 if __name__ == "__main__":
-    sys.exit(start(Config, serve))
+    run("gateway", Config, main)

@@ -1,10 +1,11 @@
-"""Access tokens of an OAuth 2.1 authorization server: JWTs by its published keys (RFC 9068, RFC 8707).
+"""Access tokens of an OAuth 2.1 authorization server: JWTs by its published keys (RFC 9068, RFC 8707), or any tokens by
+introspection (RFC 7662).
 
 The gateway is a resource server alone. A token counts if its issuer, audience, lifetime, scope and signature hold, and
 its claim names one of the principals that this gateway may serve.
 """
 
-import asyncio
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -12,51 +13,66 @@ from typing import Any
 import jwt
 from msgspec import Struct
 
+from writ_gateway.http.introspection import Introspection, Introspector
+from writ_gateway.http.key_sets import FetchedKeys, FileKeys, KeySet
 from writ_runtime.logs import Log
 
 ALGORITHMS = ("ES256", "RS256", "PS256", "EdDSA")
 """Asymmetric ones: with a shared secret the gateway could make tokens itself."""
 SCOPE = "writ"
 LEEWAY_SECONDS = 30
-KEYS_SECONDS = 300
-FETCH_SECONDS = 5
 LONGEST = 8192
 _log = Log("writ.gateway")
 
 
 class Issuer(Struct, frozen=True, kw_only=True):
-    """Whose tokens count here. `jwks`: a file or an https address; `claim`: where the principal stands."""
+    """Whose tokens count here. `jwks`: a file or an https address; `claim`: where the principal stands.
+
+    With `introspector` alone tokens may be opaque. With both, a JWT has to verify and to be active.
+    """
 
     issuer: str
     audience: str
-    jwks: str
     claim: str
     principals: Collection[str]
+    jwks: str = ""
+    introspector: Introspector | None = None
 
 
 class AccessTokens:
-    """Verifies access tokens. Keys are fetched when one is needed that is not known, at most every five minutes."""
+    """Verifies access tokens."""
 
-    def __init__(self, issuer: Issuer) -> None:
+    def __init__(self, issuer: Issuer, keys: KeySet | None = None, introspection: Introspection | None = None) -> None:
+        """`keys`, `introspection`: others than those that the issuer names."""
         self._issuer = issuer
-        self._client = None
-        if "://" in issuer.jwks:
-            self._client = jwt.PyJWKClient(issuer.jwks, lifespan=KEYS_SECONDS, timeout=FETCH_SECONDS)
+        self._keys = keys or keys_of(issuer.jwks)
+        self._introspection = introspection or (Introspection(issuer.introspector) if issuer.introspector else None)
 
     async def claims(self, token: str) -> dict[str, Any] | None:
-        """The claims of a token that is good now; None for any other one."""
-        if len(token) > LONGEST or token.count(".") != 2:
+        """Return the claims of a token that is good now; None for any other one. Raises Unreachable where the
+        authorization server does not answer.
+        """
+        if len(token) > LONGEST or not token.isascii():
             return None
         try:
-            return await asyncio.to_thread(self._verified, token)
-        except (jwt.PyJWTError, KeyError, OSError, ValueError) as error:  # KeyError: a key that is not published
+            found = await self._verified(token) if self._keys else {}
+        except (jwt.PyJWTError, ValueError) as error:
             _log.info("access_token.refused", reason=type(error).__name__)
             return None
+        if found is None or self._introspection is None:
+            return found
+        active = await self._introspection.claims(token)
+        return None if active is None or not self._holds(active) else {**active, **found}
 
-    def _verified(self, token: str) -> dict[str, Any]:
+    async def _verified(self, token: str) -> dict[str, Any] | None:
+        assert self._keys is not None  # noqa: S101 - its caller has checked
+        kid = jwt.get_unverified_header(token).get("kid")
+        key = await self._keys.key(kid) if isinstance(kid, str) else None
+        if key is None:
+            return None
         found: dict[str, Any] = jwt.decode(
             token,
-            self._key(token),
+            key,
             algorithms=list(ALGORITHMS),
             audience=self._issuer.audience,
             issuer=self._issuer.issuer,
@@ -65,21 +81,37 @@ class AccessTokens:
         )
         return found
 
-    def _key(self, token: str) -> jwt.PyJWK:
-        if self._client is not None:
-            return self._client.get_signing_key_from_jwt(token)
-        return jwt.PyJWKSet.from_json(Path(self._issuer.jwks).read_text())[jwt.get_unverified_header(token)["kid"]]
+    def _holds(self, active: dict[str, Any]) -> bool:
+        """Return whether an introspected token is for this gateway, from its issuer if it says one, and not expired."""
+        audience, expires = active.get("aud"), active.get("exp")
+        named = audience if isinstance(audience, list) else [audience]
+        if self._issuer.audience not in named or active.get("iss", self._issuer.issuer) != self._issuer.issuer:
+            return False
+        return expires is None or (isinstance(expires, int | float) and time.time() < expires + LEEWAY_SECONDS)
 
     def principal(self, claims: dict[str, Any]) -> str | None:
-        """The principal that the token names, if this gateway may serve it."""
+        """Return the principal that the token names, if this gateway may serve it."""
         named = claims.get(self._issuer.claim)
         return named if isinstance(named, str) and named in self._issuer.principals else None
+
+
+def keys_of(jwks: str) -> KeySet | None:
+    """Return the keys of a file or an address; None where there is neither."""
+    if not jwks:
+        return None
+    return FetchedKeys(jwks) if "://" in jwks else FileKeys(Path(jwks))
 
 
 def has_scope(claims: dict[str, Any]) -> bool:
     """The token is meant for Writ: `scope` (RFC 8693) is a text, or a list as some servers write it."""
     scope = claims.get("scope", "")
     return SCOPE in (scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else ())
+
+
+def session_of(claims: dict[str, Any]) -> str:
+    """Return the session by which the authorization server knows it, else the token's own id, else the client's."""
+    named = (claims.get(name) for name in ("sid", "jti", "sub"))
+    return next((one for one in named if isinstance(one, str) and one), "")
 
 
 def metadata(issuer: Issuer) -> dict[str, Any]:

@@ -1,58 +1,93 @@
 """Who sends an HTTP request: the principal of its bearer token (RFC 6750), before anything of it is read."""
 
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from writ_gateway.http.access_tokens import SCOPE, AccessTokens, Issuer, has_scope, metadata
-from writ_gateway.http.tokens import Tokens
+from msgspec import Struct
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-PRINCIPAL = "writ.principal"
+from writ_contracts.errors import Unreachable
+from writ_contracts.gateway_tokens import GatewayToken
+from writ_gateway.http.access_tokens import SCOPE, AccessTokens, Issuer, has_scope, metadata, session_of
+from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
+from writ_gateway.http.tokens import TokenRates, Tokens
+from writ_runtime.logs import Log
+
+IDENTITY = "writ.identity"
 HEALTH = "/healthz"
 METADATA = "/.well-known/oauth-protected-resource"
+_log = Log("writ.gateway")
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """Whose request it is. `session`: the token's id, or the `sid` or `jti` of an access token."""
+
+    principal: str
+    session: str
+    token: GatewayToken | None = None
 
 
 class Bearer:
-    """An ASGI application around another one, which finds the principal in the scope.
+    """An ASGI application around another one, which finds the identity in the scope.
 
     `issuer`: an authorization server whose access tokens count beside the tokens of the file.
     """
 
-    def __init__(self, inner: Application, tokens: Tokens, issuer: Issuer | None = None) -> None:
+    def __init__(
+        self,
+        inner: Application,
+        tokens: Tokens,
+        issuer: Issuer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._inner = inner
         self._tokens = tokens
         self._issuer = issuer
         self._access = AccessTokens(issuer) if issuer else None
+        self._rates = TokenRates()
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what has a good token; anything else gets 401, or 403 where the scope is missing."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
         elif scope["path"] == HEALTH:
-            await _reply(send, 200, {"status": "ok"})
+            await reply(send, 200, {"status": "ok"})
         elif self._issuer and scope["path"].startswith(METADATA):
-            await _reply(send, 200, metadata(self._issuer))
+            await reply(send, 200, metadata(self._issuer))
         else:
             await self._authenticated(scope, receive, send)
 
     async def _authenticated(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = bearer_of(scope)
-        principal = self._tokens.principal(token)
-        if principal is None and self._access is not None and token:
-            claims = await self._access.claims(token)
-            if claims is not None and not has_scope(claims):
-                await self._refuse(send, 403, "insufficient_scope")
-                return
-            principal = self._access.principal(claims) if claims is not None else None
-        if principal is None:
-            await self._refuse(send, 401, "invalid_token")
+        known = self._tokens.find(token)
+        if known is not None:
+            identity = Identity(principal=known.principal, session=known.id, token=known)
+            await self._limited(identity, scope, receive, send)
             return
-        await self._inner({**scope, PRINCIPAL: principal}, receive, send)
+        try:
+            claims = await self._access.claims(token) if self._access is not None and token else None
+        except Unreachable as error:
+            _log.warning("access_token.not_verified", error=str(error)[:500])
+            body = {"error": "temporarily_unavailable", "message": "the authorization server does not answer"}
+            await reply(send, 503, body, (b"retry-after", b"5"))
+            return
+        if self._access is None or claims is None or (principal := self._access.principal(claims)) is None:
+            await self._refuse(send, 401, "invalid_token")
+        elif not has_scope(claims):
+            await self._refuse(send, 403, "insufficient_scope")
+        else:
+            identity = Identity(principal=principal, session=session_of(claims))
+            await self._inner({**scope, IDENTITY: identity}, receive, send)
+
+    async def _limited(self, identity: Identity, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what its token's rate has room for; else 429 (RFC 6585)."""
+        token = identity.token
+        if token is not None and token.rate is not None and not self._rates.take(token, self._clock()):
+            body = {"error": "rate_limited", "message": f"this token is for {token.rate} requests a minute: wait"}
+            await reply(send, 429, body, (b"retry-after", str(max(1, 60 // token.rate)).encode()))
+            return
+        await self._inner({**scope, IDENTITY: identity}, receive, send)
 
     async def _refuse(self, send: Send, status: int, error: str) -> None:
         challenge = f'Bearer realm="writ", error="{error}"'
@@ -61,7 +96,7 @@ class Bearer:
             where = f"{address.scheme}://{address.netloc}{METADATA}{address.path}"
             challenge += f', scope="{SCOPE}", resource_metadata="{where}"'
         body = {"error": error, "message": "no token that is good here and now"}
-        await _reply(send, status, body, (b"www-authenticate", challenge.encode()))
+        await reply(send, status, body, (b"www-authenticate", challenge.encode()))
 
 
 def bearer_of(scope: Scope) -> str:
@@ -71,10 +106,3 @@ def bearer_of(scope: Scope) -> str:
         return ""
     scheme, _, token = values[0].decode("latin-1").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-async def _reply(send: Send, status: int, body: dict[str, Any], *headers: tuple[bytes, bytes]) -> None:
-    data = json.dumps(body).encode()
-    told = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": told})
-    await send({"type": "http.response.body", "body": data})

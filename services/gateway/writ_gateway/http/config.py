@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Struct
+from writ_contracts.ids import PrincipalId
+from writ_runtime.config import Port, ServiceConfig, env
 
-from writ_runtime.config import Port, env
 
+class Config(ServiceConfig, frozen=True, kw_only=True):
+    """The gateway's own key sends for the principals whose `via` names it. `writ mcp http` sets all of it."""
 
-class Config(Struct, frozen=True, kw_only=True):
-    """Keys of principals are in `keys`, as `writ principal add` makes them. `writ mcp http` sets all of it."""
-
-    nats_url: Annotated[str, env("NATS_URL", "the NATS server, such as nats://127.0.0.1:4222 or tls://…")]
-    keys: Annotated[Path, env("WRIT_MCP_KEYS", "folder of the seeds of principals, principal-<id>.seed")]
     tokens: Annotated[Path, env("WRIT_MCP_TOKENS", "the file of `writ token create`; read again when it changes")]
+    gateway: Annotated[PrincipalId, env("WRIT_MCP_GATEWAY", "the gateway's id in principals.yaml")] = "gateway"
     host: Annotated[str, env("WRIT_MCP_HOST", "where it listens")] = "127.0.0.1"
     port: Annotated[Port, env("WRIT_MCP_PORT", "its port; 0 takes any free one")] = 8321
     public_host: Annotated[
@@ -24,15 +22,21 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = ""
     audience: Annotated[str, env("WRIT_MCP_AUDIENCE", "this gateway's own address, as the aud of access tokens")] = ""
     jwks: Annotated[str, env("WRIT_MCP_JWKS", "the keys of that server: an https address, or a file")] = ""
+    introspection: Annotated[
+        str, env("WRIT_MCP_INTROSPECTION", "where that server says whether a token is active, an https address")
+    ] = ""
+    introspection_client: Annotated[
+        str, env("WRIT_MCP_INTROSPECTION_CLIENT", "the gateway's client id at that address")
+    ] = ""
+    introspection_secret: Annotated[
+        Path | None, env("WRIT_MCP_INTROSPECTION_SECRET_FILE", "the client's secret, a file of mode 0600")
+    ] = None
     claim: Annotated[str, env("WRIT_MCP_CLAIM", "the claim of access tokens that names the principal")] = (
         "writ_principal"
     )
     principals: Annotated[
         str, env("WRIT_MCP_PRINCIPALS", "the principals that access tokens may name, separated by commas")
     ] = ""
-    tls_ca: Annotated[str | None, env("WRIT_TLS_CA", "certificates to trust for NATS, PEM")] = None
-    tls_cert: Annotated[str | None, env("WRIT_TLS_CERT", "client certificate for NATS, PEM")] = None
-    tls_key: Annotated[str | None, env("WRIT_TLS_KEY", "key of the client certificate, PEM, mode 0600")] = None
     profile: Annotated[
         Literal["small", "full"], env("WRIT_MCP_PROFILE", "small: few tools for any operation; full: one for each")
     ] = "small"
@@ -42,6 +46,3 @@ class Config(Struct, frozen=True, kw_only=True):
     public_only: Annotated[
         bool, env("WRIT_MCP_PUBLIC_ONLY", "true: results have no output that the catalogue does not class as public")
     ] = False
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], env("WRIT_LOG_LEVEL", "the least severe level that is logged")
-    ] = "warning"

@@ -1,19 +1,31 @@
 """The HTTP side: which hosts and origins are accepted, how large a body may be, and the way in by a token."""
 
+import asyncio
 import socket
-import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
+from writ_bus import tasks
+from writ_bus.port import Bus
+from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
 from writ_gateway.http.access_tokens import Issuer
-from writ_gateway.http.bearer import Application, Bearer
+from writ_gateway.http.asgi import Application
+from writ_gateway.http.bearer import Bearer
 from writ_gateway.http.config import Config
+from writ_gateway.http.counting import Counting
+from writ_gateway.http.fetching import is_safe
+from writ_gateway.http.introspection import Introspector
 from writ_gateway.http.sessions import Sessions
+from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
 from writ_gateway.http.tokens import Tokens
 from writ_gateway.server import LONGEST_ARGUMENTS, server
 from writ_gateway.toolbox import Toolbox
+from writ_runtime.health import Check
+from writ_runtime.metrics import Metrics
 from writ_runtime.plugins import load_catalogue
 
 PATH = "/mcp"
@@ -23,22 +35,53 @@ GRACE_SECONDS = 5
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-async def serve(config: Config) -> None:
-    """Serve until SIGINT or SIGTERM. Raises OSError where it cannot listen."""
-    catalogue, issuer = load_catalogue(), _issuer(config)
+class Gateway:
+    """One listener of MCP clients over the bus of a gateway. Raises OSError where it cannot listen, ConfigError."""
+
+    def __init__(self, config: Config, bus: Bus, measured: Metrics) -> None:
+        catalogue, issuer = load_catalogue(), _issuer(config)
+        self._bus = bus
+        self._listening = _listen(config)
+        self._sessions = Sessions(bus, catalogue, read_only=config.read_only, public_only=config.public_only)
+        mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), self._sessions.of)
+        application = mcp.streamable_http_app(
+            streamable_http_path=PATH,
+            stateless_http=True,
+            max_request_body_size=LARGEST_BODY,
+            transport_security=_security(config.public_host),
+        )
+        self._tokens = Tokens(config.tokens)
+        bearer = Bearer(application, self._tokens, issuer)
+        self._uvicorn = _uvicorn(Counting(TimeLimits(bearer), measured))
+        self._serving: asyncio.Task[None] | None = None
+        self.url = f"http://{config.host}:{self._listening.getsockname()[1]}{PATH}"
+
+    def serve(self) -> asyncio.Task[None]:
+        """Serve in a task of its own until `stop`."""
+        self._serving = tasks.start(self._uvicorn.serve([self._listening]), "mcp")
+        return self._serving
+
+    async def stop(self) -> None:
+        """Take no new connections; let open requests end within their grace."""
+        self._uvicorn.should_exit = True
+        if self._serving is not None:
+            await self._serving
+        await self._sessions.close()
+
+    def checks(self) -> Mapping[str, Check]:
+        """Return the checks of `/readyz`."""
+        return {"nats": self._nats_check, "tokens": self._tokens_check}
+
+    async def _nats_check(self) -> str | None:
+        return None if self._bus.connected else "not connected to NATS"
+
+    async def _tokens_check(self) -> str | None:
+        return self._tokens.problem
+
+
+def _listen(config: Config) -> socket.socket:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.create_server((config.host, config.port), family=family) as listening:
-        async with Sessions(config, catalogue) as sessions:
-            mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), sessions.of)
-            application = mcp.streamable_http_app(
-                streamable_http_path=PATH,
-                stateless_http=True,
-                max_request_body_size=LARGEST_BODY,
-                transport_security=_security(config.public_host),
-            )
-            sys.stderr.write(f"writ mcp: http://{config.host}:{listening.getsockname()[1]}{PATH}\n")
-            bearer = Bearer(application, Tokens(config.tokens), issuer)
-            await _uvicorn(bearer).serve([listening])
+    return socket.create_server((config.host, config.port), family=family)
 
 
 def _issuer(config: Config) -> Issuer | None:
@@ -46,16 +89,35 @@ def _issuer(config: Config) -> Issuer | None:
     if not config.issuer:
         return None
     principals = frozenset(name.strip() for name in config.principals.split(",") if name.strip())
-    wanted = {"WRIT_MCP_AUDIENCE": config.audience, "WRIT_MCP_JWKS": config.jwks, "WRIT_MCP_PRINCIPALS": principals}
+    wanted = {
+        "WRIT_MCP_AUDIENCE": config.audience,
+        "WRIT_MCP_JWKS or WRIT_MCP_INTROSPECTION": config.jwks or config.introspection,
+        "WRIT_MCP_PRINCIPALS": principals,
+    }
     if missing := [name for name, value in wanted.items() if not value]:
         raise ConfigError(*(f"{name} is not set, and WRIT_MCP_ISSUER is" for name in missing))
+    if "://" in config.jwks and not is_safe(config.jwks):
+        raise ConfigError(f"WRIT_MCP_JWKS {config.jwks}: https, or http on loopback")
     return Issuer(
         issuer=config.issuer,
         audience=config.audience,
         jwks=config.jwks,
+        introspector=_introspector(config),
         claim=config.claim,
         principals=principals,
     )
+
+
+def _introspector(config: Config) -> Introspector | None:
+    """Raises ConfigError where its settings are not complete."""
+    if not config.introspection:
+        return None
+    if not is_safe(config.introspection):
+        raise ConfigError(f"WRIT_MCP_INTROSPECTION {config.introspection}: https, or http on loopback")
+    if not config.introspection_client or config.introspection_secret is None:
+        raise ConfigError("WRIT_MCP_INTROSPECTION needs WRIT_MCP_INTROSPECTION_CLIENT and …_SECRET_FILE")
+    secret = read_private(config.introspection_secret).decode().strip()
+    return Introspector(address=config.introspection, client=config.introspection_client, secret=secret)
 
 
 def _security(public_host: str) -> TransportSecuritySettings:
@@ -68,13 +130,23 @@ def _security(public_host: str) -> TransportSecuritySettings:
     return TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=origins)
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: the service's own stop it in order."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals as they are."""
+        yield
+
+
 def _uvicorn(application: Application) -> uvicorn.Server:
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             application,
             log_config=None,
             access_log=False,
             server_header=False,
+            http=TimedProtocol,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=30,

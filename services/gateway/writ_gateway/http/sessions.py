@@ -1,68 +1,48 @@
-"""One connection for each principal that has sent a request, with that principal's own key.
+"""The sessions of the principals that have sent a request, over the one connection of the gateway.
 
-The key connects and signs nothing: who has a token may request what a signature is not demanded for.
+The gateway's key sends and signs nothing: who has a token may request what a signature is not demanded for.
 """
 
-import asyncio
-from contextlib import AsyncExitStack
-
-from writ_bus.private_files import read_private
-from writ_client.context import Context, open_bus
-from writ_contracts.errors import ConfigError, Denied
+from writ_bus.port import Bus
 from writ_contracts.operations import Catalogue
 from writ_gateway.client import AgentClient
-from writ_gateway.http.bearer import PRINCIPAL
-from writ_gateway.http.config import Config
-from writ_gateway.server import Context as RequestContext
+from writ_gateway.context import Context as RequestContext
+from writ_gateway.context import caller_of
+from writ_gateway.http.bearer import IDENTITY, Identity
 from writ_gateway.session import Session
-
-CONNECT_SECONDS = 5.0
 
 
 class Sessions:
-    """Sessions by principal. A block closes all of them at its end."""
+    """Sessions by principal."""
 
-    def __init__(self, config: Config, catalogue: Catalogue) -> None:
-        self._config = config
+    def __init__(self, bus: Bus, catalogue: Catalogue, *, read_only: bool, public_only: bool) -> None:
+        self._bus = bus
         self._catalogue = catalogue
-        self._open: dict[str, Session] = {}
-        self._opening = asyncio.Lock()
-        self._stack = AsyncExitStack()
+        self._read_only = read_only
+        self._public_only = public_only
+        self._by_principal: dict[str, Session] = {}
 
-    async def __aenter__(self) -> "Sessions":
-        return self
+    async def close(self) -> None:
+        """Unsubscribe from all events."""
+        for session in self._by_principal.values():
+            await session.writ.unfollow()
 
-    async def __aexit__(self, *error: object) -> None:
-        await self._stack.aclose()
+    async def of(self, context: RequestContext) -> Session:
+        """Return the session of the principal whose token the HTTP request has, for this one request."""
+        assert context.request is not None  # noqa: S101 - over HTTP each message came in a request
+        identity: Identity = context.request.scope[IDENTITY]
+        agent = context.request.headers.get("user-agent", "")
+        return self._of(identity.principal).called_by(caller_of(context, identity.session, identity.token, agent))
 
-    async def of(self, request: RequestContext) -> Session:
-        """The session of the principal whose token the HTTP request has. Raises the errors of a connection."""
-        assert request.request is not None  # noqa: S101 - over HTTP each message came in a request
-        principal = str(request.request.scope[PRINCIPAL])
-        async with self._opening:
-            if principal not in self._open:
-                self._open[principal] = await self._connect(principal)
-            return self._open[principal]
-
-    async def _connect(self, principal: str) -> Session:
-        config = self._config
-        try:
-            seed = read_private(config.keys / f"principal-{principal}.seed")
-        except ConfigError as error:
-            raise Denied(f"the gateway has no key of {principal}", code="unknown_principal") from error
-        context = Context(
-            principal=principal,
-            url=config.nats_url,
-            tls_ca=config.tls_ca,
-            tls_cert=config.tls_cert,
-            tls_key=config.tls_key,
-        )
-        writ = AgentClient(
-            await open_bus(context, seed, wait=CONNECT_SECONDS),
-            None,
-            principal,
-            catalogue=self._catalogue,
-            read_only=config.read_only,
-            public_only=config.public_only,
-        )
-        return Session(await self._stack.enter_async_context(writ), self._catalogue)
+    def _of(self, principal: str) -> Session:
+        if principal not in self._by_principal:
+            writ = AgentClient(
+                self._bus,
+                None,
+                principal,
+                catalogue=self._catalogue,
+                read_only=self._read_only,
+                public_only=self._public_only,
+            )
+            self._by_principal[principal] = Session(writ, self._catalogue)
+        return self._by_principal[principal]

@@ -13,9 +13,11 @@ from pathlib import Path
 import msgspec
 
 from writ_contracts.gateway_tokens import GatewayToken, GatewayTokens
+from writ_runtime.buckets import Bucket
 from writ_runtime.logs import Log
 
 LONGEST = 200
+MOST_RATES = 10_000
 _log = Log("writ.gateway")
 
 
@@ -27,15 +29,22 @@ class Tokens:
         self._clock = clock
         self._seen: tuple[int, int, int] | None = None
         self._known: tuple[GatewayToken, ...] = ()
+        self._problem: str | None = None
 
-    def principal(self, token: str) -> str | None:
-        """The principal, or None for a token that is unknown, revoked or expired."""
+    @property
+    def problem(self) -> str | None:
+        """Return why the file cannot be read; None for one that is not there, since tokens need not be in a file."""
+        self._current()
+        return self._problem
+
+    def find(self, token: str) -> GatewayToken | None:
+        """Return the token's entry, or None for a token that is unknown, revoked or expired."""
         if not token or len(token) > LONGEST:
             return None
         digest = sha256(token.encode()).hexdigest()
         for known in self._current():
             if hmac.compare_digest(known.digest, digest):
-                return known.principal if self._clock() < known.expires else None
+                return known if self._clock() < known.expires else None
         return None
 
     def _current(self) -> tuple[GatewayToken, ...]:
@@ -44,9 +53,27 @@ class Tokens:
             seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if seen != self._seen:
                 self._known = tuple(msgspec.json.decode(self._path.read_bytes(), type=GatewayTokens).tokens)
-                self._seen = seen
+                self._seen, self._problem = seen, None
         except (OSError, msgspec.DecodeError) as error:
             if self._known or self._seen is not None:
                 _log.error("tokens.unreadable", path=str(self._path), error=str(error))
             self._known, self._seen = (), None
+            self._problem = None if isinstance(error, FileNotFoundError) else f"{self._path}: {error}"
         return self._known
+
+
+class TokenRates:
+    """The rate of each token that has one."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, Bucket] = {}
+
+    def take(self, token: GatewayToken, now: float) -> bool:
+        """Take one request of the token's rate; return whether there was one. `now`: seconds, of a steady clock."""
+        assert token.rate is not None  # noqa: S101 - its caller has a token with a rate
+        bucket = self._buckets.get(token.id)
+        if bucket is None or bucket.burst != token.rate:
+            if len(self._buckets) >= MOST_RATES:
+                self._buckets.clear()
+            bucket = self._buckets[token.id] = Bucket(token.rate / 60, token.rate, token.rate, now)
+        return bucket.take(now)

@@ -113,6 +113,8 @@ async def _execute(operation: Operation, call: Call, given: Given) -> Result:
 async def _request(
     call: Call, operation_type: str, target_id: str, parameters: Mapping[str, Any], **options: Any
 ) -> Result:
+    if call.longest_wait is not None:
+        options["wait"] = min(options["wait"], call.longest_wait)
     result = await call.session.operations.execute(
         operation_type, target_id, parameters, on_event=call.on_event, **options
     )
@@ -152,6 +154,7 @@ TOOLS: tuple[Tool, ...] = (
         read,
         operation_shape(),
         small=True,
+        starts=True,
         needs=_reads,
     ),
     tool(
@@ -166,6 +169,7 @@ TOOLS: tuple[Tool, ...] = (
         destructive=True,
         idempotent=False,
         small=True,
+        starts=True,
         needs=_changes,
     ),
     tool(
@@ -176,6 +180,7 @@ TOOLS: tuple[Tool, ...] = (
         preview,
         operation_shape(),
         small=True,
+        starts=True,
         needs=_previews,
     ),
 )
@@ -189,6 +194,7 @@ CONTAINER = tool(
     read_only=False,
     destructive=True,
     idempotent=False,
+    starts=True,
     needs=lambda operation: operation.name.startswith("container_"),
 )
 
@@ -212,6 +218,7 @@ def _tool_of(operation: Operation) -> Tool:
         read_only=operation.read_only,
         destructive=not operation.read_only,
         idempotent=operation.idempotent,
+        starts=True,
         needs=needs,
     )
 

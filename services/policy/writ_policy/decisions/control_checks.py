@@ -145,7 +145,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         name = str(request.effective["principal_id"])
         replaces = entry_version(self.world.listed.get(name))
         change = msgspec.convert({**request.effective, "replaces": replaces}, PrincipalManage)
-        after = changed(self.world.principals, change)
+        after = changed({**self.world.principals, **self.world.gateways}, change)
         if any(change.key in keys for keys in self.world.agents.values()):
             raise Invalid("this key is that of an agent: one key, one party", code="conflict")
         if change.action in TAKING and (why := self._locked_out_by(after)) is not None:

@@ -7,7 +7,8 @@ from typing import Any
 from msgspec import Struct, structs
 
 from writ_contracts.agents import Claim
-from writ_contracts.decisions import MOST_TRACED, Decision, Subject, TraceEntry, changed_since
+from writ_contracts.catalogue.control import FOR_PEOPLE
+from writ_contracts.decisions import MOST_TRACED, Authenticated, Decision, Subject, TraceEntry, changed_since
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.operations import Catalogue, Risk, offers
@@ -89,9 +90,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         ruling = self._decide(request, known)
         if request.operation.control and ruling.effect != "deny" and not request.own:
             ruling = self._checks(given.decided_at).apply(request, ruling)
-        if ruling.effect != "deny" and not signed and not subject.simulate and _wants_signature(request):
-            reason = f"{request.operation.name} needs the principal's own signature; else: {ruling.reason}"
-            ruling = structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
+        if ruling.effect != "deny":
+            ruling = self._as_it_came(subject, request, ruling, signed=signed)
         if ruling.effect == "allow" and starting and self._is_dry(subject, request):
             ruling = structs.replace(ruling, effect="deny", code="dry_run", reason="a dry run starts nothing", rules=[])
         ruled = self._ruled(subject, request, ruling, known, traced, signed=signed)
@@ -231,7 +231,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=plugins)
 
     def _understand(self, subject: Subject, *, recorded: bool) -> tuple[DecisionRequest, bool]:
-        principal = self.world.principal(subject.principal, subject.key)
+        principal = self.world.requester(subject.principal, subject.key)
         operation = self.catalogue.find(subject.operation)
         target = self.world.target(subject.target)
         if not offers(target.capabilities, target.backend, operation):
@@ -275,7 +275,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             policy=self.world.version,
             control_sequence=self.control.sequence,
             at=self.now,
-            authenticated="nobody" if subject.simulate else "signature" if signed else "server",
+            authenticated=self._authenticated(subject, signed=signed),
             statement_digest=digest(subject.statement) if signed and subject.statement else None,
             acts_for=request.principal.acts_for,
             dry_run=self._is_dry(subject, request),
@@ -294,6 +294,26 @@ class Judge(Struct, frozen=True, kw_only=True):
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
             plugins=self.plugins.own,
         )
+
+    def _as_it_came(self, subject: Subject, request: DecisionRequest, ruling: Ruling, *, signed: bool) -> Ruling:
+        """Return the ruling, or a denial of what a gateway may not send or what needs a signature it does not have."""
+        name = request.operation.name
+        if name in FOR_PEOPLE and self._by_gateway(subject):
+            return _denied(ruling, "for_people", f"{name} is for people, and it came through a gateway")
+        if not signed and not subject.simulate and _wants_signature(request):
+            reason = f"{name} needs the principal's own signature; else: {ruling.reason}"
+            return structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
+        return ruling
+
+    def _by_gateway(self, subject: Subject) -> bool:
+        return self.world.by_gateway(subject.principal, subject.key)
+
+    def _authenticated(self, subject: Subject, *, signed: bool) -> Authenticated:
+        if subject.simulate:
+            return "nobody"
+        if signed:
+            return "signature"
+        return "gateway" if self._by_gateway(subject) else "server"
 
     def _is_dry(self, subject: Subject, request: DecisionRequest) -> bool:
         return subject.dry_run or (self.dry_run_only and not request.operation.control)

@@ -156,7 +156,7 @@ class AnalysisQueries:
         """Return the judge and the sender's principal, after checking its key. Raises Invalid."""
         judge = await self._judge()
         principal, _ = parse_query(message.subject)
-        return judge, judge.world.principal(principal, sender_key(message)).id
+        return judge, judge.world.requester(principal, sender_key(message)).id
 
     async def _scanned(self, judge: Judge, operation: str, target: str) -> Facts:
         """Return scanner reports on the target, if rules about the operation ask for them."""

@@ -9,7 +9,7 @@ from writ_contracts.credentials import Credential
 from writ_contracts.decisions import PolicyVersion
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.inventory import WRIT, Agents, Inventory, Principal, Principals, Target
+from writ_contracts.inventory import GATEWAY, WRIT, Agents, Inventory, Principal, Principals, Target
 from writ_contracts.principal_changes import is_active, principals_in_force
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
@@ -30,7 +30,11 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     version: PolicyVersion
     targets: Mapping[str, Target]
     principals: Mapping[str, Principal]
-    """The principals in force: of the file, with the changes by `principal_manage`."""
+    """The principals in force: of the file, with the changes by `principal_manage`; but for gateways, which request
+    nothing for themselves.
+    """
+    gateways: Mapping[str, Principal]
+    """The gateways in force, by id."""
     listed: Mapping[str, Principal]
     """The principals of the file alone."""
     people: People
@@ -61,6 +65,18 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
         if principal.key != key:
             raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
         return principal
+
+    def by_gateway(self, principal_id: str, key: str) -> bool:
+        """Return whether the key is that of the gateway which the principal names as its `via`."""
+        principal = self.principals.get(principal_id)
+        gateway = self.gateways.get(principal.via) if principal and principal.via else None
+        return gateway is not None and gateway.key == key and not gateway.disabled
+
+    def requester(self, principal_id: str, key: str) -> Principal:
+        """Return the principal if the key is theirs, or that of their gateway. Raises as `principal`."""
+        if self.by_gateway(principal_id, key):
+            key = self.principals[principal_id].key
+        return self.principal(principal_id, key)
 
     def credentials(self, principal_id: str, requested_at: float) -> list[Credential]:
         """What this human may sign approvals with of what was requested then: their nkey, and enrolled credentials."""
@@ -107,7 +123,8 @@ def compose(
             principals_digest=principals.digest,
         ),
         targets={**targets, WRIT_TARGET: WRIT},
-        principals=known,
+        principals={name: one for name, one in known.items() if one.kind != GATEWAY},
+        gateways={name: one for name, one in known.items() if one.kind == GATEWAY},
         listed=listed,
         people=_people(known.values(), directory),
         directory=directory,

@@ -1,0 +1,44 @@
+"""The caller of one MCP request: the program, as it names itself, and what its token is limited to. Pure."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from writ_contracts.errors import Denied
+from writ_contracts.requests import ClientInfo
+from writ_gateway.untrusted import visible
+
+LONGEST = 100
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """`operations` and `targets` are globs; a request for what fits none of them is not sent."""
+
+    client: ClientInfo | None = None
+    operations: Sequence[str] = ("*",)
+    targets: Sequence[str] = ("*",)
+
+    def check(self, operation: str, target: str) -> None:
+        """Raises Denied (`token_limit`) for what the token is not for. Cancels of one's own are for every token."""
+        if not _fits(operation, self.operations):
+            raise Denied(f"this token is not for {operation}, only for {_listed(self.operations)}", code="token_limit")
+        if not _fits(target, self.targets):
+            raise Denied(f"this token is not for target {target}, only for {_listed(self.targets)}", code="token_limit")
+
+
+def client_info(name: str, version: str, session: str) -> ClientInfo:
+    """Return what a client says of itself, short and with nothing invisible in it."""
+    return ClientInfo(name=_short(name), version=_short(version), session=_short(session))
+
+
+def _short(text: str) -> str:
+    return visible(text[:LONGEST])[:LONGEST]
+
+
+def _fits(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _listed(globs: Sequence[str]) -> str:
+    return ", ".join(globs[:5]) + (" and others" if len(globs) > 5 else "")

@@ -1,0 +1,61 @@
+"""Introspection of tokens by the authorization server (RFC 7662): of opaque ones, and of revoked ones."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
+from typing import Any
+
+from msgspec import Struct
+
+from writ_contracts.errors import Unreachable
+from writ_gateway.http import fetching
+from writ_runtime.buckets import Bucket
+
+KEPT_SECONDS = 5.0
+"""So long an answer counts: a revoked token ends after it."""
+MOST_KEPT = 10_000
+RATE, BURST, AT_ONCE = 20.0, 100.0, 8
+"""Questions a second: a flood of invented tokens must not become one at the authorization server."""
+
+
+class Introspector(Struct, frozen=True, kw_only=True):
+    """The address to ask at, and this gateway's own credentials there."""
+
+    address: str
+    client: str
+    secret: str
+
+
+class Introspection:
+    """Answers by token, kept for five seconds."""
+
+    def __init__(
+        self,
+        at: Introspector,
+        ask: Callable[[str, Mapping[str, str], str, str], Awaitable[Any]] = fetching.post,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._at = at
+        self._ask = ask
+        self._clock = clock
+        self._known: dict[str, tuple[float, dict[str, Any] | None]] = {}
+        self._rate = Bucket(RATE, BURST, BURST, clock())
+        self._asking = asyncio.Semaphore(AT_ONCE)
+
+    async def claims(self, token: str) -> dict[str, Any] | None:
+        """Return what the server says of an active token; None for another one. Raises Unreachable."""
+        digest = sha256(token.encode()).hexdigest()
+        until, known = self._known.get(digest, (0.0, None))
+        if self._clock() < until:
+            return known
+        if not self._rate.take(self._clock()):
+            raise Unreachable("more tokens are to be introspected than the authorization server is asked about")
+        async with self._asking:
+            form = {"token": token, "token_type_hint": "access_token"}
+            answer = await self._ask(self._at.address, form, self._at.client, self._at.secret)
+        found = answer if isinstance(answer, dict) and answer.get("active") is True else None
+        if len(self._known) >= MOST_KEPT:
+            self._known.clear()
+        self._known[digest] = (self._clock() + KEPT_SECONDS, found)
+        return found

@@ -1,0 +1,27 @@
+"""Metrics of the gateway over HTTP: replies by status, calls of tools by result, and requests that are open."""
+
+from collections.abc import Callable
+
+from writ_runtime.metrics import Metrics
+
+STATUSES = ("2xx", "400", "401", "403", "404", "405", "408", "413", "421", "429", "503", "other")
+
+
+def metrics() -> Metrics:
+    """Return the metrics; the gateway serves no endpoint of NATS."""
+    return Metrics()
+
+
+class Measures:
+    """All metrics of the gateway. `open_requests` is read at each scrape."""
+
+    def __init__(self, measured: Metrics, open_requests: Callable[[], float]) -> None:
+        self._replies = measured.counter(
+            "writ_gateway_http_replies_total", "Replies to HTTP requests, by status.", {"status": STATUSES}
+        )
+        measured.measure("writ_gateway_http_open_requests", "HTTP requests without an end yet.", open_requests)
+
+    def replied(self, status: int) -> None:
+        """Count a reply."""
+        text = "2xx" if 200 <= status < 300 else str(status)
+        self._replies.add(status=text if text in STATUSES else "other")

@@ -1,0 +1,108 @@
+"""Limits on slow clients: the head and the body of a request have to come, and a reply has to be taken, in time.
+
+uvicorn limits none of the three: a client that sends a byte a minute would hold a connection until the gateway ends.
+"""
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send, reply
+
+HEAD_SECONDS, BODY_SECONDS, REPLY_SECONDS = 10.0, 20.0, 20.0
+
+
+class TimedProtocol(H11Protocol):
+    """HTTP/1.1 of a client that has `HEAD_SECONDS` for each head; then the connection is closed."""
+
+    head_seconds = HEAD_SECONDS
+    _head_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first head."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in data; what begins another head has to end it."""
+        super().data_received(data)
+        cycle: RequestResponseCycle | None = self.cycle  # None until the first head is whole
+        if cycle is None or cycle.response_complete:
+            self._wait_for_head()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        if self._head_due is None:
+            self._head_due = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
+
+
+class TimeLimits:
+    """An ASGI application around another one: 408 for a body that does not come; a reply nobody reads is cut off."""
+
+    def __init__(
+        self, inner: Application, body_seconds: float = BODY_SECONDS, reply_seconds: float = REPLY_SECONDS
+    ) -> None:
+        self._inner = inner
+        self._body_seconds = body_seconds
+        self._reply_seconds = reply_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on under the limits."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        timed = _Timed(receive, send, self._body_seconds, self._reply_seconds)
+        try:
+            await self._inner(scope, timed.receive, timed.send)
+        except TimeoutError:
+            if not timed.late:
+                raise
+            if not timed.started:
+                body = {"error": "timeout", "message": "the body of the request did not come in time"}
+                await reply(send, 408, body, (b"connection", b"close"))
+
+
+class _Timed:
+    """One request. `late`: a limit was reached; `started`: the reply has begun."""
+
+    def __init__(self, receive: Receive, send: Send, body_seconds: float, reply_seconds: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._body_until = asyncio.get_running_loop().time() + body_seconds
+        self._reply_seconds = reply_seconds
+        self._whole = False
+        self.late = self.started = False
+
+    async def receive(self) -> Message:
+        """Receive the next part. After the whole body only the client's disconnect comes, and that has no limit."""
+        if self._whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._body_until):
+                message = await self._receive()
+        except TimeoutError:
+            self.late = True
+            raise
+        self._whole = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part, once the client has read enough of those before."""
+        self.started = True
+        try:
+            async with asyncio.timeout(self._reply_seconds):
+                await self._send(message)
+        except TimeoutError:
+            self.late = True
+            raise

@@ -1,0 +1,191 @@
+"""The authorization server's part, by a real one on loopback: keys that are fetched with a cooldown, introspection."""
+
+import base64
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs
+
+import jwt
+import pytest
+from tests.gateway.test_access_tokens import ISSUER, KEY, URL, claims, signed
+
+from writ_contracts.errors import Unreachable
+from writ_gateway.http import fetching
+from writ_gateway.http.access_tokens import AccessTokens, Issuer
+from writ_gateway.http.introspection import BURST, KEPT_SECONDS, Introspection, Introspector
+from writ_gateway.http.key_sets import COOLDOWN_SECONDS, FRESH_SECONDS, FetchedKeys
+from writ_gateway.http.key_sets import KEPT_SECONDS as KEYS_KEPT
+
+JWK = {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key())), "kid": "k1", "alg": "ES256", "use": "sig"}
+
+
+class Server:
+    """An authorization server: `/jwks`, `/introspect`, and `/moved`, which redirects."""
+
+    def __init__(self) -> None:
+        self.active: dict[str, Any] = {}
+        self.seen: list[tuple[str, str]] = []
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.seen.append((self.path, ""))
+                if self.path == "/moved":
+                    self.send_response(302)
+                    self.send_header("Location", "/jwks")
+                    self.end_headers()
+                else:
+                    self._reply({"keys": [JWK]})
+
+            def do_POST(self) -> None:
+                form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                server.seen.append((self.path, self.headers["Authorization"]))
+                self._reply(server.active.get(form["token"][0], {"active": False}))
+
+            def _reply(self, body: Any) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join(10)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def issuer(**more: Any) -> Issuer:
+    return Issuer(issuer=ISSUER, audience=URL, claim="writ_principal", principals=("bot",), **more)
+
+
+async def test_an_unknown_kid_has_the_keys_fetched_once_in_a_cooldown(server: Server) -> None:
+    clock = Clock()
+    keys = FetchedKeys(f"{server.url}/jwks", clock=clock)
+    assert await keys.key("k1") is not None
+    for invented in range(50):
+        assert await keys.key(f"invented-{invented}") is None
+    assert len(server.seen) == 1
+    clock.now += COOLDOWN_SECONDS
+    assert await keys.key("invented") is None
+    assert await keys.key("invented") is None
+    assert len(server.seen) == 2
+    clock.now += FRESH_SECONDS
+    assert await keys.key("k1") is not None
+    assert len(server.seen) == 3
+
+
+async def test_keys_that_cannot_be_fetched_again_count_for_a_while(server: Server) -> None:
+    clock, url = Clock(), f"{server.url}/jwks"
+    answers = [{"keys": [JWK]}]
+
+    async def fetch(address: str) -> Any:
+        if not answers:
+            raise Unreachable(address)
+        return answers.pop()
+
+    keys = FetchedKeys(url, fetch, clock)
+    assert await keys.key("k1") is not None
+    clock.now += FRESH_SECONDS
+    assert await keys.key("k1") is not None
+    clock.now += KEYS_KEPT
+    with pytest.raises(Unreachable):
+        await keys.key("k1")
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, {"keys": 7}, {"keys": [{"kty": "EC"}]}, "x"])
+async def test_what_is_no_key_set_is_no_key(answer: Any) -> None:
+    async def fetch(_: str) -> Any:
+        return answer
+
+    with pytest.raises(Unreachable):
+        await FetchedKeys("https://x", fetch).key("k1")
+
+
+async def test_a_redirect_is_not_followed_and_an_address_is_https_or_on_loopback(server: Server) -> None:
+    with pytest.raises(Unreachable, match="302"):
+        await fetching.get(f"{server.url}/moved")
+    assert [path for path, _ in server.seen] == ["/moved"]
+    assert fetching.is_safe("https://login.example/jwks")
+    assert not fetching.is_safe("http://login.example/jwks")
+    assert not fetching.is_safe("file:///etc/passwd")
+
+
+def introspector(server: Server) -> Introspector:
+    return Introspector(address=f"{server.url}/introspect", client="writ gateway", secret="s:e/c")
+
+
+async def test_an_opaque_token_counts_while_the_server_says_that_it_is_active(server: Server) -> None:
+    clock = Clock()
+    tokens = AccessTokens(issuer(), introspection=Introspection(introspector(server), clock=clock))
+    server.active["opaque"] = {"active": True, **claims()}
+    found = await tokens.claims("opaque")
+    assert found is not None
+    assert tokens.principal(found) == "bot"
+    assert await tokens.claims("other") is None
+    basic = base64.b64encode(b"writ+gateway:s%3Ae%2Fc").decode()
+    assert server.seen[0] == ("/introspect", f"Basic {basic}")
+    server.active["opaque"] = {"active": False}
+    assert await tokens.claims("opaque") is not None  # as it was told a moment ago
+    clock.now += KEPT_SECONDS
+    assert await tokens.claims("opaque") is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"aud": "https://other.example"}, {"aud": None}, {"iss": "https://evil.example"}, {"exp": time.time() - 99}],
+)
+async def test_an_active_token_for_somebody_else_does_not_count(server: Server, wrong: dict[str, Any]) -> None:
+    server.active["opaque"] = {"active": True, **claims(**wrong)}
+    assert await AccessTokens(issuer(introspector=introspector(server))).claims("opaque") is None
+
+
+async def test_a_signed_token_that_was_revoked_does_not_count(server: Server) -> None:
+    tokens = AccessTokens(issuer(jwks=f"{server.url}/jwks", introspector=introspector(server)))
+    good, revoked = signed(claims(jti="1")), signed(claims(jti="2"))
+    server.active[good] = {"active": True, **claims()}
+    assert await tokens.claims(good) is not None
+    assert await tokens.claims(revoked) is None
+    assert await tokens.claims("opaque") is None
+
+
+async def test_invented_tokens_do_not_become_a_flood_at_the_server() -> None:
+    asked = 0
+
+    async def ask(*_: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return {"active": False}
+
+    at = Introspector(address="https://x", client="c", secret="s")
+    introspection = Introspection(at, ask, Clock())
+    for number in range(int(BURST)):
+        assert await introspection.claims(f"invented-{number}") is None
+    with pytest.raises(Unreachable):
+        await introspection.claims("one more")
+    assert asked == BURST

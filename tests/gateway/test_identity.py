@@ -1,0 +1,118 @@
+"""Who asked, over HTTP: the gateway's key sends for the principals that name it, and the record says so."""
+
+import json
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import Implementation
+from tests.gateway.conftest import call
+from tests.gateway.test_http import LIST, post, token
+
+from writ_bus.errors import Forbidden
+from writ_bus.port import Bus
+from writ_client.context import Context, open_bus
+from writ_contracts import subjects
+from writ_contracts.audit import SearchQuery, SearchRow
+from writ_contracts.catalogue.control import FOR_PEOPLE
+from writ_contracts.decisions import Decision
+from writ_contracts.requests import Request, RequestAnswer
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import RunningInstallation
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def as_gateway(installation: RunningInstallation) -> Bus:
+    """A connection with the gateway's key, as its thief would have it."""
+    seed = installation.home.seed_file("principal-gateway").read_bytes()
+    return await open_bus(Context(principal="gateway", url=installation.url), seed, wait=10.0)
+
+
+async def ask(bus: Bus, principal: str, operation: str, request: Request) -> RequestAnswer:
+    subject = subjects.request(principal, operation)
+    reply = await bus.request(subject, msgspec.json.encode(request), timeout=15.0)
+    return msgspec.json.decode(reply.data, type=RequestAnswer)
+
+
+def client(url: str, bearer: str, **options: Any) -> tuple[httpx2.AsyncClient, Client]:
+    http = httpx2.AsyncClient(headers={"Authorization": f"Bearer {bearer}"}, timeout=30)
+    return http, Client(streamable_http_client(url, http_client=http), cache=None, **options)
+
+
+async def test_the_record_names_gateway_agent_human_session_and_client(
+    installation: RunningInstallation, url: str
+) -> None:
+    made = await installation.writ("token", "create", "bot", "-o", "json")
+    told = json.loads(made.out)
+    http, connected = client(url, told["token"], client_info=Implementation(name="acme-agent", version="7.1"))
+    async with http, connected as mcp:
+        done = await call(mcp, "read", operation_type="test_noop", target_id="web-1")
+    async with await installation.client("alice") as writ:
+
+        async def found() -> list[SearchRow] | None:
+            return (await writ.search(SearchQuery(client="acme-agent", session=told["id"]))).rows or None
+
+        rows = await eventually(found, within=10)  # the index follows the journal
+        assert (await writ.search(SearchQuery(client="acme-agent", session="other"))).rows == []
+        requested = (await writ.trace(operation_id=done["operation_id"])).events[0].body
+    assert [row.operation_id for row in rows] == [done["operation_id"]]
+    assert requested["client"] == {"name": "acme-agent", "version": "7.1", "session": told["id"]}
+    assert (requested["principal"], requested["acts_for"]) == ("bot", "alice")
+    assert requested["key"] == installation.home.key("principal-gateway").public
+    decision = msgspec.json.decode(msgspec.json.encode(requested["decision"]["payload"]), type=Decision)
+    assert decision.authenticated == "gateway"
+
+
+async def test_the_gateways_key_is_refused_for_every_other_principal(installation: RunningInstallation) -> None:
+    bus = await as_gateway(installation)
+    try:
+        served = await ask(bus, "bot", "test_noop", Request(target="web-1"))
+        assert served.error is None, served
+        for other in ("local", "alice", "operator", "gateway"):
+            with pytest.raises(Forbidden):
+                await ask(bus, other, "test_noop", Request(target="web-1"))
+    finally:
+        await bus.drain(1.0)
+
+
+async def test_the_gateways_account_cannot_publish_what_is_for_people(installation: RunningInstallation) -> None:
+    bus = await as_gateway(installation)
+    try:
+        for operation in FOR_PEOPLE:
+            with pytest.raises(Forbidden):
+                await ask(bus, "bot", operation, Request(target="writ"))
+        with pytest.raises(Forbidden):
+            await bus.request(subjects.approval("bot"), b"{}", timeout=5.0)
+    finally:
+        await bus.drain(1.0)
+
+
+async def test_a_token_is_limited_to_its_operations_targets_and_rate(
+    installation: RunningInstallation, url: str
+) -> None:
+    limits = ("--operation", "test_*", "--target", "web-*", "--rate", "12")
+    made = await installation.writ("token", "create", "bot", *limits, "-o", "json")
+    bearer = json.loads(made.out)["token"]
+    http, connected = client(url, bearer)
+    async with http, connected as mcp:
+        assert (await call(mcp, "read", operation_type="test_noop", target_id="web-1"))["status"] == "succeeded"
+        for operation, target in (("network_status", "web-1"), ("test_noop", "db-1")):
+            refused = await call(mcp, "read", operation_type=operation, target_id=target)
+            assert refused["code"] == "token_limit", refused
+    statuses = [(await post(url, LIST, Authorization=f"Bearer {bearer}")).status_code for _ in range(13)]
+    assert statuses[0] == 200
+    assert statuses[-1] == 429
+    listed = (await installation.writ("token", "list")).out
+    assert "test_*" in listed
+    assert "12 a minute" in listed
+
+
+async def test_a_token_is_refused_for_a_principal_whom_no_gateway_serves(installation: RunningInstallation) -> None:
+    refused = await installation.writ("token", "create", "local")
+    assert refused.status == 2
+    assert "via: gateway" in refused.err
+    assert await token(installation)

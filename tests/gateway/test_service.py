@@ -1,0 +1,150 @@
+"""The gateway over HTTP as a service: started by hand, ready or not, measured, and not held up by slow clients."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+from tests.gateway.conftest import listening
+from tests.gateway.test_http import post, token
+
+from writ_gateway.http.asgi import Receive, Scope, Send
+from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import RunningInstallation
+
+SHORT = 0.2
+
+
+class Impatient(TimedProtocol):
+    head_seconds = SHORT
+
+
+@asynccontextmanager
+async def served(application: Any) -> AsyncIterator[int]:
+    """A port on which uvicorn serves the application, with short limits."""
+    config = uvicorn.Config(application, http=Impatient, log_config=None, lifespan="off", host="127.0.0.1", port=0)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+
+    async def port() -> int | None:
+        return server.servers[0].sockets[0].getsockname()[1] if server.started else None
+
+    try:
+        yield await eventually(port, within=10)
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(task, 10)
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Reply with the size of the body, or with a long text that it asks for."""
+    size, more = 0, True
+    while more:
+        part = await receive()
+        size, more = size + len(part.get("body", b"")), part.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(size):
+        await send({"type": "http.response.body", "body": b"x" * 1_000_000, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+
+async def sent(port: int, data: bytes) -> bytes:
+    """All that comes back until the server closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+
+
+async def test_a_head_or_body_that_does_not_come_ends_the_connection() -> None:
+    async with served(TimeLimits(echo, body_seconds=SHORT)) as port:
+        for start in (b"", b"POST / HTTP/1.1\r\nHost:"):
+            assert await sent(port, start) == b""
+        assert b" 408 " in await sent(port, HEAD % 10 + b"12345")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD % 0)
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200")
+        writer.write(b"POST / HT")  # the second head of a connection that was kept
+        await asyncio.wait_for(reader.read(), 3)
+        writer.close()
+
+
+async def test_a_reply_that_nobody_reads_is_cut_off() -> None:
+    ended = asyncio.Event()
+
+    async def noted(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await TimeLimits(echo, reply_seconds=SHORT)(scope, receive, send)
+        finally:
+            ended.set()
+
+    async with served(noted) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(HEAD % 100 + b"x" * 100)
+        await asyncio.wait_for(ended.wait(), 10)
+        writer.close()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_writ_mcp_http_serves_until_it_is_stopped(installation: RunningInstallation, tmp_path: Path) -> None:
+    log = tmp_path / "gateway.log"
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            *(str(Path(sys.executable).with_name("writ")), "mcp", "http", "--port", "0"),
+            env={"WRIT_HOME": str(installation.home.root), "PYTHONPATH": os.environ["PYTHONPATH"]},
+            stderr=out,
+        )
+
+    async def url() -> str | None:
+        return listening(log) if b"gateway.listening" in log.read_bytes() else None
+
+    try:
+        where = await eventually(url, within=30)
+        assert (await post(where)).status_code == 401
+        assert (await post(where, Authorization=f"Bearer {await token(installation)}")).status_code == 200
+    finally:
+        process.terminate()
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_it_tells_its_readiness_and_counts_its_replies(installation: RunningInstallation, url: str) -> None:
+    assert (await post(url)).status_code == 401
+    port = json.loads((installation.home.run / "gateway.json").read_bytes())["health_port"]
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        ready = (await client.get("/readyz")).json()
+        assert ready == {"status": "ready", "checks": {"nats": "ok", "tokens": "ok"}}
+        assert 'writ_gateway_http_replies_total{status="401"}' in (await client.get("/metrics")).text
+        tokens = installation.home.gateway_tokens
+        before = tokens.read_bytes() if tokens.exists() else b'{"tokens": []}'
+        tokens.write_bytes(b"{")
+        try:
+            refused = await client.get("/readyz")
+        finally:
+            tokens.write_bytes(before)
+    assert refused.status_code == 503
+    assert "gateway-tokens.json" in refused.json()["checks"]["tokens"]
+
+
+async def test_without_a_gateway_in_the_principals_the_command_says_how_to_make_one(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(str(Path(sys.executable).with_name("writ")), "mcp", "http"),
+        env={"WRIT_HOME": str(tmp_path), "PYTHONPATH": os.environ["PYTHONPATH"]},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 2
+    assert b"writ principal add NAME --kind agent --via gateway" in err
