@@ -120,10 +120,10 @@ async def search(  # long: one option for each filter
     """
     now, chosen = time.time(), chosen_columns(columns)
     query = SearchQuery(
-        principal=list(asked_by) or None,
-        target=list(target) or None,
-        operation=list(operation) or None,
-        outcome=list(ended) or None,
+        principals=list(asked_by),
+        targets=list(target),
+        operations=list(operation),
+        outcomes=list(ended),
         parameters=dict(_term(word) for word in words),
         rule=rule,
         reason=reason,
