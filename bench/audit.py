@@ -27,7 +27,7 @@ from writ_contracts.wire import encode
 
 OPERATIONS = 100_000
 EVENTS = 4 * OPERATIONS
-SEARCHES = 500
+SEARCHES = 100
 SIGNED = Signed(payload=Raw(b'{"text":"' + b"x" * 600 + b'"}'), key="U" + "A" * 55, signature="x" * 86)
 QUERIES = {
     "newest 50": SearchQuery(),

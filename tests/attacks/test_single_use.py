@@ -167,14 +167,15 @@ async def test_a_request_that_policy_allowed_starts_once_for_one_claim(
 ) -> None:
     """What an executors' key still can: ask in the name of whoever does not sign. Even that starts once."""
     rogue = Rogue(executor)
-    asked = subject(installation, "test_count", "web-1", {"path": str(files / "counted")})
+    asked = subject(installation, "file_write", "web-1", {"file_path": str(files / "counted"), "content": "x"})
     decision = (await decided(executor, asked)).decision
     assert decision is not None
     with installation.paused("agent-a"):  # it would claim, too
         await rogue.append(asked, rogue.requested(asked, decision))
         await rogue.append(asked, dispatched_at(rogue, asked))
         first = claim(installation, asked)
-        assert (await rogue.grant(asked, first)).grant is not None
+        answer = await rogue.grant(asked, first)
+        assert answer.grant is not None, answer.decision and read(answer.decision, Decision).reason
         for again in (first, claim(installation, asked)):
             answer = await rogue.grant(asked, again)
             assert (answer.grant, answer.error and answer.error.code) == (None, "moved_on")

@@ -4,15 +4,20 @@ import itertools
 import uuid
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, structs
+from tests.contracts.messages import sample
 
 from writ_bus.port import Bus, Entry
 from writ_contracts import journal, subjects
+from writ_contracts.decisions import Decision
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import sign
 
+POLICY = Key(generate_seed())
 SIGNED = Signed(payload=Raw(b'{"type":"writ.test.v1"}'), key="U" + "A" * 55, signature="x" * 86)
 ALLOWED = Verdict(decision="allow", rules=["ops"], reason="ops may", code="allowed")
 
@@ -75,13 +80,18 @@ class History:
             parameters_digest="0" * 64,
             fingerprint="0" * 64,
             verdict=ALLOWED,
-            decision=SIGNED,
+            decision=self._decision(operation, principal, known),
             timeout=60,
             start_by=2_000.0,
             **known,
         )
         await self.append(principal, operation, event)
         return operation
+
+    def _decision(self, operation_id: str, principal: str, known: dict[str, Any]) -> Signed:
+        about = {name: known[name] for name in ("operation", "target", "acts_for")}
+        who = {"operation_id": operation_id, "principal": principal, "authenticated": "server", "presence": None}
+        return sign(POLICY, structs.replace(sample(Decision), statement_digest=None, **who, **about))
 
     async def refused(self, principal: str, key: str, correlation: str = "", message: str = "no rule") -> str:
         """An attempt that policy denied."""

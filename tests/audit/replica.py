@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from tests.audit.history import POLICY
 
 from writ_audit.config import Config
 from writ_audit.metrics import metrics
@@ -37,7 +38,8 @@ async def replica(
 ) -> AsyncIterator[Audit]:
     """A running audit service."""
     paths = {"key_file": Path("x"), "state_dir": state_dir}
-    config = Config(nats_url="nats://127.0.0.1", installation="", policy_key=policy_key, **{**paths, **changed})
+    keys = ",".join(key for key in (policy_key, POLICY.public) if key)
+    config = Config(nats_url="nats://127.0.0.1", installation="", policy_key=keys, **{**paths, **changed})
     audit = Audit(config, bus, measured or metrics())
     await audit.serve()
     following = asyncio.create_task(audit.follow())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.audit.history import History
+from tests.audit.history import POLICY, History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
 from writ_client.client import Writ
@@ -41,7 +41,7 @@ async def process(server: WritServer, folder: Path) -> AsyncIterator[asyncio.sub
         **os.environ,
         "NATS_URL": server.url,
         "WRIT_KEY_FILE": str(seed),
-        "WRIT_POLICY_KEY": server.keys["policy"].public,
+        "WRIT_POLICY_KEY": f"{server.keys['policy'].public},{POLICY.public}",
         "WRIT_INSTALLATION": INSTALLATION,
         "WRIT_STATE_DIR": str(folder / "state"),
         "WRIT_RUN_FILE": str(run_file),

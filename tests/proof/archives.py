@@ -20,7 +20,7 @@ from writ_proof.bundles import BundleWriter
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
-from writ_trust.statements import digest, sign
+from writ_trust.statements import digest, read, sign
 
 POLICY, ALICE, AGENT, MALLORY = (Key(generate_seed()) for _ in range(4))
 DIGEST_KEY = "ab" * 32
@@ -53,19 +53,27 @@ def events_of(number: int) -> list[Any]:
     claim = sign(AGENT, structs.replace(sample(Claim), operation_id=id_of(number)))
     links = {"operation_id": id_of(number), "claim_digest": digest(claim), "decision_digest": digest(decided)}
     grant = sign(POLICY, structs.replace(sample(Grant), **links))
-    receipt = sign(AGENT, structs.replace(sample(Receipt), operation_id=id_of(number), grant_digest=digest(grant)))
+    told = structs.replace(sample(Receipt), operation_id=id_of(number), grant_digest=digest(grant))
+    receipt = sign(AGENT, structs.replace(told, instance="text"))
     first: dict[str, Any] = {
         "principal": "alice",
         "decision": decided,
         "statement": statement,
         "look": None,
         "ahead": None,
+        **requested_as(decided),
     }
     return [
         structs.replace(sample(journal.Requested), **of, **first),
         structs.replace(sample(journal.Granted), **of, claim=claim, grant=grant, decision=decided),
         structs.replace(sample(journal.Finished), **of, receipt=receipt, decision=None),
     ]
+
+
+def requested_as(decided: Any) -> dict[str, Any]:
+    """The fields of a request that its decision names."""
+    of = read(decided, Decision)
+    return {"operation": of.operation, "target": of.target, "acts_for": of.acts_for}
 
 
 async def journal_of(operations: int) -> MemoryBus:

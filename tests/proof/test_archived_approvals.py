@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import Raw, structs
 from tests.contracts.messages import sample
-from tests.proof.archives import AGENT, MALLORY, POLICY, id_of
+from tests.proof.archives import AGENT, MALLORY, POLICY, id_of, requested_as
 from tests.trust.test_people import BOB as TOKEN
 from tests.trust.test_people import CAROL, FIRST, SECOND, version
 
@@ -50,12 +50,20 @@ def events(*, approvals: list[Any] | None = None, proof: Proof = "key", **change
     facts: dict[str, Any] = {"operation_id": id_of(1), "principal": "alice", "authenticated": "server"}
     facts |= {
         "effect": "require_approval",
+        "acts_for": None,
         "presence": None,
         "demands": [DecisionDemand(rule="one", steps=steps, seconds=60, proof=proof)],
     }
     decided = sign(POLICY, structs.replace(sample(Decision), **facts))
-    first = {"principal": "alice", "decision": decided, "statement": None, "look": None, "ahead": None}
-    requested: Any = structs.replace(sample(journal.Requested), **OF, **first, dry_run=False, acts_for=None)
+    first = {
+        "principal": "alice",
+        "decision": decided,
+        "statement": None,
+        "look": None,
+        "ahead": None,
+        **requested_as(decided),
+    }
+    requested: Any = structs.replace(sample(journal.Requested), **OF, **first, dry_run=False)
     given = [approval_of(requested, **changed)] if approvals is None else approvals
     claim = sign(AGENT, structs.replace(sample(Claim), operation_id=id_of(1)))
     again = sign(POLICY, structs.replace(sample(Decision), **{**facts, "effect": "allow"}))
@@ -150,9 +158,10 @@ def declared(*, presence: Presence | None = TOUCH, by: SoftwareSecurityKey = TOK
     evidence = PresenceEvidence(credential=TOKEN.id, evidence=by.sign_ssh(bytes_of_presence(statement), flags=PRESENT))
     facts: dict[str, Any] = {"operation_id": id_of(1), "principal": "bob", "effect": "allow", "presence": presence}
     decided = structs.replace(sample(Decision), **facts, authenticated="signature", statement_digest=digest(statement))
-    first = {"principal": "bob", "decision": sign(POLICY, decided), "statement": statement, "look": None, "ahead": None}
-    proof = evidence if given else None
-    return [structs.replace(sample(journal.Requested), **OF, **first, dry_run=False, acts_for=None, presence=proof)]
+    signed = sign(POLICY, decided)
+    first = {"principal": "bob", "decision": signed, "statement": statement, "look": None, "ahead": None}
+    first |= {**requested_as(signed), "presence": evidence if given else None}
+    return [structs.replace(sample(journal.Requested), **OF, **first, dry_run=False)]
 
 
 def test_a_requesters_proof_of_presence_is_verified_where_the_decision_names_it() -> None:

@@ -9,6 +9,7 @@ import asyncio
 from msgspec import Struct
 
 from writ_agent.backends.port import Backend
+from writ_agent.ceiling import NO_CEILING, Ceiling
 from writ_agent.preflight.host_reads import ENDPOINT_SLOTS, HostReads
 from writ_agent.reporting.heartbeats import Heartbeats
 from writ_agent.reporting.metrics import Meters
@@ -50,7 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 class Agent:
     """One agent. Call `start` once and `stop` once."""
 
-    def __init__(
+    def __init__(  # long: one list of parts, each given those before it
         self,
         settings: Settings,
         identity: Identity,
@@ -63,6 +64,7 @@ class Agent:
         people: KnownDirectory,
         metrics: Metrics,
         clocks: Clocks = SYSTEM,
+        ceiling: Ceiling = NO_CEILING,
     ) -> None:
         self.time = ServerClock(bus, clocks)
         self.time.shown(metrics)
@@ -76,6 +78,7 @@ class Agent:
             backend=backend.name,
             operations=frozenset(backend.operations),
             catalogue=catalogue,
+            ceiling=ceiling,
         )
         self._in_flight = InFlightOperations(spool.begun)
         self._heartbeats = Heartbeats(bus, settings.heartbeat, self._heartbeat)

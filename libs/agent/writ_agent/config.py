@@ -20,6 +20,10 @@ class AgentConfig(SignerConfig, frozen=True, kw_only=True):
         str, env("WRIT_PEOPLE_KEY", "public key of the directory of people's credentials; a comma between several")
     ] = ""
     state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of its spool, mode 0700, on a disk that is kept")]
+    ceiling: Annotated[
+        Path | None,
+        env("WRIT_CEILING", "file of the host's root that narrows what this agent does, whatever policy signs"),
+    ] = None
     slots: Annotated[int, Meta(ge=1, le=1024), env("WRIT_SLOTS", "operations that may run at once")] = 8
     heartbeat: Annotated[Seconds, env("WRIT_HEARTBEAT", "seconds between heartbeats; a third of a lease")] = 5.0
     kill_grace: Annotated[Seconds, env("WRIT_KILL_GRACE", "seconds between SIGTERM and SIGKILL")] = 3.0

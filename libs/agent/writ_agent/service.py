@@ -8,6 +8,7 @@ from writ_agent.agent import Agent, Settings
 from writ_agent.backends.port import Backend, Handler, TargetTester
 from writ_agent.backends.routed import Routed
 from writ_agent.backends.target_health import TargetHealth
+from writ_agent.ceiling import NO_CEILING, read_ceiling
 from writ_agent.config import AgentConfig
 from writ_agent.reporting.metrics import ENDPOINTS, show_target_health
 from writ_agent.reporting.receipts import Identity
@@ -58,6 +59,7 @@ async def serve(
             spool=spool,
             people=known_directory(config.state_dir, config.people_key, config.installation),
             metrics=process.metrics,
+            ceiling=read_ceiling(config.ceiling) if config.ceiling else NO_CEILING,
         )
         await agent.start()
         checks: dict[str, Check] = {"bus": agent.bus_check, "spool": agent.spool_check, backend.name: backend.check}

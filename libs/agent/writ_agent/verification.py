@@ -10,13 +10,17 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from writ_agent.approval_checks import check_approvals
+from writ_agent.ceiling import NO_CEILING, Ceiling, beyond
 from writ_agent.refusals import SecurityRefusal as SecurityRefusal
 from writ_contracts.agents import AskCancel, AskRead, Claim, ClaimAnswer, SealedParameters, SecurityKind
 from writ_contracts.decisions import Decision, Grant, ReadAction, ReadGrant
 from writ_contracts.errors import Denied, Invalid, Untrusted
+from writ_contracts.ids import operation_id
+from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
-from writ_contracts.operations import Catalogue, Operation, offers
+from writ_contracts.operations import Catalogue, Operation, Risk, offers
 from writ_contracts.plugins import PluginDigests, digest_problem
+from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_trust.digests import keyed_digest, same
@@ -37,6 +41,8 @@ class Trust(Struct, frozen=True, kw_only=True):
     backend: str
     operations: Collection[str]
     catalogue: Catalogue
+    ceiling: Ceiling = NO_CEILING
+    """The host's own, which no grant exceeds."""
 
     def operation(self, name: str, backend: str, capabilities: list[str] | None) -> Operation:
         """Return the operation if this agent and the target have it. Raises Invalid."""
@@ -96,9 +102,13 @@ def verify_grant(
         raise SecurityRefusal(
             "expired_grant", f"{now - claimed.sent_at:.1f} s after the claim, good for {grant.lifetime:g} s"
         )
-    parameters = _unsealed(claimed, answer.sealed, grant)
+    opened = _unsealed(claimed, answer.sealed, grant)
+    parameters = opened.parameters
     operation = trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
     operation.check(parameters)
+    _within_ceiling(trust, grant.operation, grant.target, parameters)
+    if operation.risk is Risk.ADMIN:
+        _check_statement(trust, grant, opened)
     return VerifiedGrant(
         grant=grant,
         grant_digest=digest(answer.grant),
@@ -137,7 +147,43 @@ def _bound_to(claimed: SentClaim, grant: Grant) -> None:
         raise SecurityRefusal("mismatched_grant", f"a grant for another {', '.join(wrong)}")
 
 
-def _unsealed(claimed: SentClaim, sealed: str, grant: Grant) -> dict[str, Any]:
+def _within_ceiling(trust: Trust, operation: str, target: Target, parameters: Mapping[str, Any]) -> None:
+    if what := beyond(trust.ceiling, operation, target, parameters):
+        raise SecurityRefusal("beyond_ceiling", f"{what} is beyond the ceiling of this host")
+
+
+def _check_statement(trust: Trust, grant: Grant, opened: SealedParameters) -> None:
+    """Raises SecurityRefusal unless the principal signed exactly this operation: policy's word alone is not enough.
+
+    Whose key that is, the ceiling says; without it, any key will do, and a thief of policy's key can make one.
+    """
+    if opened.statement is None:
+        raise SecurityRefusal("mismatched_grant", f"{grant.operation} without the signature of {grant.principal}")
+    people = trust.ceiling.principals
+    keys = [opened.statement.key] if people is None else people.get(grant.principal, [])
+    try:
+        statement = open_signed(opened.statement, RequestStatement, keys, trust.installation)
+    except Untrusted as error:
+        raise SecurityRefusal(
+            "mismatched_grant", f"the signature of {grant.principal} does not hold: {error}"[:400]
+        ) from error
+    pairs = {
+        "principal": (statement.principal, grant.principal),
+        "operation": (statement.operation, grant.operation),
+        "target": (statement.target, grant.target.id),
+        "operation id": (operation_id(statement.principal, statement.idempotency_key), grant.operation_id),
+        "dry run": (statement.dry_run, False),
+    }
+    different = [name for name, (signed, granted) in pairs.items() if signed != granted]
+    if not _digest_holds(opened.salt or "", opened.given, statement.parameters_digest):
+        different.append("parameters")
+    if any(name not in opened.parameters or opened.parameters[name] != value for name, value in opened.given.items()):
+        different.append("effective parameters")
+    if different:
+        raise SecurityRefusal("mismatched_grant", f"{grant.principal} signed another {', '.join(different)}")
+
+
+def _unsealed(claimed: SentClaim, sealed: str, grant: Grant) -> SealedParameters:
     try:
         opened = decode(claimed.seal.open(sealed), SealedParameters)
     except (Untrusted, Invalid):
@@ -145,7 +191,7 @@ def _unsealed(claimed: SentClaim, sealed: str, grant: Grant) -> dict[str, Any]:
         raise SecurityRefusal("mismatched_grant", "the parameters cannot be unsealed") from None
     if not same(keyed_digest(opened.parameters_key, opened.parameters), grant.parameters_digest):
         raise SecurityRefusal("mismatched_grant", "a grant for other parameters")
-    return opened.parameters
+    return opened
 
 
 def verify_baseline_grant(trust: Trust, work: Dispatched, now: float) -> tuple[ReadGrant, Operation] | None:
@@ -173,12 +219,14 @@ def _grant_of(
     grant = verify_read_grant(trust, signed, action, work.parameters, work.look_key, now)
     if (grant.operation_id, grant.operation, grant.target.id) != (work.operation_id, work.operation, work.target):
         raise SecurityRefusal("forged_look", "a read grant for another operation or target")
+    _within_ceiling(trust, grant.operation, grant.target, work.parameters)
     return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 
 def verify_requested_grant(trust: Trust, ask: AskRead, now: float) -> tuple[ReadGrant, Operation]:
     """Return the read grant in an executor's request. Raises SecurityRefusal, Denied (expired), Invalid."""
     grant = verify_read_grant(trust, ask.look, ask.action, ask.parameters, ask.look_key, now)
+    _within_ceiling(trust, grant.operation, grant.target, ask.parameters)
     return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 

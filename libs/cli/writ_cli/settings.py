@@ -44,10 +44,23 @@ class Settings(Struct, frozen=True, kw_only=True):
             url=self.environ.get("NATS_URL") or self._running_url(),
             key_file=str(Path(key_file).absolute()),
             installation=self.environ.get("WRIT_INSTALLATION") or self.home.installation,
+            policy_keys=self.policy_keys(),
             tls_ca=self.environ.get("WRIT_TLS_CA") or None,
             tls_cert=self.environ.get("WRIT_TLS_CERT") or None,
             tls_key=self.environ.get("WRIT_TLS_KEY") or None,
         )
+
+    def policy_keys(self, *given: str) -> list[str]:
+        """Return policy's public keys of all times, as `given`, or else from the context, the environment or the
+        installation on this machine; none where they are not known.
+        """
+        if given:
+            return list(given)
+        if self.context is not None:
+            return self._named(self.context).policy_keys
+        if words := self.environ.get("WRIT_POLICY_KEY"):
+            return [key.strip() for key in words.split(",") if key.strip()]
+        return self.home.policy_keys() if self.home.public_file.exists() else []
 
     def who(self) -> str:
         """The principal to act as."""

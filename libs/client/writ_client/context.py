@@ -37,6 +37,8 @@ class Context(Struct, frozen=True, kw_only=True):
     subjects: Subjects = field(default_factory=Subjects)
     installation: str = ""
     """Its id, which signed requests name."""
+    policy_keys: list[str] = field(default_factory=list)
+    """Policy's public keys, now and before, by which signatures of records are verified."""
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None

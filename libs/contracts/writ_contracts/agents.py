@@ -64,10 +64,17 @@ class ClaimAnswer(Struct, frozen=True, kw_only=True):
 
 
 class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Content of the seal: the effective parameters and the key of their digest."""
+    """Content of the seal: the effective parameters and the key of their digest.
+
+    `statement`: the principal's own, with the `salt` and the parameters as `given` that open its digest; an agent asks
+    for it where the risk is `admin`.
+    """
 
     parameters: dict[str, Any]
     parameters_key: Hex32
+    statement: Signed | None = None
+    salt: Hex32 | None = None
+    given: dict[str, Any] = field(default_factory=dict)
 
 
 MOST_RUNNING = 4096
@@ -148,6 +155,7 @@ SecurityKind = Literal[
     "expired_grant",
     "replayed_grant",
     "mismatched_grant",
+    "beyond_ceiling",
     "forged_look",
     "forged_cancel",
     "bad_signature",

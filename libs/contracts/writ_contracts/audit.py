@@ -56,17 +56,24 @@ Term = Annotated[str, Meta(max_length=200)]
 
 
 class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A search for operations; all given fields must match, of a list one of its values. Times are Unix seconds;
+    """A search for operations; all given fields must match, of several values of a filter one. Times are Unix seconds;
     newest first.
 
     `parameters`: public parameters, as text, by name. `rule`: one that decided. `reason`: a part of the requester's
     reason, `text`: of that, the message, the code or a parameter; small and capital letters are the same.
     """
 
-    principal: PrincipalId | Annotated[list[PrincipalId], Meta(max_length=MOST_NAMES)] | None = None
-    target: TargetId | Annotated[list[TargetId], Meta(max_length=MOST_NAMES)] | None = None
-    operation: OperationText | Annotated[list[OperationText], Meta(max_length=MOST_NAMES)] | None = None
-    outcome: Outcome | Annotated[list[Outcome], Meta(max_length=MOST_NAMES)] | None = None
+    principal: PrincipalId | None = None
+    target: TargetId | None = None
+    operation: OperationText | None = None
+    outcome: Outcome | None = None
+    principals: Annotated[list[PrincipalId], Meta(max_length=MOST_NAMES)] = field(default_factory=list)
+    targets: Annotated[list[TargetId], Meta(max_length=MOST_NAMES)] = field(default_factory=list)
+    operations: Annotated[list[OperationText], Meta(max_length=MOST_NAMES)] = field(default_factory=list)
+    outcomes: Annotated[list[Outcome], Meta(max_length=MOST_NAMES)] = field(default_factory=list)
+    """Further values of the same filters. One field for both, a union of text and list, made msgspec 0.22 crash at the
+    end of a process, in its garbage collection.
+    """
     rule: Term | None = None
     parameters: Annotated[dict[Term, Term], Meta(max_length=MOST_TERMS)] = field(default_factory=dict)
     reason: Term | None = None
@@ -160,3 +167,9 @@ class AuditStanding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     position: Annotated[int, Meta(ge=0)]
     lag: Annotated[int, Meta(ge=0)]
     instance: str = ""
+
+
+def names_of(query: SearchQuery, column: str) -> list[str]:
+    """Return the values of a filter that takes several: `principal`, `target`, `operation` or `outcome`."""
+    one, more = getattr(query, column), getattr(query, f"{column}s")
+    return [*([] if one is None else [one]), *more]

@@ -20,7 +20,7 @@ OUTCOMES = ("ok", "refused", "failed")
 TASKS = 50
 """Names of background tasks; each child of a supervisor has one of its own."""
 CHECKS = 32
-FEW = 32
+FEW = 64
 
 
 class Handled(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,10 @@ class Config(SignerConfig, frozen=True, kw_only=True):
     may not: it identifies the known journal.
     """
 
-    policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…")]
+    policy_key: Annotated[
+        str,
+        env("WRIT_POLICY_KEY", "public key of the policy service, U…; a comma between several, the one in use first"),
+    ]
     state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of the index, audit.sqlite")]
     journal_lost: Annotated[
         int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
@@ -19,3 +22,8 @@ class Config(SignerConfig, frozen=True, kw_only=True):
     notifications: Annotated[
         Path | None, env("WRIT_NOTIFICATIONS", "notifications.yaml, with the destinations of notifications")
     ] = None
+
+    @property
+    def policy_keys(self) -> tuple[str, ...]:
+        """Return policy's public keys: the one in use, then earlier ones."""
+        return tuple(key.strip() for key in self.policy_key.split(",") if key.strip())

@@ -6,7 +6,7 @@ is not believed: nothing is taken from it, and an alarm is raised.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from time import time_ns
 from typing import Any
@@ -16,9 +16,10 @@ from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_audit.projection import Change, project
 from writ_bus import tasks, tracing
 from writ_bus.port import Journal
-from writ_contracts.errors import TimedOut, Unreachable, WritError
+from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted, WritError
 from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter, parse_event
+from writ_proof.archive.signatures import Signatures
 from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.logs import Log
 from writ_runtime.security_events import SecurityEvents, SecurityFinding
@@ -50,8 +51,13 @@ class Follower:
         on_event: Callable[[str, int], None] = lambda *_: None,
         on_query: Callable[[bool], None] = lambda _: None,
         security: SecurityEvents | None = None,
+        policy_keys: Collection[str] = (),
     ) -> None:
-        """`security`: records irregular events of operations."""
+        """`security`: records irregular events of operations. `policy_keys`: those by which signatures are verified, of
+        all times; without any none is.
+        """
+        self._policy_keys = policy_keys
+        self._signatures = Signatures(policy_keys, by_directory=False)
         self._security = security
         self._histories = OperationHistories()
         self._journal = journal
@@ -141,6 +147,7 @@ class Follower:
 
     async def _follow(self) -> None:
         """Read page by page. At the end wait a little, so further events form one group and one commit."""
+        self._signatures = Signatures(self._policy_keys, by_directory=False)
         self._histories = OperationHistories()  # of events that are read again, nothing is known from the first time
         while True:
             self._query_waits.clear()
@@ -179,8 +186,24 @@ class Follower:
             before = [one for one in known if one.sequence < records[0].sequence or _is_archived(one)]
             self._histories.learn(operation_id, before)
         for record in records:
-            if wrong := self._histories.examine(record):
+            if wrong := self._histories.examine(record) or self._wrong_signature(record):
                 await self._report(wrong)
+
+    def _wrong_signature(self, record: Record) -> IrregularEvent | None:
+        """Return a finding where a signature of the event does not hold. Policy, which verified a claim, alone can
+        write `granted`, so that this kind is left to the verification of archives.
+        """
+        where = parse_event(record.subject)
+        if where is None or where.event == "granted" or not self._policy_keys:
+            return None
+        try:
+            self._signatures.check(record)
+        except Untrusted as error:
+            about = {"operation_id": where.operation_id, "principal": where.principal}
+            return IrregularEvent(sequence=record.sequence, what=f"{where.event} does not hold: {error}", **about)
+        except Invalid:
+            return None  # the index reports what cannot be read
+        return None
 
     async def _report(self, wrong: IrregularEvent) -> None:
         finding = SecurityFinding(

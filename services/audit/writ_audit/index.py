@@ -9,13 +9,14 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, structs
 
 from writ_audit.projection import Change, OperationRow
-from writ_contracts.audit import SearchQuery, SearchRow
+from writ_contracts.audit import SearchQuery, SearchRow, names_of
 from writ_contracts.errors import Unreachable, WritError
 
 SCHEMA_VERSION = 4
@@ -50,16 +51,20 @@ CREATE INDEX events_by_correlation ON events (correlation_id, sequence) WHERE co
 CREATE INDEX security_by_correlation ON events (correlation_id) WHERE kind = 'security' AND operation_id = '';
 """
 _SEARCH = """
-SELECT operation_id, first_sequence, principal, operation, target, state, outcome, code, requested_at, updated_at,
+SELECT operation_id, o.first_sequence, principal, operation, target, state, outcome, code, requested_at, updated_at,
     correlation_id,
     (SELECT count(*) FROM events e WHERE e.operation_id = o.operation_id AND e.operation_id != ''
         AND e.kind = 'security')
     + (SELECT count(*) FROM events e WHERE e.correlation_id = o.correlation_id AND e.operation_id = ''
         AND e.kind = 'security'),
     reason, rules, parameters, message
-FROM operations o WHERE :where ORDER BY first_sequence DESC LIMIT ?
+FROM :source WHERE :where ORDER BY :at DESC LIMIT ?
 """
-"""`:where` consists of our own clauses only; values are bound."""
+"""`:source`, `:where` and `:at` consist of our own clauses only; values are bound."""
+_BY_TERM = "terms d CROSS JOIN operations o ON d.kind = ? AND d.value = ? AND o.first_sequence = d.first_sequence"
+"""SQLite keeps the order of a CROSS JOIN: the operations with a rare value are few, and those with a common one come in
+order.
+"""
 _LINKED = """
 SELECT sequence FROM events WHERE operation_id = ? AND operation_id != ''
 UNION
@@ -182,7 +187,10 @@ class Index:
         where, values = _conditions(query, only_of)
         bounds, more = self._bounds(query)
         where, values = " AND ".join([where, *bounds]), [*values, *more]
-        rows = self._read(_SEARCH.replace(":where", where), [*values, query.limit + 1])
+        leading = next(_terms(query), None)
+        source, at = ("operations o", "o.first_sequence") if leading is None else (_BY_TERM, "d.first_sequence")
+        sql = _SEARCH.replace(":source", source).replace(":where", where).replace(":at", at)
+        rows = self._read(sql, [*(leading or ()), *values, query.limit + 1])
         return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in rows]
 
     def _bounds(self, query: SearchQuery) -> tuple[list[str], list[object]]:
@@ -193,11 +201,11 @@ class Index:
         """
         found, values = list[str](), list[object]()
         if query.since is not None and (row := self._read(_BEFORE, [query.since - DISORDER])):
-            found.append("first_sequence > ?")
+            found.append(":at > ?")
             values.append(row[0][0])
         if query.until is not None and (row := self._read(_AFTER, [query.until + DISORDER])):
             archived = self._read("SELECT 1 FROM operations WHERE state = 'archived' LIMIT 1", [])
-            found += [] if archived else ["first_sequence < ?"]
+            found += [] if archived else [":at < ?"]
             values += [] if archived else [row[0][0]]
         return found, values
 
@@ -307,15 +315,15 @@ def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[obje
         (_TEXT, query.text),
         ("requested_at >= ?", query.since),
         ("requested_at < ?", query.until),
-        ("first_sequence < ?", query.before),
+        (":at < ?", query.before),
     ]
     conditions = [(clause, value) for clause, value in pairs if value is not None]
     clauses, values = [clause for clause, _ in conditions], [value for _, value in conditions]
     for column in ("principal", "target", "operation", "outcome"):
-        if names := names_of(getattr(query, column)):
+        if names := names_of(query, column):
             clauses.append(f"{column} IN ({', '.join('?' * len(names))})" if len(names) > 1 else f"{column} = ?")
             values += names
-    for kind, value in _terms(query):
+    for kind, value in islice(_terms(query), 1, None):  # the first one leads
         clauses.append(_TERM)
         values += [kind, value]
     if only_of is not None:
@@ -329,11 +337,6 @@ def _terms(query: SearchQuery) -> Iterator[tuple[str, str]]:
         yield "rule", query.rule
     for name, value in query.parameters.items():
         yield f"p:{name}", value
-
-
-def names_of(given: str | Sequence[str] | None) -> list[str]:
-    """Return the names of a filter that takes one or several."""
-    return [] if given is None else [given] if isinstance(given, str) else list(given)
 
 
 @contextmanager

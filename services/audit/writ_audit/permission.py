@@ -5,7 +5,7 @@ The decision is on the control operation `audit_read`, and counts only if policy
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from msgspec import Struct
@@ -40,13 +40,18 @@ class Permission:
     """Asks policy for permission to read."""
 
     def __init__(
-        self, bus: Bus, policy_key: str, installation: str, tell: Callable[[Notice], None], reads: RecordedReads
+        self,
+        bus: Bus,
+        policy_keys: Collection[str],
+        installation: str,
+        tell: Callable[[Notice], None],
+        reads: RecordedReads,
     ) -> None:
         """`tell` has a refusal recorded, `reads` records what was allowed."""
         self._tell = tell
         self._reads = reads
         self._bus = bus
-        self._trusted = (policy_key,)
+        self._trusted = policy_keys
         self._installation = installation
 
     async def check(self, reader: Reader, owner: str | None, parameters: dict[str, Any]) -> None:

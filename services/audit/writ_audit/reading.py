@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from writ_audit.following import Follower
-from writ_audit.index import Index, LinkedEvent, OperationOwner, names_of
+from writ_audit.index import Index, LinkedEvent, OperationOwner
 from writ_audit.permission import Permission, Reader
 from writ_audit.projection import SECURITY, project
 from writ_bus.port import Journal
-from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceEvent, TraceQuery, UnknownName
+from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceEvent, TraceQuery, UnknownName, names_of
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter
@@ -51,7 +51,7 @@ class Reading:
         await self._follower.current(CATCH_UP)
         only_of = await self._limited_to(reader, query)
         rows = await asyncio.to_thread(self._index.search, query, only_of)
-        others = [name for name in names_of(query.principal) if name != reader.principal]
+        others = [name for name in names_of(query, "principal") if name != reader.principal]
         if not rows and only_of is not None and others:
             raise Denied(f"the record of {', '.join(others)} is not yours to read")
         more = len(rows) > query.limit
@@ -62,7 +62,7 @@ class Reading:
         """Return the names of the query that nothing on record has."""
         found = list[UnknownName]()
         for column in ("principal", "target", "operation"):
-            if names := names_of(getattr(query, column)):
+            if names := names_of(query, column):
                 found += _misspelt(column, names, self._index.names(column, only_of))
         if query.rule is not None and only_of is None:
             found += _misspelt("rule", [query.rule], self._index.rules())
@@ -70,7 +70,7 @@ class Reading:
 
     async def _limited_to(self, reader: Reader, query: SearchQuery) -> str | None:
         """Return the reader if the search is limited to their own operations; else None."""
-        principals, targets = names_of(query.principal), names_of(query.target)
+        principals, targets = names_of(query, "principal"), names_of(query, "target")
         if principals == [reader.principal]:
             return None
         # One permission for the whole search: of several names, that for all of them.

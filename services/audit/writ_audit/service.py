@@ -64,11 +64,12 @@ class Audit:
             measures.indexed,
             lambda current: measures.read(current=current),
             self._security,
+            config.policy_keys,
         )
         self._reports = Reports(bus.journal, self._follower, self._security, config.installation)
         self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
-        permission = Permission(bus, config.policy_key, config.installation, self._notifier.tell, reads)
+        permission = Permission(bus, config.policy_keys, config.installation, self._notifier.tell, reads)
         reading = Reading(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None

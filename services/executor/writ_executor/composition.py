@@ -179,6 +179,7 @@ def compose(  # long: one list of parts, each given those before it
             index,
             catalogue,
             keys,
+            targets,
             lives,
             recorder,
             vault,

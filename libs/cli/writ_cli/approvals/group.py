@@ -178,7 +178,7 @@ def _show_event(screen: Screen, event: ApprovalEvent) -> None:
 
 
 async def _card(settings: Settings, writ: Writ, operation: str, policy_key: str | None, given: tuple[str, ...]) -> Card:
-    keys = [policy_key] if policy_key else known_policy_keys(settings)
+    keys = settings.policy_keys(*([policy_key] if policy_key else []))
     wanted = operation_id(operation)
     card = await writ.approvals.card(wanted, keys)
     return await writ.approvals.card(wanted, keys, _given(card, given)) if given else card
@@ -190,13 +190,6 @@ def _given(card: Card, words: tuple[str, ...]) -> dict[str, Any]:
     if unknown := sorted(set(found) - set(card.requested.hidden)):
         raise Invalid(f"{', '.join(unknown)} is not hidden in this request; hidden: {', '.join(card.requested.hidden)}")
     return found
-
-
-def known_policy_keys(settings: Settings) -> list[str]:
-    """Policy's public key by the installation's own file, where that is on this machine."""
-    if settings.context is not None or not settings.home.public_file.exists():
-        return []
-    return [settings.home.public("policy")]
 
 
 def policy_unknown(card: Card) -> bool:

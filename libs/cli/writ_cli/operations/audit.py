@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import click
+import msgspec
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
@@ -26,17 +27,30 @@ from writ_contracts.journal import Outcome
     metavar="FILE",
     help="Read it in this archive instead.",
 )
+@click.option(
+    "--policy-key",
+    "policy_keys",
+    multiple=True,
+    metavar="U…",
+    help="Policy's public key, of now or before (else of the context, WRIT_POLICY_KEY, or public.yaml).",
+)
 @asking
-async def trace(settings: Settings, number: str, archive: Path | None) -> int:
-    """Show all events of an operation, or of all operations of a correlation id."""
+async def trace(settings: Settings, number: str, archive: Path | None, policy_keys: tuple[str, ...]) -> int:
+    """Show all events of an operation, or of all operations of a correlation id.
+
+    Signatures are verified here, by policy's public key; what does not hold is marked, and the exit status is 1.
+    """
     answer = await _query(settings, number) if archive is None else _archived(archive, number)
+    keys = settings.policy_keys(*policy_keys)
+    problems = timeline.wrong_signatures(answer.events, keys)
     if settings.screen.json:
-        settings.screen.data(answer)
+        found = [{"sequence": sequence, "what": what} for sequence, what in problems.items()]
+        settings.screen.data({**msgspec.to_builtins(answer), "verified": bool(keys), "problems": found})
     elif answer.events:
-        timeline.show(settings.screen, answer)
+        timeline.show(settings.screen, answer, problems, verified=bool(keys))
     if not answer.events:
         raise Invalid(f"nothing is on record of {number}, or nothing that is yours to read", code="not_found")
-    return Exit.DONE
+    return Exit.FAILED if problems else Exit.DONE
 
 
 def _archived(archive: Path, number: str) -> TraceAnswer:
@@ -106,10 +120,10 @@ async def search(  # long: one option for each filter
     """
     now, chosen = time.time(), chosen_columns(columns)
     query = SearchQuery(
-        principal=list(asked_by) or None,
-        target=list(target) or None,
-        operation=list(operation) or None,
-        outcome=list(ended) or None,
+        principals=list(asked_by),
+        targets=list(target),
+        operations=list(operation),
+        outcomes=list(ended),
         parameters=dict(_term(word) for word in words),
         rule=rule,
         reason=reason,

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import click
 from msgspec import json
+from rich.text import Text
 
 from writ_cli import times
 from writ_cli.output import Screen, outcome
@@ -83,6 +84,8 @@ def _plain(cell: object) -> str:
 def _table(screen: Screen, answer: SearchAnswer, columns: Sequence[str]) -> None:
     names = list(columns) or fitting(answer.rows, screen.out.width)
     screen.table(names, [[COLUMNS[name](row) for name in names] for row in answer.rows])
+    if reported := [row.operation_id for row in answer.rows if row.security_events]:
+        screen.line(Text(f"security events about {len(reported)} of these: writ trace {reported[0]}", style="bold red"))
     if answer.more:
         screen.line(f"there are more: --before {answer.rows[-1].first_sequence}")
 

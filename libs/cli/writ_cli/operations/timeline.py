@@ -4,9 +4,10 @@ A signature is verified before it is shown: it is by the named key, over this op
 checks the owner of the key.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from msgspec import json
 from rich.text import Text
 
 from writ_cli import times
@@ -19,6 +20,7 @@ from writ_contracts.audit import TraceAnswer, TraceEvent
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
 from writ_contracts.previews import Preview
+from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_trust.approvals import read_approval, verify_own
@@ -28,15 +30,35 @@ Line = tuple[str, object]
 DOES_NOT_HOLD = "SIGNATURE DOES NOT HOLD"
 
 
-def show(screen: Screen, answer: TraceAnswer) -> None:
-    """Show the whole trace, one operation after the other; security events stand with their operation."""
+def show(screen: Screen, answer: TraceAnswer, problems: Mapping[int, str], *, verified: bool) -> None:
+    """Show the whole trace, one operation after the other; security events stand with their operation.
+
+    `problems`: what does not hold, by the sequence of the event; `verified`: policy's public key is known here.
+    """
+    if problems:
+        number = "1 event" if len(problems) == 1 else f"{len(problems)} events"
+        screen.line(Text(f"{DOES_NOT_HOLD} in {number}: do not rely on what is marked so", style="bold red"))
+    if not verified:
+        screen.line("policy's public key is not known here: signatures are shown, and their signers are UNVERIFIED")
     by_operation: dict[str, list[TraceEvent]] = {}
     for event in answer.events:
         by_operation.setdefault(str(event.body.get("operation_id") or ""), []).append(event)
     for operation_id, events in by_operation.items():
         _heading(screen, operation_id, events[0].body)
         for event in events:
-            _show_event(screen, event, events[0].at)
+            _show_event(screen, event, events[0].at, problems.get(event.sequence, ""))
+
+
+def wrong_signatures(events: Iterable[TraceEvent], policy_keys: Collection[str]) -> dict[int, str]:
+    """Return what does not hold, by the sequence of the event: the check of an archive, on the events of a trace."""
+    if not policy_keys:
+        return {}
+    from writ_proof.archive.signatures import Signatures  # noqa: PLC0415 - of few commands
+
+    signatures = Signatures(policy_keys, by_directory=False)
+    for event in events:
+        signatures.take(Record(event.sequence, event.subject, json.encode(event.body), {}, event.at))
+    return {problem.sequence: problem.what for problem in signatures.problems}
 
 
 def _heading(screen: Screen, operation_id: str, first: Mapping[str, Any]) -> None:
@@ -49,11 +71,13 @@ def _heading(screen: Screen, operation_id: str, first: Mapping[str, Any]) -> Non
     screen.fields([("reason given", first.get("reason")), ("dry run", "yes" if first.get("dry_run") else "")])
 
 
-def _show_event(screen: Screen, event: TraceEvent, began: float) -> None:
+def _show_event(screen: Screen, event: TraceEvent, began: float, problem: str) -> None:
     typed = read_body(event.kind, event.body)
     after = f"+{times.span(max(event.at - began, 0.0))}"
     head = f"  {times.clock(event.at)}  {after:>10}  "
     screen.line(head, Text(f"{event.kind:18}", style="bold"), _headline(typed, event), f"   #{event.sequence}")
+    if problem:
+        screen.line(" " * len(head), Text(f"{DOES_NOT_HOLD}: {problem}", style="bold red"))
     screen.fields(_details(typed), indent=len(head))
 
 

@@ -148,6 +148,10 @@ class Home:
             raise ConfigError(f"{self.public_file}: has no key of {name}")
         return str(known[name])
 
+    def policy_keys(self) -> list[str]:
+        """Return policy's public keys: the one in use, then earlier ones. Raises ConfigError."""
+        return [self.public("policy")]
+
     def people_key(self) -> str:
         """Return the public half of the people-key; "" where none is known."""
         try:

@@ -54,14 +54,20 @@ class Request(Struct, frozen=True):
 class Signatures:
     """Checks one event after the other. `signed` counts signatures that hold; `problems` has the first thousand."""
 
-    def __init__(self, policy_keys: Collection[str], people: Directory | None = None) -> None:
+    def __init__(
+        self, policy_keys: Collection[str], people: Directory | None = None, *, by_directory: bool = True
+    ) -> None:
         """Policy's public keys, of all times the range covers. `people`: the newest directory of people's credentials,
-        which has removed ones too; without it no approval that proves a presence can be verified.
+        which has removed ones too; without it no approval that proves a presence can be verified. Not `by_directory`:
+        what needs the directory is left to others, as where a trace is shown.
         """
         self._policy = frozenset(policy_keys)
         self._people = people
-        self._grants: dict[str, set[str | None]] = {}
-        """By operation: digests of the grants and claims of its starts, until it has ended."""
+        self._by_directory = by_directory
+        self._grants: dict[str, dict[str | None, tuple[str, str]]] = {}
+        """By operation: the claimant (key, instance) of each start by the digests of its grant and claim, until it has
+        ended.
+        """
         self._requests: dict[str, Request] = {}
         """By operation: the request whose decision demands approvals, until it has ended."""
         self._approvals: dict[str, set[str]] = {}
@@ -75,12 +81,16 @@ class Signatures:
     def take(self, record: Record) -> None:
         """Check the next event."""
         try:
-            event = decode_event(record.data)
-            self._belongs(record, event)
-            self._check(record, event)
+            self.check(record)
         except (Invalid, Untrusted) as error:
             if len(self.problems) < MOST_TOLD:
                 self.problems.append(Problem(record.sequence, str(error)))
+
+    def check(self, record: Record) -> None:
+        """Check the next event. Raises Untrusted for what does not hold, Invalid for what cannot be read."""
+        event = decode_event(record.data)
+        self._belongs(record, event)
+        self._check(record, event)
 
     def _belongs(self, record: Record, event: journal.JournalEvent) -> None:
         where = parse_event(record.subject)
@@ -142,8 +152,8 @@ class Signatures:
         if grant.decision_digest != digest(event.decision):
             raise Untrusted("its grant is not by its decision")
         self._started(event.operation_id, grant.approvals)
-        known = self._grants.setdefault(event.operation_id, set())
-        known |= {digest(event.grant), digest(event.claim)}
+        known = self._grants.setdefault(event.operation_id, {})
+        known |= dict.fromkeys((digest(event.grant), digest(event.claim)), (event.claim.key, event.instance))
 
     def _demanded(self, record: Record, event: journal.Requested, decision: Decision) -> None:
         """Remember what approvals of this request must name."""
@@ -193,6 +203,10 @@ class Signatures:
         match event:
             case journal.PreviewTaken():
                 self._preview(event)
+            case journal.Approved() if not self._by_directory:
+                self._approvals[event.operation_id] = {approval_digest(one) for one in event.approvals}
+            case _ if not self._by_directory:
+                return  # policy, which verified it, alone can write it
             case journal.ApprovalGiven():
                 self._approval(event.operation_id, event.approval, "approve", event.approver, at)
             case journal.Approved():
@@ -231,8 +245,13 @@ class Signatures:
         receipt = self._own(event.receipt, Receipt)
         if receipt.operation_id != event.operation_id:
             raise Untrusted("its receipt is of another operation")
-        if known and not {receipt.grant_digest, receipt.claim_digest} & known:
+        if not known:
+            return
+        named = {receipt.grant_digest, receipt.claim_digest} & known.keys()
+        if not named:
             raise Untrusted("its receipt is for none of its grants")
+        if (event.receipt.key, receipt.instance) not in [known[one] for one in named]:
+            raise Untrusted("its receipt is of another agent than claimed it")
 
     def _statement(self, statement: Signed | None, decision: Decision) -> None:
         if statement is None:
@@ -249,6 +268,8 @@ class Signatures:
             return
         if event.presence is None or event.statement is None:
             raise Untrusted("it was decided on a proof of presence that is not there")
+        if not self._by_directory:
+            return
         if self._people is None:
             raise Untrusted("its requester proved a presence, and the directory of people's credentials is not here")
         entry = self._people.entries.get(event.presence.credential)
@@ -266,6 +287,11 @@ class Signatures:
     def _is_of(event: journal.Requested | journal.Refused | journal.ControlEvent, decision: Decision) -> None:
         if (decision.operation_id, decision.principal) != (event.operation_id, event.principal):
             raise Untrusted("its decision is on another request")
+        if not isinstance(event, journal.Requested):
+            return
+        decided = (decision.operation, decision.target, decision.acts_for)
+        if decided != (event.operation, event.target, event.acts_for):
+            raise Untrusted("its decision is on another operation, target or human")
 
     def _of_policy(self, signed: Signed, kind: type[T]) -> T:
         return self._opened(signed, kind, self._policy)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus.port import Bus, Endpoint, Entry, Message, Service
 from writ_contracts import subjects
@@ -32,11 +32,12 @@ from writ_contracts.agents import (
 )
 from writ_contracts.decisions import Decision, Grant, PolicyVersion, ReadAction, ReadGrant
 from writ_contracts.ids import encode_id
+from writ_contracts.ids import operation_id as id_of
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
-from writ_contracts.operations import Catalogue
+from writ_contracts.operations import Catalogue, Risk
 from writ_contracts.parameters import public
-from writ_contracts.requests import Failure
+from writ_contracts.requests import Failure, RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_testing.fakes.scripted import accepted_builds
@@ -59,6 +60,8 @@ class DispatchedOperation(Struct, kw_only=True):
     target: Target
     parameters: dict[str, Any]
     key: str
+    number: str = ""
+    """The idempotency key of its request."""
     claims: list[Signed] = []
     answer: ClaimAnswer | None = None
 
@@ -74,6 +77,7 @@ class ScriptedExecutor:
     def __init__(self, bus: Bus, catalogue: Catalogue, installation: str = "") -> None:
         self.bus = bus
         self.key = Key(generate_seed(), installation)
+        self.principal_key = Key(generate_seed(), installation)
         self.catalogue = catalogue
         self.answering: Answering = self.grant
         self.refusing: Failure | None = None
@@ -99,7 +103,8 @@ class ScriptedExecutor:
         """Dispatch an operation to the target's pool. Return its id. `again`: the operation that gets another
         attempt.
         """
-        operation_id = again or encode_id(secrets.token_bytes(16))
+        number = self.asked[again].number if again else secrets.token_hex(16)
+        operation_id = again or id_of(PRINCIPAL, number)
         definition = self.catalogue.find(operation)
         parameters = definition.check(given)
         shown = public(definition.parameters, parameters)
@@ -124,7 +129,7 @@ class ScriptedExecutor:
             ahead=ahead,
         )
         self.asked[operation_id] = DispatchedOperation(
-            work=work, target=target, parameters=parameters, key=key, claims=[]
+            work=work, target=target, parameters=parameters, key=key, number=number, claims=[]
         )
         await self.append(work)
         return operation_id
@@ -177,7 +182,23 @@ class ScriptedExecutor:
     ) -> ClaimAnswer:
         """Return an answer with this grant."""
         inside = SealedParameters(parameters=parameters or asked.parameters, parameters_key=asked.key)
+        if self.catalogue[asked.work.operation].risk is Risk.ADMIN:
+            inside = structs.replace(inside, **self.statement(asked))
         return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
+
+    def statement(self, asked: DispatchedOperation) -> dict[str, Any]:
+        """Return the principal's signature on the request, with what opens it."""
+        salt = secrets.token_hex(32)
+        statement = RequestStatement(
+            principal=asked.work.principal,
+            operation=asked.work.operation,
+            target=asked.target.id,
+            parameters_digest=keyed_digest(salt, asked.parameters),
+            idempotency_key=asked.number,
+            dry_run=False,
+            issued_at=time.time(),
+        )
+        return {"statement": sign(self.principal_key, statement), "salt": salt, "given": asked.parameters}
 
     def look(
         self,

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
 
 from msgspec import Struct, field, structs
 
@@ -11,7 +11,7 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.credentials import KEY
-from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer
+from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer, Subject
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.people import PeopleAnswer, PeopleRequest
 from writ_contracts.previews import ApprovalFacts
@@ -21,6 +21,7 @@ from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import Presence
 from writ_executor.metrics import Measures
 from writ_executor.policy.listings import Listings
+from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
@@ -28,6 +29,7 @@ TIMEOUT = 4.0
 Answered = TypeVar("Answered", Decided, GrantAnswer, PeopleAnswer)
 WithFacts = TypeVar("WithFacts", Decided, GrantAnswer)
 REMEMBERED = 60.0
+ALTERED: Final = "mismatched_grant"
 NO_ANSWER = frozenset({"internal", "denied"})
 """Codes of grant errors without information on the operation: a defect of policy, or an append that NATS refused.
 Denials come as decisions. `internal` is passed on: agents then assume that the start may be stored.
@@ -79,7 +81,8 @@ class PolicyClient:
             answer = await self._ask_with_facts(subjects.POLICY_DECIDE, ask, Decided)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
-        decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
+        decision = self._check(answer.decision, ask.subject)
+        _check_contained(decision, answer.effective, ask.subject)
         return CheckedDecision(
             decision=decision,
             signed=answer.decision,
@@ -100,10 +103,11 @@ class PolicyClient:
             raise Untrusted("policy answered without a decision")
         body = None
         if answer.grant is None:
-            decision = self._check(answer.decision, ask.subject.operation_id, ask.subject.principal)
+            decision = self._check(answer.decision, ask.subject)
         else:
             body = open_signed(answer.grant, Grant, self._trusted, self._installation)
             decision = _bound_decision(body, answer.decision, ask)
+            _check_contained(decision, answer.effective, ask.subject)
         return CheckedDecision(
             decision=decision,
             signed=answer.decision,
@@ -161,10 +165,9 @@ class PolicyClient:
 
         return await _retry_while_behind(send)
 
-    def _check(self, signed: Signed, operation_id: str, principal: str) -> Decision:
+    def _check(self, signed: Signed, subject: Subject) -> Decision:
         decision = open_signed(signed, Decision, self._trusted, self._installation)
-        if (decision.operation_id, decision.principal) != (operation_id, principal):
-            raise Untrusted("policy's decision is on another request")
+        _check_about(decision, subject)
         return decision
 
 
@@ -179,7 +182,30 @@ def _bound_decision(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
         raise Untrusted("policy's grant is for another claim")
     if grant.decision_digest != digest(signed):
         raise Untrusted("policy's grant is by another decision")
-    return read(signed, Decision)
+    decision = read(signed, Decision)
+    _check_about(decision, ask.subject)
+    if grant.parameters_digest != decision.parameters_digest:
+        raise Untrusted("policy's grant is for other parameters than its decision")
+    return decision
+
+
+def _check_about(decision: Decision, subject: Subject) -> None:
+    about = (decision.operation_id, decision.principal, decision.operation, decision.target)
+    if about != (subject.operation_id, subject.principal, subject.operation, subject.target):
+        raise Untrusted("policy's decision is on another request")
+
+
+def _check_contained(decision: Decision, effective: Mapping[str, object], subject: Subject) -> None:
+    """Raises Untrusted unless what was asked is contained in what policy allows, under its own digest: a stolen policy
+    key would be used to change parameters on their way to an agent.
+    """
+    if decision.effect == "deny":
+        return
+    changed = [name for name, value in subject.parameters.items() if name not in effective or effective[name] != value]
+    if changed:
+        raise Untrusted(f"policy answered with another {', '.join(sorted(changed))} than was asked", code=ALTERED)
+    if not same(keyed_digest(subject.parameters_key, dict(effective)), decision.parameters_digest):
+        raise Untrusted("policy's decision is on other parameters than it answered with", code=ALTERED)
 
 
 async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answered:

@@ -12,7 +12,7 @@ from writ_bus.port import Message
 from writ_contracts import wire
 from writ_contracts.approvals import can_be_met, seconds_of
 from writ_contracts.decisions import Decide, Decision, Subject
-from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
@@ -84,6 +84,9 @@ class Intake:
             owner = await self._screening.owner(principal, definition_of(attempt), attempt.target, attempt.parameters)
             decided = await self._policy.decide(self._question(attempt, owner))
             return await self._proceed(attempt, decided)
+        except Untrusted as error:
+            await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
+            raise
         except Invalid as error:
             if attempt.request is None:
                 attempt = structs.replace(attempt, claimed=claimed_target(message))

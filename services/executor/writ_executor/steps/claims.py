@@ -13,6 +13,7 @@ from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParame
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import AskGrant, Grant
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
+from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched, Outcome, Requested
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue, Operation
@@ -28,8 +29,9 @@ from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.metrics import Measures
-from writ_executor.policy.client import CheckedDecision, PolicyClient
+from writ_executor.policy.client import ALTERED, CheckedDecision, PolicyClient
 from writ_executor.policy.recorded_request import subject_of
+from writ_executor.requests.targets import Targets
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
 from writ_trust.approvals import approval_digest
@@ -48,6 +50,7 @@ class Claims:
         index: Index,
         catalogue: Catalogue,
         keys: AgentKeys,
+        targets: Targets,
         lives: Lives,
         recorder: Recorder,
         vault: Vault,
@@ -62,6 +65,7 @@ class Claims:
         self._index = index
         self._catalogue = catalogue
         self._keys = keys
+        self._targets = targets
         self._lives = lives
         self._recorder = recorder
         self._vault = vault
@@ -121,8 +125,10 @@ class Claims:
         parameters = await self._parameters(life, requested, signed)
         try:
             granted = await self._grant(requested, parameters, signed)
-        except Untrusted:  # policy may know other keys than this replica: an alarm needs a key unknown to both
+        except Untrusted as error:  # policy may know other keys than this replica: an alarm needs a key unknown to both
             await self._check(signed, requested.pool)
+            if error.code == ALTERED:
+                await self._recorder.security_of(error, requested.operation_id, requested.principal)
             raise
         except Invalid as error:  # what was a valid request is none any more: its principal or target is gone
             await self._check(signed, requested.pool)
@@ -131,12 +137,13 @@ class Claims:
         if granted.grant is None or granted.grant_body is None:
             code = granted.decision.code
             raise await self._denied(life, signed, code, granted.decision.reason, granted.signed)
+        await self._check_target(requested, granted.grant_body.target)
         fault("executor.granted")
         self._presence.start_lease(requested.pool, requested.operation_id)
         tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
         self._measures.granted(requested, dispatched, granted.grant_body)
-        people = await self._policy.people(granted.grant_body)
-        return self._sealed(granted.grant, claim, requested, dict(granted.effective), granted.approvals, people)
+        people, effective = await self._policy.people(granted.grant_body), dict(granted.effective)
+        return self._sealed(granted.grant, claim, requested, parameters, effective, granted.approvals, people)
 
     async def _grant(self, requested: Requested, parameters: dict[str, Any], signed: Signed) -> CheckedDecision:
         """Ask policy for a grant. Policy reads the last control event itself, and records the start before it
@@ -188,23 +195,48 @@ class Claims:
         under_way = life.state in (State.STARTED, State.CANCELLING)
         if not under_way or started is None or requested is None or started.claim != signed:
             raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
+        await self._check_target(requested, read(started.grant, Grant).target)
         parameters = await self._vault.parameters(requested)
         effective = self._definition(requested).check({**started.parameters, **parameters})
         grant = read(started.grant, Grant)
         approvals = [one for one in life.approvals if approval_digest(one) in grant.approvals]
         people = await self._policy.people(grant)
-        return self._sealed(started.grant, claim, requested, effective, approvals, people)
+        return self._sealed(started.grant, claim, requested, parameters, effective, approvals, people)
+
+    async def _check_target(self, requested: Requested, granted: Target) -> None:
+        """Raises Unreachable, and records it, unless the grant's target is the one of this replica's own inventory: a
+        thief of policy's key would grant other file roots. Lists that differ for a moment are the same at a repetition.
+        """
+        if await self._targets.find(requested.target) == granted:
+            return
+        detail = f"policy granted {requested.operation_id} on a target {granted.id} that differs from the inventory's"
+        await self._alarms.raised(
+            requested.pool,
+            ALTERED,
+            detail,
+            operation_id=requested.operation_id,
+            principal=requested.principal,
+            correlation_id=requested.correlation_id,
+        )
+        raise Unreachable(detail, code=ALTERED)
 
     def _sealed(
         self,
         grant: Signed,
         claim: Claim,
         requested: Requested,
+        given: dict[str, Any],
         effective: dict[str, Any],
         approvals: list[SignedApproval],
         people: Signed | None,
     ) -> ClaimAnswer:
-        inside = SealedParameters(parameters=effective, parameters_key=self._vault.digest_key(requested.operation_id))
+        inside = SealedParameters(
+            parameters=effective,
+            parameters_key=self._vault.digest_key(requested.operation_id),
+            statement=requested.statement,
+            salt=requested.salt,
+            given=given if requested.statement else {},
+        )
         return ClaimAnswer(
             grant=grant,
             sealed=seal(claim.seal_to, encode(inside)),

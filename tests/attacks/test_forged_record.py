@@ -1,0 +1,116 @@
+"""What a stolen key writes into the record is shown as that: by audit, a search, and a trace."""
+
+import json
+import secrets
+import time
+
+import pytest
+from tests.attacks.rogue import Rogue, alarm, events
+from tests.e2e.stolen_keys import KEY, holding, started, subject
+
+from writ_bus.port import Bus
+from writ_client.client import Writ
+from writ_contracts import subjects
+from writ_contracts.agents import Acknowledged, Receipt, ReceiptMessage
+from writ_contracts.decisions import Decision, PolicyVersion
+from writ_contracts.journal import Finished, Granted
+from writ_contracts.wire import decode, encode
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import RunningInstallation
+from writ_trust.digests import keyed_digest
+from writ_trust.statements import digest, sign
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+VERSION = PolicyVersion(
+    name="forged", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64
+)
+
+
+async def test_an_operation_that_an_executor_makes_up_is_marked_wherever_it_is_shown(
+    installation: RunningInstallation, executor: Bus
+) -> None:
+    """V12: its decision has a signature that holds, by a key that is not policy's."""
+    rogue, about = Rogue(executor), subject(installation, "file_delete", "web-1", {"file_path": "/srv/ledger"})
+    decision = Decision(
+        operation_id=about.operation_id,
+        principal="alice",
+        operation="file_delete",
+        target="web-1",
+        effect="allow",
+        code="allowed",
+        rules=["forged"],
+        reason="forged",
+        parameters_digest=keyed_digest(KEY, about.parameters),
+        policy=VERSION,
+        control_sequence=0,
+        at=time.time(),
+        authenticated="server",
+    )
+    await rogue.append(about, rogue.requested(about, sign(installation.home.key("executor"), decision)))
+    await rogue.append(about, rogue.finished(about))
+    found = await alarm(executor, "broken_record", about.operation_id, "is not trusted for this")
+    assert found.principal == "alice"
+
+    async def counted() -> bool:
+        rows = json.loads((await installation.writ("audit", "search", "--as", "alice", "-o", "json")).out)["rows"]
+        return any(one["operation_id"] == about.operation_id and one["security_events"] for one in rows)
+
+    await eventually(counted, what="that the search shows it")
+    searched = await installation.writ("audit", "search", "--as", "alice")
+    assert "security events about" in searched.out
+    traced = await installation.writ("trace", about.operation_id, "--as", "alice")
+    assert traced.status == 1, traced
+    assert "SIGNATURE DOES NOT HOLD" in traced.out
+    elsewhere = await installation.writ(
+        *("trace", about.operation_id, "--as", "alice", "--policy-key", installation.home.key("executor").public)
+    )
+    assert elsewhere.status == 0, "by the thief's own key it would hold"
+    data = json.loads((await installation.writ("trace", about.operation_id, "--as", "alice", "-o", "json")).out)
+    assert [one["sequence"] for one in data["problems"]] == [data["events"][0]["sequence"]]
+
+
+async def test_a_true_operation_holds_wherever_it_is_shown(installation: RunningInstallation, alice: Writ) -> None:
+    done = await alice.run("test_noop", "web-1")
+    traced = await installation.writ("trace", done.operation_id, "--as", "alice")
+    assert traced.status == 0, traced
+    assert "DOES NOT HOLD" not in traced.out
+    assert "UNVERIFIED" not in traced.out
+
+
+async def test_a_receipt_of_another_instance_than_claimed_ends_nothing(
+    installation: RunningInstallation, alice: Writ, executor: Bus
+) -> None:
+    """V11: a stolen agents' key, which knows the grant, cannot report what another instance carries out."""
+    number = secrets.token_hex(8)
+    answer = await alice.submit("test_sleep", "web-1", {"seconds": 1.5, "processes": 0}, idempotency_key=number)
+    operation_id = answer.operation_id or ""
+    await started(executor, "alice", operation_id)
+    filter_ = subjects.operation_filter("alice", operation_id)
+    [granted] = [one for one in await events(executor, filter_) if isinstance(one, Granted)]
+    told = Receipt(
+        operation_id=operation_id,
+        attempt=1,
+        pool="a",
+        instance="another",
+        grant_digest=digest(granted.grant),
+        outcome="failed",
+        code="forged",
+        message="forged",
+        output_digest="0" * 64,
+        output_bytes=2,
+        claim_digest=digest(granted.claim),
+    )
+    async with holding(installation, "agent-a") as bus:
+        message = ReceiptMessage(receipt=sign(installation.home.key("agent-a"), told), principal="alice")
+        reply = await bus.request(subjects.receipt("a"), encode(message), timeout=10)
+        assert decode(reply.data, Acknowledged).error is None  # it is settled: as an alarm
+        message = ReceiptMessage(receipt=sign(installation.home.key("agent-b"), told), principal="alice")
+        reply = await bus.request(subjects.receipt("a"), encode(message), timeout=10)
+        refused = decode(reply.data, Acknowledged)
+        assert refused.error is not None
+        assert refused.error.code == "forged_receipt"
+    await alarm(executor, "forged_receipt", operation_id, "by another key or instance than claimed it")
+    done = await alice.wait(operation_id)
+    assert done.outcome == "succeeded"
+    [end] = [one for one in await events(executor, filter_) if isinstance(one, Finished)]
+    assert end.code != "forged"

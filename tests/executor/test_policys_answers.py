@@ -1,0 +1,111 @@
+"""What policy answers must contain what was asked, on the inventory's own target (V8)."""
+
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.executor.conftest import World
+
+from writ_contracts import subjects
+from writ_contracts.decisions import Decision, PolicyVersion, Subject
+from writ_contracts.errors import Untrusted
+from writ_contracts.journal import SecurityEvent
+from writ_executor.policy.client import _check_about, _check_contained
+from writ_trust.digests import keyed_digest
+
+KEY = "ab" * 32
+SUBJECT = Subject(
+    operation_id="a" * 26,
+    principal="alice",
+    key="U",
+    operation="file_read",
+    target="web-1",
+    parameters={"file_path": "/srv/harmless", "max_bytes": 5},
+    parameters_key=KEY,
+)
+EFFECTIVE = {**SUBJECT.parameters, "timeout": 30}
+VERSION = PolicyVersion(name="t", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64)
+DECISION = Decision(
+    operation_id="a" * 26,
+    principal="alice",
+    operation="file_read",
+    target="web-1",
+    effect="allow",
+    code="allowed",
+    rules=["r"],
+    reason="r",
+    parameters_digest=keyed_digest(KEY, EFFECTIVE),
+    policy=VERSION,
+    control_sequence=0,
+    at=1.0,
+    authenticated="server",
+)
+
+
+def test_defaults_may_be_added_to_what_was_asked() -> None:
+    _check_contained(DECISION, EFFECTIVE, SUBJECT)
+
+
+@pytest.mark.parametrize(
+    ("effective", "what"),
+    [
+        ({**EFFECTIVE, "file_path": "/srv/secret"}, "another file_path"),
+        ({"file_path": "/srv/harmless", "timeout": 30}, "another max_bytes"),
+        ({**EFFECTIVE, "timeout": 31}, "other parameters than it answered with"),
+    ],
+)
+def test_parameters_that_policy_changed_are_refused(effective: dict[str, Any], what: str) -> None:
+    with pytest.raises(Untrusted, match=what) as refused:
+        _check_contained(DECISION, effective, SUBJECT)
+    assert refused.value.code == "mismatched_grant"
+
+
+@pytest.mark.parametrize("field", ["operation_id", "principal", "operation", "target"])
+def test_a_decision_on_something_else_is_refused(field: str) -> None:
+    with pytest.raises(Untrusted, match="on another request"):
+        _check_about(structs.replace(DECISION, **{field: "other"}), SUBJECT)
+
+
+async def test_a_target_that_is_not_the_inventorys_reaches_no_agent_and_is_an_alarm(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
+    work = await world.work(answer.operation_id or "")
+    world.policy._targets = {"web-1": structs.replace(world.policy.target("web-1"), file_roots=["/"])}
+    refused = (await world.hands.claim(work)).answer
+    assert refused.grant is None
+    assert refused.sealed == ""
+    assert refused.error is not None
+    assert (refused.error.code, refused.error.retry) == ("mismatched_grant", True)
+    [event] = await world.events(subjects.security_event("mismatched_grant"))
+    assert isinstance(event, SecurityEvent)
+    assert event.operation_id == answer.operation_id
+
+
+async def test_parameters_that_policy_changes_at_the_request_are_an_alarm_and_nothing_is_accepted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.executor()
+    monkeypatch.setattr(world.policy, "_effective", lambda _: {"service_name": "sshd", "timeout": 60})
+    answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
+    assert answer.error is not None
+    assert answer.error.code == "mismatched_grant"
+    [event] = await world.events(subjects.security_event("mismatched_grant"))
+    assert isinstance(event, SecurityEvent)
+    assert "another service_name" in event.detail
+    assert await world.records("writ.journal.op.>") == []
+
+
+async def test_an_executor_whose_journal_was_replaced_accepts_and_starts_nothing(world: World) -> None:
+    executor = await world.executor()
+    answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
+    work = await world.work(answer.operation_id or "")
+    executor._guard.problem = "it begins with another event"
+    for error in (
+        (await world.ask("service_restart", parameters={"service_name": "nginx"})).error,
+        (await world.hands.claim(work)).answer.error,
+    ):
+        assert error is not None
+        assert error.retry
+        assert "does not trust the journal: it begins with another event" in error.message
+    executor._guard.problem = None
+    assert (await world.hands.claim(work)).answer.grant is not None
