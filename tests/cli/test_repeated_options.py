@@ -41,9 +41,9 @@ def test_an_option_given_twice_is_refused_by_name(path: str) -> None:
 
 
 def test_the_options_of_a_command_include_those_of_its_groups() -> None:
-    done = CliRunner().invoke(cli, ["audit", "search", "--outcome", "failed", "--limit", "3", "--outcome", "denied"])
+    done = CliRunner().invoke(cli, ["audit", "search", "--rule", "one", "--limit", "3", "--rule", "two"])
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "--outcome is given more than once" in done.stderr
+    assert "--rule is given more than once" in done.stderr
     assert " audit search --help`" in done.stderr
 
 
