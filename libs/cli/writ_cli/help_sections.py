@@ -17,7 +17,6 @@ SECTIONS: dict[str, dict[str, str]] = {
         "window": "request approval ahead, see and end it",
         "stop": "hold up changes, or let them go on",
         "emergency": "declare, confirm or end an emergency",
-        "notifications": "show and test where notifications go",
     },
     "Policy": {
         "policy": "check, explain, compare and publish policies",
@@ -34,9 +33,6 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Principals and keys": {
         "principal": "add, change and remove humans, AI agents, services",
         "credential": "enrol security keys for approvals",
-        "login": "get a key for some hours",
-        "sessions": "list or revoke sessions",
-        "keys": "list or rotate keys",
         "context": "show the settings of a bare NATS client",
         "token": "make or revoke tokens of the MCP gateway",
         "mcp": "serve tools to an AI agent, or configure it",
