@@ -26,9 +26,9 @@ from writ_testing.installations.load import load
 
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
-YESTERDAY = "4a25754c583291ea854fffbc403398930112c2b9"
-"""The first state in which policy writes the start and executors have an account. Versions of before do not work with
-it: the changelog says so."""
+YESTERDAY = "b2c566a1421a21987a74f75781e459bd5fe04e94"
+"""The first state in which signed statements name the installation and claims the builds of plugins. Versions of before
+do not work with it: the changelog says so."""
 POLICY = yaml_file.dump(
     {
         "policies": {
