@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.rules.asking import policy
 
 from writ_contracts.decisions import Decision, PolicyVersion
@@ -80,6 +81,13 @@ def test_a_windows_time_runs_from_policys_decision_and_from_no_executors_clock()
 def test_a_request_that_cannot_be_read_opens_no_window(body: dict[str, Any]) -> None:
     assert apply(ControlState(), 1, event("window_request", body, signed=decision())).windows == ()
     assert apply(ControlState(), 1, event("window_request", ASKED)).windows == ()
+
+
+def test_a_window_has_the_id_of_the_operation_that_was_decided_on_and_approved() -> None:
+    """Its approvals and uses are found by its id, and an executor writes the event."""
+    request = event("window_request", ASKED, signed=decision())
+    assert apply(ControlState(), 1, structs.replace(request, id="another")).windows == ()
+    assert [one.id for one in apply(ControlState(), 1, request).windows] == [request.operation_id]
 
 
 def test_its_end_and_a_stop_within_it_close_a_window_for_good() -> None:

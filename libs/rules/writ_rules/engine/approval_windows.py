@@ -84,7 +84,7 @@ def windows_after(
 
 def _opened(sequence: int, event: ControlEvent) -> ApprovalWindow | None:
     known = WindowRequest.__struct_fields__
-    if event.decision is None:
+    if event.decision is None or event.id != event.operation_id:  # under another id it had another's approvals and uses
         return None
     try:
         asked = msgspec.convert({name: value for name, value in event.body.items() if name in known}, WindowRequest)
