@@ -15,6 +15,7 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
+from writ_contracts.previews import Preview
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read
 
@@ -40,6 +41,13 @@ async def test_a_look_that_holds_is_done(action: ReadAction, world: World) -> No
     assert looked.seen
     assert world.backend.looks == [action]
     assert looked.verdict == ("no_effect" if action == "probe" else "unknown")
+
+
+async def test_a_signed_preview_names_the_parameters_that_policy_decided_on(world: World) -> None:
+    await world.agent()
+    looked = await world.executor.ask_look(ask(world, "preview", previewed="cd" * 32), POOL)
+    assert looked.preview is not None
+    assert read(looked.preview, Preview).parameters_digest == "cd" * 32
 
 
 REFUSED: dict[str, dict[str, Any]] = {

@@ -164,11 +164,26 @@ DIFF = PreviewDetails(salt="cd" * 32, values={"diff": "+new"})
 COMMITTED = keyed_digest(DIFF.salt, DIFF.values)
 
 
-def test_a_signed_preview_is_shown_and_stands_for_hidden_parameters() -> None:
-    opened = open_card(card(hidden={"content": "x"}, preview=preview()), [POLICY.public])
+def test_a_signed_preview_is_shown_and_its_diff_stands_for_hidden_parameters() -> None:
+    shown = card(hidden={"content": "x"}, preview=preview(details_digest=COMMITTED))
+    opened = open_card(shown, [POLICY.public], details=DIFF)
     assert opened.preview is not None
     assert opened.preview.body.shown == {"would": "restart nginx"}
     assert (opened.unverified, opened.refusals) == ([], [])
+
+
+def test_a_preview_without_a_diff_does_not_show_what_the_journal_must_not_have() -> None:
+    """The command of a container is secret: its preview has no command, and whoever approved it would not know it."""
+    values = {"command": ["curl", "evil"]}
+    shown = card(hidden=values, preview=preview(shown={"body": {"Image": "nginx", "Env": ["NAME"]}}))
+    assert open_card(shown, [POLICY.public]).refusals == [
+        "command cannot be seen: reject it, or approve it with the values that the requester gives"
+    ]
+    assert open_card(shown, [POLICY.public], values).refusals == []
+    unsigned = card(hidden=values, signed=False, preview=preview())
+    assert open_card(unsigned, [POLICY.public]).refusals == [
+        "command cannot be seen, and the requester did not sign it"
+    ]
 
 
 def test_a_missing_or_incomplete_preview_permits_a_rejection_only() -> None:

@@ -1,5 +1,6 @@
 """What policy answers must contain what was asked, on the inventory's own target (V8)."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -58,6 +59,21 @@ def test_parameters_that_policy_changed_are_refused(effective: dict[str, Any], w
     with pytest.raises(Untrusted, match=what) as refused:
         _check_contained(DECISION, effective, SUBJECT)
     assert refused.value.code == "mismatched_grant"
+
+
+@pytest.mark.parametrize(
+    ("operation", "answered", "refused"),
+    [("emergency_declare", 3_600.0, False), ("emergency_declare", 3_700.0, True), ("stop_set", 3_600.0, True)],
+)
+def test_policy_ends_an_emergency_within_its_bound_and_nothing_else(
+    operation: str, answered: float, *, refused: bool
+) -> None:
+    """The requester's clock may be ahead when it asks for the longest emergency."""
+    asked = structs.replace(SUBJECT, operation=operation, parameters={"scope": ["*"], "until": 3_630.0})
+    effective = {"scope": ["*"], "until": answered}
+    decision = structs.replace(DECISION, operation=operation, parameters_digest=keyed_digest(KEY, effective))
+    with pytest.raises(Untrusted, match="another until") if refused else nullcontext():
+        _check_contained(decision, effective, asked)
 
 
 @pytest.mark.parametrize("field", ["operation_id", "principal", "operation", "target"])

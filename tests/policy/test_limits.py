@@ -1,6 +1,7 @@
 """Policy counts the starts under a limit itself: an executor that dispatches too much gets no grant for it."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -11,6 +12,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import Receipt
 from writ_contracts.decisions import Subject
 from writ_contracts.journal import Finished, LimitCounted
+from writ_contracts.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
 from writ_trust.statements import digest, sign
@@ -67,6 +69,25 @@ async def test_of_two_starts_for_the_last_place_one_is_granted(asking: Asking) -
         ["", "moved_on"],
     )
     assert await counted(asking) == [1]
+
+
+async def test_starts_at_the_same_moment_are_all_granted_while_there_is_room(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent acknowledges a claim that moved on, so that nothing would ever start it again."""
+    asking.files.policy({**RULE, "max_concurrent": 4})
+    journal = type(asking.bus.journal)
+    last = journal.last
+
+    async def slowly(*asked: Any) -> Record | None:
+        found = await last(*asked)
+        await asyncio.sleep(0.001)  # so that all of them have read the count before any of them is stored
+        return found
+
+    monkeypatch.setattr(journal, "last", slowly)
+    rivals = [asking.subject() for _ in range(4)]
+    assert await asyncio.gather(*(code(asking, one) for one in rivals)) == [""] * 4
+    assert await counted(asking) == [1, 2, 3, 4]
 
 
 async def test_an_executors_word_frees_no_place_and_the_agents_receipt_does(asking: Asking) -> None:

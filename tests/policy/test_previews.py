@@ -39,6 +39,7 @@ async def previewed(asking: Asking, *, by: str = "agent-a", **changed: Any) -> t
         pool="a",
         instance="one",
         look_digest="ab" * 32,
+        parameters_digest=read(one.signed, Decision).parameters_digest,
         taken_at=asking.clock.now,
         shown={"would": "replace"},
         state=STATE,
@@ -67,13 +68,38 @@ async def test_a_rejection_needs_no_preview(asking: Asking) -> None:
 
 @pytest.mark.parametrize(
     "made",
-    [{"complete": False, "note": "cut"}, {"by": "stranger"}, {"by": "agent-b"}, {"operation": "file_write"}],
-    ids=["incomplete", "by nobody's key", "by another pool", "of another operation"],
+    [
+        {"complete": False, "note": "cut"},
+        {"by": "stranger"},
+        {"by": "agent-b"},
+        {"operation": "file_write"},
+        {"parameters_digest": "0" * 64},
+        {"parameters_digest": None},
+    ],
+    ids=[
+        "incomplete",
+        "by nobody's key",
+        "by another pool",
+        "of another operation",
+        "of other parameters",
+        "of an older agent",
+    ],
 )
 async def test_a_preview_that_does_not_hold_permits_a_rejection_only(asking: Asking, made: dict[str, Any]) -> None:
     one, signed = await previewed(asking, **made)
     assert await one.code(**named(signed)) == "preview_incomplete"
     assert "approved" not in await one.kinds()
+
+
+async def test_a_read_grant_names_the_parameters_that_it_shows(asking: Asking) -> None:
+    """A thief of an executor's key would have an agent preview harmless parameters under the id of others."""
+    one = await pending(asking, COPIES, operation="file_copy", parameters=FILES)
+    decision = read(one.signed, Decision)
+    harmless = structs.replace(one.subject, parameters={**FILES, "source_path": "/srv/harmless"})
+    for subject, same in ((one.subject, True), (harmless, False)):
+        asked = await asking.decide(subject, look=["preview"], look_until=asking.clock.now + 60, look_key="ab" * 32)
+        assert asked.look is not None
+        assert (read(asked.look, ReadGrant).previewed == decision.parameters_digest) is same
 
 
 async def test_the_first_preview_counts(asking: Asking) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.rules.asking import policy
 
 from writ_contracts.decisions import Decision, PolicyVersion
@@ -20,7 +21,7 @@ NOW = 1_000.0
 ASKED: dict[str, Any] = {"operations": ["test_noop"], "targets": ["web-1"], "uses": 2, "seconds": 60, "reason": "x"}
 
 
-def decision(at: float = NOW) -> Signed:
+def decision(at: float = NOW, acts_for: str | None = None) -> Signed:
     version = PolicyVersion(
         name="p", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64
     )
@@ -41,6 +42,7 @@ def decision(at: float = NOW) -> Signed:
             at=at,
             authenticated="signature",
             approvals=["bob"],
+            acts_for=acts_for,
         ),
     )
 
@@ -82,6 +84,13 @@ def test_a_request_that_cannot_be_read_opens_no_window(body: dict[str, Any]) -> 
     assert apply(ControlState(), 1, event("window_request", ASKED)).windows == ()
 
 
+def test_a_window_has_the_id_of_the_operation_that_was_decided_on_and_approved() -> None:
+    """Its approvals and uses are found by its id, and an executor writes the event."""
+    request = event("window_request", ASKED, signed=decision())
+    assert apply(ControlState(), 1, structs.replace(request, id="another")).windows == ()
+    assert [one.id for one in apply(ControlState(), 1, request).windows] == [request.operation_id]
+
+
 def test_its_end_and_a_stop_within_it_close_a_window_for_good() -> None:
     ended = apply(opened(), 2, event("window_end", {"window_id": "w"}, event_id="e"))
     assert ended.windows == ()
@@ -90,6 +99,13 @@ def test_its_end_and_a_stop_within_it_close_a_window_for_good() -> None:
     stopped = apply(elsewhere, 3, event("stop_set", {"scope": ["web-*"], "reason": "x"}, event_id="t"))
     lifted = apply(stopped, 4, event("stop_lift", {"stop_id": "t"}, event_id="l"))
     assert (stopped.windows, lifted.windows) == ((), ())
+
+
+@pytest.mark.parametrize(("stopped", "left"), [("alice", 0), ("carol", 0), ("bob", 1)])
+def test_a_stop_of_a_human_closes_the_windows_of_their_agents(stopped: str, left: int) -> None:
+    of_an_agent = apply(ControlState(), 1, event("window_request", ASKED, signed=decision(acts_for="carol")))
+    stop = event("stop_set", {"scope": ["*"], "principals": [stopped], "reason": "x"}, event_id="s")
+    assert len(apply(of_an_agent, 2, stop).windows) == left
 
 
 def test_a_demand_accepts_windows_unless_the_risk_is_admin_or_its_rule_says_otherwise() -> None:

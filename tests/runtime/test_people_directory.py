@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
-from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, SECOND, version
+from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, SECOND, THIRD, enrolment, entry, version
 
 from writ_contracts.errors import ConfigError, Unreachable, Untrusted
 from writ_contracts.people import PeopleDirectory
@@ -32,6 +32,19 @@ def test_the_newest_version_is_kept_over_a_restart_and_an_older_one_refused(tmp_
     with pytest.raises(Untrusted, match="its number is not higher"):
         again.take(FIRST_VERSION.signed)
     assert again.value.name == SECOND_VERSION.name
+
+
+def test_a_version_that_the_known_one_follows_is_no_forgery_and_changes_nothing(tmp_path: Path) -> None:
+    """A grant may name the version before: replicas of policy read their files at different moments."""
+    one = known(tmp_path)
+    found = [one.newest(each.signed).name for each in (FIRST_VERSION, SECOND_VERSION, FIRST_VERSION)]
+    assert found == [FIRST_VERSION.name, SECOND_VERSION.name, SECOND_VERSION.name]
+    strange = version(entry(enrolment("eve", THIRD), 10.0))
+    for forged, why in ((strange, "is not there any more"), (version(at=150.0), "it was signed before|time before")):
+        with pytest.raises(Untrusted, match=why):
+            one.newest(forged.signed)
+    assert one.value is not None
+    assert one.value.name == SECOND_VERSION.name
 
 
 def test_without_a_pinned_key_no_directory_counts(tmp_path: Path) -> None:

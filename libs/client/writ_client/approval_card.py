@@ -36,6 +36,13 @@ class CardPreview(Struct, frozen=True, kw_only=True):
         return self.body.complete and (self.body.details_digest is None or self.details is not None)
 
     @property
+    def shows_hidden(self) -> bool:
+        """Return whether it shows what hidden parameters would do. Only a diff does: the other fields are for the
+        journal, so that backends leave such values out of them.
+        """
+        return self.whole and "diff" in (self.details or {})
+
+    @property
     def diff(self) -> str:
         """Return the diff, if it has one."""
         return str((self.details or {}).get("diff", ""))
@@ -227,10 +234,10 @@ def _lacks_of_preview(facts: ApprovalFacts | None, preview: CardPreview | None) 
 def _refusals(
     requested: Requested, hidden: Mapping[str, Any], preview: CardPreview | None, *, signed: bool
 ) -> list[str]:
-    """Consent to what cannot be inspected is none: a whole preview shows the effect of hidden parameters. Without the
+    """Consent to what cannot be inspected is none: only a diff shows the effect of hidden parameters. Without the
     requester's signature nothing tells whether the values that an approver was given are those of the request.
     """
-    if preview is not None and preview.whole:
+    if preview is not None and preview.shows_hidden:
         return []
     if not signed:
         unseen = requested.hidden or ([] if requested.effective else ["what it is about"])

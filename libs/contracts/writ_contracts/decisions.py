@@ -190,6 +190,8 @@ class ReadGrant(
     """Unix seconds of the journal's clock: a listing under it is no older."""
     plugins: AcceptedBuilds = field(default_factory=dict)
     """The accepted digests of each plugin that defines the operation or carries it out; for a test, of all plugins."""
+    previewed: Digest | None = None
+    """Where preview is allowed: the digest of the effective parameters as policy's decision on the operation has it."""
 
 
 class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -27,9 +27,9 @@ class Preview(
 ):
     """An agent's signed report of what one exact operation would do.
 
-    `look_digest` names policy's read grant, and with it target and parameters. `state` is the target's baseline at that
-    moment, which a start compares with the state then. `complete` is false where something of the effect is not shown;
-    `note` says what.
+    `look_digest` names policy's read grant, and `parameters_digest` is its `previewed`: an approval is of a decision on
+    those parameters. `state` is the target's baseline at that moment, which a start compares with the state then.
+    `complete` is false where something of the effect is not shown; `note` says what.
     """
 
     operation_id: OperationId
@@ -38,6 +38,7 @@ class Preview(
     pool: PoolId
     instance: InstanceId
     look_digest: Digest
+    parameters_digest: Digest | None = None
     taken_at: float
     shown: Values = field(default_factory=dict)
     state: Values = field(default_factory=dict)

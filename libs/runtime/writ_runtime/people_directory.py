@@ -6,6 +6,7 @@ and no proof of presence counts.
 
 from collections.abc import Collection
 from pathlib import Path
+from threading import Lock
 
 from writ_contracts.errors import ConfigError, Unreachable, Untrusted
 from writ_contracts.signing import Signed
@@ -26,12 +27,29 @@ class KnownDirectory:
         self._file = file
         self._people_keys = frozenset(people_keys)
         self._installation = installation
+        self._taking = Lock()
+        """Versions come in several threads, and the last one to be taken must be the newest."""
         self.value: Directory | None = self._kept(file.read())
+
+    def newest(self, signed: Signed) -> Directory:
+        """Return the newer one of this version and the known one, which has to follow it. Raises as `take`."""
+        with self._taking:
+            known = self.value
+            if known is not None and digest(signed) != known.name.digest:
+                given = open_directory(signed.detached(), self._people_keys, self._installation)
+                if given.name.number < known.name.number:
+                    check_successor(known, given)
+                    return known
+            return self._take(signed)
 
     def take(self, signed: Signed) -> Directory:
         """Return this version, verified and remembered. Raises Untrusted (`bad_directory`) for one that does not hold
         or takes something back, Unreachable where it cannot be remembered.
         """
+        with self._taking:
+            return self._take(signed)
+
+    def _take(self, signed: Signed) -> Directory:
         known = self.value
         if known is not None and digest(signed) == known.name.digest and signed == known.signed:
             return known

@@ -12,7 +12,7 @@ from writ_bus.port import Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
 from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
-from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
@@ -24,7 +24,7 @@ from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.limits import Limits
 from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
-from writ_policy.windows.open_windows import OpenWindows, UseTaken, without_use
+from writ_policy.windows.open_windows import CountedFirst, OpenWindows, without_use
 from writ_runtime.faults import fault
 from writ_trust.keys import Key
 from writ_trust.statements import sign
@@ -68,13 +68,16 @@ class Granting:
         return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
-        """Return the grant as `_grant` does; where another start took the same use of a window, decide once more."""
+        """Return the grant as `_grant` does; where another start was counted first, decide once more.
+
+        Raises Unreachable if others always are: the operation has not moved on, and the agent asks again later.
+        """
         for _ in range(MOST_TRIES):
             try:
                 return await self._grant(ask)
-            except UseTaken:
+            except CountedFirst:
                 continue
-        raise Conflict(f"{MOST_TRIES} other starts took a use of the approval window first", code=MOVED_ON)
+        raise Unreachable(f"{MOST_TRIES} other starts were counted first")
 
     async def _grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
         """Return the grant once it is recorded, or the decision that denies it.
@@ -104,7 +107,7 @@ class Granting:
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
         counted = await self._counted(judge, ruled, event)
-        await self._append(recorded, event, counted, by_window=bool(ruled.decision.window))
+        await self._append(recorded, event, counted)
         effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
@@ -156,11 +159,9 @@ class Granting:
         signed_grant = None if grant_for_listings is None else sign(self._key, grant_for_listings)
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
-    async def _append(
-        self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry], *, by_window: bool
-    ) -> None:
-        """Store the start together with what counts it. Raises Conflict (`moved_on`) if anything was written since the
-        operation and the counts were read; UseTaken where it is by a window, and the operation itself has not moved on.
+    async def _append(self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry]) -> None:
+        """Store the start together with what counts it. Raises Conflict (`moved_on`) if the operation was written to
+        since it was read, CountedFirst if only its counts were.
         """
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:
@@ -176,8 +177,8 @@ class Granting:
         try:
             await self._journal.append_together([*counted, entry])
         except Conflict as error:
-            last = await self._journal.last(entry.filter) if by_window else None
+            last = await self._journal.last(entry.filter) if counted else None
             if last is not None and last.sequence == entry.expected:
-                raise UseTaken from error
+                raise CountedFirst from error
             raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
         fault("policy.granted")

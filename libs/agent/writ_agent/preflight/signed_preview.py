@@ -7,12 +7,13 @@ from typing import Any
 from writ_agent.backends.port import Backend, Baselines, Previews, Task, lacks
 from writ_agent.reporting.receipts import Identity
 from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import Invalid
 from writ_contracts.parameters import hidden, public
 from writ_contracts.previews import CUT, DETAILS, MAX_DETAILS_BYTES, MAX_PREVIEW_BYTES, Preview, PreviewDetails
 from writ_contracts.wire import canonical
 from writ_trust.digests import keyed_digest
-from writ_trust.statements import digest, sign
+from writ_trust.statements import digest, read, sign
 
 
 async def signed_preview(backend: Backend, identity: Identity, ask: AskRead, task: Task, now: float) -> ReadReply:
@@ -81,6 +82,7 @@ def _reply(
         pool=identity.pool,
         instance=identity.instance,
         look_digest=digest(ask.look),
+        parameters_digest=read(ask.look, ReadGrant).previewed,  # the grant was verified with these parameters
         taken_at=now,
         shown=shown,
         state=state,

@@ -139,7 +139,7 @@ class Worker:
         if answer.people is None:
             return self._parts.people.value
         try:
-            return await asyncio.to_thread(self._parts.people.take, answer.people)
+            return await asyncio.to_thread(self._parts.people.newest, answer.people)
         except Untrusted as error:
             raise SecurityRefusal("forged_directory", str(error)[:400]) from error
 

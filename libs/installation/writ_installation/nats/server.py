@@ -89,11 +89,15 @@ def configuration(home: Home, address: Address) -> str:
 def plan(home: Home, address: Address) -> ServerPlan:
     """Return the plan of a server for the present files and valid tokens."""
     leaves = read_leaves(home.leaves)
+    links = leaves.links() if leaves else {}
+    enrolling = {token.id: token.key for token in tokens.good(home, time.time())}
+    own = [home.public(name) for name in ("bootstrap", "sys", "status")]
     pools: dict[str, list[str]] = {}
     for agent in read_agents(home.agents).agents:
         pools.setdefault(agent.pool, []).append(agent.key)
     roles = {role: [home.public(role.value)] for role in SERVICES}
-    known = admitted_principals(home, chain.from_iterable((*pools.values(), *roles.values())))
+    held = chain(own, enrolling.values(), *pools.values(), *roles.values(), *links.values())
+    known = admitted_principals(home, held)
     principals = {one.id: [one.key] for one in known if one.kind != GATEWAY}
     scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
     return ServerPlan(
@@ -109,9 +113,9 @@ def plan(home: Home, address: Address) -> ServerPlan:
         scanners=scanners,
         gateways=_gateways(known),
         pools=pools,
-        tokens={token.id: token.key for token in tokens.good(home, time.time())},
+        tokens=enrolling,
         leaf=listener(home),
-        links=leaves.links() if leaves else {},
+        links=links,
     )
 
 

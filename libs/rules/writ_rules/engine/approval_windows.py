@@ -43,6 +43,8 @@ class ApprovalWindow(Struct, frozen=True, kw_only=True):
     reason: str
     sequence: int
     approvers: tuple[str, ...] = ()
+    acts_for: str | None = None
+    """The human for whom it was requested."""
 
     def covers(self, principal: str, operation: str, target: str, at: float) -> bool:
         """Return true if it may stand for an approval of this request, while it has uses left."""
@@ -55,7 +57,8 @@ class ApprovalWindow(Struct, frozen=True, kw_only=True):
     def is_within(self, reach: Reach) -> bool:
         """Return true if a stop of this reach holds up one of its operations."""
         named = [(target, operation) for target in self.targets for operation in self.operations]
-        return any(reach.covers(target, None, [self.by], operation) for target, operation in named)
+        requesters = [self.by, *([self.acts_for] if self.acts_for else [])]
+        return any(reach.covers(target, None, requesters, operation) for target, operation in named)
 
 
 def window_terms_of(entry: ApprovalWindowsEntry | None, attempt: Callable[..., Any]) -> WindowTerms:
@@ -84,7 +87,7 @@ def windows_after(
 
 def _opened(sequence: int, event: ControlEvent) -> ApprovalWindow | None:
     known = WindowRequest.__struct_fields__
-    if event.decision is None:
+    if event.decision is None or event.id != event.operation_id:  # under another id it had another's approvals and uses
         return None
     try:
         asked = msgspec.convert({name: value for name, value in event.body.items() if name in known}, WindowRequest)
@@ -102,4 +105,5 @@ def _opened(sequence: int, event: ControlEvent) -> ApprovalWindow | None:
         reason=asked.reason,
         sequence=sequence,
         approvers=tuple(decision.approvals),
+        acts_for=decision.acts_for,
     )

@@ -259,6 +259,7 @@ class ScriptedPolicy:
             policy=VERSION,
             expires_at=ask.look_until or 0.0,
             plugins=accepted_builds(self._catalogue),
+            previewed=keyed_digest(ask.subject.parameters_key, effective) if "preview" in ask.look else None,
         )
         return sign(self.key, look)
 

@@ -201,11 +201,23 @@ def _check_contained(decision: Decision, effective: Mapping[str, object], subjec
     """
     if decision.effect == "deny":
         return
-    changed = [name for name, value in subject.parameters.items() if name not in effective or effective[name] != value]
+    changed = [
+        name
+        for name, value in subject.parameters.items()
+        if name not in effective
+        or (effective[name] != value and not _is_earlier_end(subject.operation, name, value, effective[name]))
+    ]
     if changed:
         raise Untrusted(f"policy answered with another {', '.join(sorted(changed))} than was asked", code=ALTERED)
     if not same(keyed_digest(subject.parameters_key, dict(effective)), decision.parameters_digest):
         raise Untrusted("policy's decision is on other parameters than it answered with", code=ALTERED)
+
+
+def _is_earlier_end(operation: str, name: str, asked: object, answered: object) -> bool:
+    """Return whether policy moved the end of an emergency to its bound, where the requester's clock is ahead."""
+    if (operation, name) != ("emergency_declare", "until"):
+        return False
+    return isinstance(asked, int | float) and isinstance(answered, int | float) and answered < asked
 
 
 async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answered:

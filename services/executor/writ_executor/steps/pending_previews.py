@@ -100,9 +100,9 @@ class PendingPreviews:
         if reply.preview is None:
             raise Untrusted("an agent's preview without a signature")
         preview = open_signed(reply.preview, Preview, await self._keys.of(requested.pool), self._installation)
-        about = (preview.operation_id, preview.operation, preview.target)
-        if about != (requested.operation_id, requested.operation, requested.target):
-            raise Untrusted("an agent's preview of another operation")
+        about = (preview.operation_id, preview.operation, preview.target, preview.parameters_digest)
+        if about != (requested.operation_id, requested.operation, requested.target, requested.parameters_digest):
+            raise Untrusted("an agent's preview of another operation, or of other parameters")
         if reply.details is not None:
             seconds = seconds_of(read(requested.decision, Decision).demands)
             await self._vault.keep_details(

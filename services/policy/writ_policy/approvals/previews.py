@@ -31,10 +31,12 @@ def recorded_preview(records: Sequence[Record]) -> Signed | None:
 
 
 def opened_preview(signed: Signed, decision: Decision, world: World) -> Preview:
-    """Return the preview, if an agent of the target's pool signed it for this operation. Raises Untrusted."""
+    """Return the preview, if an agent of the target's pool signed it for this operation with the parameters that were
+    decided on. Raises Untrusted.
+    """
     preview = open_signed(signed, Preview, agents_of(decision.target, world), world.installation)
-    about = (preview.operation_id, preview.operation, preview.target)
-    if about != (decision.operation_id, decision.operation, decision.target):
+    about = (preview.operation_id, preview.operation, preview.target, preview.parameters_digest)
+    if about != (decision.operation_id, decision.operation, decision.target, decision.parameters_digest):
         raise Untrusted("the recorded preview is of another operation")
     return preview
 

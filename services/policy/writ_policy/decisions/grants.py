@@ -123,6 +123,7 @@ def read_grant(ask: Decide, ruled: RuledRequest, world: World, *, quoting: bool 
         expires_at=min(until, now + LONGEST_LOOK_SECONDS),
         issued_at=now,
         plugins=ruled.plugins,
+        previewed=ruled.decision.parameters_digest if "preview" in actions else None,
     )
 
 

@@ -38,8 +38,8 @@ class WindowUses(Struct, frozen=True):
     sequence: int = 0
 
 
-class UseTaken(Exception):
-    """Another start took the use of an approval window that this one was decided by."""
+class CountedFirst(Exception):
+    """Another start was counted first: under the same limit, or as the use of the same approval window."""
 
 
 class OpenWindows:
@@ -75,14 +75,14 @@ class OpenWindows:
     async def use(self, judge: Judge, ruled: RuledRequest) -> Entry | None:
         """Return the entry that takes one use, to be stored with the start; None where the operation has its use.
 
-        Raises UseTaken where none is left by now. Its append fails if another start is first.
+        Raises CountedFirst where none is left by now. Its append fails if another start is first.
         """
         window = next(one for one in judge.control.windows if one.id == ruled.decision.window)
         uses, decision = await self.uses(window.id), ruled.decision
         if decision.operation_id in uses.operations:
             return None
         if len(uses.operations) >= window.uses:
-            raise UseTaken
+            raise CountedFirst
         event = WindowUsed(
             **stamp(judge.now, ""),
             window=window.id,
