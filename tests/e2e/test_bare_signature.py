@@ -32,6 +32,7 @@ MINE = {
     r"^principal, operation, target = .*$": "principal, operation, target = 'operator', 'stop_set', 'writ'",
     r"^parameters, key, salt = .*$": "import os; parameters, key, salt = "
     "{'reason': 'drill', 'scope': ['nothing-*']}, os.urandom(8).hex(), os.urandom(32).hex()",
+    r"^installation = .*$": "installation = sys.argv[3]",
     r"1767225600": "__import__('time').time()",
 }
 
@@ -64,7 +65,7 @@ async def test_a_stop_that_is_signed_with_public_libraries_alone_is_set(
     installation: RunningInstallation, writ: Writ
 ) -> None:
     seed = str(installation.home.seed_file("principal-operator"))
-    out, err, status = await run(script(), installation.url, seed)
+    out, err, status = await run(script(), installation.url, seed, installation.home.installation)
     assert status == 0, err
     stop = await writ.wait(out.split()[0], timeout=20)
     assert (stop.operation, stop.outcome) == ("stop_set", "succeeded")

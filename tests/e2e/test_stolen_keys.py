@@ -100,9 +100,9 @@ async def test_what_demands_a_signature_is_not_had_without_one(
 
 
 async def test_no_grant_comes_of_a_simulation_or_for_a_claim_that_no_agent_made(
-    installation: RunningInstallation, executor: Bus
+    installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
-    asked = subject(installation, "test_count", "web-1", {"path": "/x"})
+    asked = subject(installation, "file_write", "web-1", {"file_path": str(files / "never"), "content": "x"})
 
     async def granted(about: Subject, signer: str, **changed: Any) -> GrantAnswer:
         claim = Claim(

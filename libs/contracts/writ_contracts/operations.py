@@ -15,6 +15,7 @@ from msgspec import Struct
 from writ_contracts import parameters as params
 from writ_contracts.errors import Invalid
 from writ_contracts.evaluators import Evaluator
+from writ_contracts.inventory import Target
 from writ_contracts.plugins import InstalledPlugin, PluginDigests, digests_of
 
 
@@ -24,6 +25,10 @@ class Risk(StrEnum):
     READ = "read"
     CHANGE = "change"
     ADMIN = "admin"
+
+
+HOSTS = ("local", "ssh")
+"""Backends whose targets are hosts, which have a container engine only where one is declared."""
 
 
 class Operation(Struct, frozen=True, kw_only=True):
@@ -36,7 +41,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     one, the target's agents list them (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target little and has no
     parameter that is not public, so that an agent may read while its claim is under way. `settled`: fields of the
     baseline that must be at the start as they were in an approved preview. `quotes`: the operation that reads what a
-    diff in the preview quotes; without a permission for that one the diff has the new content alone.
+    diff in the preview quotes; without a permission for that one the diff has the new content alone. `engine`: it needs
+    a container engine.
     """
 
     name: str
@@ -55,6 +61,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     ahead: bool = False
     settled: tuple[str, ...] = ()
     quotes: str = ""
+    engine: bool = False
 
     @property
     def read_only(self) -> bool:
@@ -124,14 +131,20 @@ class Catalogue(Mapping[str, Operation]):
         return digests_of(one for one in self.plugins if one.concerns(operation, backend))
 
 
-def offers(capabilities: list[str] | None, backend: str, operation: Operation) -> bool:
+def offers(capabilities: list[str] | None, backend: str, operation: Operation, *, engine: bool = True) -> bool:
     """Return whether a target of this backend with these declared capabilities has this operation at all.
 
-    A capability is an operation's name or a prefix ending in `*`; None means all operations of the backend.
+    A capability is an operation's name or a prefix ending in `*`; None means all operations of the backend. `engine`: a
+    container engine is declared for the host.
     """
-    if backend not in operation.backends:
+    if backend not in operation.backends or (operation.engine and backend in HOSTS and not engine):
         return False
     return capabilities is None or any(_covers(item, operation.name) for item in capabilities)
+
+
+def has_operation(target: Target, operation: Operation) -> bool:
+    """Return whether the target, as declared, has this operation at all."""
+    return offers(target.capabilities, target.backend, operation, engine=target.docker is not None)
 
 
 def _may_be_read_ahead(operation: Operation) -> bool:

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Principal, Target
-from writ_contracts.operations import Catalogue, offers
+from writ_contracts.operations import Catalogue, has_operation
 from writ_contracts.persons import person_of
 from writ_documents import yaml_file
 from writ_documents.document import Document, Problem
@@ -67,7 +67,7 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
         principal = self.principals.get(question.principal)
         if principal is None:
             raise Invalid(f"no principal {question.principal!r}", code="unknown_principal")
-        if not offers(target.capabilities, target.backend, operation):
+        if not has_operation(target, operation):
             raise Invalid(f"{target.id} ({target.backend}) does not offer {operation.name}", code="unsupported")
         effective = operation.check(question.parameters)
         return DecisionRequest(

@@ -13,7 +13,7 @@ from writ_contracts.bounds import cut
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
-from writ_contracts.operations import offers
+from writ_contracts.operations import has_operation
 from writ_contracts.plugins import digest_problem
 from writ_contracts.version import VERSION
 from writ_runtime.logs import Log
@@ -49,7 +49,7 @@ def target_report(
     """Return the test report, with those operations that the target's entry offers."""
     result, seconds = found
     target, catalogue = grant.target, trust.catalogue
-    offered = {name for name, one in catalogue.items() if offers(target.capabilities, target.backend, one)}
+    offered = {name for name, one in catalogue.items() if has_operation(target, one)}
     refused = {name: problem for name in offered if (problem := _plugin_problem(trust, grant, name))}
     lacking = {**{name: why for name, why in result.lacking.items() if name in offered}, **refused}
     return TargetReport(

@@ -14,7 +14,7 @@ SERVICES = "WRIT_SERVICES"
 LOOPBACK = "127.0.0.1"
 UNITS = {"policy": 9470, "executor": 9480, "audit": 9490}
 """First health ports of `deploy/systemd`, which adds the number of a replica."""
-PROVISIONER_PORT = 9460
+PROVISIONER_PORT, GATEWAY_PORT = 9460, 9461
 REPLICAS = 9
 
 
@@ -41,7 +41,8 @@ async def health_addresses(home: Home, environ: Mapping[str, str]) -> list[Healt
         for name, first in UNITS.items()
         for number in range(1, REPLICAS + 1)
     ]
-    return [HealthAddress("keeper", LOOPBACK, PROVISIONER_PORT), *units]
+    gateway = HealthAddress("gateway", LOOPBACK, GATEWAY_PORT, expected=False)
+    return [HealthAddress("keeper", LOOPBACK, PROVISIONER_PORT), gateway, *units]
 
 
 async def probe_readiness(endpoint: HealthAddress) -> Readiness | None:

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from writ_contracts.inventory import WRIT, Principal, Target
-from writ_contracts.operations import Catalogue, Operation, offers
+from writ_contracts.operations import Catalogue, Operation, has_operation
 from writ_rules.engine.people import People, people_of
 
 
@@ -44,7 +44,7 @@ def offered(target: Target, operation: Operation) -> bool:
     """Return whether the target has this operation: Writ itself has the control operations, and no other target has."""
     if operation.control:
         return target.id == WRIT.id
-    return target.id != WRIT.id and offers(target.capabilities, target.backend, operation)
+    return target.id != WRIT.id and has_operation(target, operation)
 
 
 def written(at: float) -> str:

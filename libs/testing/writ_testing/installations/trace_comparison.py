@@ -15,6 +15,7 @@ from writ_testing.installations.installation import local_target, prepare, runni
 
 OWN = frozenset(
     {"id", "operation_id", "correlation_id", "causation_id", "traceparent", "idempotency_key", "instance", "nonce"}
+    | {"installation"}
     | {"key", "signature", "seal_to", "salt", "look_key", "fingerprint", "pid"}
     | {
         "at",

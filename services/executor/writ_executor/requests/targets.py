@@ -6,7 +6,7 @@ from itertools import islice
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Inventory, Target
-from writ_contracts.operations import Catalogue, Operation, offers
+from writ_contracts.operations import Catalogue, Operation, has_operation
 from writ_contracts.requests import TargetView
 from writ_executor.agents.presence import Presence
 from writ_runtime.watched_file import Watched
@@ -77,7 +77,7 @@ class Targets:
 
     def _view(self, target: Target) -> TargetView:
         announced = self._announced(target.pool)
-        offered = (name for name, item in self._catalogue.items() if offers(target.capabilities, target.backend, item))
+        offered = (name for name, item in self._catalogue.items() if has_operation(target, item))
         return TargetView(
             id=target.id,
             role=target.role,

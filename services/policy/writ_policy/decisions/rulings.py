@@ -11,7 +11,7 @@ from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.decisions import MOST_TRACED, Authenticated, Decision, Subject, TraceEntry, changed_since
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
-from writ_contracts.operations import Catalogue, Risk, offers
+from writ_contracts.operations import Catalogue, Risk, has_operation
 from writ_contracts.parameters import public
 from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
@@ -183,7 +183,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         operation = self.catalogue.find(request.operation.quotes)
         known_names = operation.parameters.__struct_fields__
         given = {name: value for name, value in request.given.items() if name in known_names and name != "timeout"}
-        if not offers(request.target.capabilities, request.target.backend, operation):
+        if not has_operation(request.target, operation):
             return False
         reading = structs.replace(
             request, operation=operation, given=given, effective=operation.check(given), dry_run=False, approvals=()
@@ -234,7 +234,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         principal = self.world.requester(subject.principal, subject.key)
         operation = self.catalogue.find(subject.operation)
         target = self.world.target(subject.target)
-        if not offers(target.capabilities, target.backend, operation):
+        if not has_operation(target, operation):
             raise Invalid(f"{target.id} ({target.backend}) does not offer {operation.name}", code="unsupported")
         effective = operation.check(subject.parameters)
         request = DecisionRequest(
