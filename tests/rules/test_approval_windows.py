@@ -108,6 +108,16 @@ def test_a_stop_of_a_human_closes_the_windows_of_their_agents(stopped: str, left
     assert len(apply(of_an_agent, 2, stop).windows) == left
 
 
+@pytest.mark.parametrize(
+    ("action", "name", "left"), [("remove", "alice", 0), ("remove", "bob", 1), ("disable", "alice", 1)]
+)
+def test_the_windows_of_a_removed_principal_are_not_those_of_the_next_one_of_its_name(
+    action: str, name: str, left: int
+) -> None:
+    change = event("principal_manage", {"action": action, "principal_id": name}, event_id="p")
+    assert len(apply(opened(), 2, change).windows) == left
+
+
 def test_a_demand_accepts_windows_unless_the_risk_is_admin_or_its_rule_says_otherwise() -> None:
     steps = (ApproverStep(("approver",), 1),)
     accepts = {

@@ -70,6 +70,8 @@ def write_file(path: Path, enrolment: SignedEnrolment) -> None:
 
 
 def short(enrolment: SignedEnrolment) -> str:
-    """Return the digest of an enrolment as people compare it."""
+    """Return the digest of an enrolment as people compare it: 80 bits, since who exchanges the file has all the time
+    to look for a key and a nonce with the same beginning.
+    """
     digest = payload_digest(enrolment)
-    return f"{digest[:4]}-{digest[4:8]}"
+    return "-".join(digest[at : at + 4] for at in range(0, 20, 4))

@@ -78,6 +78,8 @@ def windows_after(
     if event.kind == "window_request":
         opened = _opened(sequence, event)
         return windows if opened is None else (*(one for one in windows if one.lasts(opened.since)), opened)
+    if event.kind == "principal_manage" and event.body.get("action") == "remove":  # its id may become somebody else's
+        return tuple(one for one in windows if one.by != event.body.get("principal_id"))
     if event.kind == "window_end":
         return tuple(one for one in windows if one.id != event.body.get("window_id"))
     if reach is not None:

@@ -1,0 +1,15 @@
+"""The digest by which people compare an enrolment on two screens."""
+
+from msgspec import Raw
+
+from writ_cli.credentials.enrolment_files import short
+from writ_contracts.credentials import KeyEvidence
+from writ_contracts.people import SignedEnrolment
+from writ_trust.people import payload_digest
+
+
+def test_people_compare_more_of_a_digest_than_anybody_can_look_for() -> None:
+    enrolment = SignedEnrolment(payload=Raw(b"{}"), possession=KeyEvidence(signature=""))
+    compared = short(enrolment).replace("-", "")
+    assert payload_digest(enrolment).startswith(compared)
+    assert len(compared) * 4 >= 80
