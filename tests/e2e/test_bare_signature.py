@@ -75,6 +75,6 @@ async def test_a_stop_that_is_signed_with_public_libraries_alone_is_set(
 async def test_without_the_signature_the_same_stop_is_refused(installation: RunningInstallation) -> None:
     seed = str(installation.home.seed_file("principal-operator"))
     unsigned = script().replace("canonical(request), timeout", "canonical({**request, 'statement': None}), timeout")
-    _, err, status = await run(unsigned, installation.url, seed)
+    _, err, status = await run(unsigned, installation.url, seed, installation.home.installation)
     assert status == 1
     assert "signature_required" in err

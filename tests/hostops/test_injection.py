@@ -95,7 +95,7 @@ def samples(srv: Path) -> dict[str, dict[str, Any]]:
         },
         "backup_list": {"target_path": folder, "container_name": ""},
         "backup_restore": {"backup_id": "one", "target_path": folder, "container_name": "", "owners": "any"},
-        "backup_delete": {"backup_id": "one"},
+        "backup_delete": {"backup_id": "one", "container_name": ""},
         "snapshot_create": {"snapshot_name": "one", "target_path": folder, "container_name": "", "description": "x"},
         "snapshot_list": {"target_path": folder, "container_name": ""},
         "snapshot_restore": {"snapshot_name": "one", "target_path": folder, "container_name": ""},
