@@ -84,7 +84,7 @@ def request(principal: str = "alice", **keys: Any) -> EvalRequest:
 async def test_everybody_asks_about_oneself_and_about_ones_agent(asking: Asking) -> None:
     bob = by(asking, "bob")
     assert (await bob.can_i("service_restart", "web-a", NGINX)).decision == "allow"
-    assert (await bob.can_i("container_stop", "web-a", {"container_name": "web"})).code == "no_rule"
+    assert (await bob.can_i("package_remove", "web-a", {"package_name": "web"})).code == "no_rule"
     assert (await bob.explain("service_restart", "web-a", NGINX)).principal == "bob"
     assert {one.operation for one in (await bob.allowed(principal="bob")).accesses if one.allowed != "never"} == {
         *("service_restart", "service_status", "file_write", "file_delete", "stop_set", "stop_lift")

@@ -76,15 +76,19 @@ async def test_starts_at_the_same_moment_are_all_granted_while_there_is_room(
 ) -> None:
     """An agent acknowledges a claim that moved on, so that nothing would ever start it again."""
     asking.files.policy({**RULE, "max_concurrent": 4})
-    journal = type(asking.bus.journal)
-    last = journal.last
+    journal, line = type(asking.bus.journal), subjects.limit_count("services", "max_concurrent")
+    last, read, all_read = journal.last, list[str](), asyncio.Event()
 
-    async def slowly(*asked: Any) -> Record | None:
-        found = await last(*asked)
-        await asyncio.sleep(0.001)  # so that all of them have read the count before any of them is stored
+    async def together(one: Any, subject: str) -> Record | None:
+        found = await last(one, subject)
+        if subject == line:  # all of them have read the count before any of them is stored
+            read.append(subject)
+            if len(read) >= 4:
+                all_read.set()
+            await all_read.wait()
         return found
 
-    monkeypatch.setattr(journal, "last", slowly)
+    monkeypatch.setattr(journal, "last", together)
     rivals = [asking.subject() for _ in range(4)]
     assert await asyncio.gather(*(code(asking, one) for one in rivals)) == [""] * 4
     assert await counted(asking) == [1, 2, 3, 4]
