@@ -121,7 +121,7 @@ async def test_a_simulated_request_gets_the_answer_of_the_request_itself(writ: W
     ("words", "status"),
     [
         (("test_noop", "-t", "web-1"), 0),
-        (("container_start", "-t", "web-1", "container_name=web"), 2),
+        (("guest_migrate", "-t", "web-1", "guest_name=web", "node=b"), 2),
         (("file_delete", "-t", "web-1", "file_path=/srv/a"), 3),
         (("service_stop", "-t", "web-1", "service_name=nginx"), 4),
     ],

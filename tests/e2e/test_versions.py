@@ -5,6 +5,7 @@ tests are skipped, and tests/contracts/test_versions.py alone says that both und
 """
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -69,6 +70,13 @@ def python_of_yesterday(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
+def accepting(python: Path | str) -> dict[str, str]:
+    """Return the environment by which policy accepts that interpreter's build of the test operations."""
+    command = [python, "-P", "-m", "writ_cli", "plugin", "list", "-o", "json"]
+    rows = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    return {**ENVIRON, "WRIT_PLUGIN_DIGESTS": ",".join(f"{row['name']}={row['digest']}" for row in rows)}
+
+
 @asynccontextmanager
 async def agent(installation: RunningInstallation, python: Path) -> AsyncIterator[None]:
     """Of the pool, run by that interpreter, heard within the block."""
@@ -111,7 +119,9 @@ async def work(installation: RunningInstallation, files: Path) -> None:
 async def test_yesterdays_agent_works_with_todays_services(tmp_path: Path, python_of_yesterday: Path) -> None:
     home = prepare(tmp_path)
     async with (
-        running_installation(tmp_path, home=home, environ=ENVIRON, arguments=["--no-agent", POOL]) as installation,
+        running_installation(
+            tmp_path, home=home, environ=accepting(python_of_yesterday), arguments=["--no-agent", POOL]
+        ) as installation,
         agent(installation, python_of_yesterday),
     ):
         await work(installation, tmp_path / "files")
@@ -130,7 +140,7 @@ async def test_todays_agent_works_with_yesterdays_services(
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     async with (
         running_installation(
-            tmp_path, home=home, environ=ENVIRON, arguments=["--no-agent", POOL], command=writ
+            tmp_path, home=home, environ=accepting(sys.executable), arguments=["--no-agent", POOL], command=writ
         ) as installation,
         agent(installation, Path(sys.executable)),
     ):

@@ -27,10 +27,6 @@ class Risk(StrEnum):
     ADMIN = "admin"
 
 
-HOSTS = ("local", "ssh")
-"""Backends whose targets are hosts, which have a container engine only where one is declared."""
-
-
 class Operation(Struct, frozen=True, kw_only=True):
     """One typed verb.
 
@@ -41,8 +37,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     one, the target's agents list them (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target little and has no
     parameter that is not public, so that an agent may read while its claim is under way. `settled`: fields of the
     baseline that must be at the start as they were in an approved preview. `quotes`: the operation that reads what a
-    diff in the preview quotes; without a permission for that one the diff has the new content alone. `engine`: it needs
-    a container engine.
+    diff in the preview quotes; without a permission for that one the diff has the new content alone.
     """
 
     name: str
@@ -61,7 +56,6 @@ class Operation(Struct, frozen=True, kw_only=True):
     ahead: bool = False
     settled: tuple[str, ...] = ()
     quotes: str = ""
-    engine: bool = False
 
     @property
     def read_only(self) -> bool:
@@ -131,20 +125,19 @@ class Catalogue(Mapping[str, Operation]):
         return digests_of(one for one in self.plugins if one.concerns(operation, backend))
 
 
-def offers(capabilities: list[str] | None, backend: str, operation: Operation, *, engine: bool = True) -> bool:
+def offers(capabilities: list[str] | None, backend: str, operation: Operation) -> bool:
     """Return whether a target of this backend with these declared capabilities has this operation at all.
 
-    A capability is an operation's name or a prefix ending in `*`; None means all operations of the backend. `engine`: a
-    container engine is declared for the host.
+    A capability is an operation's name or a prefix ending in `*`; None means all operations of the backend.
     """
-    if backend not in operation.backends or (operation.engine and backend in HOSTS and not engine):
+    if backend not in operation.backends:
         return False
     return capabilities is None or any(_covers(item, operation.name) for item in capabilities)
 
 
 def has_operation(target: Target, operation: Operation) -> bool:
     """Return whether the target, as declared, has this operation at all."""
-    return offers(target.capabilities, target.backend, operation, engine=target.docker is not None)
+    return offers(target.capabilities, target.backend, operation)
 
 
 def _may_be_read_ahead(operation: Operation) -> bool:
