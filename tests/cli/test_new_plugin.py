@@ -57,7 +57,8 @@ def test_a_new_plugin_passes_its_own_tests_and_is_listed(tmp_path: Path) -> None
     assert row["operations"] == {"acme_put": "change", "acme_wait": "change"}
 
 
-def test_a_plugin_is_checked_against_what_it_declares(tmp_path: Path) -> None:
+def test_a_plugin_is_checked_against_what_it_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p caller.has_a_plugin")
     write_skeleton(tmp_path / "writ-acme", "acme")
     path = installed(tmp_path)
     done = writ(tmp_path, "plugin", "check", "writ-acme", "-o", "json", path=path)

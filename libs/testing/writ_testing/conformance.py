@@ -55,6 +55,7 @@ class Findings:
 def main() -> None:
     """Run the suite on the backend that the command line names."""
     os.environ[BACKEND] = sys.argv[1]
+    os.environ.pop("PYTEST_ADDOPTS", None)  # the caller's, for tests of theirs
     findings = Findings()
     with contextlib.redirect_stdout(sys.stderr):
         status = pytest.main([*OPTIONS, *ASYNC, __file__], plugins=[findings])
