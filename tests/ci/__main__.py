@@ -77,7 +77,9 @@ class Runner:
     def _passes_alone(self, step: Step, trouble: Trouble) -> bool:
         self._tell(f"once more, alone: {trouble.tests[0]}")
         arguments = self._folder / "alone"
-        arguments.write_text("\n".join(["-n", "0", *trouble.tests]))
+        # -c: a folder of tests may have a pytest configuration of its own, which a single path would choose.
+        config = ["-c", "pyproject.toml"] if Path("pyproject.toml").exists() else []
+        arguments.write_text("\n".join(["-n", "0", *config, *trouble.tests]))
         status, record = self._make(step, f"@{arguments}")
         return status == 0 and record is not None and record.passed == len(trouble.tests)
 

@@ -1,6 +1,9 @@
 """The backend keeps the promises of its port: the suite of Writ, on a router."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,24 @@ async def test_a_change_without_an_answer_is_unknown(host: TrialHost, monkeypatc
     done = await run(host, host.change("unanswered"))
     assert (done.outcome, done.effect) == ("unknown", "maybe")
     await eventually(lambda: host.changed(""), what="the change on the router")
+
+
+async def test_a_stop_waits_for_the_request_that_is_under_way(host: TrialHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, received = HTTPConnection.getresponse, threading.Event()
+
+    def late(connection: HTTPConnection) -> HTTPResponse:
+        received.wait(20)
+        return answered(connection)
+
+    monkeypatch.setattr(HTTPConnection, "getresponse", late)
+    running = asyncio.create_task(host.backend.run(host.slow("late"), ProgressRecorder()))
+    await eventually(lambda: host.busy("late"))
+    stopping = asyncio.create_task(host.backend.stop("late", 5.0))
+    await asyncio.sleep(0)
+    received.set()
+    assert await stopping
+    assert (await running).outcome == "cancelled"
+    assert not await host.busy("late")
 
 
 async def test_progress_of_an_installation_is_in_percent(host: TrialHost) -> None:

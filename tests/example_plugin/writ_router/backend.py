@@ -96,12 +96,14 @@ async def _block(api: RouterApi, task: Task, progress: Progress) -> Done:
 
 async def _install(api: RouterApi, task: Task, progress: Progress) -> Done:
     wanted = {"id": task.operation_id, "version": task.parameters["version"], "key": task.parameters["key"]}
-    await api.call("POST", "firmware", body=wanted)
+    begun = asyncio.create_task(api.call("POST", "firmware", body=wanted))
     try:
+        await asyncio.shield(begun)
         while (status := await api.call("GET", "status"))["installing"] == task.operation_id:
             progress(f"{status['percent']} %")
             await asyncio.sleep(POLL_SECONDS)
     except asyncio.CancelledError:
+        await begun  # a request that is under way cannot be taken back
         if (await api.call("DELETE", "firmware", task.operation_id))["stopped"]:
             return Done(outcome="cancelled", code="cancelled", message="nothing was installed")
         return Done(outcome="unknown", code="cancelled", message="it was at its end", effect="maybe")
