@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 from tests.executor.conftest import World
 
 from writ_bus.port import Usage
 from writ_contracts import subjects
-from writ_contracts.errors import TimedOut
+from writ_contracts.errors import TimedOut, Unreachable
 from writ_contracts.journal import RefusedSummary
 from writ_executor.journal import storage_watch
 from writ_executor.journal.storage_watch import StorageWatch
@@ -91,3 +92,38 @@ async def test_a_server_that_answers_nothing_at_all_is_another_trouble(monkeypat
         await storing
         watching.cancel()
     assert watch.problem is None
+
+
+@pytest.mark.parametrize(("copies", "told"), [(1, True), (3, False)])
+async def test_copies_that_elect_a_leader_are_no_full_disk(
+    copies: int, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_watch, "UNANSWERED", 0.05)
+    questions, may_end = asyncio.Semaphore(0), asyncio.Event()
+
+    async def usage() -> Usage:
+        questions.release()
+        return Usage(1, 2, 3, 4, copies=copies)
+
+    async def unstored() -> None:
+        raise TimedOut("no answer")
+
+    async def store() -> None:
+        with suppress(Unreachable):
+            async with watch.storing():
+                await may_end.wait()
+
+    async def known() -> bool:
+        return watch.problem is not None
+
+    watch = StorageWatch(usage, lambda: 0.0)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        watching, storing = group.create_task(watch.watch(unstored)), group.create_task(store())
+        for _ in range(1 if told else 3):
+            await questions.acquire()
+        if told:
+            await eventually(known)
+        assert (watch.problem is not None) == told
+        may_end.set()
+        await storing
+        watching.cancel()

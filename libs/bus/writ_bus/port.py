@@ -53,6 +53,8 @@ class Usage(Struct, frozen=True):
     first_sequence: int = 1
     created: str = ""
     """The server's creation time of the stream, as text: a stream that was created again has another."""
+    copies: int = 1
+    """On how many servers of a cluster it is stored."""
 
 
 Handler = Callable[[Message], Awaitable[None]]

@@ -210,4 +210,5 @@ class NatsJournal:
         state = info["state"]
         first = max(state["first_seq"], 1)
         most, created = info["config"]["max_bytes"], info["created"]
-        return Usage(state["bytes"], most, state["last_seq"], state["messages"], first, created)
+        copies = info["config"].get("num_replicas", 1)
+        return Usage(state["bytes"], most, state["last_seq"], state["messages"], first, created, copies)

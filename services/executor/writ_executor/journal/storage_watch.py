@@ -18,6 +18,8 @@ from writ_runtime.logs import Log
 
 UNANSWERED = 1.2
 """Seconds without an answer to an append, and without a success of another one; a client is told within two."""
+ELECTION = 15.0
+"""The same with several copies: while they elect a leader, for seconds, the servers answer and store nothing."""
 ANSWERS = 0.5
 """Seconds in which the server answers another question, if it answers at all."""
 LOOK = 0.2
@@ -74,17 +76,17 @@ class StorageWatch:
             elif self._stuck():
                 await self._suspect()
 
-    def _stuck(self) -> bool:
+    def _stuck(self, seconds: float = UNANSWERED) -> bool:
         oldest = min(self._waiting.values(), default=None)
-        return oldest is not None and time.monotonic() - max(oldest, self._stored) > UNANSWERED
+        return oldest is not None and time.monotonic() - max(oldest, self._stored) > seconds
 
     async def _suspect(self) -> None:
         try:
             async with asyncio.timeout(ANSWERS):
-                await self._usage()
+                usage = await self._usage()
         except (WritError, TimeoutError):
             return  # the server is away or hangs: its connection tells
-        if not self._stuck():
+        if not self._stuck(UNANSWERED if usage.copies == 1 else ELECTION):
             return
         self.problem, self.refused, self.since = PROBLEM, 0, self._clock()
         _log.error("journal.not_stored", effect="requests are refused until an event is stored again")
