@@ -15,6 +15,7 @@ PACKAGES = {
     "apt-ftparchive": "apt-utils",
     "apt-get": "apt",
     "dash": "dash",
+    "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "dpkg-deb": "dpkg",
     "fish": "fish",
