@@ -73,6 +73,13 @@ def test_no_test_is_skipped_where_continuous_integration_runs() -> None:
     assert {package for package in programs.PACKAGES.values() if package not in packages} <= {"apt", "dpkg"}
 
 
+def test_every_program_that_a_test_runs_has_its_package() -> None:
+    texts = [path.read_text() for path in files_of_tests() if shown(path) != shown(Path(__file__))]
+    named = {name for text in texts for name in re.findall(r'\bprogram\("([^"]+)"\)', text)}
+    assert named >= {"docker-registry", "restic"}
+    assert named - set(programs.PACKAGES) == set()
+
+
 def test_a_missing_program_skips_a_test_and_fails_it_where_none_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setitem(programs.PACKAGES, "no-such-program", "none-such")
