@@ -157,7 +157,7 @@ class TreeMatches:
         return None if best is None else judge(best[1], self._operation, self._case)
 
     def _misses(self, tree: Node | Few, depth: int) -> Iterator[tuple[tuple[bool, int], Rule]]:
-        """Yield the nearest rule below each node, with its nearness; `depth`: the number of clauses which held before."""
+        """Yield the nearest rule below each node, with its nearness; `depth`: the number of clauses held before."""
         if isinstance(tree, Few):
             judged = [judge(rule, self._operation, self._case) for rule in tree.rules if rule.effect != "deny"]
             yield from (((not one.covers, -one.depth), one.rule) for one in judged if one.miss is not None)
