@@ -46,8 +46,8 @@ def is_plain_json(text: bytes) -> bool:
 
 
 def check(value: Any) -> None:
-    """Raises Invalid for a value that is nested too deep, has too many parts, or a number or text that some readers
-    of JSON refuse.
+    """Raises Invalid for a value nested too deep, with too many parts, or with a number or text refused by some readers
+    of JSON.
     """
     waiting, seen = [(value, 0)], 0
     while waiting:
@@ -65,7 +65,7 @@ def check(value: Any) -> None:
 
 
 def check_values(values: dict[str, Any]) -> None:
-    """Raises Invalid for values that would not be read as `Values`."""
+    """Raises Invalid for values `Values` cannot hold."""
     if len(values) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in values):
         raise Invalid(f"more than {MOST_NAMES} values, or a name of more than {LONGEST_NAME} characters")
     check(values)

@@ -1,6 +1,6 @@
 """Bytes to structs and back: JSON inside Writ, JSON or MessagePack from outside.
 
-MessagePack is converted to the equivalent JSON, so that a statement stored as received is JSON in any case. One decoder
+MessagePack is converted to the equivalent JSON, so a statement stored as received is JSON in any case. One decoder
 per type, made once. Every fault of the bytes (syntax, schema, size, depth) is one error, Invalid.
 """
 
@@ -89,7 +89,7 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _readable(error: str, data: bytes) -> str:
-    """Return the error in plain words: msgspec calls anything that ends too early truncated."""
+    """Return the error in plain words: msgspec calls any input with an early end truncated."""
     if not data:
         return "the message is empty"
     if error == "Input data was truncated":
@@ -116,7 +116,7 @@ def _base(content_type: str) -> str:
 
 
 def decode_event(data: bytes) -> JournalEvent:
-    """Return one event of the journal; fields that a newer writer added are ignored."""
+    """Return one event of the journal; fields added by a newer writer are ignored."""
     return _recent_event(data)
 
 
@@ -127,10 +127,10 @@ def _recent_event(data: bytes) -> JournalEvent:
 
 
 def event_of(subject: str, data: bytes) -> JournalEvent | Carried:
-    """Return the event that is stored under `subject`; `Carried` for a kind of a newer version.
+    """Return the event stored under `subject`; `Carried` for a kind of a newer version.
 
-    Raises Invalid where subject and body differ in the operation or the kind of event. NATS decides by the subject who
-    may write an event, so a body must not be taken for a kind its writer may not write.
+    Raises Invalid where subject and body differ in the operation or the kind of event. NATS permits writers by subject,
+    so a body must not be taken for a kind its writer may not write.
     """
     where = parse_event(subject)
     if where is not None and where.event not in OPERATION_KINDS:

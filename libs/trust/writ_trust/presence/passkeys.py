@@ -1,4 +1,4 @@
-"""WebAuthn assertions of passkeys (WebAuthn level 3, §7.2), whose challenge is the SHA-256 of what is signed.
+"""WebAuthn assertions of passkeys (WebAuthn level 3, §7.2), whose challenge is the SHA-256 of the signed bytes.
 
 The key, its algorithm, RP ID and origins come from the credential, nothing of them from the assertion.
 """
