@@ -305,6 +305,10 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Struct]) 
         connection.executemany(sql, [structs.astuple(row) for row in rows])
 
 
+_BEYOND = "{"
+"""Sorts behind every character of an id."""
+
+
 def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[object]]:
     pairs: list[tuple[str, object | None]] = [
         ("correlation_id = ?", query.correlation_id),
@@ -319,6 +323,9 @@ def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[obje
     ]
     conditions = [(clause, value) for clause, value in pairs if value is not None]
     clauses, values = [clause for clause, _ in conditions], [value for _, value in conditions]
+    if query.operation_prefix is not None:
+        clauses.append("operation_id >= ? AND operation_id < ?")
+        values += [query.operation_prefix, f"{query.operation_prefix}{_BEYOND}"]
     for column in ("principal", "target", "operation", "outcome"):
         if names := names_of(query, column):
             clauses.append(f"{column} IN ({', '.join('?' * len(names))})" if len(names) > 1 else f"{column} = ?")
