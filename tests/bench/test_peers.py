@@ -8,7 +8,6 @@ import pytest
 from bench.peers import by_writ, in_process, model, report
 from bench.peers.engine import Engine, Loaded, Missing, Refused
 from bench.peers.figures import Figures, Gap, Row, Unequal, saved
-from tests.architecture.tree import ROOT
 from tests.rules.asking import loaded
 
 RULES = model.rules(10)
