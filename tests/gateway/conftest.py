@@ -45,6 +45,7 @@ RULES: list[dict[str, Any]] = [
         "allowed": True,
         "requires_approval": True,
     },
+    {"name": "windows_need_a_yes", "operations": ["window_request"], "allowed": True, "requires_approval": True},
     {"name": "production_stays", "operations": ["test_count"], "allowed": False, "target_roles": ["production"]},
 ]
 PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
