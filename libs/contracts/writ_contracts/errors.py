@@ -1,11 +1,11 @@
-"""The errors that cross a boundary in Writ, one class per thing that a caller does differently.
+"""The errors that cross a boundary in Writ, one class per reaction of a caller.
 
     WritError                 base; `code` names the reason, `retry`: another try can help
     ├── Invalid               the message itself is wrong: change it (exit status 2)
     ├── Denied                policy denies, or a permission is missing (3)
     ├── Untrusted             a signature, key or binding does not hold: refuse, and record a security event
     ├── Conflict              somebody else wrote first: read again, then decide
-    ├── Unreachable           nobody replied that could: try later (6)
+    ├── Unreachable no receiver replied: try later (6)
     ├── TimedOut              sent, and no reply came in time: the effect is unknown
     └── Full                  a limit is reached: try later
 

@@ -1,6 +1,6 @@
 """Grammar of every identifier, and the derivation of operation ids.
 
-Each identifier that becomes a subject token matches a pattern without dots, wildcards or white space, to the end of the
+Each identifier in a subject matches a pattern without dots, wildcards or white space, to the end of the
 string: `(?!\n)$`, since a bare `$` lets a trailing newline through.
 """
 
@@ -52,7 +52,7 @@ WRIT_TARGET = "writ"
 
 
 def in_words(error: str) -> str:
-    """Return msgspec's message about a text that does not match, in plain words."""
+    """Return msgspec's message about a mismatch, in plain words."""
     for pattern, words in GRAMMAR.items():
         error = error.replace(f"`str` matching regex {pattern!r}", words)
     return error

@@ -1,7 +1,7 @@
 """Types, classes and checks of parameters and outputs.
 
-A field's class is public, sensitive or secret, and secret by default: a field that somebody forgot to class stays out
-of the journal. Unknown fields are refused, `bool` is no `int`, and strings match to their very end.
+A field's class is public, sensitive or secret, and secret by default: a field without a class stays out of the journal.
+Unknown fields are refused, `bool` is no `int`, and strings match to their very end.
 """
 
 import re
@@ -44,7 +44,7 @@ class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Output(Struct, frozen=True, kw_only=True):
-    """Base of every operation's output; tolerant, so that an older reader reads a newer agent's."""
+    """Base of every operation's output; tolerant, so an older reader reads a newer agent's."""
 
 
 @cache
@@ -64,7 +64,7 @@ def _class_of(hint: Any) -> Class:
 
 @cache
 def breakouts(struct: type[Struct]) -> frozenset[str]:
-    """Return the names of the flags that are marked with BREAKOUT."""
+    """Return the names of the flags marked with BREAKOUT."""
     hints = get_type_hints(struct, include_extras=True)
     return frozenset(name for name in struct.__struct_fields__ if BREAKOUT in get_args(hints[name]))
 
@@ -76,7 +76,7 @@ def public(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def hidden(struct: type[Struct], values: Mapping[str, Any]) -> list[str]:
-    """Return the sorted names of the fields of `values` that are not public."""
+    """Return the sorted names of the sensitive and secret fields of `values`."""
     known = classes(struct)
     return sorted(name for name in values if known.get(name, Class.SECRET) is not Class.PUBLIC)
 
@@ -114,7 +114,7 @@ def _described(schema: Any) -> Iterator[str]:
 
 
 def defaults(struct: type[Struct]) -> dict[str, Any]:
-    """Return the catalogue's default of each field that has one and whose default is not None."""
+    """Return the catalogue's default of each field with a default other than None."""
     pairs = ((item.name, _default(item)) for item in msgspec.structs.fields(struct))
     return {name: value for name, value in pairs if value is not None}
 

@@ -39,7 +39,7 @@ class SuiteRun(Struct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> list[Result]:
-        """Return the results that did not pass."""
+        """Return the failed results."""
         return [result for result in self.results if not result.passed]
 
 
@@ -51,7 +51,7 @@ class Runs(Struct, frozen=True, kw_only=True):
 
     @property
     def failed(self) -> int:
-        """Return the number of combinations that did not pass."""
+        """Return the number of failed combinations."""
         return sum(len(run.failures) for run in self.suites)
 
 

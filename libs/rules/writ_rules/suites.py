@@ -1,7 +1,7 @@
 """Cases of a policy as data: callers × targets × operations × parameters × instants, and the expected decision of each.
 
 A suite is a file `*_test.yaml` beside its policy. Each name in it (callers, targets, operations, rules) must exist, or
-the suite is refused with the position of each mistake: a case that tests nothing would always pass.
+the suite is refused with the position of each mistake: a case which tests nothing would always pass.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,7 +45,7 @@ MOST_CASES = 100_000
 class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The expected decision of every combination of callers, targets, operations, parameters and instants.
 
-    `rules` are all that decide it, `code` is the decision's code; either may be left out, as may the terms of an allow:
+    `rules` are all deciding rules, `code` is the decision's code. Either may be left out, as may the terms of an allow:
     its `timeout`, its `demands` and `limits` by rule, and some of the `effective` parameters. `now` is the suite's
     unless the case has its own. `emergency`: one is in force here. `approvals`: the approvers, in order.
     """
@@ -126,7 +126,7 @@ def default_suite_path(policy: Path) -> Path:
 
 
 def sibling_path(suite: Path, named: str) -> Path:
-    """Return the path of a file that a suite names."""
+    """Return the path of a file named by a suite."""
     return suite.parent / named
 
 

@@ -1,8 +1,8 @@
 """What a container or a stack may use: a flag for each way out of its own namespaces, and bounds of its lists.
 
-A setting that breaks out of the container is refused by the agent unless its flag is set, and a rule of a policy allows
-a request with a flag only where it names that parameter (`writ_contracts.parameters.BREAKOUT`). A bound is not given by
-default; the agent refuses what is outside one that the request has, or that a rule has filled in.
+The agent refuses a setting which breaks out of the container unless its flag is set. A rule allows a request with a
+flag only if it names this parameter (`writ_contracts.parameters.BREAKOUT`). A bound is not given by default; the agent
+refuses what is outside one that the request has, or that a rule has filled in.
 """
 
 from typing import Annotated
@@ -61,7 +61,7 @@ class ContainerAccess(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class StackAccess(ContainerAccess, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Flags for the services of a stack, with the settings that container_create does not have."""
+    """Flags for the services of a stack: those of a container, and those for settings of stacks alone."""
 
     allow_host_namespaces: Annotated[
         bool, Meta(description="may use the host's pid, ipc, uts, user or cgroup namespace"), BREAKOUT

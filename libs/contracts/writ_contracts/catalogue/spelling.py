@@ -1,9 +1,9 @@
 """One spelling for hosts, networks, published ports and images, which have many.
 
-A policy compares text. `2130706433`, `0177.0.0.1`, `LOCALHOST.` and `::ffff:127.0.0.1` all reach the host that a policy
-knows as `127.0.0.1` or `localhost`. So each is refused, and the message gives the right spelling. Nothing is rewritten:
-the principal's signature is over the parameters as they were sent. Sources: inet_aton(3), RFC 5952 (text of IPv6
-addresses), the URL standard (a host whose last label is a number is an IPv4 address), distribution/reference.
+A policy compares text. `2130706433`, `0177.0.0.1`, `LOCALHOST.` and `::ffff:127.0.0.1` all reach the host known to a
+policy as `127.0.0.1` or `localhost`. So each is refused, and the message gives the right spelling. Nothing is
+rewritten: the principal's signature is over the parameters as they were sent. Sources: inet_aton(3), RFC 5952 (text of
+IPv6 addresses), the URL standard (a host whose last label is a number is an IPv4 address), distribution/reference.
 """
 
 import ipaddress

@@ -29,7 +29,7 @@ _WHOLE_WEEK = frozenset(range(7))
 
 
 def implied(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
-    """Return whether `wide` covers all that `narrow` covers, and matches all it matches."""
+    """Return true if `wide` covers and matches every request covered or matched by `narrow`."""
     if not follows_by_bits(narrow, wide):
         return False
     return _scope(narrow, wide) and _conditions(narrow, wide, verbs)
@@ -83,7 +83,7 @@ def _conditions(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
 
 
 def _flags_lack(narrow: Reading, wide: Reading, verb: Verb) -> bool:
-    """Whether `narrow` matches a request with a flag that `wide`, which allows, does not name."""
+    """Return true if `narrow` matches a request with a flag not named by `wide`, which allows."""
     lacking = verb.breakouts - named(wide.entry) if wide.entry.allowed else frozenset[str]()
     return bool(lacking & named(narrow.entry) if narrow.entry.allowed else lacking)
 

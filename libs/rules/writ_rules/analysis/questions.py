@@ -1,4 +1,4 @@
-"""Decisions of policies on the requests of an analysis, and the requests in a form that others can repeat."""
+"""Decisions of policies on the requests of an analysis, and the requests in a repeatable form."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ class Asker(Struct, frozen=True, eq=False):
 
 
 def example(request: DecisionRequest, known: Facts = NO_FACTS) -> Example:
-    """Return the request in the form that `writ policy eval` reads."""
+    """Return the request in the form read by `writ policy eval`."""
     return Example(
         principal=request.principal.id,
         operation=request.operation.name,

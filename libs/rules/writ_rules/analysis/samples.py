@@ -101,7 +101,7 @@ def _of_length(length: int, texts: list[str], suggested: list[Any]) -> Iterator[
 
 
 def _of_hint(hint: Any, metas: tuple[Meta, ...]) -> Iterator[Any]:
-    """Yield values that a type suggests; not all of them are valid."""
+    """Yield values suggested by a type; not all of them are valid."""
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *more = get_args(hint)

@@ -1,6 +1,6 @@
 """Checks of a constraint on one value, key by key of the format.
 
-Types are strict: a bool is no int, an int is a float. A check that does not apply to the value's type is unanswerable,
+Types are strict: a bool is no int, an int is a float. A check which does not apply to the value's type is unanswerable,
 and its rule errs. Loading a policy finds such a rule before it errs in a decision.
 """
 
@@ -36,7 +36,7 @@ class Check(Protocol):
 
     @property
     def tells(self) -> bool:
-        """Return whether `wanted` reveals a value or an excluded value, so that it must not be shown for a secret
+        """Return whether `wanted` reveals a permitted or an excluded value; if so, it must not be shown for a secret
         one.
         """
 
@@ -88,8 +88,8 @@ class Length(Struct, frozen=True):
 
 
 class Values(Struct, frozen=True):
-    """The check of `allowed_values` or `denied_values`: scalars; true is not 1. `kinds` are those that can be compared;
-    None: any.
+    """The check of `allowed_values` or `denied_values`: scalars; true is not 1. `kinds` are the comparable ones; None:
+    any.
     """
 
     clause: str

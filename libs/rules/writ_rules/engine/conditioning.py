@@ -39,7 +39,7 @@ class Conditioning:
         self._maintenance = self._maintenance_windows(policy)
 
     def of(self, placed: PlacedRule) -> list[Condition]:
-        """Return all conditions of a rule; those on parameters bind only the operations that have these."""
+        """Return all conditions of a rule; those on parameters bind only operations with these parameters."""
         found = [self._times(placed), self._maintenance if placed.entry.maintenance_windows_only else None]
         return [
             *(one for one in found if one is not None),

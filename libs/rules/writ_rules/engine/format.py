@@ -1,6 +1,6 @@
 """The policy file, key by key. Every key the format knows is here; any other is a mistake.
 
-A list item that is null (`- # a comment`) is skipped: lists keep their nulls here and lose them in `present`.
+A null list item (`- # a comment`) is skipped: lists keep their nulls here and lose them in `present`.
 docs/policy.md explains the keys; docs/policy-keys.md is generated from their descriptions here.
 """
 
@@ -128,7 +128,7 @@ class ScanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class EvaluatorEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A condition that a plugin's evaluator judges."""
+    """A condition judged by a plugin's evaluator."""
 
     name: Annotated[Name, Meta(description="of the entry point in `writ.evaluators`")]
     with_: Annotated[dict[str, Any], Meta(description="its options")] = field(default_factory=dict, name="with")

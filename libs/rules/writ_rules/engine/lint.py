@@ -1,6 +1,6 @@
-"""Lint of single keys: rules that can have no effect, and rules that have less than they seem to.
+"""Lint of single keys: rules without any effect, and rules with less than they seem to have.
 
-Each check is a generator over one rule, so that all findings of a file come at once.
+Each check is a generator over one rule, so all findings of a file come at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,7 +46,7 @@ OF_KIND = {"text": {"string"}, "number": {"int", "float"}, "truth value": {"bool
 
 
 def suited(constraint: Constraint | AttributeConstraint, key: str) -> set[str]:
-    """Return the types that this key of the constraint can judge; for values, those of their own kinds."""
+    """Return the types this key of the constraint can judge; for values, those of their own kinds."""
     values = present(getattr(constraint, key)) if key.endswith("_values") else []
     return set[str]().union(*(OF_KIND[kind(value)] for value in values)) if values else set(FITS[key])
 
@@ -121,8 +121,8 @@ def _items(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 
 def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
-    """Yield a finding for a rule under one role that names others: it would grant, or deny, where nobody looks for
-    it.
+    """Yield a finding for a rule in one role's section which names other roles: it would take effect where no reader
+    expects it.
     """
     roles = present(placed.entry.target_roles)
     if placed.role is None or not roles:
@@ -256,7 +256,7 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
 
 
 def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
-    """Yield findings for values that no request can have; if all are such, the rule never matches."""
+    """Yield findings for values no request can have; if all are such, the rule never matches."""
     for key in ("allowed_values", "denied_values"):
         values = getattr(constraint, key) or ()
         if not verb.types[name] & suited(constraint, key):
@@ -294,7 +294,7 @@ def _holds(check: Check, value: Any) -> bool:
 
 
 def _breaks(check: Check, default: Any) -> bool:
-    """Return whether the default certainly fails; a check that can't judge the parameter's type has a finding of its
+    """Return whether the default certainly fails; a check unable to judge the parameter's type has a finding of its
     own.
     """
     try:

@@ -48,7 +48,7 @@ def first_at(day: date, seconds: int, zone: ZoneInfo) -> datetime:
 
 
 class Occasion(Protocol):
-    """A period that may repeat, by the clock of a zone."""
+    """A period, possibly repeated, by the clock of a zone."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -58,7 +58,7 @@ class Occasion(Protocol):
         """Return whether it is open at this moment, given in its zone."""
 
     def opens(self, at: float) -> datetime | None:
-        """Return the next opening after `at` (Unix seconds), if that is in sight."""
+        """Return the next opening after `at` (Unix seconds), if in sight."""
 
 
 class Window(Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ class Window(Struct, frozen=True, kw_only=True):
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
     def opens(self, at: float) -> datetime | None:
-        """Return the next opening after `at`, if that is within two weeks or at its first date. Two, since a change of
+        """Return the next opening after `at`, if within two weeks or at its first date. Two, since a change of
         the clock may skip one opening.
         """
         today = wall_clock(at, self.zone).date()

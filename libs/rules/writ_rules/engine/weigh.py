@@ -1,6 +1,6 @@
 """From judged rules to a ruling, in the order of docs/policy.md.
 
-A matching deny denies. A rule that errs denies in its scope. Of the matching allows the strictest demand holds. Nothing
+A matching deny denies. An erring rule denies in its scope. Of the matching allows the strictest demand holds. Nothing
 else is allowed.
 """
 
@@ -72,7 +72,7 @@ class Weighing(Struct, frozen=True, eq=False):
 
     def _open_by_default(self) -> bool:
         """Return whether the default allows. Control operations always need a rule: by an open default an agent could
-        give itself any role. So do parameters that break out of a container.
+        give itself any role. So do parameters which break out of a container.
         """
         request = self.request
         breakouts = self.policy.verbs[request.operation.name].breakouts
@@ -153,7 +153,7 @@ class Weighing(Struct, frozen=True, eq=False):
 
 
 def _least(seconds: Iterable[Any]) -> int | None:
-    """Return the least number of seconds; a default that is no number is refused later, by the schema."""
+    """Return the least number of seconds; the schema refuses a default of another type later."""
     return min((one for one in seconds if isinstance(one, int)), default=None)
 
 
@@ -171,5 +171,5 @@ def _defaults(request: DecisionRequest, rules: Iterable[Rule]) -> tuple[dict[str
 
 
 def allows(rules: Iterable[Rule]) -> list[Rule]:
-    """Return the rules that allow."""
+    """Return the allowing rules."""
     return [rule for rule in rules if rule.effect != "deny"]

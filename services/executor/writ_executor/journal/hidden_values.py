@@ -1,4 +1,4 @@
-"""Parameters and outputs that must not be in the journal: encrypted under the executors' shared key, for a limited
+"""Parameters and outputs kept out of the journal: encrypted under the executors' shared key, for a limited
 time.
 
 Also the keys of an operation's digests, derived from that key: nobody else can guess a short secret from its digest.
@@ -39,7 +39,7 @@ class Vault:
         return derive(self._key, "parameters", operation_id)
 
     def fingerprint_key(self, operation_id: str) -> str:
-        """Return the key for the digest that distinguishes a repeated request from another one with its idempotency
+        """Return the key of the digest by which a repeated request differs from another one with its idempotency
         key.
         """
         return derive(self._key, "fingerprint", operation_id)

@@ -1,7 +1,6 @@
 """The intake of requests: decode, have decided, record, hand on. `Intake.handle_request` is the whole path.
 
-An invalid request gets one clear answer and an event in the journal. A request that could not be recorded was not
-accepted.
+An invalid request gets one clear answer and an event in the journal. A request without a record was not accepted.
 """
 
 from typing import Any
@@ -291,7 +290,7 @@ class Intake:
 
 
 def _can_be_approved(decision: Decision) -> bool:
-    """Whether there are people to wait for."""
+    """Return true if there are people to wait for."""
     return bool(decision.demands and decision.could_approve) and can_be_met(decision.demands)
 
 

@@ -1,7 +1,6 @@
-"""Previews of operations that wait for approval: an agent makes and signs one, the journal gets it, people see it.
+"""Previews of pending operations: an agent makes and signs one, the journal stores it, approvers see it.
 
-The first preview of an operation counts, so none is taken again. One that no agent could make is tried again, less and
-less often.
+The first preview of an operation counts, so none is taken again. A failed one is tried again, less and less often.
 """
 
 import asyncio
@@ -62,7 +61,7 @@ class PendingPreviews:
         self._pauses: dict[str, tuple[float, float]] = {}
 
     def is_due(self, life: Life) -> bool:
-        """Return whether the pending operation lacks a preview that can be tried now."""
+        """Return true if a preview is missing and a try is due now."""
         requested = life.requested
         if life.state is not State.AWAITING_APPROVAL or requested is None or life.preview_digest:
             return False
@@ -76,7 +75,7 @@ class PendingPreviews:
         return requested.operation in self._catalogue and self._catalogue[requested.operation].preview
 
     async def take(self, life: Life) -> None:
-        """Have a preview made and record it. What fails is tried again later."""
+        """Have a preview made and record it. A failed one is tried again later."""
         requested = life.requested
         if requested is None or not self._has_preview(requested):
             return
