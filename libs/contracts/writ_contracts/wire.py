@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import structs
 
-from writ_contracts.bounds import check, is_free
+from writ_contracts.bounds import check, is_free, is_plain_json
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
 from writ_contracts.journal import OPERATION_KINDS, Carried, JournalEvent
@@ -70,7 +70,7 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
         if len(text) > limit:  # MessagePack of 0.8 MB can be 1.6 MB of JSON, which is what travels on
             raise Invalid(f"{len(text)} bytes as JSON, at most {limit} are read", code="oversize")
         decoded = _json(kind).decode(text)  # type: ignore[arg-type]
-        if _is_free(kind):  # type: ignore[arg-type]
+        if _is_free(kind) and not is_plain_json(text):  # type: ignore[arg-type]
             check(decoded)
         if content_type is not None:
             json.loads(text, object_pairs_hook=_refuse_twice)
@@ -117,6 +117,12 @@ def _base(content_type: str) -> str:
 
 def decode_event(data: bytes) -> JournalEvent:
     """Return one event of the journal; fields added by a newer writer are ignored."""
+    return _recent_event(data)
+
+
+@lru_cache(maxsize=64)
+def _recent_event(data: bytes) -> JournalEvent:
+    """Decode an event once for all who read it in turn (an index, the checks of its order and of its signatures)."""
     return decode(data, JournalEvent)  # type: ignore[arg-type]
 
 

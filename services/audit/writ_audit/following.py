@@ -162,11 +162,10 @@ class Follower:
                         await self._query_waits.wait()
 
     async def _apply(self, records: list[Record]) -> None:
-        changes = [project(record.sequence, record.subject, record.data, record.time) for record in records]
         last = records[-1]
         place = IndexPosition(last.sequence, self._index.place.origin or _digest(records[0]), _digest(last))
         began = time_ns()
-        await self._examine(records)  # before the position moves on: after a kill in between it is done again
+        changes = await self._examine(records)  # before the position moves on: after a kill in between it is done again
         await asyncio.to_thread(self._index.apply, changes, place)
         self._guard.read(last)
         if tracing.exporting():
@@ -176,18 +175,29 @@ class Follower:
         async with self._moved:
             self._moved.notify_all()
 
-    async def _examine(self, records: list[Record]) -> None:
-        """Record irregular events of operations."""
-        if self._security is None:
-            return
+    async def _examine(self, records: list[Record]) -> list[Change]:
+        """Return the changes by the records, one after the other, since each is decoded once; record irregular ones."""
+        if self._security is not None:
+            await self._learn(records)
+        changes = list[Change]()
+        for record in records:
+            changes.append(project(record.sequence, record.subject, record.data, record.time))
+            if wrong := self._wrong(record):
+                await self._report(wrong)
+        return changes
+
+    async def _learn(self, records: list[Record]) -> None:
+        """Read the earlier events of operations that began before these records."""
         for principal, operation_id in self._histories.unknown(records):
             known = await self._journal.read(operation_filter(principal, operation_id))
             # A later `archived` shows that the beginning is in an archive: it counts from the start.
             before = [one for one in known if one.sequence < records[0].sequence or _is_archived(one)]
             self._histories.learn(operation_id, before)
-        for record in records:
-            if wrong := self._histories.examine(record) or self._wrong_signature(record):
-                await self._report(wrong)
+
+    def _wrong(self, record: Record) -> IrregularEvent | None:
+        if self._security is None:
+            return None
+        return self._histories.examine(record) or self._wrong_signature(record)
 
     def _wrong_signature(self, record: Record) -> IrregularEvent | None:
         """Return a finding where a signature of the event does not hold. Policy alone can write `granted`, and verified
