@@ -84,7 +84,7 @@ def window(r: Random) -> Data:
     if r.random() < 0.8:
         found |= {"start_time": r.choice(hours), "end_time": r.choice((*hours, "24:00"))}
     if r.random() < 0.4:
-        found["days_of_week"] = holed(r, some(r, range(8), 5))
+        found["days_of_week"] = holed(r, some(r, (*range(8), "mon", "fri", "sun"), 5))
     if r.random() < 0.6:
         found["timezone"] = r.choice(ZONES)
     if r.random() < 0.15:
@@ -104,7 +104,7 @@ def maintenance(r: Random, number: int) -> Data:
     if recurrence is not None:
         found["recurrence"] = recurrence
     if recurrence == "weekly" and r.random() < 0.6:
-        found["days_of_week"] = holed(r, some(r, range(8)))
+        found["days_of_week"] = holed(r, some(r, (*range(8), "tue", "sat")))
     if recurrence == "monthly" and r.random() < 0.6:
         found["day_of_month"] = r.choice((1, 24, 25, 29, 31))
     return found

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from msgspec import Struct
 
 from writ_contracts.errors import Invalid
+from writ_contracts.nearest_name import near
 from writ_contracts.requests import TargetView
 
 
@@ -25,7 +26,8 @@ class Selector(Struct, frozen=True, kw_only=True):
         ):
             for value in values:
                 if not any(covers(target, value) for target in known):
-                    raise Invalid(f"there is no {kind} {value!r} in the inventory", code="unknown_target")
+                    hint = near(value, [target.id for target in known]) if kind == "target" else ""
+                    raise Invalid(f"there is no {kind} {value!r} in the inventory{hint}", code="unknown_target")
         chosen = sorted(target.id for target in known if self._covers(target))
         if not chosen:
             raise Invalid("no target fits all that was asked for", code="unknown_target")
