@@ -59,7 +59,6 @@ class Approvals:
         return Endpoint(name="approval", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
     async def answer(self, message: Message) -> ApprovalAnswer:
-        """Record one verdict."""
         principal = subjects.parse_approval(message.subject)
         try:
             return await self._decide(principal, message)
