@@ -159,7 +159,7 @@ class Question:
         for name, constraint in self.constraints(rule):
             if (value := given.get(name, constraint.get("default", effective.get(name)))) is not None:
                 yield min([*self.checks(constraint, value, rule["allowed"]), self.allowlisted(constraint, value)])
-            elif constraint.get("required"):
+            elif constraint.get("required") or "allowed_items" in constraint:
                 yield NO
         yield from (NO for _ in self.flags(effective) - {*rule.get("parameter_constraints", {})} if rule["allowed"])
 
@@ -230,8 +230,11 @@ class Question:
             "max_length": (sized, lambda most: len(value) <= most),
             "allowed_values": (single, lambda known: typed(value) in map(typed, known)),
             "denied_values": (single, lambda known: typed(value) not in map(typed, known)),
+            "allowed_items": (isinstance(value, list), lambda _: True),
             "pattern": (isinstance(value, str), lambda pattern: re.fullmatch(pattern, value, flags) is not None),
         }
+        for each in value if "allowed_items" in constraint and isinstance(value, list) else ():
+            yield from self.checks({"allowed_values": constraint["allowed_items"]}, each, allowed)
         for fits, holds, wanted in [(*table[key], wanted) for key, wanted in constraint.items() if key in table]:
             kinds = {typed(each)[0] for each in wanted} if single and isinstance(wanted, list) else set()
             yield YES * holds(wanted) if fits and (not kinds or typed(value)[0] in kinds) else ERRS

@@ -49,10 +49,16 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pattern: Annotated[str | None, Meta(description="RE2, covers the whole string")] = None
     allowed_values: Annotated[Values | None, Meta(description="one of these single values")] = None
     denied_values: Annotated[Values | None, Meta(description="none of these single values")] = None
+    allowed_items: Annotated[Values | None, Meta(description="allow: a list whose items are all among these")] = None
     default: Annotated[Any, Meta(description="the value where the caller gives none")] = None
     allowlist_source: Annotated[str | None, Meta(description="what the target itself lists now")] = None
     max_age: Annotated[Age | None, Meta(description="of that list: seconds, or as `5m`; 60 s unless given")] = None
     description: Text = ""
+
+    @property
+    def needs_value(self) -> bool:
+        """Return whether it is false where the parameter has no value: a list that is left out bounds nothing."""
+        return self.required or self.allowed_items is not None
 
 
 class AttributeConstraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
