@@ -18,7 +18,7 @@ class Selector(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
 
     def of(self, known: Sequence[TargetView]) -> list[str]:
-        """Return the ids of the targets, sorted. Raises Invalid (`unknown_target`) for a value that covers none."""
+        """Return the ids of the targets, sorted. Raises Invalid (`unknown_target`) for a value which covers none."""
         for kind, values, covers in (
             ("target", self.globs, _named),
             ("target of role", self.roles, _has_role),

@@ -1,7 +1,7 @@
 """Conversion of a document to a msgspec type: the value, or all its mistakes at once, each with its position.
 
-msgspec stops at the first mistake, so a document that converts costs one call. Only one that doesn't is walked, and no
-further than the limit of reported mistakes. Unknown keys are reported with the nearest known one, in structs that
+msgspec stops at the first mistake, so a correct document costs one call. Only an incorrect one is walked, and no
+further than the limit of reported mistakes. Unknown keys are reported with the nearest known one, in structs which
 forbid them.
 """
 
@@ -36,9 +36,9 @@ def convert(document: Document, kind: type[Shape]) -> Shape:
 
 
 def without_mistakes(value: Any, kind: Any, fill: Mapping[type[Struct], Mapping[str, Any]]) -> Any:
-    """Return the part of `value` that is of the kind, for further checks; UNSET if that is nothing.
+    """Return the part of `value` of the expected kind, for further checks; UNSET if there is none.
 
-    List items that don't fit become null. `fill`: substitutes for missing required keys, by struct.
+    List items of another kind become null. `fill`: substitutes for missing required keys, by struct.
     """
     if _refused(value, kind) is None:
         return value
@@ -152,7 +152,7 @@ def _expected(kind: Any) -> str:
 
 
 def _of_few(value: Any, kind: Any) -> str | None:
-    """Return the mistake of a text that is none of a few literals; None for other values."""
+    """Return the mistake of a text other than a few literals; None for other values."""
     known = [choice for choice in get_args(kind) if isinstance(choice, str)] if get_origin(kind) is Literal else []
     if not known or not isinstance(value, str):
         return None
