@@ -121,4 +121,4 @@ def task_names(folder: Path, starter: str) -> set[str]:
     """The names of the tasks that the code in a folder starts by `unending` or `keep` of `writ_bus.tasks`."""
     begun = (call for path in folder.rglob("*.py") for call in calls_of(path, starter))
     named = (call.args[0] for call in begun if ast.unparse(call.func) in (starter, f"tasks.{starter}"))
-    return {one.value if isinstance(one, ast.Constant) else ast.unparse(one) for one in named}
+    return {str(one.value) if isinstance(one, ast.Constant) else ast.unparse(one) for one in named}

@@ -29,8 +29,14 @@ def audit(tmp_path: Path) -> Audit:
     notifications = tmp_path / "notifications.yaml"
     notifications.write_text(DESTINATIONS)
     notifications.chmod(0o600)
-    named = {"nats_url": "nats://127.0.0.1", "installation": "", "key_file": tmp_path / "seed"}
-    config = Config(**named, policy_key=POLICY.public, state_dir=tmp_path, notifications=notifications)
+    config = Config(
+        nats_url="nats://127.0.0.1",
+        installation="",
+        key_file=tmp_path / "seed",
+        policy_key=POLICY.public,
+        state_dir=tmp_path,
+        notifications=notifications,
+    )
     return Audit(config, MemoryBus(), metrics())
 
 

@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
 from writ_contracts.bounds import check, is_free
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
-from writ_contracts.journal import OPERATION_KINDS, Carried, JournalEvent
+from writ_contracts.journal import KINDS, OPERATION_KINDS, Carried, JournalEvent
 from writ_contracts.subjects import EventSubject, parse_event
 
 T = TypeVar("T")
@@ -115,9 +115,17 @@ def _base(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def decode_event(data: bytes) -> JournalEvent:
-    """Return one event of the journal; fields that a newer writer added are ignored."""
-    return decode(data, JournalEvent)  # type: ignore[arg-type]
+def decode_event(data: bytes) -> JournalEvent | Carried:
+    """Return one event of the journal; fields that a newer writer added are ignored, and an event of a kind that only
+    it knows is `Carried`.
+    """
+    try:
+        return decode(data, JournalEvent)  # type: ignore[arg-type]
+    except Invalid:
+        kind = decode(data, _Tagged).type
+        if kind in KINDS:
+            raise
+        return structs.replace(decode(data, Carried), kind=kind)
 
 
 def event_of(subject: str, data: bytes) -> JournalEvent | Carried:
@@ -130,10 +138,19 @@ def event_of(subject: str, data: bytes) -> JournalEvent | Carried:
     if where is not None and where.event not in OPERATION_KINDS:
         return _carried(where, data)
     event = decode_event(data)
-    kind = str(event.__struct_config__.tag)
+    kind = kind_of(event)
     if where is not None and (where.operation_id, where.event) != (getattr(event, "operation_id", None), kind):
         raise Invalid(f"a body of kind {kind} under the subject {subject[:200]}")
     return event
+
+
+def kind_of(event: JournalEvent | Carried) -> str:
+    """Return the kind of an event, which is its `type`."""
+    return event.kind if isinstance(event, Carried) else str(event.__struct_config__.tag)
+
+
+class _Tagged(Struct, frozen=True):
+    type: str
 
 
 def _carried(where: EventSubject, data: bytes) -> Carried:
