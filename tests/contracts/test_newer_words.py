@@ -158,6 +158,12 @@ def test_event_of_a_newer_kind_is_carried_on_any_subject(subject: str) -> None:
     assert notification_of(record) is None
 
 
+def test_control_event_of_another_kind_is_not_carried_by_the_verifier() -> None:
+    body = encode({"type": "stopped_later", "id": "q", "at": 1.0, "correlation_id": "c"})
+    with pytest.raises(Invalid, match="nobody can follow"):
+        Signatures([]).check(Record(7, subjects.control_event("stop_set"), body, {}, 1.0))
+
+
 def test_event_of_a_known_kind_with_a_bad_field_is_not_carried() -> None:
     body = encode({"type": "finished", "id": "f", "at": 1.0, "correlation_id": "c"})
     with pytest.raises(Invalid):
