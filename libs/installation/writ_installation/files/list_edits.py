@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from writ_contracts.errors import ConfigError, Conflict, Invalid
+from writ_contracts.errors import ConfigError, Conflict
 from writ_documents import yaml_file
 from writ_documents.atomic_files import save
 from writ_documents.document import Document
@@ -55,37 +55,6 @@ def change(path: Path, edit: Edit, check: Callable[[Document], object]) -> None:
         if path.read_bytes() != before:
             raise Conflict(f"{path} was changed by somebody else meanwhile; nothing was changed")
         save(path, changed)
-
-
-def replace(path: Path, section: str, entry: Mapping[str, Any] | None, *, unique: str, value: str) -> None:
-    """Put `entry` in the place of the one whose `unique` field is `value`, or remove that one; raises Invalid where
-    there is none. Comments within the entry are lost.
-    """
-    with _edited(path):
-        text = path.read_text()
-        data = yaml_file.parse(text.encode(), str(path)).data or {}
-        entries = data.get(section) or []
-        at = next((at for at, other in enumerate(entries) if other.get(unique) == value), None)
-        if at is None:
-            raise Invalid(f"{path}: there is no {unique} {value!r}")
-        new = [] if entry is None else [dict(entry)]
-        expected = {**data, section: [*entries[:at], *new, *entries[at + 1 :]]}
-        edited = _with_item(text, at, new)
-        if not _reads_as(edited, expected):
-            edited = _leading_comments(text) + yaml_file.dump(expected)
-        save(path, edited.encode())
-
-
-def _with_item(text: str, at: int, new: list[dict[str, Any]]) -> str:
-    """Return the text with the block of item `at` replaced, if the file is one list in block style."""
-    items = list(_item.finditer(text))
-    indent = min((match[1] for match in items), key=len, default="")
-    starts = [match.start() for match in items if match[1] == indent]
-    if at >= len(starts):
-        return ""
-    end = starts[at + 1] if at + 1 < len(starts) else len(text)
-    block = "".join(f"{indent}{line}\n" for line in yaml_file.dump(new).splitlines()) if new else ""
-    return text[: starts[at]] + block + text[end:]
 
 
 def _with_block(text: str, entry: Mapping[str, Any]) -> str:
