@@ -13,6 +13,7 @@ from msgspec import Struct
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
 from writ_contracts.approvals import DecisionDemand, SignedApproval
+from writ_contracts.copied_control_events import origin
 from writ_contracts.credentials import TOUCH, Credential
 from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
@@ -22,6 +23,7 @@ from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed, Statement
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
+from writ_proof.archive.control_record import ControlRecord
 from writ_trust.approvals import ProvenApproval, approval_digest, nkey_credential, prove_approval, read_approval
 from writ_trust.people import Directory
 from writ_trust.requester_presence import check_presence
@@ -72,6 +74,7 @@ class Signatures:
         """By operation: the request whose decision demands approvals, until it has ended."""
         self._approvals: dict[str, set[str]] = {}
         """By operation: digests of its approvals."""
+        self._control = ControlRecord()
         self._installation = ""
         self._previews: dict[str, str] = {}
         """By operation: digest of its preview, which its approvals must name."""
@@ -124,10 +127,9 @@ class Signatures:
             case journal.Finished() | journal.Unknown() | journal.Resolved():
                 self._ended(event)
             case journal.ControlEvent():
-                if event.decision is not None:
-                    decision = self._of_policy(event.decision, Decision)
-                    self._is_of(event, decision)
-                    self._statement(event.statement, decision)
+                self._controlled(record, event)
+            case journal.WindowUsed():
+                self._control.used(event)
             case journal.SecurityEvent():
                 if event.report is not None:
                     self._own(event.report, SecurityReport)
@@ -143,8 +145,16 @@ class Signatures:
         self._check_read_grant(event.look)
         self._check_read_grant(event.ahead)
 
+    def _controlled(self, record: Record, event: journal.ControlEvent) -> None:
+        if event.decision is None:
+            return
+        decision = self._of_policy(event.decision, Decision)
+        self._is_of(event, decision)
+        self._statement(event.statement, decision)
+        self._control.take(event, decision, origin(record.headers, record.sequence))
+
     def _granted(self, event: journal.Granted) -> None:
-        self._of_policy(event.decision, Decision)
+        decision = self._of_policy(event.decision, Decision)
         grant = self._of_policy(event.grant, Grant)
         self._own(event.claim, Claim)
         if grant.operation_id != event.operation_id or grant.claim_digest != digest(event.claim):
@@ -154,6 +164,7 @@ class Signatures:
         self._started(event.operation_id, grant.approvals)
         known = self._grants.setdefault(event.operation_id, {})
         known |= dict.fromkeys((digest(event.grant), digest(event.claim)), (event.claim.key, event.instance))
+        self._control.granted(decision)
 
     def _demanded(self, record: Record, event: journal.Requested, decision: Decision) -> None:
         """Remember the digests which approvals of this request must name."""
@@ -240,6 +251,7 @@ class Signatures:
             self._requests.pop(event.operation_id, None)
             self._approvals.pop(event.operation_id, None)
             self._previews.pop(event.operation_id, None)
+            self._control.ended(event.operation_id)
         if event.receipt is None:
             return
         receipt = self._own(event.receipt, Receipt)

@@ -22,6 +22,9 @@ from writ_rules.engine.ruling import Ruling
 from writ_rules.engine.trace import Trace
 from writ_rules.engine.tree import TreeMatches
 
+OF_TEAMS = frozenset({"principal_manage"})
+"""Operations of risk admin that need an approval in a team, whatever the policy says."""
+
 
 class Considered(Struct, frozen=True, eq=False):
     """The rules of the target's own role, those of its gateway, and the emergency rules while an emergency is in
@@ -119,6 +122,14 @@ class Weighing(Struct, frozen=True, eq=False):
             emergency=self.considered.emergency,
         )
 
+    def _needs_admin_approval(self) -> bool:
+        """Return true for what nobody does alone, whatever the rules say: risk admin where the policy demands it, and
+        changes of principals in a team.
+        """
+        operation = self.request.operation
+        demanded = self.policy.require_approval_for_admin or (self.people.is_team and operation.name in OF_TEAMS)
+        return operation.risk is Risk.ADMIN and demanded
+
     def _allow(self, matching: list[Rule], binding: list[Rule]) -> Ruling:
         """Return an allow. `binding` rules decide: they are named, and demands and limits are theirs; all matching
         rules fill in defaults.
@@ -131,7 +142,7 @@ class Weighing(Struct, frozen=True, eq=False):
             return self._deny("rule_error", reasons.conflicting(conflict, names), names)
         effective = {**request.effective, **defaults} if defaults else request.effective
         demands = sorted({rule.demand for rule in binding if rule.demand is not None}, key=by_rule)
-        if request.operation.risk is Risk.ADMIN and self.policy.require_approval_for_admin and not lifted:
+        if self._needs_admin_approval() and not lifted:
             demands.append(ADMIN_DEMAND)
         if demands:
             answer = reasons.approval(request, demands, self.people, names)

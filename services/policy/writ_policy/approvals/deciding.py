@@ -107,7 +107,7 @@ class Approvals:
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
-        check_preview(preview, standing.decision, judge.world)
+        check_preview(preview, standing.decision, judge.catalogue.find(standing.decision.operation), judge.world)
         needed = standing.presence_of(approval.step, approval.approver, judge.world)
         if not found.presence.meets(needed):
             reason = f"it needs the proof {needed}, and the signature proves {found.presence}"
