@@ -5,7 +5,6 @@ fails the append, and then nothing has started.
 """
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from writ_bus.port import Entry, Journal
@@ -43,17 +42,17 @@ class Granting:
         judging: JudgeFactory,
         gather: Gather,
         key: Key,
-        former: Mapping[str, int],
+        keys: Mapping[str, int],
         windows: OpenWindows,
     ) -> None:
-        """`former`: policy's earlier keys, each with the last event of the journal it signed."""
+        """`keys`: policy's, each with the last event of the journal for which it counts."""
         self._windows = windows
         self._journal = journal
         self._judging = judging
         self._gather = gather
         self._key = key
         self._limits = Limits(journal, key.installation)
-        self._keys = {**former, key.public: sys.maxsize}
+        self._keys = keys
 
     async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
         """Return the recorded approvals of the question's operation; None for an operation that is not recorded.

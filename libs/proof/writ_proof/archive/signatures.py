@@ -4,7 +4,8 @@ approvals, claims and receipts by the key that the next link of the chain names.
 Events come in order. An operation that began before the range is checked as far as it is in it.
 """
 
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from msgspec import Struct
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
 from writ_contracts.approvals import DecisionDemand, SignedApproval
+from writ_contracts.copied_control_events import origin
 from writ_contracts.credentials import TOUCH, Credential
 from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
@@ -57,11 +59,14 @@ class Signatures:
     def __init__(
         self, policy_keys: Collection[str], people: Directory | None = None, *, by_directory: bool = True
     ) -> None:
-        """Policy's public keys, of all times the range covers. `people`: the newest directory of people's credentials,
-        which has removed ones too; without it no approval that proves a presence can be verified. Not `by_directory`:
-        what needs the directory is left to others, as where a trace is shown.
+        """Policy's public keys, of all times the range covers; as a mapping, each with the last event for which it
+        counts. `people`: the newest directory of people's credentials, which has removed ones too; without it no
+        approval that proves a presence can be verified. Not `by_directory`: what needs the directory is left to others,
+        as where a trace is shown.
         """
-        self._policy = frozenset(policy_keys)
+        self._policy = policy_keys if isinstance(policy_keys, Mapping) else dict.fromkeys(policy_keys, sys.maxsize)
+        self._at = 0
+        """The first sequence of the event in question."""
         self._people = people
         self._by_directory = by_directory
         self._grants: dict[str, dict[str | None, tuple[str, str]]] = {}
@@ -89,6 +94,8 @@ class Signatures:
     def check(self, record: Record) -> None:
         """Check the next event. Raises Untrusted for what does not hold, Invalid for what cannot be read."""
         event = decode_event(record.data)
+        carried = isinstance(event, journal.ControlEvent)  # nothing else is stored again
+        self._at = origin(record.headers, record.sequence) if carried else record.sequence
         self._belongs(record, event)
         self._check(record, event)
 
@@ -294,6 +301,9 @@ class Signatures:
             raise Untrusted("its decision is on another operation, target or human")
 
     def _of_policy(self, signed: Signed, kind: type[T]) -> T:
+        last = self._policy.get(signed.key)
+        if last is not None and self._at > last:
+            raise Untrusted(f"signed by {signed.key}, which counts until event {last} alone")
         return self._opened(signed, kind, self._policy)
 
     def _own(self, signed: Signed, kind: type[T]) -> T:
