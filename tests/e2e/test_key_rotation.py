@@ -16,12 +16,11 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode_event
 from writ_installation.administration.key_rotation import announce, switch
 from writ_testing.eventually import eventually
-from writ_testing.exhaustive import some
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.installations.load import load
 from writ_trust.keys import Key
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240), pytest.mark.exhaustive]
 KEYS = ["policy", "executor", "audit", "keeper", "bootstrap", "sys", "status", "agent-a", "principal-alice"]
 
 
@@ -59,7 +58,7 @@ async def refused(installation: RunningInstallation, name: str, old: Key) -> boo
     return False
 
 
-@pytest.mark.parametrize("name", some(KEYS, "executor"))
+@pytest.mark.parametrize("name", KEYS)
 async def test_a_rotated_key_is_refused_and_no_operation_is_lost_or_doubled(
     installation: RunningInstallation, writ: Writ, files: Path, name: str
 ) -> None:
@@ -77,7 +76,6 @@ async def recorded(installation: RunningInstallation) -> list[str]:
     return [str(event.body["changed"]) for event in events if isinstance(event, ControlEvent)]
 
 
-@pytest.mark.exhaustive
 async def test_a_rotation_is_on_record_and_goes_on_where_it_was_interrupted(
     installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:

@@ -1,17 +1,30 @@
 """The steps of a rotation in the files: each can be interrupted, and the next call goes on."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.installation.stand_in_installations import up
 
+from writ_bus.errors import Forbidden
+from writ_client.context import Context, open_bus
 from writ_contracts.errors import Conflict, Invalid
 from writ_documents.readers import read_agents
-from writ_installation.administration import key_rotation
 from writ_installation.administration.key_list import list_keys
-from writ_installation.administration.key_rotation import Ends, announce, pending, pools_elsewhere, retire, switch
+from writ_installation.administration.key_rotation import (
+    Ends,
+    Rotated,
+    announce,
+    pending,
+    pools_elsewhere,
+    retire,
+    switch,
+)
 from writ_installation.administration.key_steps import rotate
+from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home, host_token
+from writ_trust.keys import Key, generate_seed
 
 AGENT = f"agent-local-{host_token()}"
 
@@ -36,13 +49,14 @@ def kill(*_: object) -> None:
 async def test_a_rotation_that_is_killed_before_it_saves_goes_on(
     home: Home, name: str, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, ends, saved = home.key(name).public, Ends(event=5, version=1), key_rotation.save_keys
-    for number, step in enumerate((announce, switch, lambda *one: retire(*one, ends)), 1):
+    old, ends = home.key(name).public, Ends(event=5, version=1)
+    steps: list[Callable[[Home, str], Rotated]] = [announce, switch, lambda at, key: retire(at, key, ends)]
+    for number, step in enumerate(steps, 1):
         if number == call:
-            monkeypatch.setattr(key_rotation, "save_keys", kill)
-            with pytest.raises(Killed):
-                step(home, name)
-            monkeypatch.setattr(key_rotation, "save_keys", saved)
+            with monkeypatch.context() as patched:
+                patched.setattr("writ_installation.administration.key_rotation.save_keys", kill)
+                with pytest.raises(Killed):
+                    step(home, name)
         step(home, name)
     new = home.key(name).public
     assert new != old
@@ -77,12 +91,24 @@ async def test_a_stopped_installation_takes_all_steps_at_once_and_trusts_one_key
 
 
 async def test_policys_key_is_not_switched_while_hosts_elsewhere_know_the_old_one_alone(home: Home) -> None:
-    from writ_installation.files import list_edits
-    from writ_trust.keys import Key, generate_seed
-
     elsewhere = {"pool": "ssh", "key": Key(generate_seed()).public}
     list_edits.append(home.agents, "agents", elsewhere, unique="key")
     assert pools_elsewhere(home) == ["ssh"]
     with pytest.raises(Invalid, match="--hosts-ready"):
         await rotate(home, "policy", lambda _: None)
     assert pending(home, "policy") == "switched"
+
+
+async def test_a_running_installation_follows_with_a_second_replica_meanwhile(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        old, before = one.home.key("executor"), one.pid("executor")
+        await rotate(one.home, "executor", lambda _: None)
+        await one.until(lambda: one.pid("executor") not in (None, before))
+        order = [line.split()[0] for line in (one.home.run / "order").read_text().splitlines()]
+        assert order == ["executor", "executor"]  # the old one, and the replica once the new one was ready
+        assert (one.home.log / "executor.meanwhile.log").exists()
+        with pytest.raises(Forbidden):
+            await open_bus(Context(principal="executor", url=one.report.url), old.seed, wait=10)
+        await (
+            await open_bus(Context(principal="executor", url=one.report.url), one.home.key("executor").seed, wait=10)
+        ).close()
