@@ -7,14 +7,16 @@ fails the append, and then nothing has started.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from writ_bus.port import Entry, Journal
+from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
+from writ_contracts.approvals import ApprovalEvent
+from writ_contracts.decisions import AskGrant, Decide, Decision, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
+from writ_policy.approvals.announcing import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
 from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
@@ -44,8 +46,12 @@ class Granting:
         key: Key,
         keys: Mapping[str, int],
         windows: OpenWindows,
+        bus: Bus,
     ) -> None:
-        """`keys`: policy's, each with the last event of the journal for which it counts."""
+        """`keys`: policy's, each with the last event of the journal for which it counts. `bus`: for events to
+        approvers.
+        """
+        self._bus = bus
         self._windows = windows
         self._journal = journal
         self._judging = judging
@@ -107,6 +113,8 @@ class Granting:
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
         counted = await self._counted(judge, ruled, event)
         await self._append(recorded, event, counted)
+        if ruled.decision.passed_over and claim.attempt == 1:
+            await announce(self._bus, ruled.decision.passed_over, _passed_over(ruled.decision))
         effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
@@ -182,3 +190,14 @@ class Granting:
                 raise CountedFirst from error
             raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
         fault("policy.granted")
+
+
+def _passed_over(decision: Decision) -> ApprovalEvent:
+    return ApprovalEvent(
+        kind="passed_over",
+        operation_id=decision.operation_id,
+        principal=decision.principal,
+        operation=decision.operation,
+        target=decision.target,
+        reason=f"in emergency {decision.emergency}",
+    )
