@@ -148,7 +148,7 @@ def _inside(info: Any, skip: type[Struct]) -> Iterator[type[Struct]]:
 def _value(info: Any) -> Any:  # noqa: C901 - one line for each type there is
     match info:
         case types.Metadata():
-            return _value(info.type)
+            return min(info.extra["known"]) if info.extra and "known" in info.extra else _value(info.type)
         case types.StructType():
             left_out = LEFT_OUT.get(info.cls, ())
             return info.cls(**{one.name: _value(one.type) for one in info.fields if one.name not in left_out})

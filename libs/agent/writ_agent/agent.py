@@ -29,6 +29,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import MOST_RUNNING, Heartbeat
 from writ_contracts.operations import Catalogue
 from writ_contracts.plugins import digests_of
+from writ_contracts.version import LEVEL
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
@@ -188,6 +189,7 @@ class Agent:
             leaving=self._worker.stopping,
             skew=self.time.notable_skew(),
             plugins=digests_of(self._parts.trust.catalogue.plugins),
+            level=LEVEL,
         )
 
     def _untold(self) -> set[str]:

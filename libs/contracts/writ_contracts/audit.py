@@ -159,7 +159,7 @@ class JournalAnswer(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class AuditStanding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class AuditStanding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """On `writ.audit.standing`, every few seconds, from each audit process: the last indexed sequence, and the number
     of events after it.
     """
@@ -167,6 +167,8 @@ class AuditStanding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     position: Annotated[int, Meta(ge=0)]
     lag: Annotated[int, Meta(ge=0)]
     instance: str = ""
+    level: Annotated[int, Meta(ge=0)] = 0
+    """`writ_contracts.version.LEVEL` of its release."""
 
 
 def names_of(query: SearchQuery, column: str) -> list[str]:

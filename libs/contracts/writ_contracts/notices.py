@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from writ_contracts.catalogue.control import ControlId
 from writ_contracts.enrolment import TokenId
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import Digest, PoolId, PrincipalId, PublicKey
 from writ_contracts.requests import Failure
 
@@ -36,10 +37,10 @@ BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_PROVISIONER
 BY_AUDIT: frozenset[str] = frozenset({"read_refused"})
 
 
-class Notice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """On `writ.notice.policy`, `….audit` or `….keeper`, on which nobody else may send; `detail` holds no secrets."""
 
-    kind: NoticeKind
+    kind: Extensible[NoticeKind]
     detail: Annotated[str, Meta(max_length=1000)]
     principal: PrincipalId | None = None
     version: int | None = None

@@ -23,7 +23,7 @@ from writ_contracts import subjects
 from writ_contracts.audit import AuditStanding
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
-from writ_contracts.version import VERSION
+from writ_contracts.version import LEVEL, VERSION
 from writ_contracts.wire import encode
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Check
@@ -106,7 +106,7 @@ class Audit:
         """Report presence and position to executors. A missing listener is no error: the next report follows."""
         while True:
             position, lag = self._follower.position, self._follower.lag
-            standing = AuditStanding(position=position, lag=lag, instance=self._instance)
+            standing = AuditStanding(position=position, lag=lag, instance=self._instance, level=LEVEL)
             try:
                 await self._bus.publish(subjects.AUDIT_STANDING, encode(standing))
             except WritError as error:

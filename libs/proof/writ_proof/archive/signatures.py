@@ -22,7 +22,7 @@ from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed, Statement
 from writ_contracts.subjects import parse_event
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import decode_event, kind_of
 from writ_proof.archive.approval_request import SKEW, Request, credentials_of, may_be_own
 from writ_proof.archive.control_record import ControlRecord
 from writ_trust.approvals import ProvenApproval, approval_digest, prove_approval
@@ -88,13 +88,15 @@ class Signatures:
         self._belongs(record, event)
         self._check(record, event)
 
-    def _belongs(self, record: Record, event: journal.JournalEvent) -> None:
+    def _belongs(self, record: Record, event: journal.JournalEvent | journal.Carried) -> None:
         where = parse_event(record.subject)
-        tag = str(event.__struct_config__.tag)
+        tag = kind_of(event)
+        if isinstance(event, journal.Carried) and record.subject.startswith("writ.journal.control."):
+            raise Invalid(f"a control event of kind {tag}, which nobody can follow")
         if where is not None and (where.operation_id, where.event) != (getattr(event, "operation_id", None), tag):
             raise Untrusted(f"it is a {tag} of another operation than its subject names")
 
-    def _check(self, record: Record, event: journal.JournalEvent) -> None:  # noqa: C901 - a table by type
+    def _check(self, record: Record, event: journal.JournalEvent | journal.Carried) -> None:  # noqa: C901 - a table by type
         match event:
             case journal.Requested():
                 self._requested(record, event)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 from msgspec import Struct, field, structs
 
@@ -11,7 +11,7 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.credentials import KEY
-from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer, Subject
+from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Effect, Grant, GrantAnswer, Subject
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.people import PeopleAnswer, PeopleRequest
 from writ_contracts.previews import ApprovalFacts
@@ -173,6 +173,9 @@ class PolicyClient:
         return decision
 
 
+EFFECTS = get_args(Effect)
+
+
 def _preflight_grant(answer: Decided) -> Signed | None:
     """Return the requested read grant; None if the answer's grant is for listings."""
     return None if answer.needs else answer.look
@@ -195,6 +198,8 @@ def _check_about(decision: Decision, subject: Subject) -> None:
     about = (decision.operation_id, decision.principal, decision.operation, decision.target)
     if about != (subject.operation_id, subject.principal, subject.operation, subject.target):
         raise Untrusted("policy's decision is on another request")
+    if decision.effect not in EFFECTS:
+        raise Invalid(f"policy decided {decision.effect}, which this executor does not know: upgrade it")
 
 
 def _check_contained(decision: Decision, effective: Mapping[str, object], subject: Subject) -> None:
