@@ -219,7 +219,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         )
         for one in status.processes
     ]
-    screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows)
+    screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=("clock", "pid"))
     for one in status.processes:
         if one.ready and one.failing:
             screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
