@@ -21,7 +21,7 @@ from writ_documents import atomic_files
 from writ_documents.readers import read_principals
 from writ_installation.files.home import Home
 from writ_runtime.logs import Log
-from writ_trust.control_events import allowed_by_policy, covers_parameters
+from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
 
 KIND = "principal_manage"
 _log = Log("writ.keeper")
@@ -82,7 +82,9 @@ def taken_in(known: KnownChanges, records: Sequence[Record], keys: Sequence[str]
         event = decode_event(record.data)
         if not isinstance(event, ControlEvent):
             continue
-        change = before.get(event.operation_id) or verified(event, keys, installation)
+        change = before.get(event.operation_id)
+        if change is None and not stored_late(event, record):
+            change = verified(event, keys, installation)
         if change is None:
             _log.warning("keeper.change_not_allowed", sequence=record.sequence, effect="it does not count")
         else:
