@@ -178,7 +178,8 @@ class ApprovalEvent(Struct, frozen=True, kw_only=True):
     """On `writ.event.approval.<principal>`, sent at most once and signed by nobody: look at the card, then decide.
 
     `kind`: `pending` (it needs an approval of yours or of somebody before you), `reminder` (it still does), `given`
-    (one of several approvals), `approved`, `rejected`, `expired`, `cancelled`, `ended`.
+    (one of several approvals), `approved`, `rejected`, `expired`, `cancelled`, `ended`; `passed_over`: it
+    started without your approval, in an emergency.
     """
 
     kind: str

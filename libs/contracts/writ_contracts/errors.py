@@ -120,6 +120,8 @@ CODES: dict[str, str] = {
     "rejected": "an approver rejected it",
     "stale": "what was approved is not what would start now",
     "not_approver": "this principal may not decide on this operation, or not yet",
+    "preview_missing": "no agent has signed a preview of it yet, and nobody may approve what nobody could see",
+    "preview_incomplete": "its preview does not show everything, or does not hold: it can only be rejected",
     "decided": "it was decided before",
     "bad_approval": "the signed approval is about something else, or its signature does not hold",
     "signature_required": "this needs the principal's own signature",

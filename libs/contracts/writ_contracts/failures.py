@@ -37,6 +37,8 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
                 "outside_gateway_limits",
                 "approval_unavailable",
                 "not_approver",
+                "preview_missing",
+                "preview_incomplete",
                 "stale",
                 "stopped",
                 "principal_disabled",

@@ -42,6 +42,7 @@ GRAMMAR: Mapping[str, str] = MappingProxyType(
         r"^[0-9a-f]{64}" + _END: "64 hexadecimal digits",
         LINE_PATTERN: "one line of text",
         PATH_PATTERN: "a path that begins with /",
+        r"^[^\x00]*\S" + _END: "a text, not empty, without white space at its end",
         r"^/": "a path that begins with /",
     }
 )

@@ -16,6 +16,7 @@ from writ_contracts import parameters as params
 from writ_contracts.errors import Invalid
 from writ_contracts.evaluators import Evaluator
 from writ_contracts.inventory import Target
+from writ_contracts.nearest_name import LONGEST, near
 from writ_contracts.plugins import InstalledPlugin, PluginDigests, digests_of
 
 
@@ -68,11 +69,13 @@ class Operation(Struct, frozen=True, kw_only=True):
         return int(params.defaults(self.parameters)["timeout"])
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the effective parameters; raises Invalid (`invalid_parameters`) naming operation and field."""
+        """Return the effective parameters; raises Invalid (`invalid_parameters`) naming operation and fields."""
         try:
             return params.check(self.parameters, values)
         except Invalid as error:
-            raise Invalid(f"{self.name}: {error}", code=error.code) from error
+            message = str(error)
+            colon = "" if message.startswith("needs ") else ":"
+            raise Invalid(f"{self.name}{colon} {message}", code=error.code) from error
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema 2020-12 of the parameters."""
@@ -118,7 +121,8 @@ class Catalogue(Mapping[str, Operation]):
         try:
             return self._by_name[name]
         except KeyError:
-            raise Invalid(f"no operation {name!r} in the catalogue", code="unknown_operation") from None
+            hint = near(name, self)
+            raise Invalid(f"no operation {name[:LONGEST]!r} in the catalogue{hint}", code="unknown_operation") from None
 
     def plugins_of(self, operation: str, backend: str) -> PluginDigests:
         """Return the digests of the plugins which define the operation, or carry out operations on this backend."""

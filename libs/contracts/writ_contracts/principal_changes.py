@@ -43,7 +43,7 @@ def changed(principals: Mapping[str, Principal], change: PrincipalManage) -> dic
     """Return the principals after the change. Raises Invalid if it does not fit or breaks a relation."""
     name, before = change.principal_id, principals.get(change.principal_id)
     if (before is None) != (change.action == "add"):
-        there = f"there is a principal {name} already" if before else f"there is no principal {name}"
+        there = f"there is a principal {name} already" if before else f"there is no principal {name!r}"
         raise Invalid(there, code="conflict" if before else "unknown_principal")
     others = {one: entry for one, entry in principals.items() if one != name}
     after = others if change.action == "remove" else {**principals, name: _entry(before, change)}

@@ -66,7 +66,6 @@ class Counter:
         self._missed: dict[str, int] = {}
 
     def count(self, ruling: Ruling) -> None:
-        """Count one ruling."""
         matched = {entry.rule for entry in ruling.trace if entry.matched}
         for name in matched.intersection(ruling.rules):  # a rule that erred denies, and has not been seen to match
             self._decided[name] = self._decided.get(name, 0) + 1

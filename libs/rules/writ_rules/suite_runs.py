@@ -86,7 +86,6 @@ def run_suites(suites: Iterable[Prepared]) -> Runs:
 
 
 def run_case(case: Case, here: Setting, counter: Counter) -> Result:
-    """Run one combination."""
     try:
         ruling = here.ask(case.question)
     except Invalid as error:

@@ -5,7 +5,6 @@ the suite is refused with the position of each mistake: a case which tests nothi
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from msgspec import Meta, Struct, field
 
 from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Attribute, Kind, Name, Principal, Target
+from writ_contracts.nearest_name import near
 from writ_contracts.policy_questions import SuppliedFacts
 from writ_documents import shapes
 from writ_documents.document import Document, FileErrors, Keys, Problem
@@ -182,9 +182,7 @@ def _unknown(document: Document, keys: Keys, entry: CaseEntry, known: Mapping[st
         for at, name in enumerate(getattr(entry, key) or ()):
             # A name that no question could be about is what a case of an invalid request is for.
             if name not in names and (entry.decision != "invalid" or key == "rules"):
-                near = get_close_matches(name, names, n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
-                yield document.problem((*keys, key, at), f"there is no {NOUNS[key]} '{name}'{hint}")
+                yield document.problem((*keys, key, at), f"there is no {NOUNS[key]} '{name}'{near(name, names)}")
 
 
 def _instants(

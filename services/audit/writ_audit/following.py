@@ -107,7 +107,7 @@ class Follower:
         return True
 
     async def current(self, timeout: float) -> bool:
-        """Wait until the index has every event that the journal holds now; False if it does not in time."""
+        """Wait until the index has every present event of the journal; False if it does not in time."""
         last = await self._journal.last(JOURNAL)
         current = last is None or await self.reached(last.sequence, timeout)
         self._on_query(current)
@@ -200,8 +200,8 @@ class Follower:
         return self._histories.examine(record) or self._wrong_signature(record)
 
     def _wrong_signature(self, record: Record) -> IrregularEvent | None:
-        """Return a finding where a signature of the event does not hold. Policy, which verified a claim, alone can
-        write `granted`, so that this kind is left to the verification of archives.
+        """Return a finding where a signature of the event does not hold. Policy alone can write `granted`, and verified
+        the claim, so this kind is left to the verification of archives.
         """
         where = parse_event(record.subject)
         if where is None or where.event == "granted" or not self._policy_keys:
@@ -248,9 +248,9 @@ class Follower:
 
 
 async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
-    """Raises the error of the first task that fails, after all have ended.
+    """Raises the error of the first failed task, after all have ended.
 
-    A cancel always takes effect: before Python 3.13 a TaskGroup loses one that comes as a task fails.
+    A cancel always takes effect: before Python 3.13 a TaskGroup loses one at the moment a task fails.
     """
     running = [tasks.start(one, "index") for one in work]
     try:
@@ -264,7 +264,7 @@ async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
 
 
 def _leave_spans(records: list[Record], changes: list[Change], began: int) -> None:
-    """Emit a span for each event, as part of the trace that appended it."""
+    """Emit a span for each event, as part of its writer's trace."""
     for record, change in zip(records, changes, strict=True):
         if tracing.TRACEPARENT in record.headers:
             event = change.event

@@ -43,6 +43,7 @@ from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.claims import Claims
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.kept_parameters import KeptParameters
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.pending_previews import PendingPreviews
 from writ_executor.steps.receipts import Receipts
@@ -168,6 +169,7 @@ def compose(  # long: one list of parts, each given those before it
             host_reads,
             previews,
             approvals,
+            KeptParameters(config, vault, index, boot),
             cancels,
             admission,
             background,

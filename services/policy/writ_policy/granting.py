@@ -8,14 +8,16 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from writ_bus.port import Entry, Journal
+from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
+from writ_contracts.approvals import ApprovalEvent
+from writ_contracts.decisions import AskGrant, Decide, Decision, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
+from writ_policy.approvals.announcing import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
 from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
@@ -24,7 +26,7 @@ from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.limits import Limits
 from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
-from writ_policy.windows.open_windows import CountedFirst, OpenWindows, without_use
+from writ_policy.windows.open_windows import CountedFirst, OpenWindows
 from writ_runtime.faults import fault
 from writ_trust.keys import Key
 from writ_trust.statements import sign
@@ -45,8 +47,12 @@ class Granting:
         key: Key,
         former: Mapping[str, int],
         windows: OpenWindows,
+        bus: Bus,
     ) -> None:
-        """`former`: policy's earlier keys, each with the last event of the journal it signed."""
+        """`former`: policy's earlier keys, each with the last event of the journal it signed. `bus`: for events to
+        approvers.
+        """
+        self._bus = bus
         self._windows = windows
         self._journal = journal
         self._judging = judging
@@ -108,6 +114,8 @@ class Granting:
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
         counted = await self._counted(judge, ruled, event)
         await self._append(recorded, event, counted)
+        if ruled.decision.passed_over and claim.attempt == 1:
+            await announce(self._bus, ruled.decision.passed_over, _passed_over(ruled.decision))
         effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
@@ -137,8 +145,9 @@ class Granting:
         if recorded.life.approvals:
             moved = moved_since(recorded_preview(records), ruled.request.operation, claim.baseline)
             ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
-        if ruled.ruling.effect == "require_approval" and first_decision(recorded).window:
-            ruled = without_use(ruled)
+        first = first_decision(recorded)
+        if ruled.ruling.effect == "require_approval" and first.window:
+            ruled = await self._windows.lapsed(judge, ruled, first.window)
         return judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
 
     async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:
@@ -182,3 +191,14 @@ class Granting:
                 raise CountedFirst from error
             raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
         fault("policy.granted")
+
+
+def _passed_over(decision: Decision) -> ApprovalEvent:
+    return ApprovalEvent(
+        kind="passed_over",
+        operation_id=decision.operation_id,
+        principal=decision.principal,
+        operation=decision.operation,
+        target=decision.target,
+        reason=f"in emergency {decision.emergency}",
+    )

@@ -151,6 +151,7 @@ class PolicyService:
             self._measures,
             self._observe,
             windows,
+            bus,
         )
         version_queries = VersionQueries(
             self._config, self._sources, versions, judging.now, self._notifier.tell, windows

@@ -66,7 +66,6 @@ class Outbox:
             await asyncio.wait(self._sending.values(), timeout=grace)
 
     async def close(self) -> None:
-        """Stop sending."""
         for task in self._sending.values():
             task.cancel()
         await asyncio.gather(*self._sending.values(), return_exceptions=True)

@@ -45,8 +45,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 def next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
-    """Return one of the servers with the fewest failures, after a pause that grows to 2 s, with jitter, so that a fleet
-    does not reconnect at once.
+    """Return one of the servers with the fewest failures, after a pause growing to 2 s, with jitter, so a fleet does
+    not reconnect at once.
     """
     least = min(server.reconnects for server in servers)
     server = _jitter.choice([server for server in servers if server.reconnects == least])
@@ -68,7 +68,7 @@ def tls_of(environ: Mapping[str, str]) -> TlsOptions | None:
 
 
 def tls_context(options: TlsOptions) -> ssl.SSLContext:
-    """Return a context for TLS 1.3 that verifies the server against `ca`, with our own certificate if there is one."""
+    """Return a context for TLS 1.3 which verifies the server against `ca`, with our own certificate if there is one."""
     context = ssl.create_default_context(cafile=options.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     if options.certificate:

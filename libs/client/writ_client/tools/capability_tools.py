@@ -3,11 +3,13 @@
     tools = CapabilityTools(writ)
     result = await tools.execute_service_restart(service_name="nginx", target_id="web-1", requested_by="alice")
 
-Beside the two that are written out there is an `execute_<operation>` for every operation of the catalogue.
+There is an `execute_<operation>` for every operation of the catalogue, and `execute_container_operation` and the like
+for the KINDS.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol, TypedDict, Unpack
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypedDict, Unpack
 
 from msgspec import structs
 
@@ -36,10 +38,10 @@ class RequestOptions(TypedDict, total=False):
     on_event: OnEvent
 
 
-class Execute(Protocol):
-    """An `execute_<operation>`: the operation's own parameters by name, and the options."""
-
-    async def __call__(self, *, target_id: str, **arguments: Any) -> Result: ...
+Execute = Callable[..., Awaitable[Result]]
+"""An `execute_…`. By name it takes `target_id`, the operation's own parameters, and the options; that of a kind also
+`operation_type`, and `parameters` in place of or beside single ones.
+"""
 
 
 class CapabilityTools:
@@ -63,8 +65,8 @@ class CapabilityTools:
         wait: float = WAIT_SECONDS,
         **options: Any,
     ) -> Result:
-        """Request an operation and wait for its outcome. A denial is a result as well; a request that waits for an
-        approval is returned at once, with status `awaiting_approval`.
+        """Request an operation and wait for its outcome. A denial is a result as well. A request waiting for approval
+        is returned at once, with status `awaiting_approval`.
         """
         check_requester(requested_by, self._writ.principal, self._addresses)
         requested = await self._writ.request(operation_type, target_id, parameters, wait=wait, **options)
@@ -75,40 +77,38 @@ class CapabilityTools:
     async def execute_service_restart(
         self, service_name: str, target_id: str, *, timeout: int | None = None, **options: Unpack[RequestOptions]
     ) -> Result:
-        """Restart a service; `timeout` is that of the restart on the target, in seconds."""
+        """Restart a service; `timeout` limits the restart on the target, in seconds."""
         parameters = given(service_name=service_name, timeout=timeout)
         return await self.execute("service_restart", target_id, parameters, **options)
 
-    async def execute_container_operation(
-        self,
-        operation: str,
-        container_name: str,
-        target_id: str,
-        *,
-        parameters: Mapping[str, Any] | None = None,
-        **options: Unpack[RequestOptions],
-    ) -> Result:
-        """One of the container operations, as `restart` or `container_restart`, with its further parameters."""
-        name = operation if operation.startswith("container_") else f"container_{operation}"
-        self._catalogue.find(name)
-        if parameters and "container_name" in parameters:
-            raise errors.Invalid("parameters: container_name is given twice", code="invalid_parameters")
-        return await self.execute(name, target_id, {"container_name": container_name, **(parameters or {})}, **options)
-
     def __getattr__(self, name: str) -> Execute:
-        """The `execute_<operation>` of an operation of the catalogue."""
+        """The `execute_<operation>` of an operation of the catalogue, or the `execute_<kind>_operation` of a kind."""
+        kind = name.removeprefix("execute_").removesuffix("_operation")
+        if kind in KINDS and name == f"execute_{kind}_operation":
+            return self._execute_of_kind(kind)
         operation = self._catalogue.get(name.removeprefix("execute_"))
         if operation is None or not name.startswith("execute_"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return self._execute_of(operation)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *(f"execute_{name}" for name in self._catalogue)]
+        names = (*self._catalogue, *(f"{kind}_operation" for kind in KINDS))
+        return [*super().__dir__(), *(f"execute_{name}" for name in names)]
 
     def _execute_of(self, operation: Operation) -> Execute:
         async def execute(*, target_id: str, **arguments: Any) -> Result:
             options = {key: arguments.pop(key) for key in _OPTIONS if key in arguments}
             return await self.execute(operation.name, target_id, arguments, **options)
+
+        return execute
+
+    def _execute_of_kind(self, kind: str) -> Execute:
+        async def execute(
+            *, operation_type: str, target_id: str, parameters: Mapping[str, Any] | None = None, **arguments: Any
+        ) -> Result:
+            name = name_of_kind(self._catalogue, kind, operation_type)
+            options = {key: arguments.pop(key) for key in _OPTIONS if key in arguments}
+            return await self.execute(name, target_id, together(parameters or {}, arguments), **options)
 
         return execute
 
@@ -122,7 +122,8 @@ class CapabilityTools:
         *,
         dry_run: bool = False,
     ) -> Result:
-        """What would be decided, and why; nothing is recorded or done. Somebody else's requests need `audit_read`.
+        """Return the decision a request would get, with its reason; nothing is recorded or done. Somebody else's
+        requests need `audit_read`.
 
         Raises Invalid where the target has another role than `target_role`: roles come from the inventory alone.
         """
@@ -148,7 +149,7 @@ class CapabilityTools:
         return validated(self._catalogue, operation_type, parameters)
 
     async def get_operation_status(self, operation_id: str) -> Result:
-        """One operation of one's own as it stands, with its output while that is kept."""
+        """Return one of the caller's own operations in its present state, with its output while kept."""
         return results.operation_result(await self._writ.with_output(await self._writ.get(operation_id)))
 
     async def wait_for_operation(
@@ -167,10 +168,33 @@ class CapabilityTools:
 
 
 _OPTIONS = tuple(RequestOptions.__annotations__)
+KINDS: Mapping[str, str] = MappingProxyType(
+    {"container": "container_name", "stack": "stack_name", "backup": "backup_id"}
+)
+"""Kinds of operations that have an `execute_<kind>_operation`, and the parameter that names one of the kind."""
+
+
+def name_of_kind(catalogue: Catalogue, kind: str, operation_type: str) -> str:
+    """Return the name of an operation of the kind: `restart` or `container_restart`. Raises Invalid."""
+    name = f"{kind}_{operation_type.removeprefix(f'{kind}_')}"
+    if name in catalogue:
+        return name
+    there = ", ".join(one for one in catalogue if one.startswith(f"{kind}_"))
+    raise errors.Invalid(
+        f"operation_type: there is no {kind} operation {operation_type[:64]!r}; there are {there}",
+        code="unknown_operation",
+    )
+
+
+def together(parameters: Mapping[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all parameters of an operation. Raises Invalid for one that is given twice."""
+    if twice := sorted(set(parameters) & set(beside)):
+        raise errors.Invalid(f"parameters: {', '.join(twice)} is given twice", code="invalid_parameters")
+    return {**beside, **parameters}
 
 
 def validated(catalogue: Catalogue, operation_type: str, values: Mapping[str, Any]) -> Result:
-    """Check parameters by the catalogue alone. Values that are not public are named in `hidden`, and not repeated."""
+    """Check parameters by the catalogue alone. Sensitive and secret values are named in `hidden`, and not repeated."""
     try:
         operation = catalogue.find(operation_type)
         effective = operation.check(values)

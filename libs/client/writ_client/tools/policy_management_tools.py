@@ -13,9 +13,11 @@ from writ_client.client import Writ
 from writ_client.tools import results
 from writ_client.tools.requesters import principal_of
 from writ_client.tools.results import Result
+from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Role
 from writ_contracts.policy_access import PolicyAccess
 
+MOST_OF_ROLE = 100
 Document = str | Mapping[str, Any]
 
 
@@ -34,9 +36,9 @@ class PolicyManagementTools:
     async def list_allowed_operations(
         self, target_role: Role | None = None, user_id: str | None = None, target_id: str | None = None
     ) -> Result:
-        """What is allowed to a principal (oneself, if none is named), on targets of a role, or on one target.
+        """Return the operations allowed to a principal (by default the caller), on targets of a role, or on one target.
 
-        `allowed_operations` are those that are allowed with some parameters at some time; `access` has the conditions.
+        `allowed_operations` are those allowed with some parameters at some time; `access` has the conditions.
         """
         principal = principal_of(user_id or self._writ.principal, self._addresses)
         answer = await self._writ.policy.allowed(role=target_role, target=target_id, principal=principal)
@@ -50,7 +52,7 @@ class PolicyManagementTools:
         }
 
     async def validate_policy_config(self, config_data: Document) -> Result:
-        """Whether a document could be published: `valid`, `errors` and `warnings`, each with its line."""
+        """Check a document before publication: `valid`, `errors` and `warnings`, each with its line."""
         found = await self._writ.policy.validate(_text(config_data))
         told = [(one.severity, f"line {one.line}: {one.message}") for one in found.problems]
         return {
@@ -73,24 +75,41 @@ class PolicyManagementTools:
     async def simulate_policy_scenario(
         self,
         operation_type: str,
-        target_ids: Sequence[str],
+        target_ids: Sequence[str] = (),
         requested_by: Sequence[str] = (),
         parameters: Mapping[str, Any] | None = None,
         at: Sequence[float] = (),
         *,
+        target_role: Role | None = None,
+        user_id: str | None = None,
         emergency: bool = False,
     ) -> Result:
-        """What the policy says of one operation for each principal, target and instant (Unix seconds)."""
-        principals = [principal_of(name, self._addresses) for name in requested_by]
+        """Return the decision on one operation for each principal, target and instant (Unix seconds).
+
+        The targets are those of `target_ids` and those of a role, of which the first MOST_OF_ROLE count; then `more`.
+        """
+        targets, more = await self._targets(target_ids, target_role)
+        named = (*requested_by, user_id) if user_id else requested_by
+        principals = [principal_of(name, self._addresses) for name in named]
         found = await self._writ.policy.simulate(
-            operation_type, parameters, targets=target_ids, principals=principals, at=at, emergency=emergency
+            operation_type, parameters, targets=targets, principals=principals, at=at, emergency=emergency
         )
         lines = [results.evaluation_result(asked, told) for asked, told in found]
         decisions = [line["policy_evaluation"]["decision"] for line in lines]
-        return {"results": lines, "summary": {name: decisions.count(name) for name in sorted(set(decisions))}}
+        summary = {name: decisions.count(name) for name in sorted(set(decisions))}
+        return {"results": lines, "summary": summary, "more": more}
+
+    async def _targets(self, named: Sequence[str], role: Role | None) -> tuple[list[str], bool]:
+        """Return the targets of a scenario, and whether the role has more. Raises Invalid where there is none."""
+        of_role = [target.id for target in await self._writ.targets() if target.role == role] if role else []
+        targets = list(dict.fromkeys((*named, *of_role[:MOST_OF_ROLE])))
+        if not targets:
+            asked = f"target_role: no target has the role {role}" if role else "target_ids: give them, or target_role"
+            raise Invalid(asked, code="invalid_parameters")
+        return targets, len(of_role) > MOST_OF_ROLE
 
     async def update_policy_config(self, config_data: Document, reason: str, *, replaces: int | None = None) -> Result:
-        """Put a document in force; `version` is its number. Raises Invalid with all `problems` of one that is wrong."""
+        """Put a document in force; `version` is its number. Raises Invalid with all `problems` of a wrong one."""
         view = await self._writ.policy_publish(_text(config_data), reason=reason, replaces=replaces)
         return results.operation_result(view) | {"version": view.output.get("version")}
 
@@ -101,7 +120,7 @@ class PolicyManagementTools:
 
 
 def _text(document: Document) -> str:
-    """JSON is YAML, so that a mapping needs no YAML library."""
+    """JSON is YAML, so a mapping needs no YAML library."""
     return document if isinstance(document, str) else json.dumps(document, indent=2)
 
 

@@ -62,6 +62,7 @@ class ContainerCreate(ContainerAccess, frozen=True, kw_only=True, forbid_unknown
     timeout: Annotated[Timeout, Meta(le=900)] = 180
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_image("image", self.image)
         for port in self.ports:
             check_published("ports", port)
@@ -79,6 +80,7 @@ class ContainerUpdate(StackAccess, frozen=True, kw_only=True, forbid_unknown_fie
     timeout: Annotated[Timeout, Meta(le=900)] = 300
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_image("image", self.image)
 
 

@@ -139,7 +139,7 @@ def _local(window: Occasion, moment: float) -> datetime:
 def _same_value(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
     constraints = [rule.constraints[name] for rule in (one, other) if name in rule.constraints]
     may_miss = optional(verb, name) and domain(verb, name).default is None
-    if may_miss and not any(each.required or each.default is not None for each in constraints):
+    if may_miss and not any(each.needs_value or each.default is not None for each in constraints):
         return True
     listed = [check for each in constraints for check in checks(each, deny=False)]
     for value in candidates(verb, name, listed):

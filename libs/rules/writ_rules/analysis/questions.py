@@ -23,7 +23,6 @@ class Asker(Struct, frozen=True, eq=False):
     people: People
 
     def ask(self, policy: Policy, request: DecisionRequest, known: Facts = NO_FACTS) -> Ruling:
-        """Return the decision."""
         return decide(policy, request, NO_EVENTS, self.people, known)
 
     def approvals(self, demands: Sequence[Demand], request: DecisionRequest) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ def _parameters(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
             if why is None:
                 continue
             known = domain(verbs[operation], name)
-            without = not constraint.required and (
+            without = not constraint.needs_value and (
                 known.nullable or (known.optional and known.default is None and constraint.default is None)
             )
             reasons.append((name, operation, why, without))

@@ -108,6 +108,30 @@ class Values(Struct, frozen=True):
         return found if self.clause == "allowed_values" else not found
 
 
+class Items(Struct, frozen=True):
+    """The check of `allowed_items`: each item of the list is one of these values."""
+
+    values: Values
+    wanted: str
+    clause: str = "allowed_items"
+    tells: bool = True
+
+    def holds(self, value: Any) -> bool:
+        """An item that certainly fails outweighs one that can't be compared."""
+        if not isinstance(value, list):
+            raise Unanswerable("not a list")
+        erred: Unanswerable | None = None
+        for item in value:
+            try:
+                if not self.values.holds(item):
+                    return False
+            except Unanswerable as error:
+                erred = error
+        if erred is not None:
+            raise erred
+        return True
+
+
 class Matches(Struct, frozen=True):
     """The check of `pattern`: it must match the whole string."""
 
@@ -170,6 +194,9 @@ def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple
         found.append(_values("denied_values", "none of ", constraint, constraint.denied_values))
     if constraint.pattern is not None:
         found.append(Matches(pattern(constraint.pattern, deny=deny), constraint.pattern[:160]))
+    if isinstance(constraint, Constraint) and constraint.allowed_items is not None:
+        values = _values("allowed_values", "each one of ", constraint, constraint.allowed_items)
+        found.append(Items(values, values.wanted))
     return tuple(found)
 
 

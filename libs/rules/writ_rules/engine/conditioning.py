@@ -101,7 +101,7 @@ class Conditioning:
                 (*keys, "pattern"), tuple[Check, ...](), lambda entry: checks(entry, deny=deny), entry
             )
             source = self._notes.attempt((*keys, "max_age"), None, _listed, entry)
-            parameter = Parameter(name, entry.default, entry.required, made, source)
+            parameter = Parameter(name, entry.default, entry.needs_value, made, source)
             found.append(self._notes.share(["parameter", name, deny, entry], parameter))
         return found
 

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 
 from writ_contracts.credentials import Proof
 from writ_contracts.inventory import Kind, Role
+from writ_documents.shapes import EXPECTED
 from writ_rules.engine.facts import Severity
 
 Item = TypeVar("Item")
@@ -20,7 +21,9 @@ Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=_SHOWN)]
 Scalar = str | int | float | bool
 Count = Annotated[int, Meta(ge=1)]
 Length = Annotated[int, Meta(ge=0)]
-Day = Annotated[int, Meta(ge=0, le=7)]
+DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS = "1 to 7, or mon to sun; 0 is Sunday too"
+Day = Annotated[Annotated[int, Meta(ge=0, le=7)] | DayName, Meta(extra={EXPECTED: DAYS})]
 Type = Literal["string", "int", "float", "bool", "list", "dict"]
 Values = list[Scalar | None]
 Age = int | float | str
@@ -29,7 +32,7 @@ Instead = Mapping[str, str]
 LEAVE_OUT = "nothing is kept of it; leave it out"
 Text = Annotated[str, Meta(description="for people")]
 Zone = Annotated[str, Meta(description="IANA name of the time zone")]
-Days = Annotated[list[Day | None] | None, Meta(description="1 is Monday, 6 Saturday, 0 and 7 Sunday")]
+Days = Annotated[list[Day | None] | None, Meta(description=DAYS)]
 
 
 class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,10 +49,16 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pattern: Annotated[str | None, Meta(description="RE2, covers the whole string")] = None
     allowed_values: Annotated[Values | None, Meta(description="one of these single values")] = None
     denied_values: Annotated[Values | None, Meta(description="none of these single values")] = None
+    allowed_items: Annotated[Values | None, Meta(description="allow: a list whose items are all among these")] = None
     default: Annotated[Any, Meta(description="the value where the caller gives none")] = None
     allowlist_source: Annotated[str | None, Meta(description="what the target itself lists now")] = None
     max_age: Annotated[Age | None, Meta(description="of that list: seconds, or as `5m`; 60 s unless given")] = None
     description: Text = ""
+
+    @property
+    def needs_value(self) -> bool:
+        """Return whether it is false where the parameter has no value: a list that is left out bounds nothing."""
+        return self.required or self.allowed_items is not None
 
 
 class AttributeConstraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -25,6 +25,7 @@ FITS = {
     "pattern": {"string"},
     "allowed_values": SCALARS,
     "denied_values": SCALARS,
+    "allowed_items": {"list"},
 }
 LISTED = {
     "list_services": ("service", "unit"),
@@ -55,7 +56,7 @@ def lint(file: PolicyFile, every: Iterable[PlacedRule], verbs: Verbs) -> list[Fi
     found = list(_policy(file))
     rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[Finding]], ...]
     named = partial(_operations, Nearest()), partial(_parameters, Nearest())
-    rule_checks = (*named, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
+    rule_checks = (*named, _items, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
     windows = present(_windows(file.policies.maintenance_windows))
     for item in every:
         if item.entry.maintenance_windows_only and not windows:
@@ -108,6 +109,15 @@ def _lists(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
         if window is not None and window.days_of_week is not None and not present(window.days_of_week):
             keys = (*placed.keys, "time_restrictions", at, "days_of_week")
             yield Finding(Severity.LINT, keys, "a window without days never opens")
+
+
+def _items(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
+    """Yield an error for `allowed_items` of a deny rule, which one more item would get round."""
+    for name, constraint in (placed.entry.parameter_constraints or {}).items():
+        if constraint is not None and constraint.allowed_items is not None and not placed.entry.allowed:
+            keys = (*placed.keys, "parameter_constraints", name, "allowed_items")
+            text = "a deny rule cannot have it: one more item would get round it; bound the list in allow rules"
+            yield Finding(Severity.ERROR, keys, text)
 
 
 def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
@@ -173,7 +183,7 @@ def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 def _excludes_all(wanted: AttributeConstraint) -> str:
     """Return the reason why no value of an attribute can pass, besides an inverted range; empty if one can."""
-    named = [key for key in FITS if getattr(wanted, key) is not None and not suited(wanted, key) >= SCALARS]
+    named = [key for key in FITS if getattr(wanted, key, None) is not None and not suited(wanted, key) >= SCALARS]
     types = SCALARS.intersection(*(suited(wanted, key) for key in named))
     if wanted.type is not None:
         types &= {"int", "float"} if wanted.type == "float" else {wanted.type}
@@ -257,6 +267,10 @@ def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb
             for at, why in refused.items():
                 text = f"{verb.operation.name}.{name} can't be this: {why}"
                 yield Finding(Severity.WARNING, (*keys, key, at), text)
+    for at, item in enumerate(constraint.allowed_items or ()):
+        if "list" in verb.types[name] and item is not None and (why := verb.refuses(name, [item])):
+            text = f"{verb.operation.name}.{name} can't have this item: {why}"
+            yield Finding(Severity.WARNING, (*keys, "allowed_items", at), text)
 
 
 def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:

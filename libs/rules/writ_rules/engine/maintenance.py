@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from writ_rules.engine.format import MaintenanceWindow, present
-from writ_rules.engine.times import DAY, LAST_DAY, Occasion, first_at, wall_clock, zone
+from writ_rules.engine.times import DAY, LAST_DAY, Occasion, first_at, wall_clock, weekday, zone
 
 LONGEST_DAYS = 31
 LOOK_AHEAD_DAYS = 366
@@ -99,7 +99,7 @@ def maintenance(name: str, entry: MaintenanceWindow) -> Occasion:
         raise ValueError("end_time is not after start_time")
     if length > LONGEST_DAYS * DAY:
         raise ValueError(f"a window that comes again lasts at most {LONGEST_DAYS} days")
-    weekdays = None if entry.days_of_week is None else {(day - 1) % 7 for day in present(entry.days_of_week)}
+    weekdays = None if entry.days_of_week is None else {weekday(day) for day in present(entry.days_of_week)}
     month_days = None if entry.day_of_month is None else {entry.day_of_month}
     if entry.recurrence == "weekly" and weekdays is None:
         weekdays = {local.weekday()}

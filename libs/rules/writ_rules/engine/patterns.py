@@ -11,8 +11,6 @@ import re2
 
 
 class Pattern:
-    """A compiled pattern."""
-
     __slots__ = ("_match", "text")
 
     def __init__(self, text: str, *, dot_takes_newline: bool) -> None:

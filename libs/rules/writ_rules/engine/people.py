@@ -27,6 +27,11 @@ class People(Struct, frozen=True, eq=False):
     presences: Mapping[str, tuple[Presence, ...]] | None = None
     solo: bool = False
 
+    @property
+    def is_team(self) -> bool:
+        """Several people have credentials, and none of them runs the installation alone."""
+        return not self.solo and self.presences is not None and len(self.presences) > 1
+
     def person(self, principal: str) -> str:
         """Return the person behind this principal."""
         return self.persons.get(principal, principal)

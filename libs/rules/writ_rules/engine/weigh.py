@@ -22,6 +22,9 @@ from writ_rules.engine.ruling import Ruling
 from writ_rules.engine.trace import Trace
 from writ_rules.engine.tree import TreeMatches
 
+OF_TEAMS = frozenset({"principal_manage"})
+"""Operations of risk admin that need an approval in a team, whatever the policy says."""
+
 
 class Considered(Struct, frozen=True, eq=False):
     """The rules of the target's own role, those of its gateway, and the emergency rules while an emergency is in
@@ -119,6 +122,14 @@ class Weighing(Struct, frozen=True, eq=False):
             emergency=self.considered.emergency,
         )
 
+    def _needs_admin_approval(self) -> bool:
+        """Return true for what nobody does alone, whatever the rules say: risk admin where the policy demands it, and
+        changes of principals in a team.
+        """
+        operation = self.request.operation
+        demanded = self.policy.require_approval_for_admin or (self.people.is_team and operation.name in OF_TEAMS)
+        return operation.risk is Risk.ADMIN and demanded
+
     def _allow(self, matching: list[Rule], binding: list[Rule]) -> Ruling:
         """Return an allow. `binding` rules decide: they are named, and demands and limits are theirs; all matching
         rules fill in defaults.
@@ -131,7 +142,7 @@ class Weighing(Struct, frozen=True, eq=False):
             return self._deny("rule_error", reasons.conflicting(conflict, names), names)
         effective = {**request.effective, **defaults} if defaults else request.effective
         demands = sorted({rule.demand for rule in binding if rule.demand is not None}, key=by_rule)
-        if request.operation.risk is Risk.ADMIN and self.policy.require_approval_for_admin and not lifted:
+        if self._needs_admin_approval() and not lifted:
             demands.append(ADMIN_DEMAND)
         if demands:
             answer = reasons.approval(request, demands, self.people, names)
@@ -149,7 +160,18 @@ class Weighing(Struct, frozen=True, eq=False):
             timeout=_least([effective.get("timeout"), *[rule.timeout for rule in binding]]),
             could_approve=answer.could_approve,
             emergency=self.considered.emergency,
+            passed_over=self._passed_over(matching, binding) if lifted and answer.effect == "allow" else [],
         )
+
+    def _passed_over(self, matching: list[Rule], binding: list[Rule]) -> list[str]:
+        """Return who could have approved it without the emergency, at most as many as a demand names."""
+        aside = [rule.demand for rule in matching if rule.demand is not None and rule not in binding]
+        demands = [*aside, *([ADMIN_DEMAND] if self._needs_admin_approval() else [])]
+        found = set[str]()
+        for demand in demands:
+            for step in demand.steps:
+                found |= self.people.able(step.approvers, self.request.principal, demand.presence)
+        return sorted(found)[: reasons.MOST_APPROVERS]
 
 
 def _least(seconds: Iterable[Any]) -> int | None:

@@ -1,4 +1,4 @@
-"""From an event of the journal to a notification. Pure."""
+"""Conversion of an event of the journal to a notification. Pure."""
 
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -22,7 +22,7 @@ LONGEST = 500
 
 
 def notification_of(record: Record, link: str = "") -> Notification | None:
-    """Return the notification of an event, if it is of a kind that people are told."""
+    """Return the notification of an event, if its kind has one."""
     if not _is_of_interest(record.subject):
         return None
     try:
@@ -47,7 +47,7 @@ def notification_of(record: Record, link: str = "") -> Notification | None:
 
 
 def _is_of_interest(subject: str) -> bool:
-    """Return whether to decode the event: most are of operations that need no approval."""
+    """Return true if the event must be decoded: most are of operations without approvals."""
     where = parse_event(subject)
     if where is not None:
         return where.event in OF_OPERATIONS

@@ -63,6 +63,14 @@ class Vault:
             raise ParametersLost(f"the parameters of {requested.operation_id} are not kept any more")
         return dict(msgspec.json.decode(decrypt(self._key, data)))
 
+    async def renew(self, requested: Requested, preview: str, seconds: float) -> None:
+        """Keep the parameters, and the details of the preview with this digest if any, for `seconds` from now."""
+        for key in (_place(requested), *([f"{requested.operation_id}.{preview}"] if preview else ())):
+            data = await self._bus.params.get(key)
+            if data is not None:
+                async with self._watch.storing():
+                    await self._bus.params.put(key, data, ttl=seconds)
+
     async def forget(self, requested: Requested) -> None:
         """Delete the parameters of an ended operation."""
         if requested.hidden:

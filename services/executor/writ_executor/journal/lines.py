@@ -46,7 +46,6 @@ class Ordered:
             insort(self._keys, key, lo=self._head)
 
     def discard(self, operation_id: str) -> None:
-        """Remove an operation."""
         self._present.discard(operation_id)
         if len(self._keys) - self._head > 2 * len(self._present) + MOST_REMOVED:
             self._keys = sorted({key for key in self._keys[self._head :] if key[1] in self._present})

@@ -9,7 +9,7 @@ from msgspec import json, structs
 
 from writ_bus.port import Message
 from writ_contracts import wire
-from writ_contracts.approvals import can_be_met, seconds_of
+from writ_contracts.approvals import can_be_met
 from writ_contracts.decisions import Decide, Decision, Subject
 from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
@@ -32,6 +32,7 @@ from writ_executor.requests.screening import Screening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import answer, verdict
 from writ_executor.rounds.accepted import AcceptedOperations
+from writ_executor.steps.kept_parameters import seconds_kept
 from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
 
@@ -184,8 +185,7 @@ class Intake:
         event = self._requested(attempt, decided, target)
         with self._admission.reserve_parameters(attempt.principal, event.hidden_bytes):
             if event.hidden:
-                to_start = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
-                keep = seconds_of(decided.decision.demands) + to_start
+                keep = seconds_kept(decided.decision, event.timeout, self._config)
                 await self._vault.keep(event, attempt.parameters, keep)
             fault("executor.params_kept")
             try:

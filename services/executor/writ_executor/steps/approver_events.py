@@ -12,7 +12,7 @@ _log = Log("writ.executor")
 
 
 class ApproverEvents:
-    """Sends approvers events of operations waiting for them. A failure here changes nothing: approvers can list pending
+    """Sends events of pending operations to their approvers. A failure here changes nothing: approvers can list pending
     operations themselves.
     """
 

@@ -20,6 +20,7 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.kept_parameters import PENDING_SLACK
 from writ_runtime.logs import Log
 from writ_trust.statements import digest, open_signed, read
 
@@ -103,10 +104,8 @@ class PendingPreviews:
         if about != (requested.operation_id, requested.operation, requested.target, requested.parameters_digest):
             raise Untrusted("an agent's preview of another operation, or of other parameters")
         if reply.details is not None:
-            seconds = seconds_of(read(requested.decision, Decision).demands)
-            await self._vault.keep_details(
-                requested.operation_id, digest(reply.preview), reply.details, seconds + 3600.0
-            )
+            seconds = seconds_of(read(requested.decision, Decision).demands) + PENDING_SLACK
+            await self._vault.keep_details(requested.operation_id, digest(reply.preview), reply.details, seconds)
         life = self._index.get(requested.operation_id)
         if life is not None and life.state is State.AWAITING_APPROVAL and not life.preview_digest:
             await self._recorder.append(

@@ -286,6 +286,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             opens_at=ruling.opens_at,
             could_approve=ruling.could_approve,
             emergency=ruling.emergency,
+            passed_over=ruling.passed_over if ruling.effect == "allow" else [],
             demands=wire_demands(ruling.demands, request.principal, self.world.people),
             target_digest=plain_digest(encode(request.target)) if ruling.demands or request.approvals else None,
             public_digest=_public_digest(request, ruling) if ruling.demands else None,

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from writ_bus.port import Endpoint, Journal, Message
+from writ_bus.port import Bus, Endpoint, Journal, Message
 from writ_contracts import subjects, wire
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
@@ -50,10 +50,11 @@ class DecisionEndpoints:
         measures: Measures,
         observe: Observer,
         windows: OpenWindows,
+        bus: Bus,
     ) -> None:
         """`former`: policy's earlier keys, each with the last event of the journal it signed."""
         self._windows = windows
-        self._granting = Granting(journal, judging, self._known_facts, key, former, windows)
+        self._granting = Granting(journal, judging, self._known_facts, key, former, windows, bus)
         self._security = security
         self._judging = judging
         self._scans = scans
