@@ -242,7 +242,8 @@ async def test_a_scanner_of_the_plugin_reports_what_it_finds(world: World, tmp_p
     [row] = json.decode(await world.writ(*words))
     assert (row["target"], row["findings"], row["error"], len(row["digest"])) == ("router-1", 1, "", 64)
     await world.writ("scan", "run", "router_firmwear", "-t", "router-1", status=2)
-    [failed] = json.decode(await world.writ(*words, "--with=token_file=/nowhere", status=1))
+    (tmp_path / "token").unlink()
+    [failed] = json.decode(await world.writ(*words, status=1))
     assert "cannot be read" in failed["error"]
 
 
