@@ -10,6 +10,7 @@ from msgspec import Meta, Raw, Struct, field, structs
 
 from writ_contracts.bounds import Count, Seconds
 from writ_contracts.credentials import KEY, Evidence, Presence, Proof
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
@@ -36,7 +37,7 @@ class DecisionDemand(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str
     steps: list[DecisionStep]
     seconds: int
-    proof: Proof = "key"
+    proof: Extensible[Proof] = "key"
     attested: bool = False
     """Only by credentials whose maker vouches for the device."""
 
@@ -160,7 +161,7 @@ class ApprovalCard(Struct, frozen=True, kw_only=True):
     waits_for: str = ""
     remaining: int = 0
     able: list[PrincipalId] = field(default_factory=list)
-    proof: Proof = "key"
+    proof: Extensible[Proof] = "key"
     """What one's own approval must prove now, and whether only an attested credential counts."""
     attested: bool = False
     preview: Signed | None = None

@@ -5,7 +5,6 @@ fails the append, and then nothing has started.
 """
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from writ_bus.port import Bus, Entry, Journal
@@ -45,11 +44,11 @@ class Granting:
         judging: JudgeFactory,
         gather: Gather,
         key: Key,
-        former: Mapping[str, int],
+        keys: Mapping[str, int],
         windows: OpenWindows,
         bus: Bus,
     ) -> None:
-        """`former`: policy's earlier keys, each with the last event of the journal it signed. `bus`: for events to
+        """`keys`: policy's, each with the last event of the journal for which it counts. `bus`: for events to
         approvers.
         """
         self._bus = bus
@@ -59,7 +58,7 @@ class Granting:
         self._gather = gather
         self._key = key
         self._limits = Limits(journal, key.installation)
-        self._keys = {**former, key.public: sys.maxsize}
+        self._keys = keys
 
     async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
         """Return the recorded approvals of the question's operation; None for an operation that is not recorded.
