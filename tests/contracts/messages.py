@@ -28,6 +28,7 @@ from writ_contracts import (
     requests,
     signing,
 )
+from writ_contracts.audit import PREFIX_PATTERN
 from writ_contracts.ids import (
     LINE_PATTERN,
     TOKEN_PATTERN,
@@ -65,6 +66,7 @@ def _pattern(alias: Any) -> str:
 
 
 TEXTS = {
+    PREFIX_PATTERN: "bpus",
     None: "text",
     TOKEN_PATTERN: "token-1",
     _pattern(OperationName): "service_restart",
