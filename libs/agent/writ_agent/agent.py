@@ -5,6 +5,7 @@ sends the receipts.
 """
 
 import asyncio
+from collections.abc import Collection
 
 from msgspec import Struct
 
@@ -56,7 +57,7 @@ class Agent:
         self,
         settings: Settings,
         identity: Identity,
-        policy_keys: frozenset[str],
+        policy_keys: Collection[str],
         *,
         bus: Bus,
         backend: Backend,

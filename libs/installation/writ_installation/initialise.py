@@ -24,6 +24,7 @@ from writ_installation.nats.server import address_of, configuration, sizes
 from writ_installation.processes.services import environment
 
 ENVIRONMENT_HEAD = "# What every service of deploy/systemd reads; of one alone: policy.env, executor.env, audit.env.\n"
+FOLLOWING = ("WRIT_INSTALLATION", "WRIT_KEYRING", "WRIT_POLICY_KEY")
 SHARED = 0o2750
 """Mode of a folder whose new files get its group."""
 
@@ -62,14 +63,21 @@ def upgrade(root: Path) -> list[str]:
     if not home.principals.exists():
         raise ConfigError(f"{home.root} is no installation: {home.principals} is missing")
     added = [f"{home.installation_file}: {make_identity(home)}"] if not home.installation else []
-    environment_file = home.root / "writ.env"
-    if home.split and (line := f"WRIT_INSTALLATION={home.installation}\n") not in (
-        text := environment_file.read_text()
-    ):
-        kept = [one for one in text.splitlines(keepends=True) if not one.startswith("WRIT_INSTALLATION=")]
-        atomic_files.save(environment_file, "".join([*kept, line]).encode())
-        added.append(f"{environment_file}: {line.rstrip()}")
-    return added
+    return added + refresh_environment(home)
+
+
+def refresh_environment(home: Home) -> list[str]:
+    """Bring the lines of `writ.env` that follow from other files up to date; return a line for each change."""
+    if not home.split:
+        return []
+    file, current = home.root / "writ.env", environment(home, "")
+    lines = file.read_text().splitlines(keepends=True)
+    changed = [line for name in FOLLOWING if (line := f"{name}={current[name]}\n") not in lines]
+    names = {line.partition("=")[0] for line in changed}
+    if changed:
+        kept = (one for one in lines if one.partition("=")[0] not in names)
+        atomic_files.save(file, "".join([*kept, *changed]).encode())
+    return [f"{file}: {line.rstrip()}" for line in changed]
 
 
 def _refuse_existing(folders: list[Path]) -> None:

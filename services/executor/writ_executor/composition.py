@@ -51,6 +51,7 @@ from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import ServerClock
 from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.metrics import Metrics
+from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.stop_history import StopHistory
 from writ_runtime.watched_file import Watched
 
@@ -99,7 +100,8 @@ def compose(  # long: one list of parts, each given those before it
     guard = _guard(config, bus, recorder, background, measured)
     follower = Follower(bus, index, key, measures.success, guard)
     lives, vault = Lives(bus, index, measures), Vault(bus, key, storage)
-    policy, alarms = PolicyClient(bus, config.policy_key, config.installation, presence, measures), Alarms(recorder)
+    trusted = PolicyKeys(config.policy_key, config.keyring).live
+    policy, alarms = PolicyClient(bus, trusted, config.installation, presence, measures), Alarms(recorder)
     targets, keys, audit_detail = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
@@ -135,9 +137,7 @@ def compose(  # long: one list of parts, each given those before it
     )
     waiting = WaitingReasons(index, presence)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
-    accepted = AcceptedOperations(
-        index, recorder, lives, dispatcher, host_reads, controls, approvals, previews, background
-    )
+    accepted = AcceptedOperations(index, lives, dispatcher, host_reads, controls, approvals, previews, background)
     screening = Screening(targets, admission, accepted, dry_run_only=config.dry_run_only)
 
     def decided(life: Life, kind: str) -> None:
@@ -175,7 +175,9 @@ def compose(  # long: one list of parts, each given those before it
             background,
             time,
         ),
-        intake=Intake(config, catalogue, targets, screening, admission, recorder, lives, vault, policy, accepted),
+        intake=Intake(
+            config, catalogue, targets, screening, admission, recorder, lives, vault, policy, accepted, guard
+        ),
         claims=Claims(
             config.installation,
             index,
@@ -191,6 +193,7 @@ def compose(  # long: one list of parts, each given those before it
             alarms,
             audit_detail,
             measures,
+            guard,
         ),
         receipts=Receipts(config.installation, keys, lives, recorder, vault, dispatcher, outcomes, alarms),
         queries=Queries(

@@ -267,7 +267,7 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
         pool,
         checked_servers(url) if url is not None else public_url(home) or control.running(home).url,
         key_file=key_file or str(home.seed_file(f"agent-{pool}")),
-        policy_key=home.key("policy").public,
+        policy_key=",".join(home.keys_of("policy")),
         people_key=home.people_key(),
         installation=home.installation,
         state_dir=state_dir,

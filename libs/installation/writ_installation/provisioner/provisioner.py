@@ -66,7 +66,7 @@ class Provisioner:
         """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""
         home = self._home
         paths = (home.principals, home.principal_changes, home.agents, home.leaves, home.sizes, home.public_file)
-        stamps = (stamp(path) for path in paths)
+        stamps = (stamp(path) for path in (*paths, home.keyring_file))
         return [*stamps, *(token.id for token in tokens.good(home, time.time()))]
 
     async def close(self) -> None:

@@ -51,6 +51,8 @@ class Notices:
             return Noted(sequence=await self._closed(notice))
         if notice.kind == "people_version":
             return Noted(sequence=await self._credentials_changed(notice))
+        if notice.kind == "keys_changed":
+            return Noted(sequence=await self._keys_changed(notice))
         if notice.kind == "agent_enrolled":
             return Noted(sequence=await self._enrolled(notice))
         if not self._buckets.take(service, time.monotonic()):
@@ -83,6 +85,19 @@ class Notices:
             body={"version": notice.version, "digest": notice.digest, "changed": notice.detail},
         )
         return await self._recorder.append_once(subjects.control_event("people_version"), event, after=0)
+
+    async def _keys_changed(self, notice: Notice) -> int:
+        """Record a change of the keyring as a control event; once for all replicas."""
+        if notice.digest is None:
+            raise Invalid("a keys_changed names the digest of the keyring")
+        event = ControlEvent(
+            **{**self._recorder.stamp(), "id": f"keys-{notice.digest}"},
+            kind="keys_changed",
+            principal="policy",
+            operation_id="",
+            body={"digest": notice.digest, "changed": notice.detail},
+        )
+        return await self._recorder.append_once(subjects.control_event("keys_changed"), event, after=0)
 
     async def _closed(self, notice: Notice) -> int:
         """A control event, so that nobody has to infer when the emergency ended; once for each."""

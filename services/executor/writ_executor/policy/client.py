@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, TypeVar, get_args
 
 from msgspec import Struct, field, structs
@@ -56,11 +56,13 @@ class PolicyClient:
     If policy needs facts of the target, they are gathered and the question is sent once more.
     """
 
-    def __init__(self, bus: Bus, policy_key: str, installation: str, presence: Presence, measures: Measures) -> None:
+    def __init__(
+        self, bus: Bus, policy_keys: Collection[str], installation: str, presence: Presence, measures: Measures
+    ) -> None:
         self._bus = bus
-        self._trusted = (policy_key,)
+        self._trusted = policy_keys
         self._installation = installation
-        self._listings = Listings(bus, policy_key, installation, presence, measures)
+        self._listings = Listings(bus, policy_keys, installation, presence, measures)
         self._measures = measures
         self._silent: tuple[float, str] | None = None
         self._people: Signed | None = None
