@@ -18,9 +18,9 @@ from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
 from writ_contracts.principal_changes import changed
-from writ_documents import entry_edits, readers, yaml_file
+from writ_documents import readers
 from writ_documents.atomic_files import write_atomically
-from writ_documents.readers import LARGEST_LIST, read_principals
+from writ_documents.readers import read_principals
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation, make_gateway
 from writ_installation.files.home import Home
@@ -28,7 +28,6 @@ from writ_installation.files.principal_changes import known_changes, principals_
 from writ_installation.status.server_url import running_url
 from writ_trust.keys import Key, generate_seed
 
-SECTION = "principals"
 ADMITTED_WITHIN = 30.0
 PAUSE = 0.1
 
@@ -106,18 +105,8 @@ def rotate_principal(home: Home, name: str) -> Principal | None:
 
 
 def _replace(home: Home, name: str, entry: dict[str, Any] | None) -> None:
-    """Change the entry of a principal, or remove it; lines of others and comments stay. Raises Conflict, Invalid."""
-
-    def edited(text: str) -> str:
-        entries = yaml_file.parse(text.encode(), "", largest=LARGEST_LIST).data[SECTION]
-        at = next((at for at, one in enumerate(entries) if one.get("id") == name), None)
-        if at is None:
-            raise Invalid(f"{home.principals}: there is no principal {name!r}", code="unknown_principal")
-        if entry is None:
-            return entry_edits.without_entry(text, SECTION, at)
-        return entry_edits.with_entry(text, SECTION, at, entry)
-
-    list_edits.change(home.principals, edited, readers.principals_of)
+    check = readers.principals_of
+    list_edits.replace(home.principals, "principals", entry, unique="id", value=name, check=check)
 
 
 def _entry(principal: Principal) -> dict[str, Any]:

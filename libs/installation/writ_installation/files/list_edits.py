@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from writ_contracts.errors import ConfigError, Conflict
-from writ_documents import yaml_file
+from writ_contracts.errors import ConfigError, Conflict, Invalid
+from writ_documents import entry_edits, yaml_file
 from writ_documents.atomic_files import save
 from writ_documents.document import Document
 from writ_documents.readers import LARGEST_LIST
 
 Edit = Callable[[str], str]
+Check = Callable[[Document], object]
 _item = re.compile(r"^( *)- ", re.MULTILINE)
 
 
@@ -41,7 +42,7 @@ def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -
         save(path, added.encode())
 
 
-def change(path: Path, edit: Edit, check: Callable[[Document], object]) -> None:
+def change(path: Path, edit: Edit, check: Check) -> None:
     """Replace the file by its text after the edit, if `check` takes it. Raises Conflict where somebody else wrote the
     file meanwhile.
     """
@@ -55,6 +56,26 @@ def change(path: Path, edit: Edit, check: Callable[[Document], object]) -> None:
         if path.read_bytes() != before:
             raise Conflict(f"{path} was changed by somebody else meanwhile; nothing was changed")
         save(path, changed)
+
+
+def replace(
+    path: Path, section: str, entry: Mapping[str, Any] | None, *, unique: str, value: str, check: Check = lambda _: None
+) -> None:
+    """Change the entry whose `unique` field is `value` to this one, or remove it; lines of others and comments stay.
+
+    Raises Invalid where there is none, and Conflict (`by_hand`) for a file in flow style.
+    """
+
+    def edited(text: str) -> str:
+        entries = (yaml_file.parse(text.encode(), str(path), largest=LARGEST_LIST).data or {}).get(section) or []
+        at = next((at for at, other in enumerate(entries) if other.get(unique) == value), None)
+        if at is None:
+            raise Invalid(f"{path}: there is no {unique} {value!r}")
+        if entry is None:
+            return entry_edits.without_entry(text, section, at)
+        return entry_edits.with_entry(text, section, at, entry)
+
+    change(path, edited, check)
 
 
 def _with_block(text: str, entry: Mapping[str, Any]) -> str:
