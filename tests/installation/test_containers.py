@@ -150,7 +150,7 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 @pytest.fixture
 async def kept(served: Served) -> AsyncIterator[tuple[Home, Provisioner, str]]:
     """It, and a keeper."""
-    keeper = Provisioner(served.home, served.url, None)
+    keeper = Provisioner(served.home, served.url, {})
     following = asyncio.create_task(keeper.follow())
     try:
         yield served.home, keeper, served.url

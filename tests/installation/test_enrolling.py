@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from writ_bus.errors import Forbidden, TimedOut
-from writ_bus.nats.connection import TlsOptions
+from writ_bus.nats.tls import TlsOptions
 from writ_bus.private_files import read_private
 from writ_contracts.errors import Denied, WritError
 from writ_enrolment import command, enrolment

@@ -158,6 +158,7 @@ for command in (
     catalogue.targets,
     targets.target,
     leaf.leaf,
+    LazyGroup("tls", "writ_cli.installation.server_tls:tls", "TLS of NATS: its certificate, and the CA."),
     backends.backends,
     principals.principal,
     client_context.context,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
-from writ_cli.installation.init import MONITOR_PORT
+from writ_cli.installation.init import MONITOR_PORT, TLS_HELP
 from writ_cli.options import local
 from writ_cli.output import Screen, visible
 from writ_cli.settings import Settings
@@ -21,6 +21,7 @@ from writ_documents.readers import read_agents
 from writ_installation.files.create import create_installation
 from writ_installation.files.lock import holder
 from writ_installation.nats.server import LOOPBACK, Address, configuration
+from writ_installation.nats.server_tls import Mode, check_exposed, pinned_ca, with_scheme
 from writ_installation.nats.urls import checked_servers
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.processes.services import Replicas, agent_elsewhere
@@ -55,6 +56,7 @@ REPLICAS = click.IntRange(1, 32)
     help="Loopback port of the first process's health and metrics, the others follow; 0 takes free ones.",
 )
 @click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="… and on which address.")
+@click.option("--tls", type=click.Choice(["required", "offered", "off"]), help=TLS_HELP)
 @click.option("--no-agent", "without", multiple=True, metavar="POOL", help="Somebody else runs this pool's agent.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the logs of all processes.")
 @click.option(
@@ -76,6 +78,7 @@ async def up(
     nats_port: int,
     health_port: int,
     listen: str,
+    tls: Mode | None,
     without: tuple[str, ...],
     verbose: bool,
     config_file: Path | None,
@@ -95,6 +98,7 @@ async def up(
         nats_port=nats_port,
         health_port=health_port,
         listen=listen,
+        tls=tls,
         replicas=Replicas(policies=policies, executors=executors, audits=audits, agents=agents, gateways=int(gateway)),
         nats_url=os.environ.get("NATS_URL") or None,
         without_agents=frozenset(without),
@@ -115,6 +119,7 @@ async def up(
 def _arguments(settings: Settings, options: Options) -> list[str]:
     ports = ["--nats-port", str(options.nats_port), "--health-port", str(options.health_port)]
     words = ["--home", str(settings.home.root), "--listen", options.listen]
+    tls = ["--tls", options.tls] if options.tls else []
     replicas = asdict(options.replicas)
     gateway = ["--gateway"] if replicas.pop("gateways") else []
     counts = (word for name, count in replicas.items() for word in (f"--{name}", str(count)))
@@ -122,6 +127,7 @@ def _arguments(settings: Settings, options: Options) -> list[str]:
         *words,
         *counts,
         *gateway,
+        *tls,
         *ports,
         *(word for pool in sorted(options.without_agents) for word in ("--no-agent", pool)),
     ]
@@ -261,9 +267,13 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     home = settings.home
     if pool not in {agent.pool for agent in read_agents(home.agents).agents}:
         raise Invalid(f"no pool {pool} in {home.agents}: give a target of the inventory this pool first")
+    given = with_scheme(home, checked_servers(url)) if url is not None else None
+    where, ca = given or public_url(home) or control.running(home).url, pinned_ca(home)
+    check_exposed(where, ca, settings.environ)
     values = agent_elsewhere(
         pool,
-        checked_servers(url) if url is not None else public_url(home) or control.running(home).url,
+        where,
+        ca=ca,
         key_file=key_file or str(home.seed_file(f"agent-{pool}")),
         policy_key=home.key("policy").public,
         people_key=home.people_key(),

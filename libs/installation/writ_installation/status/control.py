@@ -13,11 +13,11 @@ from msgspec import Struct
 from writ_bus.errors import BusError
 from writ_bus.nats.bus import connect
 from writ_bus.port import Usage
-from writ_client.context import tls_of
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats.server import options_of
+from writ_installation.nats.server_tls import client_tls
 from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
@@ -143,7 +143,7 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
 
 async def _journal(home: Home, url: str) -> Usage | None:
     try:
-        bus = await connect(options_of(home, "status", url, tls_of(os.environ)))
+        bus = await connect(options_of(home, "status", url, client_tls(home, os.environ)))
     except BusError:
         return None
     try:

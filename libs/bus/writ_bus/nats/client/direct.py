@@ -201,7 +201,7 @@ class DirectClient(HeaderClient):
         self._given_up = True
         self._pending, self._pending_data_size = [], 0
         writer: StreamWriter | None = getattr(self._transport, "_io_writer", None)
-        if writer is not None and not writer.is_closing() and _held_up(writer):
+        if writer is not None and not writer.is_closing() and (_held_up(writer) or _is_tls(writer)):
             writer.transport.abort()
 
     def _after_turn(self) -> None:
@@ -226,6 +226,11 @@ async def _closed(transport: Any) -> None:
 def _held_up(writer: StreamWriter) -> bool:
     """Return whether the socket has not taken earlier bytes."""
     return writer.transport.get_write_buffer_size() > 0
+
+
+def _is_tls(writer: StreamWriter) -> bool:
+    """Return whether a close would wait for the server's, which may be frozen: 30 s, asyncio's ssl_shutdown_timeout."""
+    return writer.get_extra_info("ssl_object") is not None
 
 
 class _Rest:
