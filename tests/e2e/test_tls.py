@@ -71,6 +71,24 @@ async def test_an_operation_is_carried_out_over_tls_alone(installation: RunningI
         await Writ.connect(installation.url.replace("tls", "nats", 1), seed=seed, principal="operator")
 
 
+async def test_the_end_of_the_certificate_is_shown_and_measured(installation: RunningInstallation) -> None:
+    known = server_tls.issued(installation.home)
+    status = await installation.writ("status", "-o", "json")
+    assert known is not None
+    assert json.loads(status.out)["certificate_ends"] == known.ends
+    measured = f'writ_nats_certificate_end_seconds{{server="writ",connections="clients"}} {known.ends:.0f}'
+    await eventually(lambda: is_measured(installation, measured), what="the end of the certificate")
+
+
+async def is_measured(installation: RunningInstallation, line: str) -> bool:
+    port = json.loads((installation.home.run / "audit.json").read_text())["health_port"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+    text = (await reader.read()).decode()
+    writer.close()
+    return line in text
+
+
 async def test_a_context_pins_the_ca_and_needs_no_other_file(installation: RunningInstallation, tmp_path: Path) -> None:
     path = await context_of(installation, tmp_path)
     context = read_context(path)

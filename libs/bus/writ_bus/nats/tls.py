@@ -1,7 +1,6 @@
 """TLS of a NATS client: the trusted certificates, and the servers that it may reach without TLS.
 
-nats-py starts TLS only where the server's INFO demands it, and INFO comes in the clear: somebody on the path could have
-a client speak, and sign its nonce, in the clear. `EncryptedClient` therefore starts TLS whatever the INFO says.
+`client.encrypted` keeps nats-py from being talked out of TLS.
 """
 
 import base64
@@ -9,11 +8,9 @@ import binascii
 import ipaddress
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
-from nats.aio.client import Client
 
 from writ_contracts.errors import ConfigError
 
@@ -139,13 +136,3 @@ def reason(error: BaseException | None) -> str | None:
         spoken = error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
         return "it does not speak TLS, and this client speaks nothing else" if spoken else f"TLS: {error.reason}"
     return None
-
-
-class EncryptedClient(Client):
-    """nats-py's client; with a TLS context it starts TLS on every connection, or has none."""
-
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        server = self._current_server
-        if initial_connection and "tls" in self.options and server and server.uri.scheme in STREAM_SCHEMES:
-            info["tls_required"] = True
-        await super()._process_info(info, initial_connection)

@@ -18,7 +18,7 @@ from writ_enrolment.enrolment import enrol as enrol_here
 from writ_enrolment.enrolment import tls_variables
 from writ_installation.administration.principals import ADMITTED_WITHIN, admitted
 from writ_installation.files import tokens
-from writ_installation.nats.server_tls import check_exposed, pinned_ca, with_scheme
+from writ_installation.nats.server_tls import check_exposed, check_names, pinned_ca, with_scheme
 from writ_installation.nats.urls import checked_servers
 from writ_installation.status.server_url import public_url
 from writ_trust import enrolment_tickets
@@ -52,6 +52,7 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
     where = public_url(home) if url is None else with_scheme(home, checked_servers(url))
     if where is None:
         raise Invalid("where does that host reach NATS? --url nats://HOST:PORT")
+    check_names(home, where)
     check_exposed(where, pinned_ca(home) or settings.environ.get("WRIT_TLS_CA", ""), settings.environ)
     tokens.drop(home, [one for one in tokens.known(home) if one.until < now - KEPT])
     made, text = tokens.make(home, pool, where, now + span, pinned_ca(home))

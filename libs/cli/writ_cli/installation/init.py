@@ -70,7 +70,7 @@ async def init(
     if env_file is not None:
         if system:
             raise Invalid("--system and --containers are two kinds of installation")
-        home = folders.init(settings.home.root, int(servers))
+        home = folders.init(settings.home.root, int(servers), tls)
         folders.write_environment(env_file, folders.environment(home))
         _show(settings, home)
         return Exit.DONE

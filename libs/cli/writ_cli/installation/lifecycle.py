@@ -21,7 +21,7 @@ from writ_documents.readers import read_agents
 from writ_installation.files.create import create_installation
 from writ_installation.files.lock import holder
 from writ_installation.nats.server import LOOPBACK, Address, configuration
-from writ_installation.nats.server_tls import Mode, check_exposed, pinned_ca, with_scheme
+from writ_installation.nats.server_tls import Mode, check_exposed, check_names, pinned_ca, with_scheme
 from writ_installation.nats.urls import checked_servers
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.processes.services import Replicas, agent_elsewhere
@@ -232,6 +232,10 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
         screen.line(Text(f"in force: {notice}", style="bold yellow"))
+    if status.exposed:
+        screen.line(Text(status.exposed, style="bold yellow"))
+    if status.certificate_ends:
+        screen.line(f"NATS's certificate ends {times.date(status.certificate_ends)}")
     if status.problem:
         screen.line(Text(status.problem, style="yellow"))
     if status.journal is None:
@@ -269,6 +273,7 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
         raise Invalid(f"no pool {pool} in {home.agents}: give a target of the inventory this pool first")
     given = with_scheme(home, checked_servers(url)) if url is not None else None
     where, ca = given or public_url(home) or control.running(home).url, pinned_ca(home)
+    check_names(home, where)
     check_exposed(where, ca, settings.environ)
     values = agent_elsewhere(
         pool,

@@ -114,6 +114,15 @@ def issued(home: Home) -> Issued | None:
         raise ConfigError(f"{_state(home)}: {error}") from error
 
 
+def certificate_end(home: Home) -> float | None:
+    """Return the end of the certificate in Unix seconds; None without TLS, and to users that may not read it."""
+    try:
+        known = issued(home) if is_on(home) else None
+    except (ConfigError, OSError):
+        return None
+    return known.ends if known else None
+
+
 def is_due(home: Home, now: float) -> bool:
     """Return whether there is to be another certificate: before its end, for other names, by another CA."""
     settings = read_settings(home)
@@ -212,6 +221,17 @@ def _encrypted(url: str) -> str:
 def with_scheme(home: Home, urls: str) -> str:
     """Return URLs of this installation's servers as its clients must write them."""
     return encrypted(urls) if is_on(home) else urls
+
+
+def check_names(home: Home, urls: str) -> None:
+    """Raises Invalid for a name that NATS's certificate does not have: no client would accept it."""
+    settings = read_settings(home)
+    if settings is None or settings.mode == "off":
+        return
+    for url in urls.split(","):
+        host = urlsplit(encrypted(url.strip())).hostname or ""
+        if host not in {name.lower() for name in settings.names}:
+            raise Invalid(f"NATS's certificate is not for {host}: add it to `names` in {home.tls_file}")
 
 
 def check_exposed(urls: str, ca: str, environ: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ from writ_installation.nats.server_tls import client_tls, renew, tls_state
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.folders import write_servers
 from writ_installation.provisioner.rounds import Rounds
-from writ_runtime.health import Check
+from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.watched_file import stamp
 
@@ -56,7 +56,7 @@ class Provisioner:
         return self._problem
 
     async def _check_certificate(self) -> str | None:
-        return self._warning or None
+        return Attention(self._warning) if self._warning else None
 
     async def follow(self) -> None:
         """Check twice a second for changed files, and retry failed steps."""

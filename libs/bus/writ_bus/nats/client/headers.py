@@ -10,7 +10,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.protocol.command import hpub_cmd
 
-from writ_bus.nats.tls import EncryptedClient
+from writ_bus.nats.client.encrypted import EncryptedClient
 
 BEGINNING = b"NATS/1.0\r\n"
 """Start of headers without a status."""

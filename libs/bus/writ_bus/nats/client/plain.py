@@ -13,8 +13,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from writ_bus import tasks
+from writ_bus.nats.client.encrypted import EncryptedClient
 from writ_bus.nats.client.port import DOWN, OnMessage
-from writ_bus.nats.tls import EncryptedClient
 
 _logger = logging.getLogger("writ.bus")
 
