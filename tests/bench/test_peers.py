@@ -1,6 +1,5 @@
 """What `make bench-peers` compares is equal, and what it writes is what it measured. No peer is needed for that."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,11 +8,9 @@ import pytest
 from bench.peers import by_writ, in_process, model, report
 from bench.peers.engine import Engine, Loaded, Missing, Refused
 from bench.peers.figures import Figures, Gap, Row, Unequal, saved
-from tests.architecture.tree import ROOT
 from tests.rules.asking import loaded
 
 RULES = model.rules(10)
-LOCKS = ROOT / "bench/peers"
 
 
 class Peer:
@@ -104,14 +101,6 @@ def test_the_document_is_written_between_its_marks_and_nowhere_else() -> None:
 def test_the_document_has_the_tables_of_the_figures_that_are_kept() -> None:
     text = report.DOCUMENT.read_text()
     assert report.written(text, saved()) == text
-
-
-def test_the_peers_are_locked_with_hashes_and_without_an_address() -> None:
-    entries = (LOCKS / "requirements.lock").read_text().replace("\\\n", " ").splitlines()
-    assert all("--hash=sha256:" in entry for entry in entries)
-    packages = json.loads((LOCKS / "package-lock.json").read_text())["packages"]
-    assert all("integrity" in package and "resolved" not in package for name, package in packages.items() if name)
-    assert "://" not in "".join(path.read_text() for path in LOCKS.iterdir() if path.is_file())
 
 
 def test_figures_survive_their_file() -> None:

@@ -27,7 +27,7 @@ async def test_simulate_tells_verdict_and_rules(command: Command) -> None:
 async def test_op_shows_lists_watches_and_cancels(command: Command, served: ScriptedApi) -> None:
     served.outcome = None
     number = operation_id("alice", "k")
-    await command("run", "service_restart", "-t", "a", "--no-wait", "--idempotency-key", "k")
+    await command("run", "service_restart", "-t", "a", "service_name=nginx", "--no-wait", "--idempotency-key", "k")
     served.waiting = Waiting(kind="agent", text="waits for an agent of pool local-a: none is there")
     listed = await command("op", "list")
     assert number in listed.stdout
@@ -76,7 +76,7 @@ async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedApi
 
 async def test_search_lists_what_was(command: Command, served: ScriptedApi) -> None:
     assert (await command("audit", "search")).stdout == "nothing on record fits\n"
-    await command("run", "service_restart", "-t", "a", "--idempotency-key", "k")
+    await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
     found = await command("audit", "search", "--principal", "alice", "--outcome", "succeeded", "--since", "2h")
     assert found.exit_code == 0
     assert operation_id("alice", "k") in found.stdout

@@ -62,7 +62,7 @@ async def test_the_exit_status_tells_the_outcome(
     command: Command, served: ScriptedApi, outcome: str, status: int
 ) -> None:
     served.outcome = outcome
-    done = await command("run", "service_restart", "-t", "a")
+    done = await command("run", "service_restart", "-t", "a", "service_name=nginx")
     assert done.exit_code == status
     assert done.stdout.startswith(outcome)
 
@@ -84,7 +84,7 @@ async def test_a_denial_shows_rule_and_reason(command: Command, served: Scripted
 
 async def test_no_wait_returns_at_once(command: Command, served: ScriptedApi) -> None:
     served.outcome = None
-    done = await command("run", "service_restart", "-t", "a", "--no-wait", "-o", "json")
+    done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "--no-wait", "-o", "json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["state"] == "dispatched"
 
@@ -96,7 +96,7 @@ async def test_a_cancel_that_is_not_confirmed_is_status_7(command: Command, serv
 
 
 async def test_no_wait_refuses_a_timeout(command: Command, served: ScriptedApi) -> None:
-    done = await command("run", "service_restart", "-t", "a", "--no-wait", "--timeout", "2s")
+    done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "--no-wait", "--timeout", "2s")
     assert done.exit_code == 2
     assert "--timeout" in done.stderr
     assert served.requests == []
@@ -104,7 +104,7 @@ async def test_no_wait_refuses_a_timeout(command: Command, served: ScriptedApi) 
 
 async def test_waiting_too_long_is_a_line_and_status_4(command: Command, served: ScriptedApi) -> None:
     served.outcome = None
-    done = await command("run", "service_restart", "-t", "a", "--timeout", "2")
+    done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "--timeout", "2")
     assert done.exit_code == 4
     assert done.stderr.count("\n") == 1
     assert "still dispatched after 2 s" in done.stderr
@@ -119,7 +119,7 @@ async def test_a_refusal_is_a_line_with_its_own_status(command: Command, served:
         "internal": 1,
     }.items():
         served.script.append(Failure(code=code, message=f"no: {code}"))
-        done = await command("run", "service_restart", "-t", "a")
+        done = await command("run", "service_restart", "-t", "a", "service_name=nginx")
         assert (done.exit_code, done.stdout, done.stderr) == (status, "", f"writ: no: {code}\n")
 
 
@@ -128,13 +128,13 @@ async def test_more_than_the_server_takes_is_status_2(command: Command, tmp_path
     file.write_bytes(b"x" * 3_000_000)
     done = await command("run", "file_write", "-t", "a", "file_path=/x", f"content=@{file}")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith("writ: too large to be sent: 3000")
+    assert done.stderr.startswith("writ: file_write: content: a text of 0 to 1398104 characters")
 
 
 async def test_an_empty_idempotency_key_is_a_mistake_and_no_key_is_made_in_its_place(
     command: Command, served: ScriptedApi
 ) -> None:
-    done = await command("run", "service_restart", "-t", "a", "--idempotency-key", "")
+    done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("writ: --idempotency-key is empty")
     assert served.requests == []
@@ -179,6 +179,38 @@ async def test_somebody_elses_name_is_refused_by_the_server(command: Command) ->
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [("-o", "json"), ("-ojson",), ("--output", "json"), ("--output=json",)])
+async def test_json_is_on_standard_output_in_every_ending(
+    command: Command, served: ScriptedApi, words: tuple[str, ...]
+) -> None:
+    served.outcome = None
+    run = ("run", "service_restart", "-t", "a")
+    for given, code in (
+        ((*run, "service_nam=x"), "invalid_parameters"),
+        ((*run, "nginx"), "invalid_parameters"),
+        ((*run, "--nonsense"), "usage"),
+        ((*run, "service_name=x", "--timeout", "0.2"), "timeout"),
+        (("targets", "--as", "bob"), "denied"),
+    ):
+        done = await command(*given, *words)
+        report = json.loads(done.stdout)
+        assert (report["error"]["code"], done.exit_code == 0) == (code, False)
+        if code == "timeout":
+            assert report["operation_id"] == operation_id("alice", served.requests[0][1].idempotency_key or "")
+            assert f"`writ op watch {report['operation_id']}`" in report["error"]["message"]
+
+
+async def test_a_misspelt_target_is_named_with_the_nearest_that_one_may_list(
+    command: Command, served: ScriptedApi
+) -> None:
+    served.targets = [TargetView(id="web-1", role="testing", backend="ssh", pool="ssh", operations=[])]
+    done = await command("run", "service_restart", "-t", "wbe-1", "-t", "x*", "service_name=nginx")
+    assert done.stderr == "writ: there is no target 'wbe-1' in the inventory; did you mean 'web-1'?\n"
+    served.script.append(Failure(code="unknown_target", message="no target 'web-2' in the inventory"))
+    done = await command("run", "service_restart", "-t", "web-2", "service_name=nginx")
+    assert done.stderr == "writ: no target 'web-2' in the inventory; did you mean 'web-1'?\n"
+
+
 async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
     for words, what in (
         (["run", "service_restart"], "--target TARGET is missing"),
@@ -191,6 +223,8 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         (["operations", "nothing"], "no operation 'nothing'"),
         (["run", "service_restrat", "-t", "a"], "no operation 'service_restrat'; did you mean 'service_restart'?"),
         (["run", "service_restart", "-t", "a", "service_nam=x"], "'service_nam'; did you mean 'service_name'?"),
+        (["run", "service_restart", "-t", "a"], "service_restart needs service_name"),
+        (["run", "service_restart", "-t", "a", "service_name=x", "more=1"], "no parameter 'more'; there are service_n"),
     ):
         done = await command(*words)
         assert done.exit_code == 2, (words, done.stdout, done.stderr)
@@ -209,7 +243,7 @@ async def test_an_answer_that_never_comes_says_how_to_ask_again(
         raise AssertionError
 
     served.script.extend([silent] * 50)
-    done = await command("run", "service_restart", "-t", "a", "--idempotency-key", "mine")
+    done = await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "mine")
     assert done.exit_code == 4
     assert "--idempotency-key mine" in done.stderr
 
@@ -223,7 +257,18 @@ async def test_an_interrupt_leaves_the_operation_and_says_how_to_find_it(
     )  # in the background it may be ignored, and inherited
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "writ_cli", "run", "service_restart", "-t", "a", "--idempotency-key", "k"),
+            *(
+                sys.executable,
+                "-m",
+                "writ_cli",
+                "run",
+                "service_restart",
+                "-t",
+                "a",
+                "service_name=nginx",
+                "--idempotency-key",
+                "k",
+            ),
             env={**os.environ, **environ},
             stderr=asyncio.subprocess.PIPE,
         )
@@ -281,6 +326,7 @@ async def test_a_pipe_gets_no_colours_and_its_early_end_is_no_traceback(
 
 async def test_a_misspelt_operation_leaves_no_record(command: Command, served: ScriptedApi) -> None:
     assert (await command("run", "service_restrat", "-t", "a")).exit_code == 2
+    assert (await command("run", "service_restart", "-t", "a", "name=nginx")).exit_code == 2
     assert served.requests == []
 
 

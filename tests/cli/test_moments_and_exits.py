@@ -8,8 +8,8 @@ from msgspec import json
 
 from writ_bus import errors as bus_errors
 from writ_cli import times
+from writ_cli.error_output import refuse
 from writ_cli.exit_status import Exit, of_error, of_outcome
-from writ_cli.main import refuse
 from writ_cli.output import harmless
 from writ_contracts import errors
 from writ_contracts.errors import ConfigError
@@ -80,11 +80,15 @@ def test_an_outcome_of_tomorrow_is_not_taken_for_done() -> None:
 )
 def test_every_error_is_a_line_and_a_status(error: Exception, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert of_error(error) == status
-    assert refuse(error) == status
+    assert refuse(error, "table") == status
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("writ: ")
     assert err.count("\n") == 1
+    assert refuse(error, "json") == status
+    report = json.decode(capsys.readouterr().out)
+    assert report["error"]["message"] == err.removeprefix("writ: ").strip()
+    assert report["error"]["code"]
 
 
 def test_no_error_class_of_ours_is_without_a_case_here() -> None:

@@ -66,7 +66,7 @@ async def test_the_first_quarter_of_an_hour(tmp_path: Path) -> None:
         assert "already up" in again.out
         stranger = await shell.writ("context", "nobody")
         assert (stranger.status, stranger.out) == (2, "")
-        assert "there is no principal nobody" in stranger.err
+        assert "there is no principal 'nobody'" in stranger.err
         detached = await shell.writ("up", "--detach")
         assert (detached.status, detached.err) == (0, "")
         assert "already up" in detached.out

@@ -81,6 +81,15 @@ def test_each_lacking_flag_is_named_and_a_set_one_is_enough() -> None:
     refuse_breakouts([one], {"allow_privileged": True, "allow_host_network": True}, ROOTS, SOCKET)
 
 
+def test_a_long_refusal_cuts_no_setting_in_two() -> None:
+    secret = "s3cret" * 20
+    one = ContainerSettings(name="web", devices=[f"/dev/{secret}{at}" for at in range(20)])
+    with pytest.raises(Invalid) as refused:
+        refuse_breakouts([one], {}, ROOTS, SOCKET)
+    assert "15 more settings are refused" in str(refused.value)
+    assert str(refused.value).count("s3cret") == 5 * 20
+
+
 def test_every_setting_of_a_create_is_judged() -> None:
     given = create(
         privileged=True, network="host", cap_add=["SYS_PTRACE"], devices=["/dev/kvm"], mounts=["/etc:/e", "vol:/v"]

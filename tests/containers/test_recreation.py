@@ -106,7 +106,9 @@ def test_what_a_container_has_already_needs_the_flag_of_its_creation(host: dict[
     """Another program would get these settings."""
     found = {
         one.flag
-        for one in breakouts(settings(container({}, host), {"CgroupVersion": "2"}), ["/srv"], "/run/other.sock")
+        for one in breakouts(
+            settings(container({}, host), {"CgroupVersion": "2"}, "box:2"), ["/srv"], "/run/other.sock"
+        )
     }
     assert flag in found
 
@@ -120,7 +122,10 @@ def test_a_container_that_keeps_to_itself_needs_none() -> None:
         "SecurityOpt": ["no-new-privileges"],
         "CapAdd": None,
     }
-    assert list(breakouts(settings(container({}, host), {"CgroupVersion": "2"}), ["/srv"], "/run/other.sock")) == []
+    assert (
+        list(breakouts(settings(container({}, host), {"CgroupVersion": "2"}, "box:2"), ["/srv"], "/run/other.sock"))
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,4 +143,4 @@ def test_a_container_that_cannot_be_put_back_is_refused(raw: dict[str, Any], cod
 
 def test_the_cgroup_namespace_of_an_old_kernel_is_nobodys_wish() -> None:
     raw = container({}, {"CgroupnsMode": "host"})
-    assert list(breakouts(settings(raw, {"CgroupVersion": "1"}), [], "/run/other.sock")) == []
+    assert list(breakouts(settings(raw, {"CgroupVersion": "1"}, "box:2"), [], "/run/other.sock")) == []

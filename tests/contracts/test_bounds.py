@@ -1,11 +1,14 @@
 """Everything that comes from outside has a bound: the types say so, and decoding refuses the rest."""
 
+import json
 from collections.abc import Iterator
 from re import _parser  # type: ignore[attr-defined]  # the parser of `re` knows how long a match can be
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import inspect
 from tests.contracts.test_catalogue import CATALOGUE
 
@@ -182,3 +185,32 @@ def test_messagepack_is_limited_by_its_size_as_json() -> None:
     with pytest.raises(Invalid) as refused:
         decode(data, Request, content_type=MSGPACK, limit=1_500_000)
     assert refused.value.code == "oversize"
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.text(max_size=4)
+    | st.floats()
+    | st.integers(-(1 << 70), 1 << 70)
+    | st.sampled_from([1 << 63, 1 << 64]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=60,
+)
+
+
+@given(JSON_VALUES, st.integers(0, 40))
+def test_is_plain_json_never_passes_what_check_refuses(value: Any, levels: int) -> None:
+    for _ in range(levels):
+        value = [value]
+    text = json.dumps(value).encode("utf-8", "surrogatepass")
+    try:
+        decoded = msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError):
+        return
+    if bounds.is_plain_json(text):
+        bounds.check(decoded)
+
+
+def test_a_common_message_is_plain_json() -> None:
+    assert bounds.is_plain_json(b'{"target":"web-1","parameters":{"service_name":"nginx"},"reason":"12 345"}')

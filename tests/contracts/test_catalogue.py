@@ -177,7 +177,7 @@ def test_it_has_a_schema_a_summary_and_a_timeout(operation: Operation) -> None:
 
 @every_operation
 def test_an_unknown_parameter_is_refused(operation: Operation) -> None:
-    with pytest.raises(Invalid, match=r"unknown field|missing required field|give exactly"):
+    with pytest.raises(Invalid, match=r"no parameter 'privileged'|needs "):
         operation.check({"privileged": True})
 
 

@@ -6,11 +6,12 @@ from typing import Any, get_args
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import OperationEvent
-from writ_contracts.registry import CHANNELS
+from writ_contracts.registry import CHANNELS, summary_of
 
 ID = "a" * 26
 token = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
@@ -181,3 +182,9 @@ def test_what_is_built_is_in_the_registry(subject: str) -> None:
 def test_the_registry_has_no_channel_that_nothing_is_built_for(channel: Any) -> None:
     republished = [subject.replace("writ.journal.", "writ.event.") for subject in BUILT]
     assert any(covers(channel.subject(), subject) for subject in [*BUILT, *republished])
+
+
+def test_registry_summaries_of_messages_are_whole_sentences() -> None:
+    messages = [kind for item in CHANNELS for part in (item.message, item.answer) for kind in get_args(part) or (part,)]
+    summaries = {kind: summary_of(kind) for kind in messages if isinstance(kind, type) and issubclass(kind, Struct)}
+    assert {kind for kind, text in summaries.items() if not text.endswith((".", ")")) or "\n" in text} == set()

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.e2e.stolen_keys import holding
 
 from writ_client.client import Writ
+from writ_contracts import subjects
+from writ_contracts.audit import SearchQuery
 from writ_contracts.requests import OperationView
+from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -211,3 +215,16 @@ async def test_the_command_requests_lists_shows_and_ends_windows(
     assert (shown["uses"], shown["targets"], shown["reason"]) == (2, ["web-1"], "a deploy")
     await told("window", "end", window)
     assert await told("window", "list") == []
+
+
+async def test_the_record_of_it_holds(installation: RunningInstallation) -> None:
+    """Audit checks each signature, and that policy allowed exactly what control events say."""
+    async with holding(installation, "executor") as bus:
+        last = await bus.journal.last(subjects.JOURNAL)
+        async with await installation.client() as client:
+            await eventually(lambda: reached(client, last.sequence if last else 0))
+        assert await bus.journal.last(subjects.security_event("broken_record")) is None
+
+
+async def reached(client: Writ, sequence: int) -> bool:
+    return (await client.search(SearchQuery(limit=1))).as_of >= sequence

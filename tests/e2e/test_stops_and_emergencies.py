@@ -11,6 +11,7 @@ from tests.e2e.stolen_keys import holding
 
 from writ_client.client import Writ
 from writ_contracts import subjects
+from writ_contracts.audit import SearchQuery
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode
 from writ_testing.eventually import eventually
@@ -122,3 +123,16 @@ async def test_an_emergency_from_its_declaration_to_the_signed_off_review(
         return bodies == [{"emergency_id": emergency, "how": "ended"}] or None
 
     await eventually(closed)
+
+
+async def test_the_record_of_it_holds(installation: RunningInstallation) -> None:
+    """Audit checks each signature, and that policy allowed exactly what control events say."""
+    async with holding(installation, "executor") as bus:
+        last = await bus.journal.last(subjects.JOURNAL)
+        async with await installation.client() as client:
+            await eventually(lambda: reached(client, last.sequence if last else 0))
+        assert await bus.journal.last(subjects.security_event("broken_record")) is None
+
+
+async def reached(client: Writ, sequence: int) -> bool:
+    return (await client.search(SearchQuery(limit=1))).as_of >= sequence

@@ -76,7 +76,7 @@ async def test_the_end_of_the_certificate_is_shown_and_measured(installation: Ru
     status = await installation.writ("status", "-o", "json")
     assert known is not None
     assert json.loads(status.out)["certificate_ends"] == known.ends
-    measured = f'writ_nats_certificate_end_seconds{{server="writ",connections="clients"}} {known.ends:.0f}'
+    measured = f'writ_nats_certificate_end_seconds{{server="writ",connections="clients"}} {known.ends:.1f}'
     await eventually(lambda: is_measured(installation, measured), what="the end of the certificate")
 
 
@@ -165,7 +165,7 @@ async def other_than(installation: RunningInstallation, context: ssl.SSLContext,
     return await shown(installation, context) != before
 
 
-async def outcomes(writ: Writ, stop: asyncio.Event) -> list[str]:
+async def outcomes(writ: Writ, stop: asyncio.Event) -> list[str | None]:
     """Run operations until `stop`."""
     found = []
     while not stop.is_set():

@@ -45,6 +45,7 @@ RULES: list[dict[str, Any]] = [
         "allowed": True,
         "requires_approval": True,
     },
+    {"name": "windows_need_a_yes", "operations": ["window_request"], "allowed": True, "requires_approval": True},
     {"name": "production_stays", "operations": ["test_count"], "allowed": False, "target_roles": ["production"]},
 ]
 PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
@@ -57,14 +58,20 @@ PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+@asynccontextmanager
+async def gateway_installation(folder: Path) -> AsyncIterator[RunningInstallation]:
     """It has `web-1` and `db-1`, a production target, both this machine."""
-    folder = tmp_path_factory.mktemp("gateway")
     root = folder / "files"
     targets = [local_target("web-1", root), local_target("db-1", root, role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=PRINCIPALS)
     async with running_installation(folder, home=home, environ=ENVIRON, arguments=("--gateway",)) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    """See gateway_installation."""
+    async with gateway_installation(tmp_path_factory.mktemp("gateway")) as running:
         yield running
 
 

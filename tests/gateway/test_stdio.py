@@ -14,8 +14,8 @@ from writ_testing.installations.installation import RunningInstallation
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SMALL = [
     "search_operations", "describe_operation", "list_targets", "read", "request_operation", "preview_operation",
-    "simulate_operation", "explain_decision", "get_operation_status", "wait_for_operation", "cancel_operation",
-    "list_my_operations", "get_trace",
+    "request_approval_window", "simulate_operation", "explain_decision", "get_operation_status",
+    "wait_for_operation", "cancel_operation", "list_my_operations", "get_trace",
 ]  # fmt: skip
 TOKENS = 2000
 CHARACTERS_PER_TOKEN = 3.5

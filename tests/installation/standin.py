@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from writ_cli.main import refuse
+from writ_cli.error_output import refuse
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
 from writ_installation.processes.agent_kinds import AgentKind

@@ -103,7 +103,7 @@ def _locked(private: bytes) -> bytes:
     ("name", "pools", "hub", "said"),
     [
         ("a-b", ("local-depot",), HUB, "cannot name a site"),
-        ("depot", ("nowhere",), HUB, "no pool nowhere"),
+        ("depot", ("nowhere",), HUB, "no pool 'nowhere'"),
         ("depot", ("local-depot",), ("http://hub",), "no address of a NATS server"),
         ("depot", ("local-depot",), (*HUB, "http://hub"), "'http://hub' is no address of a NATS server"),
         ("depot", ("local-depot",), ("nats://hub:99999",), "no address of a NATS server"),

@@ -101,9 +101,9 @@ def test_a_unit_with_an_alias_that_nobody_denies_is_restarted(writ: Writ, host: 
 @pytest.mark.usefixtures("units")
 @pytest.mark.parametrize("spelled", ["guarded-unit.service", "open-alias.service", "free-unit.service"])
 def test_a_second_spelling_is_no_request(writ: Writ, spelled: str) -> None:
-    done = writ.run("service_stop", f"service_name={spelled}", status=2)
-    assert (done["outcome"], done["code"]) == ("invalid", "invalid_parameters")
-    assert "a systemd service without its .service" in done["message"]
+    refused = writ.run("service_stop", f"service_name={spelled}", status=2)["error"]
+    assert refused["code"] == "invalid_parameters"
+    assert "a systemd service without its .service" in refused["message"]
 
 
 def test_debians_own_alias_of_ssh_is_one(writ: Writ, host: Host) -> None:

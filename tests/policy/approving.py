@@ -7,15 +7,18 @@ from tests.policy.replica import Asking
 
 from writ_contracts import subjects
 from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalMessage, SignedApproval
+from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.decisions import Decision, Subject
-from writ_contracts.journal import AwaitingApproval, Dispatched, Requested
+from writ_contracts.journal import AwaitingApproval, Dispatched, PreviewTaken, Requested
+from writ_contracts.operations import Catalogue
+from writ_contracts.previews import Preview
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, decode_event, encode
 from writ_trust.approvals import sign_approval
 from writ_trust.digests import plain_digest
 from writ_trust.keys import Key, generate_seed
-from writ_trust.statements import digest, read
+from writ_trust.statements import digest, read, sign
 
 NEEDS = {"name": "restarts", "operations": ["service_restart"], "allowed": True, "requires_approval": True}
 TWO = {
@@ -32,13 +35,16 @@ class Pending:
     def __init__(self, asking: Asking, subject: Subject, signed: Signed) -> None:
         self.asking, self.subject, self.signed = asking, subject, signed
         self.requested = b""
+        self.preview: Signed | None = None
 
     async def events(self) -> list[Any]:
         own = subjects.operation_filter(self.subject.principal, self.subject.operation_id)
         return [decode_event(record.data) for record in await self.asking.bus.journal.read(own)]
 
     async def kinds(self) -> list[str]:
-        return [str(event.__struct_config__.tag) for event in await self.events()]
+        """The kinds of its events but for its preview."""
+        tags = [str(event.__struct_config__.tag) for event in await self.events()]
+        return [tag for tag in tags if tag != "preview_taken"]
 
     def approval(self, who: str = "bob", **changed: Any) -> Approval:
         return structs.replace(
@@ -48,6 +54,7 @@ class Pending:
                 decision_digest=digest(self.signed),
                 step="restarts#1",
                 verdict="approve",
+                preview=digest(self.preview) if self.preview else None,
                 approver=who,
                 issued_at=self.asking.clock.now,
                 nonce="ab" * 32,
@@ -114,9 +121,32 @@ def know(asking: Asking, *names: str, **roles: list[str]) -> None:
     asking.files.write("principals", {"principals": [*entries, agent]})
 
 
-async def pending(asking: Asking, rule: dict[str, Any] = NEEDS, **changed: Any) -> Pending:
+async def pending(asking: Asking, rule: dict[str, Any] = NEEDS, *, previewed: bool = True, **changed: Any) -> Pending:
     asking.files.policy(rule)
-    return await awaiting(asking, asking.subject(**changed))
+    one = await awaiting(asking, asking.subject(**changed))
+    if previewed and Catalogue(BUILT_IN).find(one.subject.operation).preview:
+        await preview(one)
+    return one
+
+
+async def preview(one: Pending, by: str = "agent-a", **changed: Any) -> Signed:
+    """Record a preview that this agent signed."""
+    subject = one.subject
+    body = Preview(
+        operation_id=subject.operation_id,
+        operation=subject.operation,
+        target=subject.target,
+        pool="a",
+        instance="one",
+        look_digest="ab" * 32,
+        parameters_digest=read(one.signed, Decision).parameters_digest,
+        taken_at=one.asking.clock.now,
+        shown={"would": "change"},
+    )
+    one.preview = sign(one.asking.files.keys[by], structs.replace(body, **changed))
+    event = PreviewTaken(**stamp(one.asking, "preview"), operation_id=subject.operation_id, preview=one.preview)
+    await one.asking.append(subject, event)
+    return one.preview
 
 
 async def awaiting(asking: Asking, subject: Subject) -> Pending:

@@ -17,7 +17,7 @@ async def test_a_start_without_the_approvals_is_forged(asking: Asking) -> None:
     last = await asking.bus.journal.last(subjects.operation_filter(*own))
     assert last is not None
     await one.decide()
-    other = await pending(asking)  # the executor dispatches it at once, as if it had been allowed
+    other = await pending(asking, previewed=False)  # the executor dispatches it at once, as if it had been allowed
     records = await asking.bus.journal.read(subjects.operation_filter("alice", other.subject.operation_id))
     assert len(records) == 2
     await other.dispatched()

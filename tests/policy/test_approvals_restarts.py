@@ -18,11 +18,14 @@ from tests.policy.approving import NEEDS, TWO
 from tests.policy.replica import Clock, Files, files
 from tests.rules.asking import CATALOGUE
 
+from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalMessage
+from writ_contracts.decisions import Decision
 from writ_contracts.inventory import Agents, Inventory
-from writ_contracts.journal import Approved, Finished, Granted, Rejected
+from writ_contracts.journal import Approved, Finished, Granted, PreviewTaken, Rejected
 from writ_contracts.life import Life, State, fold
+from writ_contracts.previews import Preview
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestAnswer
 from writ_contracts.wire import decode, decode_event, encode, event_of
@@ -41,7 +44,7 @@ from writ_testing.memory.bus import MemoryBus
 from writ_trust.approvals import sign_approval
 from writ_trust.digests import plain_digest
 from writ_trust.keys import Key, generate_seed
-from writ_trust.statements import digest
+from writ_trust.statements import digest, read, sign
 
 PEOPLE = ("bob", "carol", "dave")
 PARAMS = bytes(range(32))
@@ -146,6 +149,39 @@ class Play:
         answer = decode(reply, RequestAnswer)
         assert answer.state == "awaiting_approval", answer
         self.operation_id = answer.operation_id or ""
+        await self._preview()
+
+    async def _preview(self) -> None:
+        """Record the signed preview that the pool's agent would give."""
+        last, requested = (await self.records())[-1], (await self.life()).requested
+        assert requested is not None
+        preview = Preview(
+            operation_id=self.operation_id,
+            operation="service_restart",
+            target="web-a",
+            pool="a",
+            instance="one",
+            look_digest="ab" * 32,
+            parameters_digest=read(requested.decision, Decision).parameters_digest,
+            taken_at=self.services.clock.now,
+            shown={"would": "restart"},
+        )
+        event = PreviewTaken(
+            id="preview",
+            at=self.services.clock.now,
+            correlation_id="c",
+            operation_id=self.operation_id,
+            preview=sign(self.services.hands.key, preview),
+        )
+        own = ("alice", self.operation_id)
+        entry = Entry(
+            subject=subjects.operation_event(*own, "preview_taken"),
+            data=encode(event),
+            event_id=event.id,
+            filter=subjects.operation_filter(*own),
+            expected=last.sequence,
+        )
+        await self.services.bus.journal.append(entry)
 
     async def _send(self, subject: str, data: bytes, who: str) -> bytes:
         user = json.encode({"user": self.services.files.keys[who].public}).decode()
@@ -181,8 +217,8 @@ class Play:
                 await self._claim()
 
     async def _verdict(self, verdict: str, who: str) -> None:
-        records = await self.records()
-        requested = (await self.life()).requested
+        records, life = await self.records(), await self.life()
+        requested = life.requested
         assert requested is not None
         approval = Approval(
             operation_id=self.operation_id,
@@ -193,6 +229,7 @@ class Play:
             approver=who,
             issued_at=self.services.clock.now,
             nonce=f"{len(records):02}" * 32,
+            preview=life.preview_digest or None,
         )
         signed = sign_approval(self.services.files.keys[who], approval)
         message = encode(ApprovalMessage(principal="alice", approval=signed))
@@ -241,7 +278,7 @@ def known(services: Services, roles: dict[str, list[str]]) -> None:
     services.files.write("principals", {"principals": entries})
 
 
-async def played(rule: dict[str, Any], steps: list[tuple[tuple[Any, ...], str]], folder: Path) -> None:
+async def played(rule: dict[str, Any], steps: list[tuple[tuple[Any, ...], str]], folder: Path) -> list[Any]:
     services = Services(folder)
     for name in PEOPLE:
         services.files.keys.setdefault(name, Key(generate_seed()))
@@ -262,6 +299,7 @@ async def played(rule: dict[str, Any], steps: list[tuple[tuple[Any, ...], str]],
         assert all(len(one.approvals) >= 1 for one in given)
         if isinstance(events[-1], Finished) and events[-1].outcome == "succeeded":
             assert given
+        return events
     finally:
         await services.close()
 
@@ -282,4 +320,5 @@ def test_an_approved_operation_starts_and_ends_across_restarts() -> None:
     ways = ["policy", "executor", "both", "both", ""]
     steps = [("approve", "bob"), ("approve", "carol"), ("approve", "dave"), ("claim",)]
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(played(TWO, list(zip(steps, ways, strict=False)), Path(folder)))
+        events = asyncio.run(played(TWO, list(zip(steps, ways, strict=False)), Path(folder)))
+    assert any(isinstance(event, Approved) for event in events)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.policy.approving import Pending, pending, stamp
+from tests.policy.approving import Pending, pending, preview, stamp
 from tests.policy.replica import Asking
 
 from writ_contracts import subjects
@@ -31,22 +31,8 @@ STATE = {"exists": True, "digest": "aa"}
 
 async def previewed(asking: Asking, *, by: str = "agent-a", **changed: Any) -> tuple[Pending, Signed]:
     """A pending copy with its recorded preview."""
-    one = await pending(asking, COPIES, operation="file_copy", parameters=FILES)
-    body = Preview(
-        operation_id=one.subject.operation_id,
-        operation="file_copy",
-        target="web-a",
-        pool="a",
-        instance="one",
-        look_digest="ab" * 32,
-        parameters_digest=read(one.signed, Decision).parameters_digest,
-        taken_at=asking.clock.now,
-        shown={"would": "replace"},
-        state=STATE,
-    )
-    signed = sign(asking.files.keys[by], structs.replace(body, **changed))
-    event = PreviewTaken(**stamp(asking, "preview"), operation_id=one.subject.operation_id, preview=signed)
-    await asking.append(one.subject, event)
+    one = await pending(asking, COPIES, previewed=False, operation="file_copy", parameters=FILES)
+    signed = await preview(one, by, shown={"would": "replace"}, state=STATE, **changed)
     return one, signed
 
 
@@ -64,6 +50,21 @@ async def test_an_approval_names_the_recorded_preview(asking: Asking) -> None:
 async def test_a_rejection_needs_no_preview(asking: Asking) -> None:
     one, _ = await previewed(asking, complete=False)
     assert (await one.decide(verdict="reject", step="none")).state == "rejected"
+
+
+async def test_an_approval_without_any_preview_is_refused_until_an_agent_signed_one(asking: Asking) -> None:
+    """A bare client would approve what its person never saw; an executor could withhold the preview."""
+    one = await pending(asking, COPIES, previewed=False, operation="file_copy", parameters=FILES)
+    assert await one.code(step="copies#1") == "preview_missing"
+    assert "approved" not in await one.kinds()
+    signed = await preview(one, shown={}, note="this agent has no preview of it")
+    assert (await one.decide(**named(signed))).state == "approved"
+
+
+async def test_an_operation_that_has_no_previews_is_approved_without_one(asking: Asking) -> None:
+    looks = {"name": "looks", "operations": ["service_status"], "allowed": True, "requires_approval": True}
+    one = await pending(asking, looks, operation="service_status")
+    assert (await one.decide(step="looks#1")).state == "approved"
 
 
 @pytest.mark.parametrize(

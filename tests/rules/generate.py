@@ -63,6 +63,8 @@ def constraint(r: Random, values: list[Any]) -> Data:
             "allowed_values": lambda: holed(r, some(r, scalars, 4)),
             "denied_values": lambda: holed(r, some(r, scalars, 2)),
         }
+    if kind is list and (items := [item for value in values if isinstance(value, list) for item in value]):
+        can |= {"allowed_items": lambda: holed(r, some(r, [*items, 1, "x"], 3))}
     chosen = {key: can[key]() for key in some(r, can, 2)}
     if "allowlist_source" in chosen and r.random() < 0.5:
         chosen["max_age"] = r.choice((30, "2m", 120.5))
@@ -84,7 +86,7 @@ def window(r: Random) -> Data:
     if r.random() < 0.8:
         found |= {"start_time": r.choice(hours), "end_time": r.choice((*hours, "24:00"))}
     if r.random() < 0.4:
-        found["days_of_week"] = holed(r, some(r, range(8), 5))
+        found["days_of_week"] = holed(r, some(r, (*range(8), "mon", "fri", "sun"), 5))
     if r.random() < 0.6:
         found["timezone"] = r.choice(ZONES)
     if r.random() < 0.15:
@@ -104,7 +106,7 @@ def maintenance(r: Random, number: int) -> Data:
     if recurrence is not None:
         found["recurrence"] = recurrence
     if recurrence == "weekly" and r.random() < 0.6:
-        found["days_of_week"] = holed(r, some(r, range(8)))
+        found["days_of_week"] = holed(r, some(r, (*range(8), "tue", "sat")))
     if recurrence == "monthly" and r.random() < 0.6:
         found["day_of_month"] = r.choice((1, 24, 25, 29, 31))
     return found
@@ -183,7 +185,15 @@ def rule(r: Random, name: str, *, section: str) -> Data:
     found |= {key: value() for key, chance, value in keys if r.random() < chance}
     if section in (*ROLES, "gateway") and "target_roles" in found:
         found["target_roles"] = [section]  # one that names others doesn't load
-    return found
+    return without_items(found)
+
+
+def without_items(rule: Data) -> Data:
+    """Take `allowed_items` out of a deny rule, which doesn't load with it."""
+    for each in rule.get("parameter_constraints", {}).values():
+        if each is not None and not rule["allowed"]:
+            each.pop("allowed_items", None)
+    return rule
 
 
 def policy(r: Random) -> Data:

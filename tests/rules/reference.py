@@ -13,6 +13,7 @@ from writ_contracts.parameters import breakouts
 Data = dict[str, Any]
 OPERATIONS = {operation.name: operation for operation in BUILT_IN}
 STRICTNESS, SEVERITIES = ("allow", "require_approval", "deny"), ("low", "medium", "high", "critical")
+DAYS = {name: number for number, name in enumerate(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), 1)}
 SOURCES = ("services", "file_roots", "containers", "stacks", "packages", "backups", "snapshots", "ports")
 TYPES = {"string": str, "int": int, "float": int | float, "bool": bool, "list": list, "dict": dict}
 NO, NEEDS, ERRS, YES = range(4)  # a clause is false, lacks a list that nobody asked for, can't be judged, or holds
@@ -158,7 +159,7 @@ class Question:
         for name, constraint in self.constraints(rule):
             if (value := given.get(name, constraint.get("default", effective.get(name)))) is not None:
                 yield min([*self.checks(constraint, value, rule["allowed"]), self.allowlisted(constraint, value)])
-            elif constraint.get("required"):
+            elif constraint.get("required") or "allowed_items" in constraint:
                 yield NO
         yield from (NO for _ in self.flags(effective) - {*rule.get("parameter_constraints", {})} if rule["allowed"])
 
@@ -212,7 +213,7 @@ class Question:
     def within(self, window: Data, start: datetime, lasts: timedelta) -> bool:
         """Whether it began at that time of one of its days, by the clock on the wall, and lasts still."""
         now = datetime.fromtimestamp(self.at // 1, ZoneInfo(window.get("timezone", "UTC"))).replace(tzinfo=None)
-        weekdays = {each % 7 or 7 for each in window.get("days_of_week", range(7))}
+        weekdays = {DAYS.get(each, each) % 7 or 7 for each in window.get("days_of_week", range(7))}
         days = [now.date() - timedelta(back) for back in range(32)]
         days = [day for day in days if window.get("from", "") <= day.isoformat() <= window.get("until", "9999-12-31")]
         days = [day for day in days if day.isoweekday() in weekdays and window.get("day_of_month", day.day) == day.day]
@@ -229,8 +230,11 @@ class Question:
             "max_length": (sized, lambda most: len(value) <= most),
             "allowed_values": (single, lambda known: typed(value) in map(typed, known)),
             "denied_values": (single, lambda known: typed(value) not in map(typed, known)),
+            "allowed_items": (isinstance(value, list), lambda _: True),
             "pattern": (isinstance(value, str), lambda pattern: re.fullmatch(pattern, value, flags) is not None),
         }
+        for each in value if "allowed_items" in constraint and isinstance(value, list) else ():
+            yield from self.checks({"allowed_values": constraint["allowed_items"]}, each, allowed)
         for fits, holds, wanted in [(*table[key], wanted) for key, wanted in constraint.items() if key in table]:
             kinds = {typed(each)[0] for each in wanted} if single and isinstance(wanted, list) else set()
             yield YES * holds(wanted) if fits and (not kinds or typed(value)[0] in kinds) else ERRS

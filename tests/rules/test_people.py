@@ -113,3 +113,25 @@ def test_lint_finds_a_proof_for_emergencies_that_nobody_has_enrolled() -> None:
     assert warned({"bob": (TOUCH,)}) == ["nobody has a credential that proves verified: no emergency can be declared"]
     assert warned({"bob": (VERIFIED,)}) == []
     assert warned(None) == []
+
+
+MANAGES = rule("manages", "principal_manage")
+ONE_OF_TEAM, TWO_OF_TEAM = {"alice": (TOUCH,)}, {"alice": (TOUCH,), "bob": (TOUCH,)}
+
+
+@pytest.mark.parametrize(
+    ("presences", "solo", "effect"),
+    [
+        (None, False, "allow"),
+        (ONE_OF_TEAM, False, "allow"),
+        (ONE_OF_TEAM, True, "allow"),
+        (TWO_OF_TEAM, False, "require_approval"),
+    ],
+    ids=["no directory", "one person so far", "solo", "team"],
+)
+def test_principal_manage_needs_an_approval_in_a_team_whatever_the_rules_say(
+    presences: Any, solo: bool, effect: str
+) -> None:
+    lenient = policy(global_policies=[MANAGES], require_approval_for_admin=False)
+    world = World(lenient, people=people_of(EVERYBODY, presences, solo=solo))
+    assert world.ask("principal_manage", action="disable", principal_id="bob").effect == effect

@@ -16,12 +16,12 @@ from writ_testing.exhaustive import some
 QUESTIONS = 20
 POLICIES = 1000
 PARTS = 4
-LONGEST = 256
+LONGEST = 258
 OFTEN = {
     "allowed": 500,
     "approved": 100,
     "approval_required": 200,
-    "allowed_by_default": 200,
+    "allowed_by_default": 150,
     "own": 30,
     "denied": 300,
     "rule_error": 150,

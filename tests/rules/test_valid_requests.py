@@ -30,6 +30,7 @@ ANY: dict[str, list[Any]] = {
     "pattern": [".*", "", "[^\\n]+", "(?s).+", "\\x{1F600}?", "\\pL*"],
     "allowed_values": [[], [None], [1, "nginx", True, 0.5]],
     "denied_values": [[], [None], [1, "nginx", False, 0.5]],
+    "allowed_items": [[], [None], ["x", 22, "10.0.0.0/24"]],
     "default": [5, "nginx", True, 0.5, ["x"], {"A": "1"}, None],
     "allowlist_source": ["list_services", "list_ports", "list_file_roots", "list_nothing"],
 }
@@ -121,8 +122,10 @@ def constraints(r: Random, operation: Operation) -> Data:
 def policy(r: Random, operation: Operation) -> Data:
     file = generate.policy(r)
     rules = [
-        generate.rule(r, f"x{number}", section="global")
-        | {"operations": [operation.name], "parameter_constraints": constraints(r, operation)}
+        generate.without_items(
+            generate.rule(r, f"x{number}", section="global")
+            | {"operations": [operation.name], "parameter_constraints": constraints(r, operation)}
+        )
         for number in range(4)
     ]
     file["policies"]["global_policies"] = rules

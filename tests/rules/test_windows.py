@@ -122,3 +122,8 @@ def test_instants_and_durations_mean_seconds() -> None:
 def test_a_zone_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="time zone"):
         window(WindowEntry(timezone=name))
+
+
+def test_names_of_weekdays_are_the_numbers() -> None:
+    named = window(WindowEntry(days_of_week=["mon", "sat", "sun"]))
+    assert named == window(WindowEntry(days_of_week=[1, 6, 7])) == window(WindowEntry(days_of_week=[1, 6, 0]))

@@ -1,4 +1,4 @@
-"""An agent: one process that carries out the operations of one pool. This module composes it, starts it and stops it.
+"""An agent: one process which carries out the operations of one pool. This module composes it, starts it and stops it.
 
 `start` recovers, then pulls. `stop` pulls no more, lets running operations end within its grace, ends the rest, and
 sends the receipts.

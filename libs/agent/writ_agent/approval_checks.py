@@ -1,8 +1,8 @@
-"""Verification of the approvals that a grant names, by the directory of people's credentials. No I/O, no clock.
+"""Verification of the approvals named by a grant, by the directory of people's credentials. No I/O, no clock.
 
-By the directory an agent knows of itself which person a security key or passkey belongs to, and what it is worth:
-neither policy nor an executor can invent such an approver. Of an approval by an nkey that the directory does not have,
-it is policy's word whose key that is.
+The directory tells an agent the owner of a security key or passkey, and the presence it proves: neither policy nor an
+executor can invent such an approver. For an nkey outside the directory, the agent has to believe policy about its
+owner.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ MISMATCHED: Final = "mismatched_grant"
 def check_approvals(
     installation: str, work: Dispatched, grant: Grant, approvals: Sequence[SignedApproval], people: Directory | None
 ) -> None:
-    """Raises SecurityRefusal unless exactly the approvals came that the grant names, each of this very request, with
-    the proof that the grant names, by different persons, none of whom requested it.
+    """Raises SecurityRefusal unless the approvals are exactly those named by the grant, each of this very request, with
+    the presence named by the grant, by different persons, none of them the requester.
     """
     if [approval_digest(one) for one in approvals] != grant.approvals:
         raise SecurityRefusal(MISMATCHED, "the approvals are not those that the grant names")
@@ -81,6 +81,6 @@ def _is_own(found: ProvenApproval, grant: Grant) -> bool:
 
 
 def _may_be_own(found: ProvenApproval, grant: Grant, people: Directory | None) -> bool:
-    """Return whether it is what the human of an AI agent approves, in an installation of one person."""
+    """Return true for an approval by the AI agent's own human, in an installation of one person."""
     solo = people is not None and people.posture == "solo" and grant.acts_for is not None
     return solo and found.approval.approver != grant.principal and found.presence.meets(TOUCH)

@@ -1,7 +1,7 @@
-"""The host's own ceiling: the most that an agent does here, whatever policy signs.
+"""The host's own ceiling: the most an agent does here, whatever policy signs.
 
-Root of the host writes the file, and no service of Writ can. It only narrows: a missing list allows all that policy
-signs. With `principals`, risk `admin` needs the signature of one of these people's keys, which the agent verifies
+Root of the host writes the file, and no service of Writ can. It only narrows: a missing list allows everything signed
+by policy. With `principals`, risk `admin` needs the signature of one of these people's keys, which the agent verifies
 itself.
 """
 
@@ -25,7 +25,7 @@ SERVICE = "service_name"
 
 
 class Ceiling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file `WRIT_CEILING`. A list that is there and empty allows nothing."""
+    """The file `WRIT_CEILING`. An empty list allows nothing."""
 
     operations: list[Pattern] | None = None
     targets: list[Pattern] | None = None
@@ -59,7 +59,7 @@ def _require_roots(place: Path, owner: int) -> None:
 
 
 def beyond(ceiling: Ceiling, operation: str, target: Target, parameters: Mapping[str, Any]) -> str:
-    """Return what of this operation is beyond the ceiling; empty if nothing is."""
+    """Return the part of this operation beyond the ceiling; empty if within it."""
     if not _allows(ceiling.operations, operation):
         return f"operation {operation}"
     if not _allows(ceiling.targets, target.id):

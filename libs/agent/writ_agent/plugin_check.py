@@ -1,6 +1,6 @@
 """`python -m writ_agent.plugin_check [NAME]`: compare installed plugins, as an agent uses them, with what they declare.
 
-It imports what carries operations out, makes each backend, and carries out nothing. The problems are JSON on standard
+It imports the handlers, makes each backend, and carries out nothing. The problems are JSON on standard
 output, by plugin.
 """
 
@@ -22,7 +22,7 @@ POWERS: tuple[tuple[str, type], ...] = (("baseline", Baselines), ("probe", Probe
 
 
 def problems_of(plugin: InstalledPlugin) -> list[str]:
-    """Return what is not as declared; empty where all is."""
+    """Return the differences from the declaration."""
     own = {name: one for name, one in load_catalogue().items() if plugin.plugin.owns(name)}
     handlers = {name: one for name, one in load_handlers().items() if plugin.plugin.owns(name)}
     factories = {name: make for name, make in load_backends().items() if plugin.plugin.owns(name)}
@@ -40,7 +40,7 @@ def problems_of(plugin: InstalledPlugin) -> list[str]:
 
 
 def _carried() -> set[str]:
-    """Return the operations of the modules that are sent to hosts. Raises ConfigError."""
+    """Return the operations of the modules sent to hosts. Raises ConfigError."""
     return {name for one in entry_points(group=HOSTOPS) for name in load_host_handlers(one)}
 
 

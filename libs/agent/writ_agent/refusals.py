@@ -1,11 +1,11 @@
-"""The refusal of a message that policy would not sign, which becomes a security event."""
+"""The refusal of a message policy would not sign, which becomes a security event."""
 
 from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Untrusted
 
 
 class SecurityRefusal(Untrusted):
-    """A message that policy would not sign for this use. `kind`: of the security event."""
+    """Raised for a message policy would not sign for this use. `kind`: of the security event."""
 
     default_code = "grant_refused"
 

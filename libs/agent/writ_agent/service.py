@@ -1,4 +1,4 @@
-"""The process of an agent. With a backend, this is all that an agent's `__main__` needs."""
+"""The process of an agent. With a backend, an agent's `__main__` needs nothing else."""
 
 import secrets
 import socket
@@ -40,8 +40,8 @@ async def serve(
     *,
     waiting: int = 0,
 ) -> None:
-    """Work until the process is asked to stop; then stop in order. `handlers` replace those of plugins. `waiting`:
-    operations that may wait for their hosts without a slot.
+    """Work until the process is asked to stop; then stop in order. `handlers` replace those of plugins. `waiting`: the
+    number of operations which may wait for their hosts without a slot.
     """
     key, catalogue = load_key(config), load_catalogue()
     identity = Identity(key=key, pool=config.pool, instance=new_instance())
@@ -86,7 +86,7 @@ def handlers_for(backend: str, catalogue: Catalogue, loaded: Mapping[str, object
 
 
 def policy_keys(config: AgentConfig) -> frozenset[str]:
-    """Return the keys that grants may be signed by; several during a key replacement. Raises Invalid."""
+    """Return the keys accepted on grants; several during a key replacement. Raises Invalid."""
     keys = frozenset(key.strip() for key in config.policy_key.split(","))
     for key in keys:
         decode_public(key)
@@ -94,7 +94,7 @@ def policy_keys(config: AgentConfig) -> frozenset[str]:
 
 
 def targets_check(target_health: TargetHealth) -> Check:
-    """Return the check for targets that were not reached. It only asks for attention: the agent is still of use for
+    """Return the health check for unreachable targets. It only asks for attention: the agent is still of use for
     the others.
     """
 

@@ -52,7 +52,7 @@ class Trust(Struct, frozen=True, kw_only=True):
         return operation
 
     def plugins(self, operation: str) -> PluginDigests:
-        """Return the digests of this agent's plugins that define the operation or carry it out."""
+        """Return the digests of this agent's plugins which define the operation or carry it out."""
         return self.catalogue.plugins_of(operation, self.backend)
 
 
@@ -121,7 +121,7 @@ def verify_grant(
 
 
 def verify_spooled_grant(trust: Trust, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
-    """Verify the grant under which an earlier process of this agent began that operation. It serves only to ask for
+    """Verify the grant under which an earlier process of this agent began an operation. It serves only to ask for
     the outcome. Raises SecurityRefusal, Invalid.
     """
     grant = _signed_by_policy(trust, signed, Grant, "forged_grant")
@@ -155,7 +155,7 @@ def _within_ceiling(trust: Trust, operation: str, target: Target, parameters: Ma
 def _check_statement(trust: Trust, grant: Grant, opened: SealedParameters) -> None:
     """Raises SecurityRefusal unless the principal signed exactly this operation: policy's word alone is not enough.
 
-    Whose key that is, the ceiling says; without it, any key will do, and a thief of policy's key can make one.
+    The ceiling lists the principals' keys; without it any key will do, and a thief of policy's key can make one.
     """
     if opened.statement is None:
         raise SecurityRefusal("mismatched_grant", f"{grant.operation} without the signature of {grant.principal}")

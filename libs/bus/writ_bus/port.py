@@ -66,7 +66,7 @@ class Delivery(Protocol):
 
     @property
     def message(self) -> Message:
-        """The event; its subject is that of the journal."""
+        """The event; its subject is the one in the journal."""
 
     @property
     def sequence(self) -> int:
@@ -87,7 +87,7 @@ class Delivery(Protocol):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """One subject that a service serves. At most `concurrency` handlers run at once; 64 times as many may wait.
+    """One subject served by a service. At most `concurrency` handlers run at once; 64 times as many may wait.
 
     The first wildcard of the subject names the sender of a message: senders take turns (writ_bus.workers).
     """
@@ -104,7 +104,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
 
 class Service(Struct, frozen=True, kw_only=True):
-    """A micro service that clients can discover (NATS ADR-32): `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS`."""
+    """A micro service, discovered by clients with (NATS ADR-32): `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS`."""
 
     name: str
     version: str
@@ -114,14 +114,12 @@ class Service(Struct, frozen=True, kw_only=True):
 
 
 class Subscription(Protocol):
-    """An open subscription."""
-
     async def close(self) -> None:
         """Take no new messages; return when those taken have been handled."""
 
 
 class Serving(Subscription, Protocol):
-    """A service that handles requests."""
+    """A service which handles requests."""
 
     @property
     def refused_replies(self) -> int:
@@ -129,7 +127,7 @@ class Serving(Subscription, Protocol):
 
     @property
     def failures(self) -> int:
-        """Handlers that raised: defects. The requester got `internal error` and no detail."""
+        """The number of handlers which raised: defects. The requester got `internal error` and no detail."""
 
 
 class Tail(Protocol):
@@ -137,19 +135,15 @@ class Tail(Protocol):
     `contextlib.aclosing`.
     """
 
-    def __aiter__(self) -> "Tail":
-        """Return itself."""
+    def __aiter__(self) -> "Tail": ...
 
     async def __anext__(self) -> Record:
         """Return the next event, as soon as there is one."""
 
-    async def aclose(self) -> None:
-        """End the tail."""
+    async def aclose(self) -> None: ...
 
 
 class Stored(Protocol):
-    """An append-only stream."""
-
     async def append(self, entry: Entry) -> int:
         """Store the event; return its sequence. Raises Conflict, Full, Unreachable, Forbidden, or TimedOut (even the
         recovery read got no reply). A lost reply is recovered by reading.
@@ -169,12 +163,11 @@ class Journal(Stored, Protocol):
         """Store all or none; return the last one's sequence. Raises as `append` does."""
 
     def tail(self, after: int) -> Tail:
-        """Return every event after that sequence, in order, none missing, none twice; it waits for new ones, through
+        """Return every event after a sequence, in order, none missing, none twice. It waits for new ones, through
         reconnects, without a limit.
         """
 
-    async def usage(self) -> Usage:
-        """Return the usage."""
+    async def usage(self) -> Usage: ...
 
 
 class Store(Protocol):
@@ -191,11 +184,8 @@ class Store(Protocol):
 
 
 class Bus(Protocol):
-    """The message bus."""
-
     @property
-    def journal(self) -> Journal:
-        """The journal."""
+    def journal(self) -> Journal: ...
 
     @property
     def policies(self) -> Stored:
@@ -207,7 +197,7 @@ class Bus(Protocol):
 
     @property
     def params(self) -> Store:
-        """Parameters that must not be in the journal, by operation id."""
+        """Parameters kept out of the journal, by operation id."""
 
     @property
     def results(self) -> Store:
@@ -253,11 +243,10 @@ class Bus(Protocol):
         self, durable: str, stream: str, handler: Callable[[Delivery], Awaitable[None]], *, slots: int
     ) -> Subscription:
         """Process the messages of a durable consumer, never taking more than there are free slots; a slot is free again
-        when its handler returns. Survives reconnects and a consumer that does not exist yet.
+        when its handler returns. Survives reconnects and a missing consumer.
         """
 
     async def drain(self, grace: float) -> None:
         """Stop listening, let handlers finish within `grace` seconds, flush, close."""
 
-    async def close(self) -> None:
-        """Close at once."""
+    async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Private keys, read from files that nobody else can read."""
+"""Private keys, read from files nobody else can read."""
 
 import os
 import stat

@@ -1,7 +1,7 @@
-"""Appends to subjects that many writers share: security events, counts of refusals, control events.
+"""Appends to subjects with many writers: security events, counts of refusals, control events.
 
-Each append names the last sequence of its subject, so of two writers one must try again. Of 64 in one process that
-tried eight times each, 49 gave up: writers of a process take turns, and try again for as long as others win.
+Each append names the last sequence of its subject, so of two writers one must try again. Of 64 writers in one process
+with eight tries each, 49 gave up. So the writers of a process take turns, and try again for as long as others win.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class SharedSubjects:
 
     async def append(self, subject: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `attempt`, which reads the last sequence and appends after it. Raises Conflict after
-        `PATIENCE`, and what else it raises.
+        `PATIENCE`, and the journal's other errors at once.
         """
         turn = self._turns.setdefault(subject, asyncio.Lock())
         async with turn:

@@ -1,7 +1,7 @@
 """Background tasks, of which none ends unnoticed. Nothing else starts a task outside a TaskGroup.
 
-`start` is for tasks whose caller waits for the result, `spawn` for those with an end that nobody waits for, `keep` and
-`unending` for work that must go on until it is cancelled.
+`start` is for tasks whose caller waits for the result, `spawn` for those which end without a waiting caller, `keep` and
+`unending` for work which must go on until cancelled.
 """
 
 import asyncio
@@ -21,30 +21,30 @@ _ended: Counter[str] = Counter()
 
 
 class TaskEnded(Exception):
-    """Raised when work that must go on has returned."""
+    """Raised when work which must go on has returned."""
 
 
 def start(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-    """Start a task that its caller waits for: its error is raised there."""
+    """Start a task whose caller waits for it: its error is raised there."""
     return asyncio.get_running_loop().create_task(work, name=name)
 
 
 def spawn(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-    """Start a task that nobody waits for. Its error is logged and counted."""
+    """Start a task without a waiting caller. Its error is logged and counted."""
     task = start(work, name)
     task.add_done_callback(_note_end)
     return task
 
 
 def keep(name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> asyncio.Task[None]:
-    """Start work that goes on until the task is cancelled. However it ends, that is logged and counted, and it is
+    """Start work which goes on until the task is cancelled. Any other end is logged and counted, and the work is
     started again.
     """
     return start(_again(name, work), name)
 
 
 async def unending(name: str, work: Coroutine[Any, Any, object]) -> None:
-    """Do work that must not end, in a group whose end is that of the process. Raises TaskEnded if it returns."""
+    """Do work which must not end, in a task group whose failure ends the process. Raises TaskEnded if it returns."""
     try:
         await work
     except Exception as error:
@@ -54,7 +54,7 @@ async def unending(name: str, work: Coroutine[Any, Any, object]) -> None:
 
 
 def take_ended() -> dict[str, int]:
-    """Return how many tasks of each name have ended that should not, since the last call."""
+    """Return the number of unexpected ends by task name, since the last call."""
     taken = dict(_ended)
     _ended.clear()
     return taken

@@ -1,5 +1,5 @@
 """A Bus whose every step leaves a span: requests, replies, deliveries, appends, puts. It wraps another one only where
-spans are exported, so that others pay nothing.
+spans are exported, so others pay nothing.
 
 A span names sender, receiver and operation; the content of a message is never in it. Core messages without a reply
 (heartbeats, progress) leave none, nor does anything outside a trace.
@@ -53,7 +53,7 @@ def _where(subject: str) -> dict[str, str]:
 
 
 def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Return headers that make the receiver a child of this span."""
+    """Return headers which make the receiver a child of this span."""
     trace = tracing.current()
     return {**({tracing.TRACEPARENT: trace.traceparent} if trace else {}), **(headers or {})}
 

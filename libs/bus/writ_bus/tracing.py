@@ -1,7 +1,7 @@
 """Causality: W3C trace context, correlation and causation, on every message without explicit passing.
 
 A handler runs within the trace of its message (a context variable, so each task has its own); every message it sends is
-a child of that. Source: https://www.w3.org/TR/trace-context/ (version 00).
+a child of it. Source: https://www.w3.org/TR/trace-context/ (version 00).
 
 Spans, which have the duration of each step, are made only while they are exported (`export`), and only of sampled
 traces. As with logs, there is one sink for a whole process.
@@ -27,8 +27,8 @@ _correlation = re.compile(r"[A-Za-z0-9_.:-]{1,128}").fullmatch
 
 
 class Trace(Struct, frozen=True):
-    """The position of a step in a trace. `span_id` is its own, `parent_id` that of its parent, `causation_id` the
-    message that caused it; `notes` are facts for its span, where it has one.
+    """The position of a step in a trace. `span_id` is its own, `parent_id` its parent's, `causation_id` the id of the
+    causing message; `notes` are facts for its span, where it has one.
     """
 
     trace_id: str
@@ -41,12 +41,11 @@ class Trace(Struct, frozen=True):
 
     @property
     def traceparent(self) -> str:
-        """The header's value."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
 class Span(Struct, frozen=True, kw_only=True):
-    """A step that has ended: the trace and span ids are those of `trace`. Times in nanoseconds since 1970."""
+    """An ended step: the trace and span ids are those of `trace`. Times in nanoseconds since 1970."""
 
     name: str
     kind: "Kind"
@@ -76,7 +75,7 @@ def root(correlation_id: str = "") -> Trace:
 
 
 def incoming(headers: Mapping[str, str]) -> Trace:
-    """Return the trace for handling a message. Headers that break the grammar count as absent."""
+    """Return the trace for handling a message. Malformed headers count as absent."""
     correlation = headers.get(CORRELATION, "")
     if not _correlation(correlation):
         correlation = ""
@@ -91,8 +90,8 @@ def incoming(headers: Mapping[str, str]) -> Trace:
 
 
 def continued(traceparent: str, correlation_id: str) -> Trace:
-    """Return the current trace if it is the one of `traceparent`, else the next step in that one: for work that goes
-    on.
+    """Return the current trace if it is the one of `traceparent`, else the next step in the latter: for continued
+    work.
     """
     trace = _current.get()
     if trace is not None and trace.trace_id == traceparent[3:35]:
@@ -101,7 +100,7 @@ def continued(traceparent: str, correlation_id: str) -> Trace:
 
 
 def outgoing(headers: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return headers for a message that is sent now: a child of the current trace. The caller's own headers stay."""
+    """Return headers for a message sent now: a child of the current trace. The caller's own headers stay."""
     trace = _current.get() or root()
     sent = {
         TRACEPARENT: f"00-{trace.trace_id}-{os.urandom(8).hex()}-{trace.flags}",
@@ -115,7 +114,7 @@ def outgoing(headers: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def stamp(at: float, correlation_id: str = "") -> dict[str, Any]:
-    """Return the common fields of a journal event that is written at `at` within the current trace."""
+    """Return the common fields of a journal event written at `at` within the current trace."""
     trace = _current.get() or root(correlation_id)
     return {
         "id": os.urandom(16).hex(),
@@ -127,7 +126,7 @@ def stamp(at: float, correlation_id: str = "") -> dict[str, Any]:
 
 
 def enter(headers: Mapping[str, str]) -> Trace:
-    """Work within the incoming message's trace until the task ends: for tasks that handle one message."""
+    """Work within the incoming message's trace until the task ends: for tasks with one message."""
     trace = incoming(headers)
     _current.set(trace)
     return trace
@@ -179,9 +178,7 @@ def note(facts: Mapping[str, object]) -> None:
 
 
 def left(name: str, headers: Mapping[str, str], began: int, **facts: object) -> None:
-    """Leave a span of a step since `began` for the message with these headers: for messages that are handled in
-    groups.
-    """
+    """Leave a span of a step since `began` for the message with these headers: for messages handled in groups."""
     _leave(Span(name=name, kind="consumer", trace=incoming(headers), began=began, ended=time_ns(), facts=facts))
 
 

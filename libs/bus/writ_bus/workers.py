@@ -24,7 +24,7 @@ class Workers:
     """Run at most `limit` jobs at once, and let at most `backlog` wait.
 
     Jobs of one sender start in the order in which they came; senders take turns. A sender has at most three quarters of
-    the slots and a quarter of the line, so that one that floods waits for itself. Jobs without a sender have no share.
+    the slots and a quarter of the line, so a flooding one waits for itself. Jobs without a sender have no share.
     """
 
     def __init__(self, limit: int, backlog: int, on_free: Callable[[], None] | None = None) -> None:
@@ -40,7 +40,7 @@ class Workers:
 
     @property
     def running(self) -> int:
-        """Return the number of jobs that run now."""
+        """Return the number of running jobs."""
         return len(self._running)
 
     def submit(self, job: Job, sender: str = "") -> bool:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from writ_cli.nearest_name import near
 from writ_contracts.errors import Invalid
+from writ_contracts.nearest_name import near
 
 MOST_SHOWN = 12
 

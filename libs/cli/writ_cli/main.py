@@ -3,14 +3,14 @@
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from writ_cli import completion
-from writ_cli.exit_status import Exit, of_error
+from writ_cli.error_output import form_of, refuse
+from writ_cli.exit_status import Exit
 from writ_cli.help_sections import sections
 from writ_cli.installation import (
     agents,
@@ -26,13 +26,8 @@ from writ_cli.installation import (
 )
 from writ_cli.lazy_group import LazyGroup
 from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops, windows
-from writ_cli.output import visible
 from writ_cli.repeated_options import refuse_repeated
-from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.version import VERSION
-from writ_documents.document import FileErrors
-
-INTERRUPTED = 130
 
 
 class WritGroup(click.Group):
@@ -46,17 +41,16 @@ class WritGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command line, and exit with a status of `exits`."""
+        """Run the command line, and exit with a status of `exit_status`."""
+        form = form_of(sys.argv[1:] if args is None else args)
         try:
             status = super().main(args, prog_name or "writ", complete_var, False, **extra)
             sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would fail again
             status = Exit.FAILED
-        except (click.Abort, KeyboardInterrupt):
-            status = INTERRUPTED
-        except Exception as error:  # noqa: BLE001 - the last frame: nobody should see a traceback
-            status = refuse(error)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last frame: nobody should see a traceback
+            status = refuse(error, form)
         sys.exit(int(status or 0))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -70,35 +64,6 @@ class WritGroup(click.Group):
         if not ctx.resilient_parsing:
             refuse_repeated(self, ctx.info_name or "writ", args, None)
         return super().parse_args(ctx, args)
-
-
-def refuse(error: Exception) -> int:
-    """Print an error, in one line, or in some for each mistake of a file; return its status.
-
-    `WRIT_DEBUG=1` prints the traceback too.
-    """
-    if os.environ.get("WRIT_DEBUG"):
-        traceback.print_exception(error)
-    match error:
-        case click.ClickException():
-            hint = (
-                f" (see `{error.ctx.command_path} --help`)" if isinstance(error, click.UsageError) and error.ctx else ""
-            )
-            return _show_error(error.format_message() + hint, Exit.INVALID)
-        case FileErrors(found=found):
-            counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
-            return _show_error(f"{counted}:\n{error.explained()}", of_error(error))
-        case WritError() | ConfigError() | OSError():
-            return _show_error(str(error), of_error(error))
-        case _:
-            return _show_error(
-                f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where", Exit.FAILED
-            )
-
-
-def _show_error(message: str, status: Exit) -> int:
-    click.echo(f"writ: {visible(message.strip(), newlines=True)}", err=True)
-    return status
 
 
 @click.group(

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from writ_cli import completion
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
+from writ_cli.suggestions import with_suggestion
 from writ_installation.files.home import Home
 from writ_runtime import spans
 
@@ -118,7 +119,8 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
             context=context,
         )
         traces = traced and spans.is_configured(os.environ) and spans.installed()
-        return asyncio.run(_exported(body(settings, **arguments)) if traces else body(settings, **arguments))
+        work = with_suggestion(body(settings, **arguments), settings)
+        return asyncio.run(_exported(work) if traces else work)
 
     return run
 

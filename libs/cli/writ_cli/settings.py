@@ -17,6 +17,7 @@ from writ_contracts.errors import ConfigError, Invalid, Unreachable
 from writ_documents.readers import read_principals
 from writ_installation.files.create import OPERATOR
 from writ_installation.files.home import Home
+from writ_installation.files.principal_changes import principals_of
 from writ_installation.nats.server_tls import pinned_ca
 from writ_installation.status.server_url import running_url
 
@@ -39,7 +40,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         if self.context is not None:
             return self._named(self.context)
         principal = self.who()
-        key_file = self.environ.get("WRIT_KEY_FILE") or str(self.home.seed_file(f"principal-{principal}"))
+        key_file = self.environ.get("WRIT_KEY_FILE") or str(self._own_key(principal))
         return Context(
             principal=principal,
             url=self.environ.get("NATS_URL") or self._running_url(),
@@ -80,6 +81,16 @@ class Settings(Struct, frozen=True, kw_only=True):
             return with_key[0]
         choice = f": {', '.join(with_key)}" if with_key else ""
         raise Invalid(f"which principal? name one with --as or WRIT_PRINCIPAL{choice}")
+
+    def _own_key(self, principal: str) -> Path:
+        """Return the key file in the folder. Raises Invalid for a name that has none and is no principal."""
+        path = self.home.seed_file(f"principal-{principal}")
+        if self.home.principals.exists() and not path.exists():
+            known = principals_of(self.home)
+            if principal not in known:
+                text = f"there is no principal {principal[:64]!r} in {self.home.principals}"
+                raise Invalid(text, code="unknown_principal")
+        return path
 
     def _named(self, path: Path) -> Context:
         context = read_context(path)

@@ -1,6 +1,7 @@
-"""The card of a pending operation, rendered only from bytes that were hashed here, and from what signatures hold for.
+"""The card of a pending operation, rendered only from bytes hashed here and from verified statements.
 
-What the services say besides is shown as theirs. Pure: policy's answer and the keys that the client trusts come in.
+Other claims of the services are marked as theirs. Pure: the inputs are policy's answer and the keys trusted by the
+client.
 """
 
 from collections.abc import Collection, Mapping
@@ -37,8 +38,8 @@ class CardPreview(Struct, frozen=True, kw_only=True):
 
     @property
     def shows_hidden(self) -> bool:
-        """Return whether it shows what hidden parameters would do. Only a diff does: the other fields are for the
-        journal, so that backends leave such values out of them.
+        """Return true if it shows the effect of hidden parameters. Only a diff does: the other fields are for the
+        journal, so backends leave such values out of them.
         """
         return self.whole and "diff" in (self.details or {})
 
@@ -49,8 +50,8 @@ class CardPreview(Struct, frozen=True, kw_only=True):
 
 
 class Card(Struct, frozen=True, kw_only=True):
-    """What an approver decides on. `unverified` says what no signature vouches for; `refusals` why it must not be
-    approved, but may be rejected.
+    """The facts on which an approver decides. `unverified` lists facts without a signature; `refusals` the reasons
+    against an approval, which do not prevent a rejection.
     """
 
     requested: Requested
@@ -79,7 +80,7 @@ class Card(Struct, frozen=True, kw_only=True):
 
     @property
     def demands(self) -> list[DecisionDemand]:
-        """What the signed decision demands."""
+        """Return the demands of the signed decision."""
         return self.decision.demands
 
     @property
@@ -98,11 +99,11 @@ def open_card(
     details: PreviewDetails | None = None,
 ) -> Card:
     """The card, checked. `policy_keys`: policy's public keys, from a place of one's own; without any, nothing of the
-    card is verified. `hidden`: values of parameters that the journal does not have, as the requester gave them to the
-    approver; they are checked against the requester's signature, and mean nothing without one. `details`: of its
-    preview, which commits to them.
+    card is verified. `hidden`: values of parameters kept out of the journal, as given to the approver by the requester;
+    they are checked against the requester's signature, and count for nothing without one. `details`: of its preview,
+    which commits to them.
 
-    Raises Untrusted where a signature does not hold or bytes contradict what was signed.
+    Raises Untrusted where a signature is bad or bytes contradict a signed statement.
     """
     requested = _requested(answer.requested)
     decision, unverified = _decision(requested, policy_keys, installation)
@@ -150,7 +151,7 @@ def _decision(requested: Requested, policy_keys: Collection[str], installation: 
 
 
 def _check_bound(requested: Requested, decision: Decision) -> None:
-    """The signed decision must be on what the request shows."""
+    """Raises Untrusted unless the signed decision is on the shown request."""
     pairs = {
         "operation id": (decision.operation_id, requested.operation_id),
         "principal": (decision.principal, requested.principal),
@@ -168,7 +169,9 @@ def _check_bound(requested: Requested, decision: Decision) -> None:
 def _statement(
     requested: Requested, decision: Decision, hidden: Mapping[str, Any] | None, installation: str
 ) -> list[str]:
-    """What the requester did not sign. Raises Untrusted where what was signed is something else."""
+    """Return the facts the requester did not sign. Raises Untrusted where the signed statement differs from the
+    request.
+    """
     if requested.statement is None or decision.statement_digest is None:
         return ["the requester's signature: the NATS server vouches for the sender, and policy recorded that"]
     if decision.statement_digest != digest(requested.statement):
@@ -188,7 +191,7 @@ def _statement(
 def _facts(
     answer: ApprovalCard, decision: Decision, policy_keys: Collection[str], installation: str
 ) -> ApprovalFacts | None:
-    """What policy vouches for besides its decision; None from a policy that signs no such facts."""
+    """Return the facts signed by policy besides its decision; None from a policy which signs no such facts."""
     if answer.facts is None:
         return None
     facts = (
@@ -234,8 +237,8 @@ def _lacks_of_preview(facts: ApprovalFacts | None, preview: CardPreview | None) 
 def _refusals(
     requested: Requested, hidden: Mapping[str, Any], preview: CardPreview | None, *, signed: bool
 ) -> list[str]:
-    """Consent to what cannot be inspected is none: only a diff shows the effect of hidden parameters. Without the
-    requester's signature nothing tells whether the values that an approver was given are those of the request.
+    """An approval must rest on a visible effect: only a diff shows the effect of hidden parameters. Without the
+    requester's signature, the values given to an approver cannot be compared with the request.
     """
     if preview is not None and preview.shows_hidden:
         return []
@@ -249,7 +252,7 @@ def _refusals(
 
 
 def _opened(signed: SignedApproval, installation: str) -> Approval:
-    """Of a security key or passkey the credential is not known here; then it is what it says of itself."""
+    """The credential of a security key or passkey is not known here: the approval's own claim is shown."""
     if signed.evidence.__struct_config__.tag == "key":
         return verify_own(signed, installation)
     return read_approval(signed)

@@ -20,8 +20,9 @@ class ApprovalWindows:
     ) -> Requested:
         """Request a window. It waits for people's approval, and is open from then on for `seconds`.
 
-        Its id is that of this operation. Within it, `uses` of the operations on the targets need no approval of their
-        own, as far as its approvers would do for them; each is decided and recorded, and its decision names the window.
+        The window gets the id of this operation. Within it, `uses` of the operations on the targets need no approval of
+        their own, as far as its approvers would do for them; each is decided and recorded, and its decision names the
+        window.
         """
         wanted = {"operations": list(operations), "targets": list(targets), "uses": uses, "seconds": seconds}
         given = {**wanted, "reason": reason}

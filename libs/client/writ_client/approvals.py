@@ -1,4 +1,4 @@
-"""Approvals from Python: the pending operations that one may decide on, and a signed verdict on one of them."""
+"""Approvals from Python: the pending operations the caller may decide on, and signed verdicts."""
 
 import asyncio
 import secrets
@@ -22,7 +22,7 @@ from writ_trust.statements import named
 
 
 class Signer(Protocol):
-    """What signs in a person's presence; `id` is that of its credential."""
+    """A signer which proves a person's presence; `id` is the id of its credential."""
 
     @property
     def id(self) -> str:
@@ -51,7 +51,7 @@ class Approvals:
         self._installation = installation or (key.installation if key else "")
 
     async def pending(self, *, after: int = 0, limit: int = approvals.MOST_PENDING) -> approvals.ApprovalsAnswer:
-        """A page of the operations that one can decide on, now or after others."""
+        """Return a page of the operations the caller may decide on, now or after others."""
         question = approvals.ApprovalsQuery(after=after, limit=limit)
         answer: approvals.ApprovalsAnswer = await self._query("approvals", question, approvals.ApprovalsAnswer)
         raise_for(answer)
@@ -62,7 +62,7 @@ class Approvals:
     ) -> Card:
         """One operation, verified (`approval_card.open_card`). Raises Untrusted, Denied, Invalid (`not_found`).
 
-        A preview that is being taken is waited for, for up to `PREVIEW_SECONDS`.
+        Wait for a preview under way, up to `PREVIEW_SECONDS`.
         """
         until = time.monotonic() + PREVIEW_SECONDS
         while True:
@@ -98,16 +98,16 @@ class Approvals:
     async def approve(
         self, card: Card, *, reason: str = "", by: Signer | None = None, proof: Proof | None = None
     ) -> approvals.ApprovalAnswer:
-        """Approve what the card shows. `by`: what proves one's presence, such as `ssh_keygen.read_ssh_key`; without it
-        one's own nkey signs. `proof`: what the approval states, by default what the card needs. Raises Denied where it
-        must not be approved, or not now.
+        """Approve the operation on the card. `by`: the signer which proves the caller's presence, such as
+        `ssh_keygen.read_ssh_key`; by default the caller's own nkey. `proof`: the presence stated in the approval, by
+        default the one needed by the card. Raises Denied where it must not be approved, or not now.
         """
         if card.refusals:
             raise Denied("; ".join(card.refusals))
         return await self._decide(card, "approve", reason, by, proof)
 
     async def reject(self, card: Card, *, reason: str = "") -> approvals.ApprovalAnswer:
-        """Reject what the card shows; that ends it."""
+        """Reject the operation on the card, which ends it."""
         return await self._decide(card, "reject", reason)
 
     async def people(self) -> PeopleAnswer:
@@ -117,7 +117,7 @@ class Approvals:
         return answer
 
     async def listen(self) -> AsyncGenerator[approvals.ApprovalEvent, None]:
-        """What happens from now on to operations that one may decide on. Events may get lost: `pending` has all."""
+        """Yield events, from now on, of operations the caller may decide on. Events may get lost: `pending` has all."""
         queue: asyncio.Queue[approvals.ApprovalEvent] = asyncio.Queue(LARGEST_BACKLOG)
 
         async def heard(message: Message) -> None:
@@ -167,7 +167,7 @@ class Approvals:
 
 
 def _lacks_preview(card: Card) -> bool:
-    """Whether the request waits, and its preview may still come."""
+    """Return true if the request waits, and its preview may still come."""
     expected = card.facts is not None and card.facts.previews
     return expected and card.preview is None and card.state == "awaiting_approval"
 

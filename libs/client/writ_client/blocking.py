@@ -1,4 +1,4 @@
-"""`Writ` from code without an event loop: a thread of its own runs the loop, so that the connection stays alive.
+"""`Writ` from code without an event loop: a thread of its own runs the loop, so the connection stays alive.
 
 with BlockingWrit(Writ.from_context("alice.json")) as writ:
     done = writ.wait_for(writ.api.services.restart("web-1", "nginx"))
@@ -41,7 +41,7 @@ class BlockingWrit:
             self._stop()
 
     def wait_for(self, call: Coroutine[Any, Any, Found]) -> Found:
-        """What the call returns or raises. Ctrl-C cancels it."""
+        """Return the result of the call, or raise its error. Ctrl-C cancels it."""
         running = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return running.result()

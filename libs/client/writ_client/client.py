@@ -42,7 +42,7 @@ CLOSE_SECONDS = 1.0
 
 
 class Options(TypedDict, total=False):
-    """The options that `run` passes to `submit`."""
+    """The options passed by `run` to `submit`."""
 
     reason: str
     dry_run: bool
@@ -55,7 +55,7 @@ class Writ(Queries, OperationGroups):
     """One principal's connection to Writ. Errors are those of `writ_contracts.errors`."""
 
     def __init__(self, bus: Bus, key: Key | None, principal: str, *, clock: Callable[[], float] = time.time) -> None:
-        """Use a bus that is connected as this principal. Without a key nothing is signed."""
+        """Use a bus connected as this principal. Without a key nothing is signed."""
         super().__init__(bus, principal)
         self._key = key
         self._clock = clock
@@ -88,7 +88,7 @@ class Writ(Queries, OperationGroups):
 
     @classmethod
     async def from_context(cls, path: str | Path, *, wait: float = 5.0) -> Self:
-        """Connect with a file that `writ context PRINCIPAL -o json` wrote. Raises ConfigError when it cannot be
+        """Connect with a file written by `writ context PRINCIPAL -o json`. Raises ConfigError when it cannot be
         used.
         """
         context = read_context(Path(path))
@@ -138,7 +138,7 @@ class Writ(Queries, OperationGroups):
         timeout: float | None = None,
     ) -> requests.RequestAnswer:
         """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
-        `by` proves one's presence, where the policy demands that; `client` names this program in the record.
+        `by` proves the caller's presence, where the policy demands it; `client` names this program in the record.
 
         Raises for requests without a record: Invalid, Untrusted, Conflict (the key was used for another request), Full,
         Unreachable, Forbidden (the server refuses the key), Denied (in a flood, whose refusals are only counted), and
@@ -201,7 +201,7 @@ class Writ(Queries, OperationGroups):
     ) -> Recap:
         """`run` on each of these targets, `serial` at a time (None: all at once), under one correlation id.
 
-        Targets that fail are in the recap and raise nothing. Once `max_failures` have failed, no other is begun.
+        Failed targets are in the recap and raise nothing. Once `max_failures` have failed, no other is begun.
         """
         each = each_request(operation, parameters, timeout=timeout, **options)
         many = ManyTargets(self, each, targets, serial=serial, max_failures=max_failures, on_result=on_result)
@@ -220,7 +220,7 @@ class Writ(Queries, OperationGroups):
     ) -> Requested:
         """`submit`, then wait at most `wait` seconds for the outcome, and not at all for people who must approve first.
 
-        Raises as `submit`. An operation that goes on is no error: the reply has its state.
+        Raises as `submit`. A running operation is no error: the reply has its state.
         """
         key = request_signing.new_key() if idempotency_key is None else idempotency_key
         await self._following.start()
@@ -261,8 +261,8 @@ class Writ(Queries, OperationGroups):
     async def cancel(
         self, operation_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Stop an operation; the view is that of the `operation_cancel`: `unknown` (`not_confirmed`) if nobody saw it
-        stop.
+        """Stop an operation and return the view of the `operation_cancel`: `unknown` (`not_confirmed`) without evidence
+        of its end.
         """
         arguments = {"operation_id": operation_id}
         return await self.run("operation_cancel", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
@@ -281,7 +281,7 @@ class Writ(Queries, OperationGroups):
         """Let no change start on these targets (globs), until `until` (Unix seconds) or a `stop_lift`.
 
         Roles of targets, principals and operations narrow it. `running` in the output has the operations within its
-        reach that had started before: they go on unless they are cancelled.
+        reach started before: they go on unless cancelled.
         """
         narrowed = {"roles": roles, "principals": principals, "operations": operations}
         arguments: dict[str, Any] = {"scope": scope, "reason": reason, **({} if until is None else {"until": until})}
@@ -297,8 +297,8 @@ class Writ(Queries, OperationGroups):
     async def policy_publish(
         self, document: str, *, reason: str, replaces: int | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Put a policy in force; `replaces`: only if that version is still in force. `version` in the output is its
-        number. Raises Invalid: `conflict`, and `invalid_document` with all `problems` of one that does not load.
+        """Put a policy in force; `replaces`: only if this version is still in force. `version` in the output is its
+        number. Raises Invalid: `conflict`, and `invalid_document` with all `problems` of a document.
         """
         arguments = {"document": document, "reason": reason} | ({} if replaces is None else {"replaces": replaces})
         return await self._change("policy_publish", arguments, timeout)
@@ -313,7 +313,7 @@ class Writ(Queries, OperationGroups):
         self, scope: list[str], *, reason: str, until: float, by: Signer | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """Apply the emergency rules on these targets (globs) until `until` (Unix seconds) or an `emergency_end`. `by`
-        proves one's presence, where the policy demands that.
+        proves the caller's presence, where the policy demands it.
         """
         arguments = {"scope": scope, "reason": reason, "until": until}
         return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, by=by, timeout=timeout)
@@ -321,14 +321,16 @@ class Writ(Queries, OperationGroups):
     async def emergency_confirm(
         self, emergency_id: str, *, reason: str = "", by: Signer | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Confirm an emergency that another person declared, before it lapses. `by` as for its declaration."""
+        """Confirm an emergency declared by another person, before it lapses. `by` as for its declaration."""
         arguments = {"emergency_id": emergency_id}
         return await self.run("emergency_confirm", WRIT_TARGET, arguments, reason=reason, by=by, timeout=timeout)
 
     async def emergency_review(
         self, emergency_id: str, *, reason: str, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Sign off what was done in an emergency that is over; before, its person declares no other."""
+        """Sign off the operations of an emergency after its end; until then, the person who declared it declares no
+        other.
+        """
         wanted = {"emergency_id": emergency_id, "reason": reason}
         return await self.run("emergency_review", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
 

@@ -46,7 +46,7 @@ class Context(Struct, frozen=True, kw_only=True):
 
 
 def spelled_out(context: Context) -> Context:
-    """Return the context with the subjects of the principal, for clients that know nothing of Writ."""
+    """Return the context with the subjects of the principal, for clients without knowledge of Writ."""
     principal = context.principal
     return msgspec.structs.replace(
         context,

@@ -16,7 +16,7 @@ AT_ONCE = 16
 async def on_targets(
     targets: Iterable[str], call: Callable[[str], Awaitable[Found]], *, at_once: int = AT_ONCE
 ) -> dict[str, Found | WritError]:
-    """What the call returns, or the error of Writ that it raises, by target; at most `at_once` run at a time."""
+    """Return the call's result, or its WritError, by target; at most `at_once` run at a time."""
     turns = asyncio.Semaphore(at_once)
 
     async def one(target: str) -> Found | WritError:

@@ -96,13 +96,13 @@ def read(kind: str, data: bytes, headers: Mapping[str, str]) -> Happening | None
 
 
 def of_trace(sequence: int, kind: str, body: Mapping[str, object]) -> Happening | None:
-    """Return the event in a line of a trace; None for events that are not of an operation."""
+    """Return the event in a line of a trace; None for events without an operation."""
     event = read_body(kind, body)
     return Happening(sequence, event) if isinstance(event, journal.OperationEvent) else None
 
 
 def read_body(kind: str, body: Mapping[str, object]) -> journal.JournalEvent | None:
-    """Return the event that a trace shows as plain data; None for a kind this version does not know."""
+    """Return the event shown by a trace as plain data; None for an unknown kind."""
     try:
         # By way of bytes: what is signed in it has to be bytes again, and comes out as it went in, being canonical.
         return decode_event(encode({**body, "type": kind}))

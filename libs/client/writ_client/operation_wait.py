@@ -27,7 +27,7 @@ Heard = asyncio.Queue[Happening]
 
 
 class Requested(Struct, frozen=True):
-    """A request that is on record: its reply, and the operation if it ended while the requester waited."""
+    """A recorded request: its reply, and the operation if it ended while the requester waited."""
 
     operation_id: str
     answer: RequestAnswer
@@ -74,14 +74,14 @@ def _still(view: OperationView) -> str:
 
 
 def waiting(view: OperationView | None, before: str) -> Progress | None:
-    """What it waits for, as an event, unless that was told `before`."""
+    """Return the reason for the wait as an event, unless equal to `before`."""
     if view is None or view.waiting is None or view.waiting.text == before:
         return None
     return Progress(operation_id=view.operation_id, principal=view.principal, message=view.waiting.text)
 
 
 class EventHistory:
-    """The history from events. `whole`: none is missing, so that it is as good as a reply."""
+    """The history from events. `whole`: none is missing, so it is as good as a reply."""
 
     def __init__(self, heard: Heard, on_event: OnEvent) -> None:
         self._heard = heard
@@ -102,7 +102,7 @@ class EventHistory:
         return view
 
     def waits(self, view: OperationView | None) -> None:
-        """Pass on what it waits for, when that is news."""
+        """Pass on the reason for the wait, if new."""
         if news := waiting(view, self._waits):
             self._waits = news.message
             self._on_event(news)
@@ -132,7 +132,7 @@ class StatePoll:
     """A poll of the operation's state: None without a reply, since executors come back; an error when they don't."""
 
     def __init__(self, queries: Queries, operation_id: str, *, accepted: bool = False) -> None:
-        """`accepted`: it is recorded, so an executor that does not find it has not read that far yet."""
+        """`accepted`: it is recorded, so an executor which does not find it has not read far enough yet."""
         self._queries = queries
         self._operation_id = operation_id
         self._accepted = accepted

@@ -29,14 +29,16 @@ class PolicyQueries(Simulates):
     """`writ.policy`: queries to the policy service."""
 
     def __init__(self, bus: Bus, principal: str) -> None:
-        """Use a bus that is connected as this principal."""
+        """Use a bus connected as this principal."""
         self._bus = bus
         self._principal = principal
 
     async def can_i(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
     ) -> questions.PolicyCanIAnswer:
-        """Whether one may, now: as the executor would take the request. Raises Invalid (`unsupported`, …)."""
+        """Return the decision on the caller's own request at this moment, as an executor would get it. Raises Invalid
+        (`unsupported`, …).
+        """
         question = SimulateQuery(operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run)
         verdict = (await self._query("simulate", question, SimulateAnswer)).verdict
         if verdict is None:
@@ -129,7 +131,7 @@ class PolicyQueries(Simulates):
         role: Role | None = None,
         at: float | None = None,
     ) -> access.PolicyWhoCanAnswer:
-        """Return the principals that may do it, with some parameters or with these."""
+        """Return the principals allowed to do it, with some parameters or with these."""
         question = access.PolicyWhoCanQuery(
             operation=operation,
             target=target,

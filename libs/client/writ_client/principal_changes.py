@@ -40,7 +40,7 @@ class PrincipalChanges:
         return await self.change("remove", name, reason=reason)
 
     async def disable(self, name: str, *, reason: str = "") -> Requested:
-        """Take access from the principal and the agents that act for it, until it is enabled."""
+        """Take access from the principal and the agents acting for it, until it is enabled."""
         return await self.change("disable", name, reason=reason)
 
     async def enable(self, name: str, *, reason: str = "") -> Requested:
@@ -56,7 +56,7 @@ class PrincipalChanges:
         return await self.change("set_roles", name, {"roles": list(roles)}, reason=reason)
 
     async def set_acts_for(self, name: str, human: str | None, *, reason: str = "") -> Requested:
-        """Set the human that an agent or service acts for; None: nobody."""
+        """Set the human for whom an agent or service acts; None: nobody."""
         return await self.change("set_acts_for", name, {} if human is None else {"acts_for": human}, reason=reason)
 
     async def change(

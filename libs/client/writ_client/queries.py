@@ -23,7 +23,7 @@ class Queries:
     """The reading half of `Writ`."""
 
     def __init__(self, bus: Bus, principal: str) -> None:
-        """Use a bus that is connected as this principal."""
+        """Use a bus connected as this principal."""
         self._bus = bus
         self.principal = principal
 
@@ -50,7 +50,7 @@ class Queries:
         return (await self._query("result", question, requests.ResultAnswer)).output
 
     async def with_output(self, view: requests.OperationView) -> requests.OperationView:
-        """The same with the whole output, as long as it is kept; of an operation that has none, as it is."""
+        """Return the view with the whole output, as long as it is kept; unchanged without an output."""
         if view.outcome not in _WITH_OUTPUT:
             return view
         try:
@@ -79,9 +79,7 @@ class Queries:
         return found
 
     async def journal(self, until: float | None = None) -> audit.JournalAnswer:
-        """Return the journal's usage, and the last sequence that may be archived now: nothing later than `until` (Unix
-        s).
-        """
+        """Return the journal's usage, and the last sequence which may be archived now, up to `until` (Unix seconds)."""
         return await self._query("journal", audit.JournalQuery(until=until), audit.JournalAnswer)
 
     async def backend_test(self, target: str) -> TargetReport:
@@ -112,7 +110,7 @@ class Queries:
         return await self._query("search", query, audit.SearchAnswer)
 
     async def policy_status(self) -> policies.PolicyStatusAnswer:
-        """Return the policy in force in the replica that replies, with the problems of its files."""
+        """Return the policy in force in the replying replica, with the problems of its files."""
         return await self._query("policy_status", policies.PolicyStatusQuery(), policies.PolicyStatusAnswer)
 
     async def policy_history(self, *, limit: int = 20, before: int | None = None) -> policies.PolicyHistoryAnswer:

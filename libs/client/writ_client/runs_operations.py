@@ -1,4 +1,4 @@
-"""The part of `Writ` that runs over many targets stand on."""
+"""The part of `Writ` used by runs over many targets."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

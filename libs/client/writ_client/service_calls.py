@@ -1,7 +1,7 @@
-"""One request to a service and its reply, repeated while that can help.
+"""One request to a service and its reply, repeated while a repetition can help.
 
-Every request here may be repeated: queries change nothing, and a request carries an idempotency key, so that the same
-key twice is the same operation. So a lost reply is no reason to give up.
+Every request here may be repeated: queries change nothing, and a request carries an idempotency key: the same key twice
+is the same operation. So a lost reply is no reason to give up.
 """
 
 import asyncio

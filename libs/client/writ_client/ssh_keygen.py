@@ -17,7 +17,7 @@ SECONDS = 120.0
 
 
 class SshKey(Struct, frozen=True, kw_only=True):
-    """A key file of OpenSSH. `line` is that of its public file, `id` that of the credential which it is."""
+    """A key file of OpenSSH. `line`: the content of its public file; `id`: the id of its credential."""
 
     file: Path
     line: str

@@ -1,7 +1,7 @@
 """One operation on many targets: for each an own request, decision and record, tied together by one correlation id.
 
-`writ.run` acts for each of them over one connection. A target that fails does not stop the others, unless
-`max_failures` says so.
+`writ.run` acts for each of them over one connection. A failed target does not stop the others, before there are more
+than `max_failures`.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ SKIPPED, PENDING, ERROR = "skipped", "pending", "error"
 
 
 class TargetResult(Struct, frozen=True, kw_only=True):
-    """One target: `outcome` is that of its operation, or `pending` (it goes on), `skipped` (it was not begun), `error`
-    (it left no record).
+    """The result of one target: `outcome` is its operation's, or `pending` (it goes on), `skipped` (it was not begun),
+    `error` (it left no record).
     """
 
     target: str
@@ -43,7 +43,7 @@ class TargetResult(Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether the operation did what it should."""
+        """Return true if the operation succeeded."""
         return self.outcome in OK
 
 
@@ -55,7 +55,7 @@ class Recap(Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many targets have each outcome."""
+        """Return the number of targets by outcome."""
         return dict(Counter(one.outcome for one in self.results).most_common())
 
 

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from msgspec import Struct
 
 from writ_contracts.errors import Invalid
+from writ_contracts.nearest_name import near
 from writ_contracts.requests import TargetView
 
 
@@ -17,7 +18,7 @@ class Selector(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
 
     def of(self, known: Sequence[TargetView]) -> list[str]:
-        """Return the ids of the targets, sorted. Raises Invalid (`unknown_target`) for a value that covers none."""
+        """Return the ids of the targets, sorted. Raises Invalid (`unknown_target`) for a value which covers none."""
         for kind, values, covers in (
             ("target", self.globs, _named),
             ("target of role", self.roles, _has_role),
@@ -25,7 +26,8 @@ class Selector(Struct, frozen=True, kw_only=True):
         ):
             for value in values:
                 if not any(covers(target, value) for target in known):
-                    raise Invalid(f"there is no {kind} {value!r} in the inventory", code="unknown_target")
+                    hint = near(value, [target.id for target in known]) if kind == "target" else ""
+                    raise Invalid(f"there is no {kind} {value!r} in the inventory{hint}", code="unknown_target")
         chosen = sorted(target.id for target in known if self._covers(target))
         if not chosen:
             raise Invalid("no target fits all that was asked for", code="unknown_target")

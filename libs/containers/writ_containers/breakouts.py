@@ -4,7 +4,7 @@ container_create and of stacks.
 The flags are parameters of the request, which policy refuses by default (`writ_contracts.catalogue.host_access`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ DEFAULT_CAPABILITIES = frozenset(
 )
 """What the engine gives anyway (docs.docker.com/engine/containers/run: runtime privilege and Linux capabilities)."""
 HARMLESS_OPTIONS = frozenset({"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"})
+LONGEST_REFUSAL = 900
 OF_ANOTHER = ("container:", "service:")
 OWN_NAMESPACES = {
     "pid": frozenset({""}),
@@ -34,7 +35,8 @@ OWN_NAMESPACES = {
 
 class ContainerSettings(Struct, frozen=True, kw_only=True):
     """What is judged of one container. `name` is for messages. `binds`: folders of the host. `namespaces` by the key of
-    the Compose file. `foreign`: what belongs to something else, such as an external volume.
+    the Compose file. `foreign`: what belongs to something else, such as an external volume. `ports`: address, first
+    and last port of the host. `volumes` and `networks` are those of the engine; what belongs to the stack is left out.
     """
 
     name: str
@@ -47,6 +49,10 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
     security_options: Sequence[str] = ()
     kernel_parameters: Sequence[str] = ()
     foreign: Sequence[str] = ()
+    image: str = ""
+    ports: Sequence[tuple[str, int, int]] = ()
+    volumes: Sequence[str] = ()
+    networks: Sequence[str] = ()
 
 
 class Breakout(NamedTuple):
@@ -62,7 +68,7 @@ def breakouts(one: ContainerSettings, mount_roots: Sequence[str], socket: str) -
         yield Breakout("allow_privileged", "privileged")
     yield from _network(one)
     yield from _namespaces(one)
-    yield from (Breakout("allow_capabilities", f"capability {name}") for name in one.cap_add if not _is_default(name))
+    yield from (Breakout("allow_capabilities", f"capability {name}") for name in added_capabilities(one))
     yield from (Breakout("allow_devices", f"device {device}") for device in one.devices)
     for path in one.binds:
         yield from _bind(path, mount_roots, socket)
@@ -77,7 +83,7 @@ def refuse_breakouts(
     found = [(one.name, breakout) for one in containers for breakout in breakouts(one, mount_roots, socket)]
     refused = [f"{name}: {each.what} needs {each.flag}" for name, each in found if given.get(each.flag) is not True]
     if refused:
-        raise Invalid("; ".join(dict.fromkeys(refused))[:900], code="breakout_refused")
+        raise Invalid(refusal(refused), code="breakout_refused")
 
 
 def is_beneath(path: str, roots: Sequence[str]) -> bool:
@@ -96,8 +102,23 @@ def _bind(path: str, mount_roots: Sequence[str], socket: str) -> Iterator[Breako
         yield Breakout("allow_engine_socket", f"the mount of {path}, with the socket of an engine")
 
 
-def _is_default(capability: str) -> bool:
-    return capability.upper().removeprefix("CAP_") in DEFAULT_CAPABILITIES
+def added_capabilities(one: ContainerSettings) -> list[str]:
+    """Return the capabilities, as they are written, that the engine does not give to every container."""
+    return [name for name in one.cap_add if capability(name) not in DEFAULT_CAPABILITIES]
+
+
+def capability(text: str) -> str:
+    """Return the name of a capability, which an engine takes in any case, with CAP_ or without."""
+    return text.upper().removeprefix("CAP_")
+
+
+def refusal(refused: Iterable[str]) -> str:
+    """Return the message about refused settings. None is cut: a part of a secret would not be found in it."""
+    parts, shown = list(dict.fromkeys(refused)), list[str]()
+    while len(shown) < len(parts) and sum(map(len, shown)) + len(parts[len(shown)]) < LONGEST_REFUSAL:
+        shown.append(parts[len(shown)])
+    rest = len(parts) - len(shown)
+    return "; ".join([*shown, *([f"{rest} more settings are refused"] if rest else [])])
 
 
 def _network(one: ContainerSettings) -> Iterator[Breakout]:

@@ -3,12 +3,14 @@
 from typing import Any
 
 from writ_containers.breakouts import ContainerSettings
+from writ_containers.container_bounds import port_range
 from writ_containers.container_view import OPERATION_LABEL
 from writ_contracts.catalogue.containers import ContainerCreate
 
 MIB = 1024 * 1024
 NANO = 1_000_000_000
 HIDDEN = ("Cmd", "Healthcheck")
+DEFAULT_NETWORK = "bridge"
 
 
 def settings(given: ContainerCreate) -> ContainerSettings:
@@ -19,7 +21,11 @@ def settings(given: ContainerCreate) -> ContainerSettings:
         network=given.network or "",
         cap_add=given.cap_add,
         devices=given.devices,
-        binds=[text.partition(":")[0] for text in given.mounts if text.startswith("/")],
+        binds=[source for source in _sources(given) if source.startswith("/")],
+        image=given.image,
+        ports=[port_range(outer["HostIp"], outer["HostPort"]) for _, outer in map(_port, given.ports)],
+        volumes=[source for source in _sources(given) if not source.startswith("/")],
+        networks=[network for network in [given.network or DEFAULT_NETWORK] if network != "none"],
     )
 
 
@@ -46,6 +52,10 @@ def shown(body: dict[str, Any]) -> dict[str, Any]:
     names = sorted(pair.partition("=")[0] for pair in body["Env"])
     kept = {name: value for name, value in body.items() if name not in HIDDEN}
     return {**kept, "Env": names, "Labels": sorted(body["Labels"])}
+
+
+def _sources(given: ContainerCreate) -> list[str]:
+    return [text.partition(":")[0] for text in given.mounts]
 
 
 def _host_config(given: ContainerCreate) -> dict[str, Any]:

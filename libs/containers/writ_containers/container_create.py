@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Done, Progress, Task
 from writ_containers import container_config, container_view
-from writ_containers.breakouts import refuse_breakouts
 from writ_containers.engine import Engine
 from writ_containers.health_wait import last_lines, settled
+from writ_containers.settings_check import check_settings
 from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
@@ -33,9 +32,8 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
 
 
 def check(engine: Engine, given: ContainerCreate, target: Target) -> None:
-    """Raises Invalid for what breaks out of the container and is not allowed by its flag."""
-    flags = msgspec.structs.asdict(given)
-    refuse_breakouts([container_config.settings(given)], flags, target.mount_roots, engine.address.socket)
+    """Raises Invalid for what breaks out of the container without its flag, or is outside a bound."""
+    check_settings([container_config.settings(given)], given, target, engine.address.socket)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:

@@ -24,8 +24,7 @@ class Engines(Protocol):
     def engine(self, target: Target) -> AbstractAsyncContextManager[Engine]:
         """Return the target's engine, usable within the block. Raises WritError if it cannot be reached."""
 
-    async def close(self) -> None:
-        """End all connections."""
+    async def close(self) -> None: ...
 
 
 class ContainerHandler:
@@ -37,7 +36,6 @@ class ContainerHandler:
         self._runs: dict[str, asyncio.Task[Done]] = {}
 
     async def run(self, task: Task, progress: Progress) -> Done:
-        """See Handler."""
         run = self._runs[task.operation_id] = tasks.start(self._run(task, progress), "operation")
         try:
             await asyncio.wait({run})
@@ -60,27 +58,22 @@ class ContainerHandler:
         return run.done() and (run.cancelled() or run.exception() is not None or run.result().over)
 
     async def baseline(self, task: Task) -> dict[str, Any]:
-        """See Baselines."""
         async with self._engines.engine(task.target) as engine:
             return await container_operations.baseline(engine, task)
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """See Previews."""
         async with self._engines.engine(task.target) as engine:
             return await container_operations.preview(engine, task)
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        """See Probes."""
         async with self._engines.engine(task.target) as engine:
             return await container_operations.probe(engine, task, baseline)
 
     async def listing(self, target: Target, source: str) -> list[str]:
-        """See Listings."""
         async with self._engines.engine(target) as engine:
             return await container_operations.listing(engine, target, source)
 
     async def close(self) -> None:
-        """End all connections."""
         await self._engines.close()
 
     async def _run(self, task: Task, progress: Progress) -> Done:

@@ -4,10 +4,12 @@ The engine shows a container's own settings mixed with those of its image. A set
 there, so it is left out, and the new image gives its own. This is how Watchtower and Compose tell them apart.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from writ_containers.breakouts import ContainerSettings
+from writ_containers.container_bounds import PortRange, port_range
 from writ_containers.container_view import OPERATION_LABEL, PROJECT_LABEL
 from writ_contracts.errors import Invalid
 
@@ -19,6 +21,7 @@ MERGED = ("Labels", "ExposedPorts", "Volumes")
 UNTRANSFERABLE = ("Image", "Hostname", "Env", "MacAddress")
 WITHOUT_NETWORKS = ("host", "none", "container:")
 SHORT_ID = 12
+_ENGINE_NAMED = re.compile(r"[0-9a-f]{64}")
 
 
 def check_recreatable(raw: Raw) -> None:
@@ -49,9 +52,9 @@ def recreated(raw: Raw, former_image: Raw | None, image: str, operation_id: str)
     return body
 
 
-def settings(raw: Raw, info: Raw) -> ContainerSettings:
-    """Return what is judged of a container that exists. `info`: of its engine; on cgroups of version 1 each container
-    has the host's cgroup namespace unless it was given another, so this is no wish of anybody there.
+def settings(raw: Raw, info: Raw, image: str) -> ContainerSettings:
+    """Return what is judged of a container that exists and gets `image`. `info`: of its engine; on cgroups of version 1
+    each container has the host's cgroup namespace unless it was given another, so this is no wish of anybody there.
     """
     host = raw.get("HostConfig") or {}
     mode = str(host.get("NetworkMode") or "")
@@ -73,6 +76,10 @@ def settings(raw: Raw, info: Raw) -> ContainerSettings:
         security_options=options,
         kernel_parameters=sorted(host.get("Sysctls") or ()),
         foreign=[f"volumes from {one}" for one in host.get("VolumesFrom") or ()],
+        image=image,
+        ports=list(_ports(host)),
+        volumes=list(_volumes(host)),
+        networks=_networks(raw, mode),
     )
 
 
@@ -110,6 +117,26 @@ def _devices(host: Raw) -> Iterator[str]:
     yield from (str(one.get("PathOnHost")) for one in host.get("Devices") or ())
     yield from (f"request for {one.get('Driver') or 'a device'}" for one in host.get("DeviceRequests") or ())
     yield from (f"rule {one}" for one in host.get("DeviceCgroupRules") or ())
+
+
+def _ports(host: Raw) -> Iterator[PortRange]:
+    if host.get("PublishAllPorts"):
+        yield port_range(None, None)
+    for bindings in (host.get("PortBindings") or {}).values():
+        yield from (port_range(str(one.get("HostIp") or ""), str(one.get("HostPort") or "")) for one in bindings or ())
+
+
+def _volumes(host: Raw) -> Iterator[str]:
+    """Those that somebody named. What the engine named itself is the container's own."""
+    sources = [text.partition(":")[0] for text in map(str, host.get("Binds") or ()) if ":" in text]
+    sources += [str(one.get("Source") or "") for one in host.get("Mounts") or () if one.get("Type") == "volume"]
+    yield from (one for one in sources if one and not one.startswith("/") and not _ENGINE_NAMED.fullmatch(one))
+    yield from (f"of {one}" for one in host.get("VolumesFrom") or ())
+
+
+def _networks(raw: Raw, mode: str) -> list[str]:
+    found = {mode, *((raw.get("NetworkSettings") or {}).get("Networks") or {})} - {"", "none", "default"}
+    return sorted(found | ({"bridge"} if mode in ("", "default") else set()))
 
 
 def _binds(host: Raw) -> Iterator[str]:

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from writ_agent.backends.port import Done, Probed, Progress, Task
 from writ_containers import container_recreate, container_view
-from writ_containers.breakouts import refuse_breakouts
 from writ_containers.container_replace import names_for, replace_container
 from writ_containers.engine import Engine
+from writ_containers.settings_check import check_settings
 from writ_contracts.catalogue.containers import ContainerUpdate
 from writ_contracts.errors import Conflict
 
@@ -69,8 +67,8 @@ async def _checked(engine: Engine, given: ContainerUpdate, task: Task) -> Raw:
     if known and known != raw.get("Id"):
         raise Conflict("another container has the name since the decision", code="container_changed")
     container_recreate.check_recreatable(raw)
-    flags, judged = msgspec.structs.asdict(given), container_recreate.settings(raw, await engine.info())
-    refuse_breakouts([judged], flags, task.target.mount_roots, engine.address.socket)
+    judged = container_recreate.settings(raw, await engine.info(), given.image)
+    check_settings([judged], given, task.target, engine.address.socket)
     return raw
 
 

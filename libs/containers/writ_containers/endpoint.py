@@ -4,11 +4,11 @@ import ssl
 from pathlib import Path
 from typing import assert_never
 
-import aiohttp
 from msgspec import Struct
 
 from writ_bus.private_files import read_private
 from writ_containers.connection import Connection
+from writ_containers.http_client import aiohttp
 from writ_contracts.errors import ConfigError, Invalid
 
 LARGEST_IDENTITY = 65536
@@ -61,7 +61,7 @@ def shown(endpoint: Endpoint) -> str:
     return endpoint.path if isinstance(endpoint, SocketEndpoint) else f"{_bracketed(endpoint.host)}:{endpoint.port}"
 
 
-def connector(endpoint: Endpoint, folder: Path) -> aiohttp.BaseConnector:
+def connector(endpoint: Endpoint, folder: Path) -> "aiohttp.BaseConnector":
     """Return a connector without a limit: with one, reads wait behind open streams. Raises Invalid
     (`invalid_connection`, `no_credentials`). `folder`: private, for the moment in which ssl reads our key.
     """

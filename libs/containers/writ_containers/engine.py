@@ -14,13 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import aiohttp
-from aiodocker import Docker
-from aiodocker.exceptions import DockerError
-
 from writ_containers.connection import EngineAddress
 from writ_containers.endpoint import Endpoint, connector, url
 from writ_containers.engine_errors import STREAM, one_line, translated
+from writ_containers.http_client import aiodocker, aiohttp
 from writ_containers.registries import Registries
 from writ_containers.snapshot_names import is_snapshot
 from writ_containers.stack_files import LocalStackFiles, StackFiles
@@ -55,7 +52,9 @@ class Engine:
         with tempfile.TemporaryDirectory(prefix="writ-engine-") as folder:
             self._connector = connector(endpoint, Path(folder))
         timeout = aiohttp.ClientTimeout(total=None, connect=address.connect_timeout)
-        self._docker = Docker(url=url(endpoint), connector=self._connector, timeout=timeout, api_version=API_VERSION)
+        self._docker = aiodocker.Docker(
+            url=url(endpoint), connector=self._connector, timeout=timeout, api_version=API_VERSION
+        )
 
     async def close(self) -> None:
         """End every connection. aiodocker leaves a connector that it was given to us."""
@@ -247,9 +246,9 @@ class Engine:
                 return await request
 
 
-async def _check_status(response: aiohttp.ClientResponse) -> None:
+async def _check_status(response: "aiohttp.ClientResponse") -> None:
     if response.status >= 400:
-        raise DockerError(response.status, str((await response.json()).get("message", "")))
+        raise aiodocker.exceptions.DockerError(response.status, str((await response.json()).get("message", "")))
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, list[str]]:
@@ -275,5 +274,5 @@ def _status(line: Mapping[str, Any]) -> str:
     """The status of one line of a pull. Raises DockerError for one with an error: the reply began as a success."""
     if "error" in line or "errorDetail" in line:
         detail = line.get("errorDetail") or {}
-        raise DockerError(STREAM, str(detail.get("message") or line.get("error")))
+        raise aiodocker.exceptions.DockerError(STREAM, str(detail.get("message") or line.get("error")))
     return str(line.get("status", ""))

@@ -11,9 +11,7 @@ WritError     `engine_failed`     5xx: the engine tried, or broke
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import aiohttp
-from aiodocker.exceptions import DockerError
-
+from writ_containers.http_client import aiodocker, aiohttp
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted, WritError
 
 NO_CONNECTION = 900
@@ -28,7 +26,7 @@ def translated() -> Iterator[None]:
     """Raise ours for every error of aiodocker, of aiohttp below it, and for a reply that is no JSON of the engine's."""
     try:
         yield
-    except DockerError as error:
+    except aiodocker.exceptions.DockerError as error:
         raise _answered(error) from error
     except aiohttp.ClientConnectorCertificateError as error:
         raise Untrusted(f"the engine's certificate is not the pinned one: {_reason(error)}", code=MISTRUSTED) from error
@@ -42,7 +40,7 @@ def translated() -> Iterator[None]:
         raise TimedOut(f"the engine's answer is not understood: {type(error).__name__}", code="garbled") from error
 
 
-def _answered(error: DockerError) -> WritError:
+def _answered(error: "aiodocker.exceptions.DockerError") -> WritError:
     if error.status == NO_CONNECTION:
         if isinstance(error.__context__, aiohttp.ClientConnectorCertificateError):
             reason = _reason(error.__context__)

@@ -63,7 +63,6 @@ class KeptEngines:
             await engine.close()
 
     async def close(self) -> None:
-        """End all connections."""
         kept = [*self._kept.values()]
         self._kept.clear()
         for one in kept:

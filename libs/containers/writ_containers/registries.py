@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from writ_bus.private_files import read_private
+from writ_containers.image_names import DEFAULT_REGISTRY, split_name
 from writ_contracts.errors import ConfigError, Invalid
 from writ_runtime.config import env
 
-HUB, HUB_ADDRESS = "docker.io", "https://index.docker.io/v1/"
+HUB, HUB_ADDRESS = DEFAULT_REGISTRY, "https://index.docker.io/v1/"
 """The default registry has this address in the files of Docker."""
 RegistryFolder = Annotated[
     Path | None,
@@ -67,9 +68,8 @@ CODE = "invalid_registry_credentials"
 
 def registry_of(image: str) -> str:
     """Return host and port of the registry that an image comes from."""
-    first, slash, _ = image.partition("/")
-    named = slash and ("." in first or ":" in first or first == "localhost")
-    return first if named and first not in (".", "..") else HUB
+    registry = split_name(image).registry
+    return registry if registry not in (".", "..") else HUB
 
 
 def _address(registry: str) -> str:

@@ -5,17 +5,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Done, Probed, Progress, Task, Verdict
 from writ_containers import container_view
-from writ_containers.breakouts import refuse_breakouts
 from writ_containers.compose import command
 from writ_containers.compose.judged import compose_json, images, public_digest, replicas, settings, shown
 from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
 from writ_containers.engine import Engine
+from writ_containers.settings_check import check_settings
 from writ_containers.stack_view import Service, differences, judged, services_of, snapshot
 from writ_contracts.catalogue.stacks import StackApply, StackRemove
 from writ_contracts.errors import Conflict, Invalid, WritError
@@ -87,12 +86,12 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
 
 
 async def stack_of(engine: Engine, given: StackApply, target: Target) -> Stack:
-    """Return the stack that may be run. Raises Invalid (`compose_refused`, `breakout_refused`, `no_stack_dir`)."""
+    """Return the stack that may be run. Raises Invalid (`compose_refused`, `no_stack_dir`, and as check_settings)."""
     text = given.compose
     if text is None:
         text = await engine.stack_files.read(target, given.source or "")
     stack = parse(text, given.env, given.stack_name)
-    refuse_breakouts(settings(stack), msgspec.structs.asdict(given), target.mount_roots, engine.address.socket)
+    check_settings(settings(stack), given, target, engine.address.socket)
     return stack
 
 

@@ -1,6 +1,6 @@
 """Messages between agents and executors: claim, receipt, heartbeat, progress, read, cancel, and their replies.
 
-Agents write nothing durable. They sign their messages, and trust only messages that policy signed.
+Agents write nothing durable. They sign their messages, and trust only messages signed by policy.
 """
 
 from typing import Annotated, Any, Literal
@@ -66,8 +66,8 @@ class ClaimAnswer(Struct, frozen=True, kw_only=True):
 class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Content of the seal: the effective parameters and the key of their digest.
 
-    `statement`: the principal's own, with the `salt` and the parameters as `given` that open its digest; an agent asks
-    for it where the risk is `admin`.
+    `statement`: the principal's own, sent where the risk is `admin`. `salt` and the parameters as `given` open its
+    digest.
     """
 
     parameters: dict[str, Any]

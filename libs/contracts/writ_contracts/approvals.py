@@ -1,4 +1,4 @@
-"""Approvals: the demand of a decision, the statement that a person signs, and the messages around both.
+"""Approvals: the demand of a decision, the statement a person signs, and the messages around both.
 
 A person's approval or rejection goes to policy (`writ.approval.<principal>`), which verifies and records it. No
 executor stands between, so none can drop a rejection and let another person's approval win.
@@ -23,7 +23,7 @@ Name = Annotated[str, Meta(max_length=255)]
 
 
 class DecisionStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`quorum` different people, each with one of these roles. `people`: those who could, when it was decided."""
+    """`quorum` different people, each with one of these roles. `people`: the possible approvers when it was decided."""
 
     roles: list[Name]
     quorum: int = 1
@@ -31,7 +31,7 @@ class DecisionStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DecisionDemand(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The approvals that a rule demands: its steps in order, within `seconds` of the request, each with this proof."""
+    """The approvals demanded by a rule: its steps in order, within `seconds` of the request, each with this proof."""
 
     rule: str
     steps: list[DecisionStep]
@@ -42,15 +42,15 @@ class DecisionDemand(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def presence(self) -> Presence:
-        """What each approver must prove."""
+        """The presence each approver must prove."""
         return Presence(self.proof, self.attested)
 
 
 class SignedApproval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A signed Approval. `payload` is its canonical JSON, verified as received.
 
-    `credential` is the id of the credential that signed `writ/approval/v1`, a zero byte and the payload; of an nkey it
-    is the public key. `evidence` is what that credential made.
+    `credential`: id of the credential, for an nkey its public key. It signs `writ/approval/v1`, a zero byte and the
+    payload. `evidence`: the signature by this credential.
     """
 
     payload: Raw
@@ -58,7 +58,7 @@ class SignedApproval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     evidence: Evidence
 
     def detached(self) -> "SignedApproval":
-        """The same, without the message that it came in."""
+        """Return a copy which does not keep the received message in memory."""
         return structs.replace(self, payload=self.payload.copy())
 
 
@@ -67,9 +67,9 @@ class Approval(
 ):
     """A person's signed verdict on one exact request.
 
-    `requested`: SHA-256 of the exact bytes of the `requested` event. It covers operation, target, parameters,
-    principal and decision. `preview`: digest of the signed preview that was shown, where there is one. `step`: the step
-    of the demand that the approver saw as open, `<rule>#<number from 1>`.
+    `requested`: SHA-256 of the exact bytes of the `requested` event. It covers operation, target, parameters, principal
+    and decision. `preview`: digest of the signed preview shown to the approver, if any. `step`: the open step of the
+    demand as the approver saw it, `<rule>#<number from 1>`.
     """
 
     operation_id: OperationId
@@ -104,8 +104,8 @@ class ApprovalAnswer(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for the pending operations that one can decide on (`….approvals`). `after`: the `sequence` of the last one
-    on the page before.
+    """Ask for the pending operations the caller may approve or reject (`….approvals`). `after`: the `sequence` of the
+    last one on the page before.
     """
 
     after: Count = 0
@@ -140,15 +140,15 @@ class ApprovalsAnswer(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Ask for one operation with all that its approver must see and verify (`….approval`)."""
+    """Ask for one operation with everything its approver must see and verify (`….approval`)."""
 
     operation_id: OperationId
 
 
 class ApprovalCard(Struct, frozen=True, kw_only=True):
-    """`requested`: the exact bytes of the event, for its approver to hash and verify. `step`: the step that one's own
-    approval would count for now; empty where it is not one's turn. `remaining`: approvals that are still needed.
-    `preview`: signed by an agent; `facts`: policy's signed ApprovalFacts for the reader.
+    """`requested`: the exact bytes of the event, for its approver to hash and verify. `step`: the step for which the
+    reader's approval would count now; empty if it would count for none. `remaining`: the number of approvals still
+    needed. `preview`: signed by an agent; `facts`: policy's signed ApprovalFacts for the reader.
     """
 
     principal: PrincipalId
@@ -214,7 +214,7 @@ def seconds_of(demands: list[DecisionDemand]) -> int:
 
 
 def can_be_met(demands: list[DecisionDemand]) -> bool:
-    """Whether each step had enough people when it was decided. No approver is not "anyone may"."""
+    """Return true if each step had enough people when it was decided. No approver is not "anyone may"."""
     return all(len(step.people) >= min(step.quorum, MOST_PEOPLE) for demand in demands for step in demand.steps)
 
 

@@ -15,7 +15,7 @@ from writ_contracts.journal import ControlEvent
 
 
 class Announced(Struct, frozen=True, kw_only=True):
-    """A range that was announced as archived. `at`: the sequence of its first storage; `seal`: the event."""
+    """A range announced as archived. `at`: the sequence of its first storage; `seal`: the event."""
 
     generation: int
     first: int
@@ -45,7 +45,7 @@ def announced(event: ControlEvent, at: int, seal: bytes) -> Announced:
 
 
 def in_force(found: Sequence[Announced], begins: int) -> Announced | None:
-    """Return the last valid one, in a journal that begins at `begins`; None if there was none."""
+    """Return the last valid archive of a journal whose first sequence is `begins`; None without one."""
     number = max((one.generation for one in found), default=0)
     same = [one for one in found if one.generation == number]
     taken = (one for one in same if one.last == begins - 1)
@@ -53,7 +53,7 @@ def in_force(found: Sequence[Announced], begins: int) -> Announced | None:
 
 
 def next_of(found: Sequence[Announced], begins: int) -> Next:
-    """Return the archive that may be announced now. Raises Invalid while a range is there in part."""
+    """Return the next archive which may be announced. Raises Invalid while a range is there in part."""
     latest = in_force(found, begins)
     if latest is None:
         return Next(1, 1, "")

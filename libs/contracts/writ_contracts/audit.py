@@ -39,8 +39,8 @@ class TraceEvent(Struct, frozen=True, kw_only=True):
 class TraceAnswer(Struct, frozen=True, kw_only=True):
     """The events in journal order. `as_of`: the last sequence the index had read.
 
-    `more`: not all of them fit into one reply. `withheld`: the number of events that belong to others and may not be
-    read.
+    `more`: not all of them fit into one reply. `withheld`: the number of events of other principals which the reader
+    may not see.
     """
 
     events: list[TraceEvent] = field(default_factory=list)
@@ -59,8 +59,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """A search for operations; all given fields must match, of several values of a filter one. Times are Unix seconds;
     newest first.
 
-    `parameters`: public parameters, as text, by name. `rule`: one that decided. `reason`: a part of the requester's
-    reason, `text`: of that, the message, the code or a parameter; small and capital letters are the same.
+    `parameters`: public parameters, as text, by name. `rule`: a deciding rule. `reason` matches a part of the
+    requester's reason; `text` matches a part of the reason, message, code or a parameter. Case is ignored.
     """
 
     principal: PrincipalId | None = None
@@ -113,7 +113,7 @@ class SearchRow(Struct, frozen=True, kw_only=True):
 
 
 class UnknownName(Struct, frozen=True, kw_only=True):
-    """A name in a search without results that no readable operation has, with those most like it."""
+    """A name searched for in vain: no readable operation has it. With it come the most similar names."""
 
     filter: str
     name: str
@@ -131,8 +131,8 @@ class SearchAnswer(Struct, frozen=True, kw_only=True):
 
 
 class JournalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A query for the journal's length and the last sequence that may be archived now. `until`: nothing later than that
-    (Unix s).
+    """A query for the journal's length and the last sequence which may be archived now. `until`: archive only events up
+    to this time (Unix seconds).
     """
 
     until: Seconds | None = None
@@ -170,6 +170,6 @@ class AuditStanding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def names_of(query: SearchQuery, column: str) -> list[str]:
-    """Return the values of a filter that takes several: `principal`, `target`, `operation` or `outcome`."""
+    """Return the values of a filter with several: `principal`, `target`, `operation` or `outcome`."""
     one, more = getattr(query, column), getattr(query, f"{column}s")
     return [*([] if one is None else [one]), *more]

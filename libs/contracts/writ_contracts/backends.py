@@ -1,6 +1,6 @@
 """The result of a target test, for `writ backends test`, health and metrics.
 
-An agent reads the target under a read grant that policy signed for exactly this target; it carries out nothing.
+An agent reads the target under a read grant signed by policy for exactly this target. It changes nothing.
 """
 
 from typing import Annotated, Literal
@@ -29,7 +29,7 @@ class TargetReport(Struct, frozen=True, kw_only=True):
     """An agent's fresh report on a target. `code` and `message` are the reason why no operation can run there; empty if
     one can.
 
-    `versions`: of software that matters for operations, by its name. `operations`: those the target has in its present
+    `versions`: of the software used by operations, by name. `operations`: those the target has in its present
     state; `lacking`: other operations of its backend, with the reason.
     """
 

@@ -14,6 +14,8 @@ MOST_LEVELS = 32
 MOST_VALUES = 400_000
 """As many symbols as a host's frame may have."""
 LEAST_WHOLE, MOST_WHOLE = -(1 << 63), (1 << 64) - 1
+_DIGITS_AS_0 = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_RUN = b"0" * len(str(-LEAST_WHOLE))
 
 Label = Annotated[str, Meta(max_length=255)]
 Text = Annotated[str, Meta(max_length=2000)]
@@ -29,9 +31,23 @@ Values = Annotated[dict[Annotated[str, Meta(max_length=LONGEST_NAME)], Any], Met
 Labels = Annotated[dict[Label, Label], Meta(max_length=256)]
 
 
+def is_plain_json(text: bytes) -> bool:
+    """Return true where `check` cannot refuse the values that msgspec decodes from this JSON.
+
+    A sufficient condition for the common, short message, at the price of three searches: too few brackets to nest too
+    deep, too few bytes for too many values, no run of digits as long as 2**63. JSON itself has no NaN, and msgspec
+    refuses infinite numbers and halves of surrogate pairs.
+    """
+    return (
+        len(text) <= MOST_VALUES
+        and text.count(b"{") + text.count(b"[") <= MOST_LEVELS
+        and _LONG_RUN not in text.translate(_DIGITS_AS_0)
+    )
+
+
 def check(value: Any) -> None:
-    """Raises Invalid for a value that is nested too deep, has too many parts, or a number or text that some readers
-    of JSON refuse.
+    """Raises Invalid for a value nested too deep, with too many parts, or with a number or text refused by some readers
+    of JSON.
     """
     waiting, seen = [(value, 0)], 0
     while waiting:
@@ -49,7 +65,7 @@ def check(value: Any) -> None:
 
 
 def check_values(values: dict[str, Any]) -> None:
-    """Raises Invalid for values that would not be read as `Values`."""
+    """Raises Invalid for values `Values` cannot hold."""
     if len(values) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in values):
         raise Invalid(f"more than {MOST_NAMES} values, or a name of more than {LONGEST_NAME} characters")
     check(values)

@@ -1,4 +1,4 @@
-"""Control events that were stored again, byte for byte, before their range of the journal went into an archive."""
+"""Control events stored again, byte for byte, before their range of the journal went into an archive."""
 
 from collections.abc import Mapping
 

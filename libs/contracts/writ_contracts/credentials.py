@@ -1,8 +1,8 @@
-"""Credentials of people, and the evidence that one of them signed a statement.
+"""Credentials of people, and the evidence of a signature by one of them.
 
-A file key proves that a process could read a file. A security key proves that a person touched it (`touch`), or also
-entered a PIN or showed a fingerprint (`verified`). A software key can set the same flags, so `proof` says how much a
-credential is worth: that was settled when it was enrolled, by other means than the key itself.
+A file key proves access to a file. A security key proves a person's touch (`touch`), or also a PIN or a fingerprint
+(`verified`). A software key can set the same flags, so `proof` is the most it may count for, as established at
+enrolment by other means than the key itself.
 """
 
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ PROOFS: tuple[Proof, ...] = ("key", "touch", "verified")
 
 
 class Presence(Struct, frozen=True):
-    """What a person proves about a signature: that a process had the key, or that a person was there. `attested`: by a
+    """The proof behind a signature: access to the key alone, or a person's presence. `attested`: by a
     device whose maker vouches for it.
     """
 
@@ -25,11 +25,11 @@ class Presence(Struct, frozen=True):
     attested: bool = False
 
     def meets(self, demanded: "Presence") -> bool:
-        """Return whether this proves all that is demanded."""
+        """Return true if this proves at least the demanded presence."""
         return PROOFS.index(self.proof) >= PROOFS.index(demanded.proof) and self.attested >= demanded.attested
 
     def at_least(self, other: "Presence") -> "Presence":
-        """Return what proves both."""
+        """Return the stronger of both, which proves the other, too."""
         return Presence(max(self.proof, other.proof, key=PROOFS.index), self.attested or other.attested)
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class Credential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     @property
     def presence(self) -> Presence:
-        """The most that a signature by it proves."""
+        """The strongest presence its signature can prove."""
         return Presence(self.proof, self.attested)
 
 
@@ -109,8 +109,8 @@ class Proven(Struct, frozen=True, kw_only=True):
 
 
 class PresenceEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a person's credential made over a request's signed statement, to prove that the person was there: over
-    `writ/presence/v1`, a zero byte, and the statement's payload.
+    """A signature by a person's credential which proves the requester's presence: over `writ/presence/v1`, a zero byte,
+    and the payload of the request's statement.
     """
 
     credential: Annotated[str, Meta(pattern=TOKEN_PATTERN)]

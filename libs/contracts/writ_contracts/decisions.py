@@ -1,4 +1,4 @@
-"""Questions of executors to policy, and the statements that policy signs: decisions, grants and read grants.
+"""Executors' requests to policy, and policy's signed statements: decisions, grants and read grants.
 
 A decision says whether a request is allowed; a grant lets one claim start now; a read grant lets an agent read a host
 (baseline, probe, preview). Only policy signs these three, and agents act on nothing else.
@@ -41,10 +41,10 @@ class PolicyVersion(Struct, frozen=True, kw_only=True):
 
 
 class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
-    """One considered rule: it matched, or the first clause that failed, with both values.
+    """One considered rule: it matched, or the first failed clause, with both values.
 
     `erred`: no clause failed, and this one could not be judged. `note`: the facts used, and a cancellation by an
-    emergency. A value of a parameter that is not public shows as `<secret>`.
+    emergency. The value of a parameter of another class than public shows as `<secret>`.
     """
 
     rule: str
@@ -78,10 +78,9 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     `nearest`: the rule nearest to allowing it, and `opens_at` (Unix seconds) the opening of its window.
     `could_approve`: the possible next approvers, at most twenty. `emergency`: the id of the one in force for the
     target. `window`: the approval window whose approvals counted. `demands`: the approvals it needs or needed. With
-    demands, `target_digest` is the SHA-256 of the target's
-    entry, to notice a moved target at the start, and `public_digest` that of the public effective parameters as
-    canonical JSON, which an approver's client checks. `approvals`: the people whose recorded approvals counted.
-    `plugins`: those installed where it was decided.
+    demands, `target_digest` is the SHA-256 of the target's entry, to notice a moved target at the start.
+    `public_digest` is the SHA-256 of the public effective parameters as canonical JSON, which an approver's client
+    checks. `approvals`: the people whose recorded approvals counted. `plugins`: those installed where it was decided.
     """
 
     operation_id: OperationId
@@ -123,7 +122,9 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
 
 
 def changed_since(first: Decision, now: Decision) -> str:
-    """What of an approved operation changed between its first decision and its start; empty if nothing that matters."""
+    """Return the relevant changes of an approved operation between its first decision and its start; empty without
+    one.
+    """
     if first.parameters_digest != now.parameters_digest:
         return "its effective parameters are others than those that were approved"
     if first.target_digest is not None and first.target_digest != now.target_digest:
@@ -195,7 +196,7 @@ class ReadGrant(
 
 
 class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All of one request that policy needs; `parameters` are the caller's own, checked, without defaults.
+    """The parts of a request needed by policy; `parameters` are the caller's own, checked, without defaults.
 
     `key` is the sender's key, as the NATS server names it. `parameters_key` keys the digests of this operation.
     `owner`: the principal whose record or operation a control operation is about.
@@ -226,8 +227,8 @@ class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     """A request for a decision (`writ.policy.decide`).
 
     `look` requests a ReadGrant too, until `look_until` (Unix seconds), its digest under `look_key`; it comes unless the
-    decision denies. For an operation that allows an early read, `look_until` alone requests the read grant for it.
-    `facts` are those that an earlier reply's `needs` named.
+    decision denies. For an operation with early reads, `look_until` alone requests the read grant.
+    `facts` are those named by `needs` of an earlier reply.
     """
 
     subject: Subject
@@ -276,7 +277,7 @@ class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 
 class GrantAnswer(Struct, frozen=True, kw_only=True):
     """The reply: grant and decision, already in the journal; or a decision alone, which denies; or an error.
-    `needs` as in Decided. `approvals`: those that the grant names, for the agent.
+    `needs` as in Decided. `approvals`: those named by the grant, for the agent.
     """
 
     grant: Signed | None = None

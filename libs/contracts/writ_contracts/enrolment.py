@@ -1,8 +1,8 @@
-"""Enrolment of an agent's host: by a one-time token, with a key the host makes itself and that never leaves it.
+"""Enrolment of an agent's host: by a one-time token, with a key which the host makes itself and which never leaves it.
 
-The token is an nkey seed. Its public half is a NATS user that may only enrol, for one pool, until it is used or
-expires. The same statement is signed with the token, so that nobody in between can substitute another key, and with the
-new key, so that nobody can enrol somebody else's.
+The token is an nkey seed. Its public half is a NATS user which may only enrol, for one pool, until it is used or
+expires. The same statement is signed twice: with the token, so nobody in between can substitute another key, and with
+the new key, so nobody can enrol somebody else's.
 """
 
 from typing import Annotated

@@ -1,11 +1,11 @@
-"""The errors that cross a boundary in Writ, one class per thing that a caller does differently.
+"""The errors that cross a boundary in Writ, one class per reaction of a caller.
 
     WritError                 base; `code` names the reason, `retry`: another try can help
     ├── Invalid               the message itself is wrong: change it (exit status 2)
     ├── Denied                policy denies, or a permission is missing (3)
     ├── Untrusted             a signature, key or binding does not hold: refuse, and record a security event
     ├── Conflict              somebody else wrote first: read again, then decide
-    ├── Unreachable           nobody replied that could: try later (6)
+    ├── Unreachable no receiver replied: try later (6)
     ├── TimedOut              sent, and no reply came in time: the effect is unknown
     └── Full                  a limit is reached: try later
 
@@ -120,6 +120,8 @@ CODES: dict[str, str] = {
     "rejected": "an approver rejected it",
     "stale": "what was approved is not what would start now",
     "not_approver": "this principal may not decide on this operation, or not yet",
+    "preview_missing": "no agent has signed a preview of it yet, and nobody may approve what nobody could see",
+    "preview_incomplete": "its preview does not show everything, or does not hold: it can only be rejected",
     "decided": "it was decided before",
     "bad_approval": "the signed approval is about something else, or its signature does not hold",
     "signature_required": "this needs the principal's own signature",

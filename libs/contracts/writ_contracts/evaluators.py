@@ -1,4 +1,4 @@
-"""Evaluators: conditions of policies that plugins bring, by the entry point `writ.evaluators`.
+"""Evaluators: conditions of policies brought by plugins, by the entry point `writ.evaluators`.
 
 An evaluator is a pure function: the same question and options give the same result. It decides inside the policy
 service, so it reads no clock (`at` is the time), no file and no network. An exception denies.
@@ -13,7 +13,8 @@ from writ_contracts.inventory import Principal, Target
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """The part of a request that an evaluator gets; of the effective parameters the public ones. `at`: Unix seconds.
+    """The part of a request passed to an evaluator; of the effective parameters only the public ones. `at`: Unix
+    seconds.
 
     `risk` is read, change or admin.
     """

@@ -1,6 +1,6 @@
 """Facts for decisions besides the request: listings of a target, and scanners' findings on it.
 
-A listing is signed by an agent of the target's own pool under a read grant that policy signed for it. A scanner's
+A listing is signed by an agent of the target's own pool, under a read grant signed by policy. A scanner's
 report comes on a subject on which the NATS server lets nobody else publish. A missing or outdated fact never counts as
 yes.
 """
@@ -45,8 +45,8 @@ class Listing(
 ):
     """An agent's listing of a target: all names of this kind, or the reason why it could not list them (`failure`).
 
-    `look_digest` is of the read grant, so the listing is younger than that. `taken_at` is the agent's own clock (Unix
-    seconds), for people.
+    `look_digest` is the digest of the read grant, so the listing is younger than the grant. `taken_at` is the agent's
+    own clock (Unix seconds), for people.
     """
 
     operation_id: OperationId
@@ -94,7 +94,7 @@ class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 class ScanReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.scan.<scanner>`: all findings of the scanner on one target at `at` (Unix seconds), possibly none.
 
-    It replaces that scanner's earlier report of the target.
+    It replaces the scanner's earlier report of the target.
     """
 
     target: TargetId

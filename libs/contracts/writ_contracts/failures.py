@@ -1,6 +1,6 @@
-"""From the code on the wire back to the class of error that a caller handles.
+"""Conversion of a code on the wire back to the class of error a caller handles.
 
-An unknown code becomes a plain WritError with that code: a newer service must not break an older client.
+An unknown code becomes a plain WritError with the same code: a newer service must not break an older client.
 """
 
 from collections.abc import Mapping
@@ -37,6 +37,8 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
                 "outside_gateway_limits",
                 "approval_unavailable",
                 "not_approver",
+                "preview_missing",
+                "preview_incomplete",
                 "stale",
                 "stopped",
                 "principal_disabled",

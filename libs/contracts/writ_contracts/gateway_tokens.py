@@ -1,6 +1,6 @@
 """Bearer tokens of the MCP gateway as their file has them: a digest, never the token.
 
-A token is 256 random bits, so that a plain SHA-256 of it cannot be guessed; it stands for one principal.
+A token is 256 random bits, so a plain SHA-256 of it cannot be guessed. It stands for one principal.
 """
 
 from typing import Annotated
@@ -14,9 +14,9 @@ TokenId = Annotated[str, Meta(pattern=r"^[a-z2-7]{8}(?!\n)$", description="names
 
 
 class GatewayToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One token. Times are Unix seconds. `operations` and `targets` are globs: what fits none of them is refused.
+    """One token. Times are Unix seconds. `operations` and `targets` are globs: a request outside of them is refused.
 
-    `rate`: requests of MCP a minute, of all clients that have the token.
+    `rate`: MCP requests a minute, of all clients with the token together.
     """
 
     id: TokenId

@@ -1,6 +1,6 @@
 """Grammar of every identifier, and the derivation of operation ids.
 
-Each identifier that becomes a subject token matches a pattern without dots, wildcards or white space, to the end of the
+Each identifier in a subject matches a pattern without dots, wildcards or white space, to the end of the
 string: `(?!\n)$`, since a bare `$` lets a trailing newline through.
 """
 
@@ -42,6 +42,7 @@ GRAMMAR: Mapping[str, str] = MappingProxyType(
         r"^[0-9a-f]{64}" + _END: "64 hexadecimal digits",
         LINE_PATTERN: "one line of text",
         PATH_PATTERN: "a path that begins with /",
+        r"^[^\x00]*\S" + _END: "a text, not empty, without white space at its end",
         r"^/": "a path that begins with /",
     }
 )
@@ -52,7 +53,7 @@ WRIT_TARGET = "writ"
 
 
 def in_words(error: str) -> str:
-    """Return msgspec's message about a text that does not match, in plain words."""
+    """Return msgspec's message about a mismatch, in plain words."""
     for pattern, words in GRAMMAR.items():
         error = error.replace(f"`str` matching regex {pattern!r}", words)
     return error

@@ -41,7 +41,7 @@ class Backup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One thing that operations act on, with all its features."""
+    """One thing on which operations act, with all its features."""
 
     id: TargetId
     role: Role
@@ -94,7 +94,7 @@ class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AgentKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key that may claim for a pool."""
+    """A key which may claim for a pool."""
 
     pool: PoolId
     key: PublicKey

@@ -1,7 +1,7 @@
 # long: one struct for each event, which are read as one list
 """The events of the journal: requests, decisions, grants and outcomes, one struct per event.
 
-Events tolerate unknown fields, so that an older reader reads a newer writer. They hold public parameters only. Each is
+Events tolerate unknown fields, so an older reader reads a newer writer. They hold public parameters only. Each is
 at most 64 KiB; the subject names principal, operation and kind (see `subjects`).
 """
 
@@ -96,7 +96,7 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
 
 
 class Refused(Event, frozen=True, kw_only=True, tag="refused"):
-    """A request that was refused: `denied` by policy, or `invalid`. Operation and target are as claimed, cut."""
+    """A refused request: `denied` by policy, or `invalid`. Operation and target are as claimed, cut."""
 
     operation_id: str
     principal: str
@@ -118,7 +118,7 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
 
 
 class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"):
-    """The request waits for the approvals that its decision demands, until `until` (Unix seconds).
+    """The request waits for the approvals demanded by its decision, until `until` (Unix seconds).
 
     `until - requested_at` is the time to decide, which runs from the request. The signed decision in `requested` has
     the binding demands; these are for lists.
@@ -137,14 +137,14 @@ class AwaitingApproval(Event, frozen=True, kw_only=True, tag="awaiting_approval"
 
 
 class PreviewTaken(Event, frozen=True, kw_only=True, tag="preview_taken"):
-    """The preview of an operation that waits for approval, signed by an agent of its target. The first one counts."""
+    """The preview of a pending operation, signed by an agent of its target. The first one counts."""
 
     operation_id: str
     preview: Signed
 
 
 class ApprovalGiven(Event, frozen=True, kw_only=True, tag="approval_given"):
-    """One of several approvals that are needed; `remaining` more are. Written by policy alone."""
+    """One of several needed approvals; `remaining`: the number still missing. Written by policy alone."""
 
     operation_id: str
     approver: str
@@ -164,7 +164,7 @@ class Approved(Event, frozen=True, kw_only=True, tag="approved"):
 
 
 class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
-    """The end of an operation that an approver rejected, with the signed rejection. Written by policy alone."""
+    """The end of an operation rejected by an approver, with the signed rejection. Written by policy alone."""
 
     operation_id: str
     approver: str
@@ -238,7 +238,7 @@ class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
 
 
 class Finished(Event, frozen=True, kw_only=True, tag="finished"):
-    """The one outcome. `receipt` is the agent's where an agent ran it."""
+    """The operation has ended, with its one outcome. `receipt` is the agent's where an agent ran it."""
 
     operation_id: str
     outcome: Outcome
@@ -252,7 +252,7 @@ class Finished(Event, frozen=True, kw_only=True, tag="finished"):
 
 
 class Unknown(Event, frozen=True, kw_only=True, tag="unknown"):
-    """It may have run, and that is not known yet: an outcome that `Resolved` may settle, once."""
+    """The operation may have run. `Resolved` may settle the outcome later, once."""
 
     operation_id: str
     code: str
@@ -293,7 +293,7 @@ class Archived(Event, frozen=True, kw_only=True, tag="archived"):
 
 
 class Carried(Event, frozen=True, kw_only=True):
-    """An event of an operation of a kind that this version does not know: a newer one wrote it. It is kept and passed
+    """An event of a kind unknown to this version, written by a newer one. It is kept and passed
     on, and changes no state here; `kind` is its subject's. Never written.
     """
 
@@ -362,7 +362,7 @@ class WindowUsed(Event, frozen=True, kw_only=True, tag="window_used"):
 
 
 class LimitHolder(Struct, frozen=True, kw_only=True):
-    """An operation that counts under a limit, until its agent's receipt or `until` (Unix seconds)."""
+    """An operation which counts under a limit, until its agent's receipt or `until` (Unix seconds)."""
 
     operation_id: str
     principal: str
@@ -371,7 +371,7 @@ class LimitHolder(Struct, frozen=True, kw_only=True):
 
 
 class LimitCounted(Event, frozen=True, kw_only=True, tag="limit_counted"):
-    """The operations that count under a limit after the start stored with it, which is the last one. Written by policy
+    """The operations counted under a limit after the start stored with it, which is the last one. Written by policy
     alone; `limit_taken` is the order in which executors dispatch.
     """
 
@@ -382,15 +382,15 @@ class LimitCounted(Event, frozen=True, kw_only=True, tag="limit_counted"):
 
 
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
-    """An event that all later decisions must include. `kind`: stop_set, stop_lift, policy_publish,
+    """An event which all later decisions must take into account. `kind`: stop_set, stop_lift, policy_publish,
     policy_rollback, policy_file, emergency_declare, emergency_confirm, emergency_closed, emergency_review,
     window_request, window_end, principal_manage, journal_archive, agent_enrolled, journal_restored.
 
     None is ever lost: before a range of the journal goes into an archive, its control events are stored again after it,
     byte for byte, and the header `Writ-Carried-From` names the original sequence.
 
-    `parameters_key` opens the decision's digest of the effective parameters, which are all in `body`, except a
-    published document: that is in the version that `body` numbers.
+    `parameters_key` opens the decision's digest of the effective parameters. All of them are in `body`, except a
+    published document: `body` has its version number.
     """
 
     kind: str

@@ -1,7 +1,7 @@
 """The life of an operation: one table (state, event) -> state, and the fold of a history by it.
 
-Every process that needs the state of an operation folds its events here; nothing else keeps state. A pair that is not
-in the table cannot be appended, since the writer's expected sequence was read from the same history.
+Every process folds an operation's events here to get its state; nothing else keeps state. A pair outside the table
+cannot be appended, since the writer's expected sequence was read from the same history.
 """
 
 from collections.abc import Iterable, Mapping
@@ -87,7 +87,7 @@ def advance(state: State, event: str) -> State:
 
 
 class Life(Struct, frozen=True, kw_only=True):
-    """One operation, folded: the events that matter for its next ones, and its last sequence."""
+    """One operation, folded: the events needed to judge the next one, and its last sequence."""
 
     state: State = State.ABSENT
     sequence: int = 0
@@ -147,7 +147,7 @@ class Life(Struct, frozen=True, kw_only=True):
 def apply(life: Life, event: journal.OperationEvent | journal.Carried, sequence: int, time: float = 0.0) -> Life:
     """Return `life` after `event`, which is at `sequence` of the journal, stored at `time`. Raises Conflict.
 
-    An event of a newer version changes the sequence alone, so that the next append still follows it.
+    An event of a newer version changes the sequence alone, so the next append still follows it.
     """
     if isinstance(event, journal.Carried):
         return structs.replace(life, sequence=sequence, time=time)

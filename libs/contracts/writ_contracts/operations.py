@@ -16,6 +16,7 @@ from writ_contracts import parameters as params
 from writ_contracts.errors import Invalid
 from writ_contracts.evaluators import Evaluator
 from writ_contracts.inventory import Target
+from writ_contracts.nearest_name import LONGEST, near
 from writ_contracts.plugins import InstalledPlugin, PluginDigests, digests_of
 
 
@@ -32,12 +33,12 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     `idempotent`: may run again after a crash. `baseline`: the agent records the target's state before it claims.
     `probe`: the agent can find out afterwards whether it took effect. `preview`: a dry run reads the host.
-    `own_signature`: refused without the principal's own signature. `named`: the parameter that names a thing which may
-    have other names on a host; policy judges the operation by each of them. The baseline lists them as `names`; without
-    one, the target's agents list them (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target little and has no
-    parameter that is not public, so that an agent may read while its claim is under way. `settled`: fields of the
-    baseline that must be at the start as they were in an approved preview. `quotes`: the operation that reads what a
-    diff in the preview quotes; without a permission for that one the diff has the new content alone.
+    `own_signature`: refused without the principal's own signature. `named`: the parameter with the name of a thing
+    which may have several on a host; policy judges the operation by each of them. The baseline lists them as `names`;
+    without one, the target's agents list them (`facts.OTHER_NAMES`). `ahead`: it only reads, costs its target little
+    and has public parameters alone, so an agent may read while its claim is under way. `settled`: fields of the
+    baseline which must not differ between an approved preview and the start. `quotes`: the operation which reads the
+    content quoted by a diff in the preview. Without a permission for it, the diff has the new content alone.
     """
 
     name: str
@@ -68,11 +69,13 @@ class Operation(Struct, frozen=True, kw_only=True):
         return int(params.defaults(self.parameters)["timeout"])
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the effective parameters; raises Invalid (`invalid_parameters`) naming operation and field."""
+        """Return the effective parameters; raises Invalid (`invalid_parameters`) naming operation and fields."""
         try:
             return params.check(self.parameters, values)
         except Invalid as error:
-            raise Invalid(f"{self.name}: {error}", code=error.code) from error
+            message = str(error)
+            colon = "" if message.startswith("needs ") else ":"
+            raise Invalid(f"{self.name}{colon} {message}", code=error.code) from error
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema 2020-12 of the parameters."""
@@ -114,14 +117,15 @@ class Catalogue(Mapping[str, Operation]):
         return len(self._by_name)
 
     def find(self, name: str) -> Operation:
-        """Return the operation of that name; raises Invalid (`unknown_operation`)."""
+        """Return the operation with this name; raises Invalid (`unknown_operation`)."""
         try:
             return self._by_name[name]
         except KeyError:
-            raise Invalid(f"no operation {name!r} in the catalogue", code="unknown_operation") from None
+            hint = near(name, self)
+            raise Invalid(f"no operation {name[:LONGEST]!r} in the catalogue{hint}", code="unknown_operation") from None
 
     def plugins_of(self, operation: str, backend: str) -> PluginDigests:
-        """Return the digests of the plugins that define the operation, or carry out operations on this backend."""
+        """Return the digests of the plugins which define the operation, or carry out operations on this backend."""
         return digests_of(one for one in self.plugins if one.concerns(operation, backend))
 
 

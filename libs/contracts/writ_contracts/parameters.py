@@ -1,11 +1,10 @@
 """Types, classes and checks of parameters and outputs.
 
-A field's class is public, sensitive or secret, and secret by default: a field that somebody forgot to class stays out
-of the journal. Unknown fields are refused, `bool` is no `int`, and strings match to their very end.
+A field's class is public, sensitive or secret, and secret by default: a field without a class stays out of the journal.
+Unknown fields are refused, `bool` is no `int`, and strings match to their very end.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
@@ -15,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from writ_contracts.errors import Invalid
+from writ_contracts.parameter_problems import parameter_problems
 
 
 class Class(StrEnum):
@@ -34,8 +34,6 @@ BREAKOUT = Meta(extra={"writ_class": Class.PUBLIC, "writ_breakout": True})
 
 LONGEST_MESSAGE = 1000
 
-_MISMATCH = re.compile(r"Expected `str` matching regex .* - at `\$\.(?P<path>(?P<field>\w+).*)`$", re.DOTALL)
-
 Timeout = Annotated[int, Meta(ge=1, description="seconds until the operation is ended on the host"), PUBLIC]
 
 
@@ -44,7 +42,7 @@ class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Output(Struct, frozen=True, kw_only=True):
-    """Base of every operation's output; tolerant, so that an older reader reads a newer agent's."""
+    """Base of every operation's output; tolerant, so an older reader reads a newer agent's."""
 
 
 @cache
@@ -64,7 +62,7 @@ def _class_of(hint: Any) -> Class:
 
 @cache
 def breakouts(struct: type[Struct]) -> frozenset[str]:
-    """Return the names of the flags that are marked with BREAKOUT."""
+    """Return the names of the flags marked with BREAKOUT."""
     hints = get_type_hints(struct, include_extras=True)
     return frozenset(name for name in struct.__struct_fields__ if BREAKOUT in get_args(hints[name]))
 
@@ -76,7 +74,7 @@ def public(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def hidden(struct: type[Struct], values: Mapping[str, Any]) -> list[str]:
-    """Return the sorted names of the fields of `values` that are not public."""
+    """Return the sorted names of the sensitive and secret fields of `values`."""
     known = classes(struct)
     return sorted(name for name in values if known.get(name, Class.SECRET) is not Class.PUBLIC)
 
@@ -84,37 +82,20 @@ def hidden(struct: type[Struct], values: Mapping[str, Any]) -> list[str]:
 def check(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return `values` with the defaults applied, as plain data; an absent optional field stays absent.
 
-    Raises Invalid (`invalid_parameters`) naming the field, never its value.
+    Raises Invalid (`invalid_parameters`) with all mistakes, naming the fields, never their values.
     """
     try:
         built = msgspec.to_builtins(msgspec.convert(dict(values), struct, strict=True))
     except msgspec.ValidationError as error:
-        raise Invalid(_readable(struct, str(error))[:LONGEST_MESSAGE], code="invalid_parameters") from error
+        found = parameter_problems(struct, values, error)
+        raise Invalid(found[:LONGEST_MESSAGE], code="invalid_parameters") from error
     except RecursionError as error:
         raise Invalid("nested too deeply", code="invalid_parameters") from error
     return {name: value for name, value in built.items() if value is not None}
 
 
-def _readable(struct: type[Struct], message: str) -> str:
-    """Return msgspec's message with the field's description in place of a regular expression."""
-    match = _MISMATCH.match(message)
-    if match is None:
-        return message
-    schema = msgspec.json.schema(struct)["$defs"][struct.__name__]["properties"].get(match["field"], {})
-    return f"`{match['path']}` does not fit; wanted: {next(_described(schema), 'another form')}"
-
-
-def _described(schema: Any) -> Iterator[str]:
-    """Yield the descriptions of the patterns in a schema, the inner ones first."""
-    if isinstance(schema, Mapping):
-        for part in (*schema.get("anyOf", ()), schema.get("items"), schema.get("additionalProperties")):
-            yield from _described(part)
-        if "description" in schema:
-            yield schema["description"]
-
-
 def defaults(struct: type[Struct]) -> dict[str, Any]:
-    """Return the catalogue's default of each field that has one and whose default is not None."""
+    """Return the catalogue's default of each field with a default other than None."""
     pairs = ((item.name, _default(item)) for item in msgspec.structs.fields(struct))
     return {name: value for name, value in pairs if value is not None}
 

@@ -1,8 +1,8 @@
-"""The directory of people's credentials: which public keys count as which person, and what each is worth.
+"""The directory of people's credentials: the public keys of each person, and the presence each of them proves.
 
 It is signed by the people-key, which no service has. Policy, agents and the verifier of archives pin its public half.
-Entries are never taken out: a removed credential stays with the time of its removal, so that the newest version
-verifies old approvals, and a version that lacks an entry of an earlier one is no successor of it.
+Entries are never taken out: a removed credential stays with the time of its removal, so the newest version verifies old
+approvals, and a version without an entry of an earlier one is no successor of it.
 """
 
 from typing import Annotated, Literal
@@ -27,8 +27,8 @@ LARGEST_DIRECTORY = 900_000
 class Enrolment(
     Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.credential.v1"
 ):
-    """The statement that a credential is a person's. `people_key` names the installation. The credential signs it, to
-    show that its private key is there; where another person has a credential already, one of theirs signs it too.
+    """The statement which binds a credential to a person. `people_key` names the installation. The credential signs it,
+    to prove possession of its private key; where another person has a credential already, one of theirs signs it too.
     """
 
     people_key: PublicKey
@@ -54,8 +54,8 @@ class SignedEnrolment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class DirectoryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One credential in the directory. It counts for what is requested after `enrolled_at`, and not any more once
-    `removed_at` is set (both Unix seconds).
+    """One credential in the directory. It counts for requests made after `enrolled_at`, and no longer once `removed_at`
+    is set (both Unix seconds).
     """
 
     enrolment: SignedEnrolment
@@ -103,7 +103,7 @@ class PeopleAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PersonCredential(Struct, frozen=True, kw_only=True):
-    """A credential of the verified directory, with the time from which it counts and that of its removal."""
+    """A credential of the verified directory, with the times of its enrolment and removal."""
 
     credential: Credential
     enrolled_at: float
@@ -116,7 +116,7 @@ class PersonCredential(Struct, frozen=True, kw_only=True):
         return self.credential.presence
 
     def counts_for(self, requested_at: float) -> bool:
-        """Return whether it counts now, for what was requested at that time."""
+        """Return true if it counts now, for a request made at this time."""
         return self.removed_at is None and self.enrolled_at < requested_at
 
     def counted_at(self, signed_at: float, requested_at: float) -> bool:

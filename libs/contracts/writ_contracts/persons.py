@@ -1,6 +1,6 @@
-"""The person behind a principal: nobody approves what they requested themselves, under whatever name or key.
+"""The person behind a principal: nobody approves their own request, under any name or key.
 
-A human may have several principals (two keys, two roles) and any number of AI agents that act for them.
+A human may have several principals (two keys, two roles) and any number of AI agents acting for them.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from writ_contracts.inventory import Principal
 
 
 def person_of(principal: str, principals: Mapping[str, Principal]) -> str:
-    """Return the person who acts by this principal: as declared, else the one it acts for, else itself.
+    """Return the person behind this principal: as declared, else the one it acts for, else itself.
 
-    A principal that is not known is its own person. Where `acts_for` leads in a circle, all of the circle are one.
+    An unknown principal is its own person. Where `acts_for` leads in a circle, all of the circle are one.
     """
     seen = {principal}
     while (entry := principals.get(principal)) is not None:
@@ -25,5 +25,5 @@ def person_of(principal: str, principals: Mapping[str, Principal]) -> str:
 
 
 def same_person(a: str, b: str, principals: Mapping[str, Principal]) -> bool:
-    """Return true if one person acts by both principals, directly or by agents that act for them."""
+    """Return true if one person acts by both principals, directly or by AI agents."""
     return a == b or person_of(a, principals) == person_of(b, principals)

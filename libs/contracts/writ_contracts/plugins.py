@@ -1,6 +1,6 @@
 """The descriptor of a plugin: its API version, its names, and which built-in operations its backends carry out.
 
-It is a small module of its own in the package, so that a plugin is listed without importing what carries anything out.
+It is a small module of its own in the package, so a plugin can be listed without importing its handlers.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ Variable = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]{2,63}(?!\n)$")]
 
 class Plugin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`prefixes`: its operations, evaluators and backends are named `prefix` or `prefix_…`. `serves`: built-in
-    operations by backend of its own. `configuration`: environment variables that it reads, with their purpose.
+    operations by backend of its own. `configuration`: the environment variables it reads, with their purpose.
     """
 
     api: int
@@ -79,7 +79,7 @@ def digest_problem(
 ) -> str:
     """Return why an agent with these plugins may not carry out an operation; empty if it may.
 
-    `accepted`: the digests that policy accepts, by plugin. `required`: plugins that the agent must have.
+    `accepted`: the digests accepted by policy, by plugin. `required`: plugins the agent must have.
     """
     for name in sorted({*agent, *required}):
         mine, known = agent.get(name), accepted.get(name, ())

@@ -53,9 +53,9 @@ class PolicyFile(
 class StoredPolicy(Struct, frozen=True, kw_only=True, tag="policy"):
     """One version. `digest` is the SHA-256 of the document's UTF-8 bytes, `at` Unix seconds.
 
-    `file` holds a signed PolicyFile. The others hold the author's RequestStatement, with the `salt` that opens its
-    digest of `given`, and policy's decision, with the `parameters_key` that opens its digest of `effective`; the
-    document is left out of both and added to open them. A rollback's document is that of version `restores`.
+    `file` holds a signed PolicyFile. The others hold the author's RequestStatement (`salt` opens its digest of `given`)
+    and policy's decision (`parameters_key` opens its digest of `effective`). The document is left out of both and added
+    to open them. A rollback has the document of version `restores`.
     """
 
     number: int
@@ -133,7 +133,7 @@ class PolicyStatusQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class StopView(Struct, frozen=True, kw_only=True):
-    """A stop in force. Its reach is all that fits every list that is not empty."""
+    """A stop in force. Its reach is everything which fits each non-empty list."""
 
     id: str
     by: str
@@ -147,7 +147,7 @@ class StopView(Struct, frozen=True, kw_only=True):
 
 
 class EmergencyView(Struct, frozen=True, kw_only=True):
-    """An emergency in force, or one that is over and waits for its review."""
+    """An emergency in force, or one waiting for its review after its end."""
 
     id: str
     by: str
@@ -162,7 +162,7 @@ class EmergencyView(Struct, frozen=True, kw_only=True):
 
 
 class WindowView(Struct, frozen=True, kw_only=True):
-    """An approval window that is open: `used` are the operations that started by it."""
+    """An open approval window: `used` are the operations started by it."""
 
     id: str
     by: str
@@ -177,9 +177,9 @@ class WindowView(Struct, frozen=True, kw_only=True):
 
 
 class PolicyStatusAnswer(Struct, frozen=True, kw_only=True):
-    """The policy in force in the replica that replies.
+    """The policy in force in the replying replica.
 
-    `problems`: unusable files, and `store`, with the reason; `notes`: other news for an operator, such as a file that
+    `problems`: unusable files, and `store`, with the reason; `notes`: other news for an operator, such as a file which
     differs from the published version.
     """
 

@@ -30,9 +30,7 @@ class ExampleRequest(Struct, frozen=True, kw_only=True):
 
 
 class PolicyGrant(Struct, frozen=True, kw_only=True):
-    """A rule that allows, with its requirements: parameters and other conditions in words, its windows, its
-    approvals.
-    """
+    """An allowing rule with its requirements: parameters and other conditions in words, its windows, its approvals."""
 
     rule: str
     parameters: list[str] = field(default_factory=list)
@@ -64,7 +62,7 @@ class PolicyAccess(Struct, frozen=True, kw_only=True):
 
 class PolicyAllowedQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A query for access (`….policy_allowed`) of a principal or a role of principals, to a target or a role of targets,
-    by operation; omitted fields do not narrow it. `at`: at that instant; else at any time.
+    by operation; omitted fields do not narrow it. `at`: at this instant; else at any time.
     """
 
     operations: Annotated[list[OperationName], Meta(min_length=1, max_length=256)] | None = None
@@ -87,8 +85,8 @@ class PolicyAllowedAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PolicyWhoCanQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A query for the principals that may do an operation (`….policy_who_can`); with `parameters` (and so a target)
-    exactly this request.
+    """A query for the principals which may do an operation, or with `parameters` exactly this request
+    (`….policy_who_can`).
     """
 
     operation: OperationName
@@ -122,7 +120,7 @@ class PolicyChange(Struct, frozen=True, kw_only=True):
     """One kind of change, of one operation on targets of one role for principals of the same roles.
 
     `example` is decided as `before` by the old policy and as `after` by the new one, by these rules and for these
-    reasons. `changed` are the differing rules that cause it. `terms`: the terms of an allow, before and after.
+    reasons. `changed` are the differing rules behind it. `terms`: the terms of an allow, before and after.
     """
 
     kind: str

@@ -82,8 +82,8 @@ class EvalRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class EvalResult(Struct, frozen=True, kw_only=True):
-    """The reply to a line. `decision` is `allow`, `deny`, `require_approval`, or `invalid` for a request that no rule
-    judges.
+    """The reply to a line. `decision` is `allow`, `deny`, `require_approval`, or `invalid` for a request which cannot
+    be judged.
     """
 
     id: str | int | None
@@ -112,7 +112,7 @@ class PolicyExplainQuery(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A query for the reason of a decision (`….policy_explain`). `principal`: by default the sender. `at`: by default
     now.
 
-    `emergency`: assume that one is, or is not, in force; None: as it is.
+    `emergency`: assume an emergency, or none; None: as it is.
     """
 
     operation: Label
@@ -144,7 +144,7 @@ class ApprovalDemand(Struct, frozen=True, kw_only=True):
 
 
 class NearMiss(Struct, frozen=True, kw_only=True):
-    """The rule nearest to allowing it, and the clause that failed; `opens_at`: the opening of its window."""
+    """The rule nearest to allowing it, and the failed clause; `opens_at`: the opening of its window."""
 
     rule: str
     clause: str
@@ -157,7 +157,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     """A decision with its basis.
 
     `parameters` are the effective ones, public fields only; `hidden` names the others. `trace` has each considered
-    rule, with the first clause that failed and both values. `needs`: listings of the target on which it depends.
+    rule, with its first failed clause and both values. `needs`: listings of the target on which it depends.
     """
 
     principal: str
@@ -267,7 +267,9 @@ class FailedCase(Struct, frozen=True, kw_only=True):
 
 
 class RuleCovered(Struct, frozen=True, kw_only=True):
-    """The number of cases that a rule decided, and in which it was considered and did not match; `lacks`: the gap."""
+    """The number of cases a rule decided, and of those in which it was considered and did not match; `lacks`: the
+    gap.
+    """
 
     rule: str
     section: str

@@ -1,7 +1,7 @@
-"""Signed previews: what an operation would do, as the target's agent reports it, for the people who approve it.
+"""Signed previews: an operation's expected effect, reported by the target's agent for its approvers.
 
-The journal has the signed preview. Details that it must not have (the diff of a file) are encrypted elsewhere; the
-preview commits to them by a digest under a random key that travels with them.
+The journal has the signed preview. Confidential details (the diff of a file) are stored encrypted elsewhere. The
+preview commits to them by a digest under a random key which travels with them.
 """
 
 from typing import Annotated
@@ -25,11 +25,11 @@ CUT = "cut"
 class Preview(
     Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.preview.v1"
 ):
-    """An agent's signed report of what one exact operation would do.
+    """An agent's signed report of the expected effect of one exact operation.
 
     `look_digest` names policy's read grant, and `parameters_digest` is its `previewed`: an approval is of a decision on
-    those parameters. `state` is the target's baseline at that moment, which a start compares with the state then.
-    `complete` is false where something of the effect is not shown; `note` says what.
+    those parameters. `state` is the target's baseline at that moment; the start compares it with the state then.
+    `complete` is false where a part of the effect is not shown; `note` names the part.
     """
 
     operation_id: OperationId
@@ -64,10 +64,10 @@ class LastChange(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalFacts(Statement, frozen=True, kw_only=True, tag="writ.approval_facts.v1"):
-    """What policy vouches for on one reader's card, signed by policy.
+    """The facts on one reader's card for which policy vouches, signed by policy.
 
-    `preview` is the digest of the signed preview, `preview_key` the key of the agent of the target's pool that signed
-    it. `previews`: the operation has a preview, so that a missing one is a lack. `behind`: the targets whose gateway
+    `preview` is the digest of the signed preview, `preview_key` the key of its signer, an agent of the target's pool.
+    `previews`: true for an operation with previews, so a missing one is noticed. `behind`: the targets whose gateway
     the target is. `details`: the reader may ask executors for the preview's details.
     """
 

@@ -1,7 +1,7 @@
-"""The principals in force: those of principals.yaml, with the changes that `principal_manage` recorded.
+"""The principals in force: those of principals.yaml, with the changes recorded by `principal_manage`.
 
-A change names the entry of the file that it is for, by key and revision. It counts while the file has that entry, so
-an edit of anything else in the file undoes no change, and a new key or revision in the file does.
+A change names its entry of the file by key and revision. It counts while the file has this entry: a new key or revision
+in the file undoes the change, and any other edit does not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ def entry_version(entry: Principal | None) -> str:
 
 
 def principals_in_force(listed: Iterable[Principal], changes: Iterable[PrincipalManage]) -> dict[str, Principal]:
-    """Return the principals by id after these changes, in their order; one that does not fit changes nothing."""
+    """Return the principals by id after these changes, in their order; a change which does not fit is left out."""
     in_file = {entry.id: entry for entry in listed}
     found = dict(in_file)
     for change in changes:
@@ -43,7 +43,7 @@ def changed(principals: Mapping[str, Principal], change: PrincipalManage) -> dic
     """Return the principals after the change. Raises Invalid if it does not fit or breaks a relation."""
     name, before = change.principal_id, principals.get(change.principal_id)
     if (before is None) != (change.action == "add"):
-        there = f"there is a principal {name} already" if before else f"there is no principal {name}"
+        there = f"there is a principal {name} already" if before else f"there is no principal {name!r}"
         raise Invalid(there, code="conflict" if before else "unknown_principal")
     others = {one: entry for one, entry in principals.items() if one != name}
     after = others if change.action == "remove" else {**principals, name: _entry(before, change)}
@@ -71,7 +71,7 @@ def _entry(before: Principal | None, change: PrincipalManage) -> Principal:
 
 
 def _check(principals: Mapping[str, Principal], change: PrincipalManage) -> None:
-    """Raises Invalid unless the changed list is one that principals.yaml could have."""
+    """Raises Invalid unless principals.yaml could hold the changed list."""
     name, entry = change.principal_id, principals.get(change.principal_id)
     if change.key is not None:
         holder = next((one.id for one in principals.values() if one.key == change.key and one.id != name), None)
@@ -99,7 +99,7 @@ def _check_unused(principals: Mapping[str, Principal], name: str) -> None:
 
 
 def is_active(entry: Principal, principals: Mapping[str, Principal]) -> bool:
-    """Return true unless the principal is disabled, or the human that it acts for is disabled or gone."""
+    """Return true unless the principal is disabled, or its human (`acts_for`) is disabled or gone."""
     if entry.disabled:
         return False
     human = principals.get(entry.acts_for) if entry.acts_for else entry

@@ -8,7 +8,9 @@ from writ_contracts.requests import Failure
 
 
 class Provision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Apply the changes of principals that the journal has up to this sequence. The provisioner reads them itself."""
+    """Apply the changes of principals recorded in the journal up to this sequence. The provisioner reads them
+    itself.
+    """
 
     sequence: Annotated[int, Meta(ge=1)]
 
@@ -16,7 +18,7 @@ class Provision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 class Provisioned(Struct, frozen=True, kw_only=True):
     """`applied`: NATS's users are those of the files and changes, and connections of others have been closed.
 
-    Until then the question is asked again: a reload of NATS loses replies that are on their way between accounts.
+    Until then the request is sent again: a reload of NATS loses replies under way between accounts.
     """
 
     applied: bool = False

@@ -1,4 +1,4 @@
-"""Queries of principals, which change nothing: `writ.query.<principal>.<kind>`, and the service that replies."""
+"""Queries of principals, which change nothing: `writ.query.<principal>.<kind>`, and the replying service."""
 
 from typing import Any, Literal
 

@@ -2,8 +2,12 @@
 """The one registry of subjects: message, senders and receivers of each.
 
 From this table come the AsyncAPI document, the NATS server's account permissions (`writ_nats_server.config`) and the
-tests of refused uses. A subject that is not here cannot be used by anyone.
+tests of refused uses. A subject missing here cannot be used by anyone.
 """
+
+import re
+
+from msgspec import Struct
 
 from writ_contracts import (
     agents,
@@ -26,6 +30,7 @@ from writ_contracts.questions import QUESTIONS, Question
 from writ_contracts.signing import Signed
 
 R, S = Role, Style
+END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
 
 
 def _question(one: Question) -> Channel:
@@ -63,12 +68,18 @@ POLICYS_EVENTS: tuple[type[journal.Event], ...] = (journal.ApprovalGiven, journa
 """Events of operations that policy alone writes, besides `granted`: no executor can approve, or drop a rejection."""
 
 
+def summary_of(message: type[Struct]) -> str:
+    """Return the first sentence of the message's docstring, on one line."""
+    text = " ".join((message.__doc__ or "").split())
+    return END_OF_SENTENCE.split(text, maxsplit=1)[0]
+
+
 def _recorded(event: type[journal.Event], sender: Role = Role.EXECUTOR) -> Channel:
     kind = str(event.__struct_config__.tag)
     return Channel(
         name=f"journal_{kind}",
         address=f"writ.journal.op.{{principal}}.{{operation_id}}.{kind}",
-        summary=f"The journal: {(event.__doc__ or '').partition(chr(10))[0]}",
+        summary=f"The journal: {summary_of(event)}",
         style=S.STREAM,
         senders=(sender,),
         receivers=(),
@@ -451,5 +462,5 @@ CHANNELS: tuple[Channel, ...] = (
 
 
 def channel(name: str) -> Channel:
-    """Return the channel of that name; raises KeyError."""
+    """Return the channel with this name; raises KeyError."""
     return next(item for item in CHANNELS if item.name == name)

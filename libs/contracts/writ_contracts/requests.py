@@ -28,9 +28,9 @@ MAX_REQUEST_BYTES = 1_500_000
 
 
 class ClientInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The program that requests, as it names itself: for the record, and never a reason to permit anything.
+    """The requesting program, as it names itself: for the record, and never a reason to permit anything.
 
-    `session`: one run of that program, or the token by which it came.
+    `session`: one run of the program, or its gateway token.
     """
 
     name: Annotated[str, Meta(max_length=100)] = ""
@@ -40,7 +40,7 @@ class ClientInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One request. `statement` is the principal's own signature (`RequestStatement`), `salt` opens its digest.
-    `presence` proves that the person was there, where the policy demands that of who requests.
+    `presence` proves the person's presence, where the policy demands it of the requester.
     """
 
     target: TargetId
@@ -71,7 +71,7 @@ def _readable(statement: Signed) -> bool:
 class RequestStatement(
     Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.request.v1"
 ):
-    """The statement that a principal signs: exactly this operation. `parameters_digest` = HMAC-SHA-256(salt, canonical
+    """The statement signed by a principal: exactly this operation. `parameters_digest` = HMAC-SHA-256(salt, canonical
     parameters).
 
     Valid for 5 minutes from `issued_at` (Unix seconds) and for one operation: the idempotency key is part of it.
@@ -108,7 +108,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 class Failure(Struct, frozen=True, kw_only=True):
     """An error on the wire: a code of `writ_contracts.errors.CODES`, the message, and `retry`.
 
-    `problems`: mistakes in a document that was sent; they are not recorded, since they may quote it.
+    `problems`: mistakes in a received document; they are not recorded, since they may quote it.
     """
 
     code: Label
@@ -212,8 +212,7 @@ class SimulateQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class SimulateAnswer(Struct, frozen=True, kw_only=True):
-    """The verdict, its whole trace (considered rules, each with the first clause that failed), and the effective
-    parameters.
+    """The verdict, its whole trace (considered rules, each with its first failed clause), and the effective parameters.
 
     `parameters` are public fields only; `hidden` names the others.
     """

@@ -6,7 +6,7 @@ FILE = "restored.json"
 
 
 class Restored(Struct, frozen=True, kw_only=True):
-    """Everything in the journal up to `last` is from the backup of that id. Times are Unix seconds."""
+    """Everything in the journal up to `last` is from the backup with this id. Times are Unix seconds."""
 
     backup: str
     made_at: float

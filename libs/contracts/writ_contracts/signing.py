@@ -1,6 +1,6 @@
 """The envelope of every signed statement: exact payload bytes, the key, the signature.
 
-`payload` is the canonical JSON (sorted keys, no white space: RFC 8785 for the values that Writ uses) of a tagged
+`payload` is the canonical JSON (sorted keys, no white space: RFC 8785 for the values used by Writ) of a tagged
 struct. It is verified as received and never re-serialised; the tag prevents one kind from passing for another.
 """
 
@@ -13,8 +13,8 @@ from writ_contracts.ids import PublicKey
 
 
 class Statement(Struct, frozen=True, kw_only=True):
-    """A statement that is signed. It names the installation that it is for: a copy of an installation has the same
-    keys, and a statement for the one is none for the other.
+    """Base of all signed statements. It names its installation: a copy of an installation has the same keys, and must
+    not accept the original's statements.
     """
 
     installation: Annotated[str, Meta(max_length=26)] = ""

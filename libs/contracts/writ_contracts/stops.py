@@ -1,6 +1,6 @@
-"""The reach of a stop: the changing operations that it holds up, by target, role, principal and operation.
+"""The reach of a stop: the changing operations it holds up, by target, role, principal and operation.
 
-One function for policy, which refuses them at their start, and executors, which list the ones that already run.
+One function for policy, which refuses them at their start, and executors, which list those already running.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Reach(Struct, frozen=True, eq=False, kw_only=True):
-    """All that is given must fit; an empty list fits everything. `targets` are globs of ids (`*`, `?`)."""
+    """Each non-empty list must fit; an empty list fits everything. `targets` are globs of ids (`*`, `?`)."""
 
     targets: Sequence[str] = ("*",)
     roles: Collection[str] = ()
@@ -18,7 +18,8 @@ class Reach(Struct, frozen=True, eq=False, kw_only=True):
     operations: Collection[str] = ()
 
     def covers(self, target: str, role: str | None, principals: Collection[str], operation: str) -> bool:
-        """Return true if it holds up an operation on this target. `principals`: who requests, and for which human.
+        """Return true if it holds up an operation on this target. `principals`: the requester, and the human it acts
+        for.
 
         A target whose role is not known is held up by a stop of any role: a stop errs on the side of holding.
         """

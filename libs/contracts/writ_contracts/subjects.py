@@ -1,6 +1,6 @@
 """Every NATS subject of Writ, built and parsed here and nowhere else.
 
-A subject's tokens are identifiers of `ids` or words of ours, never free text: `_token` refuses a text that could add a
+A subject's tokens are identifiers of `ids` or words of ours, never free text: `_token` refuses a text which could add a
 token or a wildcard.
 """
 
@@ -70,7 +70,7 @@ def operation_event(principal: str, operation_id: str, event: str, *, pool: str 
 
 
 def operation_filter(principal: str, operation_id: str) -> str:
-    """Return the filter of all events of one operation: the one spelling that every expected sequence uses."""
+    """Return the filter of all events of one operation: the one spelling used by every expected sequence."""
     return f"{_operation(principal, operation_id)}.>"
 
 
@@ -100,7 +100,7 @@ def target_lock(target: str) -> str:
 
 @lru_cache(maxsize=1024)
 def limit_line(rule: str, kind: str) -> str:
-    """Return the subject of the operations that count under this limit; the rule's name may be any text."""
+    """Return the subject of the operations counted under this limit; the rule's name may be any text."""
     return f"writ.journal.limit.rule.{encode_id(sha256(f'{kind} {rule}'.encode()).digest()[:16])}"
 
 
@@ -156,7 +156,7 @@ def control_event(kind: str) -> str:
 
 
 def published_policy(operation_id: str) -> str:
-    """Return the subject of the version that an operation publishes; it is stored once."""
+    """Return the subject of the version published by an operation; it is stored once."""
     return f"writ.policies.published.{_token(operation_id, 'operation id')}"
 
 
@@ -187,7 +187,7 @@ def result(principal: str, operation_id: str) -> str:
 
 
 def approval(principal: str) -> str:
-    """Where a person sends a signed approval or rejection."""
+    """Return the subject to which a person sends a signed approval or rejection."""
     return f"writ.approval.{_token(principal, 'principal')}"
 
 
@@ -197,7 +197,7 @@ def parse_approval(subject: str) -> str:
 
 
 def approval_event(principal: str) -> str:
-    """Where an approver hears of operations that wait for approval, and of their ends."""
+    """Return the subject by which an approver learns of pending operations, and of their ends."""
     return f"writ.event.approval.{_token(principal, 'principal')}"
 
 

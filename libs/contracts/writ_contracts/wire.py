@@ -1,6 +1,6 @@
 """Bytes to structs and back: JSON inside Writ, JSON or MessagePack from outside.
 
-MessagePack is converted to the equivalent JSON, so that a statement stored as received is JSON in any case. One decoder
+MessagePack is converted to the equivalent JSON, so a statement stored as received is JSON in any case. One decoder
 per type, made once. Every fault of the bytes (syntax, schema, size, depth) is one error, Invalid.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import structs
 
-from writ_contracts.bounds import check, is_free
+from writ_contracts.bounds import check, is_free, is_plain_json
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
 from writ_contracts.journal import OPERATION_KINDS, Carried, JournalEvent
@@ -70,7 +70,7 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
         if len(text) > limit:  # MessagePack of 0.8 MB can be 1.6 MB of JSON, which is what travels on
             raise Invalid(f"{len(text)} bytes as JSON, at most {limit} are read", code="oversize")
         decoded = _json(kind).decode(text)  # type: ignore[arg-type]
-        if _is_free(kind):  # type: ignore[arg-type]
+        if _is_free(kind) and not is_plain_json(text):  # type: ignore[arg-type]
             check(decoded)
         if content_type is not None:
             json.loads(text, object_pairs_hook=_refuse_twice)
@@ -89,7 +89,7 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _readable(error: str, data: bytes) -> str:
-    """Return the error in plain words: msgspec calls anything that ends too early truncated."""
+    """Return the error in plain words: msgspec calls any input with an early end truncated."""
     if not data:
         return "the message is empty"
     if error == "Input data was truncated":
@@ -116,15 +116,21 @@ def _base(content_type: str) -> str:
 
 
 def decode_event(data: bytes) -> JournalEvent:
-    """Return one event of the journal; fields that a newer writer added are ignored."""
+    """Return one event of the journal; fields added by a newer writer are ignored."""
+    return _recent_event(data)
+
+
+@lru_cache(maxsize=64)
+def _recent_event(data: bytes) -> JournalEvent:
+    """Decode an event once for all who read it in turn (an index, the checks of its order and of its signatures)."""
     return decode(data, JournalEvent)  # type: ignore[arg-type]
 
 
 def event_of(subject: str, data: bytes) -> JournalEvent | Carried:
-    """Return the event that is stored under `subject`; `Carried` for a kind of a newer version.
+    """Return the event stored under `subject`; `Carried` for a kind of a newer version.
 
-    Raises Invalid where subject and body differ in the operation or the kind of event. NATS decides by the subject who
-    may write an event, so a body must not be taken for a kind its writer may not write.
+    Raises Invalid where subject and body differ in the operation or the kind of event. NATS permits writers by subject,
+    so a body must not be taken for a kind its writer may not write.
     """
     where = parse_event(subject)
     if where is not None and where.event not in OPERATION_KINDS:

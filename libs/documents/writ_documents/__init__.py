@@ -1,1 +1,1 @@
-"""Documents that people write: YAML with positions, shape checks, atomic files, readers of an installation's lists."""
+"""Documents written by people: YAML with positions, shape checks, atomic files, readers of an installation's lists."""

@@ -1,4 +1,4 @@
-"""Files that are replaced or created as a whole: a reader sees the old content or the new, never a part."""
+"""Files replaced or created as a whole: a reader sees the old content or the new, never a part."""
 
 import os
 import secrets
@@ -21,7 +21,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def create_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """As `write_atomically`, for a new file: FileExistsError where there is one, so that one of several writers
+    """As `write_atomically`, for a new file: FileExistsError where there is one, so only one of several writers
     succeeds.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
@@ -42,7 +42,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def save(path: Path, data: bytes) -> None:
-    """Write a file for its owner alone; in a folder that a group shares (set-group-ID), readable for that group too.
+    """Write a file for its owner alone; in a folder shared with a group (set-group-ID), readable for the group too.
 
     So never a private key: `write_atomically`, or `create_atomically`.
     """
@@ -50,7 +50,7 @@ def save(path: Path, data: bytes) -> None:
 
 
 def create(path: Path, data: bytes) -> None:
-    """As `save`, for a new file: FileExistsError where there is one, so that one of several writers succeeds."""
+    """As `save`, for a new file: FileExistsError where there is one, so only one of several writers succeeds."""
     create_atomically(path, data, _mode(path))
 
 

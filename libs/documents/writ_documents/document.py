@@ -1,4 +1,4 @@
-"""A file as data, with the position of each part, so that every message about it has a position.
+"""A file as data, with the position of each part for messages about it.
 
 All problems of a file are reported at once, up to `MOST`: a hostile megabyte can hold a hundred thousand. Nothing here
 knows the file's format.
@@ -86,7 +86,7 @@ class Document:
         return self._find()
 
     def position(self, keys: Keys) -> Position:
-        """Return the position of a value; for a missing one, that of its container."""
+        """Return the position of a value; for a missing one, its container's."""
         while keys and keys not in self._places.values:
             keys = keys[:-1]
         return self._places.values.get(keys, Position(1, 1))

@@ -1,4 +1,4 @@
-"""Edits of one entry in a list of a YAML file that people write: the lines of all others stay as they are.
+"""Edits of one entry in a list of a YAML file written by people: the lines of all others stay as they are.
 
 An entry is found by its position and indentation. The result is read before it is returned: an edit whose result is not
 exactly the intended data, as in a file in flow style, is refused.
@@ -69,7 +69,7 @@ def _entry(document: Document, lines: list[str], section: str, at: int) -> Span:
 
 
 def _end(lines: list[str], first: int, last: int, indent: int, *, items: bool = False) -> int:
-    """Return the line after those that are indented deeper than the first. `items`: those of a list at the same
+    """Return the line after those indented deeper than the first. `items`: those of a list at the same
     indentation belong to it.
     """
     end = first + 1

@@ -26,7 +26,7 @@ def read_inventory(path: Path) -> Inventory:
 
 
 def inventory_of(document: Document) -> Inventory:
-    """As `read_inventory`, of a document that has been read."""
+    """As `read_inventory`, of a document already read."""
     inventory = shapes.convert(document, Inventory)
     ids = {target.id for target in inventory.targets}
     found = list(_twice(document, "targets", "id", (target.id for target in inventory.targets)))
@@ -41,7 +41,7 @@ def inventory_of(document: Document) -> Inventory:
 
 
 def _on_hosts(document: Document, keys: Keys, target: Target) -> Iterator[Problem]:
-    """Yield problems that would otherwise show on the host only, with each operation there."""
+    """Yield problems which would otherwise show on the host only, with each operation there."""
     for at, network in enumerate(target.scan_networks):
         if not _is_network(network):
             yield document.problem((*keys, "scan_networks", at), f"'{network}' is no network, such as 192.0.2.0/24")
@@ -93,7 +93,7 @@ def _principals(document: Document, *, nobody: str | None = None) -> Principals:
 
 
 def _gateways(document: Document, principals: Principals) -> Iterator[Problem]:
-    """Yield a `via` that names no gateway, or is of a human, and rights of a gateway, which has none."""
+    """Yield a `via` which names no gateway, or is a human's, and rights given to a gateway, which must have none."""
     gateways = {one.id for one in principals.principals if one.kind == GATEWAY}
     for at, principal in enumerate(principals.principals):
         if principal.kind == GATEWAY and (given := _given(principal)):
@@ -108,12 +108,12 @@ def _gateways(document: Document, principals: Principals) -> Iterator[Problem]:
 
 
 def _given(principal: Principal) -> str:
-    """Return the first field of a gateway that is for requesters; empty if there is none."""
+    """Return the first field of a gateway which is for requesters only; empty if there is none."""
     return next((name for name in ("roles", "acts_for", "attributes", "person", "via") if getattr(principal, name)), "")
 
 
 def _other_persons(document: Document, principals: Principals) -> Iterator[Problem]:
-    """Yield what would make two persons of one: approvals tell people apart by `person`."""
+    """Yield entries which would make two persons of one: approvals tell people apart by `person`."""
     named = {principal.id: principal for principal in principals.principals}
     for at, principal in enumerate(principals.principals):
         if principal.person is None:
@@ -128,7 +128,7 @@ def _other_persons(document: Document, principals: Principals) -> Iterator[Probl
 
 
 def read_agents(path: Path) -> Agents:
-    """Return the keys that may claim for each pool; a key serves one pool."""
+    """Return the keys accepted on claims of each pool; a key serves one pool."""
     document = yaml_file.read(path, largest=LARGEST_LIST)
     agents = shapes.convert(document, Agents)
     return _sound(agents, list(_twice(document, "agents", "key", (agent.key for agent in agents.agents))))

@@ -1,25 +1,27 @@
 """Conversion of a document to a msgspec type: the value, or all its mistakes at once, each with its position.
 
-msgspec stops at the first mistake, so a document that converts costs one call. Only one that doesn't is walked, and no
-further than the limit of reported mistakes. Unknown keys are reported with the nearest known one, in structs that
+msgspec stops at the first mistake, so a correct document costs one call. Only an incorrect one is walked, and no
+further than the limit of reported mistakes. Unknown keys are reported with the nearest known one, in structs which
 forbid them.
 """
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from itertools import islice
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Meta, Struct
 from msgspec.structs import fields
 
 from writ_contracts.ids import in_words
+from writ_contracts.nearest_name import near
 from writ_documents.document import MOST, Document, FileErrors, Keys, Problem
 
 Shape = TypeVar("Shape")
+EXPECTED = "expected"
+"""Key of a type's `Meta.extra`: the values that it takes, in words for messages."""
 
 
 def convert(document: Document, kind: type[Shape]) -> Shape:
@@ -34,9 +36,9 @@ def convert(document: Document, kind: type[Shape]) -> Shape:
 
 
 def without_mistakes(value: Any, kind: Any, fill: Mapping[type[Struct], Mapping[str, Any]]) -> Any:
-    """Return the part of `value` that is of the kind, for further checks; UNSET if that is nothing.
+    """Return the part of `value` of the expected kind, for further checks; UNSET if there is none.
 
-    List items that don't fit become null. `fill`: substitutes for missing required keys, by struct.
+    List items of another kind become null. `fill`: substitutes for missing required keys, by struct.
     """
     if _refused(value, kind) is None:
         return value
@@ -67,7 +69,8 @@ def mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[
     except msgspec.ValidationError as error:
         within = _within(document, value, _arm(value, kind), keys)
         first = next(within, None)
-        yield first or document.problem(keys, _of_few(value, _arm(value, kind)) or _readable(error))
+        text = _expected(kind) or _of_few(value, _arm(value, kind)) or _readable(error)
+        yield first or document.problem(keys, text)
         yield from within
 
 
@@ -117,6 +120,8 @@ def _arm(value: Any, kind: Any) -> Any:
 
 def _is_built_like(value: Any, kind: Any) -> bool:
     origin = get_origin(kind) or kind
+    if origin is Literal:
+        return any(type(value) is type(choice) for choice in get_args(kind))
     if isinstance(value, dict):
         return isinstance(origin, type) and issubclass(origin, Struct | dict)
     return isinstance(origin, type) and isinstance(value, origin)
@@ -135,17 +140,23 @@ def _unknown(key: str, kind: type[Struct], known: list[str]) -> str:
     instead = getattr(kind, "OTHER_KEYS", {}).get(key)
     if instead is not None:
         return f"unknown key '{key}'; {instead}"
-    near = get_close_matches(key, known, n=1)
-    return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}")
+    return f"unknown key '{key}'" + (near(key, known) or f"; known are {', '.join(known)}")
+
+
+def _expected(kind: Any) -> str:
+    """Return the values that a type takes where it says so itself."""
+    metas = kind.__metadata__ if get_origin(kind) is Annotated else ()
+    own = [(meta.extra or {}).get(EXPECTED, "") for meta in metas if isinstance(meta, Meta)]
+    arms = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    return next(filter(None, [*own, *map(_expected, arms)]), "")
 
 
 def _of_few(value: Any, kind: Any) -> str | None:
-    """Return the mistake of a text that is none of a few literals; None for other values."""
+    """Return the mistake of a text other than a few literals; None for other values."""
     known = [choice for choice in get_args(kind) if isinstance(choice, str)] if get_origin(kind) is Literal else []
     if not known or not isinstance(value, str):
         return None
-    near = get_close_matches(value, known, n=1)
-    return f"'{value}' is none of {', '.join(known)}" + (f"; did you mean '{near[0]}'?" if near else "")
+    return f"'{value}' is none of {', '.join(known)}{near(value, known)}"
 
 
 def _readable(error: msgspec.ValidationError) -> str:

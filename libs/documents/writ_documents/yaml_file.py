@@ -29,7 +29,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Open(Struct):
-    """An open list or mapping; `key` is the one that waits for its value."""
+    """An open list or mapping; `key` is the one waiting for its value."""
 
     container: list[Any] | dict[str, Any]
     keys: Keys
@@ -180,7 +180,7 @@ class _Walk:
         return keys
 
     def _note(self, positions: Positions, parent: _Open, event: yaml.Event) -> Keys:
-        """Return the path to the part that begins here."""
+        """Return the path to the part which begins here."""
         if parent.container is self._root:
             keys: Keys = ()
         else:

@@ -85,8 +85,7 @@ _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": 
 """The part of the parameters that a marker keeps, for probes that need more than the baseline."""
 
 
-def silent(message: str) -> None:
-    """Discard progress."""
+def silent(message: str) -> None: ...
 
 
 def run(request: object, progress: Callable[[str], None] = silent, stop: Optional[Stop] = None) -> Dict[str, Any]:

@@ -1,6 +1,4 @@
-"""The accounts of a NATS configuration: each subject that crosses is exported by one account and imported by
-another.
-"""
+"""The accounts of a NATS configuration: each crossing subject is exported by one account and imported by another."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +26,7 @@ class Accounts:
         share: bool = False,
         known_as: str = "",
     ) -> None:
-        """Let `to` send requests to `owner` on that subject. `many`: a request brings more than one reply.
+        """Let `to` send requests to `owner` on this subject. `many`: a request brings more than one reply.
 
         The server cannot know which of many replies is the last. It keeps the data to route them (2.5 KB for each
         request, measured) until none has come for `silence`, by default two minutes.
@@ -41,7 +39,7 @@ class Accounts:
         self._cross(owner, to, export, {**taken, "to": known_as} if known_as else taken)
 
     def stream(self, owner: str, to: str, subject: str) -> None:
-        """Let `to` receive messages that are published in `owner` on that subject."""
+        """Let `to` receive messages published in `owner` on this subject."""
         taken = {"stream": {"account": owner, "subject": subject}}
         self._cross(owner, to, {"stream": subject, "accounts": [to]}, taken)
 
@@ -70,7 +68,7 @@ def gateway_account(gateway: str) -> str:
 
 
 def pool_account(pool: str) -> str:
-    """Return the account that a pool's agents share."""
+    """Return the account shared by a pool's agents."""
     return f"AGENT_{pool}"
 
 

@@ -37,8 +37,8 @@ def tls_block(files: TlsFiles) -> dict[str, Any]:
 
 
 def cluster_block(routes: Routes) -> dict[str, Any]:
-    """Return the block of the configuration. Clients know all servers, and are not sent addresses that only servers
-    reach.
+    """Return the block of the configuration. Clients know all servers, and are not sent addresses reachable by servers
+    only.
     """
     return {
         "name": routes.cluster,

@@ -86,7 +86,7 @@ class Rights(Struct, frozen=True):
 
 
 class Party(Struct, frozen=True, kw_only=True):
-    """Users that share an account and its rights. `name` is that of their service and inbox."""
+    """Users of one account with the same rights. `name` is the name of their service and inbox."""
 
     role: Role
     also: Role | None = None
@@ -144,7 +144,7 @@ def parties(plan: ServerPlan) -> list[Party]:
 
 
 def delegated(plan: ServerPlan, name: str) -> list[Party]:
-    """Return what a gateway is to each of its principals: all of them share its account and its one key."""
+    """Return a gateway's rights on behalf of each of its principals: all of them share its account and its one key."""
     account = gateway_account(name)
     return [
         Party(role=Role.GATEWAY, account=account, name=name, keys=(), tokens={"principal": who})
@@ -165,7 +165,7 @@ def rights(party: Party) -> Rights:
 
 
 def gateway_rights(plan: ServerPlan, name: str) -> Rights:
-    """Return the permissions of a gateway: those of its principals together, without requests that are for people."""
+    """Return the permissions of a gateway: those of its principals together, without requests reserved for people."""
     each = [rights(party) for party in delegated(plan, name)]
     listen = [subject for one in each for subject in one.subscribe]
     return Rights(

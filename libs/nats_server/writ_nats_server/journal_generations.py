@@ -1,7 +1,7 @@
 """Removal of archived events from the journal's stream: the stream drops all but its newest events.
 
 The stream refuses deletes and purges for good, so its own limit has to remove them. The stream is closed to writers,
-who see the same errors as during a leader election and wait. Then it is limited to the number of events that stay, and
+who see the same errors as during a leader election and wait. Then it is limited to the number of remaining events, and
 opened again. A crash in between leaves it closed, with or without the range; `restore_journal_configuration` opens it,
 and so does every `provision`. The caller holds the installation's lock on streams, so nobody else changes the
 configuration meanwhile.
@@ -82,7 +82,7 @@ async def _shortened(replies: Replies, last: int, step: Step) -> None:
 
 
 async def _reached(replies: Replies) -> int:
-    """Return the sequence of the last event that reached the server before it closed the journal.
+    """Return the sequence of the last event stored before the server closed the journal.
 
     Some events may still wait for storage then, and a removal by count would remove as many more. A probe waits behind
     them, and is refused. A server of a cluster may learn a moment later than the others of the closed subject.
@@ -106,8 +106,8 @@ async def _reached(replies: Replies) -> int:
 
 
 async def make_room(replies: Replies, more: int) -> None:
-    """Let the journal hold `more` bytes besides its present ones, for events that must be written before some are
-    removed, until its configuration is restored. Raises BusRefused where the server has no room for that.
+    """Let the journal hold `more` bytes besides its present ones, for events which must be written before some are
+    removed, until its configuration is restored. Raises BusRefused where the server lacks the room.
     """
     config, has = await _config(replies), (await state(replies)).usage.bytes
     if has + more > config["max_bytes"]:
@@ -120,8 +120,8 @@ async def _config(replies: Replies) -> dict[str, Any]:
 
 
 async def _in_step(replies: Replies, least: int = 0) -> State:
-    """Return the state once every replica has all of it, up to `least` or later: one that is behind must not get a
-    lower limit.
+    """Return the state once every replica has all of it, up to `least` or later: a replica behind must not get a lower
+    limit.
     """
     give_up = asyncio.get_running_loop().time() + IN_STEP_WITHIN
     for pause in backoff():

@@ -1,5 +1,5 @@
-"""Sites that only dial out: a leaf node there links a pool's account to this server, and the pool's agents connect to
-it.
+"""Sites with outgoing connections only: a leaf node there links a pool's account to this server, and the pool's agents
+connect to it.
 
 A link is a user of the pool's account, with the rights of the pool's agents and no others, and is accepted as a leaf
 node only. It passes on no JetStream API, since a leaf node may have a JetStream of its own: a pull has another name on

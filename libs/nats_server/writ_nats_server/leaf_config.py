@@ -1,4 +1,5 @@
-"""The configuration of a leaf node at a site that only dials out: agents connect to it, and it to the server of Writ.
+"""The configuration of a leaf node at a site with outgoing connections only: agents connect to it, and it to the server
+of Writ.
 
 It has no JetStream and stores nothing: agents pull from the server, and their own messages wait in their spools.
 """

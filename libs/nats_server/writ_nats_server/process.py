@@ -73,7 +73,7 @@ class ServerProcess:
         """Start it, and return when it serves clients. Raises BusRefused (bad file), Unreachable (port in use, it
         died).
 
-        `through` is a command that becomes the server (nice, a tie to its parent); `environ` is its environment, ours
+        `through` is a command which becomes the server (nice, a tie to its parent); `environ` is its environment, ours
         if it is None.
         """
         await check_config(config)
@@ -100,7 +100,6 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
         return self._process.pid
 
     async def _watch(self) -> None:
@@ -116,7 +115,7 @@ class ServerProcess:
         return error if "write error" in error else ""
 
     async def _until(self, look: Callable[[], Awaitable[T]], within: float, otherwise: str) -> T:
-        """Return the result of `look` once that is true."""
+        """Return the result of `look` once true."""
         try:
             async with asyncio.timeout(within):
                 while not (found := await look()):

@@ -93,7 +93,7 @@ async def provision(
 ) -> None:
     """Make all streams and consumers equal to the expected ones, as the bootstrap user; call it again for a new pool.
 
-    Raises BusRefused with the impossible part, e.g. on a server that is too old.
+    Raises BusRefused with the impossible part, e.g. on too old a server.
     """
     replies = bus.replies
     info = await call(replies, "INFO", {})
@@ -149,7 +149,7 @@ async def _provision_consumer(replies: Replies, expected: Mapping[str, Any]) -> 
 
 
 def differences(expected: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """Return the fields of `there` that differ from the expected ones; additional fields are ignored."""
+    """Return the fields of `there` which differ from the expected ones; additional fields are ignored."""
     return [
         f"{key} is {there.get(key)!r}, not {value!r}"
         for key, value in expected.items()

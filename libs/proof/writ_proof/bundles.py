@@ -1,7 +1,7 @@
 """Bundles: one file with many members, each with its digest in a manifest; the form of archives and backups.
 
-A zip file, so that common tools can read it, mode 0600. It gets its name only once it is complete and on the disk. A
-member's digest is of its content, so that compression makes no difference.
+A zip file, readable by common tools, mode 0600. It gets its name only once it is complete and on the disk. A member's
+digest is of its content, so compression makes no difference.
 """
 
 import hashlib
@@ -93,7 +93,7 @@ class BundleWriter:
             self._partial.unlink(missing_ok=True)
 
     def _is_own(self, path: Path) -> bool:
-        """Return whether that name still refers to this file."""
+        """Return true if the name still refers to this file."""
         with suppress(OSError):
             return os.path.samestat(os.lstat(path), os.fstat(self._file.fileno()))
         return False
@@ -114,7 +114,7 @@ class BundleWriter:
         return Member(name=name, bytes=sink.bytes, sha256=sink.sha256)
 
     def publish(self) -> None:
-        """Sync the complete bundle, and give it its name, unless somebody else took that meanwhile."""
+        """Sync the complete bundle, and give it its name, unless somebody else took the name meanwhile."""
         with _disk(self.path):
             self._zip.close()
             self._file.flush()
@@ -132,7 +132,7 @@ class BundleWriter:
 
 
 class Bundle:
-    """A bundle for reading. Raises Damaged for a file that was not published."""
+    """A bundle for reading. Raises Damaged for an unpublished file."""
 
     def __init__(self, path: Path) -> None:
         """Raises Unreachable where it cannot be opened."""
@@ -180,7 +180,7 @@ class Bundle:
         return whole.hexdigest()
 
     def must_have(self, *expected: str) -> None:
-        """Check that it has exactly these members, each once."""
+        """Raises Damaged unless it has exactly these members, each once."""
         if sorted(self.names) != sorted(expected):
             strange = sorted(set(self.names) ^ set(expected)) or self.names
             raise Damaged(f"{self.path}: its members are not those of its manifest: {', '.join(strange)[:300]}")

@@ -146,8 +146,8 @@ def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAl
 
 
 def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWhoCanAnswer:
-    """Return the principals that may do an operation at all, or exactly this request where parameters are given. Raises
-    Invalid.
+    """Return the principals which may do an operation at all, or exactly this request where parameters are given.
+    Raises Invalid.
     """
     if query.parameters is not None and query.target is None:
         raise Invalid("parameters are of one request: name its target, too", code="invalid")

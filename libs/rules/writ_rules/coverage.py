@@ -26,7 +26,7 @@ class RulePosition(Struct, frozen=True):
 class RuleCoverage(RulePosition, frozen=True, kw_only=True):
     """Counts of the cases in which a rule matched and decided, and in which it was considered and did not match.
 
-    `asks`: the rule has a clause that can fail.
+    `asks`: the rule has a clause which can fail.
     """
 
     decided: int
@@ -47,7 +47,7 @@ class RuleCoverage(RulePosition, frozen=True, kw_only=True):
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
-    """Coverage of one policy file by all suites that were run on it; rules in the order of the file."""
+    """Coverage of one policy file by all suites run on it; rules in the order of the file."""
 
     policy: str
     rules: list[RuleCoverage]
@@ -66,7 +66,6 @@ class Counter:
         self._missed: dict[str, int] = {}
 
     def count(self, ruling: Ruling) -> None:
-        """Count one ruling."""
         matched = {entry.rule for entry in ruling.trace if entry.matched}
         for name in matched.intersection(ruling.rules):  # a rule that erred denies, and has not been seen to match
             self._decided[name] = self._decided.get(name, 0) + 1

@@ -1,4 +1,4 @@
-"""Explanations of decisions: the reason, with every rule, and the change that would make the request pass."""
+"""Explanations of decisions: the reason, with every rule, and the change which would make the request pass."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

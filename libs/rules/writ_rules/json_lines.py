@@ -80,7 +80,7 @@ def _invalid(number: str | int | None, why: str) -> EvalResult:
 
 
 def _id_of(line: bytes) -> str | int | None:
-    """Return the id of a bad line, so that its sender can identify it."""
+    """Return the id of a bad line, so its sender can identify it."""
     try:
         data = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Suite runs as JUnit XML, the form that continuous integration reads (schema of Jenkins' xunit plugin)."""
+"""Suite runs as JUnit XML, the form read by continuous integration (schema of Jenkins' xunit plugin)."""
 
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -41,5 +41,5 @@ def _element(parent: Element, tag: str, /, **attributes: Any) -> Element:
 
 
 def _clean(text: str) -> str:
-    """Replace characters that XML 1.0 can't carry."""
+    """Replace characters not allowed in XML 1.0."""
     return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)

@@ -1,4 +1,4 @@
-"""Loading of a policy file, compiled and linted: a policy that decides, or every mistake with its position."""
+"""Loading of a policy file, compiled and linted: a policy ready to decide, or every mistake with its position."""
 
 from collections.abc import Mapping, Set
 from typing import Any, Literal
@@ -44,7 +44,7 @@ def shaped(document: Document, catalogue: Catalogue, mode: Mode) -> PolicyFile:
 
 
 def _in_what_fits(document: Document, catalogue: Catalogue, mode: Mode) -> list[Problem]:
-    """Return mistakes in the well-formed parts of a file; of an incomplete rule, only those that hold for any missing
+    """Return mistakes in the well-formed parts of a file; of an incomplete rule, only those which hold for any missing
     part.
     """
     data = shapes.without_mistakes(document.data, PolicyFile, _FILL)

@@ -31,7 +31,7 @@ class Question(Struct, frozen=True, kw_only=True):
     """A question: may this principal do this operation there, at this instant (Unix seconds)? `approvals`: the
     approvers, in order.
 
-    `emergency`: true if one that covers the target is in force; None: as the control state says.
+    `emergency`: true if one for the target is in force; None: as in the control state.
     """
 
     principal: str

@@ -39,7 +39,7 @@ class SuiteRun(Struct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> list[Result]:
-        """Return the results that did not pass."""
+        """Return the failed results."""
         return [result for result in self.results if not result.passed]
 
 
@@ -51,7 +51,7 @@ class Runs(Struct, frozen=True, kw_only=True):
 
     @property
     def failed(self) -> int:
-        """Return the number of combinations that did not pass."""
+        """Return the number of failed combinations."""
         return sum(len(run.failures) for run in self.suites)
 
 
@@ -86,7 +86,6 @@ def run_suites(suites: Iterable[Prepared]) -> Runs:
 
 
 def run_case(case: Case, here: Setting, counter: Counter) -> Result:
-    """Run one combination."""
     try:
         ruling = here.ask(case.question)
     except Invalid as error:

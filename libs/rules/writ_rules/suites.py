@@ -1,11 +1,10 @@
 """Cases of a policy as data: callers × targets × operations × parameters × instants, and the expected decision of each.
 
 A suite is a file `*_test.yaml` beside its policy. Each name in it (callers, targets, operations, rules) must exist, or
-the suite is refused with the position of each mistake: a case that tests nothing would always pass.
+the suite is refused with the position of each mistake: a case which tests nothing would always pass.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from msgspec import Meta, Struct, field
 
 from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Attribute, Kind, Name, Principal, Target
+from writ_contracts.nearest_name import near
 from writ_contracts.policy_questions import SuppliedFacts
 from writ_documents import shapes
 from writ_documents.document import Document, FileErrors, Keys, Problem
@@ -45,7 +45,7 @@ MOST_CASES = 100_000
 class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The expected decision of every combination of callers, targets, operations, parameters and instants.
 
-    `rules` are all that decide it, `code` is the decision's code; either may be left out, as may the terms of an allow:
+    `rules` are all deciding rules, `code` is the decision's code. Either may be left out, as may the terms of an allow:
     its `timeout`, its `demands` and `limits` by rule, and some of the `effective` parameters. `now` is the suite's
     unless the case has its own. `emergency`: one is in force here. `approvals`: the approvers, in order.
     """
@@ -126,7 +126,7 @@ def default_suite_path(policy: Path) -> Path:
 
 
 def sibling_path(suite: Path, named: str) -> Path:
-    """Return the path of a file that a suite names."""
+    """Return the path of a file named by a suite."""
     return suite.parent / named
 
 
@@ -182,9 +182,7 @@ def _unknown(document: Document, keys: Keys, entry: CaseEntry, known: Mapping[st
         for at, name in enumerate(getattr(entry, key) or ()):
             # A name that no question could be about is what a case of an invalid request is for.
             if name not in names and (entry.decision != "invalid" or key == "rules"):
-                near = get_close_matches(name, names, n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
-                yield document.problem((*keys, key, at), f"there is no {NOUNS[key]} '{name}'{hint}")
+                yield document.problem((*keys, key, at), f"there is no {NOUNS[key]} '{name}'{near(name, names)}")
 
 
 def _instants(

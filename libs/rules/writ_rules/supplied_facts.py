@@ -1,4 +1,4 @@
-"""Facts that people and programs supply with a question, converted to the engine's facts.
+"""Facts supplied by people and programs with a question, converted to the engine's facts.
 
     listings: {list_services: [nginx, ssh], list_ports: {names: ["80"], age: 5m}, list_stacks: {failure: "no answer"}}
     scans: {trivy: [{id: CVE-2026-1, severity: high}], lynis: {age: 2d, findings: []}}

@@ -23,7 +23,7 @@ class FileFinding(Struct, frozen=True):
 
 
 class Among(Struct, frozen=True, eq=False, kw_only=True):
-    """Targets and principals that a policy must fit, and the principals with their enrolled credentials; None: unknown.
+    """Targets and principals a policy must fit, and the principals with their enrolled credentials; None: unknown.
     `only_warn`: as a service does, which loads the policy all the same.
     """
 

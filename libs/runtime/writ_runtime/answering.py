@@ -1,4 +1,4 @@
-"""The outermost frame of every endpoint: one reply on every path, and one record of what became of the message.
+"""The outermost frame of every endpoint: one reply on every path, and one record of each message's outcome.
 
 An error becomes a reply with its code; a defect becomes `internal`, and its text stays in the log of the service.
 """
@@ -23,7 +23,7 @@ Respond = Callable[[Message], Coroutine[None, None, EndpointReply]]
 
 
 class Reply(Struct, frozen=True):
-    """The body of a reply, and fields for the log that it does not carry."""
+    """The body of a reply, and further fields for the log."""
 
     body: Any
     fields: LogFields = {}
@@ -35,7 +35,7 @@ Handle = Callable[[Message], Awaitable[Any]]
 
 
 def answering(endpoint: str, handle: Handle, refused: Callable[..., Any], observe: Observe, log: Log) -> Respond:
-    """The handler to be served. `refused(error=Failure)`: the body of a reply that carries an error."""
+    """The handler to be served. `refused(error=Failure)`: the body of a reply with an error."""
 
     async def respond(message: Message) -> EndpointReply:
         started = time.perf_counter()
@@ -66,6 +66,6 @@ async def _reply(endpoint: str, handle: Handle, refused: Callable[..., Any], log
 
 
 def _principal(subject: str) -> LogFields:
-    """The principal that a subject names: NATS lets nobody else publish there."""
+    """Return the principal named by a subject: NATS lets nobody else publish there."""
     tokens = subject.split(".")
     return {"principal": tokens[2]} if len(tokens) > 2 and tokens[1] in OF_PRINCIPALS else {}

@@ -62,7 +62,7 @@ class ServerClock:
     """The time of the journal's server. Between two measurements it advances with the boot clock.
 
     A step of the host's own clock does not move it. Until the first measurement it shows the host's time, and `problem`
-    reports that the server's is unknown.
+    reports the server's time as unknown.
     """
 
     def __init__(self, bus: Bus | None, clocks: Clocks = SYSTEM) -> None:
@@ -150,11 +150,11 @@ class ServerClock:
         return detail if breaks is not None and abs(skew) >= breaks else Attention(detail)
 
     async def check(self) -> str | None:
-        """Check the clocks for a service that decides nothing by the host's clock."""
+        """Check the clocks for a service which decides nothing by the host's clock."""
         return self.problem() or self._detail()
 
     async def strict_check(self) -> str | None:
-        """Check the clocks for a service that is not ready while the two are far apart."""
+        """Check the clocks for a service which is not ready while the two are far apart."""
         return self.problem(BREAKS) or self._detail()
 
     def _detail(self) -> Detail:

@@ -78,7 +78,7 @@ class ServiceConfig(Struct, frozen=True, kw_only=True):
 
 
 class SignerConfig(ServiceConfig, frozen=True, kw_only=True):
-    """Variables of services that sign statements, or act on signed ones."""
+    """Variables of services which sign statements, or act on signed ones."""
 
     installation: Annotated[
         InstallationId,

@@ -21,7 +21,7 @@ Check = Callable[[], Awaitable[str | None]]
 
 
 class Attention(str):
-    """A reason for attention that does not make the service unready, such as an old version of a file in force."""
+    """A reason for attention which leaves the service ready, such as an old version of a file in force."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The identity of the journal across restarts: it must be the one that this service knew.
+"""The identity of the journal across restarts: it must be the one known to this service.
 
 A mark names the stream by its creation time, and one event by its sequence and digest. The digest includes the server's
 time stamp, so an event stored again, byte for byte, differs. A service with a folder of its own keeps the mark
@@ -79,7 +79,7 @@ class JournalGuard:
         self._mark = mark
 
     def read(self, record: Record) -> None:
-        """Note that a reader of the journal has reached this event."""
+        """Note this event as reached by a reader of the journal."""
         self._latest = record
 
     async def compare(self) -> bool:

@@ -79,7 +79,7 @@ class JsonFormatter(logging.Formatter):
         self._context = context
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without its end. A field that JSON cannot hold is shown as text."""
+        """Return the line, without its end. A field which JSON cannot hold is shown as text."""
         head = {
             "time": _time(record),
             "level": record.levelname.lower(),

@@ -38,7 +38,7 @@ class AtMost:
 
 
 class AnyOf(AtMost):
-    """Label values that change all the time, whose owner has a bounded number of them."""
+    """Label values which change all the time, whose owner has a bounded number of them."""
 
     def named(self, value: str) -> str:
         """Return the value itself."""

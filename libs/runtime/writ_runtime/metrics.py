@@ -93,12 +93,12 @@ class Metrics:
         return made
 
     def gauge(self, name: str, text: str, labels: Labels | None = None) -> Gauge:
-        """Declare a gauge that its owner sets."""
+        """Declare a gauge set by its owner."""
         names = self._declare(name, "gauge", text, labels)
         return Gauge(prometheus.Gauge(name, text, names, registry=self._registry), labels or {})
 
     def measure(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Declare a number that is read at each scrape."""
+        """Declare a number read at each scrape."""
         self._declare(name, "gauge", text)
         prometheus.Gauge(name, text, registry=self._registry).set_function(read)
 
@@ -110,12 +110,12 @@ class Metrics:
         read: Callable[[], Mapping[tuple[str, ...], float]],
         most: int,
     ) -> None:
-        """Declare a bounded number of rows that are read at each scrape. Their owner, never a caller, names them."""
+        """Declare a bounded number of rows read at each scrape. Their owner, never a caller, names them."""
         gauge = self.gauge(name, text, dict.fromkeys(labels, AnyOf(most)))
         self.before(lambda: gauge.replace(dict(islice(read().items(), most))))
 
     def before(self, set_gauges: Callable[[], None]) -> None:
-        """Call this at each scrape, for gauges that are computed together."""
+        """Call this at each scrape, for gauges computed together."""
         self._before.append(set_gauges)
 
     def info(self, name: str, text: str) -> Info:

@@ -28,7 +28,7 @@ Value = str | bool | int | float | list[str]
 
 
 class GivenIds(IdGenerator):
-    """Trace and span ids that messages already carry."""
+    """Trace and span ids already in messages."""
 
     trace_id = span_id = 0
 

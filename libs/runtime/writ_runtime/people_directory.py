@@ -1,7 +1,7 @@
-"""The directory of people's credentials as one process knows it: the newest version that it has seen, kept on disk.
+"""The directory of people's credentials as one process knows it: the newest version it has seen, kept on disk.
 
-A version that takes something back is refused, also after a restart. Without a pinned people-key there is no directory,
-and no proof of presence counts.
+A version which takes something back is refused, also after a restart. Without a pinned people-key there is no
+directory, and no proof of presence counts.
 """
 
 from collections.abc import Collection
@@ -43,8 +43,8 @@ class KnownDirectory:
             return self._take(signed)
 
     def take(self, signed: Signed) -> Directory:
-        """Return this version, verified and remembered. Raises Untrusted (`bad_directory`) for one that does not hold
-        or takes something back, Unreachable where it cannot be remembered.
+        """Return this version, verified and remembered. Raises Untrusted (`bad_directory`) for one with a bad signature
+        or with something taken back, Unreachable where it cannot be stored.
         """
         with self._taking:
             return self._take(signed)
@@ -82,7 +82,7 @@ class KnownDirectory:
 
 
 def known_directory(state_dir: Path, people_key: str, installation: str) -> KnownDirectory:
-    """Return the directory that was kept in this folder. `people_key`: as configured."""
+    """Return the directory kept in this folder. `people_key`: as configured."""
     return KnownDirectory(StateFile(state_dir / FILE, Signed), people_keys(people_key), installation)
 
 

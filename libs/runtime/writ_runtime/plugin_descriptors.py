@@ -1,7 +1,7 @@
 """Installed plugins and their descriptors (entry point group `writ.plugin`), checked before anything of them is used.
 
-A package that brings parts for Writ without a descriptor, for another API, or under names that are not its own, is an
-error that names it. It is never left out in silence: a rule that names its operations would then deny or allow another
+A package with parts for Writ but without a descriptor, for another API, or under names which are not its own, is an
+error which names it. It is never left out in silence: a rule naming its operations would then deny or allow another
 thing than its author meant.
 """
 
@@ -29,7 +29,7 @@ PARTS = (*CARRYING, *NAMED)
 
 
 def installed_plugins(found: Iterable[Distribution] | None = None) -> list[InstalledPlugin]:
-    """Return the plugins by name. Raises ConfigError, with all that is wrong with them."""
+    """Return the plugins by name. Raises ConfigError with all problems."""
     plugins: dict[str, InstalledPlugin] = {}
     problems: list[str] = []
     for distribution in distributions() if found is None else found:
@@ -46,7 +46,7 @@ def installed_plugins(found: Iterable[Distribution] | None = None) -> list[Insta
 
 
 def served(plugins: Iterable[InstalledPlugin]) -> dict[str, tuple[str, ...]]:
-    """Return the backends of plugins that carry out built-in operations, by operation."""
+    """Return the plugins' backends for built-in operations, by operation."""
     backends: dict[str, tuple[str, ...]] = {}
     for one in plugins:
         for backend, names in one.plugin.serves.items():

@@ -1,6 +1,6 @@
 """The digest of an installed distribution: SHA-256 over the names and contents of its files.
 
-The same build has the same digest in every environment. So the files that an installer writes differently each time
+The same build has the same digest in every environment. So files written differently by each installer
 (RECORD itself, INSTALLER, direct_url.json, byte code, scripts with the interpreter's path) do not count.
 """
 
@@ -14,8 +14,8 @@ COUNTED_METADATA = ("METADATA", "entry_points.txt")
 
 
 def distribution_digest(distribution: Distribution, modules: Iterable[str]) -> str:
-    """Return the digest. `modules`: those of its entry points, whose packages stand for the files of a distribution
-    that lists none of its own: an editable installation, or a folder on the path.
+    """Return the digest. `modules`: those of its entry points. Their packages stand for the files of a distribution
+    without a list of its own: an editable installation, or a folder on the path.
     """
     files = dict(_listed(distribution)) or dict(_sources(modules))
     files |= {name: text.encode() for name in COUNTED_METADATA if (text := distribution.read_text(name)) is not None}
@@ -26,7 +26,7 @@ def distribution_digest(distribution: Distribution, modules: Iterable[str]) -> s
 
 
 def _listed(distribution: Distribution) -> Iterator[tuple[str, bytes]]:
-    """Yield the code and data that RECORD lists; a file that is gone is empty."""
+    """Yield the code and data listed in RECORD; a missing file is empty."""
     for file in distribution.files or ():
         top = file.parts[0]
         if top == ".." or ".dist-info" in top or ".egg-info" in top or file.suffix == ".pyc" or _is_editable(file.name):

@@ -80,7 +80,7 @@ def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object
 
 
 def load_host_handlers(entry: EntryPoint) -> Mapping[str, object]:
-    """Return the handlers of a module that is sent to hosts (`writ.hostops`), by operation. Raises ConfigError."""
+    """Return the handlers of a module sent to hosts (`writ.hostops`), by operation. Raises ConfigError."""
     handlers = getattr(_load(entry), "HANDLERS", None)
     if not isinstance(handlers, Mapping):
         raise ConfigError(f"{_source(entry)}: {entry.value} has no HANDLERS, a mapping from operation to function")

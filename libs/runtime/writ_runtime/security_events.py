@@ -1,4 +1,4 @@
-"""Security events that a service writes to the journal itself, since an executor might be their cause.
+"""Security events written to the journal by a service itself, since an executor might be their cause.
 
 Each is stored once, even if several replicas find it: its id is made of the finding.
 """
@@ -49,7 +49,7 @@ class SecurityEvents:
     """`record` returns once it is stored; `tell` returns at once and leaves it to `run`, which never ends by itself."""
 
     def __init__(self, journal: Journal, clock: Callable[[], float], count: Callable[[SecurityKind], None]) -> None:
-        """`count` gets the kind of each finding once, also of one that cannot be recorded: an alert depends on it."""
+        """`count` gets the kind of each finding once, recorded or not: an alert depends on it."""
         self._journal = journal
         self._shared = SharedSubjects()
         self._clock = clock

@@ -41,7 +41,7 @@ Settings = TypeVar("Settings", bound=ServiceConfig)
 
 
 class RunFile(Struct, frozen=True, kw_only=True):
-    """The file that a started service leaves for its supervisor."""
+    """The file left by a started service for its supervisor."""
 
     pid: int
     health_port: int
@@ -81,7 +81,7 @@ class Process:
         self.log.info("service.ready", health_port=self.health_port, pid=os.getpid())
 
     def needs(self, task: asyncio.Task[None], otherwise: str) -> None:
-        """Stop when this task ends, with `otherwise` as the reason; log the error that ended it."""
+        """Stop when this task ends, with `otherwise` as the reason; log its error."""
 
         def ended(task: asyncio.Task[None]) -> None:
             if not self.stop.is_requested and not task.cancelled() and (error := task.exception()):
@@ -122,7 +122,7 @@ async def running(name: str, config: ServiceConfig, metrics: Metrics | None = No
 
 
 async def finish(log: Log, *steps: StopStep) -> None:
-    """Take the steps in order. One that fails or takes too long is logged and does not hold up the next."""
+    """Take the steps in order. A step which fails or takes too long is logged and does not hold up the next."""
     for step in steps:
         try:
             async with asyncio.timeout(step.grace):

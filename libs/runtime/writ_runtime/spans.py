@@ -52,7 +52,7 @@ async def exporting(service: str) -> AsyncIterator[None]:
 
 
 async def _at_most(seconds: float, action: Callable[[], None]) -> None:
-    """Run the action in a thread that does not hold up the end of the process, unlike those of the loop's executor."""
+    """Run the action in a thread which does not hold up the end of the process, unlike those of the loop's executor."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def act() -> None:

@@ -1,4 +1,4 @@
-"""One value that a service must not forget, in a file of its own folder: whole, and synced before it counts."""
+"""One value a service must not forget, in a file of its own folder: whole, and synced before it counts."""
 
 from pathlib import Path
 from typing import Generic, TypeVar

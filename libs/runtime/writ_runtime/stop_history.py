@@ -52,7 +52,7 @@ class StopHistory:
 
 
 def stop_periods(begun: Iterable[Record], lifted: Iterable[Record]) -> list[StopPeriod]:
-    """Return the stops of these records. One that cannot be read holds up nobody's time."""
+    """Return the stops of these records. An unreadable file stops nobody's clock."""
     ends = {str(event.body.get("stop_id")): event.at for event in _events(lifted)}
     return [one for event in _events(begun) if (one := _period(event, ends.get(event.id))) is not None]
 

@@ -1,6 +1,6 @@
-"""A process beside a service, for work that would block its interpreter or fragment its memory.
+"""A process beside a service, for work which would block its interpreter or fragment its memory.
 
-It runs a module of ours in the same Python, with the environment for that alone: no keys and no way to NATS.
+It runs a module of ours in the same Python, with the environment for this work alone: no keys and no way to NATS.
 """
 
 import os

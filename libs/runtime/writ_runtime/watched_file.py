@@ -1,4 +1,4 @@
-"""A file that may change at any time: its last good reading, and the problem of a newer one.
+"""A file which may change at any time: its last good reading, and the problem of a newer one.
 
 A change is another modification time, size or inode. Reading happens in a thread, so a large file blocks nothing.
 """
@@ -69,7 +69,7 @@ class Watched(Generic[Reading]):
 
 
 def refusal(error: Exception, name: str) -> ConfigError:
-    """Return a reader's exception as a fault of that file. A defect of the reader refuses the file, too."""
+    """Return a reader's exception as a fault of its file. A defect of the reader refuses the file, too."""
     if isinstance(error, ConfigError):
         return error
     _log.error("file.defect", exception=error, path=name)

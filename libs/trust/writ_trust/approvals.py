@@ -1,6 +1,6 @@
 """Signing and verification of approvals, for policy, agents and the archive verifier alike.
 
-The signature itself is checked by `presence.proofs.verify_proof`; here is what it must be over.
+The signature itself is checked by `presence.proofs.verify_proof`; this module checks the signed content.
 """
 
 import base64
@@ -31,22 +31,22 @@ def sign_approval(key: Key, approval: Approval) -> SignedApproval:
 
 
 def signed_bytes(approval: Approval) -> bytes:
-    """The bytes that a security key or passkey signs for this approval."""
+    """Return the bytes a security key or passkey signs for this approval."""
     return PREFIX + canonical(approval)
 
 
 def with_evidence(approval: Approval, credential: str, evidence: Evidence) -> SignedApproval:
-    """The approval with the evidence that this credential made over its `signed_bytes`."""
+    """Return the approval with the evidence made by this credential over its `signed_bytes`."""
     return SignedApproval(payload=Raw(canonical(approval)), credential=credential, evidence=evidence)
 
 
 def nkey_credential(person: str, key: str) -> Credential:
-    """The credential that a principal's own nkey is: it proves that a process had the key, and no more."""
+    """Return a principal's own nkey as a credential: it proves access to the key, and no more."""
     return Credential(id=key, person=person, method="nkey", key=key, proof="key")
 
 
 class ProvenApproval(Struct, frozen=True, kw_only=True):
-    """A verified approval, the person whose credential signed it, and what that proved."""
+    """A verified approval, its signer, and the presence proved by the signature."""
 
     approval: Approval
     person: str
@@ -60,9 +60,8 @@ def prove_approval(
     *,
     installation: str | None = "",
 ) -> ProvenApproval:
-    """The approval, if one of the credentials signed it and proves all that is demanded, and what the approval itself
-    claims, and it is for this installation (any, with None). Raises Untrusted (`bad_approval`, `proof_too_weak`,
-    `other_installation`).
+    """Return the approval if one of the credentials signed it, proves the demanded presence and the claimed one, and it
+    is for this installation (None: for any). Raises Untrusted (`bad_approval`, `proof_too_weak`, `other_installation`).
     """
     credential = next((one for one in credentials if one.id == signed.credential), None)
     if credential is None:
@@ -92,8 +91,8 @@ def verify_approval(
 
 
 def own_nkey(known: Sequence[PersonCredential], person: str, key: str) -> list[Credential]:
-    """The credential of a principal's nkey, if it counts. Once the directory has an nkey of that person, only those
-    count that are in it and were not removed; these come without a proof of presence.
+    """The credential of a principal's nkey, if it counts. Once the directory has an nkey of the person, only its nkeys
+    count, except removed ones; they prove no presence.
     """
     pinned = [one for one in known if one.credential.method == "nkey"]
     if pinned and key not in {one.credential.key for one in pinned if one.removed_at is None}:
@@ -102,7 +101,7 @@ def own_nkey(known: Sequence[PersonCredential], person: str, key: str) -> list[C
 
 
 def verify_own(signed: SignedApproval, installation: str | None = "") -> Approval:
-    """The approval, if the nkey signed it that it names. Whose key that is, somebody else must say.
+    """Return the approval, if it is signed by the nkey it names. The caller must check the owner of the key.
 
     Raises Untrusted also for other methods than an nkey: their public keys are in the directory of credentials.
     """
@@ -110,7 +109,7 @@ def verify_own(signed: SignedApproval, installation: str | None = "") -> Approva
 
 
 def read_approval(signed: SignedApproval) -> Approval:
-    """The approval without checking who signed it: for showing, never for deciding. Raises Untrusted."""
+    """Return the approval without verifying its signature: for showing, never for deciding. Raises Untrusted."""
     try:
         return decode(bytes(signed.payload), Approval)
     except Invalid as error:

@@ -1,4 +1,4 @@
-"""Control events that count only with policy's own decision on exactly their parameters. Pure."""
+"""Control events, which count only with policy's own decision on exactly their parameters. Pure."""
 
 from collections.abc import Collection
 
@@ -12,8 +12,8 @@ from writ_trust.statements import open_signed
 
 
 def allowed_by_policy(event: ControlEvent, operation: str, keys: Collection[str], installation: str) -> Decision | None:
-    """Return the decision under one of policy's keys that allows the event's operation on its author's signature, in
-    this installation, or in none as before installations had ids.
+    """Return the decision, signed by one of policy's keys, which allows the event's operation on its author's
+    signature, in this installation (or in none: written before installations had ids).
     """
     if event.decision is None:
         return None

@@ -1,4 +1,4 @@
-"""Ed25519 keys in the form that NATS uses (nkeys): one key both connects to the server and signs.
+"""Ed25519 keys in the form used by NATS (nkeys): one key both connects to the server and signs.
 
 A seed (`SU…`) is private; it is read from a file of mode 0600 by the runtime and never printed.
 """
@@ -17,7 +17,7 @@ from writ_contracts.errors import Invalid
 class Key:
     """A private key. `public` is its nkey (`U…`); `sign` signs with Ed25519 (RFC 8032).
 
-    `installation`: the id of the installation that it signs statements for.
+    `installation`: the id of the installation for which it signs statements.
     """
 
     def __init__(self, seed: bytes, installation: str = "") -> None:

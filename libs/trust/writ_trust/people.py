@@ -47,7 +47,7 @@ class Directory(Struct, frozen=True, eq=False, kw_only=True):
         return [one for one in self.entries.values() if one.credential.person == person]
 
     def presences(self) -> dict[str, tuple[Presence, ...]]:
-        """What the credentials of each person can prove now."""
+        """Return the presences each person's credentials can prove now."""
         found: dict[str, list[Presence]] = {}
         for one in self.entries.values():
             if one.removed_at is None:
@@ -106,7 +106,7 @@ def _entry(
 
 
 def read_enrolment(signed: SignedEnrolment) -> Enrolment:
-    """The statement without checking who signed it. Raises Untrusted."""
+    """Return the statement without verifying its signature. Raises Untrusted."""
     try:
         return decode(bytes(signed.payload), Enrolment)
     except Invalid as error:
@@ -114,8 +114,8 @@ def read_enrolment(signed: SignedEnrolment) -> Enrolment:
 
 
 def check_enrolment(signed: SignedEnrolment, people_key: str, installation: str = "") -> Enrolment:
-    """The statement, if it is for this installation and its credential signed it, with all the proof that the
-    credential is worth. Raises Untrusted.
+    """Return the statement if it is for this installation and signed by its credential, with the full presence the
+    credential is enrolled for. Raises Untrusted.
     """
     enrolment = read_enrolment(signed)
     credential = enrolment.credential
@@ -131,12 +131,14 @@ def check_enrolment(signed: SignedEnrolment, people_key: str, installation: str 
 
 
 def signed_bytes(signed: SignedEnrolment) -> bytes:
-    """The bytes that credential and endorser sign."""
+    """Return the bytes signed by credential and endorser."""
     return PREFIX + bytes(signed.payload)
 
 
 def needs_endorsement(credential: Credential, earlier: Mapping[str, PersonCredential]) -> bool:
-    """Whether another person was there before, whose credential must sign along; also if it was removed since."""
+    """Return true if another person had a credential before, who must therefore endorse; also if it was removed
+    since.
+    """
     return any(one.credential.person != credential.person and one.credential.proof != "key" for one in earlier.values())
 
 
@@ -184,5 +186,5 @@ def _differences(new: Directory, old: Directory) -> Iterator[str]:
 
 
 def payload_digest(enrolment: SignedEnrolment) -> str:
-    """SHA-256 of what is signed, by which people compare it on two screens."""
+    """Return the SHA-256 of the signed bytes, by which people compare them on two screens."""
     return hashlib.sha256(bytes(enrolment.payload)).hexdigest()

@@ -1,4 +1,4 @@
-"""Proof that the person who requests was there, over the statement that they signed. For policy and archives alike."""
+"""Proof of the requester's presence, over the signed statement of the request. For policy and archives alike."""
 
 from collections.abc import Iterable
 
@@ -12,12 +12,14 @@ PREFIX = b"writ/presence/v1\0"
 
 
 def signed_bytes(statement: Signed) -> bytes:
-    """The bytes that the credential signs."""
+    """Return the bytes signed by the credential."""
     return PREFIX + bytes(statement.payload)
 
 
 def check_presence(statement: Signed, given: PresenceEvidence, credentials: Iterable[Credential]) -> Presence:
-    """Return what the evidence proves for this statement. Raises Untrusted (`bad_signature`, `proof_too_weak`)."""
+    """Return the presence proved by the evidence for this statement. Raises Untrusted (`bad_signature`,
+    `proof_too_weak`).
+    """
     credential = next((one for one in credentials if one.id == given.credential), None)
     if credential is None:
         raise Untrusted(f"the presence is proved by {given.credential}, which is no credential of the requester")

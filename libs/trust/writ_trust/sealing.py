@@ -11,7 +11,7 @@ from writ_contracts.errors import Untrusted
 
 
 class SealKey:
-    """An ephemeral X25519 key: only this object can open data that is sealed to `public` (base64)."""
+    """An ephemeral X25519 key: only this object can open data sealed to `public` (base64)."""
 
     def __init__(self) -> None:
         self._private = nacl.public.PrivateKey.generate()

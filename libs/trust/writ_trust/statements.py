@@ -38,8 +38,8 @@ def open_signed(
     """Return the statement, if one of the `trusted` public keys signed it for this installation and it is of this
     kind. Raises Untrusted.
 
-    `unbound`: one that names no installation will do, in a record that may be older than installations' ids. With None
-    for the installation any will do: for showing, never for deciding.
+    `unbound`: accept a statement without an installation, in a record which may be older than installations' ids. With
+    None for the installation any will do: for showing, never for deciding.
     """
     if signed.key not in trusted:
         raise Untrusted(f"signed by {signed.key}, which is not trusted for this")
@@ -53,7 +53,7 @@ def open_signed(
 
 
 def check_installation(statement: Statement, installation: str, *, unbound: bool = False) -> None:
-    """Raises Untrusted (`other_installation`) for a statement that is for another installation, or for none."""
+    """Raises Untrusted (`other_installation`) for a statement for another installation, or for none."""
     if statement.installation == installation or (unbound and not statement.installation):
         return
     about = f"is for installation {statement.installation}" if statement.installation else "names no installation"

@@ -30,7 +30,6 @@ class DockerBackend(ContainerHandler):
         super().__init__(_ObservedEngines(self._kept, self.target_health))
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        """See TargetTester."""
         found = await find(self._kept, target, self.operations)
         self.target_health.record(target.id, found.code)
         return found

@@ -120,7 +120,6 @@ class Apis:
         return api
 
     def close(self) -> None:
-        """Close all connections."""
         for api in self._by_target.values():
             api.close()
         self._by_target.clear()

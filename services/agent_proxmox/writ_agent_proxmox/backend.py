@@ -49,7 +49,6 @@ class ProxmoxBackend:
             self._works.pop(task.operation_id, None)
 
     async def stop(self, operation_id: str, grace: float) -> bool:
-        """See Handler."""
         work = self._works.get(operation_id)
         return work is None or await work.stop(grace)
 
@@ -71,34 +70,29 @@ class ProxmoxBackend:
         return done
 
     async def baseline(self, task: Task) -> dict[str, Any]:
-        """See Baselines."""
         read = _actions(task).baseline
         if read is None:
             raise lacks(task, "baseline")
         return await read(self._work(task, _silent))
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """See Previews."""
         read = _actions(task).preview
         if read is None:
             raise lacks(task, "preview")
         return await read(self._work(task, _silent))
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        """See Probes."""
         read = _actions(task).probe
         if read is None:
             raise lacks(task, "probe")
         return await read(self._work(task, _silent), baseline)
 
     async def listing(self, target: Target, source: str) -> list[str]:
-        """See Listings."""
         if source not in LISTINGS:
             raise cannot_list(source)
         return await LISTINGS[source](self._apis.of(target), target)
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        """See TargetTester."""
         found = await find(self._apis, target, OPERATIONS)
         self.target_health.record(target.id, found.code)
         return found

@@ -107,7 +107,7 @@ def plan_of(work: Work) -> Plan:
     """Return the plan within the target's scope. Raises Invalid (`unsupported`, `outside_target`)."""
     given, scope = dict(work.task.parameters), work.api.connection
     if work.task.operation.name == "container_create":
-        if useless := [name for name in _NO_PLACE if given.get(name)]:
+        if useless := [name for name in given if (name in _NO_PLACE and given[name]) or name.startswith("only_")]:
             raise Invalid(f"guests of Proxmox have no {', '.join(useless)}", code="unsupported")
         given |= {"guest_name": given["container_name"], "template": given["image"], "cores": _cores(given)}
         given["bridge"] = given.get("network")

@@ -66,7 +66,6 @@ class Session:
             return getattr(resource, method)(**{name: _plain(value) for name, value in parameters.items()})
 
     def close(self) -> None:
-        """Close the connection."""
         self._session.close()
 
     @contextmanager

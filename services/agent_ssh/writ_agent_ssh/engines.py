@@ -67,7 +67,6 @@ class ForwardedEngines:
 
     @asynccontextmanager
     async def engine(self, target: Target) -> AsyncIterator[Engine]:
-        """See Engines."""
         address = engine_address(target)
         async with self._pool.lease(target) as link:
             forwarded = await self._of(target.id, link, address)
@@ -82,7 +81,6 @@ class ForwardedEngines:
                 await forwarded.close_unused()
 
     async def close(self) -> None:
-        """End all connections."""
         forwarded = [*self._forwarded.values()]
         self._forwarded.clear()
         for one in forwarded:

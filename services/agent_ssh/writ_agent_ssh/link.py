@@ -33,8 +33,7 @@ C = TypeVar("C", bound="asyncssh.SSHClientSession[bytes]")
 class SocketForward(Protocol):
     """A local socket whose connections end at one on the host."""
 
-    def close(self) -> None:
-        """Stop listening."""
+    def close(self) -> None: ...
 
 
 class Link:

@@ -107,7 +107,7 @@ class Follower:
         return True
 
     async def current(self, timeout: float) -> bool:
-        """Wait until the index has every event that the journal holds now; False if it does not in time."""
+        """Wait until the index has every present event of the journal; False if it does not in time."""
         last = await self._journal.last(JOURNAL)
         current = last is None or await self.reached(last.sequence, timeout)
         self._on_query(current)
@@ -162,11 +162,10 @@ class Follower:
                         await self._query_waits.wait()
 
     async def _apply(self, records: list[Record]) -> None:
-        changes = [project(record.sequence, record.subject, record.data, record.time) for record in records]
         last = records[-1]
         place = IndexPosition(last.sequence, self._index.place.origin or _digest(records[0]), _digest(last))
         began = time_ns()
-        await self._examine(records)  # before the position moves on: after a kill in between it is done again
+        changes = await self._examine(records)  # before the position moves on: after a kill in between it is done again
         await asyncio.to_thread(self._index.apply, changes, place)
         self._guard.read(last)
         if tracing.exporting():
@@ -176,22 +175,33 @@ class Follower:
         async with self._moved:
             self._moved.notify_all()
 
-    async def _examine(self, records: list[Record]) -> None:
-        """Record irregular events of operations."""
-        if self._security is None:
-            return
+    async def _examine(self, records: list[Record]) -> list[Change]:
+        """Return the changes by the records, one after the other, since each is decoded once; record irregular ones."""
+        if self._security is not None:
+            await self._learn(records)
+        changes = list[Change]()
+        for record in records:
+            changes.append(project(record.sequence, record.subject, record.data, record.time))
+            if wrong := self._wrong(record):
+                await self._report(wrong)
+        return changes
+
+    async def _learn(self, records: list[Record]) -> None:
+        """Read the earlier events of operations that began before these records."""
         for principal, operation_id in self._histories.unknown(records):
             known = await self._journal.read(operation_filter(principal, operation_id))
             # A later `archived` shows that the beginning is in an archive: it counts from the start.
             before = [one for one in known if one.sequence < records[0].sequence or _is_archived(one)]
             self._histories.learn(operation_id, before)
-        for record in records:
-            if wrong := self._histories.examine(record) or self._wrong_signature(record):
-                await self._report(wrong)
+
+    def _wrong(self, record: Record) -> IrregularEvent | None:
+        if self._security is None:
+            return None
+        return self._histories.examine(record) or self._wrong_signature(record)
 
     def _wrong_signature(self, record: Record) -> IrregularEvent | None:
-        """Return a finding where a signature of the event does not hold. Policy, which verified a claim, alone can
-        write `granted`, so that this kind is left to the verification of archives.
+        """Return a finding where a signature of the event does not hold. Policy alone can write `granted`, and verified
+        the claim, so this kind is left to the verification of archives.
         """
         where = parse_event(record.subject)
         if where is None or where.event == "granted" or not self._policy_keys:
@@ -238,9 +248,9 @@ class Follower:
 
 
 async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
-    """Raises the error of the first task that fails, after all have ended.
+    """Raises the error of the first failed task, after all have ended.
 
-    A cancel always takes effect: before Python 3.13 a TaskGroup loses one that comes as a task fails.
+    A cancel always takes effect: before Python 3.13 a TaskGroup loses one at the moment a task fails.
     """
     running = [tasks.start(one, "index") for one in work]
     try:
@@ -254,7 +264,7 @@ async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
 
 
 def _leave_spans(records: list[Record], changes: list[Change], began: int) -> None:
-    """Emit a span for each event, as part of the trace that appended it."""
+    """Emit a span for each event, as part of its writer's trace."""
     for record, change in zip(records, changes, strict=True):
         if tracing.TRACEPARENT in record.headers:
             event = change.event

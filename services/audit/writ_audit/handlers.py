@@ -45,12 +45,10 @@ class Handlers:
         self._reading = reading
 
     async def trace(self, message: Message) -> TraceAnswer:
-        """Answer TraceQuery."""
         reader, query = _read(message, TraceQuery)
         return await self._reading.trace(reader, query)
 
     async def search(self, message: Message) -> SearchAnswer:
-        """Answer SearchQuery."""
         reader, query = _read(message, SearchQuery)
         return await self._reading.search(reader, query)
 

@@ -194,7 +194,7 @@ class Index:
         return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in rows]
 
     def _bounds(self, query: SearchQuery) -> tuple[list[str], list[object]]:
-        """Bound the sequences by the times, so that a search of the last hour reads no more than that.
+        """Bound the sequences by the times, so a search of the last hour reads no more than an hour.
 
         Times of requests follow the order of the journal but for `DISORDER` seconds. Archived operations do not, once
         an index was rebuilt: they stand where their `archived` event is.

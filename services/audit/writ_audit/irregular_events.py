@@ -154,7 +154,7 @@ def _advance(history: OperationHistory, event: journal.OperationEvent) -> None:
 
 
 def _demands_approval(event: journal.Requested) -> bool:
-    """Whether policy's first decision demands approvals; one that cannot be read allows nothing either."""
+    """Return true if policy's first decision demands approvals; an unreadable one allows nothing either."""
     try:
         return read(event.decision, Decision).effect == "require_approval"
     except Untrusted:

@@ -29,7 +29,7 @@ def notification_counter(measured: Metrics) -> Counter:
 
 
 def event_kinds() -> tuple[str, ...]:
-    """Return every kind of event that the metrics distinguish."""
+    """Return every kind of event distinguished by the metrics."""
     return (*sorted(str(kind.__struct_config__.tag) for kind in get_args(JournalEvent)), UNREADABLE)
 
 
@@ -54,7 +54,7 @@ class Measures:
         self._bytes.add(size)
 
     def read(self, *, current: bool) -> None:
-        """Count a query that waited for the index."""
+        """Count a query which waited for the index."""
         self._reads.add(result="current" if current else "behind")
 
     def alarmed(self, kind: SecurityKind) -> None:

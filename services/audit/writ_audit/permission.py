@@ -47,7 +47,7 @@ class Permission:
         tell: Callable[[Notice], None],
         reads: RecordedReads,
     ) -> None:
-        """`tell` has a refusal recorded, `reads` records what was allowed."""
+        """`tell` has a refusal recorded, `reads` records an allowed read."""
         self._tell = tell
         self._reads = reads
         self._bus = bus

@@ -1,4 +1,4 @@
-"""The change that each event of the journal makes in the index. Pure: a record goes in, rows come out.
+"""The change made in the index by each event of the journal. Pure: a record goes in, rows come out.
 
 Every record gives an event row, even an unreadable one: the index never stops at a record, nor skips one.
 """
@@ -225,7 +225,7 @@ def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
 
 
 def _emergency(event: journal.OperationEvent) -> str:
-    """Return the emergency that the event's decision names, for finding it; the decision itself is what holds."""
+    """Return the emergency named by the event's decision, for searches; the decision itself is the authority."""
     signed = getattr(event, "decision", None)
     if not isinstance(signed, Signed):
         return ""

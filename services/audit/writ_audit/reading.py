@@ -59,7 +59,7 @@ class Reading:
         return SearchAnswer(rows=rows[: query.limit], more=more, as_of=self._follower.position, unknown=unknown)
 
     def _unknown(self, query: SearchQuery, only_of: str | None) -> list[UnknownName]:
-        """Return the names of the query that nothing on record has."""
+        """Return the names of the query found in no record."""
         found = list[UnknownName]()
         for column in ("principal", "target", "operation"):
             if names := names_of(query, column):
@@ -180,7 +180,7 @@ def _sequence(record: Record) -> int:
 
 
 def _run(pair: tuple[int, int]) -> int:
-    """Return a key that is equal for all members of a run without a gap."""
+    """Return a key equal for all members of a run without a gap."""
     return pair[1] - pair[0]
 
 

@@ -1,4 +1,4 @@
-"""The record of reads: who read records of others, by policy's permission. It is stored before the answer."""
+"""The record of reads of other principals' records, by policy's permission. It is stored before the answer."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Agents' security reports, which audit receives like the executors: audit records those that no executor does.
+"""Agents' security reports, which audit receives like the executors: audit records those left out by executors.
 
 An executor with a stolen key could acknowledge a report, and the agent would forget it.
 """
@@ -46,7 +46,6 @@ class Reports:
         self._known_reports: OrderedDict[str, None] = OrderedDict()
 
     async def listen(self, bus: Bus) -> None:
-        """Subscribe to reports."""
         await bus.subscribe(subjects.report("x").replace(".x", ".*"), self._receive, queue="q-audit")
 
     async def _receive(self, message: Message) -> None:
@@ -68,7 +67,7 @@ class Reports:
             _log.warning("report.not_watched", pool=pool, kind=report.kind, reason="too many wait already")
 
     async def watch(self) -> None:
-        """Check that each report gets into the journal, until cancelled."""
+        """Check each report's arrival in the journal, until cancelled."""
         while True:
             due, position, pool, signed, report = await self._waiting.get()
             await asyncio.sleep(max(0.0, due - time.monotonic()))

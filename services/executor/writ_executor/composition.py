@@ -43,6 +43,7 @@ from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.claims import Claims
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.kept_parameters import KeptParameters
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.pending_previews import PendingPreviews
 from writ_executor.steps.receipts import Receipts
@@ -56,7 +57,7 @@ from writ_runtime.watched_file import Watched
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """The parts that handle messages and rounds."""
+    """The handlers of messages and rounds."""
 
     index: Index
     background: BackgroundTasks
@@ -140,7 +141,7 @@ def compose(  # long: one list of parts, each given those before it
     screening = Screening(targets, admission, accepted, dry_run_only=config.dry_run_only)
 
     def decided(life: Life, kind: str) -> None:
-        """What policy recorded of people's verdicts: go on, or clean up."""
+        """Continue or clean up an operation after policy recorded people's verdicts."""
         if kind == "approved" and life.state is State.APPROVED:
             background.spawn("approved", accepted.begin(life))
         elif kind == "rejected":
@@ -168,6 +169,7 @@ def compose(  # long: one list of parts, each given those before it
             host_reads,
             previews,
             approvals,
+            KeptParameters(config, vault, index, boot),
             cancels,
             admission,
             background,

@@ -33,7 +33,7 @@ _WAITING = (State.REQUESTED, State.AWAITING_APPROVAL, State.APPROVED)
 
 
 def metrics() -> Metrics:
-    """Return metrics with one endpoint label for each message kind that an executor answers."""
+    """Return metrics with one endpoint label for each message kind answered by an executor."""
     return Metrics([one.name for one in CHANNELS if Role.EXECUTOR in one.receivers])
 
 
@@ -120,7 +120,7 @@ class Measures:
             self._time(before, after, after.requested)
 
     def granted(self, requested: Requested, dispatched: Dispatched, grant: Grant) -> None:
-        """Count a start that policy recorded at this replica's request."""
+        """Count a start recorded by policy at this replica's request."""
         self._passed("claim", requested, dispatched.at, grant.granted_at)
 
     def _time(self, before: Life, after: Life, requested: Requested) -> None:
@@ -138,11 +138,11 @@ class Measures:
         self._stages.observe(max(0.0, until - since), requested.operation_id, stage=stage, pool=requested.pool)
 
     def count_refusal(self, code: str) -> None:
-        """Count a request that gets no event."""
+        """Count a request without an event."""
         self._turned_away.add(code=code)
 
     def unrecorded(self, outcome: Outcome) -> None:
-        """Count the outcome that a request without an event would have had, if it got that far."""
+        """Count the outcome a request without an event would have had, if it got far enough."""
         self._outcomes.add(outcome=outcome)
 
     def alarmed(self, kind: SecurityKind) -> None:
@@ -210,7 +210,7 @@ def deadline_of(life: Life) -> float:
 
 
 def pools_of(inventory: Inventory) -> list[str]:
-    """Return the pools that have targets."""
+    """Return the pools with targets."""
     return sorted({target.pool for target in inventory.targets})
 
 

@@ -279,7 +279,7 @@ class Executor:
             log.warning("progress.not_relayed", error=str(error))
 
     def violation(self, kind: str, subject: str) -> None:
-        """Record that the server refused a subject: a defect or an attack.
+        """Record the server's refusal of a subject: a defect or an attack.
 
         A late answer is neither: its reply permission ends with the connection of the question.
         """

@@ -52,8 +52,8 @@ def _phase_id(life: Life) -> str:
 
 
 def _before(life: Life, server: float) -> float:
-    """Return the age of the phase at its first sighting: from the first event for one that waits since its request,
-    else from the latest.
+    """Return the age of the phase at its first sighting: from the first event for one waiting since its request, else
+    from the latest.
     """
     waiting = (State.REQUESTED, State.AWAITING_APPROVAL)
     stored = life.first_time if life.state in waiting else life.time

@@ -1,4 +1,4 @@
-"""The share of successes among operations that ended within five minutes, recorded by any replica.
+"""The share of successes among the operations ended within five minutes, recorded by any replica.
 
 Pure: times come in. Refusals by policy, a person or an approver count as neither success nor failure.
 """

@@ -1,4 +1,4 @@
-"""The client that every tool uses: it requests operations on targets and cancels, and nothing else, whoever its caller.
+"""The client that every tool uses: it requests operations on targets, approval windows and cancels, and nothing else.
 
 This is where "no tool approves" holds: a tool has no other way to send a request.
 """
@@ -18,6 +18,8 @@ from writ_gateway.caller import Caller
 from writ_trust.keys import Key
 
 CANCEL = "operation_cancel"
+WINDOW_REQUEST = "window_request"
+"""People open a window. Its request needs the principal's own signature, so that over HTTP there is none."""
 
 
 class AgentClient(Writ):
@@ -59,6 +61,11 @@ class AgentClient(Writ):
         one._following = self._following
         return one
 
+    @property
+    def may_sign(self) -> bool:
+        """Whether requests are signed with the principal's own key."""
+        return self._key is not None
+
     async def cancel_soon(self, operation_id: str, reason: str) -> None:
         """Request a cancel, and do not wait for it. Raises as `submit`."""
         await self.submit(CANCEL, WRIT_TARGET, {"operation_id": operation_id}, reason=reason)
@@ -83,7 +90,7 @@ class AgentClient(Writ):
                 f"operation_type: there is no operation {operation[:64]!r}; search_operations lists them",
                 code="unknown_operation",
             )
-        if definition.control and operation != CANCEL:
+        if definition.control and operation != CANCEL and not (operation == WINDOW_REQUEST and self.may_sign):
             raise Denied(f"{operation} is for people: it cannot be requested over MCP", code="for_people")
         if self._read_only and not definition.read_only and not dry_run:
             raise Denied(f"{operation} changes its target, and this server is read-only", code="read_only")

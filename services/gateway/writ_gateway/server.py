@@ -167,7 +167,7 @@ class Handlers:
 async def _permitted(session: Session) -> list[Operation]:
     """Raises MCPError where the policy does not answer: a longer list would be as wrong as a shorter one."""
     try:
-        return await session.permitted()
+        return await session.listed()
     except WritError as error:
         raise MCPError(-32000, f"the policy does not say what you may: {error}", {"code": error.code}) from error
 

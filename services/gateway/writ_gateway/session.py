@@ -7,7 +7,7 @@ from writ_client.tools.capability_tools import CapabilityTools
 from writ_client.tools.policy_management_tools import PolicyManagementTools
 from writ_contracts.operations import Catalogue, Operation
 from writ_gateway.caller import Caller
-from writ_gateway.client import AgentClient
+from writ_gateway.client import WINDOW_REQUEST, AgentClient
 from writ_gateway.permissions import Permissions
 
 Progress = Callable[[float, str], Awaitable[None]]
@@ -34,6 +34,13 @@ class Session:
         return sorted(
             (one for one in self.catalogue.values() if one.name in may and not one.control), key=lambda one: one.name
         )
+
+    async def listed(self) -> list[Operation]:
+        """What decides which tools are listed: the permitted operations, and `window_request` where that is one."""
+        permitted = await self.permitted()
+        if self.writ.may_sign and WINDOW_REQUEST in await self._permissions.operations():
+            permitted.append(self.catalogue.find(WINDOW_REQUEST))
+        return permitted
 
 
 class Call:

@@ -8,14 +8,14 @@ from writ_contracts.operations import Catalogue, Operation
 from writ_gateway import results
 from writ_gateway.session import Call
 from writ_gateway.tool import Profile, Result, Tool
-from writ_gateway.tools import finding, following, judging, requesting
+from writ_gateway.tools import finding, following, judging, requesting, windows
 
 
 class Toolbox:
     """The tools of a profile. A read-only one has no tool that changes a target."""
 
     def __init__(self, catalogue: Catalogue, profile: Profile, *, read_only: bool = False) -> None:
-        every = [*finding.TOOLS, *requesting.TOOLS, *judging.TOOLS, *following.TOOLS]
+        every = [*finding.TOOLS, *requesting.TOOLS, *windows.TOOLS, *judging.TOOLS, *following.TOOLS]
         if profile == "full":
             every += requesting.per_operation(catalogue)
         chosen = [tool for tool in every if (tool.small or profile == "full") and (tool.read_only or not read_only)]
@@ -30,7 +30,9 @@ class Toolbox:
         return self._by_name.get(name)
 
     def listed(self, permitted: Iterable[Operation]) -> list[Tool]:
-        """The tools that are of use to who may request these operations; in the same order each time."""
+        """The tools that are of use to who may request these operations, in the same order each time. `window_request`
+        may be one of them.
+        """
         may = list(permitted)
         return [tool for tool in self._by_name.values() if tool.needs is None or any(map(tool.needs, may))]
 

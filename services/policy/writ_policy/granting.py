@@ -24,7 +24,7 @@ from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.limits import Limits
 from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
-from writ_policy.windows.open_windows import CountedFirst, OpenWindows, without_use
+from writ_policy.windows.open_windows import CountedFirst, OpenWindows
 from writ_runtime.faults import fault
 from writ_trust.keys import Key
 from writ_trust.statements import sign
@@ -137,8 +137,9 @@ class Granting:
         if recorded.life.approvals:
             moved = moved_since(recorded_preview(records), ruled.request.operation, claim.baseline)
             ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
-        if ruled.ruling.effect == "require_approval" and first_decision(recorded).window:
-            ruled = without_use(ruled)
+        first = first_decision(recorded)
+        if ruled.ruling.effect == "require_approval" and first.window:
+            ruled = await self._windows.lapsed(judge, ruled, first.window)
         return judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
 
     async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:

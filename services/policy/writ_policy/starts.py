@@ -62,19 +62,24 @@ def read_recorded(records: Sequence[Record], principal: str, operation_id: str) 
         raise ForgedStart(f"the history of {operation_id} cannot be: {error}") from error
     if life.requested is None:
         raise ForgedStart(f"{principal} has not requested {operation_id}")
+    latest = _latest_times(records)
     return RecordedOperation(
         life=life,
         requested=life.requested,
-        requested_at=_latest(records, "requested"),
-        dispatched_at=_latest(records, "dispatched"),
-        granted_at=_latest(records, "granted"),
-        approved_at=_latest(records, "approved"),
+        requested_at=latest.get("requested", 0.0),
+        dispatched_at=latest.get("dispatched", 0.0),
+        granted_at=latest.get("granted", 0.0),
+        approved_at=latest.get("approved", 0.0),
     )
 
 
-def _latest(records: Sequence[Record], kind: str) -> float:
-    found = (record.time for record in records if (where := parse_event(record.subject)) and where.event == kind)
-    return max(found, default=0.0)
+def _latest_times(records: Sequence[Record]) -> dict[str, float]:
+    """Return the time of the last event of each kind."""
+    latest: dict[str, float] = {}
+    for record in records:
+        if where := parse_event(record.subject):
+            latest[where.event] = max(record.time, latest.get(where.event, 0.0))
+    return latest
 
 
 def check_decided(recorded: RecordedOperation, keys: Mapping[str, int], installation: str) -> Decision:

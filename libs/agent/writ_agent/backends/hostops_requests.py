@@ -1,6 +1,6 @@
 """The requests of agents to hostops, and the meaning of its answers for outcomes.
 
-The form is that of writ_hostops/protocol.py. If hostops ends without an answer, its effect is unknown.
+writ_hostops/protocol.py defines the form. If hostops ends without an answer, its effect is unknown.
 """
 
 import os
@@ -119,7 +119,7 @@ def _texts(output: Mapping[str, Any], name: str) -> dict[str, str]:
 
 
 def names_of(listing: Result) -> list[str]:
-    """Return the names of a listing. Raises WritError for names that are no texts."""
+    """Return the names of a listing. Raises WritError for names of another type than text."""
     names = listing.output.get("names", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise WritError("hostops gave no list of names")
@@ -127,7 +127,7 @@ def names_of(listing: Result) -> list[str]:
 
 
 def allowed(target: Target, forbidden: Iterable[str] = (), state_dir: str = "") -> dict[str, Any]:
-    """Return the declarations of the target's entry in the form of hostops. `forbidden`: Writ's own files on that
+    """Return the declarations of the target's entry in the form of hostops. `forbidden`: Writ's own files on this
     host.
     """
     return {
@@ -152,7 +152,7 @@ LONG_SECRET = 8
 
 
 def told_of(task: Task, reply: Mapping[str, Any] | None) -> Result | None:
-    """Return the result without the task's secrets in fields that the record shows."""
+    """Return the result without the task's secrets in recorded fields."""
     result = result_of(reply)
     long = [secret for secret in secrets_of(task) if len(secret) >= LONG_SECRET]
     if result is None or not long:
@@ -183,7 +183,7 @@ def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> D
 
 
 def without_word(task: Task, over: bool) -> Done:
-    """Return the outcome of a hostops that was killed or crashed."""
+    """Return the outcome of a killed or crashed hostops."""
     message = "hostops ended without a result"
     if task.operation.read_only:
         return Done(outcome="cancelled", code="ended", message=message, over=over)
@@ -207,7 +207,7 @@ def probed_of(result: Result) -> Probed:
 
 
 def secrets_of(task: Task) -> list[str]:
-    """Return the values that no log may show."""
+    """Return the values which must not appear in logs."""
     names = hidden(task.operation.parameters, task.parameters)
     return [str(task.parameters[name]) for name in names]
 

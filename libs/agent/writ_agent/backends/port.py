@@ -98,7 +98,7 @@ class Backend(Handler, Protocol):
 
 @runtime_checkable
 class Baselines(Protocol):
-    """A backend that can read a target's state before an operation, for a later probe."""
+    """A backend able to read a target's state before an operation, for a later probe."""
 
     async def baseline(self, task: Task) -> dict[str, Any]:
         """Return public facts, small."""
@@ -106,7 +106,7 @@ class Baselines(Protocol):
 
 @runtime_checkable
 class Probes(Protocol):
-    """A backend that can find out later if an operation took effect."""
+    """A backend able to find out later if an operation took effect."""
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
         """Read the target, and change nothing."""
@@ -114,17 +114,17 @@ class Probes(Protocol):
 
 @runtime_checkable
 class Previews(Protocol):
-    """A backend that can show the effect an operation would have."""
+    """A backend able to show the effect an operation would have."""
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """Read the target and return public facts, and in `diff` what may be secret. `cut`: true where not all of the
+        """Read the target and return public facts, and possibly secret ones in `diff`. `cut`: true where not all of the
         effect is shown. Change nothing.
         """
 
 
 @runtime_checkable
 class Listings(Protocol):
-    """A backend that can list names for the allowlists of a policy (`writ_contracts.facts.LISTING_SOURCES`)."""
+    """A backend able to list names for the allowlists of a policy (`writ_contracts.facts.LISTING_SOURCES`)."""
 
     async def listing(self, target: Target, source: str) -> list[str]:
         """Return all names of this kind, as docs/policy.md compares them. Change nothing.
@@ -146,7 +146,7 @@ class TargetTestResult(Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class TargetTester(Protocol):
-    """A backend that can test a target: connection, versions and available operations."""
+    """A backend able to test a target: connection, versions and available operations."""
 
     @property
     def target_health(self) -> TargetHealth:
@@ -160,7 +160,7 @@ class TargetTester(Protocol):
 
 @runtime_checkable
 class Leftovers(Protocol):
-    """A backend whose operations go on without the agent, on another host, and that can ask for their fate after a
+    """A backend whose operations go on without the agent, on another host, and which can find out their fate after a
     restart. Other backends start processes on this host, which are found by their mark.
     """
 
@@ -178,7 +178,7 @@ def lacks(task: Task, power: str) -> Invalid:
 
 
 def cannot_list(source: str) -> Invalid:
-    """Return the error for a listing that the backend lacks."""
+    """Return the error for a listing missing in the backend."""
     return Invalid(f"this agent cannot list {source.removeprefix('list_')}", code="unsupported")
 
 

@@ -1,4 +1,4 @@
-"""End whole trees of processes, also those that left their group, session or parent.
+"""End whole trees of processes, including those which left their group, session or parent.
 
 Every process started for an operation has the operation's id in its environment, which its children inherit. So they
 are found by it as long as they live, by another agent process as well (Linux, proc(5): /proc/<pid>/environ).

@@ -29,7 +29,7 @@ from writ_contracts.inventory import Target
 
 
 class Routed:
-    """A backend with plugin handlers beside its own operations. A capability that the handler lacks is
+    """A backend with plugin handlers beside its own operations. A capability missing in the handler is
     `unsupported`.
     """
 
@@ -54,7 +54,7 @@ class Routed:
             self._running.pop(task.operation_id, None)
 
     async def stop(self, operation_id: str, grace: float) -> bool:
-        """Stop the operation by the handler that runs it."""
+        """Stop the operation by its handler."""
         handler = self._running.get(operation_id)
         return handler is None or await handler.stop(operation_id, grace)
 

@@ -1,6 +1,6 @@
 """Reads of a host without changes: a baseline before a claim, and reads at an executor's request.
 
-Each needs a read grant that policy signed.
+Each needs a read grant signed by policy.
 """
 
 import asyncio
@@ -152,7 +152,7 @@ class HostReads:
         return ReadReply(visit=target_report(self._trust, self._identity, grant, found))
 
     async def _watch(self, code: str, what: str, operation_id: str | None) -> None:
-        """Report codes of a host that are signs of an attack as security events."""
+        """Report a host's codes which are signs of an attack as security events."""
         if kind := ALARMS.get(code):
             await self._reporter.report(SecurityRefusal(kind, f"{what} ended with {code}"), operation_id)
 
@@ -181,7 +181,7 @@ def failure(error: WritError) -> Failure:
 
 
 def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:
-    """Return the task that a read grant permits."""
+    """Return the task permitted by a read grant."""
     return Task(
         operation_id=grant.operation_id,
         attempt=attempt,

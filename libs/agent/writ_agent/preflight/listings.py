@@ -1,7 +1,7 @@
 """Listings of a target, signed by this agent: names for the allowlists of a policy.
 
-Each names its read grant, so it cannot be reused for another question. A failed listing carries its reason: an
-empty listing means that no names exist.
+Each names its read grant, so it cannot be reused for another question. A failed listing carries its reason: an empty
+listing means no names exist.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Signed previews: what a backend would do, with the target's state, under this agent's signature."""
+"""Signed previews: an operation's expected effect and the target's state, under this agent's signature."""
 
 import secrets
 from collections.abc import Mapping
@@ -17,10 +17,9 @@ from writ_trust.statements import digest, read, sign
 
 
 async def signed_preview(backend: Backend, identity: Identity, ask: AskRead, task: Task, now: float) -> ReadReply:
-    """Return the preview and its signed form. Raises Invalid (`unsupported`), and what the backend raises.
+    """Return the preview and its signed form. Raises Invalid (`unsupported`), and the backend's own errors.
 
-    Of an operation without hidden parameters the parameters say it all, so that a backend without a preview signs that
-    there is none.
+    Without hidden parameters the parameters show the whole effect, so a backend without previews signs an empty one.
     """
     task.operation.check(task.parameters)
     state = await _state(backend, task)  # before the preview: a change in between is then noticed at the start
@@ -44,7 +43,7 @@ async def _seen(backend: Backend, task: Task) -> dict[str, Any] | None:
 
 
 async def _state(backend: Backend, task: Task) -> dict[str, Any]:
-    """Return the fields of the baseline that must hold until the start."""
+    """Return the fields of the baseline which must hold until the start."""
     if not task.operation.settled or not isinstance(backend, Baselines):
         return {}
     shown = Task(

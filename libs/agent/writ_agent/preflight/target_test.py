@@ -22,7 +22,7 @@ _log = Log("writ.agent")
 
 
 async def find(backend: Backend, target: Target, seconds: float) -> tuple[TargetTestResult, float]:
-    """Test the target within that time. Return the result and the seconds it took."""
+    """Test the target within `timeout` seconds. Return the result and the seconds it took."""
     began = time.monotonic()
     return await _found(backend, target, seconds), time.monotonic() - began
 
@@ -46,7 +46,7 @@ async def _found(backend: Backend, target: Target, seconds: float) -> TargetTest
 def target_report(
     trust: Trust, identity: Identity, grant: ReadGrant, found: tuple[TargetTestResult, float]
 ) -> TargetReport:
-    """Return the test report, with those operations that the target's entry offers."""
+    """Return the test report, with the operations offered by the target's entry."""
     result, seconds = found
     target, catalogue = grant.target, trust.catalogue
     offered = {name for name, one in catalogue.items() if has_operation(target, one)}
@@ -78,7 +78,7 @@ def _short_step(step: TargetTestStep) -> TargetTestStep:
 
 
 def _remembered(backend: TargetTester, target: Target, found: TargetTestResult) -> TargetTestResult:
-    """Record a failure that the backend itself could not record: a timeout, or a defect."""
+    """Record a failure the backend itself could not record: a timeout, or a defect."""
     backend.target_health.record(target.id, found.code)
     return found
 

@@ -26,7 +26,7 @@ class Heartbeats:
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
-        """Note that an operation began or ended."""
+        """Note the begin or end of an operation."""
         self._changed.set()
 
     async def run(self) -> None:

@@ -35,9 +35,7 @@ class Meters:
 
 
 def show_target_health(metrics: Metrics, target_health: TargetHealth) -> None:
-    """Set the gauge of each target that this agent tried to reach: 1 if the last try succeeded, else 0 with the
-    reason.
-    """
+    """Set the gauge of each target this agent tried to reach: 1 if the last try succeeded, else 0 with the reason."""
     metrics.rows(
         "writ_agent_target_reachable",
         "Whether the target was reached when this agent went there last.",

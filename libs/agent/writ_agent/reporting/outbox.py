@@ -1,7 +1,7 @@
-"""Messages that must reach an executor (receipts, security reports): spooled, then sent until acknowledged.
+"""Messages which must reach an executor (receipts, security reports): spooled, then sent until acknowledged.
 
-An acknowledged message is forgotten. After anything else it is sent again, also after a restart. Only an answer saying
-that it can never be stored moves it aside, with an error in the log.
+An acknowledged message is forgotten. After anything else it is sent again, also after a restart. Only a final refusal
+moves it aside, with an error in the log.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Outbox:
     """Sends each parcel in its own task. `pending`: the keys without an acknowledgement."""
 
     def __init__(self, bus: Bus, spool: Spool, on_sent: Callable[[str], None]) -> None:
-        """`on_sent` gets the key of each parcel that is done."""
+        """`on_sent` gets the key of each acknowledged parcel."""
         self._bus = bus
         self._spool = spool
         self._on_sent = on_sent
@@ -66,7 +66,6 @@ class Outbox:
             await asyncio.wait(self._sending.values(), timeout=grace)
 
     async def close(self) -> None:
-        """Stop sending."""
         for task in self._sending.values():
             task.cancel()
         await asyncio.gather(*self._sending.values(), return_exceptions=True)

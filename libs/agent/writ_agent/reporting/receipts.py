@@ -30,7 +30,7 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 class ReceiptSubject(Struct, frozen=True, kw_only=True):
-    """The attempt that a receipt reports on."""
+    """The attempt reported by a receipt."""
 
     operation_id: str
     attempt: int
@@ -78,7 +78,9 @@ def _short(message: str) -> str:
 
 
 def _bounded(values: dict[str, Any], limit: int) -> dict[str, Any]:
-    """Return the fields, in order, that fit into `limit` bytes. Long strings and lists are cut and marked so."""
+    """Return the fields, in order, as far as they fit into `limit` bytes. Long strings and lists are cut and marked
+    so.
+    """
     if len(canonical(values)) <= limit:
         return values
     kept: dict[str, Any] = {"truncated": True}

@@ -84,7 +84,9 @@ class Spool:
     """Entries by key. A spool locks the folder for this process alone."""
 
     def __init__(self, folder: Path, secret: bytes) -> None:
-        """`secret`: 32 bytes that encrypt the messages. Raises Conflict if another process has the folder."""
+        """`secret`: the key of 32 bytes which encrypts the messages. Raises Conflict if another process has the
+        folder.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         self._folder = folder
@@ -135,7 +137,7 @@ class Spool:
                 _log.warning("spool.clear_failed", error=str(error))
 
     def set_aside(self, key: str) -> None:
-        """Move an entry that no executor will ever accept out of the way, for a person to read."""
+        """Move an entry no executor will ever accept out of the way, for a person to read."""
         entry = self._live.get(key)
         if entry is not None:
             path = self._folder / f"rejected-{time.time_ns()}"

@@ -1,8 +1,8 @@
 """Claims: ask an executor to let one dispatched operation start. A claim is signed once and sent with the same bytes
 every time.
 
-A lost answer may mean that `granted` is stored. The same claim then gets the same grant again; another claim would get
-none. So a sent claim is repeated until its fate is known, or the agent reports that nothing ran.
+A lost answer may leave a stored `granted`. The same claim then gets the same grant again; another claim would get
+none. So a sent claim is repeated until its fate is known, or the agent reports the operation as not begun.
 """
 
 import asyncio

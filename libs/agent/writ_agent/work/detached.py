@@ -1,6 +1,6 @@
-"""Operations that wait for a slow host give their slot back, so that one hanging host does not hold them all.
+"""Operations waiting for a slow host give their slot back, so one hanging host does not hold them all.
 
-Most of the time an agent waits. What lasts longer than `SLOT_SECONDS` goes on without a slot. From then on its target
+Most of the time an agent waits. An operation longer than `SLOT_SECONDS` goes on without a slot. From then on its target
 is slow: it gets only a few operations at a time, and they hardly hold a slot, until one of them ends sooner.
 """
 
@@ -34,7 +34,7 @@ class DetachedOperations:
         return len(self._tasks)
 
     def is_slow(self, target: str) -> bool:
-        """Return whether so many operations wait for this target that another one must not begin."""
+        """Return true if too many operations wait for this target for another one to begin."""
         return self._of[target] >= self._each
 
     async def run(self, target: str, work: Coroutine[Any, Any, None]) -> None:

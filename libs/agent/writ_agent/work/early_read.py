@@ -1,6 +1,6 @@
-"""Reads of a target while the claim is under way, for operations that permit it (`Operation.ahead`).
+"""Reads of a target while the claim is under way, for operations which permit it (`Operation.ahead`).
 
-Like every read it needs a read grant that policy signed for it. The result is reported only under the grant, and only
+Like every read it needs a read grant signed by policy. The result is reported only under the grant, and only
 if it is fresh and for the same task; otherwise it is dropped and read again.
 """
 

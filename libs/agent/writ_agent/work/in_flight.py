@@ -24,11 +24,11 @@ class InFlightOperation:
         self.stopped: Cause | None = None
 
     async def drop_early_read(self) -> bool:
-        """End an early read that was not taken. Return whether that is certain."""
+        """End an unused early read. Return true if its end is certain."""
         return await self.early_read.drop() if self.early_read is not None else True
 
     async def stop(self, cause: Cause) -> bool:
-        """End it, or prevent its begin. Return whether that is certain."""
+        """End it, or prevent its begin. Return true if its end is certain."""
         if self.running is None:
             self.stopped = cause  # looked at in the same step of the event loop that would begin it
             return await self.drop_early_read()
@@ -36,7 +36,7 @@ class InFlightOperation:
 
     @property
     def known(self) -> bool:
-        """Whether nothing of it began, or its outcome is known."""
+        """Return true if nothing of it began, or its outcome is known."""
         return self.running is None or self.running.known
 
 
@@ -44,7 +44,7 @@ class InFlightOperations:
     """The in-flight operations by id."""
 
     def __init__(self, begun: Iterable[str] = ()) -> None:
-        """`begun`: operations that earlier processes of this agent began, each as `<operation id>.<attempt>`."""
+        """`begun`: operations begun by earlier processes of this agent, each as `<operation id>.<attempt>`."""
         self._now: dict[str, InFlightOperation] = {}
         self._begun = RecentKeys()
         for key in begun:
@@ -66,7 +66,7 @@ class InFlightOperations:
         return self._now.get(operation_id)
 
     def begun(self, work: Dispatched, *, idempotent: bool) -> bool:
-        """Return whether this attempt was granted here before, or any attempt of an operation that must not run
+        """Return true if this attempt was granted here before, or any attempt of an operation which must not run
         twice.
         """
         known = f"{work.operation_id}.{work.attempt}" if idempotent else work.operation_id

@@ -1,4 +1,4 @@
-"""Recovery at the start of an agent: find the fate of operations that an earlier process began, and report it.
+"""Recovery at the start of an agent: find the fate of operations begun by an earlier process, and report it.
 
 Processes on this host are ended with outcome `unknown`, since nobody saw their end. Operations elsewhere go on without
 the agent: the backend asks there. A claim without a begin ran nothing.

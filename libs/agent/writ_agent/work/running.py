@@ -37,7 +37,7 @@ class Running:
         self._run = tasks.start(self._guarded(progress), "operation")
 
     def changes(self, target: str) -> bool:
-        """Return whether it changes that target now."""
+        """Return true if it changes this target now."""
         return not self._run.done() and not self._task.operation.read_only and self._task.target.id == target
 
     async def wait(self) -> Done:
@@ -68,7 +68,9 @@ class Running:
 
     @property
     def known(self) -> bool:
-        """Whether it has ended with a known outcome: what the host goes on with by itself (a unit's start) has not."""
+        """Return true if it has ended with a known outcome: work continued by the host itself (a unit's start) has
+        not.
+        """
         ended = self._run.done() and not self._run.cancelled()
         return ended and self._judge(self._run.result()).outcome != "unknown"
 
@@ -113,7 +115,7 @@ class Running:
 
 
 def not_begun(cause: Cause) -> Done:
-    """Return the outcome of an operation that was stopped before it began."""
+    """Return the outcome of an operation stopped before it began."""
     if cause == "cancel":
         return Done(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
     code, message = _SAID[cause]
@@ -121,7 +123,7 @@ def not_begun(cause: Cause) -> Done:
 
 
 def _check_result(done: Done) -> None:
-    """Raises ValueError for a result that cannot be sent: a defect of the backend, which says nothing of the effect."""
+    """Raises ValueError for a result which cannot be sent: a defect of the backend, with an unknown effect."""
     canonical([done.output, done.state, done.code, done.message])
     try:
         check_values(done.output)

@@ -238,7 +238,7 @@ class Worker:
             relay.close()
 
     async def _watch(self, verified: VerifiedGrant, done: Done) -> None:
-        """Report codes of a host that are signs of an attack as security events."""
+        """Report a host's codes which are signs of an attack as security events."""
         if kind := ALARMS.get(done.code):
             refusal = SecurityRefusal(
                 kind, f"{verified.operation.name} on {verified.grant.target.id} ended with {done.code}"
@@ -246,7 +246,7 @@ class Worker:
             await self._parts.reporter.report(refusal, verified.grant.operation_id, verified.grant.principal)
 
     async def _refuse(self, claimed: SentClaim, answer: ClaimAnswer, error: WritError | OSError, began: float) -> None:
-        """End the operation, of which nothing ran, and report what should not happen."""
+        """End the operation, of which nothing ran, and report the security event."""
         work = claimed.work
         if isinstance(error, SecurityRefusal):
             await self._parts.reporter.report(error, work.operation_id, work.principal)
@@ -288,7 +288,7 @@ def _claim_sent(claimed: SentClaim) -> ClaimSent:
 
 
 def _run(claimed: SentClaim, answer: ClaimAnswer | None) -> ReceiptSubject:
-    """Name the grant that came, valid or not."""
+    """Name the received grant, valid or not."""
     return ReceiptSubject(
         operation_id=claimed.work.operation_id,
         attempt=claimed.work.attempt,

@@ -50,7 +50,6 @@ class NatsSubscribed:
         self._subscription: NatsSubscription | None = None
 
     async def open(self, subject: str, queue: str) -> None:
-        """Subscribe."""
         self._subscription = await self._connection.listen(subject, self._receive, queue)
 
     def _receive(self, message: Msg) -> None:
@@ -68,7 +67,7 @@ class NatsSubscribed:
         await self._workers.finish()
 
     async def abort(self) -> None:
-        """End the handlers that still run."""
+        """End the running handlers."""
         await self._workers.cancel()
 
 

@@ -1,4 +1,4 @@
-"""One connection to NATS: the only place that knows nats-py's behaviour on errors.
+"""One connection to NATS: the only place with knowledge of nats-py's behaviour on errors.
 
 It reconnects without a limit, or reports it is closed. A refusal by the server reaches the waiting call. Callbacks of
 messages never block: the direct client calls them from within its parser.
@@ -58,7 +58,7 @@ class Connection:
 
     @property
     def clustered(self) -> bool:
-        """Return whether the server is one of several, so that a stream may have a replica that lags behind."""
+        """Return whether the server is one of several, so a stream may have a replica which lags behind."""
         return self.client.clustered
 
     async def open(self) -> None:
@@ -160,7 +160,6 @@ class Connection:
             callback()
 
     def forget(self, *callbacks: Callable[[], None]) -> None:
-        """Remove these callbacks."""
         for listed in (self.on_lost, self.on_back, self.on_closed):
             listed[:] = [callback for callback in listed if callback not in callbacks]
 
@@ -246,7 +245,7 @@ class Connection:
 
 
 async def open_connection(options: Options) -> Connection:
-    """Return a connection that is up."""
+    """Return an open connection."""
     connection = Connection(options)
     await connection.open()
     return connection

@@ -39,7 +39,7 @@ class ApiError(msgspec.Struct, frozen=True):
 
 
 class PubAck(msgspec.Struct, frozen=True):
-    """The reply to a published message that a stream stores."""
+    """The reply to a published message stored by a stream."""
 
     stream: str = ""
     seq: int = 0
@@ -123,7 +123,7 @@ async def ask(replies: Replies, subject: str, request: Mapping[str, Any], *, tim
 
 
 async def direct_get_last(replies: Replies, stream: str, subject: str, timeout: float) -> Record | None:
-    """Return the last message on exactly that subject. The subject is part of the request's subject, so permissions can
+    """Return the last message on exactly this subject. The subject is part of the request's subject, so permissions can
     name it.
     """
     return record(await replies.one(f"{API}DIRECT.GET.{stream}.{subject}", b"", timeout=timeout))
@@ -135,7 +135,7 @@ def leader_of(stream: str) -> str:
 
 
 def purge_of(stream: str) -> str:
-    """Return the subject for STREAM.PURGE in accounts that may delete there."""
+    """Return the subject for STREAM.PURGE in accounts with the right to delete there."""
     return f"writ.api.purge.{stream}"
 
 
@@ -143,8 +143,8 @@ async def leader_get(replies: Replies, stream: str, request: Mapping[str, Any], 
     """Return one message of a stream, by `seq` or `last_by_subj`, from its leader, which never lags behind; None if
     there is none. TimedOut while there is no leader.
 
-    Not a direct get: that one subject also serves batches, and the server keeps 2.5 KB for each request that may have
-    many replies.
+    Not a direct get: its subject also serves batches, and the server keeps 2.5 KB for each request with possibly many
+    replies.
     """
     subject = leader_of(stream)
     answer = _got.decode((await replies.one(subject, msgspec.json.encode(request), timeout=timeout)).data)

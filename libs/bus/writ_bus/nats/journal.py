@@ -1,8 +1,8 @@
 """The journal on JetStream: appends with an expected sequence, and recovery when a reply does not come.
 
-Every append names the last sequence its writer has read (`cas_headers`, the one place that builds this). There is no
-Nats-Msg-Id: together with an expected sequence its meaning differs between one server and three. After a lost reply, or
-a wrong sequence, the event's own id in the journal tells whether it was stored.
+Every append names the last sequence its writer has read (`cas_headers`, the one place which builds the header). There
+is no Nats-Msg-Id: together with an expected sequence its meaning differs between one server and three. After a lost
+reply, or a wrong sequence, the event's own id in the journal tells whether it was stored.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ PAGE = 256
 
 
 def cas_headers(entry: Entry) -> dict[str, str]:
-    """Return headers that make the server refuse the event of a writer who has not read the latest one."""
+    """Return headers by which the server refuses the event of a writer who has not read the latest one."""
     return tracing.outgoing(
         {
             **entry.headers,
@@ -72,7 +72,7 @@ class NatsJournal:
         return await self._settle([entry], lambda: self._publish(entry, headers))
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
-        """Store all entries or none. Entries that share a filter all expect the sequence before the batch (NATS
+        """Store all entries or none. Entries with the same filter all expect the sequence before the batch (NATS
         ADR-50).
         """
         for entry in entries:
@@ -185,7 +185,7 @@ class NatsJournal:
         return found
 
     async def _end(self, filter: str) -> int:
-        """Return the last sequence that a replica may lack; 0 with a single server."""
+        """Return the last sequence a replica may lack; 0 with a single server."""
         last = await self.last(filter) if self._connection.clustered else None
         return last.sequence if last else 0
 

@@ -1,7 +1,8 @@
 """Monitoring data of the NATS servers: connections, streams, consumers.
 
-The system account serves two requests to the accounts that `writ_nats_server.config` permits; no key of that account is
-needed. Each server replies by itself; for replicated data its leader's reply counts (server/monitor.go of nats-server).
+The system account serves two requests to the accounts listed in `writ_nats_server.config`; no key of the system account
+is needed. Each server replies by itself; for replicated data its leader's reply counts (server/monitor.go of
+nats-server).
 """
 
 from datetime import datetime
@@ -89,7 +90,7 @@ class Stream(Struct, frozen=True, kw_only=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """All servers that replied, all streams and, where they are few, all consumers."""
+    """All replying servers, all streams and, where they are few, all consumers."""
 
     servers: list[Server]
     streams: list[Stream]

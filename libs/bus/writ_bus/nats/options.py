@@ -40,8 +40,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 def next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
-    """Return one of the servers with the fewest failures, after a pause that grows to 2 s, with jitter, so that a fleet
-    does not reconnect at once.
+    """Return one of the servers with the fewest failures, after a pause growing to 2 s, with jitter, so a fleet does
+    not reconnect at once.
     """
     least = min(server.reconnects for server in servers)
     server = _jitter.choice([server for server in servers if server.reconnects == least])

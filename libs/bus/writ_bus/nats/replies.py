@@ -79,7 +79,6 @@ class Replies:
             self._ring_at(soonest)
 
     def forget(self, expected: "_Expected") -> None:
-        """Stop waiting."""
         del self._waiting[expected.token]
 
     async def one(self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None) -> Msg:
@@ -147,7 +146,6 @@ class _Expected:
             self.future.exception()  # seen, even where the caller had given up before
 
     def take(self, message: Msg) -> None:
-        """Accept a reply."""
         (self._take or self.end)(message)
 
     def end(self, message: Msg) -> None:
@@ -156,6 +154,5 @@ class _Expected:
             self.future.set_result(message)
 
     def fail(self, error: Exception) -> None:
-        """Fail the request."""
         if not self.future.done():
             self.future.set_exception(error)

@@ -33,7 +33,7 @@ FAILED = {ERROR: "internal error", ERROR_CODE: "500"}
 
 
 def refusal(headers: Mapping[str, str]) -> BusError | None:
-    """Return the error that a reply with these headers stands for."""
+    """Return the error expressed by a reply with these headers."""
     code, what = headers.get(ERROR_CODE), headers.get(ERROR, "no description")
     if code is None:
         return None
@@ -127,7 +127,6 @@ class Discovery:
         return msgspec.json.encode(Info(*who, service.description, endpoints))
 
     def count(self, endpoint: Endpoint, started_ns: int, *, failed: bool) -> None:
-        """Count one request."""
         stats = self.stats[endpoint.name]
         stats.num_requests += 1
         stats.processing_time += time.perf_counter_ns() - started_ns
@@ -229,7 +228,7 @@ class NatsServing:
         await self._control.finish()
 
     async def abort(self) -> None:
-        """End the handlers that still run."""
+        """End the running handlers."""
         for lanes in self._lanes:
             await lanes.cancel()
         await self._control.cancel()

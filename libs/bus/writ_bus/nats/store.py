@@ -1,4 +1,4 @@
-"""Bytes by key with an age, in a stream that keeps the last message of each subject (per-message TTL, NATS ADR-43)."""
+"""Bytes by key with an age, in a stream which keeps the last message of each subject (per-message TTL, NATS ADR-43)."""
 
 from math import ceil
 

@@ -127,7 +127,6 @@ class NatsTail:
                 return
 
     async def aclose(self) -> None:
-        """End the tail."""
         self._connection.forget(self._suspect)
         if self._subscription is not None:
             await self._connection.unlisten(self._subscription)

@@ -12,6 +12,7 @@ from writ_cli.exit_status import Exit
 from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, TimedOut
+from writ_contracts.nearest_name import near
 from writ_documents.readers import read_agents, read_inventory
 from writ_enrolment.command import FOLDER, token_text
 from writ_enrolment.enrolment import enrol as enrol_here
@@ -44,8 +45,10 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
     nothing else, and its first use invalidates it.
     """
     home = settings.home
-    if pool not in {target.pool for target in read_inventory(home.inventory).targets}:
-        raise Invalid(f"no target of {home.inventory} has pool {pool}: give one this pool first")
+    pools = {target.pool for target in read_inventory(home.inventory).targets}
+    if pool not in pools:
+        hint = near(pool, pools) or "; give one this pool first"
+        raise Invalid(f"no target of {home.inventory} has pool {pool!r}{hint}")
     span, now = times.seconds(expires), time.time()
     if not 0 < span <= LONGEST:
         raise Invalid(f"a token is good for at most {times.span(LONGEST)}")

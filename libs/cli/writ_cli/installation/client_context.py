@@ -19,7 +19,7 @@ def _known(settings: Settings, name: str) -> None:
         return
     home = settings.home
     if home.principals.exists() and name not in principals_of(home):
-        raise Invalid(f"there is no principal {name} in {home.principals}: `writ principal list`")
+        raise Invalid(f"there is no principal {name!r} in {home.principals}", code="unknown_principal")
 
 
 @click.command()

@@ -16,6 +16,7 @@ from writ_cli.options import local
 from writ_cli.output import Screen, visible
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
+from writ_contracts.nearest_name import near
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
 from writ_installation.files.create import create_installation
@@ -269,8 +270,9 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     Copy the key file there, mode 0600. The pool must be one the inventory's targets have.
     """
     home = settings.home
-    if pool not in {agent.pool for agent in read_agents(home.agents).agents}:
-        raise Invalid(f"no pool {pool} in {home.agents}: give a target of the inventory this pool first")
+    pools = {agent.pool for agent in read_agents(home.agents).agents}
+    if pool not in pools:
+        raise Invalid(f"no pool {pool!r} in {home.agents}{near(pool, pools) or '; give a target this pool first'}")
     given = with_scheme(home, checked_servers(url)) if url is not None else None
     where, ca = given or public_url(home) or control.running(home).url, pinned_ca(home)
     check_names(home, where)

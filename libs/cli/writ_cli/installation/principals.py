@@ -237,7 +237,7 @@ async def show(settings: Settings, name: str) -> int:
     """Show the principal NAME."""
     known = principals_of(settings.home)
     if name not in known:
-        raise Invalid(f"there is no principal {name[:80]!r}: `writ principal list`", code="unknown_principal")
+        raise Invalid(f"there is no principal {name[:80]!r} in {settings.home.principals}", code="unknown_principal")
     one = known[name]
     if settings.screen.json:
         settings.screen.data(one)

@@ -7,11 +7,11 @@ import msgspec
 
 from writ_cli import completion
 from writ_cli.exit_status import Exit
-from writ_cli.nearest_name import near
 from writ_cli.options import DASHED, dashed, local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
+from writ_contracts.nearest_name import near
 from writ_documents import yaml_file
 from writ_documents.readers import read_inventory
 from writ_installation.administration.target_edits import (

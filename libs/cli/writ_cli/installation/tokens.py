@@ -66,7 +66,7 @@ async def create(
 def _check_principal(settings: Settings, name: str) -> None:
     known = {one.id: one for one in read_principals(settings.home.principals).principals}
     if name not in known:
-        raise Invalid(f"there is no principal {name[:80]!r}: `writ principal list`", code="unknown_principal")
+        raise Invalid(f"there is no principal {name[:80]!r} in {settings.home.principals}", code="unknown_principal")
     if known[name].kind == "human":
         raise Invalid(f"{name} is a human: give the agent a principal of its own (`writ principal add --kind agent`)")
     if known[name].via is None:

@@ -9,7 +9,6 @@ from msgspec import Struct
 from rich.text import Text
 
 from writ_cli.exit_status import Exit
-from writ_cli.nearest_name import near
 from writ_cli.operations.target_advice import advice
 from writ_cli.options import asking
 from writ_cli.output import Screen
@@ -17,6 +16,7 @@ from writ_cli.settings import Settings
 from writ_client.client import Writ
 from writ_contracts.backends import StepName, TargetReport
 from writ_contracts.errors import Denied, Full, Invalid, WritError
+from writ_contracts.nearest_name import near
 from writ_contracts.requests import TargetView
 
 AT_ONCE = 16

@@ -6,7 +6,7 @@
     key=@@text     text that begins with @
     key:=JSON      any value, as JSON
 
-The service checks everything again; what is refused here could not even be written as its type.
+What is refused here could not even be written as its type; the operation's definition checks the rest.
 """
 
 import base64
@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct, inspect
 
-from writ_cli.nearest_name import near
 from writ_contracts.errors import Invalid
 
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
@@ -37,21 +36,12 @@ def parse(words: Iterable[str], parameters: type[Struct] | None) -> dict[str, An
     """Return the parameters; without a struct (an operation that only the server knows) all are text."""
     taken = [split(word) for word in words]
     types = types_of(parameters) if parameters else {}
-    if parameters is not None:
-        _refuse_misspelt([word.key for word in taken], types)
     encoding = next((word.text for word in taken if word.key == "encoding" and not word.is_json), "")
     values: dict[str, Any] = {}
     for word in taken:
         value = _value(word, types.get(word.key), encoding)
         values[word.key] = _joined(word.key, values[word.key], value) if word.key in values else value
     return values
-
-
-def _refuse_misspelt(keys: Iterable[str], types: Types) -> None:
-    """One that is like no other is sent: a newer service may know it."""
-    for key in keys:
-        if key not in types and (hint := near(key, types)):
-            raise Invalid(f"no parameter {key!r}{hint}", code="invalid_parameters")
 
 
 def split(word: str) -> ParameterWord:

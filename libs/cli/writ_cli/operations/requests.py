@@ -4,13 +4,14 @@ import asyncio
 from typing import Any
 
 import click
-from msgspec import Struct, to_builtins
+from msgspec import Struct, structs, to_builtins
 
 from writ_cli import completion, times
 from writ_cli.diff_text import show_diff
+from writ_cli.error_output import OperationGoesOn
 from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
-from writ_cli.operations.known_operations import refuse_unknown
+from writ_cli.operations.known_operations import refuse_unknown, refuse_wrong_parameters
 from writ_cli.operations.many_targets import run_many
 from writ_cli.operations.progress_line import Live
 from writ_cli.operations.run_diff import RunPreview, preview_of, problem_of, show_run_diff
@@ -18,6 +19,7 @@ from writ_cli.operations.target_choice import TargetChoice, choosing
 from writ_cli.options import asking
 from writ_cli.output import Screen, outcome, visible
 from writ_cli.settings import Settings
+from writ_cli.suggestions import suggestion
 from writ_client import request_signing
 from writ_client.client import Writ
 from writ_client.operation_wait import Requested
@@ -115,6 +117,7 @@ async def run(
         correlation_id=correlation_id or choice.retry,
         sign=not unsigned,
     )
+    refuse_wrong_parameters(operation, arguments.parameters)
     if choice.many:
         return await run_many(settings, _for_each(arguments, patience, wait=not no_wait), choice)
     async with await settings.connect() as writ:
@@ -122,7 +125,7 @@ async def run(
         if no_wait:
             return _show_answer(settings.screen, await _submit(writ, arguments))
         before = await _preview(writ, arguments, patience) if diff and not dry_run else None
-        return await _wait(settings.screen, writ, arguments, patience, before)
+        return await _wait(settings, writ, arguments, patience, before)
 
 
 async def _preview(writ: Writ, arguments: RunArguments, patience: float | None) -> RunPreview:
@@ -170,18 +173,21 @@ async def _submit(writ: Writ, arguments: RunArguments) -> RequestAnswer:
 
 
 async def _wait(
-    screen: Screen, writ: Writ, arguments: RunArguments, patience: float | None, before: RunPreview | None = None
+    settings: Settings, writ: Writ, arguments: RunArguments, patience: float | None, before: RunPreview | None = None
 ) -> int:
-    number = operation_id(writ.principal, arguments.key)
+    number, screen = operation_id(writ.principal, arguments.key), settings.screen
     try:
         with Live(screen) as live:
             answer = await _submit(writ, arguments)
             _tell_waiting(screen, answer)
             view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
     except asyncio.CancelledError:
-        click.echo(f"writ: operation {number} goes on: `writ op watch {number}`", err=True)
-        return Exit.PENDING
+        raise OperationGoesOn(f"operation {number} goes on: `writ op watch {number}`", number) from None
+    except errors.TimedOut as error:
+        hint = "" if "`" in str(error) else f"; it goes on: `writ op watch {number}`"
+        raise OperationGoesOn(f"{error}{hint}", number, code=error.code) from error
     view = await writ.with_output(view)
+    view = structs.replace(view, message=view.message + await suggestion(settings, view.code, view.message))
     if before is None:
         return show_view(screen, view, answer.verdict)
     if screen.json:

@@ -20,6 +20,7 @@ from writ_cli.settings import Settings
 from writ_client.request_combinations import Simulated
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.nearest_name import near
 from writ_contracts.policy_questions import EvalRequest, EvalResult
 from writ_rules.loading import Mode
 from writ_runtime.plugins import load_catalogue
@@ -90,7 +91,7 @@ def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> lis
         return names
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in names):
-            raise Invalid(f"no target {glob!r}", code="unknown_target")
+            raise Invalid(f"no target {glob!r}{near(glob, names)}", code="unknown_target")
     return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
 
 

@@ -20,7 +20,7 @@ class RunOptions(TypedDict, total=False):
 
 
 class Runs(Protocol):
-    """A client that runs operations."""
+    """A client which runs operations."""
 
     async def run(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, **options: Any
@@ -44,5 +44,5 @@ class OperationGroup:
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """The parameters that are not None: for the others the catalogue has a default."""
+    """Return the parameters other than None: for the others the catalogue has a default."""
     return {name: value for name, value in values.items() if value is not None}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class OperationGroups:
-    """A mixin for a client that runs operations."""
+    """A mixin for a client which runs operations."""
 
     @cached_property
     def services(self: "Runs") -> Services:

@@ -1,6 +1,6 @@
 """`writ.stacks`: operations on compose stacks. Made from the catalogue by `make docs`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Unpack
 
 from writ_client.groups.group import OperationGroup, RunOptions, given
@@ -21,6 +21,11 @@ class Stacks(OperationGroup):
         allow_capabilities: bool | None = None,
         allow_host_mounts: bool | None = None,
         allow_engine_socket: bool | None = None,
+        only_images: Sequence[str] | None = None,
+        only_ports: Sequence[str] | None = None,
+        only_mounts: Sequence[str] | None = None,
+        only_networks: Sequence[str] | None = None,
+        only_capabilities: Sequence[str] | None = None,
         allow_host_namespaces: bool | None = None,
         allow_unconfined: bool | None = None,
         allow_shared: bool | None = None,
@@ -43,6 +48,11 @@ class Stacks(OperationGroup):
                 allow_capabilities=allow_capabilities,
                 allow_host_mounts=allow_host_mounts,
                 allow_engine_socket=allow_engine_socket,
+                only_images=only_images,
+                only_ports=only_ports,
+                only_mounts=only_mounts,
+                only_networks=only_networks,
+                only_capabilities=only_capabilities,
                 allow_host_namespaces=allow_host_namespaces,
                 allow_unconfined=allow_unconfined,
                 allow_shared=allow_shared,
@@ -66,6 +76,11 @@ class Stacks(OperationGroup):
         allow_capabilities: bool | None = None,
         allow_host_mounts: bool | None = None,
         allow_engine_socket: bool | None = None,
+        only_images: Sequence[str] | None = None,
+        only_ports: Sequence[str] | None = None,
+        only_mounts: Sequence[str] | None = None,
+        only_networks: Sequence[str] | None = None,
+        only_capabilities: Sequence[str] | None = None,
         allow_host_namespaces: bool | None = None,
         allow_unconfined: bool | None = None,
         allow_shared: bool | None = None,
@@ -88,6 +103,11 @@ class Stacks(OperationGroup):
                 allow_capabilities=allow_capabilities,
                 allow_host_mounts=allow_host_mounts,
                 allow_engine_socket=allow_engine_socket,
+                only_images=only_images,
+                only_ports=only_ports,
+                only_mounts=only_mounts,
+                only_networks=only_networks,
+                only_capabilities=only_capabilities,
                 allow_host_namespaces=allow_host_namespaces,
                 allow_unconfined=allow_unconfined,
                 allow_shared=allow_shared,

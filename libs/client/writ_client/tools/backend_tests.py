@@ -11,7 +11,7 @@ from writ_contracts.errors import WritError
 class BackendResult(Struct, frozen=True, kw_only=True):
     """One backend. `status`: `ok`, `degraded` where some targets are not well, `failed` where none is.
 
-    `problems`: the code and the message for each target that is not well.
+    `problems`: the code and the message for each target with a problem.
     """
 
     status: str

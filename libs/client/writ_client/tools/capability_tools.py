@@ -3,7 +3,7 @@
     tools = CapabilityTools(writ)
     result = await tools.execute_service_restart(service_name="nginx", target_id="web-1", requested_by="alice")
 
-Beside the two that are written out there is an `execute_<operation>` for every operation of the catalogue.
+Besides the two written out here there is an `execute_<operation>` for every operation of the catalogue.
 """
 
 from collections.abc import Mapping
@@ -63,8 +63,8 @@ class CapabilityTools:
         wait: float = WAIT_SECONDS,
         **options: Any,
     ) -> Result:
-        """Request an operation and wait for its outcome. A denial is a result as well; a request that waits for an
-        approval is returned at once, with status `awaiting_approval`.
+        """Request an operation and wait for its outcome. A denial is a result as well. A request waiting for approval
+        is returned at once, with status `awaiting_approval`.
         """
         check_requester(requested_by, self._writ.principal, self._addresses)
         requested = await self._writ.request(operation_type, target_id, parameters, wait=wait, **options)
@@ -75,7 +75,7 @@ class CapabilityTools:
     async def execute_service_restart(
         self, service_name: str, target_id: str, *, timeout: int | None = None, **options: Unpack[RequestOptions]
     ) -> Result:
-        """Restart a service; `timeout` is that of the restart on the target, in seconds."""
+        """Restart a service; `timeout` limits the restart on the target, in seconds."""
         parameters = given(service_name=service_name, timeout=timeout)
         return await self.execute("service_restart", target_id, parameters, **options)
 
@@ -122,7 +122,8 @@ class CapabilityTools:
         *,
         dry_run: bool = False,
     ) -> Result:
-        """What would be decided, and why; nothing is recorded or done. Somebody else's requests need `audit_read`.
+        """Return the decision a request would get, with its reason; nothing is recorded or done. Somebody else's
+        requests need `audit_read`.
 
         Raises Invalid where the target has another role than `target_role`: roles come from the inventory alone.
         """
@@ -148,7 +149,7 @@ class CapabilityTools:
         return validated(self._catalogue, operation_type, parameters)
 
     async def get_operation_status(self, operation_id: str) -> Result:
-        """One operation of one's own as it stands, with its output while that is kept."""
+        """Return one of the caller's own operations in its present state, with its output while kept."""
         return results.operation_result(await self._writ.with_output(await self._writ.get(operation_id)))
 
     async def wait_for_operation(
@@ -170,7 +171,7 @@ _OPTIONS = tuple(RequestOptions.__annotations__)
 
 
 def validated(catalogue: Catalogue, operation_type: str, values: Mapping[str, Any]) -> Result:
-    """Check parameters by the catalogue alone. Values that are not public are named in `hidden`, and not repeated."""
+    """Check parameters by the catalogue alone. Sensitive and secret values are named in `hidden`, and not repeated."""
     try:
         operation = catalogue.find(operation_type)
         effective = operation.check(values)

@@ -34,9 +34,9 @@ class PolicyManagementTools:
     async def list_allowed_operations(
         self, target_role: Role | None = None, user_id: str | None = None, target_id: str | None = None
     ) -> Result:
-        """What is allowed to a principal (oneself, if none is named), on targets of a role, or on one target.
+        """Return the operations allowed to a principal (by default the caller), on targets of a role, or on one target.
 
-        `allowed_operations` are those that are allowed with some parameters at some time; `access` has the conditions.
+        `allowed_operations` are those allowed with some parameters at some time; `access` has the conditions.
         """
         principal = principal_of(user_id or self._writ.principal, self._addresses)
         answer = await self._writ.policy.allowed(role=target_role, target=target_id, principal=principal)
@@ -50,7 +50,7 @@ class PolicyManagementTools:
         }
 
     async def validate_policy_config(self, config_data: Document) -> Result:
-        """Whether a document could be published: `valid`, `errors` and `warnings`, each with its line."""
+        """Check a document before publication: `valid`, `errors` and `warnings`, each with its line."""
         found = await self._writ.policy.validate(_text(config_data))
         told = [(one.severity, f"line {one.line}: {one.message}") for one in found.problems]
         return {
@@ -80,7 +80,7 @@ class PolicyManagementTools:
         *,
         emergency: bool = False,
     ) -> Result:
-        """What the policy says of one operation for each principal, target and instant (Unix seconds)."""
+        """Return the policy's decision on one operation for each principal, target and instant (Unix seconds)."""
         principals = [principal_of(name, self._addresses) for name in requested_by]
         found = await self._writ.policy.simulate(
             operation_type, parameters, targets=target_ids, principals=principals, at=at, emergency=emergency
@@ -90,7 +90,7 @@ class PolicyManagementTools:
         return {"results": lines, "summary": {name: decisions.count(name) for name in sorted(set(decisions))}}
 
     async def update_policy_config(self, config_data: Document, reason: str, *, replaces: int | None = None) -> Result:
-        """Put a document in force; `version` is its number. Raises Invalid with all `problems` of one that is wrong."""
+        """Put a document in force; `version` is its number. Raises Invalid with all `problems` of a wrong one."""
         view = await self._writ.policy_publish(_text(config_data), reason=reason, replaces=replaces)
         return results.operation_result(view) | {"version": view.output.get("version")}
 
@@ -101,7 +101,7 @@ class PolicyManagementTools:
 
 
 def _text(document: Document) -> str:
-    """JSON is YAML, so that a mapping needs no YAML library."""
+    """JSON is YAML, so a mapping needs no YAML library."""
     return document if isinstance(document, str) else json.dumps(document, indent=2)
 
 

@@ -1,6 +1,6 @@
-"""Requesters by id or mail address. A name given in an argument authenticates nobody: the key that connects does.
+"""Requesters by id or mail address. A name given in an argument authenticates nobody: only the connecting key does.
 
-An address that `addresses` lists stands for the principal there, any other for the principal of its local part.
+An address listed in `addresses` stands for the principal there, any other for the principal of its local part.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from writ_contracts.errors import Denied
 
 
 def principal_of(name: str, addresses: Mapping[str, str]) -> str:
-    """The principal that a name or a mail address stands for."""
+    """Return the principal for a name or a mail address."""
     if "@" not in name:
         return name
     return addresses.get(name) or name.partition("@")[0]

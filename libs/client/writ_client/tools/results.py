@@ -1,4 +1,4 @@
-"""Results as plain dictionaries, with the keys that the mission's tools have. Pure functions.
+"""Results as plain dictionaries, with the keys of the high-level tools. Pure functions.
 
 `status` is the outcome of an operation, or `pending`, `running` or `awaiting_approval` while it has none.
 """
@@ -53,7 +53,7 @@ def operation_result(view: OperationView) -> Result:
 
 
 def request_result(requested: Requested, operation_type: str, target_id: str) -> Result:
-    """What became of a request, with the decision on it."""
+    """Return the state or outcome of a request, with the decision on it."""
     answer = requested.answer
     judged = {"policy_evaluation": verdict_result(answer.verdict)} if answer.verdict is not None else {}
     if requested.view is not None:
@@ -83,7 +83,7 @@ def verdict_result(verdict: Verdict) -> Result:
 
 
 def simulation_result(answer: SimulateAnswer, operation_type: str, target_id: str) -> Result:
-    """What would be decided of a request of one's own."""
+    """Return the decision the caller's own request would get."""
     verdict = answer.verdict or Verdict(decision="deny", rules=[], reason="no verdict", code="internal")
     return {
         "policy_evaluation": verdict_result(verdict),
@@ -96,7 +96,7 @@ def simulation_result(answer: SimulateAnswer, operation_type: str, target_id: st
 
 
 def explanation_result(found: Explanation) -> Result:
-    """A decision with all that stands behind it; `policy_evaluation` as in a simulation."""
+    """Return a decision with its explanation; `policy_evaluation` as in a simulation."""
     told = msgspec.to_builtins(found)
     judged = {key: told.pop(key) for key in ("decision", "reason", "code", "rules", "policy")}
     return {

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from writ_containers.breakouts import ContainerSettings
-from writ_containers.compose.types import Service, Stack
+from writ_containers.compose.types import NamedVolume, Network, Service, Stack
+from writ_containers.container_bounds import port_range
 
 SECRET_KEYS = ("environment", "labels", "command", "entrypoint", "healthcheck")
 NAMESPACES = ("pid", "ipc", "uts", "userns_mode", "cgroup")
@@ -69,7 +70,34 @@ def _settings(name: str, service: Service, stack: Stack) -> ContainerSettings:
         foreign=[f"volumes_from {one}" for one in service.volumes_from]
         + [f"external link {one}" for one in service.external_links]
         + _network_of_others(service.network_mode or ""),
+        image=service.image,
+        ports=[port_range(port.host_ip, port.published) for port in service.ports],
+        volumes=[*_volumes(service, stack), *(f"of {one}" for one in service.volumes_from)],
+        networks=_networks(service, stack),
     )
+
+
+def _volumes(service: Service, stack: Stack) -> list[str]:
+    """The names on the engine of the volumes that are not of the stack."""
+    sources = [volume.source for volume in service.volumes if volume.type == "volume" and volume.source]
+    return [name for source in sources if (name := _shared_name(source, stack.volumes.get(source)))]
+
+
+def _networks(service: Service, stack: Stack) -> list[str]:
+    """The names on the engine of the networks that are not of the stack."""
+    if mode := _without_own(service.network_mode, stack):
+        return [mode] if mode != "none" else []
+    if service.network_mode:
+        return []
+    keys = service.networks or {"default": None}
+    return [name for key in keys if (name := _shared_name(key, stack.networks.get(key)))]
+
+
+def _shared_name(key: str, declared: Network | NamedVolume | None) -> str:
+    """Return the name of what may belong to something else; empty for what is of the stack."""
+    if declared is None or not (declared.external or declared.name is not None):
+        return ""
+    return declared.name or key
 
 
 def _without_own(mode: str | None, stack: Stack) -> str:

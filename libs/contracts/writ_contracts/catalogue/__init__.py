@@ -1,8 +1,8 @@
 """The built-in operations: 32 on targets of several kinds, 3 on Docker engines alone, 9 on Proxmox VE
 alone, and Writ's own control operations.
 
-Plugins add theirs beside these. One definition here gives validation, schema, help and policy's view of an operation;
-what has no class is secret.
+Plugins add theirs beside these. One definition here gives validation, schema, help and policy's view of an operation. A
+field without a class is secret.
 """
 
 from writ_contracts.catalogue import (

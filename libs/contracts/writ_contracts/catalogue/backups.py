@@ -76,7 +76,7 @@ class BackupEntry(Struct, frozen=True, kw_only=True):
 
 
 class BackupState(Output, frozen=True, kw_only=True):
-    """The created backup. `would`, `commands`: the actions that a dry run found."""
+    """The created backup. `would`, `commands`: the actions found by a dry run."""
 
     backup_id: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""
@@ -96,7 +96,7 @@ class BackupListing(Output, frozen=True, kw_only=True):
 
 
 class BackupRestored(Output, frozen=True, kw_only=True):
-    """The restored backup. `would`, `commands`: the actions that a dry run found."""
+    """The restored backup. `would`, `commands`: the actions found by a dry run."""
 
     backup_id: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""
@@ -107,7 +107,7 @@ class BackupRestored(Output, frozen=True, kw_only=True):
 
 
 class BackupGone(Output, frozen=True, kw_only=True):
-    """The deleted backup. `would`, `commands`: the actions that a dry run found."""
+    """The deleted backup. `would`, `commands`: the actions found by a dry run."""
 
     backup_id: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""

@@ -62,6 +62,7 @@ class ContainerCreate(ContainerAccess, frozen=True, kw_only=True, forbid_unknown
     timeout: Annotated[Timeout, Meta(le=900)] = 180
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_image("image", self.image)
         for port in self.ports:
             check_published("ports", port)
@@ -70,7 +71,7 @@ class ContainerCreate(ContainerAccess, frozen=True, kw_only=True, forbid_unknown
 
 
 class ContainerUpdate(StackAccess, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The container, and the image it is made again from. `allow_*`: for settings that it has already."""
+    """The container, and the image it is made again from. `allow_*`: flags for settings the container has already."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     image: Annotated[Image, PUBLIC]
@@ -79,6 +80,7 @@ class ContainerUpdate(StackAccess, frozen=True, kw_only=True, forbid_unknown_fie
     timeout: Annotated[Timeout, Meta(le=900)] = 300
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_image("image", self.image)
 
 
@@ -93,7 +95,7 @@ class ImagePull(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ContainerDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The container; `force` also removes one that runs."""
+    """The container; `force` also removes a running one."""
 
     container_name: Annotated[ContainerName, PUBLIC]
     force: Flag = False
@@ -201,7 +203,7 @@ class ListedContainers(Output, frozen=True, kw_only=True):
 
 
 class ContainerLog(Output, frozen=True, kw_only=True):
-    """The last lines of both outputs, at most 64 KiB from their end; secret, since programs log what they are given."""
+    """The last lines of both outputs, at most 64 KiB from their end; secret, since programs log their inputs."""
 
     container_name: Annotated[str, PUBLIC] = ""
     log: str = ""

@@ -1,6 +1,6 @@
 """Writ's own operations, on the target `writ`: carried out by an executor, decided and recorded like all others.
 
-All but the reads need the principal's own signature. Cancelling one's own operation does not; the agent that runs it
+All but the reads need the principal's own signature. Cancelling one's own operation does not: the agent running it
 knows its owner.
 """
 
@@ -107,7 +107,7 @@ class EmergencyDeclare(Parameters, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class EmergencyConfirm(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The emergency that a second person confirms, or ends."""
+    """The emergency to confirm, as a second person, or to end."""
 
     emergency_id: Annotated[ControlId, PUBLIC]
     verdict: Annotated[Literal["confirm", "end"], PUBLIC] = "confirm"
@@ -115,7 +115,7 @@ class EmergencyConfirm(Parameters, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class EmergencyReview(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The sign-off of what was done in an emergency that is over; `reason` is the reviewer's finding."""
+    """The sign-off of the operations of an emergency after its end; `reason` is the reviewer's finding."""
 
     emergency_id: Annotated[ControlId, PUBLIC]
     reason: Reason
@@ -125,8 +125,8 @@ class EmergencyReview(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 class StopSet(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A stop: no changing operation within its reach starts until `until`, or until it is lifted.
 
-    Its reach is what fits all of scope (globs of targets), roles of targets, principals (with the agents that act for
-    them) and operations; what is not given fits everything.
+    Its reach: operations which fit scope (globs of targets), roles of targets, principals (with the agents acting for
+    them) and operations, each as far as it is given.
     """
 
     reason: Reason
@@ -166,9 +166,9 @@ class JournalArchive(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class PrincipalManage(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The principal to add, change or remove, and the new values of what its action changes.
+    """The principal to add, change or remove, and its new values.
 
-    Policy itself sets `replaces`: the entry of principals.yaml that the change is for.
+    Policy itself sets `replaces`: the entry of principals.yaml to be changed.
     """
 
     action: Annotated[
@@ -209,7 +209,7 @@ OF_ACTION: Mapping[str, tuple[frozenset[str], frozenset[str]]] = MappingProxyTyp
 class Cancelled(Output, frozen=True, kw_only=True):
     """`stopped`, `cancelled` before it began, `ended` or `running` where nothing could be cancelled.
 
-    A cancel that is not seen to take effect is `unknown`, code `not_confirmed`.
+    A cancel without a visible effect is `unknown`, code `not_confirmed`.
     """
 
     operation_id: Annotated[str, PUBLIC] = ""
@@ -225,7 +225,7 @@ class Controlled(Output, frozen=True, kw_only=True):
 
 
 class Stopped(Output, frozen=True, kw_only=True):
-    """The stop's id, and the operations within its reach that had started before: they go on unless cancelled."""
+    """The stop's id, and the operations within its reach started before: they go on unless cancelled."""
 
     id: Annotated[str, PUBLIC] = ""
     sequence: Annotated[int, PUBLIC] = 0
@@ -235,7 +235,7 @@ class Stopped(Output, frozen=True, kw_only=True):
 
 
 class PrincipalChanged(Output, frozen=True, kw_only=True):
-    """The change's id and control sequence; operations of the principal that it ended, and those that run on."""
+    """The change's id and control sequence; operations of the principal which it ended, and those still running."""
 
     id: Annotated[str, PUBLIC] = ""
     sequence: Annotated[int, PUBLIC] = 0

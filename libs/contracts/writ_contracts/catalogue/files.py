@@ -82,7 +82,7 @@ class FileContent(Output, frozen=True, kw_only=True):
 class FileWritten(Output, frozen=True, kw_only=True):
     """The file before and after, by SHA-256 ("" where there was none).
 
-    `would`, `commands`: the actions that a dry run found; `diff` is its diff, which `cut` does not show whole.
+    `would`, `commands`: the actions found by a dry run; `diff` is incomplete if `cut` is set.
     """
 
     file_path: Annotated[str, PUBLIC] = ""
@@ -102,7 +102,7 @@ class FileWritten(Output, frozen=True, kw_only=True):
 class FileCopied(Output, frozen=True, kw_only=True):
     """The destination before and after, by SHA-256 ("" where there was none).
 
-    `would`, `commands`: the actions that a dry run found.
+    `would`, `commands`: the actions found by a dry run.
     """
 
     source_path: Annotated[str, PUBLIC] = ""
@@ -118,7 +118,7 @@ class FileCopied(Output, frozen=True, kw_only=True):
 
 
 class FileDeleted(Output, frozen=True, kw_only=True):
-    """The deleted file. `would`, `commands`: the actions that a dry run found."""
+    """The deleted file. `would`, `commands`: the actions found by a dry run."""
 
     file_path: Annotated[str, PUBLIC] = ""
     changed: Annotated[bool, PUBLIC] = False

@@ -61,12 +61,30 @@ Image = Annotated[
 
 _PORT = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 _ADDRESS = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-f:]+\])"
+_ANY_TEXT = r"[a-z0-9*](?:[a-z0-9._*/-]*[a-z0-9*])?"
+ImageBound = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:\*|{_HOST}(?::[0-9]{{1,5}})?)/{_ANY_TEXT}(?::[A-Za-z0-9_.*-]{{1,128}})?"
+        r"(?:@sha256:(?:[0-9a-f]{64}|\*))?" + _END,
+        max_length=512,
+        description="registry/repository[:tag][@sha256:digest]; * is any text, docker.io the default registry",
+    ),
+]
 PublishedPort = Annotated[
     str,
     Meta(
         pattern=rf"^(?:(?:{_ADDRESS}:)?{_PORT}:)?{_PORT}(?:/udp)?" + _END,
         max_length=80,
         description="[address:][host port:]container port[/udp]; TCP has no ending",
+    ),
+]
+PortBound = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:\*|{_ADDRESS})(?::{_PORT}(?:-{_PORT})?)?" + _END,
+        max_length=60,
+        description="address[:port or first-last]; * stands for any address",
     ),
 ]
 _PLAIN_COMPONENT = r"(?!\.{1,2}(?:/|:|$))[^/:\x00-\x1f\x7f]{1,255}"
@@ -77,6 +95,23 @@ Mount = Annotated[
         pattern=rf"^(?:{_PLAIN_PATH}|[A-Za-z0-9][A-Za-z0-9_.-]+):{_PLAIN_PATH}(?::ro)?" + _END,
         max_length=8192,
         description="folder or volume:path in the container[:ro]",
+    ),
+]
+_NAME_GLOB = r"[A-Za-z0-9*][A-Za-z0-9_.*-]*"
+MountBound = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:/|(?:/{_COMPONENT})+|{_NAME_GLOB})" + _END,
+        max_length=4095,
+        description="folder, with all below it, or name of a volume, in which * stands for any text",
+    ),
+]
+NetworkBound = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_NAME_GLOB}" + _END,
+        max_length=128,
+        description="a network of the engine; * stands for any text",
     ),
 ]
 NetworkName = Annotated[

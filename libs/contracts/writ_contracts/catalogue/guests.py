@@ -74,7 +74,7 @@ class GuestCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class GuestDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which guest. `force` also deletes one that runs; `purge` also removes it from backup, replication and HA jobs."""
+    """Which guest. `force` also deletes a running one; `purge` also removes it from backup, replication and HA jobs."""
 
     guest_name: Annotated[ContainerName, PUBLIC]
     force: Flag = False

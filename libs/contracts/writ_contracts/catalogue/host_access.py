@@ -1,14 +1,17 @@
-"""What a container or a stack may use of its host beyond its own namespaces: a flag for each, false unless given.
+"""What a container or a stack may use: a flag for each way out of its own namespaces, and bounds of its lists.
 
-A setting that breaks out of the container is refused by the agent unless its flag is set, and a rule of a policy allows
-a request with a flag only where it names that parameter (`writ_contracts.parameters.BREAKOUT`).
+The agent refuses a setting which breaks out of the container unless its flag is set. A rule allows a request with a
+flag only if it names this parameter (`writ_contracts.parameters.BREAKOUT`). A bound is not given by default; the agent
+refuses what is outside one that the request has, or that a rule has filled in.
 """
 
 from typing import Annotated
 
 from msgspec import Meta
 
-from writ_contracts.parameters import BREAKOUT, Parameters
+from writ_contracts.catalogue.grammar import Capability, ImageBound, MountBound, NetworkBound, PortBound
+from writ_contracts.catalogue.spelling import check_image_bound, check_port_bound
+from writ_contracts.parameters import BREAKOUT, PUBLIC, Parameters
 
 
 class ContainerAccess(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,10 +29,39 @@ class ContainerAccess(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
     allow_engine_socket: Annotated[
         bool, Meta(description="may mount the socket of an engine, or a folder above it"), BREAKOUT
     ] = False
+    only_images: Annotated[
+        Annotated[list[ImageBound], Meta(max_length=64)] | None, Meta(description="every image is one of these"), PUBLIC
+    ] = None
+    only_ports: Annotated[
+        Annotated[list[PortBound], Meta(max_length=64)] | None,
+        Meta(description="every published port is on one of these"),
+        PUBLIC,
+    ] = None
+    only_mounts: Annotated[
+        Annotated[list[MountBound], Meta(max_length=64)] | None,
+        Meta(description="every folder of the host, and every volume that is not of the stack, is one of these"),
+        PUBLIC,
+    ] = None
+    only_networks: Annotated[
+        Annotated[list[NetworkBound], Meta(max_length=64)] | None,
+        Meta(description="every network that is not of the stack is one of these"),
+        PUBLIC,
+    ] = None
+    only_capabilities: Annotated[
+        Annotated[list[Capability], Meta(max_length=64)] | None,
+        Meta(description="every capability beyond the engine's default ones is one of these"),
+        PUBLIC,
+    ] = None
+
+    def __post_init__(self) -> None:
+        for image in self.only_images or ():
+            check_image_bound("only_images", image)
+        for port in self.only_ports or ():
+            check_port_bound("only_ports", port)
 
 
 class StackAccess(ContainerAccess, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Flags for the services of a stack, with the settings that container_create does not have."""
+    """Flags for the services of a stack: those of a container, and those for settings of stacks alone."""
 
     allow_host_namespaces: Annotated[
         bool, Meta(description="may use the host's pid, ipc, uts, user or cgroup namespace"), BREAKOUT

@@ -50,7 +50,7 @@ class NetworkScan(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class NetworkView(Output, frozen=True, kw_only=True):
-    """Interfaces with their addresses, routes, and sockets that listen, as the kernel names them."""
+    """Interfaces with their addresses, routes, and listening sockets, as the kernel names them."""
 
     interfaces: Annotated[list[dict[str, Any]], PUBLIC] = field(default_factory=list)
     routes: Annotated[list[dict[str, Any]], PUBLIC] = field(default_factory=list)

@@ -66,7 +66,7 @@ class PackageListing(Output, frozen=True, kw_only=True):
 class PackageChanged(Output, frozen=True, kw_only=True):
     """The package's version before and after ("" where it was, or is, not installed).
 
-    `would`, `commands`: the actions that a dry run found; `cut`: these are not all.
+    `would`, `commands`: the actions found by a dry run; `cut`: these are not all.
     """
 
     package_name: Annotated[str, PUBLIC] = ""

@@ -35,7 +35,7 @@ class ServiceRestart(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 class ServiceState(Output, frozen=True, kw_only=True):
     """The state of the unit; names as in org.freedesktop.systemd1(5). Times are Unix seconds.
 
-    `service_name` is its own name, in full. `would`, `commands`: the actions that a dry run found. `job_result`:
+    `service_name` is its own name, in full. `would`, `commands`: the actions found by a dry run. `job_result`:
     systemd's result of the job.
     """
 

@@ -71,7 +71,7 @@ class SnapshotEntry(Struct, frozen=True, kw_only=True):
 
 
 class SnapshotState(Output, frozen=True, kw_only=True):
-    """The created or restored snapshot. `would`, `commands`: the actions that a dry run found."""
+    """The created or restored snapshot. `would`, `commands`: the actions found by a dry run."""
 
     snapshot_name: Annotated[str, PUBLIC] = ""
     reference: Annotated[str, PUBLIC] = ""
@@ -89,7 +89,7 @@ class SnapshotListing(Output, frozen=True, kw_only=True):
 
 
 class SnapshotGone(Output, frozen=True, kw_only=True):
-    """The deleted snapshot. `would`, `commands`: the actions that a dry run found."""
+    """The deleted snapshot. `would`, `commands`: the actions found by a dry run."""
 
     snapshot_name: Annotated[str, PUBLIC] = ""
     removed: Annotated[bool, PUBLIC] = False

@@ -1,9 +1,9 @@
 """One spelling for hosts, networks, published ports and images, which have many.
 
-A policy compares text. `2130706433`, `0177.0.0.1`, `LOCALHOST.` and `::ffff:127.0.0.1` all reach the host that a policy
-knows as `127.0.0.1` or `localhost`. So each is refused, and the message gives the right spelling. Nothing is rewritten:
-the principal's signature is over the parameters as they were sent. Sources: inet_aton(3), RFC 5952 (text of IPv6
-addresses), the URL standard (a host whose last label is a number is an IPv4 address), distribution/reference.
+A policy compares text. `2130706433`, `0177.0.0.1`, `LOCALHOST.` and `::ffff:127.0.0.1` all reach the host known to a
+policy as `127.0.0.1` or `localhost`. So each is refused, and the message gives the right spelling. Nothing is
+rewritten: the principal's signature is over the parameters as they were sent. Sources: inet_aton(3), RFC 5952 (text of
+IPv6 addresses), the URL standard (a host whose last label is a number is an IPv4 address), distribution/reference.
 """
 
 import ipaddress
@@ -55,6 +55,30 @@ def check_published(field: str, port: str) -> None:
         _check_ipv6(field, port[1 : port.index("]")])
     elif port.count(":") == 2:
         _check_ipv4(field, port.partition(":")[0])
+
+
+def check_port_bound(field: str, bound: str) -> None:
+    """Raises ValueError where the address of `address[:ports]` has another spelling, or the range is reversed."""
+    if bound.startswith("["):
+        _check_ipv6(field, bound[1 : bound.index("]")])
+    elif not bound.startswith("*"):
+        _check_ipv4(field, bound.partition(":")[0])
+    first, dash, last = bound.rpartition("]")[2].rpartition(":")[2].partition("-")
+    if dash and int(first) > int(last):
+        raise ValueError(f"{field} has a range of ports whose end is before its start")
+
+
+def check_image_bound(field: str, bound: str) -> None:
+    """Raises ValueError for a bound that no image has: images of one word are in `library` of Docker Hub."""
+    registry, _, repository = bound.partition("/")
+    if registry == "docker.io" and "/" not in repository and "*" not in repository.partition(":")[0]:
+        raise ValueError(f"{field}: the images of Docker itself are docker.io/library/{repository}")
+    if registry in _DOCKER_HUB - {"docker.io"}:
+        raise ValueError(f"{field}: the default registry is written docker.io")
+    if registry != "*" and registry != "docker.io":
+        if "." not in registry and ":" not in registry and registry != "localhost":
+            raise ValueError(f"{field} begins with {registry}, which is no registry: write docker.io/{bound}")
+        _check_registry(field, registry)
 
 
 def check_image(field: str, image: str) -> None:

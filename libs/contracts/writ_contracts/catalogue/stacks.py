@@ -24,6 +24,7 @@ class StackApply(StackAccess, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout: Annotated[Timeout, Meta(le=1800)] = 300
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_exactly_one(compose=self.compose, source=self.source)
         check_bytes("compose", self.compose or "", MAX_COMPOSE_BYTES)
 

@@ -1,6 +1,6 @@
-"""Parameters of the control operations on approval windows: approvals that people give ahead, for some uses.
+"""Parameters of the control operations on approval windows: approvals given ahead, for a number of uses.
 
-A window replaces no rule: within it, the approvals that it got count for each operation that it names.
+A window replaces no rule: its approvals count for each operation it names, while it is open.
 """
 
 from typing import Annotated

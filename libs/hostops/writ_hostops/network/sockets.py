@@ -21,8 +21,6 @@ _WORD = "<I" if sys.byteorder == "little" else ">I"
 
 @dataclass(frozen=True)
 class Socket:
-    """A listening socket."""
-
     protocol: str
     address: str
     port: int

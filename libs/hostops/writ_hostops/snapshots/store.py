@@ -48,8 +48,7 @@ class Store(Protocol):
         empty if unknown.
         """
 
-    def delete(self, snapshot: Snapshot) -> None:
-        """Remove the snapshot."""
+    def delete(self, snapshot: Snapshot) -> None: ...
 
     def caveat(self) -> str:
         """Return the limits of a later restore that a requester must know, or ""."""

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.ids import PoolId, PublicKey
+from writ_contracts.nearest_name import near
 from writ_documents import shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
@@ -117,7 +118,8 @@ def add_site(home: Home, site: Site, listen: str, tls: Shown | None = None) -> N
     ports = [port_of(url, LEAF_SCHEMES, LEAF_PORT) for url in site.hub]
     known = {agent.pool for agent in read_agents(home.agents).agents}
     if unknown := [pool for pool in site.pools if pool not in known]:
-        raise Invalid(f"no pool {unknown[0]} in {home.agents}: give a target of the inventory this pool first")
+        hint = near(unknown[0], known) or "; give a target of the inventory this pool first"
+        raise Invalid(f"no pool {unknown[0]!r} in {home.agents}{hint}")
     there = read_leaves(home.leaves)
     if tls:
         if there and there.tls != tls:

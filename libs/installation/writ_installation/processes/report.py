@@ -35,7 +35,6 @@ class InstallationReport(Struct, frozen=True, kw_only=True):
 
 
 def write_report(path: Path, report: InstallationReport) -> None:
-    """Replace the report."""
     write_atomically(path, msgspec.json.encode(report))
 
 

@@ -1,7 +1,7 @@
 """Verification of an archive by itself: no service is asked, and only policy's public key is trusted.
 
-It detects an event that was changed, removed, added, moved or cut off, in one archive or between two; an archive
-without permission; and a signature that does not hold.
+It detects a changed, removed, added, moved or cut off event, in one archive or between two; an archive without
+permission; and a bad signature.
 """
 
 import hashlib
@@ -27,9 +27,7 @@ from writ_trust.statements import digest, open_signed
 
 
 class Verified(Struct, frozen=True, kw_only=True):
-    """An intact archive. `by`: the principal that archived it; `problems`: events that were damaged in the journal
-    already.
-    """
+    """An intact archive. `by`: the principal who archived it; `problems`: events already damaged in the journal."""
 
     file: str
     generation: int
@@ -76,7 +74,7 @@ def verify(path: Path, policy_keys: Collection[str], people: Directory | None = 
 
 
 def follow(archives: Sequence[Verified]) -> None:
-    """Check that the archives follow each other. Raises Damaged."""
+    """Check the order of the archives. Raises Damaged."""
     for before, after in pairwise(archives):
         expected = (before.generation + 1, before.last + 1, before.digest)
         if (after.generation, after.first, after.previous) != expected:
@@ -123,7 +121,7 @@ def _segment(bundle: Bundle, segment: Segment) -> Iterator[Record]:
 
 
 def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys: Collection[str]) -> ControlEvent:
-    """Return the control event that archived it. Raises Damaged unless policy allowed its author exactly this."""
+    """Return the control event of its archiving. Raises Damaged unless policy allowed its author exactly this."""
     try:
         event = decode(seal, ControlEvent)
         parameters = parameters_of(event)
@@ -154,7 +152,7 @@ def parameters_of(event: ControlEvent) -> JournalArchive:
 
 
 def check_decision(event: ControlEvent, policy_keys: Collection[str]) -> None:
-    """Check that policy allowed exactly this, on its author's own signature. Raises Untrusted."""
+    """Check policy's decision: it allowed exactly this, on its author's own signature. Raises Untrusted."""
     if event.kind != "journal_archive" or event.decision is None or event.statement is None:
         raise Untrusted("it has no signed statement or decision")
     decision = open_signed(event.decision, Decision, policy_keys, None)

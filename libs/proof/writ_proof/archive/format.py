@@ -1,8 +1,8 @@
 """The content of an archive: the events of a range of the journal as they were stored, a manifest, and a seal.
 
 Segments hold one event a line, in order. The manifest names each segment by its digest, and the preceding archive; its
-own digest is a parameter of the operation `journal_archive`, so that its author and policy signed for it. The seal is
-that operation's control event. The same range always makes the same manifest.
+own digest is a parameter of the operation `journal_archive`, so its author and policy signed for it. The seal is the
+operation's control event. The same range always makes the same manifest.
 """
 
 import base64
@@ -44,7 +44,7 @@ class Segment(Struct, frozen=True, kw_only=True):
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`previous`: digest of the preceding archive's manifest, "" for the first; `control`: see `JournalArchive`.
 
-    `damaged`: sequences of events that were damaged already when the range was archived.
+    `damaged`: sequences of events already damaged when the range was archived.
     """
 
     format: str
@@ -63,7 +63,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def digest_of(manifest: bytes) -> str:
-    """Return the digest that names an archive."""
+    """Return the digest which names an archive."""
     return hashlib.sha256(manifest).hexdigest()
 
 

@@ -13,7 +13,7 @@ from writ_proof.bundles import MANIFEST, Bundle
 
 
 def trace(path: Path, number: str) -> TraceAnswer:
-    """Return the events of an operation or of a correlation id, and other events that name it. Raises Damaged."""
+    """Return the events of an operation or of a correlation id, and other events which name it. Raises Damaged."""
     word = json.dumps(number)[1:-1].encode()
     with Bundle(path) as bundle:
         manifest = read_manifest(path, bundle.read(MANIFEST))

@@ -1,7 +1,7 @@
 """Verification of the signatures in a range of events: decisions, grants and read grants by policy; statements,
-approvals, claims and receipts by the key that the next link of the chain names.
+approvals, claims and receipts by the key named in the next link of the chain.
 
-Events come in order. An operation that began before the range is checked as far as it is in it.
+Events come in order. An operation begun before the range is checked as far as it is inside.
 """
 
 from collections.abc import Collection
@@ -13,6 +13,7 @@ from msgspec import Struct
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
 from writ_contracts.approvals import DecisionDemand, SignedApproval
+from writ_contracts.copied_control_events import origin
 from writ_contracts.credentials import TOUCH, Credential
 from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
@@ -22,6 +23,7 @@ from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed, Statement
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
+from writ_proof.archive.control_record import ControlRecord
 from writ_trust.approvals import ProvenApproval, approval_digest, nkey_credential, prove_approval, read_approval
 from writ_trust.people import Directory
 from writ_trust.requester_presence import check_presence
@@ -41,7 +43,7 @@ class Problem(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """What approvals of a request must name, and who must not be the approver."""
+    """The digests which approvals of a request must name, and the person who must not be an approver."""
 
     requested: str
     decision: str
@@ -52,14 +54,14 @@ class Request(Struct, frozen=True):
 
 
 class Signatures:
-    """Checks one event after the other. `signed` counts signatures that hold; `problems` has the first thousand."""
+    """Checks one event after the other. `signed` counts valid signatures; `problems` has the first thousand."""
 
     def __init__(
         self, policy_keys: Collection[str], people: Directory | None = None, *, by_directory: bool = True
     ) -> None:
         """Policy's public keys, of all times the range covers. `people`: the newest directory of people's credentials,
-        which has removed ones too; without it no approval that proves a presence can be verified. Not `by_directory`:
-        what needs the directory is left to others, as where a trace is shown.
+        including removed ones; without it no approval with a proof of presence can be verified. Not `by_directory`:
+        checks in need of the directory are left out, as where a trace is shown.
         """
         self._policy = frozenset(policy_keys)
         self._people = people
@@ -72,6 +74,7 @@ class Signatures:
         """By operation: the request whose decision demands approvals, until it has ended."""
         self._approvals: dict[str, set[str]] = {}
         """By operation: digests of its approvals."""
+        self._control = ControlRecord()
         self._installation = ""
         self._previews: dict[str, str] = {}
         """By operation: digest of its preview, which its approvals must name."""
@@ -87,7 +90,7 @@ class Signatures:
                 self.problems.append(Problem(record.sequence, str(error)))
 
     def check(self, record: Record) -> None:
-        """Check the next event. Raises Untrusted for what does not hold, Invalid for what cannot be read."""
+        """Check the next event. Raises Untrusted for a bad signature, Invalid for unreadable content."""
         event = decode_event(record.data)
         self._belongs(record, event)
         self._check(record, event)
@@ -124,10 +127,9 @@ class Signatures:
             case journal.Finished() | journal.Unknown() | journal.Resolved():
                 self._ended(event)
             case journal.ControlEvent():
-                if event.decision is not None:
-                    decision = self._of_policy(event.decision, Decision)
-                    self._is_of(event, decision)
-                    self._statement(event.statement, decision)
+                self._controlled(record, event)
+            case journal.WindowUsed():
+                self._control.used(event)
             case journal.SecurityEvent():
                 if event.report is not None:
                     self._own(event.report, SecurityReport)
@@ -143,8 +145,16 @@ class Signatures:
         self._check_read_grant(event.look)
         self._check_read_grant(event.ahead)
 
+    def _controlled(self, record: Record, event: journal.ControlEvent) -> None:
+        if event.decision is None:
+            return
+        decision = self._of_policy(event.decision, Decision)
+        self._is_of(event, decision)
+        self._statement(event.statement, decision)
+        self._control.take(event, decision, origin(record.headers, record.sequence))
+
     def _granted(self, event: journal.Granted) -> None:
-        self._of_policy(event.decision, Decision)
+        decision = self._of_policy(event.decision, Decision)
         grant = self._of_policy(event.grant, Grant)
         self._own(event.claim, Claim)
         if grant.operation_id != event.operation_id or grant.claim_digest != digest(event.claim):
@@ -154,9 +164,10 @@ class Signatures:
         self._started(event.operation_id, grant.approvals)
         known = self._grants.setdefault(event.operation_id, {})
         known |= dict.fromkeys((digest(event.grant), digest(event.claim)), (event.claim.key, event.instance))
+        self._control.granted(decision)
 
     def _demanded(self, record: Record, event: journal.Requested, decision: Decision) -> None:
-        """Remember what approvals of this request must name."""
+        """Remember the digests which approvals of this request must name."""
         if decision.effect == "require_approval" and not event.dry_run:
             self._requests[event.operation_id] = Request(
                 sha256(record.data).hexdigest(),
@@ -175,8 +186,8 @@ class Signatures:
     def _approval(
         self, operation_id: str, signed: SignedApproval, verdict: str, approver: str, at: float
     ) -> ProvenApproval:
-        """An approval that holds: by a credential that counted then, of the exact request, by somebody else than
-        asked.
+        """Check an approval: by a credential which counted then, of the exact request, by another person than the
+        requester.
         """
         known = self._requests.get(operation_id)
         found = prove_approval(signed, _credentials(signed, self._people, known, at), installation=None)
@@ -227,7 +238,7 @@ class Signatures:
         self._approvals[event.operation_id] = {approval_digest(one) for one in event.approvals}
 
     def _started(self, operation_id: str, named: Collection[str] = ()) -> None:
-        """Raises Untrusted for a start without the approvals that the decision demands, or by others than recorded."""
+        """Raises Untrusted for a start without the approvals demanded by the decision, or with others than recorded."""
         if operation_id in self._requests and operation_id not in self._approvals:
             raise Untrusted("it started without the approvals that its decision demands")
         if not set(named) <= self._approvals.get(operation_id, set(named)):
@@ -240,6 +251,7 @@ class Signatures:
             self._requests.pop(event.operation_id, None)
             self._approvals.pop(event.operation_id, None)
             self._previews.pop(event.operation_id, None)
+            self._control.ended(event.operation_id)
         if event.receipt is None:
             return
         receipt = self._own(event.receipt, Receipt)
@@ -263,7 +275,7 @@ class Signatures:
             raise Untrusted("its decision is on another statement")
 
     def _presence(self, record: Record, event: journal.Requested, decision: Decision) -> None:
-        """Check what the requester proved besides the signature, where the decision says that they did."""
+        """Check the requester's proof of presence, where the decision names one."""
         if decision.presence is None:
             return
         if event.presence is None or event.statement is None:
@@ -318,8 +330,8 @@ class Signatures:
 def _credentials(
     signed: SignedApproval, people: Directory | None, known: Request | None, at: float
 ) -> list[Credential]:
-    """The credential that signed it, if it counted when the verdict was recorded. An nkey is that which the approval
-    names.
+    """Return the signing credential, if it counted when the verdict was recorded. An nkey is the one named by the
+    approval.
     """
     approval = read_approval(signed)
     if signed.evidence.__struct_config__.tag == "key":
@@ -332,5 +344,5 @@ def _credentials(
 
 
 def _may_be_own(found: ProvenApproval, known: Request, people: Directory | None) -> bool:
-    """Whether the human of an AI agent approved its request while one person ran the installation."""
+    """Return true if an AI agent's own human approved its request while one person ran the installation."""
     return people is not None and found.approval.approver != known.principal and found.presence.meets(TOUCH)

@@ -17,7 +17,7 @@ from writ_trust.people import Directory
 
 
 class StoredEvents(Protocol):
-    """The stream that is archived."""
+    """The stream to be archived."""
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """Return the events under `filter` with a sequence above `after`, in order, at most `limit` of them."""
@@ -33,8 +33,6 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Made(Struct, frozen=True, kw_only=True):
-    """The written archive."""
-
     manifest: Manifest
     bytes: int
     checked: Signatures
@@ -93,8 +91,6 @@ def _write_segment(writer: BundleWriter, events: list[Record], signatures: Signa
 
 
 async def control_digest(journal: StoredEvents, last: int) -> str:
-    """Return the digest of all control events that were stored up to `last`, in the order of their original
-    sequences.
-    """
+    """Return the digest of all control events stored up to `last`, in the order of their original sequences."""
     found = {origin(one.headers, one.sequence): one.data for one in await journal.read(subjects.CONTROL)}
     return of_all(data for at, data in sorted(found.items()) if at <= last)

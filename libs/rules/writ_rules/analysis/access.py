@@ -1,7 +1,7 @@
 """Access lists derived from a policy: for each operation, target and principal never, always, or under conditions.
 
 The results come from the same decisions as requests get: one request of each kind the policy can distinguish is
-decided. So `never` means that each of them is denied, and `always` that none is.
+decided. So `never` means each of them is denied, and `always` means none is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ MOST_ASKED = 400_000
 
 
 class Grant(Struct, frozen=True, kw_only=True):
-    """A rule that allows, with its requirements: conditions in words, windows, approvals."""
+    """An allowing rule with its requirements: conditions in words, windows, approvals."""
 
     rule: str
     parameters: list[str]
@@ -51,8 +51,8 @@ class Access(Struct, frozen=True, kw_only=True):
     class.
 
     `allowed`: with or without an approval; `approval`: how often it needs one; `emergency`: only in an emergency.
-    `grants` are the rules that allow it, `denies` those that deny or limit some of it. `example_allowed` and
-    `example_denied` are requests that show it, where there is one.
+    `grants` are the rules allowing it, `denies` those which deny or limit some of it. `example_allowed` and
+    `example_denied` are requests of either kind, if there is one.
     """
 
     operation: str
@@ -81,7 +81,7 @@ class AccessListing(Struct, frozen=True, kw_only=True):
 class AccessQuery(Struct, frozen=True, kw_only=True):
     """The operations, targets and principals of a query; None is all.
 
-    `at` (Unix seconds): at that instant; None: at any time from `around` on. `parameters`: with exactly these; None:
+    `at` (Unix seconds): at this instant; None: at any time from `around` on. `parameters`: with exactly these; None:
     with any.
     """
 
@@ -254,7 +254,7 @@ def _grant(rule: Rule, verb: Verb) -> Grant:
 
 
 def _words(clause: Parameter, verb: Verb) -> Iterable[str]:
-    """Return the constraint in words; without values for a parameter that is not public."""
+    """Return the constraint in words; without values for a sensitive or secret parameter."""
     shown = [check.wanted for check in clause.checks if clause.name in verb.public or not check.tells]
     shown += ["required"] if clause.required else []
     shown += [clause.listed.wanted] if clause.listed is not None else []

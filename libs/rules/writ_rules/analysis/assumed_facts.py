@@ -1,8 +1,8 @@
-"""Facts that an analysis assumes of targets and scanners: each combination that makes a difference to some rule.
+"""Facts assumed by an analysis about targets and scanners: each combination which makes a difference to some rule.
 
 A list holds the values of the request, or nothing. A scanner has not reported, or found nothing, or one thing of some
-severity. All of it is fresh. A missing list is no case of its own, since executors always fetch the lists that a
-decision needs.
+severity. All of it is fresh. A missing list is no case of its own, since executors always fetch the lists needed by a
+decision.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ FINDING = "a-finding"
 
 
 class AssumedFacts(Struct, frozen=True, kw_only=True):
-    """`listed`: true for each source that lists the values of the request. `scans`: the worst finding of each
+    """`listed`: true for each source which lists the values of the request. `scans`: the worst finding of each
     scanner.
     """
 
@@ -57,8 +57,8 @@ def suppositions(
 
 
 def facts(assumed: AssumedFacts, request: DecisionRequest, defaults: Iterable[Any] = ()) -> Facts:
-    """Return the assumptions as facts for the engine. `defaults`: values that rules may fill in; they are listed with
-    the request's own values.
+    """Return the assumptions as facts for the engine. `defaults`: values rules may fill in; they are listed with the
+    request's own values.
     """
     if assumed == NOTHING:
         return NO_FACTS
@@ -80,7 +80,7 @@ def scans(assumed: AssumedFacts, target: str, at: float) -> dict[str, ScanReport
 
 
 def supplied_form(known: Facts) -> dict[str, Any]:
-    """Return the facts in the form that `writ policy eval` reads; empty without facts."""
+    """Return the facts in the form read by `writ policy eval`; empty without facts."""
     listings = {source: sorted(listing.names) for source, listing in known.listings.items()}
     reports = {
         scanner: [{"id": finding.id, "severity": finding.severity} for finding in report.findings]

@@ -30,7 +30,7 @@ class Change(Struct, frozen=True, kw_only=True):
     """One kind of change, of one operation on targets of one role for principals of the same roles.
 
     `targets` and `principals` are those it concerns. `example` is decided as `before` by the old policy and as `after`
-    by the new one, by these rules and for these reasons. `changed`: the rules, and keys of the policy, that differ and
+    by the new one, by these rules and for these reasons. `changed`: the differing rules, and keys of the policy, which
     cause it. `terms`: the terms of an allow, before and after, where they differ.
     """
 
@@ -56,8 +56,8 @@ class Diff(Struct, frozen=True, kw_only=True):
     """All changes, by operation and role, from `since` on.
 
     `bounded` names the places where not every kind of request was tried; `notes` are other differences. `targets` and
-    `principals` are synthetic, for lack of files, and occur in the examples. Of principals with several roles only
-    those are kept that show a change which no single role shows.
+    `principals` are synthetic, for lack of files, and occur in the examples. Principals with several roles are kept
+    only where they show a change which no single role shows.
     """
 
     changes: list[Change]
@@ -90,7 +90,7 @@ class Changes:
         targets: Sequence[Target],
         principals: Sequence[Principal],
     ) -> None:
-        """Add a change, with the request that shows it."""
+        """Add a change, with a request as evidence."""
         requester = asked.principal
         key = (asked.operation.name, asked.target.role, tuple(sorted(requester.roles)), kind_of_change)
         known = self._found.get(key)
@@ -122,7 +122,7 @@ class Changes:
         )
 
     def _follows(self, key: _Key, change: Change) -> bool:
-        """Return whether one of the roles alone shows the same change. Always false for principals that exist."""
+        """Return whether one of the roles alone shows the same change. Always false for existing principals."""
         operation, role, roles, kind_of_change = key
         if self._question_space.principals is not None or len(roles) < 2:
             return False

@@ -21,7 +21,7 @@ Member = TypeVar("Member")
 
 
 def rules_of(policies: Iterable[Policy], operation: str) -> list[Rule]:
-    """Return all rules of these policies that are about an operation, each once."""
+    """Return all rules of these policies about an operation, each once."""
     found: dict[Rule, None] = {}
     for policy in policies:
         for (name, _), rules in policy.index.items():
@@ -33,14 +33,14 @@ def rules_of(policies: Iterable[Policy], operation: str) -> list[Rule]:
 
 
 def defaults_of(policies: Iterable[Policy], operation: str) -> list[Any]:
-    """Return the values that rules may fill in for parameters of an operation."""
+    """Return the values rules may fill in for parameters of an operation."""
     return [value for rule in rules_of(policies, operation) for value in rule.defaults[operation].values()]
 
 
 def target_classes(
     question_space: QuestionSpace, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
 ) -> list[list[Target]]:
-    """Return the classes of the targets that have the operation; `about`: only of targets in the scope of one of these
+    """Return the classes of the targets with this operation; `about`: only of targets in the scope of one of these
     rules.
     """
     every = synthetic.targets(verb.operation, rules) if question_space.targets is None else question_space.targets
@@ -90,7 +90,7 @@ def _is_about(scopes: Iterable[Iterable[Any]], case: Case) -> bool:
 
 
 def synthesis_notes(question_space: QuestionSpace, verb: Verb, rules: Sequence[Rule]) -> list[str]:
-    """Return notes on the kinds of targets or principals that were not synthesised."""
+    """Return notes on the kinds of targets or principals left out of the synthesis."""
     no_files = question_space.targets is None, question_space.principals is None
     notes = synthetic.too_many(verb.operation, rules, of_targets=no_files[0], of_principals=no_files[1])
     return [f"{verb.operation.name}: {note}" for note in notes]

@@ -10,7 +10,7 @@ _STRIDE = 7_919
 
 
 def spread(axes: Axes, most: int) -> Iterator[tuple[Any, ...]]:
-    """Yield combinations. With more than `most`: first those that differ from the first in one value, then an even
+    """Yield combinations. With more than `most`: first those which differ from the first in one value, then an even
     spread.
     """
     if prod(len(axis) for axis in axes) <= most:

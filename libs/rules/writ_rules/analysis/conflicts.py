@@ -1,4 +1,4 @@
-"""Rules that fill in different defaults for one parameter and can both match: such a request is denied."""
+"""Rules with different defaults for one parameter which can both match: such a request is denied."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -21,7 +21,7 @@ MOST_COMPARED = 20_000
 
 
 def conflicts(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -> Iterator[Finding]:
-    """Yield a finding for each rule whose default differs from that of an earlier rule that can match with it.
+    """Yield a finding for each rule whose default contradicts an earlier rule's, where both can match one request.
 
     One more finding says when there are more pairs than are compared.
     """
@@ -139,7 +139,7 @@ def _local(window: Occasion, moment: float) -> datetime:
 def _same_value(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
     constraints = [rule.constraints[name] for rule in (one, other) if name in rule.constraints]
     may_miss = optional(verb, name) and domain(verb, name).default is None
-    if may_miss and not any(each.required or each.default is not None for each in constraints):
+    if may_miss and not any(each.needs_value or each.default is not None for each in constraints):
         return True
     listed = [check for each in constraints for check in checks(each, deny=False)]
     for value in candidates(verb, name, listed):

@@ -1,8 +1,8 @@
 """Differences between two policies in their decisions: by operation, target role and principal roles, each with a
 request.
 
-Both policies decide one request of each kind that either can distinguish. So the result is complete, unless it says
-that there were too many kinds. Every change comes with a request that both policies decided.
+Both policies decide one request of each kind distinguished by either. So the result is complete, unless it reports too
+many kinds. Every change comes with a request decided by both policies.
 """
 
 from collections import Counter
@@ -56,15 +56,15 @@ _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_a
 
 
 def diff(old: PolicyFile, new: PolicyFile, question_space: QuestionSpace, at: float) -> Diff:
-    """Return the changes that `new` brings. Windows are tried for weeks from `at` (Unix seconds) on.
+    """Return the changes brought by `new`. Windows are tried for weeks from `at` (Unix seconds) on.
 
-    Raises Invalid (`invalid_policy`) for a policy that doesn't compile.
+    Raises Invalid (`invalid_policy`) for a policy which doesn't compile.
     """
     return _Comparison(old, new, question_space, at).run()
 
 
 class _Difference(Struct, frozen=True, eq=False):
-    """A kind of request that shows a change; `approving`: the side whose demands are met, 0 the old, 1 the new."""
+    """A kind of request which shows a change; `approving`: the side whose demands are met, 0 the old, 1 the new."""
 
     option: Option
     approving: int | None = None
@@ -174,7 +174,7 @@ class _Comparison:
     def _compared(
         self, verb: Verb, target: Target, principal: Principal, option: Option
     ) -> dict[ChangeKind, _Difference]:
-        """Return the changes that one kind of request shows: as it is, and with the approvals of either side where both
+        """Return the changes shown by one kind of request: as it is, and with the approvals of either side where both
         demand some.
         """
         found: dict[ChangeKind, _Difference] = {}
@@ -206,8 +206,8 @@ class _Comparison:
         return asked, known, before, after
 
     def _may_matter(self, found: list[Relevant]) -> list[Rule] | None:
-        """Return the differing rules if a request that none of them matches is decided alike; None where that is not
-        sure.
+        """Return the differing rules if a request matching none of them is decided alike; None where this is not
+        certain.
 
         Under an open default and within a gateway's limits, the scope of a rule matters too.
         """
@@ -230,7 +230,7 @@ class _Comparison:
         return ("other_terms", found) if found else None
 
     def _changed(self, found: list[Relevant], before: Ruling, after: Ruling) -> list[str]:
-        """Return the differing rules: of those that decided, else of all that could apply; else the policy's own
+        """Return the differing rules: among the deciding ones, else among all which could apply; else the policy's own
         keys.
         """
         deciding = {*before.rules, *after.rules}

@@ -109,7 +109,7 @@ def fits(known: Domain, constraint: Constraint) -> bool:
 
 
 def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tuple[Any, ...] | None:
-    """Return all values that both schema and constraint permit, where these are few; None where they may be many."""
+    """Return all values permitted by both schema and constraint, where these are few; None where they may be many."""
     known = domain(verb, name)
     values = present(constraint.allowed_values) if constraint.allowed_values is not None else known.values
     if values is None:
@@ -144,21 +144,21 @@ def impossible(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> 
 
 
 def bounds(known: Domain, constraint: Constraint) -> tuple[float, float]:
-    """Return the least and the greatest value that both permit."""
+    """Return the least and the greatest value permitted by both."""
     least = known.least if constraint.min is None else max(known.least, constraint.min)
     most = known.most if constraint.max is None else min(known.most, constraint.max)
     return least, most
 
 
 def lengths(known: Domain, constraint: Constraint) -> tuple[float, float]:
-    """Return the least and the greatest length that both permit."""
+    """Return the least and the greatest length permitted by both."""
     shortest = known.shortest if constraint.min_length is None else max(known.shortest, constraint.min_length)
     longest = known.longest if constraint.max_length is None else min(known.longest, constraint.max_length)
     return shortest, longest
 
 
 def takes(constraint: Constraint, value: Any, *, deny: bool) -> bool | None:
-    """Return whether a constraint permits a value; None if that can't be judged."""
+    """Return whether a constraint permits a value; None if it can't judge."""
     answers = [_holds(check, value) for check in checks(constraint, deny=deny)]
     if False in answers:
         return False

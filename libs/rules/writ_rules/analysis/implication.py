@@ -11,6 +11,7 @@ from msgspec import json
 
 from writ_rules.analysis.domains import NUMBERS, SCALARS, SIZED, Domain, accepted, bounds, domain, lengths, takes
 from writ_rules.analysis.reading import ALL_ROLES, CONDITIONS, Reading, Verbs
+from writ_rules.engine.checks import whole
 from writ_rules.engine.format import Constraint, RuleEntry, present
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.rules import named
@@ -28,7 +29,7 @@ _WHOLE_WEEK = frozenset(range(7))
 
 
 def implied(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
-    """Return whether `wide` covers all that `narrow` covers, and matches all it matches."""
+    """Return true if `wide` covers and matches every request covered or matched by `narrow`."""
     if not follows_by_bits(narrow, wide):
         return False
     return _scope(narrow, wide) and _conditions(narrow, wide, verbs)
@@ -82,7 +83,7 @@ def _conditions(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
 
 
 def _flags_lack(narrow: Reading, wide: Reading, verb: Verb) -> bool:
-    """Whether `narrow` matches a request with a flag that `wide`, which allows, does not name."""
+    """Return true if `narrow` matches a request with a flag not named by `wide`, which allows."""
     lacking = verb.breakouts - named(wide.entry) if wide.entry.allowed else frozenset[str]()
     return bool(lacking & named(narrow.entry) if narrow.entry.allowed else lacking)
 
@@ -148,6 +149,7 @@ def _parameter(verb: Verb, name: str, narrow: Reading, wide: Reading) -> bool:
         and other.allowed_values is None
         and _denied(verb, name, one, other, deny=deny[1])
         and _pattern(known, one, other, deny=deny)
+        and _items(one, other)
         and (other.allowlist_source, other.max_age) in ((None, other.max_age), (one.allowlist_source, one.max_age))
     )
 
@@ -156,7 +158,7 @@ def _missing(known: Domain, one: Constraint, other: Constraint) -> bool:
     """Return whether a request without a value is fine: the wider rule may not require one where the narrower does
     not.
     """
-    if not other.required or one.required:
+    if not other.needs_value or one.needs_value:
         return True
     return not known.nullable and (not known.may_be_missing or other.default is not None)
 
@@ -168,7 +170,7 @@ def _left_out(known: Domain, one: Constraint, other: Constraint, *, deny: bool) 
     if not known.optional or canonical(one.default) == canonical(other.default):
         return True
     value = known.default if other.default is None else other.default
-    return not other.required if value is None else takes(other, value, deny=deny) is True
+    return not other.needs_value if value is None else takes(other, value, deny=deny) is True
 
 
 def _type(known: Domain, one: Constraint, other: Constraint) -> bool:
@@ -205,6 +207,14 @@ def _denied(verb: Verb, name: str, one: Constraint, other: Constraint, *, deny: 
         verb.refuses(name, value) is not None or takes(one, value, deny=deny) is False
         for value in present(other.denied_values)
     )
+
+
+def _items(one: Constraint, other: Constraint) -> bool:
+    """Return whether each item that the narrower rule permits is one that the wider one permits."""
+    if other.allowed_items is None:
+        return True
+    wide, narrow = ({canonical(whole(value)) for value in present(each.allowed_items)} for each in (other, one))
+    return one.allowed_items is not None and narrow <= wide
 
 
 def _pattern(known: Domain, one: Constraint, other: Constraint, *, deny: tuple[bool, bool]) -> bool:

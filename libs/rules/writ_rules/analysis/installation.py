@@ -1,6 +1,6 @@
-"""Lint of a policy against its installation: rules about missing targets or principals, approvals that nobody can give.
+"""Lint of a policy against its installation: rules about missing targets or principals, approvals nobody can give.
 
-The policy may be right and the inventory incomplete, so a service that loads it only warns.
+The policy may be right and the inventory incomplete, so a service loading it only warns.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ def lint_with(
 
 
 def _emergency_proof(file: PolicyFile, people: People | None) -> Iterator[Finding]:
-    """Yield a finding where nobody has a credential for the proof that emergencies demand."""
+    """Yield a finding where nobody has a credential for the proof demanded by emergencies."""
     entry = file.policies.emergencies
     if entry is None or entry.proof == KEY.proof or people is None or people.presences is None:
         return
@@ -195,7 +195,7 @@ class _Principals:
             yield Finding(Severity.WARNING, keys, text + _named(list(unable)))
 
     def _lacking(self, rule: Reading, asked: Demand) -> list[Principal]:
-        """Return the principals in the rule's scope that lack enough approvers."""
+        """Return the principals in the rule's scope without enough approvers."""
         key = (self._scope_key(rule), asked.steps, asked.presence)
         return _cached(
             self._unable,

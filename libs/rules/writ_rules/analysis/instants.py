@@ -42,7 +42,7 @@ def _windows(clauses: Iterable[Any]) -> list[Occasion]:
 
 
 def distinct(candidates: Iterable[float], holds: Iterable[Callable[[float], object]]) -> list[float]:
-    """Return one instant for each combination of results: the first that gives it."""
+    """Return one instant for each combination of results: the first one."""
     predicates = list(holds)
     found: dict[tuple[object, ...], float] = {}
     for moment in candidates:

@@ -1,4 +1,4 @@
-"""Texts that several patterns match at once, such as the operation's own and those of an allow and a deny rule.
+"""Texts matched by several patterns at once, such as the operation's own and those of an allow and a deny rule.
 
 A sample of one pattern alone rarely matches another: `.env` is no absolute path, `/srv/.conf` holds no `secret`. So
 samples are inserted into each other, at every position. A text with a new combination of matches is kept and extended.
@@ -23,7 +23,7 @@ LONGEST = 120
 
 @lru_cache(maxsize=1_024)
 def joined(verb: Verb, name: str, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return texts the schema accepts, one for each combination of matches that `texts` lack."""
+    """Return texts the schema accepts, one for each combination of matches missing in `texts`."""
     used = patterns[:MOST_PATTERNS]
     pieces = [piece for each in used for piece in regexes.samples(each.text)[:MOST_PIECES]]
     pieces += [piece for each in used for piece in regexes.named(each.text)]

@@ -22,7 +22,7 @@ DECLARE = "emergency_declare"
 def lint(
     file: PolicyFile, catalogue: Catalogue, already: Iterable[Finding] = (), *, most_compared: int = MOST_COMPARED
 ) -> list[Finding]:
-    """Return findings besides those that are known `already`; a rule with an error there gets no second finding.
+    """Return findings besides those `already` known; a rule with an error there gets no second finding.
 
     `most_compared`: pairs of rules; a finding says when there are more.
     """

@@ -1,8 +1,8 @@
-"""Policies under which an installation could never be governed again by the people that it has.
+"""Policies under which an installation's people could never govern it again.
 
-A policy may demand approvals that nobody can give, or name roles that nobody has. For ordinary operations that is a
-mistake to be corrected by the next version; for publishing itself, for rollbacks, for lifting a stop and for archiving
-the journal there would be no next version.
+A policy may demand approvals nobody can give, or name roles nobody has. For ordinary operations the next version
+corrects such a mistake; for publishing itself, for rollbacks, for lifting a stop and for archiving the journal there
+would be no next version.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ MOST_PEOPLE = 200
 
 
 class Lockout(Struct, frozen=True):
-    """An operation that nobody could carry out any more, and why the nearest person could not."""
+    """An operation nobody could carry out any more, and the reason for the nearest person."""
 
     operation: str
     why: str
@@ -40,7 +40,7 @@ class Lockout(Struct, frozen=True):
 def lockouts(
     policy: Policy, catalogue: Catalogue, principals: Sequence[Principal], now: float, people: People | None = None
 ) -> list[Lockout]:
-    """Return the governing operations that none of these principals could do, with the approvals that others can give.
+    """Return the governing operations out of reach of all these principals, given the approvals others can give.
 
     `people`: the same principals with their enrolled credentials, where these are known.
     """
@@ -65,7 +65,7 @@ def _why_nobody(
 
 
 def _rulings(policy: Policy, operation: str, one: Principal, asker: Asker, now: float) -> Sequence[Ruling]:
-    """Return the rulings on one request of each kind that the policy can tell apart, at any time from now on."""
+    """Return the rulings on one request of each kind the policy can distinguish, at any time from now on."""
     verb = policy.verbs[operation]
     tried = options(verb, [policy], [relevant(policy, operation, WRIT, one)], now)
     made = ((option, request(verb.operation, WRIT, one, option)) for option in tried.options)
@@ -85,7 +85,7 @@ def _what_is_missing(ruling: Ruling, one: Principal, people: People) -> str:
 
 
 def _of_each_kind(people: Sequence[Principal]) -> list[Principal]:
-    """Return one of all who have the same roles; who is named by rules differs only in what is tried first."""
+    """Return one principal for each set of roles; principals named by rules are tried first."""
     kinds: dict[object, list[Principal]] = {}
     for one in people:
         kinds.setdefault(tuple(sorted(one.roles)), []).append(one)

@@ -1,6 +1,6 @@
 """Mutants of a policy, each with one thing changed: a good test suite detects every one.
 
-Every mutant is a whole policy that still loads as a file. The suite has to show that its decisions differ.
+Every mutant is a whole policy which still loads as a file. The suite has to show a different decision.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Mutant(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def mutants(file: PolicyFile, changes: tuple[Change, ...] = CHANGES) -> Iterator[Mutant]:
-    """Yield each enabled rule removed, inverted, without its approval, and without each key that narrows it."""
+    """Yield each enabled rule removed, inverted, without its approval, and without each narrowing key."""
     for placed_rule in placed(file.policies):
         if placed_rule.entry.enabled:
             for change, key, entry in _changed(placed_rule):

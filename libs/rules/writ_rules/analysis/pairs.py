@@ -1,8 +1,7 @@
 """Rules without an effect of their own because of other rules, in Cedar's terms.
 
-shadowed: an allow whose requests another allow matches, with demands that are no weaker · redundant: a deny whose
-requests another deny matches, or a rule that repeats another one · overridden: an allow all of whose requests a deny
-matches.
+shadowed: an allow whose requests another allow matches, with demands no weaker · redundant: a deny whose requests
+another deny matches, or a rule repeating another one · overridden: an allow all of whose requests a deny matches.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +52,7 @@ def _index(rules: Sequence[Reading]) -> dict[tuple[str, str], list[Reading]]:
 
 
 def _smallest(rule: Reading, index: Mapping[tuple[str, str], list[Reading]]) -> list[Reading]:
-    """Return the smallest list of rules that contains every rule which can cover this one."""
+    """Return the smallest list of rules with every rule which can cover this one."""
     cells = [(operation, role) for operation in rule.operations for role in rule.roles]
     return min((index[cell] for cell in cells), key=len, default=[])
 
@@ -122,7 +121,7 @@ def _no_laxer(narrow: int | None, wide: int | None) -> bool:
 
 
 def demand(entry: RuleEntry) -> tuple[Any, ...] | None:
-    """Return the steps, seconds and presence that an allow rule demands, in a comparable form."""
+    """Return the steps, seconds and presence demanded by an allow rule, in a comparable form."""
     if not entry.allowed or not (entry.requires_approval or entry.approval is not None):
         return None
     approval = entry.approval

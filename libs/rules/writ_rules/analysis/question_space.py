@@ -12,10 +12,9 @@ from writ_rules.engine.people import People, people_of
 
 
 class QuestionSpace(Struct, frozen=True, eq=False, kw_only=True):
-    """The installation that an analysis is about.
+    """The installation under analysis.
 
-    Without `targets` or `principals` (None), synthetic ones are derived from the policies, so that every rule has a
-    subject.
+    Without `targets` or `principals` (None), synthetic ones are derived from the policies, so every rule has a subject.
     """
 
     catalogue: Catalogue

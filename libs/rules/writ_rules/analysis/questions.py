@@ -1,4 +1,4 @@
-"""Decisions of policies on the requests of an analysis, and the requests in a form that others can repeat."""
+"""Decisions of policies on the requests of an analysis, and the requests in a repeatable form."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,6 @@ class Asker(Struct, frozen=True, eq=False):
     people: People
 
     def ask(self, policy: Policy, request: DecisionRequest, known: Facts = NO_FACTS) -> Ruling:
-        """Return the decision."""
         return decide(policy, request, NO_EVENTS, self.people, known)
 
     def approvals(self, demands: Sequence[Demand], request: DecisionRequest) -> tuple[str, ...]:
@@ -39,7 +38,7 @@ class Asker(Struct, frozen=True, eq=False):
 
 
 def example(request: DecisionRequest, known: Facts = NO_FACTS) -> Example:
-    """Return the request in the form that `writ policy eval` reads."""
+    """Return the request in the form read by `writ policy eval`."""
     return Example(
         principal=request.principal.id,
         operation=request.operation.name,

@@ -1,4 +1,4 @@
-"""Rules in a form for comparison: their scopes as sets of bits, so that two are compared in one step.
+"""Rules in a form for comparison: their scopes as sets of bits, so two are compared in one step.
 
 A rule without, say, roles covers all of them: its bits are all set.
 """
@@ -129,7 +129,7 @@ def _roles(placed_rule: PlacedRule) -> frozenset[str]:
 
 
 def _condition_bits(entry: RuleEntry, windows: Sequence[Window]) -> int:
-    """Return a bit for each kind of clause of the rule that a rule without such a clause can't imply."""
+    """Return a bit for each kind of clause of the rule: a rule without such a clause can't imply it."""
     conditions: list[Any] = [entry.targets is not None, windows, *(getattr(entry, key, None) for key in CONDITIONS)]
     return sum(1 << at for at, has in enumerate(conditions) if has)
 

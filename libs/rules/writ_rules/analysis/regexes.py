@@ -1,6 +1,6 @@
-"""Strings that a regular expression may match, derived from its syntax tree; callers check each one.
+"""Candidate strings for a regular expression, derived from its syntax tree; callers check each one.
 
-The tree is that of Python's own parser, which reads nearly all of RE2's syntax. Unreadable patterns and Unicode
+The tree comes from Python's own parser, which reads nearly all of RE2's syntax. Unreadable patterns and Unicode
 classes, where samples would be guesses, give no samples: the lack of a sample is a statement about the generator alone.
 """
 
@@ -44,7 +44,7 @@ def named(pattern: str) -> list[str]:
 
 
 def alternatives_ending(pattern: str, end: str) -> tuple[int, int]:
-    """Return the number of alternatives that match only texts with this end, and the number of all; none where that is
+    """Return the number of alternatives which match only texts with this end, and the number of all; none where
     unknown.
     """
     try:
@@ -73,8 +73,8 @@ def _ending(items: Iterable[Any], end: str) -> Iterator[bool]:
 
 
 def _tree(pattern: str) -> Any:
-    """Parse the pattern, with RE2's classes in Python's syntax. A mistranslation yields samples that don't match, and
-    no harm.
+    """Parse the pattern, with RE2's classes in Python's syntax. A mistranslation yields samples without a match, and no
+    harm.
     """
     for name, characters in _posix.items():
         pattern = pattern.replace(f"[:{name}:]", characters)

@@ -1,7 +1,7 @@
-"""Repair of parameters that an operation refuses in combination, by changing those that no rule constrains.
+"""Repair of parameters an operation refuses in combination, by changing those no rule constrains.
 
 `give exactly one of container_name, target_path` is in no type. Without repairs no request for such an operation could
-be tried, and an analysis would report that nobody may do it.
+be tried, and an analysis would deny it to everybody.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ MOST_FAILURES = 20
 
 
 class Repairs:
-    """Repairs for one operation, with `named` the parameters that rules constrain; a change that helped is tried first
+    """Repairs for one operation, with `named` the parameters constrained by rules; a successful change is tried first
     later.
     """
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, UnsetType, json, structs
 from writ_rules.analysis import regexes
 from writ_rules.analysis.domains import taken
 from writ_rules.analysis.joint_samples import joined
-from writ_rules.engine.checks import Check, Length, Matches, NumberLimit, Values
+from writ_rules.engine.checks import Check, Items, Length, Matches, NumberLimit, Values
 from writ_rules.engine.verbs import Verb
 
 GENERIC = (
@@ -80,6 +80,8 @@ def suggestions(check: Check) -> Iterator[Any]:
             yield value
             if isinstance(value, float) and value.is_integer():  # 60.0 in a policy is 60 in a request
                 yield int(value)
+    elif isinstance(check, Items):
+        yield from ([], *([value] for value in suggestions(check.values)), list(suggestions(check.values)))
     elif isinstance(check, Matches):
         yield from regexes.samples(check.pattern.text)
 
@@ -99,7 +101,7 @@ def _of_length(length: int, texts: list[str], suggested: list[Any]) -> Iterator[
 
 
 def _of_hint(hint: Any, metas: tuple[Meta, ...]) -> Iterator[Any]:
-    """Yield values that a type suggests; not all of them are valid."""
+    """Yield values suggested by a type; not all of them are valid."""
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *more = get_args(hint)

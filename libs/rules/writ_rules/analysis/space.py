@@ -1,4 +1,4 @@
-"""The requests that policies can distinguish: one of each kind.
+"""The requests distinguished by policies: one of each kind.
 
 A decision depends only on each clause of the rules holding, failing or being unanswerable. So for one operation, target
 and principal it is enough to try one value, one instant and one state for each combination of results of the clauses.
@@ -85,7 +85,7 @@ def request(operation: Operation, target: Target, principal: Principal, option: 
 
 
 def relevant(policy: Policy, operation: str, target: Target, principal: Principal) -> Relevant:
-    """Return the rules that could apply."""
+    """Return the rules which could apply."""
     case = case_of(policy.verbs[operation], target, principal)
     gateway = policy.inherited.get(operation, ()) if is_behind_gateway(target) else ()
     emergency = [
@@ -112,8 +112,8 @@ def options(
 ) -> Tried:
     """Return one request of each kind.
 
-    `at_only`: at this instant and no other; `exactly`: with these parameters; `about`: only requests that one of these
-    rules may match, or can't judge.
+    `at_only`: at this instant and no other; `exactly`: with these parameters; `about`: only requests one of these rules
+    may match, or can't judge.
     """
     rules = [rule for each in found for rule in each.all()]
     names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
@@ -168,7 +168,7 @@ def _answer(clause: Any, case: Case) -> bool | None:
 
 
 def _parameters(rules: Iterable[Rule], verb: Verb) -> list[Parameter]:
-    """What rules say of parameters. A flag that none of them names stays as it is by default."""
+    """The rules' constraints on parameters. A flag named by none of them keeps its default."""
     conditions = (clause for rule in rules for clause in rule.conditions[verb.operation.name])
     return [clause for clause in conditions if isinstance(clause, Parameter) and not clause.implied]
 
@@ -241,7 +241,7 @@ def _moments(
 
 
 def _required(verb: Verb, named: Sequence[str]) -> dict[str, Any]:
-    """Return values for required parameters that no rule constrains; different ones for two of one type."""
+    """Return values for required parameters without a constraint; different ones for two of one type."""
     found: dict[str, Any] = {}
     for name in verb.types:
         if name not in named and not optional(verb, name):

@@ -1,6 +1,6 @@
-"""Names of units in rules that no request may use: with `.service`. Such a name matches nothing.
+"""Names of units in rules which no request may use: with `.service`. Such a name matches nothing.
 
-In a deny rule that is a hole, hence an error. In an allow rule it is an error only where no other name is left.
+In a deny rule such a name is a hole, hence an error. In an allow rule it is an error only where no other name is left.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ ENDING = ".service"
 
 
 def misspelled(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
-    """Yield findings for names and patterns of the rule that match no unit."""
+    """Yield findings for names and patterns of the rule which match no unit."""
     severity = Severity.WARNING if rule.entry.allowed else Severity.LINT
     for name, constraint in rule.constraints.items():
         if not any(_is_unit(verbs, operation, name) for operation in rule.operations):

@@ -174,7 +174,7 @@ def _fitting_values(clause: Attribute) -> list[Any]:
 
 
 def _id(text: str) -> str:
-    """Return an id that the text, an id or a pattern made of a glob, covers."""
+    """Return an id covered by the text, which is an id or a pattern made of a glob."""
     plain = text.replace(".*", "x").replace("\\", "")
     return _token(plain.replace(".", "x"))
 
@@ -184,7 +184,7 @@ def _token(*words: str) -> str:
 
 
 def _unused(name: str, taken: set[str]) -> str:
-    """Return the name, or its first numbered variant that is not taken, and mark it as taken."""
+    """Return the name, or its first free numbered variant, and mark it as taken."""
     numbered = (f"{name}-{at}" for at in count(2))
     free = next(each for each in chain([name], numbered) if each not in taken)
     taken.add(free)

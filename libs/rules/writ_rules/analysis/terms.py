@@ -13,7 +13,7 @@ Rules = Mapping[str, Rule]
 
 
 def terms(verb: Verb, rules: tuple[Rules, Rules], before: Ruling, after: Ruling) -> Iterator[str]:
-    """Yield each difference between two rulings that allow, as `what: before → after`. `rules`: of each policy."""
+    """Yield each difference between two allowing rulings, as `what: before → after`. `rules`: of each policy."""
     one, other = (_terms(*pair) for pair in zip(rules, (before, after), strict=True))
     for name in sorted({*one, *other}):
         if one.get(name) != other.get(name):

@@ -1,7 +1,7 @@
-"""Notes on the limits of trying one request of each kind; they accompany every result that rests on it.
+"""Notes on the limits of trying one request of each kind; they accompany every result based on it.
 
 Texts for patterns are samples, and only an evaluator knows its own distinctions. So a note says where no value was
-found that a pattern or a length permits, or none it stops: there may be one all the same.
+found inside, or outside, a pattern or a length: there may be one all the same.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ _SPECIAL = frozenset(".^$*+?{}[]()|\\")
 
 
 def of_evaluators(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
-    """Yield a note for each evaluator: it judges only the requests that are tried."""
+    """Yield a note for each evaluator: it judges only the tried requests."""
     asked = {one.name for rule in rules for one in rule.conditions[verb.operation.name] if isinstance(one, Evaluated)}
     for name in sorted(asked):
         yield f"what evaluator '{name}' says of other requests than those tried is not known"
@@ -43,7 +43,7 @@ def of_scans(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
 
 
 def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[Any]) -> Iterator[str]:
-    """Yield notes on one parameter. `tried`: all its values that were tried."""
+    """Yield notes on one parameter. `tried`: all its tried values."""
     texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)
     for pattern in patterns:
@@ -69,8 +69,8 @@ def _patterns(checks: Iterable[Check]) -> list[Matches]:
 def of_pairs(
     verb: Verb, name: str, checks: Sequence[Check], others: Sequence[Check], tried: Sequence[Any]
 ) -> Iterator[str]:
-    """Yield a note for each pair of patterns, one of `checks` and one of `others`, without a sample that only one of
-    them permits.
+    """Yield a note for each pair of patterns, one of `checks` and one of `others`, without a sample permitted by only
+    one of them.
     """
     texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)[:MOST_PATTERNS]

@@ -1,4 +1,4 @@
-"""Rules that can never match, and those that match less than they seem to; reported only where it is certain."""
+"""Rules which can never match, or match less than they seem to; reported only where it is certain."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -43,7 +43,7 @@ def _windows(rule: Reading) -> Iterator[Finding]:
 
 
 def never_opens(window: Window) -> str:
-    """Return the reason why the window never opens; empty if it does or that is unknown."""
+    """Return the reason why the window never opens; empty if it does, or if unknown."""
     if not window.days:
         return "it has no days"
     if window.first is None or window.last is None:
@@ -62,7 +62,7 @@ def never_opens(window: Window) -> str:
 
 
 def _opens_on(window: Window, day: date) -> bool:
-    """Return whether the first or the last second of the window occurs on that day. A clock change never skips only the
+    """Return whether the first or the last second of the window occurs on this day. A clock change never skips only the
     time between.
     """
     end = window.end if window.end > window.start else window.end + 86_400
@@ -108,7 +108,7 @@ def _parameters(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
             if why is None:
                 continue
             known = domain(verbs[operation], name)
-            without = not constraint.required and (
+            without = not constraint.needs_value and (
                 known.nullable or (known.optional and known.default is None and constraint.default is None)
             )
             reasons.append((name, operation, why, without))

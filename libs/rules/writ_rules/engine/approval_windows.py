@@ -1,6 +1,6 @@
 """Approval windows: approvals given ahead, for so many uses of operations on targets by one principal, for a time.
 
-A window allows nothing by itself. Its approvers count for an operation that needs approval as if they had approved it.
+A window allows nothing by itself. Its approvers count as approvers of each operation which needs approval.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class WindowTerms(Struct, frozen=True):
 
 
 class ApprovalWindow(Struct, frozen=True, kw_only=True):
-    """A window of the principal `by`; its id is that of the operation which requested it, with people's approvals.
+    """A window of the principal `by`, with people's approvals; its id is the id of the requesting operation.
 
     Its time runs from policy's last decision on the request, after the approvals by `approvers`. `sequence`: its
     event's first one.
@@ -62,7 +62,7 @@ class ApprovalWindow(Struct, frozen=True, kw_only=True):
 
 
 def window_terms_of(entry: ApprovalWindowsEntry | None, attempt: Callable[..., Any]) -> WindowTerms:
-    """Return the terms; `attempt` notes what is no duration as an error of the file."""
+    """Return the terms; `attempt` notes a text which is no duration as an error of the file."""
     given = entry or ApprovalWindowsEntry()
     longest = attempt(("policies", "approval_windows", "longest"), 0, times.duration, given.longest)
     return WindowTerms(longest=min(longest, LONGEST), most_uses=given.most_uses)
@@ -71,9 +71,9 @@ def window_terms_of(entry: ApprovalWindowsEntry | None, attempt: Callable[..., A
 def windows_after(
     windows: tuple[ApprovalWindow, ...], sequence: int, event: ControlEvent, reach: Reach | None
 ) -> tuple[ApprovalWindow, ...]:
-    """Return the windows after a control event; `reach`: of the stop that it sets, which ends them for good.
+    """Return the windows after a control event; `reach`: of a stop set by it, which ends them for good.
 
-    A request that cannot be read opens none, since it would only permit more.
+    An unreadable request opens none, since it would only permit more.
     """
     if event.kind == "window_request":
         opened = _opened(sequence, event)

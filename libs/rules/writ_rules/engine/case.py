@@ -1,4 +1,4 @@
-"""One request as the clauses of rules read it, with its values in a form that gives no secrets away."""
+"""One request as the clauses of rules read it, with its values in a form without secrets."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,10 +23,10 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
     """The request to decide, `at` Unix seconds.
 
     `given` are the caller's own parameters, `effective` the same with the catalogue's defaults, checked. `own`: a
-    control operation on something of the principal's own. `approvals`: the approvers so far, in order. `proven`: what
-    each of them proved, and `presence` what the requester proved; None in an analysis, where each is taken to have
-    proved what is demanded. `emergency`: true if one that covers the target is in force; None: as the control state
-    says. `person`: the person who acts by the principal (`writ_contracts.persons`), if that is known.
+    control operation on something of the principal's own. `approvals`: the approvers so far, in order. `proven`: the
+    presence each of them proved; `presence`: the one proved by the requester; None in an analysis, where each counts as
+    proved. `emergency`: true if one for the target is in force; None: as in the control state. `person`: the person
+    behind the principal (`writ_contracts.persons`), if known.
     """
 
     operation: Operation
@@ -45,7 +45,7 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def behind(self) -> str:
-        """The person who acts by the principal."""
+        """Return the person behind the principal."""
         return self.person or self.principal.person or self.principal.acts_for or self.principal.id
 
 
@@ -84,7 +84,7 @@ class Case:
         self._local: dict[ZoneInfo, datetime] = {}
 
     def show(self, parameter: str, value: Any) -> str:
-        """Return the value for people, cut; never that of a parameter that is not public."""
+        """Return the value for people, cut; never that of a sensitive or secret parameter."""
         if value is None:
             return ABSENT
         if parameter not in self.public:

@@ -1,6 +1,6 @@
 """Checks of a constraint on one value, key by key of the format.
 
-Types are strict: a bool is no int, an int is a float. A check that does not apply to the value's type is unanswerable,
+Types are strict: a bool is no int, an int is a float. A check which does not apply to the value's type is unanswerable,
 and its rule errs. Loading a policy finds such a rule before it errs in a decision.
 """
 
@@ -36,7 +36,7 @@ class Check(Protocol):
 
     @property
     def tells(self) -> bool:
-        """Return whether `wanted` reveals a value or an excluded value, so that it must not be shown for a secret
+        """Return whether `wanted` reveals a permitted or an excluded value; if so, it must not be shown for a secret
         one.
         """
 
@@ -88,8 +88,8 @@ class Length(Struct, frozen=True):
 
 
 class Values(Struct, frozen=True):
-    """The check of `allowed_values` or `denied_values`: scalars; true is not 1. `kinds` are those that can be compared;
-    None: any.
+    """The check of `allowed_values` or `denied_values`: scalars; true is not 1. `kinds` are the comparable ones; None:
+    any.
     """
 
     clause: str
@@ -106,6 +106,30 @@ class Values(Struct, frozen=True):
             raise Unanswerable(f"a {kind(value)}, which none of the values is")
         found = plain(value) in self.values
         return found if self.clause == "allowed_values" else not found
+
+
+class Items(Struct, frozen=True):
+    """The check of `allowed_items`: each item of the list is one of these values."""
+
+    values: Values
+    wanted: str
+    clause: str = "allowed_items"
+    tells: bool = True
+
+    def holds(self, value: Any) -> bool:
+        """An item that certainly fails outweighs one that can't be compared."""
+        if not isinstance(value, list):
+            raise Unanswerable("not a list")
+        erred: Unanswerable | None = None
+        for item in value:
+            try:
+                if not self.values.holds(item):
+                    return False
+            except Unanswerable as error:
+                erred = error
+        if erred is not None:
+            raise erred
+        return True
 
 
 class Matches(Struct, frozen=True):
@@ -170,6 +194,9 @@ def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple
         found.append(_values("denied_values", "none of ", constraint, constraint.denied_values))
     if constraint.pattern is not None:
         found.append(Matches(pattern(constraint.pattern, deny=deny), constraint.pattern[:160]))
+    if isinstance(constraint, Constraint) and constraint.allowed_items is not None:
+        values = _values("allowed_values", "each one of ", constraint, constraint.allowed_items)
+        found.append(Items(values, values.wanted))
     return tuple(found)
 
 

@@ -14,9 +14,7 @@ from writ_rules.engine.times import UTC_ZONE, when_text
 
 
 class Miss(Struct, frozen=True, gc=False):
-    """A clause that does not hold, with both values; `erred` when it can't be judged, `need` the list that would
-    help.
-    """
+    """A clause which does not hold, with both values; `erred` when it can't be judged, `need` the missing list."""
 
     clause: str
     wanted: str
@@ -40,7 +38,7 @@ class InEffect(Struct, frozen=True):
     wanted: str
 
     def miss(self, case: Case) -> Miss | None:
-        """Return a miss outside that time: the rule then counts as absent."""
+        """Return a miss outside this time: the rule then counts as absent."""
         if self.since <= case.at < self.until:
             return None
         return Miss("effective", self.wanted, when_text(case.local(UTC_ZONE)))

@@ -26,10 +26,10 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Policy(Struct, frozen=True, eq=False, kw_only=True):
-    """A policy that decides.
+    """A compiled policy, ready to decide.
 
-    `index`: rules by (operation, target role); `inherited`: the gateway's rules that bind targets behind it, by
-    operation. `emergency`: rules that are inert outside an emergency; `urgent` is their index. All of these are in the
+    `index`: rules by (operation, target role); `inherited`: the gateway's rules binding targets behind it, by
+    operation. `emergency`: rules without effect outside an emergency; `urgent` is their index. All of these are in the
     order of their names; `trees` hold the same rules by their clauses. `naming`: the (operation, target role) pairs
     where a deny depends on the name of the thing.
     """
@@ -123,7 +123,7 @@ def _allowing(index: Mapping[tuple[str, str], Iterable[Rule]]) -> dict[str, tupl
 
 
 def _naming(rules: Iterable[Rule], catalogue: Catalogue) -> Iterator[tuple[str, str]]:
-    """Yield (operation, role) pairs where a deny depends on the name: by a condition on that parameter, or by an
+    """Yield (operation, role) pairs where a deny depends on the name: by a condition on this parameter, or by an
     evaluator.
     """
     for rule in rules:

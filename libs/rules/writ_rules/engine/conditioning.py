@@ -39,7 +39,7 @@ class Conditioning:
         self._maintenance = self._maintenance_windows(policy)
 
     def of(self, placed: PlacedRule) -> list[Condition]:
-        """Return all conditions of a rule; those on parameters bind only the operations that have these."""
+        """Return all conditions of a rule; those on parameters bind only operations with these parameters."""
         found = [self._times(placed), self._maintenance if placed.entry.maintenance_windows_only else None]
         return [
             *(one for one in found if one is not None),
@@ -101,7 +101,7 @@ class Conditioning:
                 (*keys, "pattern"), tuple[Check, ...](), lambda entry: checks(entry, deny=deny), entry
             )
             source = self._notes.attempt((*keys, "max_age"), None, _listed, entry)
-            parameter = Parameter(name, entry.default, entry.required, made, source)
+            parameter = Parameter(name, entry.default, entry.needs_value, made, source)
             found.append(self._notes.share(["parameter", name, deny, entry], parameter))
         return found
 

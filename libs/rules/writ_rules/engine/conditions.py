@@ -1,6 +1,6 @@
 """A rule's conditions: on parameters, time, attributes of the target, and facts.
 
-A condition that can't be judged errs, and a rule that errs denies. A condition that certainly fails outweighs it.
+A condition which can't be judged errs, and an erring rule denies. A condition certain to fail outweighs it.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ class Parameter(Struct, frozen=True, eq=False):
     implied: bool = False
 
     def miss(self, case: Case) -> Miss | None:
-        """Return the first check that fails; an absent parameter fails `required` and nothing else."""
+        """Return the first failing check; an absent parameter fails `required` and nothing else."""
         fills = self.default is not None and self.name not in case.given
         value = self.default if fills else case.effective.get(self.name)
         if value is None:
@@ -156,9 +156,7 @@ class Scan(Struct, frozen=True, eq=False):
 
 
 class Evaluated(Struct, frozen=True, eq=False):
-    """A condition that a plugin's evaluator judges, on the public parameters alone, so that its reason reveals no
-    secret.
-    """
+    """A condition judged by a plugin's evaluator, on the public parameters alone, so its reason reveals no secret."""
 
     name: str
     evaluator: Evaluator

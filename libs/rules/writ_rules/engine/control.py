@@ -34,8 +34,8 @@ class Emergency(Struct, frozen=True, eq=False, kw_only=True):
     """The emergency rules count on these targets until `until` (Unix seconds), or until somebody ends it.
 
     `person` declared it; another person has to confirm it before `confirm_by`, or it lapses (None: nobody else could).
-    An emergency with a person stays in the state until its review is signed off, also after its end. Without one it
-    is of a version of Writ that had no reviews.
+    An emergency with a person stays in the state until its review is signed off, also after its end. Without one it was
+    written by a version of Writ without reviews.
     """
 
     id: str
@@ -88,7 +88,7 @@ class ControlState(Struct, frozen=True, eq=False):
     """The approval windows that nobody has ended; some may be over by their time."""
 
     def stop_of(self, target: Target, principal: Principal, operation: str, at: float) -> Stop | None:
-        """Return a stop that holds up this operation now, if any."""
+        """Return a stop holding up this operation now, if any."""
         if not self.stops:  # there is mostly none, and every decision asks
             return None
         names = [name for name in (principal.id, principal.acts_for, principal.person) if name]
@@ -136,7 +136,7 @@ def apply(state: ControlState, sequence: int, event: ControlEvent | None) -> Con
 
 
 def _reach_of(event: ControlEvent) -> Reach | None:
-    """Return the reach of a stop that the event sets, if it sets one."""
+    """Return the reach of the stop set by the event, if any."""
     return _stop(event).reach if event.kind == "stop_set" else None
 
 
@@ -191,7 +191,7 @@ def _changed(emergencies: Iterable[Emergency], named: str, event: ControlEvent, 
 
 
 def _kept(emergencies: Iterable[Emergency]) -> Iterable[Emergency]:
-    """What is over and needs no review is forgotten."""
+    """An ended one without a need for review is forgotten."""
     return (one for one in emergencies if one.person or not (one.ended_by or one.closed))
 
 

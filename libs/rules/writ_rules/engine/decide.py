@@ -1,6 +1,6 @@
 """The decision: a pure function of a request, a policy, the control state and the facts, at an instant.
 
-All rules that could apply are judged and appear in the trace, even when the first denies. `Weighing` combines them.
+All rules which could apply are judged and appear in the trace, even when the first denies. `Weighing` combines them.
 """
 
 from msgspec import structs

@@ -1,4 +1,4 @@
-"""The bounds that a policy sets to emergencies: their length, and the time within which another person confirms one."""
+"""A policy's bounds for emergencies: their length, and the time within which another person confirms one."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Attempt = Callable[..., float]
 
 
 class EmergencyTerms(Struct, frozen=True):
-    """Times in seconds. `presence`: what those who declare and confirm prove."""
+    """Times in seconds. `presence`: demanded of those who declare and confirm."""
 
     longest: float
     confirm_within: float
@@ -21,7 +21,7 @@ class EmergencyTerms(Struct, frozen=True):
 
 
 def terms_of(entry: EmergenciesEntry | None, attempt: Attempt) -> EmergencyTerms:
-    """Return the terms; `attempt` notes what is no duration as an error of the file."""
+    """Return the terms; `attempt` notes a text which is no duration as an error of the file."""
     keys: Keys = ("policies", "emergencies")
     given = entry or EmergenciesEntry()
     return EmergencyTerms(

@@ -1,7 +1,7 @@
 """Facts about a target besides its inventory entry: its own listings, and scanners' findings.
 
-Others gather the facts for a decision; each has its time. A missing, failed or outdated fact can't be judged, and the
-rule that needs it errs.
+Others gather the facts for a decision; each has its time. A missing, failed or outdated fact can't be judged, and a
+rule in need of it errs.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class ScanFinding(Struct, frozen=True):
 
 
 class ScanReport(Struct, frozen=True):
-    """A scanner's complete report of a target as of `at`; it replaces the scanner's earlier one of that target."""
+    """A scanner's complete report of a target as of `at`; it replaces the scanner's earlier one of this target."""
 
     scanner: str
     target: str
@@ -53,6 +53,6 @@ NO_FACTS = Facts(MappingProxyType({}), MappingProxyType({}))
 
 
 class Need(Struct, frozen=True):
-    """A listing that a decision needs and lacks. A failed or outdated one is not needed again."""
+    """A listing needed and missing for a decision. A failed or outdated one is not needed again."""
 
     source: str

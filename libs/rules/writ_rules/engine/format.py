@@ -1,6 +1,6 @@
 """The policy file, key by key. Every key the format knows is here; any other is a mistake.
 
-A list item that is null (`- # a comment`) is skipped: lists keep their nulls here and lose them in `present`.
+A null list item (`- # a comment`) is skipped: lists keep their nulls here and lose them in `present`.
 docs/policy.md explains the keys; docs/policy-keys.md is generated from their descriptions here.
 """
 
@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 
 from writ_contracts.credentials import Proof
 from writ_contracts.inventory import Kind, Role
+from writ_documents.shapes import EXPECTED
 from writ_rules.engine.facts import Severity
 
 Item = TypeVar("Item")
@@ -20,7 +21,9 @@ Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=_SHOWN)]
 Scalar = str | int | float | bool
 Count = Annotated[int, Meta(ge=1)]
 Length = Annotated[int, Meta(ge=0)]
-Day = Annotated[int, Meta(ge=0, le=7)]
+DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS = "1 to 7, or mon to sun; 0 is Sunday too"
+Day = Annotated[Annotated[int, Meta(ge=0, le=7)] | DayName, Meta(extra={EXPECTED: DAYS})]
 Type = Literal["string", "int", "float", "bool", "list", "dict"]
 Values = list[Scalar | None]
 Age = int | float | str
@@ -29,7 +32,7 @@ Instead = Mapping[str, str]
 LEAVE_OUT = "nothing is kept of it; leave it out"
 Text = Annotated[str, Meta(description="for people")]
 Zone = Annotated[str, Meta(description="IANA name of the time zone")]
-Days = Annotated[list[Day | None] | None, Meta(description="1 is Monday, 6 Saturday, 0 and 7 Sunday")]
+Days = Annotated[list[Day | None] | None, Meta(description=DAYS)]
 
 
 class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,10 +49,16 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pattern: Annotated[str | None, Meta(description="RE2, covers the whole string")] = None
     allowed_values: Annotated[Values | None, Meta(description="one of these single values")] = None
     denied_values: Annotated[Values | None, Meta(description="none of these single values")] = None
+    allowed_items: Annotated[Values | None, Meta(description="allow: a list whose items are all among these")] = None
     default: Annotated[Any, Meta(description="the value where the caller gives none")] = None
     allowlist_source: Annotated[str | None, Meta(description="what the target itself lists now")] = None
     max_age: Annotated[Age | None, Meta(description="of that list: seconds, or as `5m`; 60 s unless given")] = None
     description: Text = ""
+
+    @property
+    def needs_value(self) -> bool:
+        """Return whether it is false where the parameter has no value: a list that is left out bounds nothing."""
+        return self.required or self.allowed_items is not None
 
 
 class AttributeConstraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,7 +131,7 @@ class ScanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class EvaluatorEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A condition that a plugin's evaluator judges."""
+    """A condition judged by a plugin's evaluator."""
 
     name: Annotated[Name, Meta(description="of the entry point in `writ.evaluators`")]
     with_: Annotated[dict[str, Any], Meta(description="its options")] = field(default_factory=dict, name="with")

@@ -1,6 +1,6 @@
-"""Indexes of clauses by ids, roles, tags, values and text prefixes, so that a request need not ask each clause.
+"""Indexes of clauses by ids, roles, tags, values and text prefixes, so a request need not try each clause.
 
-An index only leaves out clauses that certainly fail; the others are still judged.
+An index only leaves out clauses certain to fail; the others are still judged.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,19 +21,19 @@ FEW = 8
 
 
 class ByWords(Struct, Generic[Item], frozen=True, eq=False):
-    """Clauses that hold for any of some words; `words` returns those of a request."""
+    """Clauses which hold for any of some words; `words` returns those of a request."""
 
     words: Callable[[Case], Iterable[Any]]
     known: Mapping[Any, tuple[Item, ...]]
 
     def of(self, case: Case) -> Iterable[Item]:
-        """Return the clauses that may hold."""
+        """Return the clauses which may hold."""
         found = [self.known[word] for word in self.words(case) if word in self.known]
         return _once(found)
 
 
 class ByText(Struct, Generic[Item], frozen=True, eq=False):
-    """Clauses that require a whole text or a prefix; `text` returns the request's text, None where it has none."""
+    """Clauses requiring a whole text or a prefix; `text` returns the request's text, None where it has none."""
 
     text: Callable[[Case], str | None]
     whole: Mapping[str, tuple[Item, ...]]
@@ -41,7 +41,7 @@ class ByText(Struct, Generic[Item], frozen=True, eq=False):
     every: tuple[Item, ...]
 
     def of(self, case: Case) -> Iterable[Item]:
-        """Return the clauses that may hold."""
+        """Return the clauses which may hold."""
         text = self.text(case)
         if text is None:
             return self.every
@@ -79,7 +79,7 @@ def _once(found: list[tuple[Item, ...]]) -> Iterable[Item]:
 
 
 def _kind(clause: Any) -> Any:
-    """Return the common key of clauses that can share an index; None for those that fit in none."""
+    """Return the common key of clauses in one index; None for clauses which fit in none."""
     if isinstance(clause, Users | UserRoles | Kinds | Tags):
         return type(clause)
     if isinstance(clause, Targets):
@@ -131,8 +131,8 @@ class _Text(Struct, frozen=True):
 
 
 class _Plain(Struct, frozen=True):
-    """The scalar value of a parameter or an attribute. A value that a clause may be unable to judge is ODD, or of an
-    odd kind.
+    """The scalar value of a parameter or an attribute. A value some clause may be unable to judge is ODD, or of an odd
+    kind.
     """
 
     of: str

@@ -1,4 +1,4 @@
-"""Judgement of one rule on one request: it matches, or the first clause that fails."""
+"""Judgement of one rule on one request: it matches, or its first failing clause."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,10 +18,8 @@ RESTRICTS = "restricts what other rules allow"
 
 
 class Judged(Struct, frozen=True, eq=False, gc=False):
-    """A judged rule. `miss` None: it matches. `covers`: its scope does. `depth`: the number of clauses that held
-    before.
-
-    `needs`: the missing lists that make it err.
+    """A judged rule. `miss` None: it matches. `covers`: its scope does. `depth`: the number of clauses which held
+    before. `needs`: the missing lists behind an error.
     """
 
     rule: Rule
@@ -56,7 +54,7 @@ def answer(clause: Clause, case: Case) -> Miss | None:
 
 
 def judge(rule: Rule, operation: str, case: Case) -> Judged:
-    """Judge a rule. A clause that certainly fails outweighs one that can't be judged."""
+    """Judge a rule. A clause certain to fail outweighs one which can't be judged."""
     for clause in rule.people:
         if (miss := clause.miss(case)) is not None:
             return Judged(rule, miss, covers=False, depth=0)

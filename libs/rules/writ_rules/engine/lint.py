@@ -1,6 +1,6 @@
-"""Lint of single keys: rules that can have no effect, and rules that have less than they seem to.
+"""Lint of single keys: rules without any effect, and rules with less than they seem to have.
 
-Each check is a generator over one rule, so that all findings of a file come at once.
+Each check is a generator over one rule, so all findings of a file come at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +25,7 @@ FITS = {
     "pattern": {"string"},
     "allowed_values": SCALARS,
     "denied_values": SCALARS,
+    "allowed_items": {"list"},
 }
 LISTED = {
     "list_services": ("service", "unit"),
@@ -45,7 +46,7 @@ OF_KIND = {"text": {"string"}, "number": {"int", "float"}, "truth value": {"bool
 
 
 def suited(constraint: Constraint | AttributeConstraint, key: str) -> set[str]:
-    """Return the types that this key of the constraint can judge; for values, those of their own kinds."""
+    """Return the types this key of the constraint can judge; for values, those of their own kinds."""
     values = present(getattr(constraint, key)) if key.endswith("_values") else []
     return set[str]().union(*(OF_KIND[kind(value)] for value in values)) if values else set(FITS[key])
 
@@ -55,7 +56,7 @@ def lint(file: PolicyFile, every: Iterable[PlacedRule], verbs: Verbs) -> list[Fi
     found = list(_policy(file))
     rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[Finding]], ...]
     named = partial(_operations, Nearest()), partial(_parameters, Nearest())
-    rule_checks = (*named, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
+    rule_checks = (*named, _items, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
     windows = present(_windows(file.policies.maintenance_windows))
     for item in every:
         if item.entry.maintenance_windows_only and not windows:
@@ -110,9 +111,18 @@ def _lists(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
             yield Finding(Severity.LINT, keys, "a window without days never opens")
 
 
+def _items(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
+    """Yield an error for `allowed_items` of a deny rule, which one more item would get round."""
+    for name, constraint in (placed.entry.parameter_constraints or {}).items():
+        if constraint is not None and constraint.allowed_items is not None and not placed.entry.allowed:
+            keys = (*placed.keys, "parameter_constraints", name, "allowed_items")
+            text = "a deny rule cannot have it: one more item would get round it; bound the list in allow rules"
+            yield Finding(Severity.ERROR, keys, text)
+
+
 def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
-    """Yield a finding for a rule under one role that names others: it would grant, or deny, where nobody looks for
-    it.
+    """Yield a finding for a rule in one role's section which names other roles: it would take effect where no reader
+    expects it.
     """
     roles = present(placed.entry.target_roles)
     if placed.role is None or not roles:
@@ -173,7 +183,7 @@ def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 def _excludes_all(wanted: AttributeConstraint) -> str:
     """Return the reason why no value of an attribute can pass, besides an inverted range; empty if one can."""
-    named = [key for key in FITS if getattr(wanted, key) is not None and not suited(wanted, key) >= SCALARS]
+    named = [key for key in FITS if getattr(wanted, key, None) is not None and not suited(wanted, key) >= SCALARS]
     types = SCALARS.intersection(*(suited(wanted, key) for key in named))
     if wanted.type is not None:
         types &= {"int", "float"} if wanted.type == "float" else {wanted.type}
@@ -246,7 +256,7 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
 
 
 def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
-    """Yield findings for values that no request can have; if all are such, the rule never matches."""
+    """Yield findings for values no request can have; if all are such, the rule never matches."""
     for key in ("allowed_values", "denied_values"):
         values = getattr(constraint, key) or ()
         if not verb.types[name] & suited(constraint, key):
@@ -257,6 +267,10 @@ def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb
             for at, why in refused.items():
                 text = f"{verb.operation.name}.{name} can't be this: {why}"
                 yield Finding(Severity.WARNING, (*keys, key, at), text)
+    for at, item in enumerate(constraint.allowed_items or ()):
+        if "list" in verb.types[name] and item is not None and (why := verb.refuses(name, [item])):
+            text = f"{verb.operation.name}.{name} can't have this item: {why}"
+            yield Finding(Severity.WARNING, (*keys, "allowed_items", at), text)
 
 
 def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
@@ -280,7 +294,7 @@ def _holds(check: Check, value: Any) -> bool:
 
 
 def _breaks(check: Check, default: Any) -> bool:
-    """Return whether the default certainly fails; a check that can't judge the parameter's type has a finding of its
+    """Return whether the default certainly fails; a check unable to judge the parameter's type has a finding of its
     own.
     """
     try:

@@ -1,6 +1,6 @@
 """`allowlist_source`: the value must be in a listing of the target itself.
 
-A list that was not fetched is needed. One that failed, is outdated, or that the target doesn't have can't be judged.
+A list not fetched yet is needed. A failed, outdated or unavailable one can't be judged.
 """
 
 from collections.abc import Callable, Mapping

@@ -31,7 +31,7 @@ def beginnings(pattern: str) -> tuple[Beginning, ...] | None:
 
 
 def _alternatives(pattern: str) -> list[str] | None:
-    """Split the pattern at bars that divide it; None where that takes a real parser."""
+    """Split the pattern at its outer bars; None where only a real parser could."""
     if "|" not in pattern:
         return [pattern]
     if "[" in pattern or "\\" in pattern:
@@ -60,7 +60,7 @@ def _beginning(pattern: str) -> Beginning:
 
 
 def _units(pattern: str) -> Iterator[tuple[str | None, str]]:
-    """Yield each literal character with its quantifier, until the first other part: None with that part."""
+    """Yield each literal character with its quantifier, until the first other part: None in its place."""
     at = 0
     while at < len(pattern):
         character, length = pattern[at], 1

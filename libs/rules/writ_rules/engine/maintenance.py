@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from writ_rules.engine.format import MaintenanceWindow, present
-from writ_rules.engine.times import DAY, LAST_DAY, Occasion, first_at, wall_clock, zone
+from writ_rules.engine.times import DAY, LAST_DAY, Occasion, first_at, wall_clock, weekday, zone
 
 LONGEST_DAYS = 31
 LOOK_AHEAD_DAYS = 366
@@ -30,7 +30,7 @@ class Once(Struct, frozen=True, kw_only=True):
         return self.start.timestamp() <= local.timestamp() < self.end.timestamp()
 
     def opens(self, at: float) -> datetime | None:
-        """Return its start, if that is after `at`."""
+        """Return its start, if later than `at`."""
         return self.start if self.start.timestamp() > at else None
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Repeated(Struct, frozen=True, kw_only=True):
         return self.month_days is None or day.day in self.month_days
 
     def opens(self, at: float) -> datetime | None:
-        """Return the next opening after `at`, if that is within a year or at its first date."""
+        """Return the next opening after `at`, if within a year or at its first date."""
         begin = min(max(wall_clock(at, self.zone).date(), self.first), LAST_DAY)
         for ahead in range(LOOK_AHEAD_DAYS):
             day = begin + timedelta(days=ahead)
@@ -99,7 +99,7 @@ def maintenance(name: str, entry: MaintenanceWindow) -> Occasion:
         raise ValueError("end_time is not after start_time")
     if length > LONGEST_DAYS * DAY:
         raise ValueError(f"a window that comes again lasts at most {LONGEST_DAYS} days")
-    weekdays = None if entry.days_of_week is None else {(day - 1) % 7 for day in present(entry.days_of_week)}
+    weekdays = None if entry.days_of_week is None else {weekday(day) for day in present(entry.days_of_week)}
     month_days = None if entry.day_of_month is None else {entry.day_of_month}
     if entry.recurrence == "weekly" and weekdays is None:
         weekdays = {local.weekday()}
@@ -117,7 +117,7 @@ def maintenance(name: str, entry: MaintenanceWindow) -> Occasion:
 
 
 def _local(moment: datetime, where: ZoneInfo) -> datetime:
-    """Return the wall clock time; as it was written, even where the clock skips it that day."""
+    """Return the wall clock time; as written, even on a day on which the clock skips it."""
     local = moment if moment.tzinfo is where else wall_clock(moment.timestamp(), where)
     return local.replace(tzinfo=None)
 

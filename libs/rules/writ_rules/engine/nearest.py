@@ -1,7 +1,8 @@
 """Spelling suggestions: the known word nearest to an unknown one, for a limited number of words of a file."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from writ_contracts.nearest_name import near
 
 MOST = 200
 """A search takes as long as compiling a rule, and a file may have a hundred thousand unknown words."""
@@ -16,5 +17,4 @@ class Nearest:
     def hint(self, word: str, known: Iterable[str]) -> str:
         """Return the suggestion to append to a message about the word."""
         self._left -= 1
-        near = get_close_matches(word, known, n=1) if self._left >= 0 else []
-        return f"; did you mean '{near[0]}'?" if near else ""
+        return near(word, known) if self._left >= 0 else ""

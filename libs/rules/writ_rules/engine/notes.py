@@ -30,15 +30,13 @@ class Notes:
     def whole(
         self, keys: Keys, parts: Iterable[tuple[str, Callable[[Any], object], Any]], make: Callable[[], Made]
     ) -> Made | None:
-        """Return `make()` if each part can be read. The mistakes of all parts are noted, else that of the whole."""
+        """Return `make()` if each part can be read. The mistakes of all parts are noted, else the one of the whole."""
         before = len(self.findings)
         for key, read, value in parts:
             self.attempt((*keys, key), None, read, value)
         return self.attempt(keys, None, lambda _: make(), keys) if len(self.findings) == before else None
 
     def share(self, what: object, made: Made) -> Made:
-        """Return the object of an earlier rule with the same content, if there is one, so that it is judged once for
-        each request.
-        """
+        """Return the object of an earlier rule with the same content, if any, so it is judged once for each request."""
         shared: Made = self._shared.setdefault(encode(what, order="sorted"), made)
         return shared

@@ -64,7 +64,7 @@ class Progress(Struct, frozen=True):
     """The progress of a demand.
 
     `waits_for`: the open step, None when all are done; `more`: the number of approvals it still lacks; `able`: the
-    possible approvers; `possible`: enough people are left for all steps; `by`: the approvers that counted.
+    possible approvers; `possible`: enough people are left for all steps; `by`: the counted approvers.
     """
 
     waits_for: ApproverStep | None
@@ -77,8 +77,8 @@ class Progress(Struct, frozen=True):
 def progress(
     demand: Demand, approvals: Sequence[str], asker: Principal, people: People, proven: Proven | None = None
 ) -> Progress:
-    """Return the progress of a demand. An approval counts for the step that is open when it comes, if its approver
-    proved the presence that is needed; no person counts twice, the requester's own only in `solo`.
+    """Return the progress of a demand. An approval counts for the step open at its time, if its approver proved the
+    needed presence. No person counts twice; the requester's own counts only in `solo`.
 
     `proven`: None in an analysis, where each approver is taken to have proved it.
     """

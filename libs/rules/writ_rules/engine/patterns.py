@@ -1,6 +1,6 @@
-"""Regular expressions that match whole strings, in time linear in their length (RE2). The only importer of re2.
+"""Regular expressions for whole strings, in time linear in their length (RE2). The only importer of re2.
 
-The pattern is compiled as bytes: re2 for Python spends most of a match on translating offsets that are not used.
+The pattern is compiled as bytes: re2 for Python spends most of a match on translating unused offsets.
 `RE2::Set` would be twice as fast, but reports "no match" when its automaton outgrows its memory, which would let a deny
 rule pass.
 """
@@ -11,12 +11,10 @@ import re2
 
 
 class Pattern:
-    """A compiled pattern."""
-
     __slots__ = ("_match", "text")
 
     def __init__(self, text: str, *, dot_takes_newline: bool) -> None:
-        """Raises ValueError for syntax that RE2 lacks: look-around and back references."""
+        """Raises ValueError for syntax missing in RE2: look-around and back references."""
         options = re2.Options()
         options.never_capture = True
         options.log_errors = False
@@ -29,9 +27,7 @@ class Pattern:
         self.text = text
 
     def covers(self, value: str) -> bool:
-        """Return whether it matches the whole of `value`; raises UnicodeEncodeError for text that UTF-8 cannot
-        carry.
-        """
+        """Return whether it matches the whole of `value`; raises UnicodeEncodeError for text UTF-8 cannot carry."""
         return self._match(value.encode()) is not None
 
 

@@ -1,4 +1,6 @@
-"""The possible approvers: which humans have which role, which person each principal is, and what each can prove."""
+"""The possible approvers: the humans with each role, the person behind each principal, and the presence each can
+prove.
+"""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -15,9 +17,9 @@ NOBODY: Mapping[str, str] = MappingProxyType({})
 class People(Struct, frozen=True, eq=False):
     """The humans of an installation, by role, and the person behind each principal.
 
-    `presences`: what the enrolled credentials of each person can prove, None where no directory is known; a person
-    without an entry has a key only. `solo`: one person runs the installation, and may approve what an AI agent requests
-    for them, if they prove their presence.
+    `presences`: the presences provable by each person's enrolled credentials, None where no directory is known; a
+    person without an entry has a key only. `solo`: one person runs the installation, and may approve an AI agent's
+    requests for them, if they prove their presence.
     """
 
     roles: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -25,26 +27,33 @@ class People(Struct, frozen=True, eq=False):
     presences: Mapping[str, tuple[Presence, ...]] | None = None
     solo: bool = False
 
+    @property
+    def is_team(self) -> bool:
+        """Several people have credentials, and none of them runs the installation alone."""
+        return not self.solo and self.presences is not None and len(self.presences) > 1
+
     def person(self, principal: str) -> str:
-        """Return the person who acts by this principal."""
+        """Return the person behind this principal."""
         return self.persons.get(principal, principal)
 
     def behind(self, asker: Principal) -> str:
-        """Return the person who requests, also for a principal that only a question names."""
+        """Return the requesting person, also for a principal known only from a hypothetical request."""
         return self.persons.get(asker.id) or self.person(asker.person or asker.acts_for or asker.id)
 
     def members(self, roles: Iterable[str]) -> set[str]:
-        """Return the humans who have one of these roles."""
+        """Return the humans with one of these roles."""
         return {who for role in roles for who in self.roles.get(role, ())}
 
     def needed(self, who: str, asker: Principal, demanded: Presence) -> Presence | None:
-        """Return what an approval of this human must prove; None where none of theirs counts for this requester."""
+        """Return the presence an approval by this human must prove; None where none of theirs counts for this
+        requester.
+        """
         if self.person(who) != self.behind(asker):
             return demanded
         return demanded.at_least(TOUCH) if self.solo and asker.kind == "agent" else None
 
     def can_prove(self, who: str, needed: Presence) -> bool:
-        """Return whether a credential of this human is enrolled that can prove it."""
+        """Return true if this human has an enrolled credential to prove it."""
         if self.presences is None or KEY.meets(needed):
             return True
         return any(one.meets(needed) for one in self.presences.get(self.person(who), ()))

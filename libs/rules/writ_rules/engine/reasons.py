@@ -1,4 +1,4 @@
-"""Reasons of decisions, in one sentence for people: the rule that denied, the nearest one, possible approvers, the next
+"""Reasons of decisions, in one sentence for people: the denying rule, the nearest one, possible approvers, the next
 opening.
 """
 
@@ -36,7 +36,7 @@ def denied(denying: list[Rule]) -> str:
 
 
 def erred(erring: list[Judged], names: list[str]) -> str:
-    """Return the reason of a rule that can't be judged."""
+    """Return the reason of an erring rule."""
     miss = next(each.miss for each in erring if each.rule.name == names[0])
     what = f": {miss.clause} ({miss.wanted}) {miss.got}" if miss else ""
     return _cut(f"{_rules(names)} could not be judged, which denies{what}")

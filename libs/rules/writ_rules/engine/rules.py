@@ -58,7 +58,7 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
 
 @cache
 def refused_flag(name: str) -> Parameter:
-    """Return the condition that a flag is not set; one for all rules, so that it is judged once a request."""
+    """Return the condition of an unset flag; one for all rules, so it is judged once a request."""
     wanted = "one of false, since no rule names it"
     return Parameter(name, None, False, (values_of("allowed_values", wanted, [False]),), implied=True)
 
@@ -135,14 +135,14 @@ def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:
 
 
 def _unnamed(entry: RuleEntry, verb: Verb) -> tuple[Parameter, ...]:
-    """What breaks out of a container is allowed only by a rule that names the flag for it."""
+    """A setting which breaks out of a container is allowed only by a rule naming its flag."""
     if not entry.allowed:
         return ()
     return tuple(refused_flag(name) for name in sorted(verb.breakouts - named(entry)))
 
 
 def named(entry: RuleEntry) -> set[str]:
-    """Return the parameters that a rule says something of; a name with nothing behind it says nothing."""
+    """Return the parameters constrained by a rule; a name with nothing behind it constrains nothing."""
     return {name for name, constraint in (entry.parameter_constraints or {}).items() if constraint is not None}
 
 
@@ -180,7 +180,7 @@ def _defaults(verb: Verb, parameters: list[Parameter]) -> dict[str, Any]:
 
 
 def presence_of(approval: ApprovalEntry) -> Presence:
-    """Return what each approver must prove."""
+    """Return the presence each approver must prove."""
     return Presence(approval.proof, approval.attested)
 
 

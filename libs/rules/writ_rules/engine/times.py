@@ -7,14 +7,15 @@ Saturday at 01:00. Where the clock is set forward, the skipped hour never holds;
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
-from writ_rules.engine.format import WindowEntry, present
+from writ_rules.engine.format import DayName, WindowEntry, present
 
 DAY = 86_400
+_DAY_NAMES = get_args(DayName)
 NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 LOOK_AHEAD_DAYS = 15
 UTC_ZONE = ZoneInfo("UTC")
@@ -48,7 +49,7 @@ def first_at(day: date, seconds: int, zone: ZoneInfo) -> datetime:
 
 
 class Occasion(Protocol):
-    """A period that may repeat, by the clock of a zone."""
+    """A period, possibly repeated, by the clock of a zone."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -58,7 +59,7 @@ class Occasion(Protocol):
         """Return whether it is open at this moment, given in its zone."""
 
     def opens(self, at: float) -> datetime | None:
-        """Return the next opening after `at` (Unix seconds), if that is in sight."""
+        """Return the next opening after `at` (Unix seconds), if in sight."""
 
 
 class Window(Struct, frozen=True, kw_only=True):
@@ -88,7 +89,7 @@ class Window(Struct, frozen=True, kw_only=True):
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
     def opens(self, at: float) -> datetime | None:
-        """Return the next opening after `at`, if that is within two weeks or at its first date. Two, since a change of
+        """Return the next opening after `at`, if within two weeks or at its first date. Two, since a change of
         the clock may skip one opening.
         """
         today = wall_clock(at, self.zone).date()
@@ -111,7 +112,7 @@ def window(entry: WindowEntry) -> Window:
     start, end = seconds_of_day(entry.start_time), seconds_of_day(entry.end_time)
     if start == DAY:
         raise ValueError("start_time 24:00 is the next day's 00:00")
-    days = range(7) if entry.days_of_week is None else ((day - 1) % 7 for day in present(entry.days_of_week))
+    days = range(7) if entry.days_of_week is None else (weekday(day) for day in present(entry.days_of_week))
     return Window(
         start=start,
         end=end,
@@ -120,6 +121,11 @@ def window(entry: WindowEntry) -> Window:
         first=None if entry.from_ is None else _date(entry.from_),
         last=None if entry.until is None else _date(entry.until),
     )
+
+
+def weekday(day: object) -> int:
+    """Return the day of a week of the policy file, from Monday, which is 0."""
+    return (day - 1) % 7 if isinstance(day, int) else _DAY_NAMES.index(day)
 
 
 def parts(entry: WindowEntry) -> Iterator[tuple[str, Callable[[Any], object], str | None]]:

@@ -21,7 +21,7 @@ class Part(Struct, frozen=True, eq=False):
 
 
 class Trace:
-    """First the rules that match, then those that can't be judged, then the others; each by name.
+    """First the matching rules, then the erring ones, then the others; each by name.
 
     `lifted`: an emergency's allow cancels others.
     """
@@ -43,7 +43,7 @@ class Trace:
         return f"Trace({list(self)!r})"
 
     def first(self, most: int) -> list[TraceEntry]:
-        """Return at most that many entries."""
+        """Return at most `most` entries."""
         return list(islice(self, most))
 
     def __iter__(self) -> Iterator[TraceEntry]:

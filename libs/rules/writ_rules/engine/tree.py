@@ -1,7 +1,7 @@
 """The rules of one section as a tree of their clauses: rules with the same first clauses share a branch.
 
-A clause is judged once for all rules below it, and an index selects the branches that can hold. So the cost of a
-decision depends on the rules that nearly match, not on their total number. A few rules are no tree: they are judged one
+A clause is judged once for all rules below it, and an index selects the branches which can hold. So the cost of a
+decision depends on the nearly matching rules, not on their total number. A few rules are no tree: they are judged one
 by one.
 """
 
@@ -19,13 +19,13 @@ PEOPLE, SCOPE, CONDITION = range(3)
 
 
 class Few(Struct, frozen=True, eq=False):
-    """Rules that are judged one by one."""
+    """Rules judged one by one."""
 
     rules: tuple[Rule, ...]
 
 
 class Branch(Struct, frozen=True, eq=False):
-    """The rules with `clause` next. `allow`: the first by name of those that allow."""
+    """The rules with `clause` next. `allow`: the first allowing one by name."""
 
     clause: Clause
     step: int
@@ -36,8 +36,8 @@ class Branch(Struct, frozen=True, eq=False):
 class Node(Struct, frozen=True, eq=False):
     """The state in which all clauses before hold, or can't be judged. `ends` are the rules without further clauses.
 
-    `covers`, `limits`: some rule, some allow rule, has the end of its scope here. `near`: the branches with rules that
-    allow, by step and then by name.
+    `covers`, `limits`: some rule, some allow rule, has the end of its scope here. `near`: the branches with allowing
+    rules, by step and then by name.
     """
 
     ends: tuple[Rule, ...]
@@ -152,14 +152,12 @@ class TreeMatches:
         return answer(branch.clause, case) if branch.step == CONDITION else branch.clause.miss(case)
 
     def nearest(self) -> Judged | None:
-        """Return the allow rule that got furthest, of those that don't match."""
+        """Return the allow rule nearest to a match."""
         best = min((found for tree in self._trees for found in self._misses(tree, 1)), key=_nearness, default=None)
         return None if best is None else judge(best[1], self._operation, self._case)
 
     def _misses(self, tree: Node | Few, depth: int) -> Iterator[tuple[tuple[bool, int], Rule]]:
-        """Yield the nearest rule below each node, with its nearness; `depth`: the number of clauses that held
-        before.
-        """
+        """Yield the nearest rule below each node, with its nearness; `depth`: the number of clauses held before."""
         if isinstance(tree, Few):
             judged = [judge(rule, self._operation, self._case) for rule in tree.rules if rule.effect != "deny"]
             yield from (((not one.covers, -one.depth), one.rule) for one in judged if one.miss is not None)
@@ -188,7 +186,7 @@ def _nearness(found: tuple[tuple[bool, int], Rule]) -> tuple[tuple[bool, int], s
 
 
 class Trees(Struct, frozen=True, eq=False):
-    """The trees of a policy. Rules for any role are in a tree of their own (role ""), so that they are stored once."""
+    """The trees of a policy. Rules for any role are in a tree of their own (role ""), so they are stored once."""
 
     ordinary: Mapping[tuple[str, str], Node | Few]
     gateway: Mapping[str, Node | Few]
@@ -203,7 +201,7 @@ class Trees(Struct, frozen=True, eq=False):
         return _pair(self.emergency, operation, role)
 
     def inherited(self, operation: str) -> tuple[Node | Few, ...]:
-        """Return the trees of the rules that bind targets behind a gateway."""
+        """Return the trees of the rules binding targets behind a gateway."""
         return (self.gateway.get(operation, NO_RULES),)
 
 

@@ -1,4 +1,4 @@
-"""The catalogue's operations in the form that policies need: parameters, their types, and the public ones."""
+"""The catalogue's operations in the form needed by policies: parameters, their types, and the public ones."""
 
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints

@@ -1,6 +1,6 @@
 """From judged rules to a ruling, in the order of docs/policy.md.
 
-A matching deny denies. A rule that errs denies in its scope. Of the matching allows the strictest demand holds. Nothing
+A matching deny denies. An erring rule denies in its scope. Of the matching allows the strictest demand holds. Nothing
 else is allowed.
 """
 
@@ -21,6 +21,9 @@ from writ_rules.engine.rules import Rule
 from writ_rules.engine.ruling import Ruling
 from writ_rules.engine.trace import Trace
 from writ_rules.engine.tree import TreeMatches
+
+OF_TEAMS = frozenset({"principal_manage"})
+"""Operations of risk admin that need an approval in a team, whatever the policy says."""
 
 
 class Considered(Struct, frozen=True, eq=False):
@@ -72,7 +75,7 @@ class Weighing(Struct, frozen=True, eq=False):
 
     def _open_by_default(self) -> bool:
         """Return whether the default allows. Control operations always need a rule: by an open default an agent could
-        give itself any role. So do parameters that break out of a container.
+        give itself any role. So do parameters which break out of a container.
         """
         request = self.request
         breakouts = self.policy.verbs[request.operation.name].breakouts
@@ -119,6 +122,14 @@ class Weighing(Struct, frozen=True, eq=False):
             emergency=self.considered.emergency,
         )
 
+    def _needs_admin_approval(self) -> bool:
+        """Return true for what nobody does alone, whatever the rules say: risk admin where the policy demands it, and
+        changes of principals in a team.
+        """
+        operation = self.request.operation
+        demanded = self.policy.require_approval_for_admin or (self.people.is_team and operation.name in OF_TEAMS)
+        return operation.risk is Risk.ADMIN and demanded
+
     def _allow(self, matching: list[Rule], binding: list[Rule]) -> Ruling:
         """Return an allow. `binding` rules decide: they are named, and demands and limits are theirs; all matching
         rules fill in defaults.
@@ -131,7 +142,7 @@ class Weighing(Struct, frozen=True, eq=False):
             return self._deny("rule_error", reasons.conflicting(conflict, names), names)
         effective = {**request.effective, **defaults} if defaults else request.effective
         demands = sorted({rule.demand for rule in binding if rule.demand is not None}, key=by_rule)
-        if request.operation.risk is Risk.ADMIN and self.policy.require_approval_for_admin and not lifted:
+        if self._needs_admin_approval() and not lifted:
             demands.append(ADMIN_DEMAND)
         if demands:
             answer = reasons.approval(request, demands, self.people, names)
@@ -153,7 +164,7 @@ class Weighing(Struct, frozen=True, eq=False):
 
 
 def _least(seconds: Iterable[Any]) -> int | None:
-    """Return the least number of seconds; a default that is no number is refused later, by the schema."""
+    """Return the least number of seconds; the schema refuses a default of another type later."""
     return min((one for one in seconds if isinstance(one, int)), default=None)
 
 
@@ -171,5 +182,5 @@ def _defaults(request: DecisionRequest, rules: Iterable[Rule]) -> tuple[dict[str
 
 
 def allows(rules: Iterable[Rule]) -> list[Rule]:
-    """Return the rules that allow."""
+    """Return the allowing rules."""
     return [rule for rule in rules if rule.effect != "deny"]

@@ -54,12 +54,14 @@ def read_principals(path: Path) -> Principals:
 
 
 def read_agents(path: Path) -> Agents:
-    """Return the keys that may claim for each pool."""
+    """Return the keys accepted on claims of each pool."""
     return _read(path, AGENTS)
 
 
 def _read(path: Path, sort: ListKind[Kind]) -> Kind:
-    """Read the file, in this process if the other one fails: a revoked right must not stay for that reason."""
+    """Read the file, in this process if the other one fails: a revoked right must not stay in force by such a
+    failure.
+    """
     if not _is_large(path):
         return sort.read(path)
     try:

@@ -54,7 +54,6 @@ class FakeEngine:
     _connections: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def start(self) -> None:
-        """Listen."""
         self._server = await asyncio.start_unix_server(self._serve, self.socket)
 
     async def stop(self) -> None:

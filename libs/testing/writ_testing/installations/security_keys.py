@@ -59,7 +59,6 @@ class SecurityKeys:
         return key.id
 
     async def remove(self, name: str) -> None:
-        """Remove a key."""
         directory, key = CredentialsDirectory(self._installation.home), self.keys[name].id
         await asyncio.to_thread(directory.remove, key, "a test")
 

@@ -75,7 +75,6 @@ class MemoryPull(MemorySubscribed):
         await super().close()
 
     async def abort(self) -> None:
-        """Stop at once."""
         await self._stop()
         await super().abort()
 

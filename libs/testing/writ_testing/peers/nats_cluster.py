@@ -72,8 +72,6 @@ class Node:
 
 
 class Cluster:
-    """All nodes."""
-
     def __init__(self, folder: Path) -> None:
         self.nodes = [Node(name, folder) for name in NODES]
 

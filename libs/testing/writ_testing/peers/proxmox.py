@@ -186,11 +186,9 @@ class Proxmox:
         self.run(self.pve.start(certificate, key))
 
     def stop(self) -> None:
-        """Stop listening."""
         self.run(_stopped(self.pve))
 
     def close(self) -> None:
-        """Stop for good."""
         self.run(settle())
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -229,8 +227,6 @@ class Proxmox:
         return self.do(lambda pve: pve.add_vm(vmid, name, **more))
 
     def container(self, vmid: int, name: str, **more: Any) -> Any:
-        """Add a container."""
-
         def add(pve: PatchedPve) -> Any:
             pve.cts.append(FakeCt(vmid, name, **more))
             return pve.cts[-1]

@@ -239,8 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
+    def log_message(self, format: str, *args: Any) -> None: ...
 
 
 @contextmanager

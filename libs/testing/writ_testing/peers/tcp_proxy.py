@@ -36,7 +36,6 @@ class TcpProxy:
         self._flowing.set()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Accept one client."""
         task = asyncio.create_task(self._accept(reader, writer))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)

@@ -163,5 +163,4 @@ def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _nobody(message: str) -> None:
-    """Discard progress."""
+def _nobody(message: str) -> None: ...

@@ -1,1 +1,1 @@
-"""Verification of signatures that people make: nkeys, `ssh-keygen -Y sign` and passkeys, behind one function."""
+"""Verification of people's signatures: nkeys, `ssh-keygen -Y sign` and passkeys, behind one function."""

@@ -1,4 +1,4 @@
-"""WebAuthn assertions of passkeys (WebAuthn level 3, §7.2), whose challenge is the SHA-256 of what is signed.
+"""WebAuthn assertions of passkeys (WebAuthn level 3, §7.2), whose challenge is the SHA-256 of the signed bytes.
 
 The key, its algorithm, RP ID and origins come from the credential, nothing of them from the assertion.
 """
@@ -8,10 +8,6 @@ import binascii
 import hashlib
 import json
 from typing import Any
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from writ_contracts.credentials import Credential, PasskeyEvidence, Proof
 from writ_contracts.errors import Untrusted
@@ -74,6 +70,10 @@ def _holds(credential: Credential, signed: bytes, signature: bytes) -> bool:
 
 def public_key(credential: Credential) -> bytes:
     """Return the raw key (32 bytes, or a point of 65), which must be one of the algorithm. Raises Untrusted."""
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - heavy, and seldom used
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519  # noqa: PLC0415 - heavy, and seldom used
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key  # noqa: PLC0415 - heavy, and seldom used
+
     try:
         key = load_der_public_key(decoded(credential.key))
     except (ValueError, UnsupportedAlgorithm) as error:

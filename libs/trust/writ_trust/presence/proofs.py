@@ -22,10 +22,10 @@ METHODS = {KeyEvidence: "nkey", SshEvidence: "ssh", PasskeyEvidence: "passkey"}
 
 
 def verify_proof(level: Proof, evidence: Evidence, credential: Credential, signed_bytes: bytes) -> Proven:
-    """Return the proof that `evidence` gives for these exact bytes, at least `level`.
+    """Return the presence proved by `evidence` for these exact bytes, at least `level`.
 
-    Raises Untrusted where the signature does not hold, is of another key, or proves less than is demanded. The proof
-    is never more than what the credential was enrolled for: a software key can claim any flag.
+    Raises Untrusted where the signature does not hold, is of another key, or proves less than is demanded. It is never
+    more than the credential was enrolled for: a software key can claim any flag.
     """
     if credential.method != METHODS[type(evidence)]:
         raise Untrusted(f"the evidence is not of the method of credential {credential.id} ({credential.method})")

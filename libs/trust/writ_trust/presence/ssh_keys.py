@@ -18,7 +18,7 @@ CURVE = b"nistp256"
 
 
 class SecurityKey(Struct, frozen=True):
-    """The public half: its type, the raw key (32 bytes, or a point of 65), and the application that it is bound to."""
+    """The public half: its type, the raw key (32 bytes, or a point of 65), and the application it is bound to."""
 
     type: bytes
     raw: bytes
@@ -40,7 +40,7 @@ def read_line(line: str) -> bytes:
 
 
 def read(blob: bytes) -> SecurityKey:
-    """Return the security key that these bytes are. Raises Untrusted."""
+    """Return the security key encoded in these bytes. Raises Untrusted."""
     reader = Reader(blob, "the public key")
     kind = reader.string()
     if kind == ED25519:

@@ -36,7 +36,7 @@ def verify(armored: str, key: bytes, data: bytes) -> tuple[Proof, int]:
 
 
 def _message(reader: Reader, data: bytes) -> bytes:
-    """Return the bytes that stand for `data`, with namespace and hash as the signature names them."""
+    """Return the signed form of `data`, with namespace and hash as named by the signature."""
     namespace, reserved, algorithm = reader.string(), reader.string(), reader.string()
     if namespace != SSH_NAMESPACE.encode():
         raise Untrusted(f"the SSH signature is for another namespace than {SSH_NAMESPACE}: `ssh-keygen -Y sign -n`")

@@ -1,1 +1,1 @@
-"""Notifications of what people should know at once: by webhook or ntfy, after it is on record. They decide nothing."""
+"""Notifications of urgent events to people: by webhook or ntfy, after the event is on record. They decide nothing."""

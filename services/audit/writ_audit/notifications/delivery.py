@@ -1,6 +1,6 @@
 """Delivery: one task for each destination reads the journal from where it was, and sends until the receiver took it.
 
-A destination that does not answer holds up itself alone. What it has not taken within an hour is dropped and counted.
+A destination without an answer holds up itself alone. Notifications older than an hour are dropped and counted.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _log = Log("writ.audit")
 
 
 class Position(Struct, frozen=True, kw_only=True):
-    """The last event of the journal that a destination is done with."""
+    """The last event of the journal handled for a destination."""
 
     sequence: int
 
@@ -82,14 +82,12 @@ class Deliveries:
             await asyncio.Event().wait()  # also where there is no destination
 
     async def check(self) -> str | None:
-        """Return the destinations that do not take their notifications."""
+        """Return the destinations which do not take their notifications."""
         found = [f"{one.name}: {one.problem}" for one in self._each if one.problem]
         return Attention("; ".join(found)[:1000]) if found else None
 
 
 class Delivery:
-    """One destination."""
-
     def __init__(
         self,
         target: Target,

@@ -1,6 +1,6 @@
-"""From an event of the journal to a notification, and from that to a message of a destination. Pure.
+"""Conversion of an event of the journal to a notification, and of a notification to a destination's message. Pure.
 
-A notification has no parameters, no outputs and no buttons: it says what happened and how to see it.
+A notification has no parameters, no outputs and no buttons: it names the event and the command to see it.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ LONGEST = 500
 
 
 class Notification(Struct, frozen=True, kw_only=True):
-    """One thing that people should know. `id` is that of its event, the same at each delivery."""
+    """One event for people. `id` is the event's id, the same at each delivery."""
 
     id: str
     kind: Kind
@@ -54,7 +54,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 def notification_of(record: Record, link: str = "") -> Notification | None:
-    """Return the notification of an event, if it is of a kind that people are told."""
+    """Return the notification of an event, if its kind has one."""
     if not _is_of_interest(record.subject):
         return None
     try:
@@ -79,7 +79,7 @@ def notification_of(record: Record, link: str = "") -> Notification | None:
 
 
 def _is_of_interest(subject: str) -> bool:
-    """Return whether to decode the event: most are of operations that need no approval."""
+    """Return true if the event must be decoded: most are of operations without approvals."""
     where = parse_event(subject)
     if where is not None:
         return where.event in OF_OPERATIONS

@@ -29,7 +29,7 @@ class Destination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class NotificationsFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file. `link` is what messages lead to, with `{operation_id}` in it."""
+    """The file. `link`: the address in messages, with `{operation_id}` in it."""
 
     destinations: Annotated[list[Destination], Meta(max_length=MOST_DESTINATIONS)]
     link: Annotated[str, Meta(max_length=2000)] = ""

@@ -85,7 +85,7 @@ class Admission:
 
     @contextmanager
     def reserve_parameters(self, principal: str, size: int) -> Iterator[None]:
-        """Reserve room for parameters of that many bytes: the store is shared, and one principal gets a part of it.
+        """Reserve room for parameters of this size in bytes: the store is shared, and one principal gets a part of it.
         Raises Full (`too_many_open`).
         """
         under_way = self._under_way.get(principal, 0)
@@ -113,7 +113,7 @@ class Admission:
         return False
 
     def count_refusal(self, principal: str, code: str) -> None:
-        """Count a refusal that gets no event."""
+        """Count a refusal without an event."""
         self._refusal_counts.add(principal, code, self._recorder.clock())
         self._measures.count_refusal(code)
 

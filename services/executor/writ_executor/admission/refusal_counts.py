@@ -17,7 +17,6 @@ class RefusalCounts:
         self._counts: dict[str, RefusalCount] = {}
 
     def add(self, principal: str, code: str, now: float) -> None:
-        """Count a refusal."""
         entry = self._counts.setdefault(principal, RefusalCount(now))
         entry.codes[code] = entry.codes.get(code, 0) + 1
 

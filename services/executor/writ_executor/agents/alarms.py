@@ -1,4 +1,4 @@
-"""Security events that agents of a pool cause: each is recorded, at a limited rate.
+"""Security events caused by agents of a pool: each is recorded, at a limited rate.
 
 A stolen agent key must not fill the journal, which every other operation needs.
 """

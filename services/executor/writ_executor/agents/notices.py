@@ -1,7 +1,7 @@
 """Notices of policy, audit and the provisioner to be recorded: each service has its own closed list of kinds and a
 rate.
 
-The subject identifies the sender: NATS lets that service's key alone publish on it.
+The subject identifies the sender: NATS lets the service's key alone publish on it.
 """
 
 import time
@@ -30,7 +30,7 @@ class Notices:
         self._buckets = Buckets(rate, burst)
 
     async def of_policy(self, message: Message) -> Noted:
-        """Record an unusable file or version, or a file that became a version."""
+        """Record an unusable file or version, or a file published as a version."""
         return await self._note("policy", BY_POLICY, message)
 
     async def of_audit(self, message: Message) -> Noted:

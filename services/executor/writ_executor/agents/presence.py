@@ -1,7 +1,7 @@
-"""The agents that are alive, by their heartbeats. Soft state: every executor hears them all.
+"""The living agents, by their heartbeats. Soft state: every executor hears them all.
 
-A replica that has just started gives every agent one full lease before it counts as silent. So does one that did not
-listen for a while: it was suspended, stopped, or starved of CPU.
+A new replica gives every agent one full lease before it counts as silent. So does a replica which did not listen for a
+while: it was suspended, stopped, or starved of CPU.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ class LastHeartbeat(Struct, frozen=True):
 
 
 def other_builds(agents: Iterable[Heartbeat], own: PluginDigests) -> list[str]:
-    """Return the agents that have another build of a plugin than `own`, each with the plugins' names."""
+    """Return the agents with another build of a plugin than `own`, each with the plugins' names."""
     found = []
     for agent in agents:
         names = [name for name, digest in agent.plugins.items() if own.get(name, digest) != digest]
@@ -69,7 +69,7 @@ class Presence:
         self._name(heartbeat.pool, heartbeat.running, now)
 
     def _name(self, pool: str, running: Iterable[str], now: float) -> None:
-        """Record the operations that an instance names, those that are known first."""
+        """Record the operations named by an instance, known ones first."""
         named = self._running[pool]
         for operation_id in sorted(running, key=named.__contains__, reverse=True):
             if operation_id in named or len(named) < MOST_RUNNING:
@@ -82,7 +82,7 @@ class Presence:
         return self._now() - max(self._running[pool].get(operation_id, self._began), self._began)
 
     def forget_silent(self) -> None:
-        """Forget operations that were not named for a lease: they count as silent either way.
+        """Forget operations not named for a lease: they count as silent either way.
 
         Called at each round of the sweep. If the last call is older than a round, this replica did not listen
         meanwhile; after a gap of a lease, every lease begins again.
@@ -122,7 +122,7 @@ class Presence:
         return {pool: self.agents(pool) for pool in pools}
 
     def forget(self, pool: str, operation_id: str) -> None:
-        """Forget an operation that has ended."""
+        """Forget an ended operation."""
         self._running[pool].pop(operation_id, None)
 
     def _alive(self, pool: str) -> list[LastHeartbeat]:

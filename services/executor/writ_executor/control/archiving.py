@@ -50,7 +50,7 @@ class Archiving:
         self._at_it = asyncio.Lock()
 
     async def carry_out(self, requested: Requested) -> Done:
-        """Archive the range. Raises Invalid for a range that is not the next one, or that still has open operations."""
+        """Archive the range. Raises Invalid unless the range is the next one and has no open operations."""
         async with self._at_it:  # the sweep takes up what takes long: here it waits, and finds it done
             archive = msgspec.convert(requested.effective, JournalArchive)
             if await self._generations.is_announced(requested.operation_id):
@@ -74,7 +74,7 @@ class Archiving:
             raise Invalid(held, code="conflict")
 
     async def _keep_names(self, generation: int, last: int) -> None:
-        """Leave an `archived` event for each operation that began up to `last`."""
+        """Leave an `archived` event for each operation begun up to `last`."""
         for event in ("requested", "archived"):
             kind, after = subjects.every_operation_filter(event), 0
             while records := await self._journal.read(kind, after=after, limit=PAGE):

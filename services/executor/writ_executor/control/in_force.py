@@ -1,4 +1,4 @@
-"""Whether the stop or emergency that a control operation names is there: an unknown id must not look like a success."""
+"""The check for the stop or emergency named by a control operation: an unknown id must not look like a success."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ UNREADABLE = "unreadable-"
 
 
 class Ending(Struct, frozen=True):
-    """A kind of control event that ends what another kind began, by its id in `field`."""
+    """A kind of control event which ends another kind's effect, by its id in `field`."""
 
     begun_by: str
     field: str
@@ -27,7 +27,7 @@ ENDINGS = {
 
 
 def check_in_force(requested: Requested, begun: Iterable[ControlEvent], ended: Iterable[ControlEvent]) -> None:
-    """Raises Invalid (`not_found`) for an id that was never set, or that was ended by another operation.
+    """Raises Invalid (`not_found`) for an id never set, or ended by another operation.
 
     `begun` and `ended` are the events of both kinds.
     """

@@ -119,7 +119,7 @@ class Controls:
         return outcome, code, message, {**output, **listed}
 
     async def _running_within(self, requested: Requested) -> AsyncIterator[str]:
-        """Yield the operations that the stop does not hold up any more: they had started before it was stored."""
+        """Yield the operations out of the stop's reach because they started before it was stored."""
         given = requested.effective
         names = ("roles", "principals", "operations")
         reach = Reach(targets=given.get("scope", ["*"]), **{name: given.get(name) or () for name in names})
@@ -212,7 +212,7 @@ def _not_confirmed(life: Life, why: str) -> Done:
 
 
 def _as_started(requested: Requested, life: Life) -> Requested:
-    """The request with the decision that it was started by: of an approved one, the second, which allows."""
+    """Return the request with the decision it was started by: for an approved one the second, which allows."""
     started = life.started
     decision = started.decision if isinstance(started, Started) else None
     return requested if decision is None else structs.replace(requested, decision=decision)

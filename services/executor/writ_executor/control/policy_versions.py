@@ -54,7 +54,7 @@ class Publishing:
         return "succeeded", "", "", {"id": requested.operation_id, "sequence": sequence, "version": version.number}
 
     async def _stored(self, requested: Requested) -> StoredPolicy | None:
-        """Return the version that this operation stored before, if a replica died after that."""
+        """Return the version this operation stored before, if a replica died afterwards."""
         record = await self._policies.last(subjects.published_policy(requested.operation_id))
         return None if record is None else decode(record.data, StoredPolicy, limit=LARGEST)
 

@@ -1,4 +1,4 @@
-"""`principal_manage`: record the change, end what the principal has not started, and have NATS follow.
+"""`principal_manage`: record the change, end the principal's operations not started yet, and have NATS updated.
 
 Policy refuses a removed or disabled principal from the event on. The provisioner then takes it out of NATS, which
 closes its connections. Changes are recorded one after the other: each must have been decided after the one before.
@@ -105,8 +105,8 @@ class PrincipalChanges:
         return life
 
     def _of(self, principal: str) -> Iterator[Requested]:
-        """Yield the open operations of the principal and of the agents that act for it, but for a change that an
-        executor is carrying out: this very one, perhaps.
+        """Yield the open operations of the principal and of the agents that act for it, except changes which an
+        executor is carrying out: possibly this very one.
         """
         for life in self._index.open():
             one = life.requested
@@ -116,7 +116,7 @@ class PrincipalChanges:
                 yield one
 
     async def _provision(self, sequence: int) -> None:
-        """Ask until NATS follows; a question that gets lost in its reload is asked again. Raises WritError."""
+        """Repeat the request until NATS has the change; a reload may lose a request or its reply. Raises WritError."""
         message = encode(Provision(sequence=sequence))
         try:
             async with asyncio.timeout(CONFIRMED_WITHIN):
@@ -136,7 +136,7 @@ class PrincipalChanges:
 
 
 class _Lists(Struct):
-    """The operations of a principal that a change ended, and those that go on."""
+    """The operations of a principal ended by a change, and those still running."""
 
     ended: list[str] = []
     running: list[str] = []

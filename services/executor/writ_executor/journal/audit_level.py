@@ -17,7 +17,7 @@ AuditLevel = Literal["minimal", "standard", "full"]
 
 
 class AuditDetail(Struct, frozen=True, kw_only=True):
-    """The detail that one audit level keeps."""
+    """The detail kept at one audit level."""
 
     traced: int
     """Largest number of rules in the trace of a decision."""
@@ -45,7 +45,7 @@ class AuditDetail(Struct, frozen=True, kw_only=True):
         return {}
 
     def refused(self, definition: Operation, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Return the same as `given`, without values that are too large."""
+        """Return the same as `given`, without too large values."""
         shown, hidden = self.given(definition, given)
         return (shown if len(json.encode(shown)) <= self.refused_bytes else {}), hidden
 

@@ -25,7 +25,7 @@ class AuditServices:
 
     @property
     def unheard(self) -> bool:
-        """Return True while no report was heard and too little time has passed to count that as silence."""
+        """Return True while no report was heard and too little time has passed to call it silence."""
         return not self._lately() and self._began >= self._clock() - SILENCE
 
     def problem(self) -> str | None:
@@ -36,7 +36,7 @@ class AuditServices:
         return f"audit is {min(lags)} events behind the journal" if min(lags) > MOST_BEHIND else None
 
     def position(self) -> int | None:
-        """Return the last sequence that every recently heard audit service has read; None if none was heard."""
+        """Return the last sequence read by every recently heard audit service; None if none was heard."""
         latest = {standing.instance: standing.position for standing in self._lately()}
         return min(latest.values(), default=None)
 

@@ -93,7 +93,7 @@ class Follower:
         return True
 
     async def save(self) -> None:
-        """Write a snapshot for the next replica that starts. A failure is logged and does no harm."""
+        """Write a snapshot for the next starting replica. A failure is logged and does no harm."""
         snapshot = Snapshot(
             sequence=self._index.sequence,
             control_sequence=self._index.control_sequence,

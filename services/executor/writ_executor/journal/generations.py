@@ -1,4 +1,5 @@
-"""The archived part of the journal and the part that may be archived now: the query `journal`, and checks of archiving.
+"""The archived part of the journal and the part which may be archived now: the query `journal`, and checks of
+archiving.
 
 A range may go when nothing in it is needed any more: every operation that began there has ended, `unknown` ones had a
 week to be resolved, audit has read it, and it is old enough (`WRIT_JOURNAL_KEEP`).
@@ -26,7 +27,7 @@ RESOLVED_WITHIN = 7 * 86_400.0
 
 
 class ArchiveLimit(Struct, frozen=True):
-    """The last sequence that may be archived now, and the cause of the limit. `passing`: a limit for a moment only."""
+    """The last sequence which may be archived now, and the cause of the limit. `passing`: a limit for a moment only."""
 
     cut: int
     held_by: str
@@ -53,7 +54,7 @@ class Generations:
         self._clock = clock
 
     async def is_announced(self, operation_id: str) -> bool:
-        """Return whether this operation announced an archive, even one that no longer counts."""
+        """Return true if this operation announced an archive, even one no longer valid."""
         return any(one.operation_id == operation_id for one in await archives(self._journal))
 
     async def must_be_next(self, archive: JournalArchive) -> int:
@@ -76,7 +77,7 @@ class Generations:
         return in_force(await archives(self._journal), usage.first_sequence)
 
     async def cut(self, until: float | None = None) -> ArchiveLimit:
-        """Return the last sequence that may be archived now, of events not later than `until` (Unix seconds)."""
+        """Return the last sequence which may be archived now, of events not later than `until` (Unix seconds)."""
         usage = await self._journal.usage()
         limits = [*self._held(), await self._old_enough(usage, until)]
         return min(limits, key=lambda limit: limit.cut)
@@ -98,7 +99,7 @@ class Generations:
                 )
 
     async def _old_enough(self, usage: Usage, until: float | None) -> ArchiveLimit:
-        """Find the last event that is old enough, by bisection."""
+        """Find the last event old enough, by bisection."""
         newest = self._clock() - self._keep
         why = f"WRIT_JOURNAL_KEEP, {self._keep:g} s"
         if until is not None and until < newest:
@@ -132,7 +133,7 @@ class Generations:
         )
 
     async def problem(self) -> str | None:
-        """Return evidence that the journal is not the one this executor knows, or None."""
+        """Return evidence against this being the journal known to this executor, or None."""
         usage = await self._journal.usage()
         if usage.last_sequence < self._index.sequence:
             return f"the journal ends at {usage.last_sequence}, before {self._index.sequence}: was it restored?"

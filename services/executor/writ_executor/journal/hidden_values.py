@@ -1,4 +1,4 @@
-"""Parameters and outputs that must not be in the journal: encrypted under the executors' shared key, for a limited
+"""Parameters and outputs kept out of the journal: encrypted under the executors' shared key, for a limited
 time.
 
 Also the keys of an operation's digests, derived from that key: nobody else can guess a short secret from its digest.
@@ -39,7 +39,7 @@ class Vault:
         return derive(self._key, "parameters", operation_id)
 
     def fingerprint_key(self, operation_id: str) -> str:
-        """Return the key for the digest that distinguishes a repeated request from another one with its idempotency
+        """Return the key of the digest by which a repeated request differs from another one with its idempotency
         key.
         """
         return derive(self._key, "fingerprint", operation_id)
@@ -62,6 +62,14 @@ class Vault:
         if data is None:
             raise ParametersLost(f"the parameters of {requested.operation_id} are not kept any more")
         return dict(msgspec.json.decode(decrypt(self._key, data)))
+
+    async def renew(self, requested: Requested, preview: str, seconds: float) -> None:
+        """Keep the parameters, and the details of the preview with this digest if any, for `seconds` from now."""
+        for key in (_place(requested), *([f"{requested.operation_id}.{preview}"] if preview else ())):
+            data = await self._bus.params.get(key)
+            if data is not None:
+                async with self._watch.storing():
+                    await self._bus.params.put(key, data, ttl=seconds)
 
     async def forget(self, requested: Requested) -> None:
         """Delete the parameters of an ended operation."""

@@ -29,7 +29,7 @@ _TARGETS = f"{LIMITS}target."
 
 
 class Lock(Struct, frozen=True):
-    """The operation that last took the lock of a line, and the sequence of that event."""
+    """The operation which last took the lock of a line, and the sequence of its event."""
 
     operation_id: str
     sequence: int
@@ -64,11 +64,11 @@ class Index:
         return self._open.get(operation_id) or self._unknown.get(operation_id) or self._ended.get(operation_id)
 
     def open(self) -> Iterator[Life]:
-        """Yield all operations that have not ended. Changes during iteration are safe."""
+        """Yield all open operations. Changes during iteration are safe."""
         return iter(tuple(self._open.values()))
 
     def unknown(self) -> Iterator[Life]:
-        """Yield operations that ended `unknown` lately and may still be resolved."""
+        """Yield operations with a recent outcome `unknown`, which may still be resolved."""
         return iter(tuple(self._unknown.values()))
 
     def count(self) -> int:
@@ -88,7 +88,7 @@ class Index:
         """Return the next operation in this line; None if none waits or the target is being changed.
 
         Only operations up to the last sequence read are in line: an unknown one may precede anything later. In the line
-        of a limit, operations that still wait for their target hold up nobody.
+        of a limit, operations still waiting for their target hold up nobody.
         """
         members, targets = self._lines.get(line), line.startswith(_TARGETS)
         if members is None or (targets and members.holding()):
@@ -96,7 +96,7 @@ class Index:
         return next((life for life in members.waiting(self.sequence) if targets or self.has_target(life)), None)
 
     def ahead_of(self, life: Life) -> Life | None:
-        """The operation that has its target, or is before it in the target's line."""
+        """Return the operation which holds its target, or is before it in the target's line."""
         if life.requested is None or not changes(life.requested):
             return None
         members = self._lines.get(target_lock(life.requested.target))
@@ -204,7 +204,7 @@ class Index:
             groups.pop(key, None)
 
     def snapshot(self) -> list[tuple[str, str]]:
-        """Return (principal, operation id) of all operations that may still get an event: the content of a snapshot,
+        """Return (principal, operation id) of all operations which may still get an event: the content of a snapshot,
         with `sequence`.
         """
         lives: Iterable[Life] = (*self.open(), *self.unknown())

@@ -1,4 +1,4 @@
-"""The line of a target or a limit: operations in the order of their requests, and those that hold the target or limit.
+"""The line of a target or a limit: operations in the order of their requests, and the holders of the target or limit.
 
 Each step takes the time of a few list operations, however many wait: a drain of 10,000 operations is linear.
 """
@@ -15,12 +15,12 @@ MOST_REMOVED = 64
 
 
 def needs_approval(requested: Requested) -> bool:
-    """Whether its first decision demands approvals; a dry run changes nothing, and needs none."""
+    """Return true if its first decision demands approvals; a dry run changes nothing, and needs none."""
     return requested.verdict.decision == "require_approval" and not requested.dry_run
 
 
 def may_start(life: Life) -> bool:
-    """Whether it waits for its turn alone, and for no approval."""
+    """Return true if it waits for its turn alone, and for no approval."""
     if life.state is State.REQUESTED:
         return life.requested is not None and not needs_approval(life.requested)
     return life.state is State.APPROVED
@@ -46,7 +46,6 @@ class Ordered:
             insort(self._keys, key, lo=self._head)
 
     def discard(self, operation_id: str) -> None:
-        """Remove an operation."""
         self._present.discard(operation_id)
         if len(self._keys) - self._head > 2 * len(self._present) + MOST_REMOVED:
             self._keys = sorted({key for key in self._keys[self._head :] if key[1] in self._present})
@@ -104,11 +103,11 @@ class Line:
         return self._members.get(operation_id)
 
     def holding(self) -> list[Life]:
-        """Return those that were dispatched and have not ended."""
+        """Return the operations dispatched and not ended."""
         return [self._members[operation_id] for operation_id in self._holding]
 
     def waiting(self, up_to: int) -> Iterator[Life]:
-        """Yield those that wait for their turn, requested up to this sequence, in order."""
+        """Yield the operations waiting for their turn, requested up to this sequence, in order."""
         for operation_id in self._waiting:
             life = self._members[operation_id]
             if life.first_sequence > up_to:

@@ -1,7 +1,7 @@
 """The only way to write the journal: one event, one expected sequence, and nothing after a failed append.
 
-Each append names the last event of the operation known to its writer. The server stores it only if that still is the
-last one. Continue with the life that an append returns.
+Each append names the last event of the operation known to its writer. The server stores it only if this still is the
+last one. Continue with the life returned by an append.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +45,7 @@ class Recorder:
         self.clock = clock
 
     def stamp(self, correlation_id: str = "") -> dict[str, Any]:
-        """Return the fields that every event has, for an event that happens now."""
+        """Return the fields common to all events, for an event at this moment."""
         return tracing.stamp(self.clock(), correlation_id)
 
     async def append(self, life: Life, event: journal.OperationEvent) -> Life:
@@ -239,7 +239,7 @@ def _signed(kind: Any) -> tuple[str, ...]:
 
 
 def _detached(event: Event) -> Event:
-    """Return a copy to keep in the index, without the messages that its signed parts came in. Those hold full
+    """Return a copy to keep in the index, without the messages around its signed parts. Those hold full
     outputs, or hidden parameters.
     """
     kind: Any = type(event)

@@ -1,7 +1,7 @@
 """Snapshots of the open operations, encrypted, in the store of parameters. A large one has parts of its own.
 
-A message holds some 40,000 operations. The head of a larger snapshot is stored after its parts, under a key that a
-replica without parts does not know: it goes on from an earlier snapshot.
+A message holds some 40,000 operations. The head of a larger snapshot is stored after its parts, under a key unknown to
+older replicas, which read no parts: they start from an earlier snapshot.
 """
 
 from typing import TypeVar
@@ -25,7 +25,9 @@ _log = Log("writ.executor")
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """The operations open when the journal had been read up to `sequence`. `parts`: messages that have them all."""
+    """The operations open when the journal had been read up to `sequence`. `parts`: the number of messages with them
+    all.
+    """
 
     sequence: int
     control_sequence: int
@@ -36,7 +38,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
 
 class Snapshots:
-    """Saves and loads them. A snapshot that cannot be read costs a replica time at its start, and nothing else."""
+    """Saves and loads them. An unreadable snapshot costs a replica time at its start, and nothing else."""
 
     def __init__(self, bus: Bus, key: bytes) -> None:
         self._bus = bus
@@ -54,7 +56,7 @@ class Snapshots:
             _log.warning("snapshot.not_saved", error=str(error))
 
     async def load(self) -> Snapshot | None:
-        """Return the latest snapshot that can be read whole."""
+        """Return the latest complete snapshot."""
         heads = [head for key in (SNAPSHOT_KEY, HEAD_KEY) if (head := await self._get(key, Snapshot)) is not None]
         for head in sorted(heads, key=lambda one: one.sequence, reverse=True):
             if (whole := await self._whole(head)) is not None:

@@ -1,9 +1,9 @@
-"""Whether NATS stores what this executor sends it, judged by the executor's own appends.
+"""Watch on NATS's storage, judged by the executor's own appends.
 
 nats-server 2.15 latches the first write error of a stream (a full disk) until it is started again: it answers no append
 any more, and every other question as before. So a stuck append is the only sign here, and a minute of time-outs per
-request the only effect. An append without an answer while none succeeds and the server answers otherwise means that
-nothing is stored. Then requests are refused at once, until a probe is stored.
+request the only effect. Nothing is stored if an append gets no answer, none succeeds, and the server answers otherwise.
+Then requests are refused at once, until a probe is stored.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _log = Log("writ.executor")
 
 
 class StorageWatch:
-    """`problem` is set while nothing is stored; `refused` counts what was not stored since then."""
+    """`problem` is set while nothing is stored; `refused` counts the appends refused since then."""
 
     def __init__(self, usage: Callable[[], Awaitable[Usage]], clock: Callable[[], float]) -> None:
         """`usage`: another question to the server, about the same stream; `clock`: the journal server's time."""
@@ -44,7 +44,7 @@ class StorageWatch:
 
     @asynccontextmanager
     async def storing(self) -> AsyncIterator[None]:
-        """Run a block that stores something. Raises Unreachable (`not_stored`) once nothing is stored."""
+        """Run a block which stores something. Raises Unreachable (`not_stored`) once nothing is stored."""
         if self.problem is not None:
             raise self._error(self.problem)
         scope = asyncio.timeout(None)
@@ -112,27 +112,23 @@ class WatchedJournal:
         self._watch = watch
 
     async def append(self, entry: Entry) -> int:
-        """See Journal. Raises Unreachable (`not_stored`) too."""
+        """Raises Unreachable (`not_stored`) too."""
         async with self._watch.storing():
             return await self._journal.append(entry)
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
-        """See Journal. Raises Unreachable (`not_stored`) too."""
+        """Raises Unreachable (`not_stored`) too."""
         async with self._watch.storing():
             return await self._journal.append_together(entries)
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        """See Journal."""
         return await self._journal.read(filter, after=after, limit=limit)
 
     async def last(self, filter: str) -> Record | None:
-        """See Journal."""
         return await self._journal.last(filter)
 
     def tail(self, after: int) -> Tail:
-        """See Journal."""
         return self._journal.tail(after)
 
     async def usage(self) -> Usage:
-        """See Journal."""
         return await self._journal.usage()

@@ -1,4 +1,4 @@
-"""The trace of an operation: every later step joins the one that its request began."""
+"""The trace of an operation: every later step joins the one begun by its request."""
 
 from contextlib import AbstractContextManager
 

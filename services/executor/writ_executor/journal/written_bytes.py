@@ -1,4 +1,4 @@
-"""Bytes that each principal's operations wrote to the journal lately, as every replica reads them. Pure."""
+"""Bytes written to the journal lately by each principal's operations, as every replica reads them. Pure."""
 
 PERIOD = 3600.0
 """Seconds over which they are forgotten, evenly at the pace of the largest share."""
@@ -15,7 +15,7 @@ class WrittenBytes:
         self._now = 0.0
 
     def add(self, principal: str, size: int, time: float) -> None:
-        """Count an event that the server stored at `time` (Unix seconds)."""
+        """Count an event stored by the server at `time` (Unix seconds)."""
         self._now = max(self._now, time)
         self._by_principal[principal] = (self.of(principal) + size + OVERHEAD, self._now)
         if len(self._by_principal) > MOST_PRINCIPALS:
@@ -23,6 +23,6 @@ class WrittenBytes:
             del self._by_principal[least]
 
     def of(self, principal: str) -> float:
-        """Return the bytes of this principal that count now."""
+        """Return the bytes counted for this principal now."""
         size, at = self._by_principal.get(principal, (0.0, 0.0))
         return size * max(0.0, 1 - (self._now - at) / PERIOD)

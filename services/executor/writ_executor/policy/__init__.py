@@ -1,1 +1,1 @@
-"""The client of the policy service, and the listings that its decisions need."""
+"""The client of the policy service, and the listings needed by its decisions."""

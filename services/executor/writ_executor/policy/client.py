@@ -51,7 +51,7 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
 
 
 class PolicyClient:
-    """Decisions and grants from any replica that has seen this executor's control events.
+    """Decisions and grants from any replica with this executor's control events.
 
     If policy needs facts of the target, they are gathered and the question is sent once more.
     """
@@ -72,7 +72,7 @@ class PolicyClient:
         return f"policy does not answer: {self._silent[1]}"
 
     def approval_facts(self, signed: Signed) -> ApprovalFacts:
-        """Return what policy vouches for on somebody's card. Raises Untrusted."""
+        """Return the facts on one reader's card, signed by policy. Raises Untrusted."""
         return open_signed(signed, ApprovalFacts, self._trusted, self._installation)
 
     async def decide(self, ask: Decide) -> CheckedDecision:
@@ -177,7 +177,7 @@ def _preflight_grant(answer: Decided) -> Signed | None:
 
 
 def _bound_decision(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
-    """Return the decision that the grant names by its digest, so one signature holds for both."""
+    """Return the decision named by the grant's digest, so one signature holds for both."""
     if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
         raise Untrusted("policy's grant is for another claim")
     if grant.decision_digest != digest(signed):
@@ -196,7 +196,7 @@ def _check_about(decision: Decision, subject: Subject) -> None:
 
 
 def _check_contained(decision: Decision, effective: Mapping[str, object], subject: Subject) -> None:
-    """Raises Untrusted unless what was asked is contained in what policy allows, under its own digest: a stolen policy
+    """Raises Untrusted unless policy allows at least the requested parameters, under its own digest: a stolen policy
     key would be used to change parameters on their way to an agent.
     """
     if decision.effect == "deny":

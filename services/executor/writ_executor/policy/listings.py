@@ -1,6 +1,6 @@
-"""Listings for decisions: agents of the target list names under the read grant that policy signed for it.
+"""Listings for decisions: agents of the target list names under a read grant signed by policy.
 
-Nothing is cached: every decision that needs a listing gets a fresh one. A missing answer never counts as a yes.
+Nothing is cached: every decision in need of a listing gets a fresh one. A missing answer never counts as a yes.
 """
 
 from writ_bus.port import Bus
@@ -30,8 +30,8 @@ class Listings:
         self._measures = measures
 
     async def gather(self, signed: Signed, look_key: str) -> Gathered:
-        """Return the listings that the read grant permits, or the reason for their absence. Raises Untrusted for a
-        grant that policy did not sign.
+        """Return the listings permitted by the read grant, or the reason for their absence. Raises Untrusted for a
+        grant not signed by policy.
         """
         grant = open_signed(signed, ReadGrant, self._trusted, self._installation)
         if not self._presence.new and not self._presence.agents(grant.pool):  # NATS would take 4 s to say so

@@ -1,6 +1,6 @@
-"""Target tests: an agent of the target's pool tests it under a read grant that policy signed for exactly that.
+"""Target tests: an agent of the target's pool tests it under a read grant signed by policy for exactly this test.
 
-Nothing is changed. A refusal is recorded like that of any other read.
+Nothing is changed. A refusal is recorded like one of any other read.
 """
 
 import os

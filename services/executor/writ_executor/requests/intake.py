@@ -1,7 +1,6 @@
 """The intake of requests: decode, have decided, record, hand on. `Intake.handle_request` is the whole path.
 
-An invalid request gets one clear answer and an event in the journal. A request that could not be recorded was not
-accepted.
+An invalid request gets one clear answer and an event in the journal. A request without a record was not accepted.
 """
 
 from typing import Any
@@ -10,7 +9,7 @@ from msgspec import json, structs
 
 from writ_bus.port import Message
 from writ_contracts import wire
-from writ_contracts.approvals import can_be_met, seconds_of
+from writ_contracts.approvals import can_be_met
 from writ_contracts.decisions import Decide, Decision, Subject
 from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
@@ -33,6 +32,7 @@ from writ_executor.requests.screening import Screening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import answer, verdict
 from writ_executor.rounds.accepted import AcceptedOperations
+from writ_executor.steps.kept_parameters import seconds_kept
 from writ_runtime.faults import fault
 from writ_trust.digests import keyed_digest, same
 
@@ -185,8 +185,7 @@ class Intake:
         event = self._requested(attempt, decided, target)
         with self._admission.reserve_parameters(attempt.principal, event.hidden_bytes):
             if event.hidden:
-                to_start = self._config.queue_window + 3 * (self._config.start_window + event.timeout) + 3600
-                keep = seconds_of(decided.decision.demands) + to_start
+                keep = seconds_kept(decided.decision, event.timeout, self._config)
                 await self._vault.keep(event, attempt.parameters, keep)
             fault("executor.params_kept")
             try:
@@ -291,7 +290,7 @@ class Intake:
 
 
 def _can_be_approved(decision: Decision) -> bool:
-    """Whether there are people to wait for."""
+    """Return true if there are people to wait for."""
     return bool(decision.demands and decision.could_approve) and can_be_met(decision.demands)
 
 

@@ -134,7 +134,7 @@ class Queries:
         return await self._tests.run(principal, message, query)
 
     async def journal(self, message: Message) -> JournalAnswer:
-        """Return the fill level of the journal and the part that can be archived."""
+        """Return the fill level of the journal and the part which can be archived."""
         _, query = self._decode_query(message, JournalQuery)
         return await self._generations.standing(query.until)
 

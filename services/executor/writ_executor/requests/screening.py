@@ -1,4 +1,4 @@
-"""The checks of an understood request before policy decides: the same for requests that run or are simulated."""
+"""The checks of an understood request before policy decides: the same for real and simulated requests."""
 
 from collections.abc import Mapping
 from typing import Any

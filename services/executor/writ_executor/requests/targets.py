@@ -13,7 +13,7 @@ from writ_runtime.watched_file import Watched
 
 
 class Targets:
-    """Targets by id, from a file that may change at any time. Policy has its own copy, which decides."""
+    """Targets by id, from a file which may change at any time. Policy has its own copy, which decides."""
 
     def __init__(self, inventory: Watched[Inventory], catalogue: Catalogue, presence: Presence) -> None:
         self._inventory = inventory

@@ -10,14 +10,14 @@ from writ_executor.journal.index import Index
 
 
 class WaitingReasons:
-    """Finds the target, the limit, the approval or the agent that an operation waits for."""
+    """Finds the target, limit, approval or agent an operation waits for."""
 
     def __init__(self, index: Index, presence: Presence) -> None:
         self._index = index
         self._presence = presence
 
     def of(self, life: Life) -> Waiting | None:
-        """Return the reason; None for an operation that runs, has ended, or is about to start."""
+        """Return the reason; None for an operation which runs, has ended, or is about to start."""
         requested = life.requested
         if requested is None:
             return None

@@ -54,7 +54,7 @@ class AcceptedOperations:
         return self._index.control_sequence
 
     async def owner(self, definition: Operation, parameters: Mapping[str, Any]) -> str | None:
-        """Return the owner of the operation that a control operation is about. Raises Invalid: not found, or not
+        """Return the owner of the operation a control operation acts on. Raises Invalid: not found, or not
         offered here.
         """
         if not definition.control:

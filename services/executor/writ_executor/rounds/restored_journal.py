@@ -1,8 +1,8 @@
 """The first start from a backup: operations open in the backup may have run since, and are not run again.
 
-Before this executor answers anything it records that the journal was restored, and ends every older open operation
-`unknown`; a receipt or a probe may resolve it. Control operations go on, since all their effects are in the journal.
-Later starts find nothing to end.
+Before this executor answers anything it records the restore, and ends every older open operation `unknown`; a receipt
+or a probe may resolve it. Control operations go on, since all their effects are in the journal. Later starts find
+nothing to end.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ _log = Log("writ.executor")
 
 
 class RestoredJournal:
-    """The end of operations that a backup had open."""
+    """The end of operations open in a backup."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class RestoredJournal:
         recorder: Recorder,
         outcomes: OutcomeRecorder,
     ) -> None:
-        """`path`: the file that `writ restore` left; None if nothing was restored."""
+        """`path`: the file left by `writ restore`; None if nothing was restored."""
         self._path = path
         self._journal = journal
         self._index = index

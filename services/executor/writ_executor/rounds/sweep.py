@@ -23,6 +23,7 @@ from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.kept_parameters import KeptParameters
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.overdue import RESOLVE_SECONDS, Age, Due, Patience, due, period_of
 from writ_executor.steps.pending_previews import PendingPreviews
@@ -52,6 +53,7 @@ class Sweep:
         host_reads: HostReads,
         previews: PendingPreviews,
         approvals: Approvals,
+        kept: KeptParameters,
         cancels: Cancels,
         admission: Admission,
         background: BackgroundTasks,
@@ -71,6 +73,7 @@ class Sweep:
         self._host_reads = host_reads
         self._previews = previews
         self._approvals = approvals
+        self._kept = kept
         self._cancels = cancels
         self._admission = admission
         self._background = background
@@ -151,6 +154,7 @@ class Sweep:
     async def _expire(self, life: Life, age: Age) -> None:
         if life.state is State.AWAITING_APPROVAL:
             if age.seen + age.before <= period_of(life) + await self._approvals.frozen_seconds(life):
+                await self._kept.renew(life)
                 return
             await self._outcomes.not_started(life, "expired", "not_approved", _unapproved(life))
             return

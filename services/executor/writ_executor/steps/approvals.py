@@ -1,4 +1,4 @@
-"""Approvals as an executor sees them: it records that an operation waits, and asks policy again once it is approved.
+"""Approvals as an executor sees them: it records the wait for them, and asks policy again once they are complete.
 
 People's verdicts pass no executor. Policy records them; executors follow the journal like everybody else.
 """
@@ -51,7 +51,7 @@ class Approvals:
         self._start_seconds = start_seconds
 
     async def wait(self, life: Life) -> Life:
-        """Record that it waits for approval. Raises as an append."""
+        """Record the wait for approval. Raises as an append."""
         requested = life.requested
         if requested is None:
             return life
@@ -92,12 +92,12 @@ class Approvals:
         )
 
     async def remind(self, life: Life) -> None:
-        """Remind approvers that it waits for them."""
+        """Remind approvers of the pending operation."""
         await self._events.send(life, "reminder")
 
     async def review(self, life: Life) -> CheckedDecision | None:
-        """Policy's decision on an approved operation right before it starts, with a new read grant for its baseline;
-        None where that ended it: denied by now, or `stale`. Raises where policy does not answer.
+        """Return policy's decision on an approved operation right before its start, with a new read grant for its
+        baseline; None where the decision ended it: denied by now, or `stale`. Raises where policy does not answer.
         """
         requested = life.requested
         if requested is None:
@@ -132,7 +132,7 @@ class Approvals:
 
 
 def _refusal(first: Decision, now: Decision) -> tuple[Outcome | None, str, str]:
-    """The outcome, code and reason of an approved operation that must not start; no outcome where it may."""
+    """Return the outcome, code and reason of an approved operation which must not start; no outcome where it may."""
     if now.effect == "deny":
         return "denied", now.code, now.reason
     if now.effect == "require_approval":

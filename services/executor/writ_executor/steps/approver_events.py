@@ -12,7 +12,9 @@ _log = Log("writ.executor")
 
 
 class ApproverEvents:
-    """Sends approvers events of operations that wait for them. What fails here changes nothing: they can ask."""
+    """Sends events of pending operations to their approvers. A failure here changes nothing: approvers can list pending
+    operations themselves.
+    """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

@@ -190,7 +190,7 @@ class Claims:
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
     async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimAnswer:
-        """Return the grant that this very claim got before; any other claim finds nothing left."""
+        """Return the grant of an earlier delivery of this very claim; any other claim finds nothing left."""
         started, requested = life.granted, life.requested
         under_way = life.state in (State.STARTED, State.CANCELLING)
         if not under_way or started is None or requested is None or started.claim != signed:
@@ -205,7 +205,8 @@ class Claims:
 
     async def _check_target(self, requested: Requested, granted: Target) -> None:
         """Raises Unreachable, and records it, unless the grant's target is the one of this replica's own inventory: a
-        thief of policy's key would grant other file roots. Lists that differ for a moment are the same at a repetition.
+        thief of policy's key would grant other file roots. Lists which differ for a moment are the same at a
+        repetition.
         """
         if await self._targets.find(requested.target) == granted:
             return

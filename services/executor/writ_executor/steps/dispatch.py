@@ -1,10 +1,10 @@
 """Dispatch to a pool: reads at once; changes of a target, and operations under a limit, in turn.
 
-An operation takes the lock of its line, which names the previous holder; only a writer that has seen that event can
-take it. A target admits one at a time: its lock is taken first, and any replica that finds a holder without a dispatch
-dispatches it. A limit admits several, so all locks of an operation are stored together with `dispatched`, or none of
-them. The order is that of the requests: a line is read only when the index has passed the request, so no earlier
-one can be missing.
+An operation takes the lock of its line, which names the previous holder; only a writer who has seen the holder's event
+can take it. A target admits one at a time: its lock is taken first, and any replica which finds a holder without a
+dispatch dispatches it. A limit admits several, so all locks of an operation are stored together with `dispatched`, or
+none of them. The order is the one of the requests: a line is read only when the index has passed the request, so no
+earlier one can be missing.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -35,7 +35,7 @@ async def _no_review(life: Life) -> CheckedDecision | None:
 
 
 class Dispatcher:
-    """Appends `dispatched`."""
+    """Appends `dispatched` once an operation holds its target and limits."""
 
     def __init__(self, bus: Bus, recorder: Recorder, index: Index, follower: Follower, start_window: float) -> None:
         self._bus = bus
@@ -93,7 +93,9 @@ class Dispatcher:
         return True
 
     async def _first_event(self, life: Life) -> Dispatched | None:
-        """What lets an agent claim it; None where policy's second decision ended an approved operation."""
+        """Return the event by which an agent may claim it; None where policy's second decision ended an approved
+        operation.
+        """
         event = self._event(_requested(life), attempt=1)
         if life.state is not State.APPROVED:
             return event
@@ -119,20 +121,20 @@ class Dispatcher:
         return read and self._index.has_room(line, life, lock)
 
     async def holder(self, target: str) -> str | None:
-        """Return the operation that changed this target last, or changes it now."""
+        """Return the operation which changed this target last, or changes it now."""
         lock = await self._lock(subjects.target_lock(target))
         return lock.operation_id if lock else None
 
     def held_up_by(self, life: Life) -> RuleLimit | None:
-        """Return the limit that it waits for, unless it waits for its target."""
+        """Return the limit it waits for, unless it waits for its target."""
         requested = _requested(life)
         return requested.limits[0] if requested.limits and self._index.has_target(life) else None
 
     async def again(self, life: Life, over: Signed | None = None) -> Life:
         """Dispatch another attempt; the operation still holds its target.
 
-        `over`: the receipt saying that nothing of the earlier attempt runs any more. Without it policy waits for that
-        attempt's deadline.
+        `over`: the receipt for the end of the earlier attempt. Without it policy waits for the earlier attempt's
+        deadline.
         """
         attempt = life.dispatched.attempt + 1 if life.dispatched else 1
         event = structs.replace(self._event(_requested(life), attempt=attempt), over=over)

@@ -1,6 +1,6 @@
 """Reads of a host by agents: the preview of a dry run, and the probe of an operation whose agent is silent.
 
-Each carries a ReadGrant that policy signed for this very operation. Without one no agent reads anything.
+Each carries a ReadGrant signed by policy for this very operation. Without one no agent reads anything.
 """
 
 from typing import Any, Literal

@@ -48,7 +48,7 @@ class OutcomeRecorder:
         return self._recorder.clock()
 
     def stamp(self, requested: Requested) -> dict[str, Any]:
-        """Return the fields that every event of this operation has."""
+        """Return the fields common to all events of this operation."""
         return self._recorder.stamp(requested.correlation_id)
 
     async def finish(
@@ -88,7 +88,7 @@ class OutcomeRecorder:
         return ended
 
     def rejected(self, life: Life) -> None:
-        """Clean up after an operation that policy recorded as rejected."""
+        """Clean up after an operation recorded by policy as rejected."""
         self._after(life, _requested(life))
 
     async def not_started(

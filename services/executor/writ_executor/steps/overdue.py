@@ -22,7 +22,7 @@ LONGEST_SHORT = 600.0
 
 
 class Due(StrEnum):
-    """The step that is due now."""
+    """The step due now."""
 
     NOTHING = "nothing"
     BEGIN = "begin"
@@ -38,17 +38,17 @@ class Due(StrEnum):
 
 
 class Patience(Struct, frozen=True, kw_only=True):
-    """Waiting times in seconds: for the replica that began an operation, and for a silent agent."""
+    """Waiting times in seconds: for the replica at work on an operation, and for a silent agent."""
 
     takeover: float
     lease: float
 
 
 class Age(Struct, frozen=True, kw_only=True):
-    """The age in seconds of the event that an operation waits by.
+    """The age in seconds of the event since which an operation waits.
 
-    `seen`: since this replica first saw it, on the boot clock. `before`: its age at that moment, by the journal's
-    clock.
+    `seen`: since this replica first saw it, on the boot clock. `before`: its age at the first sighting, by the
+    journal's clock.
     """
 
     seen: float
@@ -80,7 +80,7 @@ def due(life: Life, age: Age, silence: float, patience: Patience) -> Due:
 
 
 def phase_of(life: Life) -> Phase | None:
-    """Return the event that begins the present deadline."""
+    """Return the event which begins the present deadline."""
     match life.state:
         case State.AWAITING_APPROVAL:
             return life.awaiting
@@ -98,7 +98,7 @@ def period_of(life: Life) -> float:
     """Return the length in seconds of the present phase.
 
     Both instants in an event are readings of one clock by one writer, so their difference is a duration at any setting
-    of that clock.
+    of this clock.
     """
     match phase_of(life):
         case Requested(start_by=until, at=since) | Dispatched(start_by=until, at=since):

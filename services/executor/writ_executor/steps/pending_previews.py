@@ -1,7 +1,6 @@
-"""Previews of operations that wait for approval: an agent makes and signs one, the journal gets it, people see it.
+"""Previews of pending operations: an agent makes and signs one, the journal stores it, approvers see it.
 
-The first preview of an operation counts, so none is taken again. One that no agent could make is tried again, less and
-less often.
+The first preview of an operation counts, so none is taken again. A failed one is tried again, less and less often.
 """
 
 import asyncio
@@ -21,6 +20,7 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.kept_parameters import PENDING_SLACK
 from writ_runtime.logs import Log
 from writ_trust.statements import digest, open_signed, read
 
@@ -62,7 +62,7 @@ class PendingPreviews:
         self._pauses: dict[str, tuple[float, float]] = {}
 
     def is_due(self, life: Life) -> bool:
-        """Return whether the pending operation lacks a preview that can be tried now."""
+        """Return true if a preview is missing and a try is due now."""
         requested = life.requested
         if life.state is not State.AWAITING_APPROVAL or requested is None or life.preview_digest:
             return False
@@ -76,7 +76,7 @@ class PendingPreviews:
         return requested.operation in self._catalogue and self._catalogue[requested.operation].preview
 
     async def take(self, life: Life) -> None:
-        """Have a preview made and record it. What fails is tried again later."""
+        """Have a preview made and record it. A failed one is tried again later."""
         requested = life.requested
         if requested is None or not self._has_preview(requested):
             return
@@ -104,10 +104,8 @@ class PendingPreviews:
         if about != (requested.operation_id, requested.operation, requested.target, requested.parameters_digest):
             raise Untrusted("an agent's preview of another operation, or of other parameters")
         if reply.details is not None:
-            seconds = seconds_of(read(requested.decision, Decision).demands)
-            await self._vault.keep_details(
-                requested.operation_id, digest(reply.preview), reply.details, seconds + 3600.0
-            )
+            seconds = seconds_of(read(requested.decision, Decision).demands) + PENDING_SLACK
+            await self._vault.keep_details(requested.operation_id, digest(reply.preview), reply.details, seconds)
         life = self._index.get(requested.operation_id)
         if life is not None and life.state is State.AWAITING_APPROVAL and not life.preview_digest:
             await self._recorder.append(

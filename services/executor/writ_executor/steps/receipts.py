@@ -48,8 +48,8 @@ class Receipts:
         self._alarms = alarms
 
     async def handle_receipt(self, message: Message) -> Acknowledged:
-        """Acknowledge a receipt that is stored or not needed. Raises WritError if the agent must keep it or has no
-        right to send it.
+        """Acknowledge a receipt stored now, stored before, or not needed. Raises WritError if the agent must keep it or
+        has no right to send it.
         """
         body = decode(message.data, ReceiptMessage)
         pool = subjects.parse_pool(message.subject)
@@ -175,7 +175,7 @@ class Receipts:
         )
 
     async def handle_report(self, message: Message) -> Acknowledged:
-        """Record a security event that an agent saw."""
+        """Record a security event reported by an agent."""
         body = decode(message.data, ReportMessage)
         pool = subjects.parse_pool(message.subject)
         report = open_signed(body.report, SecurityReport, await self._keys.of(pool), self._installation)
@@ -214,7 +214,7 @@ def _is_by(started: Granted, receipt: Receipt, key: str) -> bool:
 
 
 def _not_begun(started: Granted, receipt: Receipt) -> bool:
-    """Return whether the sender of that very claim says that nothing ran: the reply got lost, or held no grant of
+    """Return true if the sender of this very claim reports it did not begin: the reply got lost, or held no grant of
     policy.
     """
     same = digest(started.claim) == receipt.claim_digest

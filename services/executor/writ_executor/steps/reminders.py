@@ -8,16 +8,16 @@ SHORTEST = 300.0
 
 
 class Reminders:
-    """How many of its reminders each pending operation is past, as this replica saw it.
+    """The number of reminders due so far for each pending operation, as seen by this replica.
 
-    The first sight sends nothing: another replica, or this one before a restart, has sent what was due.
+    The first sighting sends nothing: another replica, or this one before a restart, sent those due before.
     """
 
     def __init__(self) -> None:
         self._past: dict[str, int] = {}
 
     def due(self, operation_id: str, age: float, period: float) -> bool:
-        """Return whether a reminder is due now. `age`: seconds of `period` that are over."""
+        """Return whether a reminder is due now. `age`: the elapsed seconds of `period`."""
         if period < SHORTEST:
             return False
         past = sum(age >= share * period for share in SHARES)

@@ -167,7 +167,14 @@ TOOLS: tuple[Tool, ...] = (
         "Why the policy would decide so: each rule, the nearest that would allow it, who could approve.",
         Judged,
         explain,
-        shape(_JUDGED | {"nearest": {"type": ["object", "null"]}, "could_approve": _TEXTS, "approvals": _OBJECTS}),
+        shape(
+            _JUDGED
+            | {
+                "nearest": {"anyOf": [{"type": "object"}, {"type": "null"}]},
+                "could_approve": _TEXTS,
+                "approvals": _OBJECTS,
+            }
+        ),
         small=True,
     ),
     tool(

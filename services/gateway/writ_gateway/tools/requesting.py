@@ -69,19 +69,19 @@ async def read(call: Call, given: Reading) -> Result:
             "requests changes",
             code="read_only",
         )
-    return await _request(call, given.operation_type, given.target_id, given.parameters, wait=LONGEST_WAIT)
+    return await request(call, given.operation_type, given.target_id, given.parameters, wait=LONGEST_WAIT)
 
 
 async def change(call: Call, given: Changing) -> Result:
     """What became of a request."""
     options = {"reason": given.reason, "idempotency_key": given.idempotency_key, "wait": given.wait}
-    return await _request(call, given.operation_type, given.target_id, given.parameters, **options)
+    return await request(call, given.operation_type, given.target_id, given.parameters, **options)
 
 
 async def preview(call: Call, given: Reading) -> Result:
     """What an operation would do, as the target's agent sees it."""
     options: dict[str, Any] = {"dry_run": True, "wait": LONGEST_WAIT}
-    return await _request(call, given.operation_type, given.target_id, given.parameters, **options)
+    return await request(call, given.operation_type, given.target_id, given.parameters, **options)
 
 
 async def container(call: Call, given: ContainerOperation) -> Result:
@@ -94,7 +94,7 @@ async def container(call: Call, given: ContainerOperation) -> Result:
     if "container_name" in given.parameters:
         raise Invalid("parameters: container_name stands beside them, and not in them", code="invalid_parameters")
     parameters = {"container_name": given.container_name, **given.parameters}
-    return await _request(call, f"container_{name}", target_id, parameters, **options)
+    return await request(call, f"container_{name}", target_id, parameters, **options)
 
 
 def _options(given: OperationOptions) -> dict[str, Any]:
@@ -107,12 +107,13 @@ async def _execute(operation: Operation, call: Call, given: Given) -> Result:
     parameters = {name: value for name, value in given.items() if name not in ours}
     options = _options(decode(OperationOptions, ours))
     operation.check(parameters)
-    return await _request(call, operation.name, options.pop("target_id"), parameters, **options)
+    return await request(call, operation.name, options.pop("target_id"), parameters, **options)
 
 
-async def _request(
+async def request(
     call: Call, operation_type: str, target_id: str, parameters: Mapping[str, Any], **options: Any
 ) -> Result:
+    """Return what became of a request, or a handle, with the approvers where one must decide."""
     if call.longest_wait is not None:
         options["wait"] = min(options["wait"], call.longest_wait)
     result = await call.session.operations.execute(
@@ -134,11 +135,11 @@ async def _approvers(call: Call, operation_type: str, target_id: str, parameters
 
 
 def _reads(operation: Operation) -> bool:
-    return operation.read_only
+    return operation.read_only and not operation.control
 
 
 def _changes(operation: Operation) -> bool:
-    return not operation.read_only
+    return not operation.read_only and not operation.control
 
 
 def _previews(operation: Operation) -> bool:

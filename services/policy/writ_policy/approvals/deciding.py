@@ -59,7 +59,6 @@ class Approvals:
         return Endpoint(name="approval", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
     async def answer(self, message: Message) -> ApprovalAnswer:
-        """Record one verdict."""
         principal = subjects.parse_approval(message.subject)
         try:
             return await self._decide(principal, message)
@@ -108,7 +107,7 @@ class Approvals:
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
-        check_preview(preview, standing.decision, judge.world)
+        check_preview(preview, standing.decision, judge.catalogue.find(standing.decision.operation), judge.world)
         needed = standing.presence_of(approval.step, approval.approver, judge.world)
         if not found.presence.meets(needed):
             reason = f"it needs the proof {needed}, and the signature proves {found.presence}"

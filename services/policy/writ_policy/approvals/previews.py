@@ -18,6 +18,7 @@ from writ_trust.statements import digest, open_signed
 
 MOST_BEHIND = 20
 INCOMPLETE = "preview_incomplete"
+MISSING = "preview_missing"
 
 
 def recorded_preview(records: Sequence[Record]) -> Signed | None:
@@ -47,11 +48,17 @@ def agents_of(target: str, world: World) -> Collection[str]:
     return world.agents.get(entry.pool, frozenset()) if entry is not None else frozenset()
 
 
-def check_preview(signed: Signed | None, decision: Decision, world: World) -> None:
-    """Raises Denied (`preview_incomplete`) for an approval of what nobody could inspect: a preview that does not show
-    everything, or that no agent of the target signed.
+def check_preview(signed: Signed | None, decision: Decision, operation: Operation, world: World) -> None:
+    """Raises Denied for an approval of what nobody could inspect: `preview_missing` where an operation that has
+    previews is without one, `preview_incomplete` for one that does not show everything or that no agent of the target
+    signed. A backend that has no preview of an operation signs that there is none.
     """
     if signed is None:
+        if operation.preview:
+            raise Denied(
+                f"no agent of {decision.target} has signed a preview of it yet: wait for one, or reject it",
+                code=MISSING,
+            )
         return
     try:
         preview = opened_preview(signed, decision, world)

@@ -62,7 +62,6 @@ class Scans:
         self._clock = clock
 
     def endpoint(self) -> Endpoint:
-        """To be served."""
         subject = subjects.scan("x").replace(".x", ".*")
         respond = answering("scan", self.report, Reported, self._observe, _log)
         return Endpoint(name="scan", subject=subject, handler=respond, concurrency=CONCURRENCY)

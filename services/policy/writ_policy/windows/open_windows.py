@@ -72,6 +72,15 @@ class OpenWindows:
         used = [event for record in records if isinstance(event := decode_event(record.data), WindowUsed)]
         return WindowUses(tuple(one.operation_id for one in used), records[-1].sequence if records else 0)
 
+    async def lapsed(self, judge: Judge, ruled: RuledRequest, window_id: str) -> RuledRequest:
+        """Return the denial of a start whose first decision was by a window that does not stand for it any more."""
+        window = next((one for one in judge.control.windows if one.id == window_id), None)
+        if window is None or not window.lasts(judge.now):
+            return _lapsed(ruled, f"approval window {window_id}, which allowed it, is over")
+        if not await self._has_use(window, ruled.decision.operation_id):
+            return _lapsed(ruled, f"approval window {window_id}, which allowed it, has no use left")
+        return _lapsed(ruled, f"the people who approved window {window_id}, which allowed it, do not suffice any more")
+
     async def use(self, judge: Judge, ruled: RuledRequest) -> Entry | None:
         """Return the entry that takes one use, to be stored with the start; None where the operation has its use.
 
@@ -123,9 +132,8 @@ class OpenWindows:
         return known
 
 
-def without_use(ruled: RuledRequest) -> RuledRequest:
-    """Return the denial of a start whose first decision was by a window that does not stand for it any more."""
-    reason = f"the approval window that allowed it is over or has no use left: {ruled.ruling.reason}"
+def _lapsed(ruled: RuledRequest, why: str) -> RuledRequest:
+    reason = f"{why}: {ruled.ruling.reason}"
     ruling = structs.replace(ruled.ruling, effect="deny", code="window_over", reason=reason, rules=[])
     decision = structs.replace(ruled.decision, effect="deny", code="window_over", reason=reason, rules=[], demands=[])
     return structs.replace(ruled, ruling=ruling, decision=decision)

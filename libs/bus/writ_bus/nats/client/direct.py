@@ -2,8 +2,8 @@
 
 nats-py leaves reading and sending to tasks: each hop of an operation costs one more turn of the event loop on either
 side, and one operation has dozens of hops. Here incoming bytes are parsed at once. The first message of a turn is sent
-at once, the others together after it. Everything that has to wait (a server's refusal, a full socket) takes nats-py's
-own path, and so does a message with a status. `internals` names all of nats-py's internals that are used here.
+at once, the others together after it. Every step which has to wait (a server's refusal, a full socket) takes nats-py's
+own path, and so does a message with a status. `internals` lists all of nats-py's internals used here.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ from writ_bus.nats.client.port import OnMessage
 from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
 
 _logger = logging.getLogger("writ.bus")
+
+CLOSED_WITHIN = 2.0
 
 
 class Sink:
@@ -99,7 +101,7 @@ class DirectClient(HeaderClient):
         self._parsing = tasks.spawn(self._parse_on(parse, waits_for), "nats parser")
 
     async def _parse_on(self, parse: Coroutine[Any, Any, None], waits_for: Any) -> None:
-        """Finish a parse that had to wait, and the bytes that arrived since."""
+        """Finish a parse which had to wait, and the bytes received since."""
         try:
             await _Rest(parse, waits_for)
             while self._late:
@@ -152,12 +154,12 @@ class DirectClient(HeaderClient):
 
     @property
     def clustered(self) -> bool:
-        """Return whether the server is one of several, so that a stream may have a replica that lags behind."""
+        """Return whether the server is one of several, so a stream may have a replica which lags behind."""
         return "cluster" in self._server_info
 
     @property
     def waiting_bytes(self) -> int:
-        """Return the number of bytes that the socket has not taken yet."""
+        """Return the number of bytes not taken by the socket yet."""
         return self._pending_data_size
 
     async def listen(self, subject: str, queue: str, on_message: OnMessage) -> Subscription:
@@ -165,25 +167,25 @@ class DirectClient(HeaderClient):
         return await self.subscribe(subject, queue=queue, future=cast("asyncio.Future[Msg]", Sink(on_message)))
 
     async def unlisten(self, subscription: Subscription) -> None:
-        """Tell the server, and wait for what it has already sent."""
+        """Unsubscribe at the server, and wait for the messages it has already sent."""
         await self._send_unsubscribe(subscription._id)
         await self.round_trip(1.0)
 
     async def forget(self, subscription: Subscription) -> None:
-        """Remove a subscription here, so that no reconnect asks for it again."""
+        """Remove a subscription here, so no reconnect restores it."""
         self._remove_sub(subscription._id)
 
     async def round_trip(self, timeout: float) -> bool:
-        """Wait for the pong of a ping that goes out after all earlier data."""
+        """Wait for the pong of a ping sent after all earlier data."""
         done, _ = await asyncio.wait({await send_ping(self)}, timeout=timeout)
         return bool(done)
 
     def connection_made(self) -> None:
-        """Let the kernel end a connection that fell silent."""
+        """Let the kernel end a silent connection."""
         limit_silence(self)
 
     def drop_waiting(self) -> None:
-        """Drop what the socket has not taken: its senders have given up, or get an error now."""
+        """Drop data the socket has not taken: its senders have given up, or get an error now."""
         self._pending.clear()
         self._pending_data_size = 0
 
@@ -192,7 +194,6 @@ class DirectClient(HeaderClient):
         await Watchdog(self, every, patience).run()
 
     async def shut(self) -> None:
-        """Close at once."""
         self.give_up()
         await self.close()
 
@@ -212,15 +213,19 @@ class DirectClient(HeaderClient):
 
 
 async def _closed(transport: Any) -> None:
-    """Wait for the end of the socket. All wait for one future, which would be cancelled with the first cancelled
-    waiter.
+    """Wait for the end of the socket, but not of one whose TLS handshake failed: asyncio never tells its end.
+
+    All wait for one future, which would be cancelled with the first cancelled waiter.
     """
     ended = tasks.start(transport._io_writer.wait_closed(), "nats close")
     ended.add_done_callback(
         lambda one: one.cancelled() or one.exception()
     )  # retrieved, even where nobody waits any more
-    await asyncio.wait({ended})
-    ended.result()
+    done, _ = await asyncio.wait({ended}, timeout=CLOSED_WITHIN)
+    if not done:
+        ended.cancel()
+    elif not ended.cancelled():
+        ended.result()
 
 
 def _held_up(writer: StreamWriter) -> bool:
@@ -234,7 +239,7 @@ def _is_tls(writer: StreamWriter) -> bool:
 
 
 class _Rest:
-    """Awaits a coroutine that was started by hand and waits for `waits_for`."""
+    """Awaits a coroutine started by hand, which waits for `waits_for`."""
 
     def __init__(self, begun: Coroutine[Any, Any, None], waits_for: Any) -> None:
         self._begun, self._waits_for = begun, waits_for

@@ -1,4 +1,4 @@
-"""Table of nats-py's internals that the direct client relies on, with what each has to be.
+"""Table of nats-py's internals used by the direct client, with the expected form of each.
 
 `requirements.in` pins nats-py below the next minor release. Before the pin moves, `missing()` must be empty.
 """
@@ -41,7 +41,7 @@ SUBSCRIPTION = ("_id", "_future", "_received")
 
 
 def missing() -> list[str]:
-    """Return what has changed in nats-py, each with what was expected."""
+    """Return the changes in nats-py, each with the expected form."""
     client = Client()
     subscription = Subscription(client)
     transport = TcpTransport()  # type: ignore[no-untyped-call]

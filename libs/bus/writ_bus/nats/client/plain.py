@@ -1,7 +1,7 @@
 """The client by nats-py's public interface alone: slower, and independent of nats-py's internals.
 
-It cannot look into nats-py's buffers. A message that was not sent before a disconnect is sent after it, where the
-receiver drops it as late (`Writ-Timeout`), and a dead connection is noticed by nats-py's own pings, after 30 s at most.
+It cannot look into nats-py's buffers. A message not sent before a disconnect is sent after it, and the receiver drops
+it as late (`Writ-Timeout`), and a dead connection is noticed by nats-py's own pings, after 30 s at most.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class PlainClient:
             draining.result()
 
     async def forget(self, subscription: Subscription) -> None:
-        """Unsubscribe, unless that has been done."""
+        """Unsubscribe, unless already done."""
         with suppress(*DOWN):
             await subscription.unsubscribe()
 
@@ -97,7 +97,7 @@ class PlainClient:
         await asyncio.Event().wait()
 
     async def shut(self) -> None:
-        """Close; nats-py may wait long for a socket that takes nothing, so no longer than two seconds."""
+        """Close; nats-py may wait long for a blocked socket, so no longer than two seconds."""
         closing = tasks.start(self._client.close(), "close")
         closing.add_done_callback(_retrieved)
         await asyncio.wait({closing}, timeout=CLOSE_SECONDS)

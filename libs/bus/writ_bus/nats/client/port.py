@@ -32,7 +32,7 @@ class Client(Protocol):
 
     @property
     def waiting_bytes(self) -> int:
-        """Return the number of bytes that the socket has not taken yet, as far as it is known."""
+        """Return the number of bytes not taken by the socket yet, as far as it is known."""
 
     async def connect(self, **options: Any) -> None:
         """Connect, with nats-py's options."""
@@ -44,22 +44,24 @@ class Client(Protocol):
         """Call `on_message` for each message. Raises one of DOWN."""
 
     async def unlisten(self, subscription: Subscription) -> None:
-        """Tell the server; what it has already sent is passed on before this returns. Raises one of DOWN."""
+        """Unsubscribe at the server; messages it has already sent are passed on before this returns. Raises one of
+        DOWN.
+        """
 
     async def forget(self, subscription: Subscription) -> None:
-        """Remove a subscription here, so that no reconnect asks for it again."""
+        """Remove a subscription here, so no reconnect restores it."""
 
     async def round_trip(self, timeout: float) -> bool:
-        """Wait until the server has processed all that was sent; False if it does not in time. Raises one of DOWN."""
+        """Wait until the server has processed all sent data; False if it does not in time. Raises one of DOWN."""
 
     def connection_made(self) -> None:
         """Adjust the socket of a new connection."""
 
     def drop_waiting(self) -> None:
-        """Drop what the socket has not taken."""
+        """Drop data the socket has not taken."""
 
     async def watch(self, every: float, patience: float) -> None:
-        """Look for a connection that is dead while TCP is up, each `every` seconds, until cancelled."""
+        """Check every `every` seconds for a dead connection with TCP still up, until cancelled."""
 
     async def shut(self) -> None:
         """Close at once: nothing reconnects, and nothing is waited for."""

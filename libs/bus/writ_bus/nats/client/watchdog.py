@@ -1,7 +1,7 @@
-"""Watchdog for a connection that is dead while TCP is still up: it cuts the connection, so that nats-py reconnects.
+"""Watchdog for a dead connection with TCP still up: it cuts the connection, so nats-py reconnects.
 
 nats-py's own pings do not: with data in its write buffer it waits without a limit for the old socket to close
-(nats-io/nats.py#671). An aborted transport ends that wait.
+(nats-io/nats.py#671). An aborted transport ends this wait.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ def limit_silence(client: Client) -> None:
 
 
 async def send_ping(client: Client) -> asyncio.Future[bool]:
-    """Send a ping after all earlier data; the future is done with its pong. Never cancel that future.
+    """Send a ping after all earlier data; the future is done with its pong. Never cancel this future.
 
     Client.flush() writes its ping ahead of pending data, and when it times out it leaves a cancelled future behind, on
     which the late pong ends nats-py's reader.
@@ -50,7 +50,6 @@ class Watchdog:
         self._stuck: object = None
 
     async def run(self) -> None:
-        """Run until cancelled."""
         while True:
             await asyncio.sleep(self._every)
             if self._client.is_connected:

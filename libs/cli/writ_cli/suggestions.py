@@ -1,0 +1,58 @@
+"""Suggestions for a misspelt target or principal on the command line.
+
+They come from what the user may read: the files of the installation's folder, or else the targets that the running
+one lists for this principal. Services themselves suggest no names, since not everybody may know them.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+
+from writ_cli import completion
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
+from writ_contracts.nearest_name import near
+from writ_documents.readers import read_inventory, read_principals
+
+_QUOTED = re.compile(r"'([^']+)'")
+_SUGGESTED = "did you mean"
+
+
+async def _targets(settings: Settings) -> Iterable[str]:
+    if settings.context is None and settings.home.inventory.exists():
+        return [one.id for one in read_inventory(settings.home.inventory).targets]
+    async with await settings.connect() as writ:
+        return [one.id for one in await writ.targets()]
+
+
+async def _principals(settings: Settings) -> Iterable[str]:
+    return [one.id for one in read_principals(settings.home.principals).principals]
+
+
+_KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
+    "unknown_target": _targets,
+    "unknown_principal": _principals,
+}
+
+
+async def suggestion(settings: Settings, code: str | None, message: str) -> str:
+    """Return `; did you mean '…'?` for the name that the message quotes; nothing where no name is alike."""
+    quoted = _QUOTED.search(message)
+    if code not in _KNOWN or quoted is None or _SUGGESTED in message:
+        return ""
+    try:
+        known = await asyncio.wait_for(_KNOWN[code](settings), completion.PATIENCE)
+    except completion.TROUBLE:  # the message says enough without it
+        return ""
+    return near(quoted[1], known)
+
+
+async def with_suggestion(work: Awaitable[int | None], settings: Settings) -> int | None:
+    """Run a subcommand, and complete the message about a name that it finds unknown."""
+    try:
+        return await work
+    except Invalid as error:
+        hint = await suggestion(settings, error.code, str(error))
+        if not hint:
+            raise
+        raise Invalid(f"{error}{hint}", code=error.code) from error

@@ -1,0 +1,51 @@
+"""The tool that requests an approval window. People approve it; no tool does."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from writ_contracts.catalogue.windows import LONGEST, MOST_OPERATIONS, MOST_TARGETS, MOST_USES
+from writ_contracts.ids import WRIT_TARGET, IdempotencyKey, OperationName, TargetId
+from writ_gateway.client import WINDOW_REQUEST
+from writ_gateway.results import operation_shape
+from writ_gateway.schemas import Arguments
+from writ_gateway.session import Call
+from writ_gateway.tool import Result, Tool, tool
+from writ_gateway.tools.requesting import request
+
+
+class WindowArguments(Arguments, frozen=True, kw_only=True):
+    """So many uses of these operations on these targets, within `seconds` from the approval."""
+
+    operations: Annotated[list[OperationName], Meta(min_length=1, max_length=MOST_OPERATIONS)]
+    targets: Annotated[list[TargetId], Meta(min_length=1, max_length=MOST_TARGETS)]
+    uses: Annotated[int, Meta(ge=1, le=MOST_USES)]
+    seconds: Annotated[int, Meta(ge=1, le=LONGEST)]
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+    idempotency_key: IdempotencyKey | None = None
+
+
+async def request_window(call: Call, given: WindowArguments) -> Result:
+    """Return the operation that waits for people, as long as they have not decided."""
+    parameters = msgspec.to_builtins(given)
+    key = parameters.pop("idempotency_key")
+    options = {"reason": given.reason, "idempotency_key": key, "wait": 0}
+    return await request(call, WINDOW_REQUEST, WRIT_TARGET, parameters, **options)
+
+
+TOOLS: tuple[Tool, ...] = (
+    tool(
+        "request_approval_window",
+        "Request an approval window",
+        "Ask people once for approval of several later operations, instead of each time. Only they can open it.",
+        WindowArguments,
+        request_window,
+        operation_shape(),
+        read_only=False,
+        idempotent=False,
+        small=True,
+        starts=True,
+        needs=lambda operation: operation.name == WINDOW_REQUEST,
+    ),
+)
