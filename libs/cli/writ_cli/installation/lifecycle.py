@@ -106,14 +106,18 @@ async def up(
         verbose=verbose,
     )
     if detach:
-        report = await control.detach(home, _arguments(settings, options))
-        _ready(settings, report, detached=True)
-        for note in policy_notes(await control.status(home, settings.environ)):
-            _show_line(note)
-        return Exit.DONE
+        return await _up_detached(settings, options)
     supervisor = Supervisor(home, options, os.environ, _show_line)
     async with Stop() as stop:
         await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
+    return Exit.DONE
+
+
+async def _up_detached(settings: Settings, options: Options) -> int:
+    report = await control.detach(settings.home, _arguments(settings, options))
+    _ready(settings, report, detached=True)
+    for note in policy_notes(await control.status(settings.home, settings.environ)):
+        _show_line(note)
     return Exit.DONE
 
 

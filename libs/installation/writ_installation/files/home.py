@@ -54,6 +54,7 @@ class Home:
         self.sandbox = written.parent / "writ-sandbox"
         """Initial folder for file operations; it may be no folder of Writ itself."""
         self._name_files(written)
+        self._name_tls_files(written)
 
     def credentials(self, backend: str) -> Path:
         """Return the folder with the credentials of a backend's targets, one file for each."""
@@ -72,10 +73,6 @@ class Home:
         """Changes of principals by operations, as the provisioner read them from the journal."""
         self.notifications = self.config / "notifications.yaml"
         """Where audit sends notifications, if it exists."""
-        self.tls_file = self.config / "tls.yaml"
-        """Whether NATS speaks TLS, and the names of its servers."""
-        self.ca_file = self.config / "ca.pem"
-        """The certificate of the installation's CA, which every client trusts."""
         self.leaves = self.config / "leaves.yaml"
         """Sites whose leaf nodes connect to our NATS server."""
         self.gateway_tokens = self.config / "gateway-tokens.json"
@@ -87,7 +84,6 @@ class Home:
         """The key that signs it, apart from those of services: no process of Writ reads it."""
         self.installation_file = self.config / "installation.yaml"
         """The installation's id, which every signed statement names."""
-        self.ca_key = self.keys / "ca.key"
         self.params_key = self.keys / "params.key"
         self.tokens = self.root / "tokens"
         """One-time tokens of agents' hosts, by their public halves."""
@@ -97,10 +93,17 @@ class Home:
         self.sizes = self.nats / "sizes.json"
         self.servers = self.root / "servers"
         """Configurations of NATS servers in containers, one for each server."""
-        self.certificates = (self.servers if self.servers.is_dir() else written) / "tls"
-        """Certificates of NATS's servers and their keys, the highest number in use."""
         self.report_file = self.run / "supervisor.json"
         self.lock = self.run / "lock"
+
+    def _name_tls_files(self, written: Path) -> None:
+        self.tls_file = self.config / "tls.yaml"
+        """The mode of NATS's TLS, and the names of its servers."""
+        self.ca_file = self.config / "ca.pem"
+        """The certificate of the installation's CA, which every client trusts."""
+        self.ca_key = self.keys / "ca.key"
+        self.certificates = (self.servers if self.servers.is_dir() else written) / "tls"
+        """Certificates of NATS's servers and their keys, the highest number in use."""
 
     @property
     def streams_lock(self) -> Path:
