@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from msgspec import structs
+from tests.e2e import specification
 
 from writ_client.client import Writ
 from writ_client.groups.groups import OperationGroups
@@ -28,6 +29,7 @@ from writ_testing.installations.installation import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAGE = Path(__file__).parents[2] / "docs/python.md"
+BROKEN = {"policies": {"version": "v2", "name": "broken", "global_policies": [{"name": "no_operations"}]}}
 RULES: list[dict[str, Any]] = [
     {
         "name": "production_is_left_alone",
@@ -72,16 +74,60 @@ async def test_every_snippet_of_the_page_runs(
     snippets = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert len(snippets) >= 12
     for snippet in snippets:
-        code = compile(snippet, str(PAGE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        running = eval(code, names)
-        if inspect.iscoroutine(running):
-            await running
+        await run(snippet, names)
     assert (await asyncio.to_thread(names["main"])).output["content"] == "welcome\n"
     assert names["steps"]
     assert names["validation"]["errors"]
     assert {name: one.status for name, one in names["test_results"].items()} == {"local": "ok"}
     assert isinstance(names["test_results"]["local"], BackendResult)
     await names["writ"].close()
+
+
+async def test_every_snippet_of_the_specification_runs_but_for_what_the_page_says_is_different(
+    installation: RunningInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = installation.home.root.parent
+    monkeypatch.chdir(folder)
+    (folder / "admin.json").write_text((await installation.writ("context", "admin", "-o", "json")).out)
+    async with await installation.client("admin") as connected:
+        names: dict[str, Any] = {"writ": connected, "config_data": BROKEN}
+        results: list[Any] = []
+        for snippet in specification.SNIPPETS:
+            code = snippet.code
+            for theirs, ours in snippet.replaced:
+                assert theirs in code, snippet.section
+                code = code.replace(theirs, ours)
+            await run(code, names)
+            results.append(names.get("result"))
+        await names["writ"].close()
+    assert results[0]["status"] == "denied"
+    assert names["simulation"]["policy_evaluation"]["reason"]
+    assert "service_restart" not in names["allowed"]["allowed_operations"]
+    assert not names["validation"]["valid"]
+    assert {name: one.status for name, one in names["test_results"].items()} == {"local": "ok"}
+
+
+async def run(code: str, names: dict[str, Any]) -> None:
+    """A snippet, which may await at its top level."""
+    running = eval(compile(code, str(PAGE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+    if inspect.iscoroutine(running):
+        await running
+
+
+async def test_the_methods_of_a_kind_take_its_operations_by_either_name(admin: Writ) -> None:
+    tools = CapabilityTools(admin)
+    for name in ("deploy", "stack_deploy"):
+        denied = await tools.execute_stack_operation(
+            operation_type=name, stack_name="shop", target_id="web-1", requested_by="admin@company.com", compose="x"
+        )
+        assert denied["operation_type"] == "stack_deploy"
+        assert denied["code"] == "no_engine", denied
+    with pytest.raises(Invalid, match="no backup operation 'melt'; there are backup_create, "):
+        await tools.execute_backup_operation(operation_type="melt", backup_id="x", target_id="web-1")
+    with pytest.raises(Invalid, match="stack_name is given twice"):
+        await tools.execute_stack_operation(
+            operation_type="deploy", stack_name="shop", target_id="web-1", parameters={"stack_name": "other"}
+        )
 
 
 async def test_a_requester_other_than_the_key_that_connects_is_refused(admin: Writ) -> None:

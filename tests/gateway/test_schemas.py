@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from tests.e2e import specification
 from tests.gateway.conftest import serving
 
 from writ_contracts.catalogue import BUILT_IN
@@ -16,16 +17,12 @@ from writ_contracts.operations import Catalogue
 from writ_gateway.schemas import input_schema
 from writ_gateway.server import described
 from writ_gateway.toolbox import Toolbox
-from writ_gateway.tools.requesting import CONTAINER, collisions
+from writ_gateway.tools.requesting import collisions
 from writ_testing.installations.installation import RunningInstallation
 
 CATALOGUE = Catalogue(BUILT_IN)
 TOOLS = list(Toolbox(CATALOGUE, "full"))
-MISSION = [
-    "execute_service_restart", "execute_container_operation", "simulate_operation", "validate_operation_parameters",
-    "get_operation_status", "get_policy_status", "list_allowed_operations", "validate_policy_config",
-    "get_policy_history", "simulate_policy_scenario",
-]  # fmt: skip
+BY_NAME = {tool.name: tool for tool in TOOLS}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "service_restart": {"service_name": "nginx"},
     "container_create": {"container_name": "web", "image": "nginx:1.27", "ports": ["80:80"], "memory": 64},
@@ -48,7 +45,14 @@ def test_every_schema_is_json_schema_without_references_and_every_name_fits_all_
         assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", tool.name)
     names = [tool.name for tool in TOOLS]
     assert len(set(names)) == len(names)
-    assert set(MISSION) <= set(names)
+
+
+def test_every_tool_of_the_specification_is_there_and_takes_its_arguments() -> None:
+    for name, arguments in specification.TOOLS.items():
+        assert arguments <= set(BY_NAME[name].schema["properties"]), name
+    for operation in specification.OPERATIONS:
+        properties = BY_NAME[f"execute_{operation}"].schema["properties"]
+        assert {"target_id", "requested_by", "timeout", "dry_run"} <= set(properties), operation
 
 
 def test_every_operation_on_targets_has_a_tool_and_no_control_operation_has() -> None:
@@ -61,9 +65,11 @@ def test_every_operation_on_targets_has_a_tool_and_no_control_operation_has() ->
 
 def test_the_container_that_a_call_shows_is_the_one_that_is_requested() -> None:
     call: Any = SimpleNamespace(session=SimpleNamespace(catalogue=CATALOGUE))
-    given = {"target_id": "web-1", "operation": "stop", "container_name": "cache"}
-    with pytest.raises(Invalid, match="container_name stands beside them"):
-        asyncio.run(CONTAINER.run(call, {**given, "parameters": {"container_name": "database"}}))  # type: ignore[arg-type]
+    given = {"target_id": "web-1", "operation_type": "stop", "container_name": "cache"}
+    with pytest.raises(Invalid, match="container_name is given twice"):
+        asyncio.run(BY_NAME["execute_container_operation"].run(call, {**given, "parameters": {"container_name": "db"}}))  # type: ignore[arg-type]
+    with pytest.raises(Invalid, match="no container operation 'melt'; there are container_create, "):
+        asyncio.run(BY_NAME["execute_container_operation"].run(call, {**given, "operation_type": "melt"}))  # type: ignore[arg-type]
 
 
 def test_annotations_are_those_of_the_catalogue() -> None:
@@ -112,7 +118,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("request_operation", {"operation_type": "test_fail", "target_id": "web-1", "reason": "fail"}),
     ("execute_test_noop", {"target_id": "web-1", "requested_by": "bot@example.com"}),
     ("execute_test_noop", {"target_id": "web-1", "requested_by": "alice"}),
-    ("execute_container_operation", {"target_id": "web-1", "operation": "inspect", "container_name": "none"}),
+    ("execute_container_operation", {"target_id": "web-1", "operation_type": "inspect", "container_name": "none"}),
     ("simulate_operation", {"operation_type": "test_noop", "target_id": "db-1", "target_role": "production"}),
     ("simulate_operation", {"operation_type": "test_noop", "target_id": "db-1", "target_role": "staging"}),
     ("explain_decision", {"operation_type": "test_count", "target_id": "db-1", "parameters": {"path": "x"}}),
@@ -123,6 +129,8 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("validate_policy_config", {"config_data": "policies: 7"}),
     ("get_policy_history", {}),
     ("simulate_policy_scenario", {"operation_type": "test_noop", "target_ids": ["web-1"]}),
+    ("simulate_policy_scenario", {"operation_type": "test_noop", "target_role": "production", "user_id": "bot@a.b"}),
+    ("simulate_policy_scenario", {"operation_type": "test_noop"}),
     ("list_my_operations", {"open_only": False}),
     ("list_my_operations", {}),
     ("get_operation_status", {"operation_id": "a" * 26}),

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from tests.policy.replica import KEY, Asking, files, replica
 
+from writ_bus.port import Message
 from writ_contracts import subjects
+from writ_contracts.approvals import ApprovalEvent
 from writ_contracts.catalogue.control import OPERATIONS
 from writ_contracts.decisions import Decision
 from writ_contracts.notices import Noted, Notice
@@ -69,8 +71,8 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     """Alice and Bob, Alice's agent, and a scanner; in an emergency anybody restarts."""
     known = files(tmp_path)
     people: list[dict[str, Any]] = [
-        {"id": "alice", "kind": "human"},
-        {"id": "bob", "kind": "human"},
+        {"id": "alice", "kind": "human", "roles": ["approver"]},
+        {"id": "bob", "kind": "human", "roles": ["approver"]},
         {"id": "copilot", "kind": "agent", "acts_for": "alice"},
         {"id": "agent-a", "kind": "service", "roles": ["scanner"]},
     ]
@@ -165,6 +167,25 @@ async def test_a_declaration_frees_others_and_its_own_author_only_once_another_p
     await office.carry("emergency_confirm", "bob", emergency_id=emergency)
     assert (await office.restart("alice")).code == "allowed"
     assert await office.carry("emergency_confirm", "bob", emergency_id=emergency) == "conflict"
+
+
+async def test_approvers_who_were_passed_over_are_told(office: Office) -> None:
+    emergency = await office.declare()
+    told = asyncio.Queue[ApprovalEvent]()
+
+    async def heard(message: Message) -> None:
+        told.put_nowait(decode(message.data, ApprovalEvent))
+
+    await office.bus.subscribe(subjects.approval_event("alice"), heard)
+    subject = office.subject(principal="bob")
+    decided = await office.decide(subject, control_sequence=await office.last())
+    assert decided.decision is not None
+    assert read(decided.decision, Decision).passed_over == ["alice"]  # not bob, who requests it
+    await office.record(subject, decided.decision.detached())
+    assert (await office.granted_as_recorded(subject, control_sequence=await office.last())).grant is not None
+    event = await asyncio.wait_for(told.get(), 10)
+    assert (event.kind, event.operation_id, event.principal) == ("passed_over", subject.operation_id, "bob")
+    assert event.reason == f"in emergency {emergency}"
 
 
 async def test_an_author_sets_neither_the_person_nor_the_time_of_the_confirmation(office: Office) -> None:

@@ -32,6 +32,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Principals and keys": {
         "principal": "add, change and remove humans, AI agents, services",
+        "keys": "list all keys, and rotate them",
         "credential": "enrol security keys for approvals",
         "context": "show the settings of a bare NATS client",
         "token": "make or revoke tokens of the MCP gateway",

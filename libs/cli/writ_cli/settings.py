@@ -4,7 +4,7 @@
 or in `$WRIT_HOME/keys`, the server at NATS_URL or at the address of the running `writ up`. `--context` gives all three.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -46,15 +46,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             url=self.environ.get("NATS_URL") or self._running_url(),
             key_file=str(Path(key_file).absolute()),
             installation=self.environ.get("WRIT_INSTALLATION") or self.home.installation,
-            policy_keys=self.policy_keys(),
+            policy_keys=list(self.policy_keys()),
             tls_ca=self.environ.get("WRIT_TLS_CA") or self._pinned_ca() or None,
             tls_cert=self.environ.get("WRIT_TLS_CERT") or None,
             tls_key=self.environ.get("WRIT_TLS_KEY") or None,
         )
 
-    def policy_keys(self, *given: str) -> list[str]:
+    def policy_keys(self, *given: str) -> Collection[str]:
         """Return policy's public keys of all times, as `given`, or else from the context, the environment or the
-        installation on this machine; none where they are not known.
+        installation on this machine, which knows for which events each counts; none where they are not known.
         """
         if given:
             return list(given)

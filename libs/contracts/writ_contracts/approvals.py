@@ -10,6 +10,7 @@ from msgspec import Meta, Raw, Struct, field, structs
 
 from writ_contracts.bounds import Count, Seconds
 from writ_contracts.credentials import KEY, Evidence, Presence, Proof
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
@@ -36,7 +37,7 @@ class DecisionDemand(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str
     steps: list[DecisionStep]
     seconds: int
-    proof: Proof = "key"
+    proof: Extensible[Proof] = "key"
     attested: bool = False
     """Only by credentials whose maker vouches for the device."""
 
@@ -160,7 +161,7 @@ class ApprovalCard(Struct, frozen=True, kw_only=True):
     waits_for: str = ""
     remaining: int = 0
     able: list[PrincipalId] = field(default_factory=list)
-    proof: Proof = "key"
+    proof: Extensible[Proof] = "key"
     """What one's own approval must prove now, and whether only an attested credential counts."""
     attested: bool = False
     preview: Signed | None = None
@@ -178,7 +179,8 @@ class ApprovalEvent(Struct, frozen=True, kw_only=True):
     """On `writ.event.approval.<principal>`, sent at most once and signed by nobody: look at the card, then decide.
 
     `kind`: `pending` (it needs an approval of yours or of somebody before you), `reminder` (it still does), `given`
-    (one of several approvals), `approved`, `rejected`, `expired`, `cancelled`, `ended`.
+    (one of several approvals), `approved`, `rejected`, `expired`, `cancelled`, `ended`; `passed_over`: it
+    started without your approval, in an emergency.
     """
 
     kind: str

@@ -11,7 +11,7 @@ import os
 import pwd
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,11 +24,12 @@ from writ_installation.files.create import add_missing_pools, make_files, make_i
 from writ_installation.files.home import Home
 from writ_installation.files.site import GROUP, HEAD, TLS_GROUP, Site
 from writ_installation.nats.server import address_of, configuration, sizes
-from writ_installation.nats.server_tls import Mode, encrypted, own_names, set_up
+from writ_installation.nats.server_tls import Mode, is_on, own_names, set_up
 from writ_installation.processes.services import environment
 from writ_installation.status.server_url import running_url
 
 ENVIRONMENT_HEAD = "# What every service of deploy/systemd reads; of one alone: policy.env, executor.env, audit.env.\n"
+FOLLOWING = ("WRIT_INSTALLATION", "WRIT_KEYRING", "WRIT_POLICY_KEY")
 SHARED = 0o2750
 """Mode of a folder whose new files get its group."""
 
@@ -54,7 +55,8 @@ def init(root: Path, site: Site, tls: Mode | None = None) -> Home:
         _fill(home, site, tls)
         if user is not None:
             _give(home.written, user)
-            _share_certificates(home, user)
+            if is_on(home):
+                _share_certificates(home, user)
     except BaseException:
         for folder in folders:
             _empty(folder)
@@ -68,31 +70,34 @@ def upgrade(root: Path) -> list[str]:
     if not home.principals.exists():
         raise ConfigError(f"{home.root} is no installation: {home.principals} is missing")
     added = [f"{home.installation_file}: {make_identity(home)}"] if not home.installation else []
-    values = {"WRIT_INSTALLATION": home.installation}
+    moved: tuple[str, ...] = ()
     if home.site and not home.tls_file.exists() and not is_loopback_host(home.site.listen):
-        values |= _offer_tls(home, home.site)
+        _offer_tls(home, home.site)
+        moved = ("NATS_URL", "WRIT_TLS_CA")
         added.append(f"{home.tls_file}: mode: offered")
-    environment_file = home.root / "writ.env"
-    return added + (_set_variables(environment_file, values) if home.split else [])
+    return added + refresh_environment(home, (*FOLLOWING, *moved))
 
 
-def _offer_tls(home: Home, site: Site) -> dict[str, str]:
-    """Have NATS speak TLS with clients that do; return the services' variables for it."""
+def _offer_tls(home: Home, site: Site) -> None:
+    """Have NATS speak TLS with clients that do."""
     user = _provisioner_user() if home.split else None
     set_up(home, "offered", own_names(site.listen, site.url), time.time())
     if user is not None:
         _share_certificates(home, user)
-    return {"NATS_URL": encrypted(address_of(site).url), "WRIT_TLS_CA": str(home.ca_file)}
 
 
-def _set_variables(path: Path, values: Mapping[str, str]) -> list[str]:
-    """Set these variables in the file; return a line for each change."""
-    lines = path.read_text().splitlines()
-    missing = {name: f"{name}={value}" for name, value in values.items() if f"{name}={value}" not in lines}
-    if missing:
-        kept = [one for one in lines if one.partition("=")[0] not in missing]
-        atomic_files.save(path, "".join(f"{one}\n" for one in (*kept, *missing.values())).encode())
-    return [f"{path}: {line}" for line in missing.values()]
+def refresh_environment(home: Home, names: Sequence[str] = FOLLOWING) -> list[str]:
+    """Bring the lines of `writ.env` that follow from other files up to date; return a line for each change."""
+    if not home.split:
+        return []
+    file, current = home.root / "writ.env", environment(home, running_url(home) or "")
+    lines = file.read_text().splitlines(keepends=True)
+    changed = [line for name in names if (line := f"{name}={current[name]}\n") not in lines]
+    replaced = {line.partition("=")[0] for line in changed}
+    if changed:
+        kept = (one for one in lines if one.partition("=")[0] not in replaced)
+        atomic_files.save(file, "".join([*kept, *changed]).encode())
+    return [f"{file}: {line.rstrip()}" for line in changed]
 
 
 def _refuse_existing(folders: list[Path]) -> None:

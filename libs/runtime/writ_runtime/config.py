@@ -80,6 +80,11 @@ class ServiceConfig(Struct, frozen=True, kw_only=True):
 class SignerConfig(ServiceConfig, frozen=True, kw_only=True):
     """Variables of services which sign statements, or act on signed ones."""
 
+    keyring: Annotated[
+        Path | None,
+        env("WRIT_KEYRING", "keyring.json: policy's keys once one was rotated; it counts instead of WRIT_POLICY_KEY"),
+    ] = None
+
     installation: Annotated[
         InstallationId,
         env("WRIT_INSTALLATION", "id of the installation, as in its installation.yaml; signed statements name it"),

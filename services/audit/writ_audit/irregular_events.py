@@ -17,7 +17,7 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import State, advances
 from writ_contracts.records import Record
 from writ_contracts.subjects import EventSubject, parse_event
-from writ_contracts.wire import decode_event, event_of
+from writ_contracts.wire import decode_event, event_of, kind_of
 from writ_trust.statements import digest, read
 
 REMEMBERED = 4_096
@@ -129,7 +129,7 @@ def _unreadable(record: Record, where: EventSubject) -> IrregularEvent | None:
     bodies.
     """
     try:
-        kind = str(decode_event(record.data).__struct_config__.tag)
+        kind = kind_of(decode_event(record.data))
     except Invalid:
         return None
     what = f"{where.event} has a body of kind {kind}, or of another operation"

@@ -51,6 +51,7 @@ from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import ServerClock
 from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.metrics import Metrics
+from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.stop_history import StopHistory
 from writ_runtime.watched_file import Watched
 
@@ -99,7 +100,8 @@ def compose(  # long: one list of parts, each given those before it
     guard = _guard(config, bus, recorder, background, measured)
     follower = Follower(bus, index, key, measures.success, guard)
     lives, vault = Lives(bus, index, measures), Vault(bus, key, storage)
-    policy, alarms = PolicyClient(bus, config.policy_key, config.installation, presence, measures), Alarms(recorder)
+    trusted = PolicyKeys(config.policy_key, config.keyring).live
+    policy, alarms = PolicyClient(bus, trusted, config.installation, presence, measures), Alarms(recorder)
     targets, keys, audit_detail = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
     admission = Admission(config, bus, index, recorder, measures)
     dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)

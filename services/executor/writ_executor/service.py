@@ -28,8 +28,9 @@ from writ_contracts.requests import (
     SimulateAnswer,
     TargetsAnswer,
 )
+from writ_contracts.version import LEVEL
 from writ_executor import __version__
-from writ_executor.agents.presence import other_builds
+from writ_executor.agents.presence import other_builds, other_levels
 from writ_executor.composition import compose
 from writ_executor.config import Config
 from writ_executor.metrics import Measures, pools_of
@@ -159,6 +160,7 @@ class Executor:
             "clock": self.time.check,
             "agent_clocks": self._agent_clocks_check,
             "agent_plugins": self._agent_plugins_check,
+            "levels": self._levels_check,
         }
 
     async def _pools_check(self) -> str | None:
@@ -182,6 +184,13 @@ class Executor:
             return None
         more = " and more" if len(others) > NAMED else ""
         return Attention(f"agents with another build of a plugin than this executor: {', '.join(others[:NAMED])}{more}")
+
+    async def _levels_check(self) -> str | None:
+        agents = {agent.instance: agent.level for agent in self.presence.all_agents()}
+        others = other_levels({**agents, **self._audit_services.levels()})
+        more = " and more" if len(others) > NAMED else ""
+        named = f"read messages of another level than this executor ({LEVEL}): {', '.join(others[:NAMED])}{more}"
+        return Attention(named) if others else None
 
     async def _success_check(self) -> str | None:
         problem = self._measures.success.problem()

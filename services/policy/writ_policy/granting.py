@@ -5,17 +5,18 @@ fails the append, and then nothing has started.
 """
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from writ_bus.port import Entry, Journal
+from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.decisions import AskGrant, Decide, GrantAnswer
+from writ_contracts.approvals import ApprovalEvent
+from writ_contracts.decisions import AskGrant, Decide, Decision, GrantAnswer
 from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
+from writ_policy.approvals.announcing import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
 from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
@@ -43,17 +44,21 @@ class Granting:
         judging: JudgeFactory,
         gather: Gather,
         key: Key,
-        former: Mapping[str, int],
+        keys: Mapping[str, int],
         windows: OpenWindows,
+        bus: Bus,
     ) -> None:
-        """`former`: policy's earlier keys, each with the last event of the journal it signed."""
+        """`keys`: policy's, each with the last event of the journal for which it counts. `bus`: for events to
+        approvers.
+        """
+        self._bus = bus
         self._windows = windows
         self._journal = journal
         self._judging = judging
         self._gather = gather
         self._key = key
         self._limits = Limits(journal, key.installation)
-        self._keys = {**former, key.public: sys.maxsize}
+        self._keys = keys
 
     async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
         """Return the recorded approvals of the question's operation; None for an operation that is not recorded.
@@ -108,6 +113,8 @@ class Granting:
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
         counted = await self._counted(judge, ruled, event)
         await self._append(recorded, event, counted)
+        if ruled.decision.passed_over and claim.attempt == 1:
+            await announce(self._bus, ruled.decision.passed_over, _passed_over(ruled.decision))
         effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
@@ -183,3 +190,14 @@ class Granting:
                 raise CountedFirst from error
             raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
         fault("policy.granted")
+
+
+def _passed_over(decision: Decision) -> ApprovalEvent:
+    return ApprovalEvent(
+        kind="passed_over",
+        operation_id=decision.operation_id,
+        principal=decision.principal,
+        operation=decision.operation,
+        target=decision.target,
+        reason=f"in emergency {decision.emergency}",
+    )

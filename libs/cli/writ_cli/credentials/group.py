@@ -178,7 +178,11 @@ async def list_all(settings: Settings) -> int:
         )
         for one in entries
     ]
-    settings.screen.table(("id", "person", "label", "kind", "worth", "enrolled", "endorsed by", "removed"), rows)
+    settings.screen.table(
+        ("id", "person", "label", "kind", "worth", "enrolled", "endorsed by", "removed"),
+        rows,
+        drop=("worth", "endorsed by", "kind", "enrolled", "label"),
+    )
     return Exit.DONE
 
 

@@ -9,6 +9,7 @@ import click
 from writ_bus.nats.tls import tls_of
 from writ_cli import times
 from writ_cli.exit_status import Exit
+from writ_cli.id_prefix import one_of
 from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, TimedOut
@@ -84,7 +85,7 @@ async def list_all(settings: Settings) -> int:
     settings.screen.table(("pool", "public key"), [(one.pool, one.key) for one in entries])
     if found:
         rows = [(one.id, one.pool, state, times.date(one.until)) for one, state in found]
-        settings.screen.table(("token", "pool", "state", "good until"), rows)
+        settings.screen.table(("token", "pool", "state", "good until"), rows, drop=("good until",))
     return Exit.DONE
 
 
@@ -101,7 +102,9 @@ async def revoke(settings: Settings, number: str) -> int:
     """Revoke an unused token; `writ agent list` shows their ids. To remove an agent, remove its entry from
     agents.yaml.
     """
-    chosen = [one for one in tokens.known(settings.home) if one.id == number]
+    known = tokens.known(settings.home)
+    whole = one_of(number, [one.id for one in known], "token")
+    chosen = [one for one in known if one.id == whole]
     if not chosen:
         raise Invalid(f"there is no token {number[:80]!r}", code="not_found")
     tokens.drop(settings.home, chosen)

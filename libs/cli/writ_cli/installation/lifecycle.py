@@ -229,7 +229,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         )
         for one in status.processes
     ]
-    screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows)
+    screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=("clock", "pid"))
     for one in status.processes:
         if one.ready and one.failing:
             screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
@@ -286,7 +286,7 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
         where,
         ca=ca,
         key_file=key_file or str(home.seed_file(f"agent-{pool}")),
-        policy_key=home.key("policy").public,
+        policy_key=",".join(home.keys_of("policy")),
         people_key=home.people_key(),
         installation=home.installation,
         state_dir=state_dir,

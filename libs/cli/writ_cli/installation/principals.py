@@ -226,7 +226,7 @@ async def list_all(settings: Settings) -> int:
         for one in known.values()
     ]
     columns = ("principal", "kind", "roles", "acts for", "via", "state", "key here", "public key")
-    settings.screen.table(columns, rows)
+    settings.screen.table(columns, rows, drop=("public key", "key here", "via", "acts for"))
     return Exit.DONE
 
 

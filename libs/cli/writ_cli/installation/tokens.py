@@ -8,6 +8,7 @@ import msgspec
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
+from writ_cli.id_prefix import one_of
 from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
@@ -89,7 +90,9 @@ async def list_all(settings: Settings) -> int:
         settings.screen.data(known)
         return Exit.DONE
     rows = (_row(one, time.time()) for one in known)
-    settings.screen.table(("token", "principal", "created", "expires", "", "limits", "note"), rows)
+    settings.screen.table(
+        ("token", "principal", "created", "expires", "", "limits", "note"), rows, drop=("note", "created", "limits")
+    )
     return Exit.DONE
 
 
@@ -109,6 +112,7 @@ def _limits(one: GatewayToken) -> str:
 @local
 async def revoke(settings: Settings, token_id: str) -> int:
     """Remove a token; the gateway refuses it from the next request on."""
-    gone = revoke_token(settings.home.gateway_tokens, token_id)
+    known = [one.id for one in read_tokens(settings.home.gateway_tokens)]
+    gone = revoke_token(settings.home.gateway_tokens, one_of(token_id, known, "token"))
     settings.screen.line(f"token {gone.id} of {gone.principal} is revoked")
     return Exit.DONE

@@ -9,8 +9,8 @@ import msgspec
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
+from writ_cli.id_prefix import WHOLE, is_prefix
 from writ_cli.operations import timeline
-from writ_cli.operations.own import operation_id
 from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.options import asking, asking_rows
 from writ_cli.settings import Settings
@@ -61,14 +61,18 @@ def _archived(archive: Path, number: str) -> TraceAnswer:
 
 async def _query(settings: Settings, number: str) -> TraceAnswer:
     async with await settings.connect() as writ:
+        if is_prefix(number) and len(number) == WHOLE:
+            answer = await writ.trace(operation_id=number)
+            return answer if answer.events else await writ.trace(correlation_id=number)
         try:
-            answer = await writ.trace(operation_id=operation_id(number))
-        except Invalid:
             answer = await writ.trace(correlation_id=number)
-        else:
-            if not answer.events:
-                answer = await writ.trace(correlation_id=number)
-    return answer
+        except Invalid as error:
+            if error.code != "not_found":
+                raise
+            answer = TraceAnswer()
+        if answer.events or not is_prefix(number):
+            return answer
+        return await writ.trace(operation_id=await writ.find_operation(number))
 
 
 @click.group()

@@ -53,7 +53,7 @@ async def list_(settings: Settings) -> int:
             (f"{one.name} {one.version}", ", ".join(one.operations), ", ".join(one.backends), one.digest[:12])
             for one in rows
         )
-        settings.screen.table(("plugin", "operations", "backends", "digest"), lines)
+        settings.screen.table(("plugin", "operations", "backends", "digest"), lines, drop=("digest", "backends"))
     return Exit.DONE
 
 

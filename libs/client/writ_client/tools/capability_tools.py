@@ -3,11 +3,13 @@
     tools = CapabilityTools(writ)
     result = await tools.execute_service_restart(service_name="nginx", target_id="web-1", requested_by="alice")
 
-Besides the two written out here there is an `execute_<operation>` for every operation of the catalogue.
+There is an `execute_<operation>` for every operation of the catalogue, and `execute_container_operation` and the like
+for the KINDS.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol, TypedDict, Unpack
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypedDict, Unpack
 
 from msgspec import structs
 
@@ -36,10 +38,10 @@ class RequestOptions(TypedDict, total=False):
     on_event: OnEvent
 
 
-class Execute(Protocol):
-    """An `execute_<operation>`: the operation's own parameters by name, and the options."""
-
-    async def __call__(self, *, target_id: str, **arguments: Any) -> Result: ...
+Execute = Callable[..., Awaitable[Result]]
+"""An `execute_…`. By name it takes `target_id`, the operation's own parameters, and the options; that of a kind also
+`operation_type`, and `parameters` in place of or beside single ones.
+"""
 
 
 class CapabilityTools:
@@ -79,36 +81,34 @@ class CapabilityTools:
         parameters = given(service_name=service_name, timeout=timeout)
         return await self.execute("service_restart", target_id, parameters, **options)
 
-    async def execute_container_operation(
-        self,
-        operation: str,
-        container_name: str,
-        target_id: str,
-        *,
-        parameters: Mapping[str, Any] | None = None,
-        **options: Unpack[RequestOptions],
-    ) -> Result:
-        """One of the container operations, as `restart` or `container_restart`, with its further parameters."""
-        name = operation if operation.startswith("container_") else f"container_{operation}"
-        self._catalogue.find(name)
-        if parameters and "container_name" in parameters:
-            raise errors.Invalid("parameters: container_name is given twice", code="invalid_parameters")
-        return await self.execute(name, target_id, {"container_name": container_name, **(parameters or {})}, **options)
-
     def __getattr__(self, name: str) -> Execute:
-        """The `execute_<operation>` of an operation of the catalogue."""
+        """The `execute_<operation>` of an operation of the catalogue, or the `execute_<kind>_operation` of a kind."""
+        kind = name.removeprefix("execute_").removesuffix("_operation")
+        if kind in KINDS and name == f"execute_{kind}_operation":
+            return self._execute_of_kind(kind)
         operation = self._catalogue.get(name.removeprefix("execute_"))
         if operation is None or not name.startswith("execute_"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return self._execute_of(operation)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *(f"execute_{name}" for name in self._catalogue)]
+        names = (*self._catalogue, *(f"{kind}_operation" for kind in KINDS))
+        return [*super().__dir__(), *(f"execute_{name}" for name in names)]
 
     def _execute_of(self, operation: Operation) -> Execute:
         async def execute(*, target_id: str, **arguments: Any) -> Result:
             options = {key: arguments.pop(key) for key in _OPTIONS if key in arguments}
             return await self.execute(operation.name, target_id, arguments, **options)
+
+        return execute
+
+    def _execute_of_kind(self, kind: str) -> Execute:
+        async def execute(
+            *, operation_type: str, target_id: str, parameters: Mapping[str, Any] | None = None, **arguments: Any
+        ) -> Result:
+            name = name_of_kind(self._catalogue, kind, operation_type)
+            options = {key: arguments.pop(key) for key in _OPTIONS if key in arguments}
+            return await self.execute(name, target_id, together(parameters or {}, arguments), **options)
 
         return execute
 
@@ -168,6 +168,29 @@ class CapabilityTools:
 
 
 _OPTIONS = tuple(RequestOptions.__annotations__)
+KINDS: Mapping[str, str] = MappingProxyType(
+    {"container": "container_name", "stack": "stack_name", "backup": "backup_id"}
+)
+"""Kinds of operations that have an `execute_<kind>_operation`, and the parameter that names one of the kind."""
+
+
+def name_of_kind(catalogue: Catalogue, kind: str, operation_type: str) -> str:
+    """Return the name of an operation of the kind: `restart` or `container_restart`. Raises Invalid."""
+    name = f"{kind}_{operation_type.removeprefix(f'{kind}_')}"
+    if name in catalogue:
+        return name
+    there = ", ".join(one for one in catalogue if one.startswith(f"{kind}_"))
+    raise errors.Invalid(
+        f"operation_type: there is no {kind} operation {operation_type[:64]!r}; there are {there}",
+        code="unknown_operation",
+    )
+
+
+def together(parameters: Mapping[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all parameters of an operation. Raises Invalid for one that is given twice."""
+    if twice := sorted(set(parameters) & set(beside)):
+        raise errors.Invalid(f"parameters: {', '.join(twice)} is given twice", code="invalid_parameters")
+    return {**beside, **parameters}
 
 
 def validated(catalogue: Catalogue, operation_type: str, values: Mapping[str, Any]) -> Result:

@@ -13,9 +13,11 @@ from writ_client.client import Writ
 from writ_client.tools import results
 from writ_client.tools.requesters import principal_of
 from writ_client.tools.results import Result
+from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Role
 from writ_contracts.policy_access import PolicyAccess
 
+MOST_OF_ROLE = 100
 Document = str | Mapping[str, Any]
 
 
@@ -73,21 +75,38 @@ class PolicyManagementTools:
     async def simulate_policy_scenario(
         self,
         operation_type: str,
-        target_ids: Sequence[str],
+        target_ids: Sequence[str] = (),
         requested_by: Sequence[str] = (),
         parameters: Mapping[str, Any] | None = None,
         at: Sequence[float] = (),
         *,
+        target_role: Role | None = None,
+        user_id: str | None = None,
         emergency: bool = False,
     ) -> Result:
-        """Return the policy's decision on one operation for each principal, target and instant (Unix seconds)."""
-        principals = [principal_of(name, self._addresses) for name in requested_by]
+        """Return the decision on one operation for each principal, target and instant (Unix seconds).
+
+        The targets are those of `target_ids` and those of a role, of which the first MOST_OF_ROLE count; then `more`.
+        """
+        targets, more = await self._targets(target_ids, target_role)
+        named = (*requested_by, user_id) if user_id else requested_by
+        principals = [principal_of(name, self._addresses) for name in named]
         found = await self._writ.policy.simulate(
-            operation_type, parameters, targets=target_ids, principals=principals, at=at, emergency=emergency
+            operation_type, parameters, targets=targets, principals=principals, at=at, emergency=emergency
         )
         lines = [results.evaluation_result(asked, told) for asked, told in found]
         decisions = [line["policy_evaluation"]["decision"] for line in lines]
-        return {"results": lines, "summary": {name: decisions.count(name) for name in sorted(set(decisions))}}
+        summary = {name: decisions.count(name) for name in sorted(set(decisions))}
+        return {"results": lines, "summary": summary, "more": more}
+
+    async def _targets(self, named: Sequence[str], role: Role | None) -> tuple[list[str], bool]:
+        """Return the targets of a scenario, and whether the role has more. Raises Invalid where there is none."""
+        of_role = [target.id for target in await self._writ.targets() if target.role == role] if role else []
+        targets = list(dict.fromkeys((*named, *of_role[:MOST_OF_ROLE])))
+        if not targets:
+            asked = f"target_role: no target has the role {role}" if role else "target_ids: give them, or target_role"
+            raise Invalid(asked, code="invalid_parameters")
+        return targets, len(of_role) > MOST_OF_ROLE
 
     async def update_policy_config(self, config_data: Document, reason: str, *, replaces: int | None = None) -> Result:
         """Put a document in force; `version` is its number. Raises Invalid with all `problems` of a wrong one."""

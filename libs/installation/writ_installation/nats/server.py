@@ -92,12 +92,12 @@ def plan(home: Home, address: Address) -> ServerPlan:
     leaves = read_leaves(home.leaves)
     links = leaves.links() if leaves else {}
     enrolling = {token.id: token.key for token in tokens.good(home, time.time())}
-    own = [home.public(name) for name in ("bootstrap", "sys", "status")]
+    own = {name: home.keys_of(name) for name in ("bootstrap", "sys", "status")}
     pools: dict[str, list[str]] = {}
     for agent in read_agents(home.agents).agents:
         pools.setdefault(agent.pool, []).append(agent.key)
-    roles = {role: [home.public(role.value)] for role in SERVICES}
-    held = chain(own, enrolling.values(), *pools.values(), *roles.values(), *links.values())
+    roles = {role: home.keys_of(role.value) for role in SERVICES}
+    held = chain(*own.values(), enrolling.values(), *pools.values(), *roles.values(), *links.values())
     known = admitted_principals(home, held)
     principals = {one.id: [one.key] for one in known if one.kind != GATEWAY}
     scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
@@ -106,9 +106,9 @@ def plan(home: Home, address: Address) -> ServerPlan:
         host=address.host,
         port=address.port,
         monitor_port=address.monitor_port,
-        bootstrap=home.public("bootstrap"),
-        system=home.public("sys"),
-        status=home.public("status"),
+        bootstrap=own["bootstrap"],
+        system=own["sys"],
+        status=own["status"],
         roles=roles,
         principals=principals,
         scanners=scanners,

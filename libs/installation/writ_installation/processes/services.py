@@ -21,6 +21,8 @@ class Service(Struct, frozen=True, kw_only=True):
     argv: Argv
     env: Mapping[str, str]
     stop_at: int
+    key: str = ""
+    """Its public key: the process is replaced when it is rotated."""
 
 
 class Replicas(Struct, frozen=True, kw_only=True):
@@ -144,7 +146,8 @@ def environment(home: Home, url: str) -> dict[str, str]:
         "WRIT_HOME": str(home.root),
         "NATS_URL": url,
         **({"WRIT_TLS_CA": str(home.ca_file)} if is_on(home) else {}),
-        "WRIT_POLICY_KEY": home.public("policy"),
+        "WRIT_POLICY_KEY": ",".join(home.keys_of("policy")),
+        "WRIT_KEYRING": str(home.keyring_file),
         "WRIT_INSTALLATION": home.installation,
         "WRIT_INVENTORY": str(home.inventory),
         "WRIT_PRINCIPALS": str(home.principals),
@@ -166,7 +169,7 @@ def _service(home: Home, url: str, name: str, key: str, argv: Argv, stop_at: int
         **({"WRIT_NOTIFICATIONS": str(home.notifications)} if name == "audit" and home.notifications.exists() else {}),
         **({"WRIT_RESTORED": str(restored)} if key == "executor" and restored.exists() else {}),
     }
-    return Service(name=name, argv=argv, env={**env, **more}, stop_at=stop_at)
+    return Service(name=name, argv=argv, env={**env, **more}, stop_at=stop_at, key=home.key(key).public)
 
 
 def _state(home: Home, name: str) -> Path:

@@ -140,7 +140,7 @@ def environment(home: Home) -> dict[str, str]:
     values = {
         "WRIT_UID": str(os.getuid()),
         "WRIT_GID": str(os.getgid()),
-        "WRIT_POLICY_KEY": home.public("policy"),
+        "WRIT_POLICY_KEY": ",".join(home.keys_of("policy")),
         "WRIT_PEOPLE_KEY": home.people_key(),
         "WRIT_INSTALLATION": home.installation,
         "WRIT_NATS_URL": with_scheme(home, ",".join(f"nats://{name}:{CLIENT_PORT}" for name in servers)),

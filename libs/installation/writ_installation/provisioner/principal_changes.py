@@ -41,7 +41,7 @@ class PrincipalChangeEndpoint:
             records = await bus.journal.read(subjects.control_event(KIND))
         finally:
             await bus.drain(1.0)
-        found = taken_in(known, records, [self._home.public("policy")], self._home.installation)
+        found = taken_in(known, records, self._home.policy_keys(), self._home.installation)
         if found != known:
             keep_changes(self._home, found)
 

@@ -71,15 +71,8 @@ class Provisioner:
     def _files(self) -> list[object]:
         """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""
         home = self._home
-        paths = (
-            home.principals,
-            home.principal_changes,
-            home.agents,
-            home.leaves,
-            home.sizes,
-            home.public_file,
-        )
-        stamps = (stamp(path) for path in paths)
+        paths = (home.principals, home.principal_changes, home.agents, home.leaves, home.sizes, home.public_file)
+        stamps = (stamp(path) for path in (*paths, home.keyring_file))
         return [*stamps, *tls_state(home, time.time()), *(token.id for token in tokens.good(home, time.time()))]
 
     async def close(self) -> None:

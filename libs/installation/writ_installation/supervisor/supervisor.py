@@ -18,6 +18,7 @@ from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
 from writ_installation.files.create import add_missing_pools, create_installation, make_gateway
 from writ_installation.files.home import Home
+from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import LOOPBACK, Address, BundledServer, free_port, make_streams
@@ -39,6 +40,7 @@ from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.rounds import Rounds
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
+from writ_installation.supervisor.replacement import replace_process
 from writ_runtime.service import no_core_files
 from writ_runtime.signals import Stop
 from writ_runtime.watched_file import stamp
@@ -93,7 +95,7 @@ class Supervisor:
         self._health_ports = count(options.health_port)
         self._began = time.time()
         self._reported: InstallationReport | None = None
-        self._unwritten = ""
+        self._unwritten = self._keyring = ""
         self._disk_seen = 0.0
 
     async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
@@ -123,7 +125,9 @@ class Supervisor:
 
     async def _work(self, server: Server, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
         observed = self._files()  # before they are read: what changes during the start is a change, too
+        keyring = digest_of(self._home.keyring_file)
         await unless(stop, self._start(server))
+        self._keyring = keyring
         if not stop.is_requested:
             self._state = "ready"
             on_ready(self._report())
@@ -254,22 +258,14 @@ class Supervisor:
         expires.
         """
         home = self._home
-        paths = (
-            home.inventory,
-            home.principals,
-            home.principal_changes,
-            home.agents,
-            home.leaves,
-            *self._credentials,
-        )
-        return [
-            *map(stamp, paths),
-            *tls_state(home, time.time()),
-            *(token.id for token in tokens.good(self._home, time.time())),
-        ]
+        files = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, home.keyring_file)
+        paths = (*files, *self._credentials)
+        now = time.time()
+        return [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""
+        keyring = digest_of(self._home.keyring_file)
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         changed = await server.adapt()  # first: a mistake in the inventory must not keep a removed principal's access
         added = set(add_missing_pools(self._home))
@@ -287,6 +283,20 @@ class Supervisor:
         await self._stop_children(gone)
         running = {child.name for child in self._children}
         await self._start_children([service for name, service in wanted.items() if name not in running])
+        core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
+        await self._replace_keys({service.name: service for service in [*core, *wanted.values()]})
+        self._keyring = keyring
+
+    async def _replace_keys(self, wanted: Mapping[str, services.Service]) -> None:
+        """Replace the processes whose key was rotated, one after the other."""
+        for at, child in enumerate(self._children):
+            service = wanted.get(child.name, child.service)
+            if service.key != child.service.key or child.state == "stopped":
+                port = {"WRIT_HEALTH_PORT": child.service.env.get("WRIT_HEALTH_PORT", "0")}
+                service = structs.replace(service, env={**service.env, **port})
+                self._children[at] = await replace_process(self._home, child, service, self._child)
+                self._show(f"{child.name} has its new key")
+                self._report()
 
     async def _down(self) -> None:
         self._state = "stopping"
@@ -310,6 +320,7 @@ class Supervisor:
             started_at=self._began,
             external=isinstance(self._server, ExternalServer),
             processes=[*map(_process, bundled), *map(_process, self._children)],
+            keyring=self._keyring,
         )
         if report != self._reported:
             self._write(report)

@@ -19,7 +19,8 @@ class Ruling(Struct, frozen=True, kw_only=True):
     `needs`: listings to fetch before the request is decided again; with the code `facts_needed` alone. `limits`: upper
     limits of operations at once, which executors keep. `nearest`: the allow rule nearest to matching, when none did,
     and `opens_at` the opening of its window (Unix seconds). `could_approve`: the possible next approvers. `emergency`:
-    the one in force for the target. `account`: the trace of each rule.
+    the one in force for the target. `passed_over`: the people who could have approved it without that. `account`: the
+    trace of each rule.
     """
 
     effect: Effect
@@ -36,6 +37,7 @@ class Ruling(Struct, frozen=True, kw_only=True):
     opens_at: float | None = None
     could_approve: list[str] = field(default_factory=list)
     emergency: str = ""
+    passed_over: list[str] = field(default_factory=list)
 
     @property
     def trace(self) -> list[TraceEntry]:

@@ -160,7 +160,18 @@ class Weighing(Struct, frozen=True, eq=False):
             timeout=_least([effective.get("timeout"), *[rule.timeout for rule in binding]]),
             could_approve=answer.could_approve,
             emergency=self.considered.emergency,
+            passed_over=self._passed_over(matching, binding) if lifted and answer.effect == "allow" else [],
         )
+
+    def _passed_over(self, matching: list[Rule], binding: list[Rule]) -> list[str]:
+        """Return who could have approved it without the emergency, at most as many as a demand names."""
+        aside = [rule.demand for rule in matching if rule.demand is not None and rule not in binding]
+        demands = [*aside, *([ADMIN_DEMAND] if self._needs_admin_approval() else [])]
+        found = set[str]()
+        for demand in demands:
+            for step in demand.steps:
+                found |= self.people.able(step.approvers, self.request.principal, demand.presence)
+        return sorted(found)[: reasons.MOST_APPROVERS]
 
 
 def _least(seconds: Iterable[Any]) -> int | None:

@@ -89,7 +89,7 @@ def _is_of_interest(subject: str) -> bool:
 Described = tuple[Kind, str, str, str, str]
 
 
-def _described(event: journal.JournalEvent, record: Record) -> Described | None:
+def _described(event: journal.JournalEvent | journal.Carried, record: Record) -> Described | None:
     where = parse_event(record.subject)
     who, operation = (where.principal, where.operation_id) if where else ("", "")
     match event:

@@ -69,7 +69,9 @@ class Scenario(Arguments, frozen=True, kw_only=True):
     """One operation by several principals, on several targets, at several instants."""
 
     operation_type: OperationName
-    target_ids: Annotated[list[TargetId], Meta(min_length=1, max_length=100)]
+    target_ids: Annotated[list[TargetId], Meta(max_length=100)] = field(default_factory=list)
+    target_role: Role | None = None
+    user_id: Who | None = None
     requested_by: Annotated[list[Who], Meta(max_length=20)] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     at: Annotated[list[Instant], Meta(max_length=24)] = field(default_factory=list)
@@ -124,6 +126,8 @@ async def scenario(call: Call, given: Scenario) -> Result:
         given.requested_by,
         given.parameters,
         given.at,
+        target_role=given.target_role,
+        user_id=given.user_id,
         emergency=given.emergency,
     )
 
@@ -220,9 +224,9 @@ TOOLS: tuple[Tool, ...] = (
     tool(
         "simulate_policy_scenario",
         "Simulate a scenario",
-        "What the policy says of one operation for several principals, targets and instants.",
+        "What the policy says of one operation for several principals, targets (or those of a role) and instants.",
         Scenario,
         scenario,
-        shape({"results": _OBJECTS, "summary": {"type": "object"}}),
+        shape({"results": _OBJECTS, "summary": {"type": "object"}, "more": {"type": "boolean"}}),
     ),
 )

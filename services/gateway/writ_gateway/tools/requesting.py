@@ -5,10 +5,11 @@ Each returns within 50 seconds: with the outcome, or with a handle by which the 
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from msgspec import Meta, field, structs
+from msgspec import Meta, defstruct, field, structs
 
+from writ_client.tools.capability_tools import KINDS, name_of_kind, together
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import CorrelationId, IdempotencyKey, OperationName, TargetId
 from writ_contracts.operations import Catalogue, Operation
@@ -52,14 +53,6 @@ class OperationOptions(Arguments, frozen=True, kw_only=True):
     wait: Wait = 20
 
 
-class ContainerOperation(OperationOptions, frozen=True, kw_only=True):
-    """One of the container operations."""
-
-    operation: OperationName
-    container_name: Annotated[str, Meta(max_length=255)]
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-
 async def read(call: Call, given: Reading) -> Result:
     """The output of an operation that only reads. Raises Invalid for another one before anything is sent."""
     operation = call.session.catalogue.get(given.operation_type)
@@ -82,19 +75,6 @@ async def preview(call: Call, given: Reading) -> Result:
     """What an operation would do, as the target's agent sees it."""
     options: dict[str, Any] = {"dry_run": True, "wait": LONGEST_WAIT}
     return await request(call, given.operation_type, given.target_id, given.parameters, **options)
-
-
-async def container(call: Call, given: ContainerOperation) -> Result:
-    """One of the container operations, by the mission's name."""
-    options = _options(given)
-    target_id = options.pop("target_id")
-    name = given.operation.removeprefix("container_")
-    if f"container_{name}" not in call.session.catalogue:
-        raise Invalid(f"operation: there is no container operation {name!r}", code="unknown_operation")
-    if "container_name" in given.parameters:
-        raise Invalid("parameters: container_name stands beside them, and not in them", code="invalid_parameters")
-    parameters = {"container_name": given.container_name, **given.parameters}
-    return await request(call, f"container_{name}", target_id, parameters, **options)
 
 
 def _options(given: OperationOptions) -> dict[str, Any]:
@@ -185,24 +165,48 @@ TOOLS: tuple[Tool, ...] = (
         needs=_previews,
     ),
 )
-CONTAINER = tool(
-    "execute_container_operation",
-    "Container operation",
-    "Run one of the container operations: create, delete, start, stop, restart, inspect.",
-    ContainerOperation,
-    container,
-    operation_shape(),
-    read_only=False,
-    destructive=True,
-    idempotent=False,
-    starts=True,
-    needs=lambda operation: operation.name.startswith("container_"),
-)
 
 
 def per_operation(catalogue: Catalogue) -> list[Tool]:
-    """An `execute_<operation>` for each operation on targets, and `execute_container_operation`."""
-    return [*(_tool_of(operation) for operation in catalogue.values() if not operation.control), CONTAINER]
+    """An `execute_<operation>` for each operation on targets, and an `execute_<kind>_operation` for some kinds."""
+    every = (_tool_of(operation) for operation in catalogue.values() if not operation.control)
+    return [*every, *(_tool_of_kind(catalogue, kind, named) for kind, named in KINDS.items())]
+
+
+def _tool_of_kind(catalogue: Catalogue, kind: str, named: str) -> Tool:
+    """One tool for all operations of a kind; `named`: the parameter that stands beside the others."""
+    names = tuple(name for name in catalogue if name.startswith(f"{kind}_"))
+    arguments = defstruct(
+        f"{kind.capitalize()}Operation",
+        [
+            ("operation_type", Annotated[str, Meta(max_length=64, description=", ".join(names))]),
+            (named, Annotated[str, Meta(max_length=255)], ""),
+            ("parameters", dict[str, Any], field(default_factory=dict)),
+        ],
+        bases=(OperationOptions,),
+        frozen=True,
+        kw_only=True,
+    )
+    return tool(
+        f"execute_{kind}_operation",
+        f"{kind.capitalize()} operation",
+        f"Run one of the {kind} operations.",
+        cast("type[OperationOptions]", arguments),
+        partial(_execute_of_kind, kind),
+        operation_shape(),
+        read_only=False,
+        destructive=True,
+        idempotent=False,
+        starts=True,
+        needs=lambda operation: operation.name in names,
+    )
+
+
+async def _execute_of_kind(kind: str, call: Call, given: Any) -> Result:
+    name = name_of_kind(call.session.catalogue, kind, given.operation_type)
+    beside = {key: getattr(given, key) for key in (KINDS[kind],) if getattr(given, key)}
+    options = _options(given)
+    return await request(call, name, options.pop("target_id"), together(given.parameters, beside), **options)
 
 
 def _tool_of(operation: Operation) -> Tool:

@@ -14,6 +14,7 @@ from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
 from writ_contracts.signing import Signed
+from writ_policy.approvals.announcing import announce
 from writ_policy.approvals.previews import check_preview, recorded_preview
 from writ_policy.approvals.standing import Standings
 from writ_policy.approvals.verdicts import Standing, check_entitled, check_pending, repeated
@@ -135,7 +136,7 @@ class Approvals:
         return {"approved": "approved", "rejected": "rejected"}.get(kind, "awaiting_approval")
 
     async def _tell(self, standing: Standing, event: Recordable, approval: Approval) -> None:
-        """Send each approver an event. It is recorded by now: what fails here changes nothing."""
+        """Send each approver an event."""
         kind = {"approval_given": "given"}.get(str(event.__struct_config__.tag), str(event.__struct_config__.tag))
         decision = standing.decision
         about = ApprovalEvent(
@@ -148,12 +149,7 @@ class Approvals:
             by=approval.approver,
             reason=approval.reason,
         )
-        for who in people_of(standing.demands):
-            try:
-                await self._bus.publish(subjects.approval_event(who), wire.encode(about))
-            except WritError as error:
-                _log.warning("approval.not_announced", principal=who, error=str(error))
-                return
+        await announce(self._bus, people_of(standing.demands), about)
 
 
 def _check_rules(approval: Approval, judge: Judge) -> None:

@@ -1,11 +1,11 @@
 """The endpoints `decide` and `grant`: decode, catch up, judge, sign, encode; one answer, one record on every path."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from msgspec import Struct
 
-from writ_bus.port import Endpoint, Journal, Message
+from writ_bus.port import Bus, Endpoint, Journal, Message
 from writ_contracts import subjects, wire
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
@@ -24,6 +24,7 @@ from writ_policy.windows.open_windows import OpenWindows
 from writ_runtime.answering import Reply, Respond, answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
+from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.security_events import SecurityEvents
 from writ_trust.keys import Key
 from writ_trust.statements import sign
@@ -45,20 +46,21 @@ class DecisionEndpoints:
         proposed: ProposedVersions,
         scans: Scans,
         key: Key,
-        former: Mapping[str, int],
+        keys: PolicyKeys,
         security: SecurityEvents,
         measures: Measures,
         observe: Observer,
         windows: OpenWindows,
+        bus: Bus,
     ) -> None:
-        """`former`: policy's earlier keys, each with the last event of the journal it signed."""
         self._windows = windows
-        self._granting = Granting(journal, judging, self._known_facts, key, former, windows)
+        self._granting = Granting(journal, judging, self._known_facts, key, keys.events, windows, bus)
         self._security = security
         self._judging = judging
         self._scans = scans
         self._proposed = proposed
         self._key = key
+        self._keys = keys
         self._measures = measures
         self._observe = observe
 
@@ -115,7 +117,7 @@ class DecisionEndpoints:
             raise
 
     async def _known_facts(self, ask: Decide | AskGrant, judge: Judge) -> KnownFacts:
-        known = listed(ask.facts, ask.subject, judge.world, self._key.public, judge.now)
+        known = listed(ask.facts, ask.subject, judge.world, self._keys.live, judge.now)
         scanners = judge.world.scanners.get(ask.subject.operation)
         return await self._scans.add(known, ask.subject.target, scanners) if scanners else known
 

@@ -8,7 +8,6 @@ with policy's own decision on the requester's signature: an executor alone can o
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 from msgspec import Struct, structs
 
@@ -59,22 +58,20 @@ class Follower:
     def __init__(
         self,
         journal: Journal,
-        own_key: str,
+        keys: Mapping[str, int],
         versions: Versions,
         *,
         installation: str = "",
         versions_lost: int = 0,
-        former: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """Versions up to `versions_lost` are not waited for. `former`: policy's earlier keys, each with the last
-        event of the journal for which its decisions count.
+        """`keys`: policy's, each with the last event of the journal for which its decisions count. Versions up to
+        `versions_lost` are not waited for.
         """
         self._journal = journal
-        self._own_key = own_key
+        self._keys = keys
         self._installation = installation
         self._versions = versions
         self._versions_lost = versions_lost
-        self._former = former
         self.state = ControlState()
         self.problem: str | None = None
         self.lost: str | None = None
@@ -214,8 +211,8 @@ class Follower:
         """Return policy's own decision that allows the event's operation, or None. `sequence`: the event's first
         one.
         """
-        former = (key for key, last in self._former.items() if sequence <= last)
-        return allowed_by_policy(event, operation, (self._own_key, *former), self._installation)
+        trusted = [key for key, last in self._keys.items() if sequence <= last]
+        return allowed_by_policy(event, operation, trusted, self._installation)
 
 
 def _mark(record: Record) -> tuple[int, bytes]:

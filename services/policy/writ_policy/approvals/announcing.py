@@ -1,0 +1,21 @@
+"""Events to approvers, on subjects of their own."""
+
+from collections.abc import Iterable
+
+from writ_bus.port import Bus
+from writ_contracts import subjects, wire
+from writ_contracts.approvals import ApprovalEvent
+from writ_contracts.errors import WritError
+from writ_runtime.logs import Log
+
+_log = Log("writ.policy")
+
+
+async def announce(bus: Bus, people: Iterable[str], event: ApprovalEvent) -> None:
+    """Send an event to these people. It is recorded by now: what fails here changes nothing."""
+    for who in people:
+        try:
+            await bus.publish(subjects.approval_event(who), wire.encode(event))
+        except WritError as error:
+            _log.warning("approval.not_announced", principal=who, error=str(error))
+            return
