@@ -29,6 +29,8 @@ SITE = Site(url="nats://writ.example.org:4222", listen="127.0.0.1", port=4222, m
 SOMEBODY = "daemon"
 SOMEBODY_ELSE = "nobody"
 """Users on every Debian; the first with a group of its name."""
+TLS = "tty"
+"""Another group of every Debian."""
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
 
@@ -139,9 +141,10 @@ def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its
 ) -> None:
     monkeypatch.setattr(initialise, "GROUP", SOMEBODY)
     monkeypatch.setattr(ssh_keys, "SSH_AGENT", SOMEBODY_ELSE)
-    monkeypatch.setattr(initialise, "TLS_GROUP", SOMEBODY_ELSE)
+    monkeypatch.setattr(initialise, "TLS_GROUP", TLS)
     keeper = pwd.getpwnam(SOMEBODY)
-    home = init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var"), store=str(tmp_path / "store")))
+    site = structs.replace(SITE, listen="0.0.0.0")
+    home = init(tmp_path / "etc", structs.replace(site, state=str(tmp_path / "var"), store=str(tmp_path / "store")))
     assert (home.root.stat().st_uid, home.root.stat().st_gid) == (0, keeper.pw_gid)
     assert stat.S_IMODE(home.keys.stat().st_mode) & 0o777 == 0o700
     for path in home.keys.iterdir():
@@ -153,7 +156,7 @@ def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its
     for path in {home.written, *home.written.rglob("*")} - certificates:
         assert (path.stat().st_uid, path.stat().st_gid) == (keeper.pw_uid, keeper.pw_gid), path
         assert stat.S_IMODE(path.stat().st_mode) & 0o027 == 0, path
-    assert {path.stat().st_gid for path in certificates} == {grp.getgrnam(SOMEBODY_ELSE).gr_gid}
+    assert {path.stat().st_gid for path in certificates} == {grp.getgrnam(TLS).gr_gid}
     assert {path.stat().st_uid for path in certificates} == {keeper.pw_uid}
     assert {stat.S_IMODE(path.stat().st_mode) & 0o027 for path in certificates} == {0}
     assert not create_installation(home)
