@@ -137,9 +137,7 @@ def compose(  # long: one list of parts, each given those before it
     )
     waiting = WaitingReasons(index, presence)
     tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
-    accepted = AcceptedOperations(
-        index, recorder, lives, dispatcher, host_reads, controls, approvals, previews, background
-    )
+    accepted = AcceptedOperations(index, lives, dispatcher, host_reads, controls, approvals, previews, background)
     screening = Screening(targets, admission, accepted, dry_run_only=config.dry_run_only)
 
     def decided(life: Life, kind: str) -> None:
@@ -177,7 +175,9 @@ def compose(  # long: one list of parts, each given those before it
             background,
             time,
         ),
-        intake=Intake(config, catalogue, targets, screening, admission, recorder, lives, vault, policy, accepted),
+        intake=Intake(
+            config, catalogue, targets, screening, admission, recorder, lives, vault, policy, accepted, guard
+        ),
         claims=Claims(
             config.installation,
             index,
@@ -193,6 +193,7 @@ def compose(  # long: one list of parts, each given those before it
             alarms,
             audit_detail,
             measures,
+            guard,
         ),
         receipts=Receipts(config.installation, keys, lives, recorder, vault, dispatcher, outcomes, alarms),
         queries=Queries(

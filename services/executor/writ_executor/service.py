@@ -11,7 +11,7 @@ from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
 from writ_contracts.audit import AuditStanding, JournalAnswer
 from writ_contracts.backends import BackendTestAnswer
-from writ_contracts.errors import Invalid, Unreachable, WritError
+from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import RefusedSummary
@@ -224,7 +224,7 @@ class Executor:
 
     def _endpoints(self) -> list[Endpoint]:
         handlers: dict[str, tuple[Handle, Callable[..., Any]]] = {
-            "request": (self._on_known_journal(self.intake.handle_request), RequestAnswer),
+            "request": (self.intake.handle_request, RequestAnswer),
             "query_operation": (self.queries.operation, OperationAnswer),
             "query_operations": (self.queries.operations, OperationsAnswer),
             "query_result": (self.queries.result, ResultAnswer),
@@ -233,7 +233,7 @@ class Executor:
             "query_preview": (self.queries.preview, PreviewAnswer),
             "query_journal": (self.queries.journal, JournalAnswer),
             "query_backend_test": (self.queries.backend_test, BackendTestAnswer),
-            "claim": (self._on_known_journal(self.claims.handle_claim), ClaimAnswer),
+            "claim": (self.claims.handle_claim, ClaimAnswer),
             "receipt": (self.receipts.handle_receipt, Acknowledged),
             "report": (self.receipts.handle_report, Acknowledged),
             "notice_policy": (self.notices.of_policy, Noted),
@@ -251,16 +251,6 @@ class Executor:
             )
             for one in served
         ]
-
-    def _on_known_journal(self, handle: Handle) -> Handle:
-        """Return the handler; while the journal is another than the one known here it accepts and starts nothing."""
-
-        async def handle_if_known(message: Message) -> Any:
-            if self._guard.problem is not None:
-                raise Unreachable(f"this executor does not trust the journal: {self._guard.problem}"[:500])
-            return await handle(message)
-
-        return handle_if_known
 
     async def _heartbeat(self, message: Message) -> None:
         try:

@@ -6,6 +6,7 @@ fails the append, and then nothing has started.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
@@ -130,13 +131,8 @@ class Granting:
         """Decide again, for the start: by the approvals of the operation or those of a window, and all its names."""
         subject = ask.subject
         known = await self._gather(ask, judge)
-
-        def rule(approvals: Approvals | None, window: str = "") -> RuledRequest:
-            return judge.rule(
-                subject, known, starting=True, recorded=True, approvals=approvals, window=window, traced=ask.traced
-            )
-
-        ruled = await self._windows.apply(judge, subject, rule(given), rule)
+        rule = partial(judge.rule, subject, known, starting=True, recorded=True, traced=ask.traced)
+        ruled = await self._windows.apply(judge, subject, rule(approvals=given), rule)
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":

@@ -87,7 +87,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         request, signed = self._understand(subject, recorded=recorded)
         given = approvals or Approvals()
         request = structs.replace(request, approvals=given.approvers, proven=given.proven)
-        ruling = self._decide(request, known)
+        ruling = decide(self.world.policy, request, self.control, self.world.people, known.facts)
         if request.operation.control and ruling.effect != "deny" and not request.own:
             ruling = self._checks(given.decided_at).apply(request, ruling)
         if ruling.effect != "deny":

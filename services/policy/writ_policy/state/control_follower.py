@@ -32,7 +32,7 @@ from writ_policy.state.copied_control_events import in_order
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.control import ControlState, apply
 from writ_runtime.logs import Log
-from writ_trust.control_events import allowed_by_policy, covers_parameters
+from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
 
 INTERVAL = 1.0
 LOST_AFTER = 10
@@ -174,7 +174,7 @@ class Follower:
         except Invalid as error:
             _log.error("control.unreadable", sequence=record.sequence, error=str(error), effect="everything is stopped")
             return apply(state, sequence, None)
-        if event.kind in DECIDED and not self._counts(event, sequence):
+        if event.kind in DECIDED and (stored_late(event, record) or not self._counts(event, sequence)):
             _log.error("control.undecided", sequence=record.sequence, kind=event.kind, effect="it does not count")
             event = structs.replace(event, kind="undecided")
         if event.kind.startswith("policy_"):
