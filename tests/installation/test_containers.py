@@ -44,7 +44,7 @@ def test_nothing_is_missing_and_all_of_it_is_the_owners_alone(tmp_path: Path) ->
     home = Home(tmp_path / ".writ")
     assert home.config == tmp_path / ".writ" / "config"
     assert [target.id for target in read_inventory(home.inventory).targets] == ["sandbox"]
-    assert {agent.pool for agent in read_agents(home.agents).agents} == {"ssh", "proxmox", "local-sandbox"}
+    assert {agent.pool for agent in read_agents(home.agents).agents} == {"ssh", "proxmox", "docker", "local-sandbox"}
     for path in home.root.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 

@@ -43,7 +43,7 @@ FOLDERS = ("config", "joined", "servers")
 """The folders of people's, of the provisioner's and of NATS's files, each mounted by itself."""
 MOUNTED = "/etc/nats"
 """The folder `servers`, as the servers have it."""
-POOLS = ("ssh", "proxmox")
+POOLS = ("ssh", "proxmox", "docker")
 """Pools with agents before the first target."""
 ROUTES = TlsFiles(ca="/etc/nats/routes.crt", certificate="/etc/nats/routes.crt", key="/run/secrets/routes.key")
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose network decides who reaches it
@@ -66,7 +66,8 @@ def init(root: Path, servers: int, tls: Mode | None = None) -> Home:
     create.add_missing_pools(home)
     home.sandbox.mkdir(mode=0o700, exist_ok=True)
     ssh_keys.make_folder(home)
-    home.credentials("proxmox").mkdir(mode=0o700, exist_ok=True)
+    for backend in ("proxmox", "docker"):
+        home.credentials(backend).mkdir(mode=0o700, exist_ok=True)
     home.tokens.mkdir(mode=0o700, exist_ok=True)
     home.enrolled.mkdir(mode=0o700, exist_ok=True)
     known = {agent.pool for agent in read_agents(home.agents).agents}
