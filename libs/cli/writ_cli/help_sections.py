@@ -44,6 +44,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "restart": "restart its processes, one after the other",
         "status": "show its processes and what is wrong",
         "init": "create an installation and start nothing",
+        "tls": "show or rotate the certificates of NATS",
         "keep": "keep NATS servers of others in step",
         "backup": "write the installation into a file",
         "restore": "restore it from a backup",

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct, structs
 from msgspec.structs import replace
 
-from writ_client.context import Context, open_bus, tls_of
+from writ_client.context import Context, open_bus
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
@@ -24,6 +24,7 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation, make_gateway
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import known_changes, principals_of
+from writ_installation.nats.server_tls import client_tls
 from writ_installation.status.server_url import running_url
 from writ_trust.keys import Key, generate_seed
 
@@ -121,7 +122,7 @@ async def admitted(home: Home, name: str, seed: bytes) -> bool | None:
     url = _url(home)
     if url is None:
         return None
-    tls = tls_of(os.environ)
+    tls = client_tls(home, os.environ)
     context = Context(principal=name, url=url)
     if tls is not None:
         context = replace(context, tls_ca=tls.ca, tls_cert=tls.certificate, tls_key=tls.key)
