@@ -23,3 +23,21 @@ def test_what_is_not_well_with_a_ready_process_is_told_too(capsys: pytest.Captur
 def test_what_a_process_is_not_ready_for_stands_with_it(capsys: pytest.CaptureFixture[str]) -> None:
     one = ProcessStatus(name="policy", ready=False, state="not ready", pid=2, restarts=0, failing={"bus": "away"})
     assert shown(capsys, one).count("bus: away") == 1
+
+
+def test_a_degraded_installation_says_so_first_and_each_reason_once(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = {"inventory": "inventory.yaml:3:5: unknown key 'rol'"}
+    processes = [
+        ProcessStatus(name=name, ready=True, state="ready", pid=2, restarts=0, failing=bad)
+        for name in ("policy", "executor")
+    ]
+    problem = "inventory.yaml:3:5: unknown key 'rol'"
+    seen = InstallationStatus(
+        home="here", state="ready", url="nats://x", ready=True, processes=processes, journal=None, problem=problem
+    )
+    _show_status(Screen("table"), seen)
+    out = capsys.readouterr().out
+    assert out.startswith("here: degraded, NATS at")
+    assert out.count("unknown key 'rol'") == 1
+    assert "policy, executor: inventory: inventory.yaml:3:5" in out
+    assert "journal: NATS does not answer" in out
