@@ -239,6 +239,10 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=("clock", "pid"))
     for reason, names in degraded.items():
         screen.line(Text(f"{', '.join(names)}: {reason}" if names else reason, style="red"))
+    for one in status.processes:
+        if one.ready and control.ABOUT_HOSTS in one.failing:
+            text = f"{one.name}: {control.ABOUT_HOSTS}: {one.failing[control.ABOUT_HOSTS]}"
+            screen.line(Text(text, style="yellow"))
     for note in policy_notes(status):
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
