@@ -34,7 +34,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "principal": "add, change and remove humans, AI agents, services",
         "keys": "list all keys, and rotate them",
         "credential": "enrol security keys for approvals",
-        "context": "show the settings of a bare NATS client",
+        "context": "show, save, list and choose settings of clients",
         "token": "make or revoke tokens of the MCP gateway",
         "mcp": "serve tools to an AI agent, or configure it",
     },

@@ -10,7 +10,7 @@ from writ_bus.nats.tls import tls_of
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import one_of
-from writ_cli.options import local
+from writ_cli.options import listing, local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.nearest_name import near
@@ -72,7 +72,7 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
 
 
 @agent.command("list")
-@local
+@listing(local)
 async def list_all(settings: Settings) -> int:
     """List the agents' keys, and the known tokens."""
     home, now = settings.home, time.time()

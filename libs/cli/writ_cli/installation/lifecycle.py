@@ -12,7 +12,7 @@ from rich.text import Text
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.installation.init import MONITOR_PORT, TLS_HELP
-from writ_cli.options import local
+from writ_cli.options import listing, local
 from writ_cli.output import Screen, visible
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
@@ -204,7 +204,7 @@ async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
 
 
 @click.command()
-@local
+@listing(local)
 async def status(settings: Settings) -> int:
     """Show each process, ready or with its failing checks, and the journal's usage."""
     status = await control.status(settings.home, settings.environ)

@@ -18,6 +18,7 @@ from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
 from writ_contracts.principal_changes import changed
+from writ_documents import readers
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_principals
 from writ_installation.files import list_edits
@@ -68,7 +69,7 @@ async def add_principal(
     if earlier is None:
         list_edits.append(home.principals, "principals", entry, unique="id")
     else:
-        list_edits.replace(home.principals, "principals", entry, unique="id", value=name)
+        _replace(home, name, entry)
     principal = next(one for one in read_principals(home.principals).principals if one.id == name)
     key_file = str(home.seed_file(f"principal-{name}"))
     return Added(principal=principal, key_file=key_file, admitted=await admitted(home, name, key.seed))
@@ -90,7 +91,7 @@ def change_principal(home: Home, change: PrincipalManage) -> Principal | None:
         list_edits.append(home.principals, "principals", _entry(listed[name]), unique="id")
     if before[name] != listed[name] and after is not None:
         after = structs.replace(after, revision=listed[name].revision + 1)
-    list_edits.replace(home.principals, "principals", None if after is None else _entry(after), unique="id", value=name)
+    _replace(home, name, None if after is None else _entry(after))
     if after is None:
         home.seed_file(f"principal-{name}").unlink(missing_ok=True)
     return after
@@ -102,6 +103,11 @@ def rotate_principal(home: Home, name: str) -> Principal | None:
     changed_to = change_principal(home, PrincipalManage(action="rotate", principal_id=name, key=key.public))
     write_atomically(home.seed_file(f"principal-{name}"), key.seed + b"\n")
     return changed_to
+
+
+def _replace(home: Home, name: str, entry: dict[str, Any] | None) -> None:
+    check = readers.principals_of
+    list_edits.replace(home.principals, "principals", entry, unique="id", value=name, check=check)
 
 
 def _entry(principal: Principal) -> dict[str, Any]:
