@@ -85,7 +85,7 @@ def _request(chance: random.Random, catalogue: Catalogue) -> DecisionRequest:
     role: Any = chance.choice(ROLES)
     return DecisionRequest(
         operation=operation,
-        target=Target(id="web-1", role=role, backend="local"),
+        target=Target(id="web-1", role=role, backend="local", docker={}),
         principal=Principal(id="alice", kind="human", key="U" + "A" * 55, roles=[chance.choice(CALLERS)]),
         given=given,
         effective=operation.check(given),

@@ -17,7 +17,7 @@ from writ_installation.nats.server import free_port
 from writ_testing.peers.nats_server import WritServer, writ_server
 
 COUNT = 3_000
-TARGET = {"id": "web-1", "role": "production", "backend": "local"}
+TARGET = {"id": "web-1", "role": "production", "backend": "local", "docker": {}}
 
 
 async def over_nats() -> dict[str, Sample]:

@@ -143,6 +143,7 @@ def _request(chance: random.Random, size: int) -> DecisionRequest:
             id=f"app{number}-{chance.randrange(9)}",
             role=chance.choice(("production", "staging")),
             backend="local",
+            docker={},
             tags=["eu", f"app-{number}"],
             attributes={"app": f"app-{number}"},
         ),

@@ -73,7 +73,7 @@ class InProcess:
         given = parameters(self._catalogue, question)
         return DecisionRequest(
             operation=operation,
-            target=Target(id=f"a-{question.target}", role=question.target, backend="local"),
+            target=Target(id=f"a-{question.target}", role=question.target, backend="local", docker={}),
             principal=Principal(id=question.caller, kind="human", key="U" + "A" * 55, roles=[question.caller]),
             given=given,
             effective=operation.check(given),

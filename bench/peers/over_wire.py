@@ -119,7 +119,7 @@ async def _writ(
     stack: AsyncExitStack, folder: Path, rules: Sequence[model.Rule], questions: Sequence[model.Question]
 ) -> Service:
     server = await stack.enter_async_context(writ_server(folder, principals=model.CALLERS))
-    targets = [{"id": f"a-{role}", "role": role, "backend": "local"} for role in model.TARGETS]
+    targets = [{"id": f"a-{role}", "role": role, "backend": "local", "docker": {}} for role in model.TARGETS]
     callers = [
         {"id": role, "kind": "human", "roles": [role], "key": server.keys[role].public} for role in model.CALLERS
     ]

@@ -166,3 +166,13 @@ async def test_it_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Mon
         assert (tmp_path / "spool").stat().st_size < 12_000
     with Spool(tmp_path, SECRET) as spool:
         assert dict(spool.live) == kept
+
+
+async def test_a_spool_without_messages_is_read_by_a_process_with_another_key(tmp_path: Path) -> None:
+    with Spool(tmp_path, SECRET) as spool:
+        await spool.keep("a", INTENT)
+        await spool.keep("b", PARCEL)
+        spool.clear("b")
+    with Spool(tmp_path, b"n" * 32) as spool:
+        assert dict(spool.live) == {"a": INTENT}
+    assert list(tmp_path.glob("corrupt-*")) == []

@@ -103,3 +103,22 @@ def length(function: Function) -> int:
 def shown(path: Path) -> str:
     """A path as a person would name it."""
     return str(path.relative_to(ROOT))
+
+
+@cache
+def calls(path: Path) -> tuple[ast.Call, ...]:
+    """Every call in a file."""
+    return tuple(node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call))
+
+
+def calls_of(path: Path, name: str) -> list[ast.Call]:
+    """The calls of a function of this name in a file: `name(…)` or `module.name(…)`."""
+    called = ((call, call.func) for call in calls(path))
+    return [call for call, func in called if getattr(func, "attr", getattr(func, "id", None)) == name]
+
+
+def task_names(folder: Path, starter: str) -> set[str]:
+    """The names of the tasks that the code in a folder starts by `unending` or `keep` of `writ_bus.tasks`."""
+    begun = (call for path in folder.rglob("*.py") for call in calls_of(path, starter))
+    named = (call.args[0] for call in begun if ast.unparse(call.func) in (starter, f"tasks.{starter}"))
+    return {str(one.value) if isinstance(one, ast.Constant) else ast.unparse(one) for one in named}

@@ -10,7 +10,7 @@ from writ_bus.port import Bus, Entry, Message
 from writ_contracts import subjects
 from writ_contracts.agents import Acknowledged, Claim, ClaimAnswer, ClaimMessage, SealedParameters
 from writ_contracts.decisions import AskGrant, GrantAnswer, Subject
-from writ_contracts.journal import Dispatched, Finished, JournalEvent, OperationEvent, Requested, SecurityEvent
+from writ_contracts.journal import Carried, Dispatched, Finished, JournalEvent, OperationEvent, Requested, SecurityEvent
 from writ_contracts.requests import Failure, Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, decode_event, encode
@@ -128,7 +128,7 @@ class Rogue:
         await eventually(look, what=f"{number} claims")
 
 
-async def events(bus: Bus, filter: str) -> list[JournalEvent]:
+async def events(bus: Bus, filter: str) -> list[JournalEvent | Carried]:
     """What the journal holds under that filter."""
     return [decode_event(record.data) for record in await bus.journal.read(filter)]
 

@@ -267,4 +267,4 @@ def test_the_account_with_jetstream_holds_bootstrap_alone(tmp_path: Path) -> Non
     text = render(plan)
     accounts = json.loads(text.partition("\naccounts: ")[2].partition("\nsystem_account: ")[0])
     with_jetstream = [block for block in accounts.values() if "jetstream" in block]
-    assert [[user["nkey"] for user in block["users"]] for block in with_jetstream] == [[plan.bootstrap]]
+    assert [[user["nkey"] for user in block["users"]] for block in with_jetstream] == [list(plan.bootstrap)]

@@ -131,6 +131,17 @@ async def test_without_permission_one_sees_ones_own_and_ones_agents(
     assert refused.rows == []
 
 
+async def test_the_beginning_of_an_id_finds_what_one_may_read(
+    bus: MemoryBus, told: History, scripted: ScriptedPolicy
+) -> None:
+    whole = operation_id("bob", "b1")
+    assert await found(bus, "bob", operation_prefix=whole[:6]) == [B1]
+    assert await found(bus, "alice", operation_prefix=whole) == [B1]
+    assert await found(bus, "bob", operation_prefix="a" * 26) == []
+    scripted.effects["audit_read"] = "deny"
+    assert await found(bus, "alice", operation_prefix=whole[:6]) == []
+
+
 async def test_ones_own_records_need_no_policy(bus: MemoryBus, told: History, scripted: ScriptedPolicy) -> None:
     scripted.effects["audit_read"] = "deny"
     assert await found(bus, "bob", principal="bob") == [B1]

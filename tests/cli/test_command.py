@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from tests.client.scripted_api import ScriptedApi
 from writ_cli.main import cli
 from writ_contracts import journal
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Waiting
+from writ_contracts.requests import Request, Waiting
 
 
 async def test_simulate_tells_verdict_and_rules(command: Command) -> None:
@@ -51,6 +53,34 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     assert cancelled.exit_code == 0
     assert served.requests[-1][0] == "operation_cancel"
     assert (await command("op", "list", "-o", "json")).stdout == "[]\n"
+
+
+async def test_the_beginning_of_an_id_is_enough(command: Command, served: ScriptedApi) -> None:
+    keys = [f"k{number}" for number in range(40)]  # more than there are letters: two ids begin alike
+    for key in keys:
+        await served.accept("alice", "service_restart", Request(target="a", idempotency_key=key))
+    ids = sorted(operation_id("alice", key) for key in keys)
+    alike = next(one[0] for one, other in pairwise(ids) if one[0] == other[0])
+    for words in (["op", "get"], ["trace"], ["op", "watch"]):
+        done = await command(*words, ids[0][:8])
+        assert done.exit_code == 0, done.stderr
+    assert ids[0] in (await command("op", "get", ids[0][:8])).stdout
+    for prefix, why in (
+        (alike, "several operation ids begin with"),
+        ("zz22zz", "no operation id begins with 'zz22zz'"),
+    ):
+        done = await command("op", "get", prefix)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert why in done.stderr
+    cancelled = await command("op", "cancel", ids[0][:8])
+    assert served.requests[-1][1].parameters == {"operation_id": ids[0]}, cancelled.stderr
+
+
+async def test_times_for_programs_are_iso_beside_epoch(command: Command, served: ScriptedApi) -> None:
+    await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
+    view = json.loads((await command("op", "get", operation_id("alice", "k"), "-o", "json")).stdout)
+    written = datetime.fromisoformat(view["requested_at_iso"])
+    assert (written.utcoffset(), round(written.timestamp(), 2)) == (timedelta(), round(view["requested_at"], 2))
 
 
 async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedApi) -> None:

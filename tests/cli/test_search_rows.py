@@ -5,9 +5,13 @@ import io
 
 import click
 import pytest
+from rich.text import Text
 
-from writ_cli.operations.search_rows import chosen_columns, csv_text, fitting
+from writ_cli.id_prefix import one_of
+from writ_cli.operations.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text
+from writ_cli.table_widths import fitted
 from writ_contracts.audit import SearchRow
+from writ_contracts.errors import Invalid
 
 
 def row(**changed: object) -> SearchRow:
@@ -29,13 +33,20 @@ def row(**changed: object) -> SearchRow:
     return SearchRow(**values)  # type: ignore[arg-type]
 
 
+def shown(rows: list[SearchRow], width: int) -> list[str]:
+    cells = [
+        [cell.plain if isinstance(cell := COLUMNS[name](row), Text) else str(cell) for name in WIDE] for row in rows
+    ]
+    return [WIDE[one.index] for one in fitted(WIDE, cells, DROPPED, width)]
+
+
 def test_columns_are_dropped_until_a_row_fits() -> None:
     rows = [row(), row(code="auth_failed")]
-    assert fitting(rows, 200) == ["when", "operation", "who", "what", "target", "outcome", "parameters", "code"]
-    narrow = fitting(rows, 80)
+    assert shown(rows, 200) == ["when", "operation", "who", "what", "target", "outcome", "parameters", "code"]
+    narrow = shown(rows, 80)
     assert {"operation", "who", "what", "outcome"} <= set(narrow)
     assert "parameters" not in narrow
-    assert fitting(rows, 20) == ["operation", "who", "what", "outcome"]
+    assert shown(rows, 20) == ["operation", "who", "what", "outcome"]
 
 
 def test_csv_has_every_field_and_no_formula() -> None:
@@ -51,3 +62,13 @@ def test_an_unknown_column_is_named() -> None:
     assert chosen_columns("who, what") == ["who", "what"]
     with pytest.raises(click.UsageError, match="no column 'whom'"):
         chosen_columns("whom")
+
+
+def test_an_id_may_be_a_unique_prefix_of_known_ones() -> None:
+    ids = ["aab" + "a" * 23, "aac" + "a" * 23, "b" * 26]
+    assert one_of("b", ids, "stop") == ids[2]
+    assert one_of(ids[0], ids, "stop") == ids[0]
+    assert one_of("c" * 26, ids, "stop") == "c" * 26  # the service knows more: it was lifted, or never was
+    for prefix, why in (("aa", "2 ids of a stop begin with 'aa'"), ("c", "no id of a stop begins"), ("", "no id")):
+        with pytest.raises(Invalid, match=why):
+            one_of(prefix, ids, "stop")

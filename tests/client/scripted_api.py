@@ -239,7 +239,9 @@ class ScriptedApi:
                 correlation_id=view.correlation_id,
             )
             for view in views
-            if asked.correlation_id in (None, view.correlation_id) and asked.operation in (None, view.operation)
+            if asked.correlation_id in (None, view.correlation_id)
+            and asked.operation in (None, view.operation)
+            and view.operation_id.startswith(asked.operation_prefix or "")
         ]
         return encode(audit.SearchAnswer(rows=rows))
 

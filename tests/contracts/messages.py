@@ -28,6 +28,7 @@ from writ_contracts import (
     requests,
     signing,
 )
+from writ_contracts.audit import PREFIX_PATTERN
 from writ_contracts.ids import (
     LINE_PATTERN,
     TOKEN_PATTERN,
@@ -65,6 +66,7 @@ def _pattern(alias: Any) -> str:
 
 
 TEXTS = {
+    PREFIX_PATTERN: "bpus",
     None: "text",
     TOKEN_PATTERN: "token-1",
     _pattern(OperationName): "service_restart",
@@ -148,7 +150,7 @@ def _inside(info: Any, skip: type[Struct]) -> Iterator[type[Struct]]:
 def _value(info: Any) -> Any:  # noqa: C901 - one line for each type there is
     match info:
         case types.Metadata():
-            return _value(info.type)
+            return min(info.extra["known"]) if info.extra and "known" in info.extra else _value(info.type)
         case types.StructType():
             left_out = LEFT_OUT.get(info.cls, ())
             return info.cls(**{one.name: _value(one.type) for one in info.fields if one.name not in left_out})

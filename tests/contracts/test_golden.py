@@ -8,7 +8,7 @@ import pytest
 from msgspec import Struct
 from tests.contracts.messages import GOLDEN, carried, file_name, messages, sample, statements, text
 
-from writ_contracts import decisions, journal
+from writ_contracts import agents, audit, decisions, journal, notices
 from writ_contracts.errors import Invalid
 from writ_contracts.registry import CHANNELS, Style
 from writ_contracts.wire import MSGPACK, decode, decode_event, encode
@@ -18,9 +18,12 @@ every_message = pytest.mark.parametrize("kind", EVERY, ids=file_name)
 STRICT = {
     kind for channel in CHANNELS if channel.style in (Style.REQUEST, Style.PUBLISH) for kind in carried(channel.message)
 }
+REPORTS: set[type[Struct]] = {agents.Heartbeat, agents.Progress, audit.AuditStanding, notices.Notice}
+"""How their sender is: an executor that is older than it must not take it for dead."""
 STRICT |= set(statements()) - {decisions.Decision}
+STRICT -= REPORTS
 TOLERANT: set[type[Struct]] = {kind for channel in CHANNELS for kind in carried(channel.answer)} | {decisions.Decision}
-TOLERANT |= set(carried(journal.JournalEvent))
+TOLERANT |= set(carried(journal.JournalEvent)) | REPORTS
 
 
 def in_order(kinds: set[type[Struct]]) -> list[type[Struct]]:

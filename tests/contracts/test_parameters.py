@@ -5,12 +5,13 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Meta, field
+from msgspec import Meta, field, structs
 
 from writ_contracts import parameters as params
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Invalid
-from writ_contracts.operations import Catalogue, Operation, Risk, offers
+from writ_contracts.inventory import Target
+from writ_contracts.operations import Catalogue, Operation, Risk, has_operation, not_offered, offers
 from writ_contracts.parameters import PUBLIC, SENSITIVE, Class, Output, Parameters, Timeout
 
 
@@ -187,3 +188,18 @@ def test_a_target_offers_what_it_declares_of_what_its_backend_has(
     capabilities: list[str] | None, backend: str, offered: bool
 ) -> None:
     assert offers(capabilities, backend, EXAMPLE) is offered
+
+
+@pytest.mark.parametrize("backend", ["local", "ssh"])
+@pytest.mark.parametrize("name", ["container_start", "container_update", "image_pull", "stack_deploy", "stack_status"])
+def test_a_host_has_operations_on_containers_only_if_it_declares_an_engine(backend: str, name: str) -> None:
+    host = Target(id="web", role="testing", backend=backend)
+    operation = Catalogue(BUILT_IN)[name]
+    assert not has_operation(host, operation)
+    refusal = not_offered(host, operation)
+    assert refusal.code == "unsupported"
+    assert "its entry declares no container engine; add `docker: {}` to it in the inventory" in str(refusal)
+    assert has_operation(structs.replace(host, docker={}), operation)
+    assert has_operation(structs.replace(host, backend="docker"), operation)
+    other = not_offered(structs.replace(host, capabilities=["service_*"]), operation)
+    assert str(other) == f"web ({backend}) does not offer {name}"

@@ -171,9 +171,10 @@ def test_what_is_encoded_is_decoded_as_it_was(kind: Any) -> None:
     assert decode(encode(sample(kind)), kind) == sample(kind)
 
 
-def test_an_event_of_an_unknown_kind_is_invalid() -> None:
+@pytest.mark.parametrize("body", [b'{"type":"of_tomorrow"}', b'{"id":"x","at":1,"correlation_id":"c"}', b"[]"])
+def test_an_event_of_an_unknown_kind_without_what_every_event_has_is_invalid(body: bytes) -> None:
     with pytest.raises(Invalid):
-        decode_event(b'{"type":"of_tomorrow","id":"x","at":1,"correlation_id":"c"}')
+        decode_event(body)
 
 
 @pytest.mark.parametrize(

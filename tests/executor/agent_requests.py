@@ -9,7 +9,12 @@ from writ_contracts.wire import decode, encode
 
 
 async def heartbeat(
-    world: World, *running: str, skew: float | None = None, free: int = 1, plugins: dict[str, str] | None = None
+    world: World,
+    *running: str,
+    skew: float | None = None,
+    free: int = 1,
+    plugins: dict[str, str] | None = None,
+    level: int = 0,
 ) -> None:
     beat = Heartbeat(
         pool=world.hands.pool,
@@ -20,6 +25,7 @@ async def heartbeat(
         version="0",
         skew=skew,
         plugins=plugins or {},
+        level=level,
     )
     await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
 

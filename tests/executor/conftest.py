@@ -13,7 +13,7 @@ from msgspec import json, structs
 from writ_contracts import subjects
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import AgentKey, Agents, Inventory, Target
-from writ_contracts.journal import Dispatched, JournalEvent
+from writ_contracts.journal import Carried, Dispatched, JournalEvent
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
 from writ_contracts.records import Record
@@ -101,7 +101,7 @@ class World:
         """What the journal holds."""
         return await self.bus.journal.read(filter)
 
-    async def events(self, filter: str = "writ.journal.>") -> list[JournalEvent]:
+    async def events(self, filter: str = "writ.journal.>") -> list[JournalEvent | Carried]:
         """The same, decoded."""
         return [decode_event(record.data) for record in await self.records(filter)]
 

@@ -8,6 +8,7 @@ from tests.executor.conftest import World
 
 from writ_contracts.journal import Finished
 from writ_contracts.operations import Catalogue
+from writ_contracts.version import LEVEL
 from writ_executor.service import Executor
 from writ_runtime.health import Attention, Detail
 from writ_runtime.plugins import load_catalogue
@@ -239,6 +240,19 @@ async def test_agents_with_another_build_of_a_plugin_are_named(world: World) -> 
 
     found = await eventually(told)
     assert f"{world.hands.instance} ({plugin.name})" in found
+
+
+async def test_agents_of_another_level_of_messages_are_named(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    check = one.checks()["levels"]
+    await heartbeat(world, level=LEVEL)
+    assert await check() is None
+    await heartbeat(world, level=LEVEL + 1)
+
+    async def told() -> str | None:
+        return await check()
+
+    assert f"{world.hands.instance} ({LEVEL + 1})" in await eventually(told)
 
 
 async def test_an_executor_that_cannot_ask_for_the_time_says_so_and_is_not_ready(world: World) -> None:

@@ -1,16 +1,21 @@
-"""An event of a kind that only a newer version knows is carried: the operation goes on, and so do those behind it."""
+"""Kinds of events, and words in them, that only a newer version knows are carried: the operation goes on, and so do
+those behind it.
+"""
 
 import pytest
 from msgspec import json
-from tests.executor.conftest import World
+from tests.executor.conftest import POOL, World
 
 from writ_audit.projection import project
 from writ_bus.port import Entry
 from writ_contracts.errors import Invalid
-from writ_contracts.journal import Carried
-from writ_contracts.subjects import operation_filter
-from writ_contracts.wire import event_of
+from writ_contracts.journal import Carried, SecurityEvent
+from writ_contracts.notices import Noted
+from writ_contracts.subjects import NOTICE_POLICY, SECURITY, heartbeat, operation_filter
+from writ_contracts.wire import decode, event_of
+from writ_testing.eventually import eventually
 
+OF_TOMORROW = "of_tomorrow"
 RESTART = {"parameters": {"service_name": "nginx"}}
 
 
@@ -84,3 +89,63 @@ def test_a_body_of_another_operation_is_refused() -> None:
         event_of(subject("a" * 26), body("b" * 26))
     with pytest.raises(Invalid):
         event_of(subject("a" * 26), b"no event")
+
+
+async def test_an_end_with_a_newer_outcome_is_an_end_and_frees_its_target(world: World) -> None:
+    one = await world.executor()
+    first, second = await asked(world), await asked(world)
+    await world.work(first)
+    event = {"type": "finished", "id": "new", "at": 1.0, "correlation_id": "c", "outcome": OF_TOMORROW}
+    whole = operation_filter("alice", first)
+    last = await world.bus.journal.last(whole)
+    assert last is not None
+    ended = Entry(
+        subject=f"writ.journal.op.alice.{first}.finished",
+        data=json.encode({**event, "operation_id": first}),
+        event_id="new",
+        filter=whole,
+        expected=last.sequence,
+    )
+    assert await one.follower.reached(await world.bus.journal.append(ended))
+    assert await world.outcome(first) == OF_TOMORROW
+    await world.work(second)
+    assert one.follower.damaged == 0
+
+
+@pytest.mark.parametrize("word", ["outcome", "effect"])
+async def test_a_receipt_with_a_newer_word_ends_its_operation(world: World, word: str) -> None:
+    await world.executor()
+    operation_id = await asked(world)
+    work = await world.work(operation_id)
+    held = await world.hands.claim(work)
+    assert (await world.hands.finish(work, held, None, **{word: OF_TOMORROW})).stored
+    assert await world.outcome(operation_id) == {"outcome": "unknown", "effect": "succeeded"}[word]
+
+
+async def test_a_decision_with_a_newer_effect_allows_nothing(world: World) -> None:
+    await world.executor()
+    world.policy.effects["service_restart"] = OF_TOMORROW  # type: ignore[assignment]
+    answer = await world.ask("service_restart", **RESTART)
+    assert answer.error is not None
+    assert "upgrade" in answer.error.message
+    assert await world.records("writ.journal.op.*.*.dispatched.>") == []
+
+
+async def test_a_notice_of_a_newer_kind_is_recorded_and_names_it(world: World) -> None:
+    await world.executor()
+    notice = json.encode({"kind": "policy_sang", "detail": "a song", "verses": 3})
+    assert decode((await world.bus.request(NOTICE_POLICY, notice, timeout=5)).data, Noted).error is None
+    [event] = await world.events(SECURITY)
+    assert isinstance(event, SecurityEvent)
+    assert (event.kind, event.detail) == ("newer_kind", "policy_sang: a song")
+
+
+async def test_a_heartbeat_with_a_newer_field_shows_that_its_agent_is_alive(world: World) -> None:
+    one = await world.executor()
+    beat = {"pool": "local", "instance": "newer", "running": [], "free_slots": 1, "operations": [], "version": "9"}
+    await world.bus.publish(heartbeat(POOL), json.encode({**beat, "pool": POOL, "mood": "good"}))
+
+    async def is_alive() -> bool:
+        return "newer" in {agent.instance for agent in one.presence.all_agents()}
+
+    await eventually(is_alive)

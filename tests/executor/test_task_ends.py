@@ -1,43 +1,36 @@
-"""Whichever permanent task of an executor ends, the executor ends with it, and says so."""
+"""An executor ends with any of its permanent tasks. The tasks are read from its code."""
 
 import asyncio
 
 import pytest
+from tests.architecture.tree import ROOT, task_names
 from tests.executor.conftest import World
 
 from writ_bus import tasks
-from writ_executor.journal.follower import Follower
-from writ_executor.journal.storage_watch import StorageWatch
-from writ_executor.rounds.sweep import Sweep
-from writ_runtime.clocks import ServerClock
-from writ_runtime.journal_guard import JournalGuard
-from writ_runtime.watched_file import Watched
-
-TASKS = {
-    "journal": (Follower, "follow"),
-    "sweep": (Sweep, "run"),
-    "clock": (ServerClock, "follow"),
-    "guard": (JournalGuard, "watch"),
-    "storage": (StorageWatch, "watch"),
-    "files": (Watched, "follow"),
-}
+from writ_executor import service
+from writ_testing.injection import InjectedError, break_unending
 
 
-@pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("raises", [True, False])
+@pytest.mark.parametrize("name", sorted(task_names(ROOT / "services/executor", "unending")))
 async def test_an_executor_ends_with_any_of_its_permanent_tasks(
-    world: World, monkeypatch: pytest.MonkeyPatch, name: str, raises: bool
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     executor = await world.executor()
-
-    async def ends(*_: object) -> None:
-        if raises:
-            raise ValueError("injected")
-
-    monkeypatch.setattr(*TASKS[name], ends)
+    break_unending(monkeypatch, service, name)
     tasks.take_ended()
     with pytest.raises(ExceptionGroup) as ended:
         await asyncio.wait_for(executor.run(), 10)
-    errors = {type(error) for error in ended.value.exceptions}
-    assert errors == {ValueError if raises else tasks.TaskEnded}
+    assert {type(error) for error in ended.value.exceptions} == {InjectedError}
     assert tasks.take_ended().keys() == {name}
+
+
+async def test_work_in_the_background_that_breaks_is_counted(world: World) -> None:
+    executor = await world.executor()
+    tasks.take_ended()
+
+    async def breaks() -> None:
+        raise InjectedError
+
+    executor.background.spawn("simulate", breaks())
+    await executor.background.settle()
+    assert tasks.take_ended() == {"simulate": 1}

@@ -62,7 +62,7 @@ PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
 async def gateway_installation(folder: Path) -> AsyncIterator[RunningInstallation]:
     """It has `web-1` and `db-1`, a production target, both this machine."""
     root = folder / "files"
-    targets = [local_target("web-1", root), local_target("db-1", root, role="production")]
+    targets = [local_target("web-1", root, docker={}), local_target("db-1", root, role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=PRINCIPALS)
     async with running_installation(folder, home=home, environ=ENVIRON, arguments=("--gateway",)) as running:
         yield running

@@ -74,16 +74,16 @@ def record(sequence: int = 1, *, by: Key = POLICY, decided: dict[str, Any] | Non
 
 
 def test_a_change_counts_once_with_policys_decision_on_exactly_it() -> None:
-    known = taken_in(KnownChanges(), [record(3), record(7)], [POLICY.public], HERE)
+    known = taken_in(KnownChanges(), [record(3), record(7)], {POLICY.public: 9}, HERE)
     assert (known.sequence, [one.change.principal_id for one in known.changes]) == (7, ["bob"])
 
 
 def test_a_change_is_known_for_good_while_the_journal_has_it() -> None:
     """After a change of policy's key it cannot be verified again; a journal from an older backup may lack it."""
-    known = taken_in(KnownChanges(), [record(3)], [POLICY.public], HERE)
+    known = taken_in(KnownChanges(), [record(3)], {POLICY.public: 9}, HERE)
     later = Key(generate_seed()).public
-    assert taken_in(known, [record(3)], [later], HERE) == known
-    assert taken_in(known, [], [later], HERE) == KnownChanges()
+    assert taken_in(known, [record(3)], {later: 9}, HERE) == known
+    assert taken_in(known, [], {later: 9}, HERE) == KnownChanges()
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_change_is_known_for_good_while_the_journal_has_it() -> None:
     ids=["key", "installation", "parameters", "effect", "signature", "operation", "principal", "dry run"],
 )
 def test_a_forged_change_does_not_count(forged: Record) -> None:
-    assert taken_in(KnownChanges(), [forged], [POLICY.public], HERE).changes == []
+    assert taken_in(KnownChanges(), [forged], {POLICY.public: 9}, HERE).changes == []
 
 
 @pytest.fixture

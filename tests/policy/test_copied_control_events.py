@@ -130,7 +130,7 @@ class Control:
     def follower(self) -> Follower:
         key = Key(generate_seed())
         versions = Versions(self.bus.policies, key, lambda *_: None, lambda *_: None)  # type: ignore[arg-type]
-        follower = Follower(self.bus.journal, key.public, versions)
+        follower = Follower(self.bus.journal, {key.public: 1 << 62}, versions)
         self._monkeypatch.setattr(follower, "_decided", everything)
         return follower
 

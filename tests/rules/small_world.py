@@ -7,18 +7,19 @@ Data = dict[str, Any]
 ROLES = ("production", "staging", "development", "gateway")
 INVENTORY: Data = {
     "targets": [
-        {"id": "web-1", "role": "production", "backend": "local", "tags": ["web", "eu"]}
+        {"id": "web-1", "role": "production", "backend": "local", "docker": {}, "tags": ["web", "eu"]}
         | {"attributes": {"criticality": "high", "cores": 8, "load": 0.5, "encrypted": True}},
-        {"id": "web-2", "role": "production", "backend": "local", "gateway": "gw-1", "tags": ["web"]}
+        {"id": "web-2", "role": "production", "backend": "local", "docker": {}, "gateway": "gw-1", "tags": ["web"]}
         | {"attributes": {"criticality": "low", "cores": 2}},
-        {"id": "db-1", "role": "staging", "backend": "local", "gateway": "gw-1", "tags": ["db", "eu"]},
+        {"id": "db-1", "role": "staging", "backend": "local", "docker": {}, "gateway": "gw-1", "tags": ["db", "eu"]},
         {
             "id": "dev-1",
             "role": "development",
             "backend": "local",
+            "docker": {},
             "attributes": {"criticality": 3, "encrypted": False},
         },
-        {"id": "gw-1", "role": "gateway", "backend": "local", "gateway": "gw-2", "tags": ["eu"]},
+        {"id": "gw-1", "role": "gateway", "backend": "local", "docker": {}, "gateway": "gw-2", "tags": ["eu"]},
     ]
 }
 PRINCIPALS: Data = {

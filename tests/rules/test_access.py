@@ -14,8 +14,8 @@ from writ_rules.answers import who_can as told
 from writ_rules.setting import setting
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver"])
-WEB = Target(id="web-1", role="production", backend="local")
-DEV = Target(id="dev-1", role="development", backend="local")
+WEB = Target(id="web-1", role="production", backend="local", docker={})
+DEV = Target(id="dev-1", role="development", backend="local", docker={})
 DOCKER = Target(id="docker-1", role="production", backend="docker")
 SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, DEV, DOCKER), principals=(ALICE, BOB))
 SCENE_WITH_WRIT = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, WRIT), principals=(ALICE, BOB))

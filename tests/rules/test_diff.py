@@ -13,8 +13,8 @@ from writ_rules.analysis.question_space import QuestionSpace
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["operator", "approver"])
 CAROL = Principal(id="carol", kind="human", key=NOBODYS_KEY, roles=["approver"])
 TARGETS = (
-    Target(id="web-1", role="production", backend="local"),
-    Target(id="dev-1", role="development", backend="local"),
+    Target(id="web-1", role="production", backend="local", docker={}),
+    Target(id="dev-1", role="development", backend="local", docker={}),
 )
 SCENE = QuestionSpace(catalogue=CATALOGUE, targets=TARGETS, principals=(ALICE, BOB, CAROL))
 

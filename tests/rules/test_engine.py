@@ -9,7 +9,7 @@ from writ_contracts.inventory import Target
 from writ_documents import yaml_file
 from writ_rules.engine.control import ControlState, apply
 
-WEB = Target(id="web-1", role="production", backend="local")
+WEB = Target(id="web-1", role="production", backend="local", docker={})
 RESTARTS = rule("restarts", "service_restart")
 
 

@@ -19,7 +19,7 @@ BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver", "ope
 BOT = Principal(id="bot", kind="agent", key=NOBODYS_KEY, roles=["assistant"], acts_for="bob")
 PEOPLE = (ALICE, BOB, BOT)
 TARGETS = (
-    Target(id="web-1", role="production", backend="local", tags=["web"], attributes={"tier": 1}),
+    Target(id="web-1", role="production", backend="local", docker={}, tags=["web"], attributes={"tier": 1}),
     Target(id="box-1", role="staging", backend="docker", gateway="gw-1"),
 )
 

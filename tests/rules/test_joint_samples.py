@@ -11,7 +11,7 @@ from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.engine.patterns import pattern
 from writ_rules.engine.verbs import verbs
 
-WEB = Target(id="web-1", role="production", backend="local")
+WEB = Target(id="web-1", role="production", backend="local", docker={})
 SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
 READ = verbs(CATALOGUE)["file_read"]
 

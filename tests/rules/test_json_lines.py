@@ -20,7 +20,7 @@ def here() -> Setting:
         rule("restarts", "service_restart", time_restrictions=[window]),
         rule("stops", "service_stop", requires_approval=True),
     ]
-    target = Target(id="web-1", role="production", backend="local")
+    target = Target(id="web-1", role="production", backend="local", docker={})
     return setting(policy(global_policies=rules), CATALOGUE, [target], [ALICE])
 
 

@@ -201,7 +201,7 @@ def test_the_role_is_the_targets_own() -> None:
 
 def installation(**sections: Any) -> Setting:
     """A policy among two targets and one person."""
-    targets = [Target(id=f"{role}-1", role=role, backend="local") for role in ("production", "development")]
+    targets = [Target(id=f"{role}-1", role=role, backend="local", docker={}) for role in ("production", "development")]
     return setting(policy(**sections), CATALOGUE, targets, [ALICE])
 
 

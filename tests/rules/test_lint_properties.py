@@ -22,10 +22,10 @@ from writ_rules.engine.findings import Finding
 from writ_rules.engine.format import PlacedRule, PolicyFile, placed
 
 TARGETS = (
-    Target(id="web-1", role="production", backend="local", tags=["web"], gateway="gw-1"),
-    Target(id="web-2", role="development", backend="local", tags=["web", "eu"]),
-    Target(id="db-1", role="production", backend="local"),
-    Target(id="gw-1", role="gateway", backend="local"),
+    Target(id="web-1", role="production", backend="local", docker={}, tags=["web"], gateway="gw-1"),
+    Target(id="web-2", role="development", backend="local", docker={}, tags=["web", "eu"]),
+    Target(id="db-1", role="production", backend="local", docker={}),
+    Target(id="gw-1", role="gateway", backend="local", docker={}),
 )
 PRINCIPALS = (
     Principal(id="alice", kind="human", key=NOBODYS_KEY, roles=["operator"]),

@@ -17,7 +17,7 @@ TUESDAY = "2026-11-24T12:00:00Z"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    target = {"backend": "local"}
+    target = {"backend": "local", "docker": {}}
     listed = [{"id": "web-1", "role": "production", **target}, {"id": "dev-1", "role": "development", **target}]
     (tmp_path / "inventory.yaml").write_text(yaml_file.dump({"targets": listed}))
     people = [

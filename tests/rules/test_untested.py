@@ -16,7 +16,7 @@ from writ_rules.analysis.regexes import named, samples
 from writ_rules.analysis.untested import MOST_PAIRS
 from writ_rules.engine.compile import compile_policy
 
-WEB = Target(id="web-1", role="production", backend="local")
+WEB = Target(id="web-1", role="production", backend="local", docker={})
 SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
 
 

@@ -5,6 +5,7 @@ sends the receipts.
 """
 
 import asyncio
+from collections.abc import Collection
 
 from msgspec import Struct
 
@@ -28,6 +29,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import MOST_RUNNING, Heartbeat
 from writ_contracts.operations import Catalogue
 from writ_contracts.plugins import digests_of
+from writ_contracts.version import LEVEL
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
@@ -55,7 +57,7 @@ class Agent:
         self,
         settings: Settings,
         identity: Identity,
-        policy_keys: frozenset[str],
+        policy_keys: Collection[str],
         *,
         bus: Bus,
         backend: Backend,
@@ -187,6 +189,7 @@ class Agent:
             leaving=self._worker.stopping,
             skew=self.time.notable_skew(),
             plugins=digests_of(self._parts.trust.catalogue.plugins),
+            level=LEVEL,
         )
 
     def _untold(self) -> set[str]:

@@ -22,9 +22,9 @@ from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
 from writ_runtime.people_directory import known_directory
 from writ_runtime.plugins import load_catalogue, load_handlers
+from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.service import Process, StopStep
 from writ_trust.digests import derive
-from writ_trust.keys import decode_public
 
 
 def metrics() -> Metrics:
@@ -52,7 +52,7 @@ async def serve(
         agent = Agent(
             _settings(config, waiting),
             identity,
-            policy_keys(config),
+            PolicyKeys(config.policy_key, config.keyring).live,
             bus=bus,
             backend=routed,
             catalogue=catalogue,
@@ -83,14 +83,6 @@ def handlers_for(backend: str, catalogue: Catalogue, loaded: Mapping[str, object
         if backend in operation.backends:
             chosen[name] = handler
     return chosen
-
-
-def policy_keys(config: AgentConfig) -> frozenset[str]:
-    """Return the keys accepted on grants; several during a key replacement. Raises Invalid."""
-    keys = frozenset(key.strip() for key in config.policy_key.split(","))
-    for key in keys:
-        decode_public(key)
-    return keys
 
 
 def targets_check(target_health: TargetHealth) -> Check:

@@ -32,8 +32,9 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Principals and keys": {
         "principal": "add, change and remove humans, AI agents, services",
+        "keys": "list all keys, and rotate them",
         "credential": "enrol security keys for approvals",
-        "context": "show the settings of a bare NATS client",
+        "context": "show, save, list and choose settings of clients",
         "token": "make or revoke tokens of the MCP gateway",
         "mcp": "serve tools to an AI agent, or configure it",
     },
@@ -43,6 +44,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "restart": "restart its processes, one after the other",
         "status": "show its processes and what is wrong",
         "init": "create an installation and start nothing",
+        "tls": "show or rotate the certificates of NATS",
         "keep": "keep NATS servers of others in step",
         "backup": "write the installation into a file",
         "restore": "restore it from a backup",

@@ -12,18 +12,21 @@ import click
 import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from writ_cli import times
 from writ_cli.field_path import select
+from writ_cli.table_widths import SPACE, ColumnWidth, fitted
 from writ_documents import yaml_file
 
 _ANY = 10_000
 """Wider than any table."""
-_USUAL = 80
-"""Narrower terminals have no room for an id beside other columns."""
-_operation_id = re.compile(r"[a-z2-7]{26}").fullmatch
+_time = re.compile(r"(.*_)?(at|until)|since|expires|created|deadline|start_by|confirm_by").fullmatch
+"""Names of fields that are Unix seconds."""
+_EARLIEST, _LATEST = 1e9, 1e11
+"""Other numbers are periods, or no times of an installation."""
+_AS_WRITTEN = frozenset(("parameters", "effective", "output", "body", "payload", "details", "schema"))
 _COLOURS = {
     "succeeded": "green",
     "previewed": "cyan",
@@ -41,7 +44,9 @@ _COLOURS = {
 class Screen:
     """The output of a command. `form` is `table`, `json` or `yaml`; `field` selects a part of the result."""
 
-    def __init__(self, form: str, field: str | None = None) -> None:
+    def __init__(self, form: str, field: str | None = None, *, quiet: bool = False) -> None:
+        """`quiet`: of a table the first column alone, and nothing else."""
+        self.quiet = quiet
         self.form = form
         self.field = field
         # Narrower than any real table only in pipes: there nothing may be cut or wrapped.
@@ -64,18 +69,19 @@ class Screen:
         for each, texts as they are.
         """
         if self.field is not None:
-            for part in select(msgspec.to_builtins(value), self.field):
+            for part in select(_with_times(value), self.field):
                 click.echo(visible(part, newlines=True) if isinstance(part, str) else _json(part))
         elif self.form == "yaml":
-            text = yaml_file.dump(msgspec.to_builtins(value))
+            built = _with_times(value)
+            text = yaml_file.dump(built)
             harmful = visible(text, newlines=True) != text
-            click.echo(yaml_file.dump(msgspec.to_builtins(value), ascii_only=True) if harmful else text, nl=False)
+            click.echo(yaml_file.dump(built, ascii_only=True) if harmful else text, nl=False)
         else:
-            click.echo(harmless(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+            click.echo(harmless(msgspec.json.format(msgspec.json.encode(_with_times(value)), indent=2).decode()))
 
     def item(self, value: Any) -> None:
         """One of many results for programs, as it comes: one line of JSON, which is YAML as well."""
-        click.echo(_json(value))
+        click.echo(_json(_with_times(value)))
 
     def refuse_field(self) -> None:
         """Raises UsageError for `--field`, which is for one result, where many come one after the other."""
@@ -84,6 +90,8 @@ class Screen:
 
     def line(self, *parts: str | Text) -> None:
         """One line for people."""
+        if self.quiet:
+            return
         self.out.print(Text.assemble(*(visible(part) if isinstance(part, str) else part for part in parts)))
 
     def whole(self, text: str) -> None:
@@ -96,37 +104,72 @@ class Screen:
             if value not in (None, "", [], {}):
                 self.out.print(Text.assemble(" " * indent, (f"{name}: ", "dim"), shown(value, indent + 2)))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, spill: bool = False) -> None:
-        """Print rows under headings; long cells wrap, and nothing is cut off. `spill`: in a table that is too wide for
-        the terminal, the last column is printed beneath, a line for each row.
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        drop: Sequence[str] = (),
+        spill: bool = False,
+    ) -> None:
+        """Print rows under headings. On a terminal that is too narrow the columns of `drop` are left out, one after the
+        other; longer texts wrap between words. `spill`: the last column is printed beneath then, a line for each row.
         """
         cells = [[cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row] for row in rows]
-        whole = self.out.width >= _USUAL
-        table = _table(columns, cells, whole=whole)
-        if (
-            not spill
-            or Measurement.get(self.out, self.out.options.update(max_width=_ANY), table).maximum <= self.out.width
-        ):
-            self.out.print(table)
+        if self.quiet:
+            named = columns.index("operation") if "when" in columns[:1] else 0
+            for row in cells:
+                click.echo(row[named].plain)
             return
-        self.out.print(_table(columns[:-1], [row[:-1] for row in cells], whole=whole))
+        plain = [[cell.plain for cell in row] for row in cells]
+        width = self.out.width
+        if not spill or _fits(fitted(columns, plain, (), width), width):
+            self.out.print(_table(columns, cells, fitted(columns, plain, drop, width)))
+            return
+        short = [row[:-1] for row in plain]
+        self.out.print(_table(columns[:-1], [row[:-1] for row in cells], fitted(columns[:-1], short, drop, width)))
         for row in cells:
             if row[-1]:
                 self.out.print(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))
+
+
+def _with_times(value: Any) -> Any:
+    """Return plain data in which each Unix time has the same instant as ISO 8601 beside it, under `…_iso`. What a
+    requester or a host wrote, and signed bytes, stay as they are.
+    """
+    return _beside(msgspec.to_builtins(value))
+
+
+def _beside(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_beside(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = dict[str, Any]()
+    for key, item in value.items():
+        found[key] = item if key in _AS_WRITTEN else _beside(item)
+        if _time(key) and isinstance(item, int | float) and _EARLIEST <= item <= _LATEST:
+            found.setdefault(f"{key}_iso", times.iso(item))
+    return found
 
 
 def _json(value: object) -> str:
     return harmless(msgspec.json.encode(value).decode())
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], *, whole: bool) -> Table:
-    """Return the table. `whole`: operation ids, which are there to be copied, do not wrap; other cells do."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for at, column in enumerate(columns):
-        ids = any(_operation_id(cell.plain) for row in rows for cell in row[at : at + 1])
-        table.add_column(column, overflow="fold", no_wrap=whole and ids)
+def _fits(widths: Sequence[ColumnWidth], most: int) -> bool:
+    return not any(one.wraps for one in widths) and sum(one.width + SPACE for one in widths) - SPACE <= most
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], widths: Sequence[ColumnWidth]) -> Table:
+    """Return the table of these columns, each of its width."""
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False, header_style="bold")
+    for one in widths:
+        table.add_column(
+            columns[one.index], overflow="fold", width=one.width if one.wraps else None, no_wrap=not one.wraps
+        )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(row[one.index] for one in widths))
     return table
 
 

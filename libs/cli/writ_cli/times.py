@@ -38,8 +38,13 @@ def clock(at: float) -> str:
 
 
 def date(at: float) -> str:
-    """Return date and time of day in local time."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Return date and time of day in local time, with its offset."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
+
+
+def iso(at: float) -> str:
+    """Return the instant in UTC, as ISO 8601 has it."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def span(duration: float) -> str:

@@ -105,6 +105,7 @@ def read_body(kind: str, body: Mapping[str, object]) -> journal.JournalEvent | N
     """Return the event shown by a trace as plain data; None for an unknown kind."""
     try:
         # By way of bytes: what is signed in it has to be bytes again, and comes out as it went in, being canonical.
-        return decode_event(encode({**body, "type": kind}))
+        event = decode_event(encode({**body, "type": kind}))
     except Invalid:
         return None
+    return None if isinstance(event, journal.Carried) else event

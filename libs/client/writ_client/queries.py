@@ -16,6 +16,7 @@ from writ_contracts.failures import raise_for
 
 QUERY_SECONDS = 20.0
 TEST_SECONDS = 60.0
+SHOWN_IDS = 4
 _WITH_OUTPUT = ("succeeded", "failed", "previewed")
 
 
@@ -108,6 +109,20 @@ class Queries:
     async def search(self, query: audit.SearchQuery) -> audit.SearchAnswer:
         """Return operations, newest first."""
         return await self._query("search", query, audit.SearchAnswer)
+
+    async def find_operation(self, prefix: str) -> str:
+        """Return the one operation id that begins so: of one's own operations, or else of those that one may read.
+        Raises Invalid (`not_found`), also where several ids begin so.
+        """
+        for principals in ([self.principal], []):
+            query = audit.SearchQuery(principals=principals, operation_prefix=prefix, limit=SHOWN_IDS)
+            rows = (await self.search(query)).rows
+            if len(rows) == 1:
+                return rows[0].operation_id
+            if rows:
+                shown = ", ".join(f"{row.operation_id} ({row.operation} on {row.target})" for row in rows)
+                raise errors.Invalid(f"several operation ids begin with {prefix!r}: {shown}")
+        raise errors.Invalid(f"no operation id begins with {prefix!r}, or none that is yours to read", code="not_found")
 
     async def policy_status(self) -> policies.PolicyStatusAnswer:
         """Return the policy in force in the replying replica, with the problems of its files."""

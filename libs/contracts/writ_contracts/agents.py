@@ -3,7 +3,7 @@
 Agents write nothing durable. They sign their messages, and trust only messages signed by policy.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 from msgspec import Meta, Struct, field
 
@@ -11,6 +11,7 @@ from writ_contracts.approvals import SignedApproval
 from writ_contracts.backends import MOST_OPERATIONS, TargetReport
 from writ_contracts.bounds import Attempt, Count, Label, Seconds, Signature, Text, Values
 from writ_contracts.decisions import ReadAction
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId, PrincipalId
 from writ_contracts.plugins import PluginDigests
 from writ_contracts.previews import PreviewDetails
@@ -98,14 +99,14 @@ class Receipt(
     pool: PoolId
     instance: InstanceId
     grant_digest: Digest | None
-    outcome: ReceiptOutcome
+    outcome: Extensible[ReceiptOutcome]
     code: Label
     message: Text
     output_digest: Digest
     output_bytes: Count
     output: Values = field(default_factory=dict)
     state: Values = field(default_factory=dict)
-    effect: Literal["none", "done", "maybe"] = "maybe"
+    effect: Extensible[Literal["none", "done", "maybe"]] = "maybe"
     duration_ms: Seconds = 0.0
     over: bool = True
     claim_digest: Digest | None = None
@@ -126,7 +127,7 @@ class Acknowledged(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """On `writ.heartbeat.<pool>`, each third of a lease: the instance, its running operations, and its free slots."""
 
     pool: PoolId
@@ -140,9 +141,11 @@ class Heartbeat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """Seconds by which the host's clock is ahead of the NATS server's, where that is large enough to report."""
     plugins: PluginDigests = field(default_factory=dict)
     """All plugins that are installed there."""
+    level: Count = 0
+    """`writ_contracts.version.LEVEL` of its release."""
 
 
-class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """On `writ.progress.<pool>`, at most two a second for each operation; relayed to its requester, never stored."""
 
     operation_id: OperationId
@@ -184,6 +187,7 @@ SecurityKind = Literal[
     "enrolment_refused",
     "people_refused",
     "forged_directory",
+    "newer_kind",
 ]
 """The closed list of kinds of security events."""
 
@@ -193,12 +197,26 @@ class SecurityReport(
 ):
     """An agent's signed report of an attack or a defect; detail holds no parameter values."""
 
-    kind: SecurityKind
+    kind: Extensible[SecurityKind]
     pool: PoolId
     instance: InstanceId
     detail: Annotated[str, Meta(max_length=1000)]
     operation_id: OperationId | None = None
     principal: PrincipalId | None = None
+
+    @property
+    def recorded(self) -> tuple[SecurityKind, str]:
+        """Return kind and detail as they are recorded: kinds are subjects, so one of a newer release stands in the
+        detail.
+        """
+        return recorded_kind(self.kind, self.detail)
+
+
+def recorded_kind(kind: str, detail: str) -> tuple[SecurityKind, str]:
+    """Return the kind of a security event if this release knows it, else `newer_kind`, which names it."""
+    if kind in get_args(SecurityKind):
+        return cast(SecurityKind, kind), detail
+    return "newer_kind", f"{kind}: {detail}"[:1000]
 
 
 class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -230,7 +248,7 @@ class ReadReply(Struct, frozen=True, kw_only=True):
     """
 
     seen: Values = field(default_factory=dict)
-    verdict: Literal["took_effect", "no_effect", "unknown"] = "unknown"
+    verdict: Extensible[Literal["took_effect", "no_effect", "unknown"]] = "unknown"
     listings: Annotated[list[Signed], Meta(max_length=MOST_LISTINGS)] = field(default_factory=list)
     visit: TargetReport | None = None
     preview: Signed | None = None
@@ -255,5 +273,5 @@ class Cancelled(Struct, frozen=True, kw_only=True):
     may go on.
     """
 
-    result: Literal["stopped", "not_confirmed", "not_running"] = "not_confirmed"
+    result: Extensible[Literal["stopped", "not_confirmed", "not_running"]] = "not_confirmed"
     error: Failure | None = None

@@ -10,6 +10,7 @@ from msgspec import Meta, Raw, Struct, field, structs
 
 from writ_contracts.bounds import Count, Seconds
 from writ_contracts.credentials import KEY, Evidence, Presence, Proof
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
@@ -36,7 +37,7 @@ class DecisionDemand(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str
     steps: list[DecisionStep]
     seconds: int
-    proof: Proof = "key"
+    proof: Extensible[Proof] = "key"
     attested: bool = False
     """Only by credentials whose maker vouches for the device."""
 
@@ -160,7 +161,7 @@ class ApprovalCard(Struct, frozen=True, kw_only=True):
     waits_for: str = ""
     remaining: int = 0
     able: list[PrincipalId] = field(default_factory=list)
-    proof: Proof = "key"
+    proof: Extensible[Proof] = "key"
     """What one's own approval must prove now, and whether only an attested credential counts."""
     attested: bool = False
     preview: Signed | None = None
@@ -219,11 +220,11 @@ def can_be_met(demands: list[DecisionDemand]) -> bool:
     return all(len(step.people) >= min(step.quorum, MOST_PEOPLE) for demand in demands for step in demand.steps)
 
 
-def people_of(demands: list[DecisionDemand]) -> list[str]:
-    """Those whom the demands name, sorted."""
+def approvers_of(demands: list[DecisionDemand]) -> list[str]:
+    """Return the people named in the demands as possible approvers, sorted."""
     return sorted({who for demand in demands for step in demand.steps for who in step.people})
 
 
 def short_digest(digest: str) -> str:
-    """The first eight hexadecimal digits as `7f3a-91c2`: the same on every screen."""
+    """Return the first eight hexadecimal digits as `7f3a-91c2`: the same on every screen."""
     return f"{digest[:4]}-{digest[4:8]}"

@@ -52,6 +52,7 @@ class TraceAnswer(Struct, frozen=True, kw_only=True):
 
 MOST_NAMES, MOST_TERMS = 20, 8
 OperationText = Annotated[str, Meta(pattern=TOKEN_PATTERN)]
+PREFIX_PATTERN = r"^[a-z2-7]{1,26}(?!\n)$"
 Term = Annotated[str, Meta(max_length=200)]
 
 
@@ -79,6 +80,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     reason: Term | None = None
     text: Term | None = None
     correlation_id: CorrelationId | None = None
+    operation_prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)] | None = None
+    """The beginning of an operation id, or all of it."""
     emergency: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
     """Whose decisions name this emergency: it covered the target, whether or not its rules decided."""
     client: Annotated[str, Meta(max_length=100)] | None = None
@@ -159,7 +162,7 @@ class JournalAnswer(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class AuditStanding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class AuditStanding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """On `writ.audit.standing`, every few seconds, from each audit process: the last indexed sequence, and the number
     of events after it.
     """
@@ -167,6 +170,8 @@ class AuditStanding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     position: Annotated[int, Meta(ge=0)]
     lag: Annotated[int, Meta(ge=0)]
     instance: str = ""
+    level: Annotated[int, Meta(ge=0)] = 0
+    """`writ_contracts.version.LEVEL` of its release."""
 
 
 def names_of(query: SearchQuery, column: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from writ_contracts.bounds import Label, Labels, Seconds, Text
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import InstanceId, PoolId, TargetId
 from writ_contracts.requests import Failure
 
@@ -20,7 +21,7 @@ StepName = Literal["agent", "connection", "host_key", "credentials", "host"]
 class TargetTestStep(Struct, frozen=True, kw_only=True):
     """One step with its result in a few words. Steps after a failed one are not tried."""
 
-    name: StepName
+    name: Extensible[StepName]
     well: bool
     detail: Text = ""
 

@@ -16,6 +16,11 @@ PROOFS: tuple[Proof, ...] = ("key", "touch", "verified")
 """From the weakest to the strongest; each includes those before it."""
 
 
+def strength(proof: Proof) -> int:
+    """Return the place among PROOFS; of a proof of a newer release the one after them."""
+    return PROOFS.index(proof) if proof in PROOFS else len(PROOFS)
+
+
 class Presence(Struct, frozen=True):
     """The proof behind a signature: access to the key alone, or a person's presence. `attested`: by a
     device whose maker vouches for it.
@@ -25,12 +30,16 @@ class Presence(Struct, frozen=True):
     attested: bool = False
 
     def meets(self, demanded: "Presence") -> bool:
-        """Return true if this proves at least the demanded presence."""
+        """Return true if this proves at least the demanded presence. A proof of a newer release meets nothing, and
+        nothing meets it.
+        """
+        if self.proof not in PROOFS or demanded.proof not in PROOFS:
+            return False
         return PROOFS.index(self.proof) >= PROOFS.index(demanded.proof) and self.attested >= demanded.attested
 
     def at_least(self, other: "Presence") -> "Presence":
         """Return the stronger of both, which proves the other, too."""
-        return Presence(max(self.proof, other.proof, key=PROOFS.index), self.attested or other.attested)
+        return Presence(max(self.proof, other.proof, key=strength), self.attested or other.attested)
 
     def __str__(self) -> str:
         return f"{self.proof} by an attested credential" if self.attested else self.proof

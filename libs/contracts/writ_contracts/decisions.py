@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.credentials import Presence, PresenceEvidence
+from writ_contracts.extensible import Extensible
 from writ_contracts.facts import Fact, Gathered, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
@@ -26,6 +27,7 @@ MOST_TRACED = 40
 """Default number of rules in a trace."""
 Effect = Literal["allow", "deny", "require_approval"]
 Authenticated = Literal["signature", "server", "gateway", "nobody"]
+LimitKind = Literal["max_concurrent", "max_targets"]
 
 
 class PolicyVersion(Struct, frozen=True, kw_only=True):
@@ -49,7 +51,7 @@ class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
 
     rule: str
     section: str
-    effect: Effect
+    effect: Extensible[Effect]
     matched: bool
     clause: str = ""
     wanted: str = ""
@@ -65,7 +67,7 @@ class RuleLimit(Struct, frozen=True):
     """
 
     rule: str
-    kind: Literal["max_concurrent", "max_targets"]
+    kind: Extensible[LimitKind]
     most: int
 
 
@@ -87,7 +89,7 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     principal: PrincipalId
     operation: OperationName
     target: TargetId
-    effect: Effect
+    effect: Extensible[Effect]
     code: str
     rules: list[str]
     reason: str
@@ -95,7 +97,7 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     policy: PolicyVersion
     control_sequence: int
     at: float
-    authenticated: Authenticated
+    authenticated: Extensible[Authenticated]
     statement_digest: Digest | None = None
     """Digest of the principal's own signed statement, where there is one."""
     acts_for: PrincipalId | None = None

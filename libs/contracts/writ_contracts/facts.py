@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from writ_contracts.bounds import Seconds
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import Digest, InstanceId, OperationId, PoolId, PrincipalId, TargetId
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
@@ -75,7 +76,7 @@ class Fact(Struct, frozen=True, kw_only=True):
     nothing came; `failure` is the reason.
     """
 
-    kind: Literal["listing", "scan"]
+    kind: Extensible[Literal["listing", "scan"]]
     source: str
     at: float
     digest: Digest | None = None

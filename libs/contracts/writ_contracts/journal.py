@@ -12,7 +12,8 @@ from msgspec import Struct, field
 from writ_contracts.agents import SecurityKind
 from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.credentials import PresenceEvidence
-from writ_contracts.decisions import RuleLimit
+from writ_contracts.decisions import LimitKind, RuleLimit
+from writ_contracts.extensible import Extensible
 from writ_contracts.requests import ClientInfo, Verdict
 from writ_contracts.signing import Signed
 
@@ -102,7 +103,7 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
     principal: str
     operation: str
     target: str
-    outcome: Literal["denied", "invalid"]
+    outcome: Extensible[Literal["denied", "invalid"]]
     code: str
     message: str
     fingerprint: str = ""
@@ -241,7 +242,7 @@ class Finished(Event, frozen=True, kw_only=True, tag="finished"):
     """The operation has ended, with its one outcome. `receipt` is the agent's where an agent ran it."""
 
     operation_id: str
-    outcome: Outcome
+    outcome: Extensible[Outcome]
     code: str = ""
     message: str = ""
     output: dict[str, Any] = field(default_factory=dict)
@@ -264,8 +265,8 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
     """The later known outcome: by a late receipt, or by a probe (`how`)."""
 
     operation_id: str
-    outcome: Literal["succeeded", "failed", "cancelled"]
-    how: Literal["receipt", "probe"]
+    outcome: Extensible[Literal["succeeded", "failed", "cancelled"]]
+    how: Extensible[Literal["receipt", "probe"]]
     code: str = ""
     message: str = ""
     output: dict[str, Any] = field(default_factory=dict)
@@ -284,7 +285,7 @@ class Archived(Event, frozen=True, kw_only=True, tag="archived"):
     operation: str
     target: str
     requested_at: float
-    outcome: Outcome
+    outcome: Extensible[Outcome]
     fingerprint: str
     generation: int
     code: str = ""
@@ -293,18 +294,18 @@ class Archived(Event, frozen=True, kw_only=True, tag="archived"):
 
 
 class Carried(Event, frozen=True, kw_only=True):
-    """An event of a kind unknown to this version, written by a newer one. It is kept and passed
-    on, and changes no state here; `kind` is its subject's. Never written.
+    """An event of a kind unknown to this version, written by a newer one. It is kept and passed on, and changes
+    no state here. Never written.
     """
 
-    operation_id: str
+    operation_id: str = ""
     kind: str = ""
 
 
 class SecurityEvent(Event, frozen=True, kw_only=True, tag="security"):
     """A sign of an attack or a defect, observed by a service or reported (and signed) by an agent."""
 
-    kind: SecurityKind
+    kind: Extensible[SecurityKind]
     detail: str
     operation_id: str | None = None
     principal: str | None = None
@@ -343,7 +344,7 @@ class LimitTaken(Event, frozen=True, kw_only=True, tag="limit_taken"):
     """
 
     rule: str
-    kind: Literal["max_concurrent", "max_targets"]
+    kind: Extensible[LimitKind]
     most: int
     target: str
     operation_id: str
@@ -376,7 +377,7 @@ class LimitCounted(Event, frozen=True, kw_only=True, tag="limit_counted"):
     """
 
     rule: str
-    kind: Literal["max_concurrent", "max_targets"]
+    kind: Extensible[LimitKind]
     most: int
     holders: list[LimitHolder]
 
@@ -384,7 +385,8 @@ class LimitCounted(Event, frozen=True, kw_only=True, tag="limit_counted"):
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
     """An event which all later decisions must take into account. `kind`: stop_set, stop_lift, policy_publish,
     policy_rollback, policy_file, emergency_declare, emergency_confirm, emergency_closed, emergency_review,
-    window_request, window_end, principal_manage, journal_archive, agent_enrolled, journal_restored.
+    window_request, window_end, principal_manage, journal_archive, agent_enrolled, people_version, keys_changed,
+    journal_restored.
 
     None is ever lost: before a range of the journal goes into an archive, its control events are stored again after it,
     byte for byte, and the header `Writ-Carried-From` names the original sequence.
@@ -431,3 +433,4 @@ JournalEvent = (
     | WindowUsed
     | ControlEvent
 )
+KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(JournalEvent))

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from writ_contracts.catalogue.control import ControlId
 from writ_contracts.enrolment import TokenId
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import Digest, PoolId, PrincipalId, PublicKey
 from writ_contracts.requests import Failure
 
@@ -20,13 +21,15 @@ NoticeKind = Literal[
     "enrolment_refused",
     "people_version",
     "people_refused",
+    "keys_changed",
 ]
 """`file_refused`: a changed file cannot be used. `version_refused`: a stored policy version has no valid signature.
 `file_ignored`: the policy file differs from the published version. `file_version`: the file became a version.
 `read_refused`: a principal may not read a record. `emergency_closed`: an emergency is over.
 `agent_enrolled`: a host's key was enrolled for a pool.
 `enrolment_refused`: a bad token, or one used for another purpose. `people_version`: another version of the directory
-of people's credentials is in force. `people_refused`: its file has one that does not hold. An event that a stolen
+of people's credentials is in force. `people_refused`: its file has one that does not hold. `keys_changed`: a key is
+announced, in use or rotated. An event that a stolen
 executor key could suppress is no notice: policy and audit store it themselves.
 """
 BY_PROVISIONER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused"})
@@ -34,10 +37,10 @@ BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_PROVISIONER
 BY_AUDIT: frozenset[str] = frozenset({"read_refused"})
 
 
-class Notice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """On `writ.notice.policy`, `….audit` or `….keeper`, on which nobody else may send; `detail` holds no secrets."""
 
-    kind: NoticeKind
+    kind: Extensible[NoticeKind]
     detail: Annotated[str, Meta(max_length=1000)]
     principal: PrincipalId | None = None
     version: int | None = None

@@ -19,6 +19,9 @@ from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import LONGEST, near
 from writ_contracts.plugins import InstalledPlugin, PluginDigests, digests_of
 
+HOSTS = ("local", "ssh")
+"""The backends whose targets are hosts, with a container engine or without."""
+
 
 class Risk(StrEnum):
     """The possible damage of an operation; `admin` needs approval under `require_approval_for_admin`."""
@@ -39,6 +42,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     and has public parameters alone, so an agent may read while its claim is under way. `settled`: fields of the
     baseline which must not differ between an approved preview and the start. `quotes`: the operation which reads the
     content quoted by a diff in the preview. Without a permission for it, the diff has the new content alone.
+    `on_engine`: it needs a container engine, which a host has only if its entry declares one (`docker`).
     """
 
     name: str
@@ -57,6 +61,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     ahead: bool = False
     settled: tuple[str, ...] = ()
     quotes: str = ""
+    on_engine: bool = False
 
     @property
     def read_only(self) -> bool:
@@ -141,7 +146,19 @@ def offers(capabilities: list[str] | None, backend: str, operation: Operation) -
 
 def has_operation(target: Target, operation: Operation) -> bool:
     """Return whether the target, as declared, has this operation at all."""
-    return offers(target.capabilities, target.backend, operation)
+    return offers(target.capabilities, target.backend, operation) and not _lacks_engine(target, operation)
+
+
+def not_offered(target: Target, operation: Operation) -> Invalid:
+    """Return the error (`unsupported`) about an operation that the target does not have."""
+    text = f"{target.id} ({target.backend}) does not offer {operation.name}"
+    if offers(target.capabilities, target.backend, operation) and _lacks_engine(target, operation):
+        text += ": its entry declares no container engine; add `docker: {}` to it in the inventory"
+    return Invalid(text, code="unsupported")
+
+
+def _lacks_engine(target: Target, operation: Operation) -> bool:
+    return operation.on_engine and target.backend in HOSTS and target.docker is None
 
 
 def _may_be_read_ahead(operation: Operation) -> bool:

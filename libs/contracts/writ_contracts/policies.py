@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from writ_contracts.errors import Invalid
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import Digest
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
@@ -154,7 +155,7 @@ class EmergencyView(Struct, frozen=True, kw_only=True):
     reason: str
     since: float
     until: float
-    state: Literal["unconfirmed", "in_force", "ended", "expired", "lapsed"]
+    state: Extensible[Literal["unconfirmed", "in_force", "ended", "expired", "lapsed"]]
     targets: list[str] = field(default_factory=list)
     confirm_by: float | None = None
     confirmed_by: str = ""

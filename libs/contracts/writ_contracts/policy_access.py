@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import OperationName, PrincipalId, TargetId
 from writ_contracts.inventory import Name, Role
 from writ_contracts.policy_questions import Document, Instant, Parameters, PolicyProblem, Version
@@ -50,8 +51,8 @@ class PolicyAccess(Struct, frozen=True, kw_only=True):
     role: str
     targets: list[str]
     principals: list[str]
-    allowed: Extent
-    approval: Extent
+    allowed: Extensible[Extent]
+    approval: Extensible[Extent]
     emergency: bool
     grants: list[PolicyGrant]
     denies: list[str]

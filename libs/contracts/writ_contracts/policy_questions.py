@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from writ_contracts.bounds import LEAST_WHOLE, Label, Text, Values
 from writ_contracts.credentials import Proof
 from writ_contracts.decisions import PolicyVersion, RuleLimit, TraceEntry
+from writ_contracts.extensible import Extensible
 from writ_contracts.facts import MOST_FINDINGS, MOST_NAMES, ListedName
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.requests import Failure
@@ -139,7 +140,7 @@ class ApprovalDemand(Struct, frozen=True, kw_only=True):
     rule: str
     steps: list[ApprovalStep]
     seconds: int
-    proof: Proof = "key"
+    proof: Extensible[Proof] = "key"
     attested: bool = False
 
 

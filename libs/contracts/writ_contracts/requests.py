@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 
 from writ_contracts.bounds import Count, Label, LongText, Seconds, Values
 from writ_contracts.credentials import PresenceEvidence
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import (
     CorrelationId,
     Digest,
@@ -147,7 +148,7 @@ class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 class Waiting(Struct, frozen=True, kw_only=True):
     """Why an operation has not started yet. `text` is for people."""
 
-    kind: Literal["target", "limit", "approval", "agent"]
+    kind: Extensible[Literal["target", "limit", "approval", "agent"]]
     text: str
     operation_id: str = ""
     """The operation that has the target, or is before this one in its line."""

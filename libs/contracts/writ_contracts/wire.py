@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
 from writ_contracts.bounds import check, is_free, is_plain_json
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
-from writ_contracts.journal import OPERATION_KINDS, Carried, JournalEvent
+from writ_contracts.journal import KINDS, OPERATION_KINDS, Carried, JournalEvent
 from writ_contracts.subjects import EventSubject, parse_event
 
 T = TypeVar("T")
@@ -115,15 +115,23 @@ def _base(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def decode_event(data: bytes) -> JournalEvent:
-    """Return one event of the journal; fields added by a newer writer are ignored."""
+def decode_event(data: bytes) -> JournalEvent | Carried:
+    """Return one event of the journal; fields added by a newer writer are ignored, and an event of a kind unknown to
+    this version is `Carried`.
+    """
     return _recent_event(data)
 
 
 @lru_cache(maxsize=64)
-def _recent_event(data: bytes) -> JournalEvent:
+def _recent_event(data: bytes) -> JournalEvent | Carried:
     """Decode an event once for all who read it in turn (an index, the checks of its order and of its signatures)."""
-    return decode(data, JournalEvent)  # type: ignore[arg-type]
+    try:
+        return decode(data, JournalEvent)  # type: ignore[arg-type]
+    except Invalid:
+        kind = decode(data, _Tagged).type
+        if kind in KINDS:
+            raise
+        return structs.replace(decode(data, Carried), kind=kind)
 
 
 def event_of(subject: str, data: bytes) -> JournalEvent | Carried:
@@ -136,10 +144,19 @@ def event_of(subject: str, data: bytes) -> JournalEvent | Carried:
     if where is not None and where.event not in OPERATION_KINDS:
         return _carried(where, data)
     event = decode_event(data)
-    kind = str(event.__struct_config__.tag)
+    kind = kind_of(event)
     if where is not None and (where.operation_id, where.event) != (getattr(event, "operation_id", None), kind):
         raise Invalid(f"a body of kind {kind} under the subject {subject[:200]}")
     return event
+
+
+def kind_of(event: JournalEvent | Carried) -> str:
+    """Return the kind of an event, which is its `type`."""
+    return event.kind if isinstance(event, Carried) else str(event.__struct_config__.tag)
+
+
+class _Tagged(Struct, frozen=True):
+    type: str
 
 
 def _carried(where: EventSubject, data: bytes) -> Carried:

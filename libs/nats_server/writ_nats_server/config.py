@@ -55,9 +55,9 @@ class ServerPlan(AnyServer, frozen=True, kw_only=True):
     """The plan of one nats-server. Keys are the public ones (U…); several for one role or pool share its rights."""
 
     store_dir: str
-    bootstrap: str
-    system: str
-    status: str
+    bootstrap: Sequence[str]
+    system: Sequence[str]
+    status: Sequence[str]
     roles: Mapping[Role, Sequence[str]]
     """The keys of executor, policy, audit and provisioner."""
     principals: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -210,6 +210,7 @@ def render(plan: ServerPlan) -> str:
     }
     if plan.tls:
         settings["tls"] = tls_block(plan.tls)
+        settings["allow_non_tls"] = not plan.tls.required
     if plan.routes:
         settings["cluster"] = cluster_block(plan.routes)
     if plan.leaf:
@@ -226,8 +227,8 @@ def _add_users(accounts: Accounts, plan: ServerPlan, everybody: Sequence[Party])
 
 def _accounts(plan: ServerPlan) -> dict[str, Any]:
     accounts, everybody = Accounts(), parties(plan)
-    accounts.add(CORE, user(plan.bootstrap, bootstrap_rights()))
-    accounts.add(STATUS, user(plan.status, status_rights()))
+    accounts.add(CORE, *(user(key, bootstrap_rights()) for key in plan.bootstrap))
+    accounts.add(STATUS, *(user(key, status_rights()) for key in plan.status))
     _add_users(accounts, plan, everybody)
     for party in everybody:
         if party.role in CONNECTIONS:
@@ -238,7 +239,7 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
     for stream in subjects.STREAMS:  # the names that everybody's reading goes by, in the account itself, too
         accounts.service(CORE, CORE, led(stream).subject, known_as=led(stream).name)
     accounts.service(CORE, STATUS, JOURNAL_INFO, share=True, known_as=USAGE)
-    accounts.add(SYSTEM, {"nkey": plan.system})
+    accounts.add(SYSTEM, *({"nkey": key} for key in plan.system))
     for account in SERVER_READERS:
         for subject, asked in PINGED.items():
             accounts.service(SYSTEM, account, asked, many=True, known_as=subject)

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Principal, Target
-from writ_contracts.operations import Catalogue, has_operation
+from writ_contracts.operations import Catalogue, has_operation, not_offered
 from writ_contracts.persons import person_of
 from writ_documents import yaml_file
 from writ_documents.document import Document, Problem
@@ -68,7 +68,7 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
         if principal is None:
             raise Invalid(f"no principal {question.principal!r}", code="unknown_principal")
         if not has_operation(target, operation):
-            raise Invalid(f"{target.id} ({target.backend}) does not offer {operation.name}", code="unsupported")
+            raise not_offered(target, operation)
         effective = operation.check(question.parameters)
         return DecisionRequest(
             operation=operation,

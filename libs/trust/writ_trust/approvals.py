@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Raw, Struct
 
 from writ_contracts.approvals import Approval, SignedApproval
-from writ_contracts.credentials import KEY, PROOFS, Credential, Evidence, KeyEvidence, Presence, Proof
+from writ_contracts.credentials import KEY, Credential, Evidence, KeyEvidence, Presence, Proof, strength
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.people import PersonCredential
 from writ_contracts.wire import canonical, decode
@@ -67,7 +67,7 @@ def prove_approval(
     if credential is None:
         raise Untrusted(f"signed by {signed.credential}, which is no credential of the approver", code=BAD)
     approval = read_approval(signed)
-    level = max(approval.proof, demanded.proof, key=PROOFS.index)
+    level = max(approval.proof, demanded.proof, key=strength)
     try:
         proven = verify_proof(level, signed.evidence, credential, PREFIX + bytes(signed.payload))
     except Untrusted as error:

@@ -22,8 +22,3 @@ class Config(SignerConfig, frozen=True, kw_only=True):
     notifications: Annotated[
         Path | None, env("WRIT_NOTIFICATIONS", "notifications.yaml, with the destinations of notifications")
     ] = None
-
-    @property
-    def policy_keys(self) -> tuple[str, ...]:
-        """Return policy's public keys: the one in use, then earlier ones."""
-        return tuple(key.strip() for key in self.policy_key.split(",") if key.strip())

@@ -9,14 +9,14 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, structs
 
 from writ_audit.projection import Change, OperationRow
-from writ_contracts.audit import SearchQuery, SearchRow, names_of
+from writ_audit.search_conditions import search_conditions, search_terms
+from writ_contracts.audit import SearchQuery, SearchRow
 from writ_contracts.errors import Unreachable, WritError
 
 SCHEMA_VERSION = 4
@@ -83,8 +83,6 @@ SELECT first_sequence FROM operations WHERE requested_at < ? AND state != 'archi
 _AFTER = """
 SELECT first_sequence FROM operations WHERE requested_at > ? AND state != 'archived' ORDER BY requested_at LIMIT 1
 """
-_TERM = "EXISTS (SELECT 1 FROM terms t WHERE t.kind = ? AND t.value = ? AND t.first_sequence = o.first_sequence)"
-_TEXT = "instr(lower(reason || char(10) || message || char(10) || code || char(10) || parameters), lower(?)) > 0"
 DISORDER = 900.0
 """Seconds by which times of requests may differ from the order of the journal: a decision is recorded within 600."""
 MOST_NAMES = 10_000
@@ -184,10 +182,10 @@ class Index:
 
     def search(self, query: SearchQuery, only_of: str | None) -> list[SearchRow]:
         """Return the newest matches, one more than `limit` if more exist. `only_of`: only this principal's."""
-        where, values = _conditions(query, only_of)
+        where, values = search_conditions(query, only_of)
         bounds, more = self._bounds(query)
         where, values = " AND ".join([where, *bounds]), [*values, *more]
-        leading = next(_terms(query), None)
+        leading = next(search_terms(query), None)
         source, at = ("operations o", "o.first_sequence") if leading is None else (_BY_TERM, "d.first_sequence")
         sql = _SEARCH.replace(":source", source).replace(":where", where).replace(":at", at)
         rows = self._read(sql, [*(leading or ()), *values, query.limit + 1])
@@ -303,40 +301,6 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Struct]) 
         # INSERT OR IGNORE: what was read before (an operation id can begin only once) stays as it was.
         sql = f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({slots})"  # noqa: S608
         connection.executemany(sql, [structs.astuple(row) for row in rows])
-
-
-def _conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[object]]:
-    pairs: list[tuple[str, object | None]] = [
-        ("correlation_id = ?", query.correlation_id),
-        ("emergency = ? AND emergency != ''", query.emergency),
-        ("client = ? AND client != ''", query.client),
-        ("session = ? AND session != ''", query.session),
-        ("instr(lower(reason), lower(?)) > 0", query.reason),
-        (_TEXT, query.text),
-        ("requested_at >= ?", query.since),
-        ("requested_at < ?", query.until),
-        (":at < ?", query.before),
-    ]
-    conditions = [(clause, value) for clause, value in pairs if value is not None]
-    clauses, values = [clause for clause, _ in conditions], [value for _, value in conditions]
-    for column in ("principal", "target", "operation", "outcome"):
-        if names := names_of(query, column):
-            clauses.append(f"{column} IN ({', '.join('?' * len(names))})" if len(names) > 1 else f"{column} = ?")
-            values += names
-    for kind, value in islice(_terms(query), 1, None):  # the first one leads
-        clauses.append(_TERM)
-        values += [kind, value]
-    if only_of is not None:
-        clauses.append("(principal = ? OR (acts_for = ? AND acts_for != ''))")
-        values += [only_of, only_of]
-    return " AND ".join(clauses) or "1", values
-
-
-def _terms(query: SearchQuery) -> Iterator[tuple[str, str]]:
-    if query.rule is not None:
-        yield "rule", query.rule
-    for name, value in query.parameters.items():
-        yield f"p:{name}", value
 
 
 @contextmanager

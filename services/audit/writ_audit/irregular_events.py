@@ -17,10 +17,12 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import State, advances
 from writ_contracts.records import Record
 from writ_contracts.subjects import EventSubject, parse_event
-from writ_contracts.wire import decode_event, event_of
+from writ_contracts.wire import decode_event, event_of, kind_of
+from writ_trust.control_events import stored_late
 from writ_trust.statements import digest, read
 
 REMEMBERED = 4_096
+OF_CONTROL = "writ.journal.control."
 FOLLOWS = (
     "approved",
     "rejected",
@@ -95,6 +97,8 @@ class OperationHistories:
 
     def examine(self, record: Record) -> IrregularEvent | None:
         """Return the fault of the next record, or None."""
+        if record.subject.startswith(OF_CONTROL):
+            return _late(record)
         where, event = parse_event(record.subject), _event(record)
         if where is None:
             return None
@@ -116,6 +120,20 @@ class OperationHistories:
             self._known.popitem(last=False)
 
 
+def _late(record: Record) -> IrregularEvent | None:
+    """Return a finding for a control event that was not stored when it was decided."""
+    try:
+        event = decode_event(record.data)
+    except Invalid:
+        return None
+    if not isinstance(event, journal.ControlEvent) or not stored_late(event, record):
+        return None
+    what = f"control {event.kind} was not stored when it was decided: it does not count"
+    return IrregularEvent(
+        sequence=record.sequence, operation_id=event.operation_id, principal=event.principal, what=what
+    )
+
+
 def _event(record: Record) -> journal.OperationEvent | None:
     try:
         event = event_of(record.subject, record.data)
@@ -129,7 +147,7 @@ def _unreadable(record: Record, where: EventSubject) -> IrregularEvent | None:
     bodies.
     """
     try:
-        kind = str(decode_event(record.data).__struct_config__.tag)
+        kind = kind_of(decode_event(record.data))
     except Invalid:
         return None
     what = f"{where.event} has a body of kind {kind}, or of another operation"

@@ -14,7 +14,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.life import TABLE, State
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
-from writ_contracts.wire import event_of
+from writ_contracts.wire import event_of, kind_of
 
 UNREADABLE = "unreadable"
 SECURITY = "security"
@@ -142,7 +142,7 @@ def _row(sequence: int, subject: str, event: Any) -> EventRow:
     return EventRow(
         sequence=sequence,
         subject=subject,
-        kind=event.kind if isinstance(event, journal.Carried) else str(event.__struct_config__.tag),
+        kind=kind_of(event),
         at=event.at,
         operation_id=where.operation_id if where else getattr(event, "operation_id", None) or "",
         correlation_id=event.correlation_id,

@@ -90,15 +90,16 @@ class Reports:
         return True
 
     async def _see_to(self, after: int, pool: str, signed: Signed, report: SecurityReport) -> None:
-        there = await self._journal.read(subjects.security_event(report.kind), after=after)
+        kind, detail = report.recorded
+        there = await self._journal.read(subjects.security_event(kind), after=after)
         if any(_holds(record, signed) for record in there):
             return
         if not self._buckets.take(pool, time.monotonic()):
             _log.warning("report.not_recorded", pool=pool, kind=report.kind, error="this pool reports too much")
             return
         finding = SecurityFinding(
-            kind=report.kind,
-            detail=f"no executor recorded this report of an agent: {report.detail}"[:1000],
+            kind=kind,
+            detail=f"no executor recorded this report of an agent: {detail}"[:1000],
             operation_id=report.operation_id,
             principal=report.principal,
             pool=pool,

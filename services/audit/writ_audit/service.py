@@ -10,6 +10,7 @@ from writ_audit.handlers import service
 from writ_audit.index import Index
 from writ_audit.metrics import Measures
 from writ_audit.notifications.delivery import Deliveries
+from writ_audit.notifications.notifiers import BUILT_IN
 from writ_audit.notifications.settings import read_notifications
 from writ_audit.permission import Permission
 from writ_audit.reading import Reading
@@ -23,7 +24,7 @@ from writ_contracts import subjects
 from writ_contracts.audit import AuditStanding
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
-from writ_contracts.version import VERSION
+from writ_contracts.version import LEVEL, VERSION
 from writ_contracts.wire import encode
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Check
@@ -31,6 +32,8 @@ from writ_runtime.journal_guard import FILE, JournalGuard, Mark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.plugins import load_notifiers
+from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.security_events import SecurityEvents
 from writ_runtime.state_file import StateFile
 
@@ -57,6 +60,7 @@ class Audit:
         self._time.shown(measured)
         measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         self._security = SecurityEvents(bus.journal, self._time.now, measures.alarmed)
+        keys = PolicyKeys(config.policy_key, config.keyring)
         self._follower = Follower(
             bus.journal,
             self._index,
@@ -64,12 +68,12 @@ class Audit:
             measures.indexed,
             lambda current: measures.read(current=current),
             self._security,
-            config.policy_keys,
+            keys.events,
         )
         self._reports = Reports(bus.journal, self._follower, self._security, config.installation)
         self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
-        permission = Permission(bus, config.policy_keys, config.installation, self._notifier.tell, reads)
+        permission = Permission(bus, keys.live, config.installation, self._notifier.tell, reads)
         reading = Reading(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
@@ -77,7 +81,11 @@ class Audit:
 
     def _make_deliveries(self, config: Config, measured: Metrics) -> Deliveries:
         """Raises ConfigError for an unusable file of notifications."""
-        targets, link = ([], "") if config.notifications is None else read_notifications(config.notifications)
+        targets, link = (
+            ([], "")
+            if config.notifications is None
+            else read_notifications(config.notifications, {**load_notifiers(), **BUILT_IN})
+        )
         return Deliveries(self._bus.journal, targets, link, config.state_dir, measured, self._time.now)
 
     def _journal_replaced(self, why: str) -> None:
@@ -104,7 +112,7 @@ class Audit:
         """Report presence and position to executors. A missing listener is no error: the next report follows."""
         while True:
             position, lag = self._follower.position, self._follower.lag
-            standing = AuditStanding(position=position, lag=lag, instance=self._instance)
+            standing = AuditStanding(position=position, lag=lag, instance=self._instance, level=LEVEL)
             try:
                 await self._bus.publish(subjects.AUDIT_STANDING, encode(standing))
             except WritError as error:

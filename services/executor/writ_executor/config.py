@@ -14,7 +14,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 class Config(SignerConfig, frozen=True, kw_only=True):
     """Replicas of one installation share `params_key_file` and the journal, nothing else."""
 
-    policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…")]
+    policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…; a comma between several")]
     params_key_file: Annotated[
         Path, env("WRIT_PARAMS_KEY_FILE", "64 hex digits, mode 0600: encrypts parameters and outputs, keys digests")
     ]

@@ -5,8 +5,8 @@ fails the append, and then nothing has started.
 """
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
@@ -45,11 +45,11 @@ class Granting:
         judging: JudgeFactory,
         gather: Gather,
         key: Key,
-        former: Mapping[str, int],
+        keys: Mapping[str, int],
         windows: OpenWindows,
         bus: Bus,
     ) -> None:
-        """`former`: policy's earlier keys, each with the last event of the journal it signed. `bus`: for events to
+        """`keys`: policy's, each with the last event of the journal for which it counts. `bus`: for events to
         approvers.
         """
         self._bus = bus
@@ -59,7 +59,7 @@ class Granting:
         self._gather = gather
         self._key = key
         self._limits = Limits(journal, key.installation)
-        self._keys = {**former, key.public: sys.maxsize}
+        self._keys = keys
 
     async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
         """Return the recorded approvals of the question's operation; None for an operation that is not recorded.
@@ -131,13 +131,8 @@ class Granting:
         """Decide again, for the start: by the approvals of the operation or those of a window, and all its names."""
         subject = ask.subject
         known = await self._gather(ask, judge)
-
-        def rule(approvals: Approvals | None, window: str = "") -> RuledRequest:
-            return judge.rule(
-                subject, known, starting=True, recorded=True, approvals=approvals, window=window, traced=ask.traced
-            )
-
-        ruled = await self._windows.apply(judge, subject, rule(given), rule)
+        rule = partial(judge.rule, subject, known, starting=True, recorded=True, traced=ask.traced)
+        ruled = await self._windows.apply(judge, subject, rule(approvals=given), rule)
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":

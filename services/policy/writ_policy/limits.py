@@ -88,8 +88,10 @@ def holders_of(record: Record | None) -> Sequence[LimitHolder]:
 
 
 def has_room(limit: RuleLimit, holders: Sequence[LimitHolder], new: LimitHolder) -> bool:
-    """Return whether the limit admits one more besides its holders."""
-    if limit.kind == "max_concurrent":
+    """Return whether the limit admits one more besides its holders. A kind of a newer release counts operations, of
+    which there are at least as many as of anything else.
+    """
+    if limit.kind != "max_targets":
         return len(holders) < limit.most
     return len({one.target for one in (*holders, new)}) <= limit.most
 

@@ -1,7 +1,6 @@
 """The composition of the policy service, its background tasks and its health checks."""
 
 import asyncio
-import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,6 +8,7 @@ from writ_bus.port import Bus, Service, Serving
 from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
+from writ_contracts.keyring import in_words
 from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
@@ -44,6 +44,7 @@ from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
 from writ_runtime.people_directory import known_directory
+from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.security_events import SecurityEvents
 from writ_runtime.state_file import StateFile
 from writ_trust.keys import Key
@@ -70,8 +71,15 @@ class PolicyService:
         """
         self.time = ServerClock(None, clocks)
         self.time.shown(measured)
-        self._clock, self._former, self._former_events = clock or self.time.now, config.former(), config.former_events()
+        self._clock = clock or self.time.now
         self._config, self._catalogue, self._key = config, catalogue, key
+        self._keys = PolicyKeys(
+            "",
+            config.keyring,
+            own=key.public,
+            former=config.former_events(),
+            former_versions=config.former(),
+        )
         self._plugins = agent_plugins(catalogue, config.listed_plugins())
         self._observe = Observer(Log("writ.policy"), measured)
         self._measures = Measures(measured, catalogue)
@@ -99,7 +107,8 @@ class PolicyService:
         """
         self.time.over(bus)
         await self.time.start()
-        versions = Versions(bus.policies, self._key, self._compiler, self._version_refused, self._former, self._highest)
+        known = self._keys.versions
+        versions = Versions(bus.policies, self._key, self._compiler, self._version_refused, known, self._highest)
         await versions.start()
         self._measures.compared(lost=versions.taken_back is not None)
         security = SecurityEvents(bus.journal, self._clock, self._measures.alarmed)
@@ -110,14 +119,12 @@ class PolicyService:
             security.tell(LOST, versions.taken_back, None, None)
             return
         await self._sources.start(versions)
-        lost, former = self._config.versions_lost, self._former_events
         follower = Follower(
             bus.journal,
-            self._key.public,
+            self._keys.events,
             versions,
             installation=self._key.installation,
-            versions_lost=lost,
-            former=former,
+            versions_lost=self._config.versions_lost,
         )
         await follower.read()
         self._follower = follower
@@ -137,8 +144,8 @@ class PolicyService:
         dry, clock = self._config.dry_run_only, self._clock
         judging = JudgeFactory(self._sources, versions, follower, self._plugins, guard, dry_run_only=dry, clock=clock)
         proposed = ProposedVersions(versions, self._compiler, self._catalogue)
-        scans = Scans(bus.scans, self._sources, self._key, security, self._observe, self._clock)
-        keys = {**self._former_events, self._key.public: sys.maxsize}
+        keys = self._keys.events
+        scans = Scans(bus.scans, self._sources, self._key, self._keys.at, security, self._observe, self._clock)
         windows = OpenWindows(bus.journal, keys)
         handlers = DecisionEndpoints(
             bus.journal,
@@ -146,7 +153,7 @@ class PolicyService:
             proposed,
             scans,
             self._key,
-            self._former_events,
+            self._keys,
             security,
             self._measures,
             self._observe,
@@ -189,6 +196,7 @@ class PolicyService:
                 group.create_task(unending("files", self._sources.follow()))
                 group.create_task(unending("journal", self._follower.follow()))
                 group.create_task(unending("control events", self._watch_control(self._follower)))
+                group.create_task(unending("keys", self._watch_keys()))
             if self._versions is not None and self._security is not None:
                 group.create_task(unending("versions", self._watch_store(self._versions, self._security)))
             if self._guard is not None:
@@ -223,6 +231,15 @@ class PolicyService:
                     self._notifier.tell(Notice(kind="emergency_closed", detail=how, emergency=one.id))
             await asyncio.sleep(INTERVAL)
 
+    async def _watch_keys(self) -> None:
+        """Have each change of the keyring recorded: once, by whichever replica."""
+        recorded = ""
+        while True:
+            if (ring := self._keys.ring).keys and self._keys.digest != recorded:
+                recorded = self._keys.digest
+                self._notifier.tell(Notice(kind="keys_changed", detail=in_words(ring), digest=recorded))
+            await asyncio.sleep(INTERVAL)
+
     async def stop(self) -> None:
         """Take no new questions; answer the pending ones."""
         if self._serving is not None:
@@ -240,6 +257,7 @@ class PolicyService:
             "agents": lambda: self._file_check("agents"),
             "people": lambda: self._file_check("people"),
             "control": self._control_check,
+            "keys": self._keys_check,
             "bus": self._bus_check,
             "clock": self.time.strict_check,
         }
@@ -266,6 +284,9 @@ class PolicyService:
         """Stops and emergencies are no fault of the service: they are shown."""
         seen = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
         return Detail(seen) if seen else None
+
+    async def _keys_check(self) -> str | None:
+        return self._keys.retired() or (Attention(self._keys.problem[:1000]) if self._keys.problem else None)
 
     async def _bus_check(self) -> str | None:
         if self._bus is None or not self._bus.connected:

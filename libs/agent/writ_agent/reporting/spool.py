@@ -146,7 +146,9 @@ class Spool:
             self.clear(key)
 
     def close(self) -> None:
-        """Unlock the folder."""
+        """Unlock the folder. Without messages the file is left without former ones: another key could not read them."""
+        if self.problem is None and not any(isinstance(entry, Parcel) for entry in self._live.values()):
+            self._rewrite()
         os.close(self._file)
         os.close(self._lock)
 

@@ -69,7 +69,8 @@ async def ask(
         soon = turn < 3 and boot() - claimed.sent_at < PATIENCE / 2
         if answer is not None and not (_retry(answer.error) and (uncertain or soon)):
             return answer
-        if gave_up() or boot() - claimed.sent_at > PATIENCE:
+        # A reload of NATS loses answers under way: a process that stops sends its claim once more, too.
+        if (gave_up() and turn > 0) or boot() - claimed.sent_at > PATIENCE:
             break
         await _working(delivery)
         await asyncio.sleep(_PAUSES[min(turn, len(_PAUSES) - 1)])

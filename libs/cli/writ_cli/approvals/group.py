@@ -10,9 +10,9 @@ import click
 from writ_cli import completion, times
 from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.exit_status import Exit
+from writ_cli.id_prefix import WHOLE, one_of, operation_of
 from writ_cli.operations import parameter_words
-from writ_cli.operations.own import operation_id
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_client.approval_card import Card
@@ -51,7 +51,7 @@ def approvals() -> None:
 
 
 @approvals.command("list")
-@asking
+@listing(asking)
 async def list_pending(settings: Settings) -> int:
     """The requests that you may decide on, now or after others."""
     async with await settings.connect() as writ:
@@ -89,7 +89,11 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
         )
         for one in pending
     ]
-    screen.table(("operation", "digest", "requested by", "what", "target", "waits for", "time left"), rows)
+    screen.table(
+        ("operation", "digest", "requested by", "what", "target", "waits for", "time left"),
+        rows,
+        drop=("waits for", "requested by", "digest", "target"),
+    )
 
 
 @approvals.command("show")
@@ -127,6 +131,8 @@ async def approve(
     yes: bool,
 ) -> int:
     """Approve a request. What is approved is shown first."""
+    if yes and expected is None and len(operation) != WHOLE:
+        raise click.UsageError("--yes approves unseen: give the whole id, or --digest")
     async with await settings.connect() as writ:
         card = await _card(settings, writ, operation, policy_key, given)
         _check_digest(card, expected)
@@ -177,9 +183,17 @@ def _show_event(screen: Screen, event: ApprovalEvent) -> None:
     screen.line(f"{event.kind:10} {event.operation_id}  {what}{by}{why}")
 
 
+async def _whole(writ: Writ, text: str) -> str:
+    """Return the id of the request: one that is pending, or else one on record."""
+    pending = [] if len(text) == WHOLE else [one.operation_id for one in await every_pending(writ)]
+    if any(one.startswith(text) for one in pending):
+        return one_of(text, pending, "pending request")
+    return await operation_of(writ, text)
+
+
 async def _card(settings: Settings, writ: Writ, operation: str, policy_key: str | None, given: tuple[str, ...]) -> Card:
     keys = settings.policy_keys(*([policy_key] if policy_key else []))
-    wanted = operation_id(operation)
+    wanted = await _whole(writ, operation)
     card = await writ.approvals.card(wanted, keys)
     return await writ.approvals.card(wanted, keys, _given(card, given)) if given else card
 

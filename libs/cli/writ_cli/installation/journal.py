@@ -1,6 +1,8 @@
 """`writ journal`: usage of the journal, archiving, and offline verification of archives."""
 
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -129,12 +131,12 @@ def _show_result(settings: Settings, one: check.Verified) -> None:
         screen.line(f"  no good already in the journal: event {problem.sequence}: {problem.what}")
 
 
-def _keys(home: Home, more: tuple[str, ...]) -> list[str]:
-    """Return policy's public keys. Raises Invalid where none is known."""
+def _keys(home: Home, more: tuple[str, ...]) -> Mapping[str, int]:
+    """Return policy's public keys, each with the last event for which it counts. Raises Invalid where none is known."""
     try:
-        own = [home.key("policy").public]
+        own = home.policy_keys()
     except ConfigError:
-        own = []
+        own = {}
     if not (own or more):
         raise Invalid("whose archive is it? --policy-key names policy's public key")
-    return [*more, *own]
+    return {**dict.fromkeys(more, sys.maxsize), **own}

@@ -8,7 +8,8 @@ import msgspec
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
-from writ_cli.options import local
+from writ_cli.id_prefix import one_of
+from writ_cli.options import listing, local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.gateway_tokens import GatewayToken, Glob
@@ -81,7 +82,7 @@ def _check_glob(text: str) -> None:
 
 
 @token.command("list")
-@local
+@listing(local)
 async def list_all(settings: Settings) -> int:
     """The tokens, without what they are."""
     known = read_tokens(settings.home.gateway_tokens)
@@ -89,7 +90,9 @@ async def list_all(settings: Settings) -> int:
         settings.screen.data(known)
         return Exit.DONE
     rows = (_row(one, time.time()) for one in known)
-    settings.screen.table(("token", "principal", "created", "expires", "", "limits", "note"), rows)
+    settings.screen.table(
+        ("token", "principal", "created", "expires", "", "limits", "note"), rows, drop=("note", "created", "limits")
+    )
     return Exit.DONE
 
 
@@ -109,6 +112,7 @@ def _limits(one: GatewayToken) -> str:
 @local
 async def revoke(settings: Settings, token_id: str) -> int:
     """Remove a token; the gateway refuses it from the next request on."""
-    gone = revoke_token(settings.home.gateway_tokens, token_id)
+    known = [one.id for one in read_tokens(settings.home.gateway_tokens)]
+    gone = revoke_token(settings.home.gateway_tokens, one_of(token_id, known, "token"))
     settings.screen.line(f"token {gone.id} of {gone.principal} is revoked")
     return Exit.DONE

@@ -9,10 +9,10 @@ import msgspec
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
+from writ_cli.id_prefix import WHOLE, is_prefix
 from writ_cli.operations import timeline
-from writ_cli.operations.own import operation_id
 from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
-from writ_cli.options import asking, asking_rows
+from writ_cli.options import asking, asking_rows, listing
 from writ_cli.settings import Settings
 from writ_contracts.audit import SearchQuery, TraceAnswer
 from writ_contracts.errors import Invalid
@@ -61,14 +61,18 @@ def _archived(archive: Path, number: str) -> TraceAnswer:
 
 async def _query(settings: Settings, number: str) -> TraceAnswer:
     async with await settings.connect() as writ:
+        if is_prefix(number) and len(number) == WHOLE:
+            answer = await writ.trace(operation_id=number)
+            return answer if answer.events else await writ.trace(correlation_id=number)
         try:
-            answer = await writ.trace(operation_id=operation_id(number))
-        except Invalid:
             answer = await writ.trace(correlation_id=number)
-        else:
-            if not answer.events:
-                answer = await writ.trace(correlation_id=number)
-    return answer
+        except Invalid as error:
+            if error.code != "not_found":
+                raise
+            answer = TraceAnswer()
+        if answer.events or not is_prefix(number):
+            return answer
+        return await writ.trace(operation_id=await writ.find_operation(number))
 
 
 @click.group()
@@ -93,7 +97,7 @@ def audit() -> None:
 @click.option("--columns", metavar="A,B,…", help=f"Of {', '.join(COLUMNS)}.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--before", type=click.IntRange(1), metavar="N", help="Page on: the sequence of the last row seen.")
-@asking_rows
+@listing(asking_rows)
 async def search(  # long: one option for each filter
     settings: Settings,
     asked_by: tuple[str, ...],

@@ -124,7 +124,7 @@ def _ill(view: TargetView, code: str, message: str, todo: str, visit: TargetRepo
 
 
 def _show(screen: Screen, rows: Sequence[Row]) -> None:
-    screen.table(COLUMNS, [list(_cells(row)) for row in rows], spill=True)
+    screen.table(COLUMNS, [list(_cells(row)) for row in rows], drop=("host key", "versions", "credentials"), spill=True)
     for row in rows:
         if row.message:
             screen.line(Text(f"{row.target}: {row.message}", style="red"))

@@ -9,7 +9,7 @@ from msgspec import NODEFAULT, inspect
 
 from writ_cli.exit_status import Exit
 from writ_cli.operations.parameter_words import types_of
-from writ_cli.options import asking, local
+from writ_cli.options import asking, listing, local
 from writ_cli.settings import Settings
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import classes
@@ -18,7 +18,7 @@ from writ_runtime.plugins import load_catalogue
 
 @click.command()
 @click.argument("name", required=False)
-@local
+@listing(local)
 async def operations(settings: Settings, name: str | None) -> int:
     """List the operations of this installation; with a NAME, show its parameters."""
     catalogue = load_catalogue()
@@ -31,7 +31,7 @@ async def operations(settings: Settings, name: str | None) -> int:
         _show(settings, found[0])
     else:
         rows = ((one.name, one.risk, ", ".join(one.backends), one.summary) for one in found)
-        screen.table(("operation", "risk", "backends", "what it does"), rows)
+        screen.table(("operation", "risk", "backends", "what it does"), rows, drop=("backends",))
     return Exit.DONE
 
 
@@ -59,7 +59,7 @@ def _show(settings: Settings, operation: Operation) -> None:
         ("needs your own signature", "yes" if operation.own_signature else ""),
     ]
     screen.fields(facts)
-    screen.table(("parameter", "type", "default", "class", "limits"), _parameters(operation))
+    screen.table(("parameter", "type", "default", "class", "limits"), _parameters(operation), drop=("class",))
 
 
 def _parameters(operation: Operation) -> Iterator[tuple[object, ...]]:
@@ -111,7 +111,7 @@ def type_name(kind: inspect.Type) -> str:
 
 
 @click.command()
-@asking
+@listing(asking)
 async def targets(settings: Settings) -> int:
     """List the targets, their operations, and their agents."""
     async with await settings.connect() as writ:
@@ -120,5 +120,9 @@ async def targets(settings: Settings) -> int:
         settings.screen.data(found)
     else:
         rows = ((one.id, one.role, one.backend, one.pool, one.agents, one.tags, len(one.operations)) for one in found)
-        settings.screen.table(("target", "role", "backend", "pool", "agents", "tags", "operations"), rows)
+        settings.screen.table(
+            ("target", "role", "backend", "pool", "agents", "tags", "operations"),
+            rows,
+            drop=("tags", "backend", "operations", "agents"),
+        )
     return Exit.DONE

@@ -9,9 +9,10 @@ from rich.text import Text
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
+from writ_cli.id_prefix import WHOLE, one_of
 from writ_cli.operations.requests import show_view
 from writ_cli.operations.stops import REASON
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
@@ -63,6 +64,12 @@ async def declare(settings: Settings, reason: str, targets: tuple[str, ...], spa
     return Exit.DONE
 
 
+async def _whole(writ: Writ, text: str) -> str:
+    """Return the id of the emergency that begins so; of one that is over and reviewed the record has the id."""
+    known = [one.id for one in (await writ.policy_status()).emergencies]
+    return text if len(text) == WHOLE else one_of(text, known, "emergency")
+
+
 def _signer(ssh_key: Path | None) -> SshKey | None:
     return None if ssh_key is None else read_ssh_key(ssh_key)
 
@@ -94,6 +101,7 @@ def _show(screen: Screen, one: EmergencyView) -> None:
 async def confirm(settings: Settings, emergency: str, reason: str, ssh_key: Path | None) -> int:
     """Confirm an emergency that another person declared."""
     async with await settings.connect() as writ:
+        emergency = await _whole(writ, emergency)
         view = await writ.emergency_confirm(emergency, reason=reason, by=_signer(ssh_key))
     return _done(settings.screen, view, f"emergency {emergency} is confirmed")
 
@@ -105,6 +113,7 @@ async def confirm(settings: Settings, emergency: str, reason: str, ssh_key: Path
 async def end(settings: Settings, emergency: str, reason: str) -> int:
     """End an emergency before its time."""
     async with await settings.connect() as writ:
+        emergency = await _whole(writ, emergency)
         view = await writ.emergency_end(emergency, reason=reason)
     said = f"emergency {emergency} is over; `writ emergency report {emergency}` has what was done under it"
     return _done(settings.screen, view, said)
@@ -117,6 +126,7 @@ async def end(settings: Settings, emergency: str, reason: str) -> int:
 async def review(settings: Settings, emergency: str, reason: str) -> int:
     """Sign off what was done in an emergency that is over; the reason is what you found."""
     async with await settings.connect() as writ:
+        emergency = await _whole(writ, emergency)
         view = await writ.emergency_review(emergency, reason=reason)
     return _done(settings.screen, view, f"the review of emergency {emergency} is signed off")
 
@@ -129,7 +139,7 @@ def _done(screen: Screen, view: OperationView, said: str) -> int:
 
 
 @emergency.command("list")
-@asking
+@listing(asking)
 async def list_all(settings: Settings) -> int:
     """The emergencies in force, and those that wait for their review. Everybody may see them."""
     async with await settings.connect() as writ:
@@ -143,7 +153,11 @@ async def list_all(settings: Settings) -> int:
             (one.id, one.state.replace("_", " "), one.by, times.date(one.until), ", ".join(one.targets), one.reason)
             for one in found
         )
-        settings.screen.table(("emergency", "state", "declared by", "until", "targets", "reason"), rows)
+        settings.screen.table(
+            ("emergency", "state", "declared by", "until", "targets", "reason"),
+            rows,
+            drop=("targets", "declared by", "reason"),
+        )
     return Exit.DONE
 
 
@@ -156,6 +170,7 @@ async def report(settings: Settings, emergency: str) -> int:
     Of others' operations it has what you may read in the record (`audit_read`).
     """
     async with await settings.connect() as writ:
+        emergency = await _whole(writ, emergency)
         rows = [row async for row in _under(writ, emergency)]
         found = [one for one in (await writ.policy_status()).emergencies if one.id == emergency]
     if settings.screen.json:
@@ -165,7 +180,9 @@ async def report(settings: Settings, emergency: str) -> int:
         settings.screen.line(Text(f"emergency {one.id}", style="bold"))
         _show(settings.screen, one)
     settings.screen.line(f"{len(rows)} operations were decided while it was in force")
-    settings.screen.table(("operation", "when", "who", "what", "target", "outcome"), map(_row, rows))
+    settings.screen.table(
+        ("operation", "when", "who", "what", "target", "outcome"), map(_row, rows), drop=("when", "target")
+    )
     return Exit.DONE
 
 

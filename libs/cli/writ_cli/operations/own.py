@@ -3,28 +3,18 @@
 import time
 
 import click
-import msgspec
 
 from writ_cli import completion, times
 from writ_cli.exit_status import Exit, of_outcome
+from writ_cli.id_prefix import operation_of
 from writ_cli.operations.progress_line import event_text
 from writ_cli.operations.requests import show_view
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.operation_events import Event
 from writ_contracts.agents import Progress
-from writ_contracts.errors import Invalid
-from writ_contracts.ids import OperationId
 from writ_contracts.requests import OperationView
-
-
-def operation_id(text: str) -> str:
-    """Return a valid operation id; raises Invalid."""
-    try:
-        return msgspec.convert(text, OperationId)
-    except msgspec.ValidationError:
-        raise Invalid(f"{text[:80]!r} is not an operation id (26 letters and digits)") from None
 
 
 @click.group()
@@ -38,12 +28,12 @@ def op() -> None:
 async def get(settings: Settings, operation: str) -> int:
     """Show the state of one operation, with its output while that is stored."""
     async with await settings.connect() as writ:
-        view = await writ.with_output(await writ.get(operation_id(operation)))
+        view = await writ.with_output(await writ.get(await operation_of(writ, operation)))
     return show_view(settings.screen, view)
 
 
 @op.command("list")
-@asking
+@listing(asking)
 async def list_open(settings: Settings) -> int:
     """List the open operations."""
     async with await settings.connect() as writ:
@@ -70,7 +60,9 @@ def _table(screen: Screen, views: list[OperationView]) -> None:
         )
         for view in views
     ]
-    screen.table(("operation", "what", "target", "state", "since", "waits for"), rows, spill=True)
+    screen.table(
+        ("operation", "what", "target", "state", "since", "waits for"), rows, drop=("since", "target"), spill=True
+    )
 
 
 @op.command("watch")
@@ -78,9 +70,9 @@ def _table(screen: Screen, views: list[OperationView]) -> None:
 @asking
 async def watch(settings: Settings, operation: str) -> int:
     """Show past and coming events of an operation, to its outcome."""
-    identifier = operation_id(operation)
     settings.screen.refuse_field()
     async with await settings.connect() as writ:
+        identifier = await operation_of(writ, operation)
         async for event in writ.events(identifier):
             _show_event(settings.screen, event)
         view = await writ.wait(identifier)
@@ -102,7 +94,7 @@ def _show_event(screen: Screen, event: Event) -> None:
 @asking
 async def cancel(settings: Settings, operation: str, reason: str, timeout: str) -> int:
     """Stop an operation; exit status 7 if it is not seen to have stopped."""
-    identifier, patience = operation_id(operation), times.seconds(timeout)
+    patience = times.seconds(timeout)
     async with await settings.connect() as writ:
-        view = await writ.cancel(identifier, reason=reason, timeout=patience)
+        view = await writ.cancel(await operation_of(writ, operation), reason=reason, timeout=patience)
     return show_view(settings.screen, view)

@@ -284,7 +284,7 @@ def _show_simulation(screen: Screen, answer: SimulateAnswer) -> None:
     screen.fields(_reasons(answer.verdict), indent=0)
     screen.fields([("parameters", answer.parameters), ("not shown", ", ".join(answer.hidden))], indent=0)
     if answer.trace:
-        screen.table(("rule", "effect", "matched", "why not"), map(_step, answer.trace))
+        screen.table(("rule", "effect", "matched", "why not"), map(_step, answer.trace), drop=("effect",))
 
 
 def _step(step: dict[str, Any]) -> tuple[object, ...]:

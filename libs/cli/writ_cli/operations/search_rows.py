@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import click
-from msgspec import json
 from rich.text import Text
 
 from writ_cli import times
@@ -34,8 +33,7 @@ COLUMNS: Mapping[str, Cell] = MappingProxyType(
 )
 WIDE = ("when", "operation", "who", "what", "target", "outcome", "parameters", "code", "security")
 DROPPED = ("security", "code", "parameters", "when", "target")
-"""Dropped one after the other until a row fits the terminal. What is left has the id, which finds the rest."""
-SPACE = 2
+"""What is left has the id, which finds the rest."""
 
 
 def chosen_columns(words: str | None) -> list[str]:
@@ -52,7 +50,7 @@ def show_rows(screen: Screen, answer: SearchAnswer, columns: Sequence[str]) -> N
         click.echo(csv_text(answer.rows, columns), nl=False)
     elif screen.form == "jsonl":
         for row in answer.rows:
-            click.echo(json.encode(row))
+            screen.item(row)
     elif screen.json:
         screen.data(answer)
     elif not answer.rows:
@@ -82,20 +80,10 @@ def _plain(cell: object) -> str:
 
 
 def _table(screen: Screen, answer: SearchAnswer, columns: Sequence[str]) -> None:
-    names = list(columns) or fitting(answer.rows, screen.out.width)
-    screen.table(names, [[COLUMNS[name](row) for name in names] for row in answer.rows])
+    names = columns or WIDE
+    rows = [[COLUMNS[name](row) for name in names] for row in answer.rows]
+    screen.table(names, rows, drop=() if columns else DROPPED)
     if reported := [row.operation_id for row in answer.rows if row.security_events]:
         screen.line(Text(f"security events about {len(reported)} of these: writ trace {reported[0]}", style="bold red"))
     if answer.more:
         screen.line(f"there are more: --before {answer.rows[-1].first_sequence}")
-
-
-def fitting(rows: Sequence[SearchRow], width: int) -> list[str]:
-    """Return the usual columns that fit side by side, without empty ones."""
-    widths = {name: max([len(str(COLUMNS[name](row))) for row in rows]) for name in WIDE}
-    names = [name for name in WIDE if widths[name]]
-    for dropped in DROPPED:
-        if sum(max(widths[name], len(name)) + SPACE for name in names) <= width + SPACE:
-            break
-        names = [name for name in names if name != dropped]
-    return names

@@ -7,8 +7,9 @@ from rich.text import Text
 
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
+from writ_cli.id_prefix import one_of
 from writ_cli.operations.requests import show_view
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
@@ -95,6 +96,7 @@ def _show(
 async def lift(settings: Settings, stop_id: str, reason: str) -> int:
     """Let changes start again. Only people lift stops."""
     async with await settings.connect() as writ:
+        stop_id = one_of(stop_id, [one.id for one in (await writ.policy_status()).stops], "stop")
         view = await writ.stop_lift(stop_id, reason=reason)
     if settings.screen.json or view.outcome != "succeeded":
         return show_view(settings.screen, view)
@@ -103,7 +105,7 @@ async def lift(settings: Settings, stop_id: str, reason: str) -> int:
 
 
 @stop.command("list")
-@asking
+@listing(asking)
 async def list_all(settings: Settings) -> int:
     """The stops in force. Everybody may see them."""
     async with await settings.connect() as writ:
@@ -114,7 +116,7 @@ async def list_all(settings: Settings) -> int:
         settings.screen.line("no stop is in force")
     else:
         columns = ("stop", "by", "since", "until", "reach", "reason")
-        settings.screen.table(columns, map(_row, found))
+        settings.screen.table(columns, map(_row, found), drop=("since", "by", "until"))
     return Exit.DONE
 
 

@@ -4,8 +4,9 @@ import click
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
+from writ_cli.id_prefix import one_of
 from writ_cli.operations.requests import show_requested
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.policies import WindowView
@@ -47,11 +48,12 @@ async def request(
 async def end(settings: Settings, window_id: str, reason: str) -> int:
     """End WINDOW before its time: who requested it and who approved it may, and others as the policy says."""
     async with await settings.connect() as writ:
+        window_id = one_of(window_id, [one.id for one in (await writ.policy_status()).windows], "window")
         return show_requested(settings.screen, await writ.windows.end(window_id, reason=reason))
 
 
 @window.command("list")
-@asking
+@listing(asking)
 async def list_all(settings: Settings) -> int:
     """List the open windows. Everybody may see them."""
     async with await settings.connect() as writ:
@@ -62,7 +64,7 @@ async def list_all(settings: Settings) -> int:
         settings.screen.line("no approval window is open")
     else:
         columns = ("window", "of", "until", "used", "operations", "targets")
-        settings.screen.table(columns, map(_row, found))
+        settings.screen.table(columns, map(_row, found), drop=("targets", "of", "used"))
     return Exit.DONE
 
 
@@ -78,6 +80,7 @@ async def show(settings: Settings, window_id: str) -> int:
     """Show the open WINDOW with the operations that used it."""
     async with await settings.connect() as writ:
         found = (await writ.policy_status()).windows
+    window_id = one_of(window_id, [one.id for one in found], "window")
     one = next((one for one in found if one.id == window_id), None)
     if one is None:
         raise Invalid(

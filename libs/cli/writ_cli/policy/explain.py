@@ -93,7 +93,11 @@ def _show(screen: Screen, found: Explanation) -> None:
         screen.fields([("approval", line) for line in _approval(demand)])
     if found.trace:
         screen.line()
-        screen.table(("rule", "effect", "matches", "first that fails", "wanted", "got"), map(_step, found.trace))
+        screen.table(
+            ("rule", "effect", "matches", "first that fails", "wanted", "got"),
+            map(_step, found.trace),
+            drop=("effect", "got"),
+        )
     if found.trace_omitted:
         screen.line(f"and {found.trace_omitted} more rules that were considered")
 

@@ -158,7 +158,7 @@ def _show(screen: Screen, answer: PolicyAllowedAnswer | PolicyWhoCanAnswer) -> N
         return
     if answer.accesses:
         columns = ("operations", "targets", "principals", "allowed", "by", "if")
-        screen.table(columns, _rows(answer.accesses))
+        screen.table(columns, _rows(answer.accesses), drop=("by", "allowed"))
     else:
         screen.line("nobody, and nothing")
     for note in answer.bounded:

@@ -110,7 +110,7 @@ def _show(screen: Screen, simulated: Simulated) -> None:
         )
         for request, answer in simulated
     ]
-    screen.table(("principal", "target", "at", "decision", "rules", "why"), rows)
+    screen.table(("principal", "target", "at", "decision", "rules", "why"), rows, drop=("why", "at", "rules"))
 
 
 def _joined(request: EvalRequest, answer: EvalResult) -> dict[str, Any]:

@@ -84,7 +84,11 @@ async def history(settings: Settings, limit: int, before: int | None) -> int:
     if screen.json:
         screen.data(found)
         return Exit.DONE
-    screen.table(("version", "", "when", "author", "from", "why", "digest", "problem"), map(_row, found.versions))
+    screen.table(
+        ("version", "", "when", "author", "from", "why", "digest", "problem"),
+        map(_row, found.versions),
+        drop=("from", "digest", "why", "author"),
+    )
     if found.more:
         screen.line(f"there are more: --before {found.versions[-1].number}")
     return Exit.DONE

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import sys
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,9 +11,11 @@ from msgspec import Struct
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.ids import TOKEN_PATTERN, InstallationId
+from writ_contracts.keyring import Keyring
 from writ_documents import shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.site import Site, read_site
+from writ_runtime.policy_keys import read_keyring
 from writ_trust.keys import Key, generate_seed
 
 _token = re.compile(TOKEN_PATTERN).search
@@ -54,6 +57,7 @@ class Home:
         self.sandbox = written.parent / "writ-sandbox"
         """Initial folder for file operations; it may be no folder of Writ itself."""
         self._name_files(written)
+        self._name_tls_files(written)
 
     def credentials(self, backend: str) -> Path:
         """Return the folder with the credentials of a backend's targets, one file for each."""
@@ -77,6 +81,8 @@ class Home:
         self.gateway_tokens = self.config / "gateway-tokens.json"
         """Digests of the bearer tokens of the MCP gateway's clients."""
         self.public_file = self.config / "public.yaml"
+        self.keyring_file = self.config / "keyring.json"
+        """The public keys that were rotated, each with the range for which it counts."""
         self.people_file = self.config / "people.json"
         """The signed directory of people's credentials."""
         self.people_seed = self.root / "people" / "people.seed"
@@ -94,6 +100,15 @@ class Home:
         """Configurations of NATS servers in containers, one for each server."""
         self.report_file = self.run / "supervisor.json"
         self.lock = self.run / "lock"
+
+    def _name_tls_files(self, written: Path) -> None:
+        self.tls_file = self.config / "tls.yaml"
+        """The mode of NATS's TLS, and the names of its servers."""
+        self.ca_file = self.config / "ca.pem"
+        """The certificate of the installation's CA, which every client trusts."""
+        self.ca_key = self.keys / "ca.key"
+        self.certificates = (self.servers if self.servers.is_dir() else written) / "tls"
+        """Certificates of NATS's servers and their keys, the highest number in use."""
 
     @property
     def streams_lock(self) -> Path:
@@ -148,9 +163,21 @@ class Home:
             raise ConfigError(f"{self.public_file}: has no key of {name}")
         return str(known[name])
 
-    def policy_keys(self) -> list[str]:
-        """Return policy's public keys: the one in use, then earlier ones. Raises ConfigError."""
-        return [self.public("policy")]
+    def keyring(self) -> Keyring:
+        """Return the keys that were rotated; none before the first rotation. Raises ConfigError."""
+        return read_keyring(self.keyring_file)[1] if self.keyring_file.exists() else Keyring()
+
+    def keys_of(self, name: str) -> list[str]:
+        """Return the public keys of a service that count now: the one in use, and others during a rotation. Raises
+        ConfigError.
+        """
+        return list(dict.fromkeys([self.public(name), *self.keyring().live(name)]))
+
+    def policy_keys(self) -> dict[str, int]:
+        """Return policy's public keys, each with the last event of the journal for which it counts: the one in use,
+        then earlier ones. Raises ConfigError.
+        """
+        return {self.public("policy"): sys.maxsize, **self.keyring().events("policy")}
 
     def people_key(self) -> str:
         """Return the public half of the people-key; "" where none is known."""

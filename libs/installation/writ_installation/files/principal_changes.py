@@ -4,7 +4,7 @@ NATS needs its users before anyone can read the journal, so the provisioner keep
 was verified when it was read: policy allowed exactly this change on its author's signature.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -21,7 +21,7 @@ from writ_documents import atomic_files
 from writ_documents.readers import read_principals
 from writ_installation.files.home import Home
 from writ_runtime.logs import Log
-from writ_trust.control_events import allowed_by_policy, covers_parameters
+from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
 
 KIND = "principal_manage"
 _log = Log("writ.keeper")
@@ -71,8 +71,11 @@ def admitted_principals(home: Home, held_keys: Iterable[str]) -> list[Principal]
     return [one for one in known.values() if is_active(one, known) and one.key not in held]
 
 
-def taken_in(known: KnownChanges, records: Sequence[Record], keys: Sequence[str], installation: str) -> KnownChanges:
-    """Return the changes that all these records of the journal make: each once, in their first order.
+def taken_in(
+    known: KnownChanges, records: Sequence[Record], keys: Mapping[str, int], installation: str
+) -> KnownChanges:
+    """Return the changes that all these records of the journal make: each once, in their first order. `keys`: policy's,
+    each with the last event for which it counts.
 
     A change that is known was verified before, perhaps by an earlier key of policy. One that policy did not allow does
     not count, nor does a known one that the journal does not have any more.
@@ -82,7 +85,10 @@ def taken_in(known: KnownChanges, records: Sequence[Record], keys: Sequence[str]
         event = decode_event(record.data)
         if not isinstance(event, ControlEvent):
             continue
-        change = before.get(event.operation_id) or verified(event, keys, installation)
+        trusted = [key for key, last in keys.items() if record.sequence <= last]  # not the sequence that a copy names
+        change = before.get(event.operation_id)
+        if change is None and not stored_late(event, record):
+            change = verified(event, trusted, installation)
         if change is None:
             _log.warning("keeper.change_not_allowed", sequence=record.sequence, effect="it does not count")
         else:

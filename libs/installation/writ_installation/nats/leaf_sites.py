@@ -192,7 +192,7 @@ def write_site(home: Home, site: Site, folder: Path) -> list[Path]:
             pool,
             url,
             key_file=key_file,
-            policy_key=home.public("policy"),
+            policy_key=",".join(home.keys_of("policy")),
             people_key=home.people_key(),
             installation=home.installation,
             state_dir=state,

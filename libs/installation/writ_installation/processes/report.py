@@ -32,6 +32,8 @@ class InstallationReport(Struct, frozen=True, kw_only=True):
     external: bool = False
     problem: str = ""
     processes: list[ProcessReport] = []
+    keyring: str = ""
+    """Digest of the `keyring.json` that is in force; empty without one."""
 
 
 def write_report(path: Path, report: InstallationReport) -> None:

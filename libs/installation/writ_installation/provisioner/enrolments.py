@@ -147,7 +147,7 @@ class Enrolments:
 
     def _held(self) -> Iterator[tuple[str, str]]:
         """Yield every key in use with its owner: NATS refuses a file in which two users have one key."""
-        yield from ((self._home.public(name), f"the service {name}") for name in SERVICES)
+        yield from ((key, f"the service {name}") for name in SERVICES for key in self._home.keys_of(name))
         yield from ((one.key, f"principal {one.id}") for one in read_principals(self._home.principals).principals)
         yield from ((one.key, f"an agent of {one.pool}") for one in read_agents(self._home.agents).agents)
         yield from ((one.key, "a token") for one in tokens.known(self._home))

@@ -5,7 +5,7 @@ permission; and a bad signature.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -126,6 +126,7 @@ def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys:
         event = decode(seal, ControlEvent)
         parameters = parameters_of(event)
         check_decision(event, policy_keys)
+        _check_range(event, parameters, policy_keys)
     except (Invalid, Untrusted) as error:
         raise Damaged(f"{path}: its seal does not hold: {error}") from error
     stated = (
@@ -140,6 +141,14 @@ def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys:
     if stated != has:
         raise Damaged(f"{path}: its seal is that of another archive: the manifest was changed, or was never archived")
     return event
+
+
+def _check_range(event: ControlEvent, parameters: JournalArchive, policy_keys: Collection[str]) -> None:
+    """Raises Untrusted for an archive that ends after the key that sealed it was rotated."""
+    if event.decision is None or not isinstance(policy_keys, Mapping):
+        return
+    if parameters.last >= (last := policy_keys[event.decision.key]):
+        raise Untrusted(f"signed by {event.decision.key}, which counts until event {last} alone")
 
 
 def parameters_of(event: ControlEvent) -> JournalArchive:

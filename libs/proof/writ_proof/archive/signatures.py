@@ -4,7 +4,8 @@ approvals, claims and receipts by the key named in the next link of the chain.
 Events come in order. An operation begun before the range is checked as far as it is inside.
 """
 
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from typing import TypeVar
 
@@ -12,9 +13,8 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
-from writ_contracts.approvals import DecisionDemand, SignedApproval
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.copied_control_events import origin
-from writ_contracts.credentials import TOUCH, Credential
 from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.previews import Preview
@@ -22,16 +22,16 @@ from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed, Statement
 from writ_contracts.subjects import parse_event
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import decode_event, kind_of
+from writ_proof.archive.approval_request import SKEW, Request, credentials_of, may_be_own
 from writ_proof.archive.control_record import ControlRecord
-from writ_trust.approvals import ProvenApproval, approval_digest, nkey_credential, prove_approval, read_approval
+from writ_trust.approvals import ProvenApproval, approval_digest, prove_approval
+from writ_trust.control_events import stored_late
 from writ_trust.people import Directory
 from writ_trust.requester_presence import check_presence
 from writ_trust.statements import digest, open_signed
 
 MOST_TOLD = 1_000
-SKEW = 60.0
-"""Seconds by which the clock that stamps a removal may be behind the journal's."""
 T = TypeVar("T", bound=Struct)
 
 
@@ -42,28 +42,20 @@ class Problem(Struct, frozen=True):
     what: str
 
 
-class Request(Struct, frozen=True):
-    """The digests which approvals of a request must name, and the person who must not be an approver."""
-
-    requested: str
-    decision: str
-    principal: str
-    acts_for: str | None
-    at: float
-    demands: list[DecisionDemand]
-
-
 class Signatures:
     """Checks one event after the other. `signed` counts valid signatures; `problems` has the first thousand."""
 
     def __init__(
         self, policy_keys: Collection[str], people: Directory | None = None, *, by_directory: bool = True
     ) -> None:
-        """Policy's public keys, of all times the range covers. `people`: the newest directory of people's credentials,
-        including removed ones; without it no approval with a proof of presence can be verified. Not `by_directory`:
-        checks in need of the directory are left out, as where a trace is shown.
+        """Policy's public keys, of all times the range covers; as a mapping, each with the last event for which it
+        counts. `people`: the newest directory of people's credentials, including removed ones; without it no approval
+        with a proof of presence can be verified. Not `by_directory`: checks in need of the directory are left out, as
+        where a trace is shown.
         """
-        self._policy = frozenset(policy_keys)
+        self._policy = policy_keys if isinstance(policy_keys, Mapping) else dict.fromkeys(policy_keys, sys.maxsize)
+        self._at = 0
+        """The first sequence of the event in question."""
         self._people = people
         self._by_directory = by_directory
         self._grants: dict[str, dict[str | None, tuple[str, str]]] = {}
@@ -92,16 +84,20 @@ class Signatures:
     def check(self, record: Record) -> None:
         """Check the next event. Raises Untrusted for a bad signature, Invalid for unreadable content."""
         event = decode_event(record.data)
+        carried = isinstance(event, journal.ControlEvent)  # nothing else is stored again
+        self._at = origin(record.headers, record.sequence) if carried else record.sequence
         self._belongs(record, event)
         self._check(record, event)
 
-    def _belongs(self, record: Record, event: journal.JournalEvent) -> None:
+    def _belongs(self, record: Record, event: journal.JournalEvent | journal.Carried) -> None:
         where = parse_event(record.subject)
-        tag = str(event.__struct_config__.tag)
+        tag = kind_of(event)
+        if isinstance(event, journal.Carried) and record.subject.startswith("writ.journal.control."):
+            raise Invalid(f"a control event of kind {tag}, which nobody can follow")
         if where is not None and (where.operation_id, where.event) != (getattr(event, "operation_id", None), tag):
             raise Untrusted(f"it is a {tag} of another operation than its subject names")
 
-    def _check(self, record: Record, event: journal.JournalEvent) -> None:  # noqa: C901 - a table by type
+    def _check(self, record: Record, event: journal.JournalEvent | journal.Carried) -> None:  # noqa: C901 - a table by type
         match event:
             case journal.Requested():
                 self._requested(record, event)
@@ -151,6 +147,8 @@ class Signatures:
         decision = self._of_policy(event.decision, Decision)
         self._is_of(event, decision)
         self._statement(event.statement, decision)
+        if stored_late(event, record):
+            raise Untrusted("it was not stored when it was decided")
         self._control.take(event, decision, origin(record.headers, record.sequence))
 
     def _granted(self, event: journal.Granted) -> None:
@@ -190,7 +188,7 @@ class Signatures:
         requester.
         """
         known = self._requests.get(operation_id)
-        found = prove_approval(signed, _credentials(signed, self._people, known, at), installation=None)
+        found = prove_approval(signed, credentials_of(signed, self._people, known, at), installation=None)
         approval = found.approval
         self._same_installation(approval)
         self.signed += 1
@@ -204,7 +202,7 @@ class Signatures:
             if verdict == "approve" and approval.preview != self._previews.get(operation_id):
                 raise Untrusted("its approval is of another preview")
             own = {approval.approver, found.person} & {known.principal, known.acts_for}
-            if own and not _may_be_own(found, known, self._people):
+            if own and not may_be_own(found, known, self._people):
                 raise Untrusted("its approver requested it")
         return found
 
@@ -306,6 +304,9 @@ class Signatures:
             raise Untrusted("its decision is on another operation, target or human")
 
     def _of_policy(self, signed: Signed, kind: type[T]) -> T:
+        last = self._policy.get(signed.key)
+        if last is not None and self._at > last:
+            raise Untrusted(f"signed by {signed.key}, which counts until event {last} alone")
         return self._opened(signed, kind, self._policy)
 
     def _own(self, signed: Signed, kind: type[T]) -> T:
@@ -325,24 +326,3 @@ class Signatures:
         self._installation = self._installation or statement.installation
         if statement.installation != self._installation:
             raise Untrusted(f"it is for installation {statement.installation}, and others for {self._installation}")
-
-
-def _credentials(
-    signed: SignedApproval, people: Directory | None, known: Request | None, at: float
-) -> list[Credential]:
-    """Return the signing credential, if it counted when the verdict was recorded. An nkey is the one named by the
-    approval.
-    """
-    approval = read_approval(signed)
-    if signed.evidence.__struct_config__.tag == "key":
-        return [nkey_credential(approval.approver, signed.credential)]
-    if people is None:
-        raise Untrusted("its approval proves a presence, and the directory of people's credentials is not here")
-    entry = people.entries.get(signed.credential)
-    counted = entry is not None and entry.counted_at(at - SKEW, at if known is None else known.at)
-    return [entry.credential] if entry is not None and counted else []
-
-
-def _may_be_own(found: ProvenApproval, known: Request, people: Directory | None) -> bool:
-    """Return true if an AI agent's own human approved its request while one person ran the installation."""
-    return people is not None and found.approval.approver != known.principal and found.presence.meets(TOUCH)

@@ -72,11 +72,26 @@ def replaced(file: PolicyFile, placed_rule: PlacedRule, entry: RuleEntry | None)
 def _changed(placed_rule: PlacedRule) -> Iterator[tuple[Change, str, RuleEntry | None]]:
     entry = placed_rule.entry
     yield "dropped", "", None
-    yield "flipped", "", structs.replace(entry, allowed=not entry.allowed, requires_approval=None, approval=None)
+    yield "flipped", "", _flipped(entry)
     if entry.allowed and (entry.requires_approval or entry.approval is not None):
         yield "approval_dropped", "", structs.replace(entry, requires_approval=None, approval=None)
     for key, changes in _widened(placed_rule):
         yield "widened", key, structs.replace(entry, **changes)
+
+
+def _flipped(entry: RuleEntry) -> RuleEntry:
+    """Without `allowed_items`, which a deny rule cannot have."""
+    constraints = {
+        name: constraint and structs.replace(constraint, allowed_items=None)
+        for name, constraint in (entry.parameter_constraints or {}).items()
+    }
+    return structs.replace(
+        entry,
+        allowed=not entry.allowed,
+        requires_approval=None,
+        approval=None,
+        parameter_constraints=constraints or None,
+    )
 
 
 def _widened(placed_rule: PlacedRule) -> Iterator[tuple[str, dict[str, Any]]]:

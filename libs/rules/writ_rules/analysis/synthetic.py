@@ -48,6 +48,7 @@ def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
                 id=name or _unused(_token(*words), taken),
                 role=role,
                 backend=operation.backends[0],
+                docker={} if operation.on_engine else None,
                 gateway=gateway or None,
                 tags=list(owned),
                 attributes=dict(attributes),

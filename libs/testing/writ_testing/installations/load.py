@@ -46,7 +46,8 @@ class Load:
 
     async def check(self, writ: Writ) -> None:
         """Check that each succeeded, took effect once, and began and ended once on record."""
-        assert Counter(view.outcome for view in self.done) == {"succeeded": len(self.done)}
+        wrong = [(view.outcome, view.code, view.message) for view in self.done if view.outcome != "succeeded"]
+        assert wrong == [], wrong
         assert Counter(self._path.read_text().split()) == Counter(view.operation_id for view in self.done)
         for view in self.done:
             told = Counter(event.kind for event in (await writ.trace(operation_id=view.operation_id)).events)

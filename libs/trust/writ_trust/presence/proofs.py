@@ -11,6 +11,7 @@ from writ_contracts.credentials import (
     Proof,
     Proven,
     SshEvidence,
+    strength,
 )
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.wire import canonical
@@ -31,7 +32,7 @@ def verify_proof(level: Proof, evidence: Evidence, credential: Credential, signe
         raise Untrusted(f"the evidence is not of the method of credential {credential.id} ({credential.method})")
     given, counter = _verify(evidence, credential, signed_bytes)
     proof = min(given, credential.proof, key=PROOFS.index)
-    if PROOFS.index(proof) < PROOFS.index(level):
+    if PROOFS.index(proof) < strength(level):
         raise Untrusted(_too_little(level, given, credential), code="proof_too_weak")
     digest = plain_digest(canonical(evidence))
     return Proven(proof=proof, credential=credential.id, evidence_digest=digest, counter=counter)
@@ -71,6 +72,6 @@ def key_digest(credential: Credential) -> str:
 
 
 def _too_little(level: Proof, given: Proof, credential: Credential) -> str:
-    if PROOFS.index(given) < PROOFS.index(level):
+    if PROOFS.index(given) < strength(level):
         return f"the proof {level} is demanded and the signature gives {given}"
     return f"the proof {level} is demanded and credential {credential.id} was enrolled for {credential.proof} at most"

@@ -5,14 +5,14 @@ The subject identifies the sender: NATS lets the service's key alone publish on 
 """
 
 import time
-from typing import cast
+from typing import get_args
 
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import SecurityKind
+from writ_contracts.agents import recorded_kind
 from writ_contracts.errors import Full, Invalid
 from writ_contracts.journal import ControlEvent
-from writ_contracts.notices import BY_AUDIT, BY_POLICY, BY_PROVISIONER, Noted, Notice
+from writ_contracts.notices import BY_AUDIT, BY_POLICY, BY_PROVISIONER, Noted, Notice, NoticeKind
 from writ_contracts.wire import decode
 from writ_executor.journal.recorder import Recorder
 from writ_runtime.buckets import Buckets
@@ -43,7 +43,7 @@ class Notices:
 
     async def _note(self, service: str, kinds: frozenset[str], message: Message) -> Noted:
         notice = decode(message.data, Notice, limit=LARGEST)
-        if notice.kind not in kinds:
+        if notice.kind in get_args(NoticeKind) and notice.kind not in kinds:
             raise Invalid(f"{service} has nothing of kind {notice.kind} recorded")
         if notice.kind == "file_version":
             return Noted(sequence=await self._became_version(notice))
@@ -51,12 +51,14 @@ class Notices:
             return Noted(sequence=await self._closed(notice))
         if notice.kind == "people_version":
             return Noted(sequence=await self._credentials_changed(notice))
+        if notice.kind == "keys_changed":
+            return Noted(sequence=await self._keys_changed(notice))
         if notice.kind == "agent_enrolled":
             return Noted(sequence=await self._enrolled(notice))
         if not self._buckets.take(service, time.monotonic()):
             raise Full(f"{service} has more recorded than is: {notice.detail[:200]}", code="rate_limited")
-        kind = cast(SecurityKind, notice.kind)
-        return Noted(sequence=await self._recorder.security(kind, notice.detail, principal=notice.principal))
+        kind, detail = recorded_kind(notice.kind, notice.detail)
+        return Noted(sequence=await self._recorder.security(kind, detail, principal=notice.principal))
 
     async def _enrolled(self, notice: Notice) -> int:
         """Record an enrolment as a control event, like every change of rights; once for each token and key."""
@@ -83,6 +85,19 @@ class Notices:
             body={"version": notice.version, "digest": notice.digest, "changed": notice.detail},
         )
         return await self._recorder.append_once(subjects.control_event("people_version"), event, after=0)
+
+    async def _keys_changed(self, notice: Notice) -> int:
+        """Record a change of the keyring as a control event; once for all replicas."""
+        if notice.digest is None:
+            raise Invalid("a keys_changed names the digest of the keyring")
+        event = ControlEvent(
+            **{**self._recorder.stamp(), "id": f"keys-{notice.digest}"},
+            kind="keys_changed",
+            principal="policy",
+            operation_id="",
+            body={"digest": notice.digest, "changed": notice.detail},
+        )
+        return await self._recorder.append_once(subjects.control_event("keys_changed"), event, after=0)
 
     async def _closed(self, notice: Notice) -> int:
         """A control event, so that nobody has to infer when the emergency ended; once for each."""

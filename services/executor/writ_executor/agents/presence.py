@@ -5,12 +5,13 @@ while: it was suspended, stopped, or starved of CPU.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
 from writ_contracts.agents import Heartbeat
 from writ_contracts.plugins import PluginDigests
+from writ_contracts.version import LEVEL
 from writ_runtime.logs import Log
 
 MOST_INSTANCES, MOST_RUNNING = 256, 20_000
@@ -36,6 +37,11 @@ def other_builds(agents: Iterable[Heartbeat], own: PluginDigests) -> list[str]:
         names = [name for name, digest in agent.plugins.items() if own.get(name, digest) != digest]
         found += [f"{agent.instance} ({', '.join(sorted(names))})"] if names else []
     return found
+
+
+def other_levels(heard: Mapping[str, int], own: int = LEVEL) -> list[str]:
+    """Return the instances that read messages up to another level than this executor, each with its level."""
+    return [f"{instance} ({level})" for instance, level in sorted(heard.items()) if level != own]
 
 
 class Presence:

@@ -185,7 +185,7 @@ class Controls:
         if result == "not_running":
             life = await self._lives.fresh(victim.principal, victim.operation_id)
             return _not_confirmed(life, "its agent does not run it") if life.open else _ended(life)
-        if result == "not_confirmed":
+        if result != "stopped":
             return _not_confirmed(life, "it was told to stop, and something of it may still go on")
         return "succeeded", "", "", {"result": result}
 

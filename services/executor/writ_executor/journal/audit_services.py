@@ -40,6 +40,10 @@ class AuditServices:
         latest = {standing.instance: standing.position for standing in self._lately()}
         return min(latest.values(), default=None)
 
+    def levels(self) -> dict[str, int]:
+        """Return the level of messages of each recently heard audit service, by its instance."""
+        return {standing.instance: standing.level for standing in self._lately()}
+
     def _lately(self) -> list[AuditStanding]:
         since = self._clock() - SILENCE
         return [standing for at, standing in self._heard if at >= since]

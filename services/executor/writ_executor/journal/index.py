@@ -123,7 +123,7 @@ class Index:
         limit = limit_of(latest.requested, line) if latest.requested else None
         if limit is None:
             return False
-        if limit.kind == "max_concurrent":
+        if limit.kind != "max_targets":  # also of a newer release: there are at least as many operations as of anything
             return len(inside) < limit.most
         targets = {one.requested.target for one in (*inside, life) if one.requested}
         return len(targets) <= limit.most

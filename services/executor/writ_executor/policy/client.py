@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final, TypeVar, get_args
 
 from msgspec import Struct, field, structs
 
@@ -11,7 +11,7 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.credentials import KEY
-from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer, Subject
+from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Effect, Grant, GrantAnswer, Subject
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.people import PeopleAnswer, PeopleRequest
 from writ_contracts.previews import ApprovalFacts
@@ -56,11 +56,13 @@ class PolicyClient:
     If policy needs facts of the target, they are gathered and the question is sent once more.
     """
 
-    def __init__(self, bus: Bus, policy_key: str, installation: str, presence: Presence, measures: Measures) -> None:
+    def __init__(
+        self, bus: Bus, policy_keys: Collection[str], installation: str, presence: Presence, measures: Measures
+    ) -> None:
         self._bus = bus
-        self._trusted = (policy_key,)
+        self._trusted = policy_keys
         self._installation = installation
-        self._listings = Listings(bus, policy_key, installation, presence, measures)
+        self._listings = Listings(bus, policy_keys, installation, presence, measures)
         self._measures = measures
         self._silent: tuple[float, str] | None = None
         self._people: Signed | None = None
@@ -171,6 +173,9 @@ class PolicyClient:
         return decision
 
 
+EFFECTS = get_args(Effect)
+
+
 def _preflight_grant(answer: Decided) -> Signed | None:
     """Return the requested read grant; None if the answer's grant is for listings."""
     return None if answer.needs else answer.look
@@ -193,6 +198,8 @@ def _check_about(decision: Decision, subject: Subject) -> None:
     about = (decision.operation_id, decision.principal, decision.operation, decision.target)
     if about != (subject.operation_id, subject.principal, subject.operation, subject.target):
         raise Untrusted("policy's decision is on another request")
+    if decision.effect not in EFFECTS:
+        raise Invalid(f"policy decided {decision.effect}, which this executor does not know: upgrade it")
 
 
 def _check_contained(decision: Decision, effective: Mapping[str, object], subject: Subject) -> None:

@@ -3,6 +3,8 @@
 Nothing is cached: every decision in need of a listing gets a fresh one. A missing answer never counts as a yes.
 """
 
+from collections.abc import Collection
+
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.agents import AskRead, ReadReply
@@ -22,10 +24,12 @@ LISTING_SECONDS = 4.0
 class Listings:
     """Requests for listings to any agent of the pool."""
 
-    def __init__(self, bus: Bus, policy_key: str, installation: str, presence: Presence, measures: Measures) -> None:
+    def __init__(
+        self, bus: Bus, policy_keys: Collection[str], installation: str, presence: Presence, measures: Measures
+    ) -> None:
         self._bus = bus
         self._presence = presence
-        self._trusted = (policy_key,)
+        self._trusted = policy_keys
         self._installation = installation
         self._measures = measures
 

@@ -12,14 +12,16 @@ _log = Log("writ.executor")
 
 
 class BackgroundTasks:
-    """A set of running tasks. The sweep repeats unfinished steps, so errors are logged and not fatal."""
+    """A set of running tasks. The sweep repeats unfinished steps, so errors are logged and not fatal; a defect is
+    counted as well.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, name: str, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` in a task of its own."""
-        task = tasks.start(self._guard(name, work), name)
+        task = tasks.spawn(self._guard(name, work), name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -39,5 +41,3 @@ class BackgroundTasks:
             _log.debug("background.superseded", task=name, error=str(error))
         except WritError as error:
             _log.warning("background.postponed", task=name, code=error.code, error=str(error))
-        except Exception as error:  # noqa: BLE001 - the last frame of its task; a defect is logged in full
-            _log.error("background.crashed", task=name, exception=error)

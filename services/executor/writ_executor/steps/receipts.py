@@ -21,6 +21,8 @@ from writ_executor.steps.outcomes import OutcomeRecorder, earlier_effect
 from writ_runtime.faults import fault
 from writ_trust.statements import digest, open_signed
 
+_CERTAIN = ("succeeded", "failed", "cancelled")
+"""Outcomes of agents that end an operation. One that only a newer release knows leaves the effect unknown here."""
 _HEARD = (State.DISPATCHED, State.STARTED, State.CANCELLING, State.UNKNOWN)
 
 
@@ -86,7 +88,7 @@ class Receipts:
         if body.full_output and body.full_output != receipt.output:
             await self._vault.keep_result(requested.principal, requested.operation_id, body.full_output)
         fault("executor.receipt")
-        if receipt.outcome == "unknown":
+        if receipt.outcome == "unknown" or receipt.outcome not in _CERTAIN:
             await self._unclear(life, receipt, body.receipt)
         elif _ran_nothing(receipt) and earlier_effect(life):  # this attempt; the fate of the earlier one is unknown
             if life.state is not State.UNKNOWN:
@@ -181,8 +183,7 @@ class Receipts:
         report = open_signed(body.report, SecurityReport, await self._keys.of(pool), self._installation)
         await self._alarms.raised(
             pool,
-            report.kind,
-            report.detail,
+            *report.recorded,
             operation_id=report.operation_id,
             principal=report.principal,
             correlation_id=self._correlation(report.operation_id),

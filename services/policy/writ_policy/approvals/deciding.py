@@ -9,7 +9,14 @@ from writ_bus import tracing
 from writ_bus.port import Bus, Endpoint, Entry, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
-from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, ApprovalMessage, SignedApproval, people_of
+from writ_contracts.approvals import (
+    Approval,
+    ApprovalAnswer,
+    ApprovalEvent,
+    ApprovalMessage,
+    SignedApproval,
+    approvers_of,
+)
 from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
@@ -149,7 +156,7 @@ class Approvals:
             by=approval.approver,
             reason=approval.reason,
         )
-        await announce(self._bus, people_of(standing.demands), about)
+        await announce(self._bus, approvers_of(standing.demands), about)
 
 
 def _check_rules(approval: Approval, judge: Judge) -> None:

@@ -4,7 +4,7 @@ A listing counts if an agent of the target's own pool signed it under our read g
 runs from that grant, by the journal's clock: the agent read later, at any setting of its own clock.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct, field
 
@@ -32,11 +32,11 @@ class KnownFacts(Struct, frozen=True, kw_only=True):
     """The object of the listing of other names."""
 
 
-def listed(gathered: Gathered | None, subject: Subject, world: World, own_key: str, now: float) -> KnownFacts:
+def listed(gathered: Gathered | None, subject: Subject, world: World, keys: Collection[str], now: float) -> KnownFacts:
     """Return the gathered facts of this subject. Raises Untrusted (`forged_listing`) for any mismatch."""
     if gathered is None:
         return KnownFacts()
-    grant = _open_grant(gathered, subject, world, own_key)
+    grant = _open_grant(gathered, subject, world, keys)
     found = dict(_listings(gathered, grant, world))
     stale = _stale(grant, now)
     listings = {
@@ -56,10 +56,10 @@ def listed(gathered: Gathered | None, subject: Subject, world: World, own_key: s
     return KnownFacts(facts=Facts(listings, NO_FACTS.scans), named=named, about=grant.named)
 
 
-def _open_grant(gathered: Gathered, subject: Subject, world: World, own_key: str) -> ReadGrant:
+def _open_grant(gathered: Gathered, subject: Subject, world: World, keys: Collection[str]) -> ReadGrant:
     target = world.target(subject.target)
     try:
-        grant = open_signed(gathered.look, ReadGrant, (own_key,), world.installation)
+        grant = open_signed(gathered.look, ReadGrant, keys, world.installation)
     except Untrusted as error:
         raise Untrusted(f"a listing under a read grant not signed by policy: {error}", code="forged_listing") from error
     signed_for = (grant.operation_id, grant.operation, grant.target.id)

@@ -9,9 +9,9 @@ from msgspec import Struct, structs
 from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.decisions import MOST_TRACED, Authenticated, Decision, Subject, TraceEntry, changed_since
-from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.errors import Untrusted
 from writ_contracts.facts import OTHER_NAMES
-from writ_contracts.operations import Catalogue, Risk, has_operation
+from writ_contracts.operations import Catalogue, Risk, has_operation, not_offered
 from writ_contracts.parameters import public
 from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
@@ -87,7 +87,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         request, signed = self._understand(subject, recorded=recorded)
         given = approvals or Approvals()
         request = structs.replace(request, approvals=given.approvers, proven=given.proven)
-        ruling = self._decide(request, known)
+        ruling = decide(self.world.policy, request, self.control, self.world.people, known.facts)
         if request.operation.control and ruling.effect != "deny" and not request.own:
             ruling = self._checks(given.decided_at).apply(request, ruling)
         if ruling.effect != "deny":
@@ -235,7 +235,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         operation = self.catalogue.find(subject.operation)
         target = self.world.target(subject.target)
         if not has_operation(target, operation):
-            raise Invalid(f"{target.id} ({target.backend}) does not offer {operation.name}", code="unsupported")
+            raise not_offered(target, operation)
         effective = operation.check(subject.parameters)
         request = DecisionRequest(
             operation=operation,

@@ -6,7 +6,7 @@ from msgspec import structs
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
-from writ_contracts.operations import Catalogue, Operation, has_operation
+from writ_contracts.operations import Catalogue, Operation, has_operation, not_offered
 from writ_contracts.persons import same_person
 from writ_policy.state.snapshot import World
 from writ_rules.engine.approval_windows import ApprovalWindow
@@ -32,7 +32,7 @@ def check_window(world: World, catalogue: Catalogue, request: DecisionRequest, r
         operation = _operation(catalogue, name)
         for target in (world.target(one) for one in asked["targets"]):
             if not has_operation(target, operation):
-                raise Invalid(f"{target.id} ({target.backend}) does not offer {name}", code="unsupported")
+                raise not_offered(target, operation)
             if not _may_stand(world.policy, operation, target):
                 reason = f"no rule lets an approval window stand for an approval of {name} on {target.id}"
                 return _denied(ruling, "no_window", reason)

@@ -3,7 +3,7 @@
 Nothing is cached: every replica decides by the reports stored at that moment.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import MappingProxyType
 
 from msgspec import structs
@@ -48,13 +48,17 @@ class Scans:
         stored: Stored,
         sources: Sources,
         key: Key,
+        keys: Callable[[float], Collection[str]],
         security: SecurityEvents,
         observe: Observer,
         clock: Callable[[], float],
     ) -> None:
-        """`key` signs stored reports; others do not count. `security` records them."""
+        """`key` signs stored reports. `keys`: those of policy at a time; reports that another one signed do not count,
+        and `security` records them.
+        """
         self._stored = stored
         self._key = key
+        self._keys = keys
         self._security = security
         self._reported: set[str] = set()
         self._sources = sources
@@ -126,7 +130,7 @@ class Scans:
         """Return the report if policy signed it for this place; else None, which is recorded once."""
         try:
             signed = wire.decode(record.data, Signed, limit=MOST_STORED_BYTES)
-            stored = open_signed(signed, StoredReport, (self._key.public,), self._key.installation, unbound=True)
+            stored = open_signed(signed, StoredReport, self._keys(record.time), self._key.installation, unbound=True)
             if subjects.scanned(stored.scanner, stored.report.target) != record.subject:
                 raise Untrusted(f"it is the one of {stored.scanner} on {stored.report.target}")
         except (Invalid, Untrusted) as error:

@@ -8,7 +8,6 @@ with policy's own decision on the requester's signature: an executor alone can o
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 from msgspec import Struct, structs
 
@@ -33,7 +32,7 @@ from writ_policy.state.copied_control_events import in_order
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.control import ControlState, apply
 from writ_runtime.logs import Log
-from writ_trust.control_events import allowed_by_policy, covers_parameters
+from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
 
 INTERVAL = 1.0
 LOST_AFTER = 10
@@ -59,22 +58,20 @@ class Follower:
     def __init__(
         self,
         journal: Journal,
-        own_key: str,
+        keys: Mapping[str, int],
         versions: Versions,
         *,
         installation: str = "",
         versions_lost: int = 0,
-        former: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """Versions up to `versions_lost` are not waited for. `former`: policy's earlier keys, each with the last
-        event of the journal for which its decisions count.
+        """`keys`: policy's, each with the last event of the journal for which its decisions count. Versions up to
+        `versions_lost` are not waited for.
         """
         self._journal = journal
-        self._own_key = own_key
+        self._keys = keys
         self._installation = installation
         self._versions = versions
         self._versions_lost = versions_lost
-        self._former = former
         self.state = ControlState()
         self.problem: str | None = None
         self.lost: str | None = None
@@ -177,7 +174,7 @@ class Follower:
         except Invalid as error:
             _log.error("control.unreadable", sequence=record.sequence, error=str(error), effect="everything is stopped")
             return apply(state, sequence, None)
-        if event.kind in DECIDED and not self._counts(event, sequence):
+        if event.kind in DECIDED and (stored_late(event, record) or not self._counts(event, sequence)):
             _log.error("control.undecided", sequence=record.sequence, kind=event.kind, effect="it does not count")
             event = structs.replace(event, kind="undecided")
         if event.kind.startswith("policy_"):
@@ -214,8 +211,8 @@ class Follower:
         """Return policy's own decision that allows the event's operation, or None. `sequence`: the event's first
         one.
         """
-        former = (key for key, last in self._former.items() if sequence <= last)
-        return allowed_by_policy(event, operation, (self._own_key, *former), self._installation)
+        trusted = [key for key, last in self._keys.items() if sequence <= last]
+        return allowed_by_policy(event, operation, trusted, self._installation)
 
 
 def _mark(record: Record) -> tuple[int, bytes]:

@@ -6,8 +6,8 @@ that does not load here blocks this replica: deciding by an older one would cont
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -50,19 +50,19 @@ class Versions:
         key: Key,
         compile_text: Callable[[str, str], Policy],
         on_refusal: Callable[[int, str], None],
-        former: Mapping[str, int] = MappingProxyType({}),
+        keys: Mapping[str, int] | None = None,
         highest: HighestVersion | None = None,
     ) -> None:
         """`compile_text` gets a document and its name and raises ConfigError; `on_refusal` gets a number and the
         reason.
 
-        `former`: policy's earlier keys, each with the last version it is believed for. `highest`: the versions enforced
+        `keys`: policy's, each with the last version it is believed for; else its own. `highest`: the versions enforced
         before, if they are kept.
         """
         self._highest = highest
         self._stream = stream
         self._key = key
-        self._former = former
+        self._keys = keys or {key.public: sys.maxsize}
         self._compile = compile_text
         self._on_refusal = on_refusal
         self._reading = asyncio.Lock()
@@ -268,8 +268,8 @@ class Versions:
         self._on_refusal(number, why)
 
     async def _open(self, record: Record) -> tuple[StoredPolicy, int]:
-        former = (key for key, number in self._former.items() if record.sequence <= number)
-        version, previous = read_version(record, (self._key.public, *former), self._key.installation)
+        trusted = [key for key, number in self._keys.items() if record.sequence <= number]
+        version, previous = read_version(record, trusted, self._key.installation)
         if version.origin == "rollback":
             restored = await self.find(version.restores or 0) if (version.restores or 0) < version.number else None
             if restored is None or restored.digest != version.digest:

@@ -5,7 +5,8 @@ the policy and their roles are now. A use is written in one batch with its `gran
 starts that take the same use exclude one another, also after a restart.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from msgspec import Struct, structs
 
@@ -25,8 +26,6 @@ from writ_rules.engine.approval_windows import ApprovalWindow
 from writ_runtime.logs import Log
 
 MOST_KNOWN = 256
-Rule = Callable[[Approvals | None, str], RuledRequest]
-"""Rules on the request again, with these approvals of the window with this id."""
 
 _log = Log("writ.policy")
 
@@ -36,6 +35,12 @@ class WindowUses(Struct, frozen=True):
 
     operations: tuple[str, ...] = ()
     sequence: int = 0
+
+
+class Rule(Protocol):
+    """A ruling on the same request with the approvals of a window."""
+
+    def __call__(self, *, approvals: Approvals | None, window: str) -> RuledRequest: ...
 
 
 class CountedFirst(Exception):
@@ -61,7 +66,7 @@ class OpenWindows:
         covering = (subject.principal, subject.operation, subject.target, judge.now)
         for window in sorted(judge.control.windows, key=lambda one: one.until):
             if window.covers(*covering) and await self._has_use(window, subject.operation_id):
-                by_window = rule(await self._approvals(window, judge.world), window.id)
+                by_window = rule(approvals=await self._approvals(window, judge.world), window=window.id)
                 if by_window.ruling.effect == "allow":
                     return by_window
         return ruled

@@ -1,0 +1,103 @@
+"""`writ keys`: list the keys of an installation, and rotate them."""
+
+import time
+
+import click
+
+from writ_cli import times
+from writ_cli.exit_status import Exit
+from writ_cli.options import local
+from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
+from writ_installation.administration.key_list import ListedKey, list_keys
+from writ_installation.administration.key_rotation import Rotated, pending
+from writ_installation.administration.key_steps import SETTLE, rotate, supervised
+from writ_installation.administration.principals import admitted, rotate_principal
+
+PRINCIPAL = "principal-"
+SHORT = 12
+
+
+@click.group()
+def keys() -> None:
+    """Keys of services, agents, principals and people."""
+
+
+@keys.command("list")
+@local
+async def show(settings: Settings) -> int:
+    """List every key: whose, its public half, its file, since when, and what it is for.
+
+    A former key of policy counts for the record until an event of the journal, and for nothing later. `-o json` has the
+    whole public halves.
+    """
+    found = list_keys(settings.home)
+    if settings.screen.json:
+        settings.screen.data({"keys": found})
+        return Exit.DONE
+    settings.screen.table(
+        ["key", "state", "public", "age", "used by", "file"], [_row(one, time.time()) for one in found], spill=True
+    )
+    return Exit.DONE
+
+
+@keys.command("rotate")
+@click.argument("name", metavar="KEY")
+@click.option(
+    "--settle",
+    metavar="SPAN",
+    default=f"{SETTLE:g}s",
+    show_default=True,
+    help="How long policy's old key counts after its last use; 0s where it was stolen.",
+)
+@click.option("--hosts-ready", is_flag=True, help="Agents on other hosts have policy's new key in WRIT_POLICY_KEY.")
+@local
+async def rotate_key(settings: Settings, name: str, settle: str, hosts_ready: bool) -> int:
+    """Give KEY, as `writ keys list` names it, a new key pair, while everything runs.
+
+    The new key is trusted first, then used, then the old one is refused. Interrupted, the same command goes on. Where
+    the system or containers run the services, it takes one step each time, and says what to start again.
+    """
+    home = settings.home
+    if name.startswith(PRINCIPAL):
+        return await _principal(settings, name.removeprefix(PRINCIPAL))
+    await rotate(home, name, lambda made: _told(settings, made), settle=times.seconds(settle), hosts_ready=hosts_ready)
+    if not supervised(home):
+        _next(settings, name)
+    return Exit.DONE
+
+
+async def _principal(settings: Settings, name: str) -> int:
+    changed = rotate_principal(settings.home, name)
+    if changed is None:
+        raise Invalid(f"there is no principal {name}")
+    await admitted(settings.home, name, settings.home.key(f"{PRINCIPAL}{name}").seed)
+    _told(settings, Rotated(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))
+    return Exit.DONE
+
+
+def _told(settings: Settings, made: Rotated) -> None:
+    if settings.screen.json:
+        settings.screen.data(made)
+        return
+    words = {
+        "announced": f"{made.new} is trusted, and not used yet",
+        "switched": f"{made.new} is in use",
+        "retired": f"{made.old or 'the old key'} is refused from now on",
+    }
+    settings.screen.line(f"{made.name}: {words[made.step]}")
+
+
+def _next(settings: Settings, name: str) -> None:
+    """Print what to do before the next step, where others start the services."""
+    step = pending(settings.home, name)
+    if step == "announced":
+        return
+    before = "once NATS has loaded its file" if step == "switched" else f"start the processes of {name} again, and then"
+    settings.screen.line(f"next: {before} run `writ keys rotate {name}` again")
+
+
+def _row(one: ListedKey, now: float) -> list[object]:
+    state = f"{one.state} until event {one.last_event}" if one.last_event else one.state
+    age = times.span(now - one.since) if one.since is not None else ""
+    return [one.name, state, one.public[:SHORT], age, one.used_by, one.file]

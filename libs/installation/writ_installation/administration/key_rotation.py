@@ -1,0 +1,140 @@
+"""Rotation of the keys of services and pools, in steps that each leave a working installation.
+
+announce: the new key is trusted beside the old one, and unused. switch: processes start with it, one by one. retire:
+the old one counts for what is on record by then, and for nothing later. The state is in `keyring.json` and the names of
+the key files, so an interrupted rotation goes on where it was.
+"""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct, structs
+
+from writ_bus.private_files import read_private
+from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.keyring import POLICY, KeyEntry, KeyState
+from writ_documents import atomic_files
+from writ_documents.atomic_files import write_atomically
+from writ_documents.readers import read_agents
+from writ_installation.files import list_edits
+from writ_installation.files.create import SERVICES, write_public
+from writ_installation.files.home import Home
+from writ_installation.files.keyring import save_keys
+from writ_trust.keys import Key, generate_seed
+
+AGENT = "agent-"
+Step = Literal["announced", "switched", "retired"]
+
+
+class Ends(Struct, frozen=True, kw_only=True):
+    """The last event of the journal and the last version of the policy, for which a former key of policy's counts."""
+
+    event: int = 0
+    version: int = 0
+
+
+class Rotated(Struct, frozen=True, kw_only=True):
+    """The step that was taken, with the keys before and after."""
+
+    name: str
+    step: Step
+    old: str
+    new: str
+
+
+def rotatable(home: Home) -> list[str]:
+    """Return the services and local pools that have a key here. Raises ConfigError."""
+    pools = dict.fromkeys(f"{AGENT}{agent.pool}" for agent in read_agents(home.agents).agents)
+    return [name for name in (*SERVICES, *pools) if home.seed_file(name).exists()]
+
+
+def pending(home: Home, name: str) -> Step:
+    """Return the next step of this key's rotation."""
+    ring = home.keyring()
+    if ring.find(name, "retiring"):
+        return "retired"
+    return "switched" if ring.find(name, "next") else "announced"
+
+
+def announce(home: Home, name: str) -> Rotated:
+    """Make the new key, and have it trusted. Raises Invalid for an unknown name, Conflict during a rotation."""
+    if name not in rotatable(home):
+        raise Invalid(f"no key {name} is here: there are {', '.join(rotatable(home))}")
+    ring, old, new = home.keyring(), home.key(name), _next_key(home, name)
+    if ring.find(name, "next") or ring.find(name, "retiring"):
+        raise Conflict(f"{name} is being rotated already")
+    if name.startswith(AGENT):
+        _list_agent(home, name, new.public)
+    known = [] if ring.find(name, "current") else [_entry(name, old.public, "current", _since(home, name))]
+    save_keys(home.keyring_file, [*ring.keys, *known, _entry(name, new.public, "next", time.time())])
+    return Rotated(name=name, step="announced", old=old.public, new=new.public)
+
+
+def switch(home: Home, name: str) -> Rotated:
+    """Put the new key in the place of the old one, which is gone with this."""
+    ring = home.keyring()
+    new, old = ring.find(name, "next"), ring.find(name, "current")
+    if new is None or old is None:
+        raise Conflict(f"no new key of {name} was announced")
+    if (file := _next_file(home, name)).exists():
+        if Key(read_private(file)).public != new.key:
+            raise Conflict(f"{file} is another key than the announced one, {new.key}")
+        file.replace(home.seed_file(name))
+        atomic_files.sync_folder(home.keys)
+    if home.key(name).public != new.key:
+        raise Conflict(f"{home.seed_file(name)} is another key than the announced one, {new.key}")
+    save_keys(home.keyring_file, [_moved(one, old.key, new.key) for one in ring.keys])
+    write_public(home)
+    return Rotated(name=name, step="switched", old=old.key, new=new.key)
+
+
+def retire(home: Home, name: str, ends: Ends) -> Rotated:
+    """End the trust in the old key, as of now."""
+    ring, new = home.keyring(), home.public(name)
+    write_public(home)  # where the rotation was interrupted before
+    if (old := ring.find(name, "retiring")) is None:
+        raise Conflict(f"no key of {name} is to be retired")
+    limits = {"last_event": ends.event, "last_version": ends.version} if name == POLICY else {}
+    gone = structs.replace(old, state="former", until=time.time(), **limits)
+    if name.startswith(AGENT) and any(agent.key == old.key for agent in read_agents(home.agents).agents):
+        list_edits.replace(home.agents, "agents", None, unique="key", value=old.key)
+    save_keys(home.keyring_file, [gone if one == old else one for one in ring.keys])
+    return Rotated(name=name, step="retired", old=old.key, new=new)
+
+
+def pools_elsewhere(home: Home) -> list[str]:
+    """Return pools with agents on other hosts, which have policy's key in an environment of their own."""
+    own = {key for name in rotatable(home) for key in home.keys_of(name)}
+    return sorted({agent.pool for agent in read_agents(home.agents).agents if agent.key not in own})
+
+
+def _next_file(home: Home, name: str) -> Path:
+    return home.keys / f"{name}.next.seed"
+
+
+def _next_key(home: Home, name: str) -> Key:
+    file = _next_file(home, name)
+    if not file.exists():
+        write_atomically(file, generate_seed() + b"\n")
+    return Key(read_private(file), home.installation)
+
+
+def _list_agent(home: Home, name: str, key: str) -> None:
+    if not any(agent.key == key for agent in read_agents(home.agents).agents):
+        entry = {"pool": name.removeprefix(AGENT), "key": key}
+        list_edits.append(home.agents, "agents", entry, unique="key")
+
+
+def _entry(name: str, key: str, state: KeyState, since: float) -> KeyEntry:
+    return KeyEntry(name=name, key=key, state=state, since=since)
+
+
+def _since(home: Home, name: str) -> float:
+    return home.seed_file(name).stat().st_mtime
+
+
+def _moved(one: KeyEntry, old: str, new: str) -> KeyEntry:
+    if one.key == new:
+        return structs.replace(one, state="current", since=time.time())
+    return structs.replace(one, state="retiring") if one.key == old else one

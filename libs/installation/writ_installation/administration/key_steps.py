@@ -1,0 +1,96 @@
+"""The steps of a key's rotation on a running installation, each awaited until all of its processes follow."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+from writ_bus.nats.bus import connect
+from writ_client.context import tls_of
+from writ_contracts import subjects
+from writ_contracts.errors import Invalid, TimedOut, Unreachable
+from writ_contracts.keyring import POLICY
+from writ_installation.administration.key_rotation import (
+    Ends,
+    Rotated,
+    announce,
+    pending,
+    pools_elsewhere,
+    retire,
+    switch,
+)
+from writ_installation.files.home import Home
+from writ_installation.files.keyring import digest_of
+from writ_installation.files.lock import held, holder
+from writ_installation.initialise import refresh_environment
+from writ_installation.nats.server import options_of
+from writ_installation.processes.report import read_report
+from writ_installation.status.server_url import running_url
+
+FOLLOWED_WITHIN = 180.0
+SETTLE = 5.0
+"""Seconds for what the old key signed last to be stored: more than a question to policy may take."""
+PAUSE = 0.05
+Tell = Callable[[Rotated], None]
+
+
+async def rotate(home: Home, name: str, tell: Tell, *, settle: float = SETTLE, hosts_ready: bool = False) -> None:
+    """Take all steps that are left, or one where the system starts the services. Raises Conflict while another rotation
+    goes on, Invalid for an unknown name or where agents elsewhere do not know the new key yet, TimedOut.
+    """
+    with held(home.root / ".rotation.lock", "a key is being rotated in"):
+        while True:
+            made = await _step(home, name, settle, hosts_ready)
+            refresh_environment(home)
+            tell(made)
+            await followed(home)
+            if made.step == "retired" or not supervised(home):
+                return
+
+
+def supervised(home: Home) -> bool:
+    """Return whether the processes follow by themselves, or there are none."""
+    return not home.split and not home.servers.exists()
+
+
+async def _step(home: Home, name: str, settle: float, hosts_ready: bool) -> Rotated:
+    match pending(home, name):
+        case "announced":
+            return announce(home, name)
+        case "switched":
+            if name == POLICY and not hosts_ready and (pools := pools_elsewhere(home)):
+                keys = ",".join(home.keys_of(POLICY))
+                raise Invalid(
+                    f"agents on other hosts (pools {', '.join(pools)}) must trust policy's new key first: set "
+                    f"WRIT_POLICY_KEY={keys} there, start them again, and rotate with --hosts-ready"
+                )
+            return switch(home, name)
+        case "retired":
+            return retire(home, name, await _ends(home, settle) if name == POLICY else Ends())
+
+
+async def followed(home: Home, within: float = FOLLOWED_WITHIN) -> None:
+    """Return once a running `writ up` has the keyring in force, or where none runs. Raises TimedOut."""
+    expected, deadline = digest_of(home.keyring_file), time.monotonic() + within
+    while not home.split and holder(home.lock) is not None:
+        report = read_report(home.report_file)
+        if report is not None and report.state == "ready" and report.keyring == expected:
+            return
+        if time.monotonic() > deadline:
+            problem = report.problem if report is not None else ""
+            raise TimedOut(f"the keys are not in force after {within:g} s: {problem or 'see its log'}. Rotate again")
+        await asyncio.sleep(PAUSE)
+
+
+async def _ends(home: Home, settle: float) -> Ends:
+    """Return the present ends of the journal and of the versions. Raises Unreachable where NATS is not there."""
+    url = running_url(home) or os.environ.get("NATS_URL")
+    if not url:
+        raise Unreachable("policy's old key counts until an event of the journal: start Writ, and rotate again")
+    await asyncio.sleep(settle)
+    bus = await connect(options_of(home, POLICY, url, tls_of(os.environ)))
+    try:
+        usage, version = await bus.journal.usage(), await bus.policies.last(subjects.POLICIES)
+    finally:
+        await bus.drain(1.0)
+    return Ends(event=usage.last_sequence, version=version.sequence if version else 0)

@@ -1,0 +1,27 @@
+"""Unused connections are closed after a defect of the task that closes them."""
+
+from pathlib import Path
+
+import pytest
+from tests.agent_ssh.conftest import ARCHIVE
+
+from writ_agent_ssh.credentials import Credentials
+from writ_agent_ssh.host_keys import KnownHosts
+from writ_agent_ssh.pool import Pool
+from writ_bus import tasks
+from writ_testing.eventually import eventually
+from writ_testing.injection import break_once
+
+
+async def test_unused_connections_are_closed_after_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_once(monkeypatch, Pool, "_sweep")
+    pool = Pool(ARCHIVE, Credentials(tmp_path), KnownHosts(tmp_path / "known"), idle=0.01, connects=1)
+    pool._target_sessions["host-1"].used_at = 0.0
+    pool._sweeping = tasks.keep("ssh sweep", pool._sweep)
+
+    async def closed() -> bool:
+        return not pool._target_sessions
+
+    await eventually(closed)
+    await pool.close()
+    assert tasks.take_ended() == {"ssh sweep": 1}

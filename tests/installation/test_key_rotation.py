@@ -1,0 +1,114 @@
+"""The steps of a rotation in the files: each can be interrupted, and the next call goes on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.installation.stand_in_installations import up
+
+from writ_bus.errors import Forbidden
+from writ_client.context import Context, open_bus
+from writ_contracts.errors import Conflict, Invalid
+from writ_documents.readers import read_agents
+from writ_installation.administration.key_list import list_keys
+from writ_installation.administration.key_rotation import (
+    Ends,
+    Rotated,
+    announce,
+    pending,
+    pools_elsewhere,
+    retire,
+    switch,
+)
+from writ_installation.administration.key_steps import rotate
+from writ_installation.files import list_edits
+from writ_installation.files.create import create_installation
+from writ_installation.files.home import Home, host_token
+from writ_trust.keys import Key, generate_seed
+
+AGENT = f"agent-local-{host_token()}"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home")
+    create_installation(made)
+    return made
+
+
+class Killed(Exception):
+    """Takes the place of the end of the process."""
+
+
+def kill(*_: object) -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("name", ["policy", AGENT])
+@pytest.mark.parametrize("call", range(1, 5))
+async def test_a_rotation_that_is_killed_before_it_saves_goes_on(
+    home: Home, name: str, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, ends = home.key(name).public, Ends(event=5, version=1)
+    steps: list[Callable[[Home, str], Rotated]] = [announce, switch, lambda at, key: retire(at, key, ends)]
+    for number, step in enumerate(steps, 1):
+        if number == call:
+            with monkeypatch.context() as patched:
+                patched.setattr("writ_installation.administration.key_rotation.save_keys", kill)
+                with pytest.raises(Killed):
+                    step(home, name)
+        step(home, name)
+    new = home.key(name).public
+    assert new != old
+    assert pending(home, name) == "announced"
+    assert home.keyring().live(name) == [new]
+    if name == "policy":
+        assert home.policy_keys()[old] == 5
+    else:
+        assert [agent.key for agent in read_agents(home.agents).agents] == [new]
+    assert {one.public: one.state for one in list_keys(home) if one.name == name} == {old: "former", new: "current"}
+    assert not list(home.keys.glob("*.next.seed"))
+
+
+async def test_a_key_that_is_unknown_or_being_rotated_is_refused(home: Home) -> None:
+    with pytest.raises(Invalid, match="there are bootstrap"):
+        announce(home, "nobody")
+    announce(home, "audit")
+    with pytest.raises(Conflict):
+        announce(home, "audit")
+    with pytest.raises(Conflict):
+        retire(home, "audit", Ends())
+    home.keys.joinpath("audit.next.seed").write_bytes(home.key("policy").seed)
+    with pytest.raises(Conflict, match="another key than the announced one"):
+        switch(home, "audit")
+
+
+async def test_a_stopped_installation_takes_all_steps_at_once_and_trusts_one_key_then(home: Home) -> None:
+    old, told = home.public("executor"), []
+    await rotate(home, "executor", lambda made: told.append(made.step))
+    assert told == ["announced", "switched", "retired"]
+    assert home.keys_of("executor") == [home.public("executor")] != [old]
+
+
+async def test_policys_key_is_not_switched_while_hosts_elsewhere_know_the_old_one_alone(home: Home) -> None:
+    elsewhere = {"pool": "ssh", "key": Key(generate_seed()).public}
+    list_edits.append(home.agents, "agents", elsewhere, unique="key")
+    assert pools_elsewhere(home) == ["ssh"]
+    with pytest.raises(Invalid, match="--hosts-ready"):
+        await rotate(home, "policy", lambda _: None)
+    assert pending(home, "policy") == "switched"
+
+
+async def test_a_running_installation_follows_with_a_second_replica_meanwhile(tmp_path: Path) -> None:
+    async with up(tmp_path) as one:
+        old, before = one.home.key("executor"), one.pid("executor")
+        await rotate(one.home, "executor", lambda _: None)
+        await one.until(lambda: one.pid("executor") not in (None, before))
+        order = [line.split()[0] for line in (one.home.run / "order").read_text().splitlines()]
+        assert order == ["executor", "executor"]  # the old one, and the replica once the new one was ready
+        assert (one.home.log / "executor.meanwhile.log").exists()
+        with pytest.raises(Forbidden):
+            await open_bus(Context(principal="executor", url=one.report.url), old.seed, wait=10)
+        await (
+            await open_bus(Context(principal="executor", url=one.report.url), one.home.key("executor").seed, wait=10)
+        ).close()

@@ -1,0 +1,93 @@
+"""What starts processes and enrols agents goes on after a defect of a task of its own, or ends as a whole."""
+
+import asyncio
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.installation.test_child import killed, stand_in
+
+from writ_bus import tasks
+from writ_bus.port import Message
+from writ_cli.installation import provision
+from writ_contracts import subjects
+from writ_contracts.notices import Noted, Notice
+from writ_contracts.wire import decode, encode
+from writ_installation.files.home import Home
+from writ_installation.nats.server import Address, BundledServer
+from writ_installation.processes.child import Child
+from writ_installation.provisioner.provisioner import Provisioner
+from writ_runtime.journal_notices import Notifier
+from writ_testing.eventually import eventually
+from writ_testing.injection import break_once
+from writ_testing.installations.installation import prepare
+from writ_testing.memory.broker import Broker
+from writ_testing.memory.bus import MemoryBus
+from writ_testing.peers.nats_server import free_port
+from writ_testing.suites.bus_fixture import SOON, service
+
+
+async def test_provisioner_process_ends_with_its_permanent_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_once(monkeypatch, Provisioner, "follow")
+    home = Home(tmp_path / "home")
+    home.make_folders()
+    config = provision.Config(
+        nats_url="nats://127.0.0.1:1", installation="", key_file=tmp_path, home=home.root, run_file=tmp_path / "run"
+    )
+    await provision._run(config)
+    assert tasks.take_ended() == {"provisioner": 1}
+
+
+async def test_child_is_kept_after_a_defect_of_its_watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, said = break_once(monkeypatch, Child, "_keep_running"), list[str]()
+
+    async def kept_again() -> bool:
+        return calls() == 2
+
+    async with stand_in(tmp_path, said) as child:
+        await eventually(kept_again)
+        await killed(child)
+    assert tasks.take_ended() == {"keep audit": 1}
+    assert said[-1] == "audit is ready again"
+
+
+async def test_nats_server_is_kept_after_a_defect_of_its_watcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_once(monkeypatch, BundledServer, "_keep_running")
+    address = Address(host="127.0.0.1", port=free_port(), monitor_port=free_port())
+    server = BundledServer(prepare(tmp_path), address, lambda _: None, os.environ)
+    await server.start()
+    first = server.pid
+    assert first is not None
+
+    async def started_again() -> bool:
+        return server.state == "ready" and server.pid not in (None, first)
+
+    os.kill(first, 9)
+    try:
+        await eventually(started_again)
+    finally:
+        await server.stop()
+    assert tasks.take_ended()["keep nats"] == 1
+
+
+async def test_enrolment_notices_are_sent_after_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = asyncio.Queue[Notice]()
+
+    async def store(message: Message) -> bytes:
+        stored.put_nowait(decode(message.data, Notice))
+        return encode(Noted(sequence=1))
+
+    broker, notifier = Broker(), Notifier(subjects.NOTICE_PROVISIONER)
+    await MemoryBus(broker).serve(service("notices", subjects.NOTICE_PROVISIONER, store))
+    break_once(monkeypatch, Notifier, "run")
+    sending = tasks.keep("enrolment notices", partial(notifier.run, MemoryBus(broker)))
+    notice = Notice(kind="agent_enrolled", detail="a key of pool a")
+    notifier.tell(notice)
+    assert await asyncio.wait_for(stored.get(), SOON) == notice
+    sending.cancel()
+    assert tasks.take_ended() == {"enrolment notices": 1}
