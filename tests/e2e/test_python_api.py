@@ -122,7 +122,7 @@ async def test_the_methods_of_a_kind_take_its_operations_by_either_name(admin: W
             operation_type=name, stack_name="shop", target_id="web-1", requested_by="admin@company.com", compose="x"
         )
         assert denied["operation_type"] == "stack_deploy"
-        assert denied["code"] == "no_engine", denied
+        assert denied["code"] == "unsupported", denied
     with pytest.raises(Invalid, match="no backup operation 'melt'; there are backup_create, "):
         await tools.execute_backup_operation(operation_type="melt", backup_id="x", target_id="web-1")
     with pytest.raises(Invalid, match="stack_name is given twice"):

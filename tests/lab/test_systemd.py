@@ -21,6 +21,7 @@ from writ_testing.eventually import eventually
 from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+MCP = (Path(__file__).parents[2] / "docs/mcp.md").read_text()
 MCP_CALL = Path(__file__).with_name("mcp_call.py")
 BACKUP = (Path(__file__).parents[2] / "docs/operating/backup-and-restore.md").read_text()
 ENDS_WITHIN = 120.0
@@ -159,7 +160,9 @@ def test_an_mcp_client_calls_a_tool_through_the_gateways_unit(site: Site) -> Non
     agent = ("principal", "add", "bot", "--kind", "agent", "--acts-for", "operator", "--role", "operator")
     site.json(*agent, "--via", "gateway")
     token = site.json("token", "create", "bot")["token"]
-    site.control.run("systemctl", "enable", "--now", "writ-gateway", timeout=100.0)
+    install, start = next(block for block in blocks(MCP) if any("writ-gateway" in line for line in block))
+    site.control.run(*typed(install), timeout=120.0)
+    site.control.run(*typed(start), timeout=100.0)
     try:
         call = ("/opt/writ/bin/python", "-", "http://127.0.0.1:8321/mcp", token, TARGET)
         said = json.loads(site.control.run(*call, stdin=MCP_CALL.read_text()))

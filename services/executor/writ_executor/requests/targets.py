@@ -11,8 +11,6 @@ from writ_contracts.requests import TargetView
 from writ_executor.agents.presence import Presence
 from writ_runtime.watched_file import Watched
 
-ENGINE_KINDS = ("container", "image", "stack")
-
 
 class Targets:
     """Targets by id, from a file which may change at any time. Policy has its own copy, which decides."""
@@ -79,7 +77,7 @@ class Targets:
 
     def _view(self, target: Target) -> TargetView:
         announced = self._announced(target.pool)
-        offered = (name for name, item in self._catalogue.items() if can_have(target, item))
+        offered = (name for name, item in self._catalogue.items() if has_operation(target, item))
         return TargetView(
             id=target.id,
             role=target.role,
@@ -89,10 +87,3 @@ class Targets:
             operations=sorted(name for name in offered if announced is None or name in announced),
             agents=len(self._presence.agents(target.pool)),
         )
-
-
-def can_have(target: Target, operation: Operation) -> bool:
-    """Return whether the target declares what the operation needs, an engine for those on containers."""
-    of_engine = "docker" in operation.backends and operation.name.partition("_")[0] in ENGINE_KINDS
-    without = target.docker is None and target.backend != "docker"
-    return has_operation(target, operation) and not (of_engine and without)
