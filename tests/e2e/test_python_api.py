@@ -53,6 +53,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     root = folder / "files"
     roles = {"web-1": "development", "dev-test-01": "development", "prod-web-01": "production"}
     targets = [local_target(name, root, role=role) for name, role in roles.items()]
+    targets[1]["docker"] = {}
     people: list[tuple[str, dict[str, Any]]] = [("admin", {"roles": ["admin"]}), ("developer", {})]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=people)
     async with running_installation(folder, home=home, environ={"WRIT_RATE": "1000", "WRIT_BURST": "1000"}) as running:
