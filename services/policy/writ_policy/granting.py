@@ -62,8 +62,8 @@ class Granting:
         self._keys = keys
 
     async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
-        """Return the recorded approvals of the question's operation; None for an operation that is not recorded.
-        Raises ForgedStart if the question claims a decision that the journal does not have.
+        """Return the recorded approvals of the question's operation; None for an operation without a record.
+        Raises ForgedStart if the question claims a decision missing in the journal.
         """
         subject = ask.subject
         if not subject.recorded:
@@ -86,7 +86,7 @@ class Granting:
         raise Unreachable(f"{MOST_TRIES} other starts were counted first")
 
     async def _grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
-        """Return the grant once it is recorded, or the decision that denies it.
+        """Return the grant once it is recorded, or the denying decision.
 
         Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may ask
         for it, and errors of the append: after TimedOut it may have started.
@@ -146,7 +146,7 @@ class Granting:
         return judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
 
     async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:
-        """Return the entries that are stored with the start: its places under limits, and its use of a window."""
+        """Return the entries to be stored with the start: its places under limits, and its use of a window."""
         decision = ruled.decision
         holder = LimitHolder(
             operation_id=decision.operation_id,
@@ -164,8 +164,8 @@ class Granting:
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
     async def _append(self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry]) -> None:
-        """Store the start together with what counts it. Raises Conflict (`moved_on`) if the operation was written to
-        since it was read, CountedFirst if only its counts were.
+        """Store the start together with the entries which count it. Raises Conflict (`moved_on`) if the operation was
+        written to since it was read, CountedFirst if only its counts were.
         """
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:
