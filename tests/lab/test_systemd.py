@@ -264,7 +264,12 @@ class Starts:
 async def test_everything_is_restarted_under_load_and_nothing_fails(site: Site) -> None:
     before = site.states()
     connection = Writ.connect(
-        site.url, seed=site.operator_seed(), principal="operator", installation=site.installation(), wait=10
+        site.url,
+        seed=site.operator_seed(),
+        principal="operator",
+        installation=site.installation(),
+        tls_ca=site.ca(),
+        wait=10,
     )
     async with await connection as writ:
         async with Starts(site).going_on(writ) as ran:
