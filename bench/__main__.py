@@ -25,6 +25,7 @@ NAMES = (
     "growth",
     "memory",
     "gateway",
+    "proxmox",
     "nats_client",
 )
 

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import pytest
 from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.work import worker
 from writ_contracts.agents import Claim, ClaimAnswer, Receipt
 from writ_contracts.errors import Denied
 from writ_contracts.signing import Signed
+from writ_testing.call_path import recorded_path
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_trust.digests import derive, keyed_digest
 from writ_trust.statements import digest, open_signed
@@ -196,3 +199,10 @@ async def test_an_event_that_cannot_be_read_is_dropped_and_the_agent_goes_on(wor
     await world.executor.append_raw(work, b"{}")
     await world.executor.ended(await world.executor.dispatch("test_noop", TARGET))
     await until(lambda: world.broker.disk.consumer(f"agent-{POOL}").next_due() is None)
+
+
+async def test_worker_has_a_short_path_to_the_verification(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = recorded_path(monkeypatch, worker, "verify_grant")
+    await world.agent()
+    await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
+    assert path.is_short, path

@@ -41,3 +41,18 @@ def test_no_two_operations_add_a_role_of_one_name() -> None:
     commands = [granting(name, missing, TOKEN, POOL) for name, missing in lacking(OPERATIONS, ()).items()]
     names = [part.split()[3] for text in commands for part in text.split("; ") if part.startswith("pveum role add")]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("path", "propagates", "holds"),
+    [
+        ("/", 1, True),
+        ("/", 0, False),
+        ("/vms", 0, False),
+        ("/vms", 1, True),
+        ("/vms/100", 0, True),
+        ("/nodes", 1, False),
+    ],
+)
+def test_a_right_that_does_not_propagate_holds_for_its_own_path_alone(path: str, propagates: int, holds: bool) -> None:
+    assert ("VM.Audit" in held({path: {"VM.Audit": propagates}}, ALL)) is holds

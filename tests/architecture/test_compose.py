@@ -63,9 +63,6 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-NEEDS_A_SOCKET = {"agent_docker": "the socket of an engine is the whole host: docs/docker.md adds it for who means it"}
-
-
 def variables(service: dict[str, Any]) -> list[Variable]:
     """What the code of that service reads from its environment."""
     name = service["build"]["args"]["SERVICE"]
@@ -83,7 +80,7 @@ def mounted(service: dict[str, Any]) -> dict[str, str]:
 
 
 def test_every_service_of_the_tree_is_there(compose: dict[str, Any]) -> None:
-    wanted = {one.folder.name for one in packages() if one.is_service} - set(NEEDS_A_SOCKET)
+    wanted = {one.folder.name for one in packages() if one.is_service}
     built = {service["build"]["args"]["SERVICE"] for service in services(compose).values()}
     assert built == {*wanted, "cli"}
     for service in services(compose).values():
@@ -190,6 +187,16 @@ def test_it_is_started_in_order_and_each_service_says_whether_it_is_well(compose
             assert service["healthcheck"]["test"][:2] == ["CMD", ASKED.get(name, "healthy")], name
         for condition in service.get("depends_on", {}).values():
             assert condition["condition"] == "service_healthy"
+
+
+def test_the_docker_agent_has_no_socket_unless_a_file_of_its_own_adds_it(compose: dict[str, Any]) -> None:
+    agent = compose["services"]["agent-docker"]
+    assert agent["profiles"] == ["docker"]
+    assert "docker.sock" not in str(compose)
+    added = yaml.safe_load((ROOT / "deploy/docker-socket.yaml").read_text())
+    assert list(added) == ["services"]
+    assert list(added["services"]) == ["agent-docker"]
+    assert set(added["services"]["agent-docker"]) == {"group_add", "volumes"}
 
 
 def test_a_cluster_is_a_profile_of_three_servers(compose: dict[str, Any]) -> None:

@@ -15,13 +15,17 @@ from tests.audit.replica import replica
 
 from writ_audit.metrics import metrics
 from writ_audit.notifications.delivery import post
-from writ_audit.notifications.messages import Request, notification_of, request_to, signature
-from writ_audit.notifications.settings import KINDS, Destination, read_notifications
+from writ_audit.notifications.messages import notification_of
+from writ_audit.notifications.notifiers import BUILT_IN, NtfyOptions, signature
+from writ_audit.notifications.settings import Target, read_notifications
 from writ_bus.port import Entry
 from writ_contracts import journal, subjects
 from writ_contracts.errors import ConfigError
+from writ_contracts.notifications import KINDS, HttpRequest, Notification, Notifier
+from writ_contracts.notifications import Receiver as Destined
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
+from writ_runtime.health import Check
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -108,7 +112,7 @@ def test_ordinary_ends_and_copies_of_control_events_are_not_told() -> None:
 def test_a_message_is_signed_with_its_time_so_that_it_cannot_be_replayed_later() -> None:
     found = notification_of(record(WAITING))
     assert found is not None
-    made = request_to(Destination(name="ops", kind="webhook", url="https://x", secret_file="s"), SECRET, found, 2_000.7)
+    made = BUILT_IN["webhook"].request(found, Destined("https://x", SECRET, None), 2_000.7)
     signed = f"{made.headers['Writ-Timestamp']}.".encode() + made.body
     expected = hmac.new(SECRET, signed, hashlib.sha256).hexdigest()
     assert (made.headers["Writ-Timestamp"], made.headers["Writ-Signature"]) == ("2000", f"v1={expected}")
@@ -121,8 +125,8 @@ def test_ntfy_gets_json_so_that_no_text_becomes_a_header() -> None:
         record(control("stop_set", reason="x\r\nActions: http"), subjects.control_event("stop_set"))
     )
     assert found is not None
-    to = Destination(name="phone", kind="ntfy", url="https://ntfy.example", topic="writ", token_file="t")
-    made = request_to(to, b"tk_1", found, 0.0)
+    to = Destined("https://ntfy.example", b"tk_1", NtfyOptions(topic="writ"))
+    made = BUILT_IN["ntfy"].request(found, to, 0.0)
     assert made.headers == {"Content-Type": "application/json", "Authorization": "Bearer tk_1"}
     sent = json.loads(made.body)
     assert (sent["topic"], sent["priority"], "actions" in sent) == ("writ", 4, False)
@@ -176,6 +180,10 @@ def configured(folder: Path, url: str = "https://x", **more: Any) -> Path:
     return path
 
 
+def read(path: Path, **further: Notifier) -> tuple[list[Target], str]:
+    return read_notifications(path, {**BUILT_IN, **further})
+
+
 async def test_a_receiver_that_fails_gets_each_notification_once_it_takes_it_also_after_a_restart(
     tmp_path: Path, receiver: Receiver
 ) -> None:
@@ -200,7 +208,7 @@ async def test_a_receiver_that_fails_gets_each_notification_once_it_takes_it_als
         await eventually(lambda: exists(tmp_path / "state" / "notifications-ops.json"))
         await happens("stop_set")
         await eventually(lambda: received(1), within=20)
-        assert await audit.checks()["notifications"]() is None
+        await eventually(lambda: passes(audit.checks()["notifications"]))
     await happens("stop_lift")  # while nobody delivers
     async with replica(bus, tmp_path / "state", notifications=file):
         await eventually(lambda: received(2), within=20)
@@ -213,16 +221,20 @@ async def test_a_receiver_that_fails_gets_each_notification_once_it_takes_it_als
     assert 'writ_notifications_total{destination="ops",result="sent"} 1.0' in text
 
 
+async def passes(check: Check) -> bool:
+    return await check() is None
+
+
 async def exists(path: Path) -> bool:
     return path.exists()
 
 
 def test_a_redirect_is_not_followed_and_a_receiver_that_is_not_there_is_named(receiver: Receiver) -> None:
     receiver.statuses += [307]
-    request = Request(url=receiver.url, headers={}, body=b"{}")
+    request = HttpRequest(url=receiver.url, headers={}, body=b"{}")
     assert post(request) == "HTTP 307"
     assert receiver.received == []
-    assert post(Request(url="http://127.0.0.1:1/", headers={}, body=b"{}")).startswith("not reached")
+    assert post(HttpRequest(url="http://127.0.0.1:1/", headers={}, body=b"{}")).startswith("not reached")
 
 
 @pytest.mark.parametrize(
@@ -232,22 +244,39 @@ def test_a_redirect_is_not_followed_and_a_receiver_that_is_not_there_is_named(re
         ({"url": "https://user:pw@x/"}, "password"),
         ({"secret_file": ""}, "secret_file"),
         ({"kind": "ntfy"}, "topic"),
+        ({"kind": "ntfy", "with": {"topic": "writ", "buttons": []}}, "buttons"),
+        ({"kind": "webhok"}, "did you mean webhook"),
         ({"events": ["everything"]}, "everything"),
         ({"colour": "red"}, "colour"),
     ],
 )
 def test_a_bad_destination_is_refused_with_its_place(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        read_notifications(configured(tmp_path, **changed))
+        read(configured(tmp_path, **changed))
 
 
 def test_a_short_or_open_secret_is_refused_and_all_kinds_are_the_default(tmp_path: Path) -> None:
     path = configured(tmp_path)
-    [target], link = read_notifications(path)
-    assert (target.destination.events, target.secret, link) == (list(KINDS), SECRET, "")
+    [target], link = read(path)
+    assert (target.destination.events, target.receiver.secret, link) == (list(KINDS), SECRET, "")
     (tmp_path / "secret").write_bytes(b"short")
     with pytest.raises(ConfigError, match="16 bytes"):
-        read_notifications(path)
+        read(path)
     (tmp_path / "secret").chmod(0o644)
     with pytest.raises(ConfigError, match="secret"):
-        read_notifications(path)
+        read(path)
+
+
+def test_a_notifier_of_a_plugin_makes_the_request_and_cannot_send_it_elsewhere(tmp_path: Path) -> None:
+    def by_link(one: Notification, to: Destined, _: float) -> HttpRequest:
+        return HttpRequest(url=one.link or f"{to.url}/{one.kind}", headers={}, body=b"")
+
+    path = configured(tmp_path, kind="router_log", secret_file="")
+    [target], _ = read(path, router_log=Notifier(request=by_link, summary="by its link"))
+    found = notification_of(record(WAITING), "https://elsewhere.example/{operation_id}")
+    assert found is not None
+    with pytest.raises(ConfigError, match="another host"):
+        target.request(found, 0.0)
+    unlinked = notification_of(record(WAITING))
+    assert unlinked is not None
+    assert target.request(unlinked, 0.0).url == "https://x/pending"

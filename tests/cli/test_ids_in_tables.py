@@ -48,6 +48,8 @@ CELLS = {
     "token": "tok-" + ID[:12],
     "id": ID[:12],
     "public key": "U" + ID.upper() * 2 + "AAA",
+    "context": "test-site",
+    "url": "nats://127.0.0.1:4222",
     "": "current",
 }
 """A cell of each column, as long as it is likely to be."""

@@ -12,6 +12,7 @@ from tests.cli.test_help import INVENTORY, PRINCIPALS
 from writ_cli.field_path import select
 from writ_cli.main import cli
 from writ_cli.output import Screen
+from writ_cli.watching import watched
 from writ_contracts.errors import Invalid
 
 DATA: dict[str, Any] = {"rows": [{"id": "a", "tags": ["x", "y"]}, {"id": "b", "tags": []}], "next": None}
@@ -66,3 +67,22 @@ def test_text_from_outside_stays_harmless_in_every_form(capsys: pytest.CaptureFi
         assert all(char.isprintable() or char == "\n" for char in shown), shown
     Screen("yaml").data(hostile)
     assert yaml.safe_load(capsys.readouterr().out) == hostile
+
+
+def test_a_quiet_list_is_its_first_column(tmp_path: Path) -> None:
+    (tmp_path / "inventory.yaml").write_text(INVENTORY)
+    (tmp_path / "principals.yaml").write_text(PRINCIPALS)
+    runner, words = CliRunner(), ["principal", "list", "--home", str(tmp_path), "-q"]
+    assert runner.invoke(cli, words).output == "alice\n"
+    assert "--quiet is for lists" in runner.invoke(cli, [*words, "-o", "json"]).output
+
+
+async def test_a_watched_list_is_shown_when_it_has_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    states = iter(["one", "one", "two"])
+
+    async def show() -> int:
+        print(next(states))
+        return 0
+
+    assert await watched(show, every=0, times=3) == 0
+    assert capsys.readouterr().out == "one\ntwo\n"

@@ -180,6 +180,29 @@ def test_set_refuses_what_the_inventory_cannot_have(inventory: Path, word: str, 
     assert inventory.read_text() == INVENTORY
 
 
+def test_set_reaches_keys_within_keys(inventory: Path) -> None:
+    words = ("connection.port=2222", "connection.user=", "backup.repository=/srv/r", "backup.password_file=/etc/r")
+    done = _writ(inventory, "set", "web1", *words)
+    assert done.exit_code == 0, done.stderr
+    entry = msgspec.json.decode(_writ(inventory, "show", "web1", "-o", "json").stdout)
+    assert entry["connection"] == {"host": "web1.example.org", "port": 2222}
+    assert entry["backup"] == {"repository": "/srv/r", "password_file": "/etc/r"}
+    assert "  # web servers\n" in inventory.read_text()
+    for word, why in (("role.x=1", "no key 'x' in a value that is no mapping"), ("conection.port=1", "'connection'")):
+        refused = _writ(inventory, "set", "web1", word)
+        assert (refused.exit_code, why in refused.stderr) == (2, True)
+
+
+def test_repin_replaces_the_pinned_host_keys(inventory: Path) -> None:
+    line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAdEJzLSdSvpOhurO0nFpHYemOq7XLxUsE67n9lmQfhU"
+    done = _writ(inventory, "repin", "web1", "--host-key", line)
+    assert done.exit_code == 0, done.stderr
+    entry = msgspec.json.decode(_writ(inventory, "show", "web1", "-o", "json").stdout)
+    assert entry["connection"]["host_keys"] == [line]
+    assert entry["connection"]["host"] == "web1.example.org"
+    assert _writ(inventory, "repin", "box", "--host-key", line).exit_code == 2
+
+
 def test_an_inventory_in_flow_style_is_left_as_it_is(inventory: Path) -> None:
     text = "targets: [{id: a, role: testing, backend: ssh}, {id: b, role: testing, backend: ssh}]\n"
     inventory.write_text(text)

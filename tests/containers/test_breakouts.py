@@ -63,7 +63,7 @@ def test_a_folder_above_a_socket_needs_the_sockets_flag_too(path: str) -> None:
     "given",
     [
         {"network": "frontend", "cap_add": ["CHOWN", "NET_BIND_SERVICE"], "binds": ["/srv/data", "/srv/data/a"]},
-        {"security_options": ["no-new-privileges:true"], "namespaces": {"ipc": "private", "pid": ""}},
+        {"security_options": ["no-new-privileges:true"], "namespaces": {"ipc": "private", "pid": "", "uts": "private"}},
     ],
 )
 def test_what_stays_inside_needs_none(given: dict[str, Any]) -> None:

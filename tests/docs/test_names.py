@@ -30,7 +30,15 @@ SUBJECT = re.compile(r"(?<![\w.$])writ(?:\.(?:[a-z_]++|<[a-z_]+>|\{[a-z_]+\}|\*)
 TAG = re.compile(r"writ\.[a-z]+\.v\d+")
 COMMAND = ("git", "ls-files", "-co", "--exclude-standard")
 EXAMPLES = {"bare.py"}
-OTHERS = {"writ.plugin", "writ.operations", "writ.handlers", "writ.backends", "writ.evaluators"}
+OTHERS = {
+    "writ.plugin",
+    "writ.operations",
+    "writ.handlers",
+    "writ.backends",
+    "writ.evaluators",
+    "writ.notifiers",
+    "writ.scanners",
+}
 OTHERS |= {"writ.conformance", "writ.hostops", "writ.operation"}
 """Groups of entry points, and what an operation's id is a hash of."""
 OTHERS |= {"writ.api.journal", "writ.api.clock", "writ.api.leader.<stream>", "writ.api.purge.<stream>"}

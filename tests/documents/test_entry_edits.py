@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from writ_contracts.errors import Conflict
 from writ_documents import yaml_file
-from writ_documents.entry_edits import with_value, without_entry
+from writ_documents.entry_edits import with_entry, with_value, without_entry
 
 TEXT = """\
 # The hosts of the shop.
@@ -111,3 +111,9 @@ def test_other_lines_stay_whatever_is_between_entries(blocks: list[str], data: s
         # A comment below an entry that is indented like its keys is the entry's own, so none is made here.
         assert without_entry(text, "targets", at) == "".join(others)
     assert yaml_file.parse(with_value(text, "targets", at, "k9", "v").encode(), "").data["targets"][at]["k9"] == "v"
+
+
+def test_an_entry_is_changed_key_by_key_and_other_lines_stay() -> None:
+    text = "items:\n  - id: a  # one\n    old: 1\n    list:\n      - x\n    kept: 2  # why\n  # two\n  - id: b\n"
+    changed = with_entry(text, "items", 0, {"id": "a", "kept": 2, "new": [1]})
+    assert changed == "items:\n  - id: a  # one\n    kept: 2  # why\n    new:\n    - 1\n  # two\n  - id: b\n"

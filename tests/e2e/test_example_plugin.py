@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tests/example_plugin"
 TUTORIAL = (ROOT / "docs/plugins.md").read_text()
 TOKEN, INSTALL_SECONDS = "router-token-7f3a", 1.0
+STOPS = {"name": "stops", "operations": ["stop_set"], "target_roles": ["gateway"], "allowed": True}
 ARGUMENTS = {
     "router_devices": [],
     "router_block": [f"mac={CAMERA}"],
@@ -87,8 +88,10 @@ def environment(folder: Path, wheel: Path) -> Environment:
 class World:
     """The installation, a router, and somebody at the command line."""
 
-    def __init__(self, running: RunningInstallation, environment: Environment, state: RouterState) -> None:
-        self.running, self.environment, self.state = running, environment, state
+    def __init__(
+        self, running: RunningInstallation, environment: Environment, address: str, state: RouterState
+    ) -> None:
+        self.running, self.environment, self.address, self.state = running, environment, address, state
 
     async def writ(self, *words: str, stdin: str = "", status: int = 0, **env: str) -> str:
         """Run the `writ` command of the environment; its output."""
@@ -128,13 +131,20 @@ async def world(box: tuple[str, RouterState], tmp_path_factory: pytest.TempPathF
         "deny_by_default": True,
         "enable_dry_run": True,
         "require_approval_for_admin": False,
-        "global_policies": yaml_of("global_policies"),
+        "global_policies": [*yaml_of("global_policies"), STOPS],
     }
     empty = prepare(folder, targets=[], policy=yaml_file.dump({"policies": policy}))
+    [destination] = yaml_of("destinations")
+    secret = empty.root / destination["secret_file"]
+    secret.parent.mkdir(exist_ok=True)
+    secret.write_text(TOKEN)
+    secret.chmod(0o600)
+    destinations = [{**destination, "url": address}]
+    (empty.root / "notifications.yaml").write_text(yaml_file.dump({"destinations": destinations}))
     empty.inventory.write_text(yaml_file.dump({"targets": [{**target, "connection": {"url": address}}]}))
     environ = {"PYTHONPATH": "", "WRIT_HEARTBEAT": "0.5"}
     async with running_installation(folder, home=empty, environ=environ, command=services.writ) as running:
-        one = World(running, services, state)
+        one = World(running, services, address, state)
         async with agent(one, agents, folder / "agent"):
             yield one
 
@@ -170,6 +180,7 @@ async def test_the_plugin_is_listed_with_what_it_brings(world: World) -> None:
     [row] = json.decode(await world.writ("plugin", "list", "-o", "json"))
     assert (row["name"], row["version"], row["backends"]) == ("writ-router", "1.0.0", ["router"])
     assert row["operations"] == {"router_block": "change", "router_devices": "read", "router_install": "admin"}
+    assert (row["notifiers"], row["scanners"]) == (["router_log"], ["router_firmware"])
     assert row["serves"] == {"router": ["service_status", "service_restart"]}
 
 
@@ -220,3 +231,25 @@ async def test_a_router_that_hangs_up_leaves_the_outcome_unknown_until_a_probe(w
     world.state.drop_replies = 1
     done = await world.run("service_restart", status=7)
     assert (done["outcome"], done["code"]) == ("unknown", "timeout")
+
+
+async def test_a_scanner_of_the_plugin_reports_what_it_finds(world: World, tmp_path: Path) -> None:
+    await world.writ("principal", "add", "inventory-scan", "--kind", "service", "--role", "scanner")
+    (tmp_path / "token").write_text(TOKEN)
+    options = [f"--with=url={world.address}", f"--with=token_file={tmp_path / 'token'}"]
+    words = ("scan", "run", "router_firmware", "-t", "router-1", *options, "--as", "inventory-scan", "-o", "json")
+    world.state.version = "1.0"
+    [row] = json.decode(await world.writ(*words))
+    assert (row["target"], row["findings"], row["error"], len(row["digest"])) == ("router-1", 1, "", 64)
+    await world.writ("scan", "run", "router_firmwear", "-t", "router-1", status=2)
+    (tmp_path / "token").unlink()
+    [failed] = json.decode(await world.writ(*words, status=1))
+    assert "cannot be read" in failed["error"]
+
+
+async def test_a_notifier_of_the_plugin_writes_to_the_routers_log(world: World) -> None:
+    async def logged() -> bool:
+        return any(line.startswith("stop: stop_set by ") for line in world.state.log)
+
+    await world.writ("stop", "set", "--reason", "maintenance of routers", "--target", "router-9*")
+    await eventually(logged, within=30, what="a notification in the router's log")

@@ -7,6 +7,7 @@ from tests.executor.conftest import World
 
 from writ_contracts import subjects
 from writ_contracts.journal import Finished, Unknown
+from writ_trust.control_events import STORED_WITHIN
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
@@ -77,6 +78,20 @@ async def test_a_stop_is_a_control_event_and_later_questions_name_its_sequence(w
     await world.ask("service_status", **RESTART)
     assert world.policy.decides[-1].control_sequence == record.sequence
     assert json.decode(record.data)["body"]["reason"] == "something is wrong"
+
+
+async def test_a_lift_that_was_decided_long_ago_is_not_stored(world: World) -> None:
+    one = await world.executor()
+    stop = await world.ask("stop_set", target="writ", parameters={"reason": "fire"})
+    assert await world.outcome(stop.operation_id or "") == "succeeded"
+    server_time = one.recorder.clock
+    one.recorder.clock = lambda: server_time() + STORED_WITHIN + 1.0  # it was down meanwhile
+    lift = await world.ask("stop_lift", target="writ", parameters={"stop_id": stop.operation_id})
+    assert await world.outcome(lift.operation_id or "") == "failed"
+    assert [record.subject for record in await world.records(subjects.CONTROL)] == [subjects.control_event("stop_set")]
+    end = (await world.life(lift.operation_id or "")).end
+    assert isinstance(end, Finished)
+    assert "request it again" in end.message
 
 
 async def test_a_lift_of_a_stop_that_is_not_in_force_fails_and_names_those_that_are(world: World) -> None:

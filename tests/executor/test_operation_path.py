@@ -2,12 +2,15 @@
 
 import asyncio
 
+import pytest
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.journal import Finished, Granted, Refused, Requested
 from writ_contracts.requests import Failure
+from writ_executor.journal import recorder
+from writ_testing.call_path import recorded_path
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import open_signed
 
@@ -146,3 +149,10 @@ async def test_dry_run_only_makes_every_request_a_dry_run(world: World) -> None:
     answer = await world.ask("network_scan", parameters={"cidr": "127.0.0.0/30"})
     assert answer.operation_id
     assert await world.outcome(answer.operation_id) == "previewed"
+
+
+async def test_request_endpoint_has_a_short_path_to_its_core(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = recorded_path(monkeypatch, recorder, "apply")
+    await world.executor()
+    await world.ask("service_restart", **RESTART)
+    assert path.is_short, path

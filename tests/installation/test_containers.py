@@ -23,6 +23,7 @@ from writ_installation.files.site import Site as Installed
 from writ_installation.nats.cluster_certificate import for_servers
 from writ_installation.nats.leaf_sites import Site, add_site
 from writ_installation.nats.server import sizes
+from writ_installation.nats.server_tls import pinned_ca
 from writ_installation.provisioner import folders
 from writ_installation.provisioner.folders import configurations, environment, write_environment
 from writ_installation.provisioner.provisioner import Provisioner
@@ -43,7 +44,7 @@ def test_nothing_is_missing_and_all_of_it_is_the_owners_alone(tmp_path: Path) ->
     home = Home(tmp_path / ".writ")
     assert home.config == tmp_path / ".writ" / "config"
     assert [target.id for target in read_inventory(home.inventory).targets] == ["sandbox"]
-    assert {agent.pool for agent in read_agents(home.agents).agents} == {"ssh", "proxmox", "local-sandbox"}
+    assert {agent.pool for agent in read_agents(home.agents).agents} == {"ssh", "proxmox", "docker", "local-sandbox"}
     for path in home.root.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
@@ -76,6 +77,28 @@ def test_the_environment_holds_nothing_secret_and_keeps_the_lines_of_others(tmp_
     assert "COMPOSE_PROFILES=cluster" in lines
     for key in home.keys.iterdir():
         assert key.is_dir() or key.read_text().strip() not in path.read_text()
+
+
+def test_servers_in_containers_require_tls_for_their_own_names(tmp_path: Path) -> None:
+    home = folders.init(tmp_path / ".writ", 3)
+    values = environment(home)
+    assert values["WRIT_NATS_URL"] == "tls://nats:4222,tls://nats-2:4222,tls://nats-3:4222"
+    assert values["WRIT_TLS_CA"].startswith("der:")
+    for text in configurations(home).values():
+        assert "allow_non_tls: false" in text
+        assert '"cert_file": "/etc/nats/tls/server-1.pem"' in text
+    assert (home.servers / "tls" / "server-1.pem").exists()
+
+
+def test_containers_of_before_offer_tls_until_it_is_required(tmp_path: Path) -> None:
+    home = folders.init(tmp_path / ".writ", 1, "off")
+    home.tls_file.unlink()
+    again = folders.init(tmp_path / ".writ", 1)
+    assert environment(again)["WRIT_NATS_URL"] == "tls://nats:4222"
+    assert "allow_non_tls: true" in next(iter(configurations(again).values()))
+    allowed = folders.init(tmp_path / ".writ", 1, "off")
+    values = environment(allowed)
+    assert (values["WRIT_NATS_URL"], values["WRIT_NATS_PLAINTEXT"]) == ("nats://nats:4222", "allow")
 
 
 def test_three_servers_know_each_other_by_a_certificate(tmp_path: Path) -> None:
@@ -124,7 +147,7 @@ class Served:
     """A server with the configuration that `writ init` wrote, on this machine's own paths and ports."""
 
     def __init__(self, folder: Path, home: Home, port: int, monitor_port: int) -> None:
-        self.home, self.url = home, f"nats://127.0.0.1:{port}"
+        self.home, self.url = home, f"tls://127.0.0.1:{port}"
         self._folder, self._port, self._monitor_port = folder, port, monitor_port
         self._process: ServerProcess
 
@@ -139,7 +162,8 @@ class Served:
 @pytest.fixture
 async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     port, monitor = free_port(), free_port()
-    for name, value in {"CLIENT_PORT": port, "MONITOR_PORT": monitor, "STORE": str(tmp_path / "data")}.items():
+    here = {"STORE": str(tmp_path / "data"), "MOUNTED": str(tmp_path / ".writ" / "servers")}
+    for name, value in {"CLIENT_PORT": port, "MONITOR_PORT": monitor, **here}.items():
         monkeypatch.setattr(folders, name, value)
     served = Served(tmp_path, folders.init(tmp_path / ".writ", 1), port, monitor)
     await served.start()
@@ -150,7 +174,7 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 @pytest.fixture
 async def kept(served: Served) -> AsyncIterator[tuple[Home, Provisioner, str]]:
     """It, and a keeper."""
-    keeper = Provisioner(served.home, served.url, None)
+    keeper = Provisioner(served.home, served.url, {})
     following = asyncio.create_task(keeper.follow())
     try:
         yield served.home, keeper, served.url
@@ -170,6 +194,7 @@ async def test_a_principal_that_is_added_is_let_in_and_one_that_is_taken_out_is_
     home, keeper, url = kept
     await eventually(lambda: _well(keeper), what="streams")
     monkeypatch.setenv("NATS_URL", url)
+    monkeypatch.setenv("WRIT_TLS_CA", pinned_ca(home))
     before = home.principals.read_bytes()
     added = await add_principal(home, "bob", "human", ["operator"], None)
     assert added.admitted is True
@@ -188,7 +213,9 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home
     home.make_key("agent-new")
     list_edits.append(home.agents, "agents", {"pool": "new", "key": home.key("agent-new").public}, unique="key")
     await eventually(lambda: _well(keeper), what="all is well again")
-    bus = await open_bus(Context(principal="agent-new", url=url), home.key("agent-new").seed, wait=20)
+    bus = await open_bus(
+        Context(principal="agent-new", url=url, tls_ca=str(home.ca_file)), home.key("agent-new").seed, wait=20
+    )
     await bus.drain(1.0)
 
 
@@ -239,7 +266,9 @@ async def _told(keeper: Provisioner, what: str) -> bool:
 async def _refused(url: str, home: Home) -> bool:
 
     try:
-        bus = await open_bus(Context(principal="bob", url=url), home.key("principal-bob").seed, wait=2)
+        bus = await open_bus(
+            Context(principal="bob", url=url, tls_ca=str(home.ca_file)), home.key("principal-bob").seed, wait=2
+        )
     except Denied:
         return True
     except WritError:

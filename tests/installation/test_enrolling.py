@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from writ_bus.errors import Forbidden, TimedOut
-from writ_bus.nats.connection import TlsOptions
+from writ_bus.nats.tls import TlsOptions
 from writ_bus.private_files import read_private
-from writ_contracts.errors import Denied, WritError
+from writ_contracts.errors import ConfigError, Denied, WritError
 from writ_enrolment import command, enrolment
 from writ_enrolment.enrolment import Joined, enrol
 from writ_installation.files import tokens
@@ -41,7 +41,7 @@ async def test_of_two_at_once_on_one_host_the_second_takes_the_key_of_the_first(
         return generate_seed()
 
     monkeypatch.setattr(enrolment, "generate_seed", meanwhile)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ConfigError, match=r"none\.pem"):
         await enrol(enrolment_tickets.read_ticket(token), folder, TlsOptions(ca=str(tmp_path / "none.pem")), {})
     assert read_private(folder / f"agent-{POOL}.seed") == first
     assert [path.name for path in folder.iterdir()] == [f"agent-{POOL}.seed"]

@@ -1,6 +1,7 @@
 """`writ init`: what it makes, for whom, and that it never takes the place of anything."""
 
 import asyncio
+import grp
 import os
 import pwd
 import stat
@@ -28,6 +29,8 @@ SITE = Site(url="nats://writ.example.org:4222", listen="127.0.0.1", port=4222, m
 SOMEBODY = "daemon"
 SOMEBODY_ELSE = "nobody"
 """Users on every Debian; the first with a group of its name."""
+TLS = "tty"
+"""Another group of every Debian."""
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
 
@@ -138,8 +141,10 @@ def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its
 ) -> None:
     monkeypatch.setattr(initialise, "GROUP", SOMEBODY)
     monkeypatch.setattr(ssh_keys, "SSH_AGENT", SOMEBODY_ELSE)
+    monkeypatch.setattr(initialise, "TLS_GROUP", TLS)
     keeper = pwd.getpwnam(SOMEBODY)
-    home = init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var"), store=str(tmp_path / "store")))
+    site = structs.replace(SITE, listen="0.0.0.0")
+    home = init(tmp_path / "etc", structs.replace(site, state=str(tmp_path / "var"), store=str(tmp_path / "store")))
     assert (home.root.stat().st_uid, home.root.stat().st_gid) == (0, keeper.pw_gid)
     assert stat.S_IMODE(home.keys.stat().st_mode) & 0o777 == 0o700
     for path in home.keys.iterdir():
@@ -147,9 +152,13 @@ def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its
     for path in (home.policy, home.inventory, home.principals, home.public_file, home.site_file):
         found_as = path.stat()
         assert (found_as.st_uid, found_as.st_gid, stat.S_IMODE(found_as.st_mode)) == (0, keeper.pw_gid, 0o640), path
-    for path in (home.written, *home.written.rglob("*")):
+    certificates = {home.certificates, *home.certificates.iterdir()}
+    for path in {home.written, *home.written.rglob("*")} - certificates:
         assert (path.stat().st_uid, path.stat().st_gid) == (keeper.pw_uid, keeper.pw_gid), path
         assert stat.S_IMODE(path.stat().st_mode) & 0o027 == 0, path
+    assert {path.stat().st_gid for path in certificates} == {grp.getgrnam(TLS).gr_gid}
+    assert {path.stat().st_uid for path in certificates} == {keeper.pw_uid}
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o027 for path in certificates} == {0}
     assert not create_installation(home)
     assert read_agents(home.agents).agents == []
 
@@ -160,6 +169,7 @@ def test_split_a_targets_key_is_the_ssh_agents_alone_who_enters_no_folder_of_the
 ) -> None:
     monkeypatch.setattr(initialise, "GROUP", SOMEBODY)
     monkeypatch.setattr(ssh_keys, "SSH_AGENT", SOMEBODY_ELSE)
+    monkeypatch.setattr(initialise, "TLS_GROUP", SOMEBODY_ELSE)
     agent = pwd.getpwnam(SOMEBODY_ELSE)
     home = init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var")))
     wish = NewTarget(name="web-1", role="testing", address=Address("root", "web-1.example.org"))

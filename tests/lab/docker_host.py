@@ -26,9 +26,18 @@ PROGRAMS = ("sh", "sleep", "cat", "echo", "true", "false", "env", "httpd", "id",
 
 
 def make_images(engine: Engine) -> None:
-    """Images of busybox alone; one with a health check that takes its time. A first process without a handler
-    gets no SIGTERM from the kernel.
-    """
+    """Images of busybox alone; one with a health check that takes its time."""
+    make_box(engine)
+    _import(engine, SLOW, "--change", "HEALTHCHECK --interval=60s --start-period=60s CMD true")
+
+
+def make_box(engine: Engine) -> None:
+    """The image of busybox."""
+    _import(engine, BOX)
+
+
+def _import(engine: Engine, image: str, *more: str) -> None:
+    """A first process without a handler gets no SIGTERM from the kernel."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.add(program("busybox"), "bin/busybox")
@@ -37,9 +46,7 @@ def make_images(engine: Engine) -> None:
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
     changes = ("--change", 'CMD ["sleep", "1000"]', "--change", "STOPSIGNAL SIGKILL")
-    engine.docker("import", *changes, "-", BOX, stdin=packed.getvalue())
-    check = ("--change", "HEALTHCHECK --interval=60s --start-period=60s CMD true")
-    engine.docker("import", *changes, *check, "-", SLOW, stdin=packed.getvalue())
+    engine.docker("import", *changes, *more, "-", image, stdin=packed.getvalue())
 
 
 class DockerHost:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
-from writ_bus.nats.options import TlsOptions
+from writ_bus.nats.tls import TlsOptions
 from writ_nats_server.config import TlsFiles, parties, render
 from writ_nats_server.leaf import Listener
 from writ_nats_server.process import check_config

@@ -13,8 +13,10 @@ from tests.rules.asking import CATALOGUE, NOON
 from tests.rules.small_world import PARAMETERS, REQUIRED
 
 from writ_contracts.decisions import Decision
+from writ_policy.decisions import rulings
 from writ_rules.json_lines import answer
 from writ_rules.setting import Setting, read_policy, read_setting
+from writ_testing.call_path import recorded_path
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 
@@ -84,3 +86,9 @@ async def test_simulation_decision_and_eval_agree(asking: Asking) -> None:
             assert (evaluated["rules"], evaluated["reason"]) == (real.rules, real.reason)
             effects.add(real.effect)
     assert effects == {"allow", "deny", "require_approval"}
+
+
+async def test_decide_endpoint_has_a_short_path_to_its_core(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = recorded_path(monkeypatch, rulings, "decide")
+    await asking.decision(asking.signed(asking.subject("service_restart", "web-a")))
+    assert path.is_short, path

@@ -107,7 +107,36 @@ BACKENDS = [
     ),
 ]
 
-ROWS: Rows = {"Who is there, who waits": WHO_IS_THERE, "Work": WORK, "Backends": BACKENDS}
+CONTAINERS = [
+    lines(
+        "Pulls and deployments, by outcome",
+        query("sum by (outcome) (rate(writ_agent_deployments_total[$__rate_interval]))", "{{outcome}}"),
+        unit="ops",
+        width=8,
+    ),
+    lines(
+        "Pulls and deployments that failed",
+        query(
+            'sum by (operation) (increase(writ_agent_deployments_total{outcome="failed"}[30m]))',
+            "{{operation}}",
+        ),
+        text="Within 30 minutes. The message of one says whether it was the registry, the image, or a health check.",
+        width=8,
+    ),
+    lines(
+        "Engines and hosts that were not reached",
+        query("sum(min by (target) (writ_agent_target_reachable) == bool 0)", "not reached"),
+        text="The last time that an agent went there.",
+        width=8,
+    ),
+]
+
+ROWS: Rows = {
+    "Who is there, who waits": WHO_IS_THERE,
+    "Work": WORK,
+    "Backends": BACKENDS,
+    "Containers": CONTAINERS,
+}
 
 
 def dashboard() -> str:

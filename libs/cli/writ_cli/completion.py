@@ -13,6 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
+from writ_cli.current_context import found_home
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_contracts.errors import ConfigError, WritError
@@ -95,7 +96,8 @@ def _read(read: Callable[[Home], list[str]], context: click.Context) -> list[str
 
 def _settings(context: click.Context) -> Settings:
     given: dict[str, Any] = context.params
-    home, where = given.get("home") or os.environ.get("WRIT_HOME") or ".writ", given.get("context")
+    where = given.get("context")
+    home = given.get("home") or os.environ.get("WRIT_HOME") or found_home(Path.cwd()) or ".writ"
     return Settings(
         screen=Screen("table"),
         home=Home(Path(home)),

@@ -124,6 +124,7 @@ for command in (
     catalogue.targets,
     targets.target,
     leaf.leaf,
+    LazyGroup("tls", "writ_cli.installation.server_tls:tls", "TLS of NATS: its certificate, and the CA."),
     backends.backends,
     principals.principal,
     keys.keys,

@@ -11,9 +11,11 @@ import click
 from click.core import ParameterSource
 
 from writ_cli import completion
+from writ_cli.current_context import ContextFolder, found_home
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_cli.suggestions import with_suggestion
+from writ_cli.watching import watched
 from writ_installation.files.home import Home
 from writ_runtime import spans
 
@@ -34,7 +36,7 @@ _HOME = click.option(
     default=".writ",
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="The installation's folder (WRIT_HOME).",
+    help="The installation's folder (WRIT_HOME); `.writ` is searched upwards.",
 )
 _AS = click.option(
     "--as",
@@ -61,6 +63,15 @@ _ROWS = click.option(
     default="table",
     help="For people; for programs as one document, a line for each row, or a spreadsheet.",
 )
+
+
+_QUIET = click.option("--quiet", "-q", is_flag=True, help="Only the first column, such as ids: one a line.")
+_WATCH = click.option("--watch", is_flag=True, help="Show it again whenever it has changed, until interrupted.")
+
+
+def listing(command: Callable[[Body], Command]) -> Callable[[Body], Command]:
+    """Make a subcommand a list: with `-q` and `--watch`, which `_runs` carries out."""
+    return lambda body: command(_QUIET(_WATCH(body)))
 
 
 def asking_rows(body: Body) -> Command:
@@ -104,14 +115,23 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         field: str | None,
         principal: str | None = None,
         context: Path | None = None,
+        quiet: bool = False,
+        watch: bool = False,
         **arguments: Any,
     ) -> int | None:
+        if quiet and (field is not None or form != "table"):
+            raise click.UsageError("--quiet is for lists without --output or --field: leave one of them out")
         if field is not None and form not in ("table", "json"):
             raise click.UsageError(f"--field prints values as they are, not as {form}: leave one of them out")
         source = click.get_current_context().get_parameter_source
         typed_context = source("context") is ParameterSource.COMMANDLINE
+        if source("home") is ParameterSource.DEFAULT:
+            found = found_home(Path.cwd())
+            home = found or home
+            if found is None and context is None and traced and not os.environ.get("NATS_URL"):
+                context = ContextFolder(os.environ).current_file()
         settings = Settings(
-            screen=Screen(form, field),
+            screen=Screen(form, field, quiet=quiet),
             home=Home(home),
             home_given=source("home") is not ParameterSource.DEFAULT,
             environ=os.environ,
@@ -119,8 +139,11 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
             context=context,
         )
         traces = traced and spans.is_configured(os.environ) and spans.installed()
-        work = with_suggestion(body(settings, **arguments), settings)
-        return asyncio.run(_exported(work) if traces else work)
+
+        def work() -> Coroutine[Any, Any, int | None]:
+            return with_suggestion(body(settings, **arguments), settings)
+
+        return asyncio.run(watched(work) if watch else _exported(work()) if traces else work())
 
     return run
 

@@ -44,7 +44,9 @@ _COLOURS = {
 class Screen:
     """The output of a command. `form` is `table`, `json` or `yaml`; `field` selects a part of the result."""
 
-    def __init__(self, form: str, field: str | None = None) -> None:
+    def __init__(self, form: str, field: str | None = None, *, quiet: bool = False) -> None:
+        """`quiet`: of a table the first column alone, and nothing else."""
+        self.quiet = quiet
         self.form = form
         self.field = field
         # Narrower than any real table only in pipes: there nothing may be cut or wrapped.
@@ -88,6 +90,8 @@ class Screen:
 
     def line(self, *parts: str | Text) -> None:
         """One line for people."""
+        if self.quiet:
+            return
         self.out.print(Text.assemble(*(visible(part) if isinstance(part, str) else part for part in parts)))
 
     def whole(self, text: str) -> None:
@@ -112,6 +116,11 @@ class Screen:
         other; longer texts wrap between words. `spill`: the last column is printed beneath then, a line for each row.
         """
         cells = [[cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row] for row in rows]
+        if self.quiet:
+            named = columns.index("operation") if "when" in columns[:1] else 0
+            for row in cells:
+                click.echo(row[named].plain)
+            return
         plain = [[cell.plain for cell in row] for row in cells]
         width = self.out.width
         if not spill or _fits(fitted(columns, plain, (), width), width):

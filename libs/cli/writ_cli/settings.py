@@ -18,6 +18,7 @@ from writ_documents.readers import read_principals
 from writ_installation.files.create import OPERATOR
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import principals_of
+from writ_installation.nats.server_tls import pinned_ca
 from writ_installation.status.server_url import running_url
 
 CONNECT_SECONDS = 3.0
@@ -46,7 +47,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             key_file=str(Path(key_file).absolute()),
             installation=self.environ.get("WRIT_INSTALLATION") or self.home.installation,
             policy_keys=list(self.policy_keys()),
-            tls_ca=self.environ.get("WRIT_TLS_CA") or None,
+            tls_ca=self.environ.get("WRIT_TLS_CA") or self._pinned_ca() or None,
             tls_cert=self.environ.get("WRIT_TLS_CERT") or None,
             tls_key=self.environ.get("WRIT_TLS_KEY") or None,
         )
@@ -105,6 +106,10 @@ class Settings(Struct, frozen=True, kw_only=True):
             where = f"Writ is not up on {self.home.root}"
             raise Unreachable(f"{where}: start it with `writ up`, or set NATS_URL and WRIT_KEY_FILE")
         return url
+
+    def _pinned_ca(self) -> str:
+        """Return the CA of the installation on this machine, unless the server is another one."""
+        return "" if self.environ.get("NATS_URL") else pinned_ca(self.home)
 
     async def connect(self) -> Writ:
         """Connect as that principal."""

@@ -6,7 +6,8 @@ one lists for this principal. Services themselves suggest no names, since not ev
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 from writ_cli import completion
 from writ_cli.settings import Settings
@@ -47,7 +48,7 @@ async def suggestion(settings: Settings, code: str | None, message: str) -> str:
     return near(quoted[1], known)
 
 
-async def with_suggestion(work: Awaitable[int | None], settings: Settings) -> int | None:
+async def with_suggestion(work: Coroutine[Any, Any, int | None], settings: Settings) -> int | None:
     """Run a subcommand, and complete the message about a name that it finds unknown."""
     try:
         return await work

@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Struct, field
 
 from writ_bus.nats.bus import connect
-from writ_bus.nats.connection import Options, TlsOptions
-from writ_bus.nats.options import tls_of as tls_of
+from writ_bus.nats.connection import Options
+from writ_bus.nats.tls import TlsOptions
+from writ_bus.nats.tls import tls_of as tls_of
 from writ_bus.port import Bus
 from writ_bus.traced import traced
 from writ_contracts import subjects

@@ -25,9 +25,9 @@ HARMLESS_OPTIONS = frozenset({"no-new-privileges", "no-new-privileges:true", "no
 LONGEST_REFUSAL = 900
 OF_ANOTHER = ("container:", "service:")
 OWN_NAMESPACES = {
-    "pid": frozenset({""}),
+    "pid": frozenset({"", "private"}),
     "ipc": frozenset({"", "private", "none", "shareable"}),
-    "uts": frozenset({""}),
+    "uts": frozenset({"", "private"}),
     "userns_mode": frozenset({""}),
     "cgroup": frozenset({"", "private"}),
 }

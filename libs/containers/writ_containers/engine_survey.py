@@ -9,6 +9,7 @@ from writ_containers import stack_operations
 from writ_containers.compose import command
 from writ_containers.engine import API_VERSION, Engine
 
+PODMAN, OLD_PODMAN = (5,), "Podman 5 or newer is needed"
 NO_COMPOSE = "docker compose is not installed where the agent runs"
 
 
@@ -31,9 +32,14 @@ async def survey(engine: Engine) -> EngineSurvey:
     return EngineSurvey(os=os, versions=versions, problem=_too_old(version), lacking=lacking)
 
 
+def is_podman(version: Mapping[str, Any]) -> bool:
+    """Return whether it is Podman's compatible socket."""
+    return any(one.get("Name") == "Podman Engine" for one in version.get("Components") or ())
+
+
 def _versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, str]:
     found = {
-        "engine": version.get("Version"),
+        "engine": f"{'Podman ' if is_podman(version) else ''}{version.get('Version', '')}",
         "api": version.get("ApiVersion"),
         "os": info.get("OperatingSystem"),
         "storage": info.get("Driver"),
@@ -44,7 +50,9 @@ def _versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, 
 
 
 def _too_old(version: Mapping[str, Any]) -> str:
-    """Why its API cannot be used; empty where it can."""
+    """Why its API cannot be used; empty where it can. Podman says 1.41, and takes requests of later versions."""
+    if is_podman(version):
+        return "" if tuple(_numbers(str(version.get("Version", "0"))))[:1] >= PODMAN else OLD_PODMAN
     ours = tuple(_numbers(API_VERSION))
     if tuple(_numbers(str(version.get("ApiVersion", "0")))) < ours:
         return f"its API is {version.get('ApiVersion')}, and {API_VERSION} is needed: Docker Engine 25 or newer"

@@ -220,11 +220,11 @@ def can_be_met(demands: list[DecisionDemand]) -> bool:
     return all(len(step.people) >= min(step.quorum, MOST_PEOPLE) for demand in demands for step in demand.steps)
 
 
-def people_of(demands: list[DecisionDemand]) -> list[str]:
-    """Those whom the demands name, sorted."""
+def approvers_of(demands: list[DecisionDemand]) -> list[str]:
+    """Return the people named in the demands as possible approvers, sorted."""
     return sorted({who for demand in demands for step in demand.steps for who in step.people})
 
 
 def short_digest(digest: str) -> str:
-    """The first eight hexadecimal digits as `7f3a-91c2`: the same on every screen."""
+    """Return the first eight hexadecimal digits as `7f3a-91c2`: the same on every screen."""
     return f"{digest[:4]}-{digest[4:8]}"

@@ -24,6 +24,7 @@ AcceptedBuilds = Annotated[
 """The digests that an agent's plugins may have, by the name of their distribution."""
 OPERATIONS, HANDLERS, HOSTOPS = "writ.operations", "writ.handlers", "writ.hostops"
 BACKENDS, EVALUATORS = "writ.backends", "writ.evaluators"
+NOTIFIERS, SCANNERS = "writ.notifiers", "writ.scanners"
 CONFORMANCE = "writ.conformance"
 """Hosts on which the suite of backends can try a backend, by the backend's name (`writ plugin check`)."""
 CARRYING = (OPERATIONS, HANDLERS, HOSTOPS)
@@ -32,8 +33,9 @@ Variable = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]{2,63}(?!\n)$")]
 
 
 class Plugin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`prefixes`: its operations, evaluators and backends are named `prefix` or `prefix_…`. `serves`: built-in
-    operations by backend of its own. `configuration`: the environment variables it reads, with their purpose.
+    """`prefixes`: its operations, backends, evaluators, notifiers and scanners are named `prefix` or `prefix_…`.
+    `serves`: built-in operations by backend of its own. `configuration`: the environment variables it reads, with
+    their purpose.
     """
 
     api: int

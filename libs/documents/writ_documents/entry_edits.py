@@ -50,6 +50,30 @@ def with_values(text: str, section: str, changes: Mapping[int, tuple[str, Any]])
     return _verified("".join(lines), {**document.data, section: entries})
 
 
+def with_entry(text: str, section: str, at: int, entry: Mapping[str, Any]) -> str:
+    """Return the text with an entry changed to this one: only keys whose values differ. Raises Conflict."""
+    before = _parsed(text).data[section][at]
+    for key in [key for key in before if key not in entry]:
+        text = without_value(text, section, at, key)
+    for key, value in entry.items():
+        if key not in before or before[key] != value:
+            text = with_value(text, section, at, key, value)
+    return text
+
+
+def without_value(text: str, section: str, at: int, key: str) -> str:
+    """Return the text without a key of an entry. Raises Conflict, also for the key in the entry's first line."""
+    document, lines = _parsed(text), _lines(text)
+    first, after = _entry(document, lines, section, at)
+    place = document.key_position((section, at, key))
+    if place.line - 1 == first:
+        raise _refusal()
+    end = _end(lines, place.line - 1, after, place.column - 1, items=True)
+    entries = list(document.data[section])
+    entries[at] = {name: value for name, value in entries[at].items() if name != key}
+    return _verified("".join([*lines[: place.line - 1], *lines[end:]]), {**document.data, section: entries})
+
+
 def _changed(document: Document, lines: list[str], keys: tuple[str, int, str], value: Any) -> list[str]:
     section, at, key = keys
     span = _entry(document, lines, section, at)

@@ -59,7 +59,7 @@ def _is_network(text: str) -> bool:
 
 def read_principals(path: Path) -> Principals:
     """Return the principals; an AI agent acts for a human of the same file, and no two share a key."""
-    return _principals(yaml_file.read(path, largest=LARGEST_LIST))
+    return principals_of(yaml_file.read(path, largest=LARGEST_LIST))
 
 
 def read_people(path: Path) -> Principals:
@@ -69,10 +69,10 @@ def read_people(path: Path) -> Principals:
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict):
             entry.setdefault("key", NOBODYS_KEY)
-    return _principals(document, nobody=NOBODYS_KEY)
+    return principals_of(document, nobody=NOBODYS_KEY)
 
 
-def _principals(document: Document, *, nobody: str | None = None) -> Principals:
+def principals_of(document: Document, *, nobody: str | None = None) -> Principals:
     principals = shapes.convert(document, Principals)
     kinds = {principal.id: principal.kind for principal in principals.principals}
     keys_held = ("" if one.key == nobody else one.key for one in principals.principals)

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from writ_bus.nats.options import tls_of
+from writ_bus.nats.tls import tls_of
 from writ_contracts.errors import ConfigError, WritError
-from writ_enrolment.enrolment import enrol, tls_files
+from writ_enrolment.enrolment import enrol, tls_variables
 from writ_trust.enrolment_tickets import read_ticket
 
 LARGEST = 8192
@@ -22,7 +22,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> in
     options = _parser().parse_args(arguments)
     try:
         ticket = read_ticket(token_text(options.token_file))
-        joined = asyncio.run(enrol(ticket, options.to, tls_of(environ), tls_files(environ)))
+        joined = asyncio.run(enrol(ticket, options.to, tls_of(environ), tls_variables(environ)))
     except (WritError, ConfigError, OSError) as error:
         sys.stderr.write(f"writ-enrol: {error}\n")
         return 1
@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="writ-enrol",
         description="Make a key for the agent of this host, and enrol it by a token of `writ agent token`.",
         epilog="The token is never an argument, which everybody on the host could read. The private key stays here."
-        " With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too.",
+        " The token names the CA of the server. WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name others, for the agent"
+        " too.",
     )
     parser.add_argument(
         "--to", metavar="FOLDER", type=Path, default=FOLDER, help="of key and environment (%(default)s)"

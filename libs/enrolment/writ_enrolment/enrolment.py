@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from writ_bus.errors import Forbidden
 from writ_bus.nats.bus import NatsBus, connect
-from writ_bus.nats.connection import Options, TlsOptions
+from writ_bus.nats.connection import Options
+from writ_bus.nats.tls import PINNED, TlsOptions
 from writ_bus.private_files import read_private
 from writ_contracts import subjects
 from writ_contracts.enrolment import Enrol, Enrolled, Enrolment
@@ -33,6 +34,7 @@ from writ_trust.statements import sign
 ANSWER_SECONDS = 15.0
 ADMITTED_WITHIN = 30.0
 PAUSE = 0.2
+PLAINTEXT = "WRIT_NATS_PLAINTEXT"
 TLS = ("WRIT_TLS_CA", "WRIT_TLS_CERT", "WRIT_TLS_KEY")
 
 
@@ -51,6 +53,7 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     Raises Denied where the token is invalid or used, Conflict where this host has enrolled for the pool before,
     Unreachable, TimedOut.
     """
+    tls = tls or (TlsOptions(ca=ticket.ca) if ticket.ca else None)
     key_file, environment_file = folder / f"agent-{ticket.pool}.seed", folder / f"agent-{ticket.pool}.env"
     key = _key(key_file, ticket.installation)
     if not await _admitted(ticket, key, tls, within=0.0):
@@ -65,15 +68,19 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
         "WRIT_POLICY_KEY": ticket.policy_key,
         "WRIT_INSTALLATION": ticket.installation,
         **({"WRIT_PEOPLE_KEY": ticket.people_key} if ticket.people_key else {}),
+        **({"WRIT_TLS_CA": ticket.ca} if ticket.ca else {}),
         **environment,
     }
     atomic_files.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
     return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
 
 
-def tls_files(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of TLS with absolute paths: the agent is started in another folder."""
-    return {name: str(Path(environ[name]).absolute()) for name in TLS if environ.get(name)}
+def tls_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of TLS for the agent, paths as absolute ones: it is started in another folder."""
+    given = {name: environ[name] for name in TLS if environ.get(name)}
+    files = {name: str(Path(one).absolute()) for name, one in given.items() if not one.startswith(PINNED)}
+    allowed = {PLAINTEXT: environ[PLAINTEXT]} if environ.get(PLAINTEXT) else {}
+    return {**given, **files, **allowed}
 
 
 def _key(path: Path, installation: str) -> Key:

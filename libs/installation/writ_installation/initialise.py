@@ -10,18 +10,23 @@ import grp
 import os
 import pwd
 import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from writ_bus.nats.tls import is_loopback_host
 from writ_contracts.errors import ConfigError, Conflict
 from writ_documents import atomic_files, yaml_file
 from writ_installation.files import ssh_keys
 from writ_installation.files.create import add_missing_pools, make_files, make_identity
 from writ_installation.files.home import Home
-from writ_installation.files.site import GROUP, HEAD, Site
+from writ_installation.files.site import GROUP, HEAD, TLS_GROUP, Site
 from writ_installation.nats.server import address_of, configuration, sizes
+from writ_installation.nats.server_tls import Mode, is_on, own_names, set_up
 from writ_installation.processes.services import environment
+from writ_installation.status.server_url import running_url
 
 ENVIRONMENT_HEAD = "# What every service of deploy/systemd reads; of one alone: policy.env, executor.env, audit.env.\n"
 FOLLOWING = ("WRIT_INSTALLATION", "WRIT_KEYRING", "WRIT_POLICY_KEY")
@@ -29,7 +34,7 @@ SHARED = 0o2750
 """Mode of a folder whose new files get its group."""
 
 
-def init(root: Path, site: Site) -> Home:
+def init(root: Path, site: Site, tls: Mode | None = None) -> Home:
     """Create the installation. Raises Conflict where something exists already, ConfigError where it cannot be
     created.
     """
@@ -47,9 +52,11 @@ def init(root: Path, site: Site) -> Home:
         if user is not None:
             _split_folders(home, user)
         atomic_files.save(home.site_file, (HEAD + yaml_file.dump(msgspec.to_builtins(site, str_keys=True))).encode())
-        _fill(home, site)
+        _fill(home, site, tls)
         if user is not None:
             _give(home.written, user)
+            if is_on(home):
+                _share_certificates(home, user)
     except BaseException:
         for folder in folders:
             _empty(folder)
@@ -63,19 +70,32 @@ def upgrade(root: Path) -> list[str]:
     if not home.principals.exists():
         raise ConfigError(f"{home.root} is no installation: {home.principals} is missing")
     added = [f"{home.installation_file}: {make_identity(home)}"] if not home.installation else []
-    return added + refresh_environment(home)
+    moved: tuple[str, ...] = ()
+    if home.site and not home.tls_file.exists() and not is_loopback_host(home.site.listen):
+        _offer_tls(home, home.site)
+        moved = ("NATS_URL", "WRIT_TLS_CA")
+        added.append(f"{home.tls_file}: mode: offered")
+    return added + refresh_environment(home, (*FOLLOWING, *moved))
 
 
-def refresh_environment(home: Home) -> list[str]:
+def _offer_tls(home: Home, site: Site) -> None:
+    """Have NATS speak TLS with clients that do."""
+    user = _provisioner_user() if home.split else None
+    set_up(home, "offered", own_names(site.listen, site.url), time.time())
+    if user is not None:
+        _share_certificates(home, user)
+
+
+def refresh_environment(home: Home, names: Sequence[str] = FOLLOWING) -> list[str]:
     """Bring the lines of `writ.env` that follow from other files up to date; return a line for each change."""
     if not home.split:
         return []
-    file, current = home.root / "writ.env", environment(home, "")
+    file, current = home.root / "writ.env", environment(home, running_url(home) or "")
     lines = file.read_text().splitlines(keepends=True)
-    changed = [line for name in FOLLOWING if (line := f"{name}={current[name]}\n") not in lines]
-    names = {line.partition("=")[0] for line in changed}
+    changed = [line for name in names if (line := f"{name}={current[name]}\n") not in lines]
+    replaced = {line.partition("=")[0] for line in changed}
     if changed:
-        kept = (one for one in lines if one.partition("=")[0] not in names)
+        kept = (one for one in lines if one.partition("=")[0] not in replaced)
         atomic_files.save(file, "".join([*kept, *changed]).encode())
     return [f"{file}: {line.rstrip()}" for line in changed]
 
@@ -95,14 +115,11 @@ def _provisioner_user() -> pwd.struct_passwd:
         grp.getgrnam(GROUP)
         return pwd.getpwnam(GROUP)
     except KeyError:
-        raise ConfigError(
-            f"there is no user and group {GROUP}: install deploy/systemd/writ.sysusers as /etc/sysusers.d/writ.conf, "
-            "and run systemd-sysusers"
-        ) from None
+        raise ConfigError(_missing(f"user and group {GROUP}")) from None
 
 
 def _split_folders(home: Home, user: pwd.struct_passwd) -> None:
-    for folder in (home.root, home.tokens, home.written, home.nats, home.enrolled, home.run):
+    for folder in (home.root, home.tokens, home.written, home.nats, home.enrolled, home.run, home.certificates):
         folder.mkdir(parents=True, exist_ok=True)
         os.chown(folder, 0, user.pw_gid)
         folder.chmod(SHARED)
@@ -111,12 +128,14 @@ def _split_folders(home: Home, user: pwd.struct_passwd) -> None:
     ssh_keys.make_folder(home)
 
 
-def _fill(home: Home, site: Site) -> None:
+def _fill(home: Home, site: Site, tls: Mode | None) -> None:
     if not home.split:
         home.make_folders()
     make_files(home)
+    if tls is not None or not is_loopback_host(site.listen):
+        set_up(home, tls or "required", own_names(site.listen, site.url), time.time())
     if home.split:
-        _write_environment(home, address_of(site).url)
+        _write_environment(home, running_url(home) or "")
     else:  # elsewhere the hosts of agents make their own, and enrol
         add_missing_pools(home)
     atomic_files.save(home.server_config, configuration(home, address_of(site)).encode())
@@ -133,6 +152,25 @@ def _write_environment(home: Home, url: str) -> None:
 def _give(folder: Path, to: pwd.struct_passwd) -> None:
     for path in (folder, *folder.rglob("*")):
         os.chown(path, to.pw_uid, to.pw_gid, follow_symlinks=False)
+
+
+def _share_certificates(home: Home, user: pwd.struct_passwd) -> None:
+    """Let NATS's user, and no other service, read the keys of its certificates. Raises ConfigError."""
+    try:
+        group = grp.getgrnam(TLS_GROUP).gr_gid
+    except KeyError:
+        raise ConfigError(_missing(f"group {TLS_GROUP}")) from None
+    home.certificates.mkdir(exist_ok=True)
+    for path in (home.certificates, *home.certificates.iterdir()):
+        os.chown(path, user.pw_uid, group)
+    home.certificates.chmod(SHARED)
+
+
+def _missing(party: str) -> str:
+    return (
+        f"there is no {party}: install deploy/systemd/writ.sysusers as /etc/sysusers.d/writ.conf, "
+        "and run systemd-sysusers"
+    )
 
 
 def _empty(folder: Path) -> None:

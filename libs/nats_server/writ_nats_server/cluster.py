@@ -10,11 +10,15 @@ TLS_VERSION = "1.3"
 
 
 class TlsFiles(Struct, frozen=True, kw_only=True):
-    """Paths of the server's own files; with `ca` clients must show a certificate it signed."""
+    """Paths of the server's own files; with `ca` clients must show a certificate it signed.
+
+    Without `required` clients that speak no TLS are served, too.
+    """
 
     certificate: str
     key: str
     ca: str | None = None
+    required: bool = True
 
 
 class Routes(Struct, frozen=True, kw_only=True):

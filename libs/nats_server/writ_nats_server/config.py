@@ -210,6 +210,7 @@ def render(plan: ServerPlan) -> str:
     }
     if plan.tls:
         settings["tls"] = tls_block(plan.tls)
+        settings["allow_non_tls"] = not plan.tls.required
     if plan.routes:
         settings["cluster"] = cluster_block(plan.routes)
     if plan.leaf:

@@ -39,10 +39,17 @@ def answering(endpoint: str, handle: Handle, refused: Callable[..., Any], observ
 
     async def respond(message: Message) -> EndpointReply:
         started = time.perf_counter()
-        reply = await _reply(endpoint, handle, refused, log, message)
-        error: Failure | None = getattr(reply.body, "error", None)
-        code = error.code if error else ""
-        outcome = outcome_of(code) if error else "ok"
+        try:
+            body = await handle(message)
+        except WritError as error:
+            body = refused(error=failure_of(error))
+        except Exception as error:  # noqa: BLE001 - the last frame before the wire
+            log.error("endpoint.crashed", endpoint=endpoint, exception=error)
+            body = refused(error=Failure(code="internal", message="a defect of the service; its log has the details"))
+        reply = body if isinstance(body, Reply) else Reply(body, _fields(message, body))
+        failure: Failure | None = getattr(reply.body, "error", None)
+        code = failure.code if failure else ""
+        outcome = outcome_of(code) if failure else "ok"
         seconds = time.perf_counter() - started
         observe(Handled(endpoint=endpoint, outcome=outcome, seconds=seconds, code=code, fields=reply.fields))
         data, content_type = wire.encode_as(reply.body, message.headers.get("Content-Type", wire.JSON))
@@ -51,18 +58,9 @@ def answering(endpoint: str, handle: Handle, refused: Callable[..., Any], observ
     return respond
 
 
-async def _reply(endpoint: str, handle: Handle, refused: Callable[..., Any], log: Log, message: Message) -> Reply:
-    try:
-        body = await handle(message)
-    except WritError as error:
-        body = refused(error=failure_of(error))
-    except Exception as error:  # noqa: BLE001 - the last frame before the wire
-        log.error("endpoint.crashed", endpoint=endpoint, exception=error)
-        body = refused(error=Failure(code="internal", message="a defect of the service; its log has the details"))
-    if isinstance(body, Reply):
-        return body
+def _fields(message: Message, body: Any) -> LogFields:
     operation_id = getattr(body, "operation_id", None)
-    return Reply(body, {**_principal(message.subject), **({"operation_id": operation_id} if operation_id else {})})
+    return {**_principal(message.subject), **({"operation_id": operation_id} if operation_id else {})}
 
 
 def _principal(subject: str) -> LogFields:

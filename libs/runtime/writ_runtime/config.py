@@ -44,9 +44,16 @@ class ServiceConfig(Struct, frozen=True, kw_only=True):
     installation: Annotated[
         str, env("WRIT_INSTALLATION", "id of the installation, as in its installation.yaml; signed statements name it")
     ] = ""
-    tls_ca: Annotated[Path | None, env("WRIT_TLS_CA", "certificates to trust for NATS, PEM")] = None
+    tls_ca: Annotated[
+        str | None,
+        env("WRIT_TLS_CA", "certificates to trust for NATS: a PEM file, or der: and the certificate in base64"),
+    ] = None
     tls_cert: Annotated[Path | None, env("WRIT_TLS_CERT", "client certificate for NATS, PEM")] = None
     tls_key: Annotated[Path | None, env("WRIT_TLS_KEY", "key of the client certificate, PEM, mode 0600")] = None
+    plaintext: Annotated[
+        Literal["refuse", "allow"],
+        env("WRIT_NATS_PLAINTEXT", "allow: reach NATS on other machines without TLS, in a network that is private"),
+    ] = "refuse"
     health_host: Annotated[str, env("WRIT_HEALTH_HOST", "where /healthz, /readyz and /metrics listen")] = "127.0.0.1"
     health_port: Annotated[Port, env("WRIT_HEALTH_PORT", "their port; 0 takes any free one")] = 0
     run_file: Annotated[

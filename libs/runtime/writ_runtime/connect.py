@@ -1,7 +1,8 @@
 """A service's connection to NATS: its key from a private file, its role's inbox, TLS if configured."""
 
 from writ_bus.nats.bus import connect
-from writ_bus.nats.connection import OnViolation, Options, TlsOptions
+from writ_bus.nats.connection import OnViolation, Options
+from writ_bus.nats.tls import TlsOptions
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_bus.traced import traced
@@ -28,6 +29,7 @@ async def connect_as(
         seed=key.seed,
         inbox_prefix=f"_INBOX_{role}",
         tls=_tls(config),
+        plaintext=config.plaintext == "allow",
         wait=wait,
         on_violation=on_violation,
     )
@@ -39,7 +41,7 @@ def _tls(config: ServiceConfig) -> TlsOptions | None:
         return None
     certificate, key = config.tls_cert, config.tls_key
     return TlsOptions(
-        ca=str(config.tls_ca),
+        ca=config.tls_ca,
         certificate=str(certificate) if certificate else None,
         key=str(key) if key else None,
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from writ_bus.port import Journal, Usage
-from writ_contracts.errors import WritError
+from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL
 from writ_runtime.logs import Log
@@ -73,6 +73,11 @@ class JournalGuard:
         if latest is not None and self.problem is None and latest.sequence > self._mark.sequence:
             self._mark = Mark(created=self._mark.created, sequence=latest.sequence, digest=digest_of(latest))
         return self._mark
+
+    def require_known(self) -> None:
+        """Raises Unreachable while the journal is another than the known one: then nothing is accepted or started."""
+        if self.problem is not None:
+            raise Unreachable(f"this service does not trust the journal: {self.problem}"[:500])
 
     def begin(self, mark: Mark) -> None:
         """Begin with a mark from elsewhere than the file."""

@@ -16,6 +16,8 @@ from writ_contracts.plugins import (
     CARRYING,
     CONFORMANCE,
     EVALUATORS,
+    NOTIFIERS,
+    SCANNERS,
     WRIT_PLUGIN_API,
     InstalledPlugin,
     Plugin,
@@ -23,8 +25,8 @@ from writ_contracts.plugins import (
 from writ_runtime.plugin_digests import distribution_digest
 
 GROUP = "writ.plugin"
-NAMED = (BACKENDS, EVALUATORS, CONFORMANCE)
-"""Groups whose entry points are named as policies and inventories use them."""
+NAMED = (BACKENDS, EVALUATORS, NOTIFIERS, SCANNERS, CONFORMANCE)
+"""Groups whose entry points are named as policies, inventories and other files use them."""
 PARTS = (*CARRYING, *NAMED)
 
 

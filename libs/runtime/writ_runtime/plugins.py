@@ -6,8 +6,11 @@
     [project.entry-points."writ.hostops"]        name = "package.module"               # sent to hosts; its HANDLERS
     [project.entry-points."writ.backends"]       name = "package.module:backend"      # a Backend factory
     [project.entry-points."writ.evaluators"]     name = "package.module:EVALUATOR"    # an Evaluator for policies
+    [project.entry-points."writ.notifiers"]      name = "package.module:NOTIFIER"     # a Notifier for notifications
+    [project.entry-points."writ.scanners"]       name = "package.module:SCANNER"      # a Scanner for `writ scan run`
 
-Every service loads the operations; handlers and backends are for agents alone, evaluators for readers of policies.
+Every service loads the operations; handlers and backends are for agents alone, evaluators for readers of policies,
+notifiers for audit, scanners for the command.
 A name of two packages is an error naming both.
 """
 
@@ -20,8 +23,18 @@ from msgspec import structs
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.evaluators import Evaluator
+from writ_contracts.notifications import Notifier
 from writ_contracts.operations import Catalogue, Operation
-from writ_contracts.plugins import BACKENDS, EVALUATORS, HANDLERS, OPERATIONS, InstalledPlugin
+from writ_contracts.plugins import (
+    BACKENDS,
+    EVALUATORS,
+    HANDLERS,
+    NOTIFIERS,
+    OPERATIONS,
+    SCANNERS,
+    InstalledPlugin,
+)
+from writ_contracts.scanners import Scanner
 from writ_runtime.plugin_descriptors import installed_plugins, served
 
 T = TypeVar("T")
@@ -62,11 +75,23 @@ def _refuse_foreign(plugin: InstalledPlugin | None, names: Iterable[str]) -> Non
 
 def load_evaluators(found: Iterable[EntryPoint] | None = None) -> dict[str, Evaluator]:
     """Return plugins' conditions for policies, by the names of their entry points. Raises ConfigError."""
-    named = [
-        (_source(entry), entry.name, _evaluator(entry))
-        for entry in (entry_points(group=EVALUATORS) if found is None else found)
-    ]
-    return _unique("evaluator", named)
+    return _load_named(EVALUATORS, Evaluator, found)
+
+
+def load_notifiers(found: Iterable[EntryPoint] | None = None) -> dict[str, Notifier]:
+    """Return plugins' notifiers by name. Raises ConfigError."""
+    return _load_named(NOTIFIERS, Notifier, found)
+
+
+def load_scanners(found: Iterable[EntryPoint] | None = None) -> dict[str, Scanner]:
+    """Return plugins' scanners by name. Raises ConfigError."""
+    return _load_named(SCANNERS, Scanner, found)
+
+
+def _load_named(group: str, kind: type[T], found: Iterable[EntryPoint] | None) -> dict[str, T]:
+    """Return the objects of a group by the names of their entry points. Raises ConfigError for another type."""
+    entries = entry_points(group=group) if found is None else found
+    return _unique(kind.__name__.lower(), [(_source(entry), entry.name, _of_kind(entry, kind)) for entry in entries])
 
 
 def load_handlers(found: Iterable[EntryPoint] | None = None) -> dict[str, object]:
@@ -120,10 +145,10 @@ def _mapping(entry: EntryPoint) -> Mapping[str, object]:
     return value
 
 
-def _evaluator(entry: EntryPoint) -> Evaluator:
+def _of_kind(entry: EntryPoint, kind: type[T]) -> T:
     value = _load(entry)
-    if not isinstance(value, Evaluator):
-        raise ConfigError(f"{_source(entry)}: {entry.value} is not an evaluator")
+    if not isinstance(value, kind):
+        raise ConfigError(f"{_source(entry)}: {entry.value} is no {kind.__name__} ({kind.__module__})")
     return value
 
 

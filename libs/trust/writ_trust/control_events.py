@@ -4,11 +4,40 @@ from collections.abc import Collection
 
 from msgspec import Struct
 
+from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import ControlEvent
+from writ_contracts.records import Record
 from writ_trust.digests import keyed_digest, same
-from writ_trust.statements import open_signed
+from writ_trust.statements import open_signed, read
+
+STORED_WITHIN = 600.0
+"""Seconds between a decision and the storage of its control event: an executor that restarted carries it out again."""
+ANY_TIME = ("stop_set", "window_end", "journal_archive", "policy_publish", "policy_rollback")
+"""Kinds that count whenever they are stored. The first two only narrow; archives follow on each other; and versions of
+the policy have a bound of their own.
+"""
+
+
+def stored_late(event: ControlEvent, record: Record) -> bool:
+    """Return whether the event in this record was stored too late. The times of copies are those of their archive,
+    which names what it copied.
+    """
+    return CARRIED_FROM not in record.headers and is_late(event, record.time)
+
+
+def is_late(event: ControlEvent, at: float) -> bool:
+    """Return whether `at` is long after the event's decision, or before it. A stolen executors' key could hold a
+    decision back until it suits.
+    """
+    if event.kind in ANY_TIME or event.decision is None:
+        return False
+    try:
+        decided_at = read(event.decision, Decision).at
+    except Untrusted:
+        return False  # no decision at all: it does not count anyway
+    return abs(at - decided_at) > STORED_WITHIN
 
 
 def allowed_by_policy(event: ControlEvent, operation: str, keys: Collection[str], installation: str) -> Decision | None:

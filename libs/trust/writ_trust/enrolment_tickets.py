@@ -13,6 +13,8 @@ from writ_trust.keys import Key
 
 HEAD = "writ-enrol-1."
 LARGEST = 8192
+CA_PREFIX = "der:"
+"""A ticket spells the certificate out; it names no file of the host."""
 
 
 class Ticket(Struct, frozen=True, kw_only=True):
@@ -28,6 +30,8 @@ class Ticket(Struct, frozen=True, kw_only=True):
     people_key: str = ""
     """Of the directory of people's credentials."""
     installation: InstallationId
+    ca: str = ""
+    """The certificate of the CA that signs those of the servers, as in WRIT_TLS_CA: nobody else passes for one."""
 
     @property
     def key(self) -> Key:
@@ -43,8 +47,11 @@ def read_ticket(text: str) -> Ticket:
         ticket = decode(data, Ticket, limit=LARGEST)
     except (Invalid, ValueError, binascii.Error):
         raise Invalid("that is no token of `writ agent token`, or not all of it") from None
-    if not ticket.url.isprintable() or " " in ticket.url:  # it becomes a line of the agent's environment
+    lines = ticket.url, ticket.ca  # of the agent's environment
+    if any(not one.isprintable() or " " in one for one in lines):
         raise Invalid("that token names no address of a server")
+    if ticket.ca and not ticket.ca.startswith(CA_PREFIX):
+        raise Invalid("that token names no CA")
     if not words.startswith(HEAD):
         raise Invalid("that is no token of `writ agent token`, or one of another version of Writ")
     return ticket

@@ -10,21 +10,16 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from writ_agent.backends.hostops_backend import HostopsBackend
 from writ_agent.backends.hostops_requests import (
-    Action,
-    Result,
     allowed,
     done_of,
-    listing_request,
-    names_of,
-    probed_of,
     request,
     secrets_of,
-    seen_of,
     survey_request,
     surveyed,
 )
-from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task, cannot_list
+from writ_agent.backends.port import Done, Progress, TargetTestResult, Task
 from writ_agent.backends.processes import end
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_local.child import HostChild
@@ -32,13 +27,13 @@ from writ_bus import tasks
 from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
-from writ_hostops.operations import HANDLERS, LISTINGS
+from writ_hostops.operations import HANDLERS
 
 LEFT_BEHIND_SECONDS = 2.0
 """Seconds from SIGTERM to SIGKILL for the processes that a killed hostops left behind."""
 
 
-class LocalBackend:
+class LocalBackend(HostopsBackend):
     """`forbidden`: files and folders that no operation may touch. `markers`: the folder of hostops' marks."""
 
     name = "local"
@@ -56,7 +51,7 @@ class LocalBackend:
         starting = self._children[task.operation_id] = tasks.start(HostChild.start(task.operation_id), "hostops")
         try:
             child = await starting
-            message = request("run", task, self._allowed(task.target))
+            message = request("run", task, self.declared(task.target))
             reply = await child.ask(message, progress, secrets_of(task))
             # A killed hostops leaves its child processes behind, which nothing watches any more.
             return done_of(task, reply, reply is not None or await end(task.operation_id, LEFT_BEHIND_SECONDS))
@@ -76,27 +71,13 @@ class LocalBackend:
             return True
         return await child.stop(grace)
 
-    async def baseline(self, task: Task) -> dict[str, Any]:
-        return (await self._read("baseline", task)).state
-
-    async def preview(self, task: Task) -> dict[str, Any]:
-        return (await self._read("preview", task)).output
-
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        return probed_of(await self._read("probe", task, baseline))
-
-    async def listing(self, target: Target, source: str) -> list[str]:
-        if source not in LISTINGS:
-            raise cannot_list(source)
-        return names_of(await _ask("listing", listing_request(source, self._allowed(target)), ()))
-
     async def test_target(self, target: Target) -> TargetTestResult:
         here = [
             TargetTestStep(name="connection", well=True, detail=f"on {os.uname().nodename} itself"),
             TargetTestStep(name="credentials", well=True, detail=f"as {_user()}"),
         ]
         try:
-            reply = await _survey(survey_request(self._allowed(target)), ())
+            reply = await _survey(survey_request(self.declared(target)), ())
             found = surveyed(reply, self.operations, here)
         except WritError as error:
             step = TargetTestStep(name="host", well=False, detail=str(error))
@@ -110,18 +91,13 @@ class LocalBackend:
             self._sound = await _try_hostops()
         return self._sound
 
-    async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
-        """Read the host by hostops. Raises WritError for its refusal."""
-        message = request(action, task, self._allowed(task.target), baseline)
-        return seen_of(action, await _survey(message, secrets_of(task)), task)
+    async def read_host(
+        self, target: Target, message: Mapping[str, Any], secrets: Collection[str], patience: float
+    ) -> Mapping[str, Any] | None:
+        return await _survey(message, secrets)
 
-    def _allowed(self, target: Target) -> dict[str, Any]:
+    def declared(self, target: Target) -> dict[str, Any]:
         return allowed(target, self._forbidden, self._markers)
-
-
-async def _ask(action: str, message: Mapping[str, Any], secrets: Collection[str]) -> Result:
-    """Return hostops' result. Raises WritError for its refusal."""
-    return seen_of(action, await _survey(message, secrets))
 
 
 async def _survey(message: Mapping[str, Any], secrets: Collection[str]) -> dict[str, Any] | None:

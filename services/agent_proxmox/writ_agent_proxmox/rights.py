@@ -12,6 +12,8 @@ from writ_agent_proxmox.credentials import Token
 from writ_agent_proxmox.settings import Connection
 
 _AREAS = {"VM": ("/vms", "/pool"), "Datastore": ("/storage", "/pool"), "Sys": ("/nodes",), "SDN": ("/sdn",)}
+_FOLDERS = {"/", "/vms", "/storage", "/nodes", "/sdn", "/pool"}
+"""Paths of no object of their own."""
 _OUTSIDE_POOLS = {"Sys": "/nodes", "SDN": "/sdn"}
 
 
@@ -23,12 +25,17 @@ def held(permissions: Mapping[str, Any], connection: Connection) -> frozenset[st
             found |= {
                 str(name)
                 for name, value in privileges.items()
-                if value is not None and _counts(path, str(name), connection)
+                if value is not None and _counts(path, str(name), bool(value), connection)
             }
     return frozenset(found)
 
 
-def _counts(path: str, privilege: str, connection: Connection) -> bool:
+def _counts(path: str, privilege: str, propagates: bool, connection: Connection) -> bool:
+    """Return whether a privilege on a path holds for an object of the target. One that does not propagate (0) holds for
+    its own path alone: on `/` or `/vms` it is of no use for a guest.
+    """
+    if not propagates and path in _FOLDERS:
+        return False
     areas = _AREAS.get(privilege.partition(".")[0], ())
     if path.startswith("/pool/") and connection.pool is not None:
         return path == f"/pool/{connection.pool}"

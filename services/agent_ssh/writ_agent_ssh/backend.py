@@ -10,20 +10,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from writ_agent.backends.hostops_backend import HostopsBackend
 from writ_agent.backends.hostops_requests import (
-    Action,
-    Result,
-    allowed,
     done_of,
-    listing_request,
-    names_of,
-    probed_of,
     reading_request,
     request,
     secrets_of,
     seen_of,
 )
-from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task, cannot_list
+from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task
 from writ_agent_ssh.channel import ConnectionDropped
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import HostSession
@@ -32,7 +27,6 @@ from writ_agent_ssh.target_test import find
 from writ_bus import tasks
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
-from writ_hostops.operations import LISTINGS
 from writ_runtime.faults import fault
 
 STOP_SECONDS = 1.5
@@ -51,7 +45,7 @@ class _RunningOperation:
         self.settlement: Settlement | None = None
 
 
-class SshBackend:
+class SshBackend(HostopsBackend):
     """`operations`: those of the hostops that is sent to hosts."""
 
     name = "ssh"
@@ -71,7 +65,7 @@ class SshBackend:
             if session is None:
                 return Done(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
             fault("ssh.connected")
-            message = request("run", task, allowed(task.target))
+            message = request("run", task, self.declared(task.target))
             try:
                 reply = await session.ask(message, progress, secrets_of(task), lambda tag: _begun(run, session, tag))
             except WritError as error:
@@ -107,26 +101,10 @@ class SshBackend:
         # Executors have what may be repeated, and has no outcome, done again.
         return replace(done, outcome="unknown") if never and task.operation.idempotent else done
 
-    async def baseline(self, task: Task) -> dict[str, Any]:
-        """Read the baseline. Nothing is claimed yet, so an unreachable host is tried again."""
-        return (await self._read("baseline", task)).state
-
-    async def preview(self, task: Task) -> dict[str, Any]:
-        return (await self._read("preview", task)).output
-
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
-        return probed_of(await self._read("probe", task, baseline))
-
-    async def listing(self, target: Target, source: str) -> list[str]:
-        if source not in LISTINGS:
-            raise cannot_list(source)
-        message = listing_request(source, allowed(target))
-        return names_of(seen_of("listing", await self._request(target, message, (), patience=message["timeout"])))
-
     async def read_text(self, target: Target, folder: str, path: str, largest: int) -> str:
         """Return the text of a file in this folder of the host. Raises WritError."""
         message = reading_request(folder, path, largest)
-        return str(seen_of("file", await self._request(target, message, (), patience=0.0)).output.get("content", ""))
+        return str(seen_of("file", await self.read_host(target, message, (), patience=0.0)).output.get("content", ""))
 
     async def test_target(self, target: Target) -> TargetTestResult:
         found = await find(self._pool, target, self.operations)
@@ -175,14 +153,10 @@ class SshBackend:
                 await asyncio.sleep(0)  # its run learns of it as well, and begins to settle
         return await run.settlement.end(grace) if run.settlement is not None else False
 
-    async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
-        message = request(action, task, allowed(task.target), baseline)
-        reply = await self._request(task.target, message, secrets_of(task), patience=task.timeout)
-        return seen_of(action, reply, task)
-
-    async def _request(
+    async def read_host(
         self, target: Target, message: Mapping[str, Any], secrets: Collection[str], patience: float
     ) -> dict[str, Any]:
+        """Read the host. An unreachable one is tried again for up to `patience` seconds: nothing is claimed yet."""
         session = await self._pool.session(target, patience=patience)
         return await session.ask(message, _silent, secrets, lambda _: None)
 

@@ -18,9 +18,11 @@ from writ_contracts.life import State, advances
 from writ_contracts.records import Record
 from writ_contracts.subjects import EventSubject, parse_event
 from writ_contracts.wire import decode_event, event_of, kind_of
+from writ_trust.control_events import stored_late
 from writ_trust.statements import digest, read
 
 REMEMBERED = 4_096
+OF_CONTROL = "writ.journal.control."
 FOLLOWS = (
     "approved",
     "rejected",
@@ -95,6 +97,8 @@ class OperationHistories:
 
     def examine(self, record: Record) -> IrregularEvent | None:
         """Return the fault of the next record, or None."""
+        if record.subject.startswith(OF_CONTROL):
+            return _late(record)
         where, event = parse_event(record.subject), _event(record)
         if where is None:
             return None
@@ -114,6 +118,20 @@ class OperationHistories:
         self._known.move_to_end(operation_id)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
+
+
+def _late(record: Record) -> IrregularEvent | None:
+    """Return a finding for a control event that was not stored when it was decided."""
+    try:
+        event = decode_event(record.data)
+    except Invalid:
+        return None
+    if not isinstance(event, journal.ControlEvent) or not stored_late(event, record):
+        return None
+    what = f"control {event.kind} was not stored when it was decided: it does not count"
+    return IrregularEvent(
+        sequence=record.sequence, operation_id=event.operation_id, principal=event.principal, what=what
+    )
 
 
 def _event(record: Record) -> journal.OperationEvent | None:

@@ -30,6 +30,11 @@ class Servers:
             "writ_nats_slow_consumers", "Clients that were cut off for reading too slowly, since its start.", server
         )
         self._memory = measured.gauge("writ_nats_memory_bytes", "Memory of the server.", server)
+        self._ends = measured.gauge(
+            "writ_nats_certificate_end_seconds",
+            "When a server's certificate ends, in Unix time.",
+            {**server, "connections": ("clients", "servers", "leaf_nodes")},
+        )
         self._messages = measured.gauge("writ_nats_stream_messages", "Messages of a stream.", stream)
         self._bytes = measured.gauge("writ_nats_stream_bytes", "Size of a stream.", stream)
         self._consumers = measured.gauge("writ_nats_stream_consumers", "Durable consumers of a stream.", stream)
@@ -62,6 +67,13 @@ class Servers:
         self._subscriptions.replace({(one.server_name,): one.subscriptions for one in figures.servers})
         self._slow.replace({(one.server_name,): one.slow_consumers for one in figures.servers})
         self._memory.replace({(one.server_name,): one.mem for one in figures.servers})
+        self._ends.replace(
+            {
+                (one.server_name, kind): end.timestamp()
+                for one in figures.servers
+                for kind, end in one.certificate_ends.items()
+            }
+        )
         self._messages.replace({(one.name,): one.state.messages for one in figures.streams})
         self._bytes.replace({(one.name,): one.state.bytes for one in figures.streams})
         self._consumers.replace({(one.name,): one.state.consumer_count for one in figures.streams})

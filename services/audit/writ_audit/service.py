@@ -10,6 +10,7 @@ from writ_audit.handlers import service
 from writ_audit.index import Index
 from writ_audit.metrics import Measures
 from writ_audit.notifications.delivery import Deliveries
+from writ_audit.notifications.notifiers import BUILT_IN
 from writ_audit.notifications.settings import read_notifications
 from writ_audit.permission import Permission
 from writ_audit.reading import Reading
@@ -31,6 +32,7 @@ from writ_runtime.journal_guard import FILE, JournalGuard, Mark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.plugins import load_notifiers
 from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.security_events import SecurityEvents
 from writ_runtime.state_file import StateFile
@@ -79,7 +81,11 @@ class Audit:
 
     def _make_deliveries(self, config: Config, measured: Metrics) -> Deliveries:
         """Raises ConfigError for an unusable file of notifications."""
-        targets, link = ([], "") if config.notifications is None else read_notifications(config.notifications)
+        targets, link = (
+            ([], "")
+            if config.notifications is None
+            else read_notifications(config.notifications, {**load_notifiers(), **BUILT_IN})
+        )
         return Deliveries(self._bus.journal, targets, link, config.state_dir, measured, self._time.now)
 
     def _journal_replaced(self, why: str) -> None:

@@ -1,37 +1,28 @@
 """The composition of the executor: every part gets its dependencies, in order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from writ_bus.port import Bus
-from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.life import Life, State
-from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
-from writ_executor.agents.alarms import Alarms
-from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.notices import Notices
 from writ_executor.agents.presence import Presence
-from writ_executor.config import Config
 from writ_executor.control.archiving import Archiving
 from writ_executor.control.operations import Controls
 from writ_executor.control.policy_versions import Publishing
 from writ_executor.control.principals import PrincipalChanges
-from writ_executor.journal.audit_level import LEVELS
+from writ_executor.foundation import Foundation
 from writ_executor.journal.audit_services import AuditServices
 from writ_executor.journal.follower import Follower
 from writ_executor.journal.generations import Generations
-from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
-from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
-from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
-from writ_executor.metrics import Measures
+from writ_executor.journal.storage_watch import StorageWatch
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.intake import Intake
 from writ_executor.requests.queries import Queries
 from writ_executor.requests.screening import Screening
-from writ_executor.requests.targets import Targets
 from writ_executor.requests.waiting import WaitingReasons
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_executor.rounds.restored_journal import RestoredJournal
@@ -48,12 +39,8 @@ from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.pending_previews import PendingPreviews
 from writ_executor.steps.receipts import Receipts
 from writ_runtime.buckets import Buckets
-from writ_runtime.clocks import ServerClock
 from writ_runtime.journal_guard import JournalGuard
-from writ_runtime.metrics import Metrics
-from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.stop_history import StopHistory
-from writ_runtime.watched_file import Watched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,66 +69,198 @@ class Components:
     guard: JournalGuard
 
 
-def compose(  # long: one list of parts, each given those before it
-    config: Config,
-    bus: Bus,
-    key: bytes,
-    catalogue: Catalogue,
-    inventory: Watched[Inventory],
-    agents: Watched[Agents],
-    measures: Measures,
-    measured: Metrics,
-    time: ServerClock,
-) -> Components:
-    """Compose all parts over one bus; nothing runs yet."""
-    index, background, presence = Index(), BackgroundTasks(), Presence(config.lease, time.clocks.boot)
-    storage = StorageWatch(bus.journal.usage, time.now)
-    recorder = Recorder(WatchedJournal(bus.journal, storage), index, measures, time.now)
-    guard = _guard(config, bus, recorder, background, measured)
-    follower = Follower(bus, index, key, measures.success, guard)
-    lives, vault = Lives(bus, index, measures), Vault(bus, key, storage)
-    trusted = PolicyKeys(config.policy_key, config.keyring).live
-    policy, alarms = PolicyClient(bus, trusted, config.installation, presence, measures), Alarms(recorder)
-    targets, keys, audit_detail = Targets(inventory, catalogue, presence), AgentKeys(agents), LEVELS[config.audit_level]
-    admission = Admission(config, bus, index, recorder, measures)
-    dispatcher = Dispatcher(bus, recorder, index, follower, config.start_window)
-    approvers, cancels = ApproverEvents(bus), Cancels(bus)
-    outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, background, audit_detail, approvers)
+@dataclass(frozen=True, kw_only=True)
+class _Steps:
+    """The steps of an operation after its request."""
+
+    dispatcher: Dispatcher
+    cancels: Cancels
+    outcomes: OutcomeRecorder
+    approvals: Approvals
+    host_reads: HostReads
+    previews: PendingPreviews
+
+
+def compose(base: Foundation) -> Components:
+    """Compose all parts over the foundation; nothing runs yet."""
+    config, bus, measures, time = base.config, base.bus, base.measures, base.time
+    steps = _steps(base)
+    index, recorder, lives, outcomes = base.index, base.recorder, base.lives, steps.outcomes
+    audit_services = AuditServices(time.clocks.boot)
+    generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
+    controls = _controls(base, steps, generations)
+    accepted = AcceptedOperations(
+        index, lives, steps.dispatcher, steps.host_reads, controls, steps.approvals, steps.previews, base.background
+    )
+    base.follower.heard = _after_verdict(base.background, accepted, outcomes)
+    screening = Screening(base.targets, base.admission, accepted, dry_run_only=config.dry_run_only)
+    return Components(
+        index=index,
+        background=base.background,
+        presence=base.presence,
+        follower=base.follower,
+        recorder=recorder,
+        storage=base.storage,
+        unwatched=Recorder(bus.journal, index, measures, time.now),
+        admission=base.admission,
+        sweep=_sweep(base, steps, controls, accepted),
+        intake=_intake(base, screening, accepted),
+        claims=_claims(base, outcomes),
+        receipts=_receipts(base, steps),
+        queries=_queries(base, screening, generations),
+        notices=Notices(recorder),
+        audit_services=audit_services,
+        policy=base.policy,
+        generations=generations,
+        guard=base.guard,
+        restored=RestoredJournal(config.restored, bus.journal, index, lives, recorder, outcomes),
+    )
+
+
+def _steps(base: Foundation) -> _Steps:
+    config, bus, catalogue, index = base.config, base.bus, base.catalogue, base.index
+    recorder, vault, policy, presence = base.recorder, base.vault, base.policy, base.presence
+    approvers, stops = ApproverEvents(bus), StopHistory(bus.journal)
+    dispatcher = Dispatcher(bus, recorder, index, base.follower, config.start_window)
+    outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, base.audit_detail, approvers)
     approvals = Approvals(
+        catalogue, index, recorder, vault, policy, outcomes, approvers, base.targets, stops, config.queue_window
+    )
+    dispatcher.review = approvals.review
+    host_reads = HostReads(bus, catalogue, index, vault, policy, outcomes)
+    previews = PendingPreviews(
         catalogue,
         index,
         recorder,
         vault,
-        policy,
-        outcomes,
-        approvers,
-        targets,
-        StopHistory(bus.journal),
-        config.queue_window,
+        base.keys,
+        presence,
+        host_reads,
+        base.audit_detail,
+        base.time.clocks.boot,
+        config.installation,
     )
-    dispatcher.review = approvals.review
-    host_reads, audit_services = (
-        HostReads(bus, catalogue, index, vault, policy, outcomes),
-        AuditServices(time.clocks.boot),
+    return _Steps(
+        dispatcher=dispatcher,
+        cancels=Cancels(bus),
+        outcomes=outcomes,
+        approvals=approvals,
+        host_reads=host_reads,
+        previews=previews,
     )
-    boot = time.clocks.boot
-    previews = PendingPreviews(
-        catalogue, index, recorder, vault, keys, presence, host_reads, audit_detail, boot, config.installation
-    )
-    publishing = Publishing(bus, index, recorder, lives, vault, policy)
-    generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
-    archiving = Archiving(bus, recorder, vault, generations, config.remember)
-    principals = PrincipalChanges(bus, recorder, lives, vault, index, outcomes)
-    controls = Controls(
-        recorder, lives, vault, outcomes, cancels, publishing, archiving, principals, index, targets, approvals.review
-    )
-    waiting = WaitingReasons(index, presence)
-    tests, buckets = BackendTests(bus, index, vault, policy, recorder), Buckets(config.rate, config.burst)
-    accepted = AcceptedOperations(
-        index, recorder, lives, dispatcher, host_reads, controls, approvals, previews, background
-    )
-    screening = Screening(targets, admission, accepted, dry_run_only=config.dry_run_only)
 
+
+def _controls(base: Foundation, steps: _Steps, generations: Generations) -> Controls:
+    bus, index, recorder, lives, vault = base.bus, base.index, base.recorder, base.lives, base.vault
+    publishing = Publishing(bus, index, recorder, lives, vault, base.policy)
+    archiving = Archiving(bus, recorder, vault, generations, base.config.remember)
+    principals = PrincipalChanges(bus, recorder, lives, vault, index, steps.outcomes)
+    return Controls(
+        recorder,
+        lives,
+        vault,
+        steps.outcomes,
+        steps.cancels,
+        publishing,
+        archiving,
+        principals,
+        index,
+        base.targets,
+        steps.approvals.review,
+    )
+
+
+def _sweep(base: Foundation, steps: _Steps, controls: Controls, accepted: AcceptedOperations) -> Sweep:
+    return Sweep(
+        base.config,
+        base.catalogue,
+        base.index,
+        base.presence,
+        steps.dispatcher,
+        steps.outcomes,
+        accepted,
+        controls,
+        steps.host_reads,
+        steps.previews,
+        steps.approvals,
+        KeptParameters(base.config, base.vault, base.index, base.time.clocks.boot),
+        steps.cancels,
+        base.admission,
+        base.background,
+        base.time,
+    )
+
+
+def _intake(base: Foundation, screening: Screening, accepted: AcceptedOperations) -> Intake:
+    return Intake(
+        base.config,
+        base.catalogue,
+        base.targets,
+        screening,
+        base.admission,
+        base.recorder,
+        base.lives,
+        base.vault,
+        base.policy,
+        accepted,
+        base.guard,
+    )
+
+
+def _claims(base: Foundation, outcomes: OutcomeRecorder) -> Claims:
+    return Claims(
+        base.config.installation,
+        base.index,
+        base.catalogue,
+        base.keys,
+        base.targets,
+        base.lives,
+        base.recorder,
+        base.vault,
+        base.policy,
+        outcomes,
+        base.presence,
+        base.alarms,
+        base.audit_detail,
+        base.measures,
+        base.guard,
+    )
+
+
+def _receipts(base: Foundation, steps: _Steps) -> Receipts:
+    return Receipts(
+        base.config.installation,
+        base.keys,
+        base.lives,
+        base.recorder,
+        base.vault,
+        steps.dispatcher,
+        steps.outcomes,
+        base.alarms,
+    )
+
+
+def _queries(base: Foundation, screening: Screening, generations: Generations) -> Queries:
+    config, index = base.config, base.index
+    return Queries(
+        base.catalogue,
+        index,
+        base.lives,
+        base.targets,
+        base.vault,
+        base.policy,
+        screening,
+        BackendTests(base.bus, index, base.vault, base.policy, base.recorder),
+        Buckets(config.rate, config.burst),
+        generations,
+        WaitingReasons(index, base.presence),
+        base.recorder.clock,
+    )
+
+
+def _after_verdict(
+    background: BackgroundTasks, accepted: AcceptedOperations, outcomes: OutcomeRecorder
+) -> Callable[[Life, str], None]:
     def decided(life: Life, kind: str) -> None:
         """Continue or clean up an operation after policy recorded people's verdicts."""
         if kind == "approved" and life.state is State.APPROVED:
@@ -149,79 +268,4 @@ def compose(  # long: one list of parts, each given those before it
         elif kind == "rejected":
             outcomes.rejected(life)
 
-    follower.heard = decided
-    return Components(
-        index=index,
-        background=background,
-        presence=presence,
-        follower=follower,
-        recorder=recorder,
-        storage=storage,
-        unwatched=Recorder(bus.journal, index, measures, time.now),
-        admission=admission,
-        sweep=Sweep(
-            config,
-            catalogue,
-            index,
-            presence,
-            dispatcher,
-            outcomes,
-            accepted,
-            controls,
-            host_reads,
-            previews,
-            approvals,
-            KeptParameters(config, vault, index, boot),
-            cancels,
-            admission,
-            background,
-            time,
-        ),
-        intake=Intake(config, catalogue, targets, screening, admission, recorder, lives, vault, policy, accepted),
-        claims=Claims(
-            config.installation,
-            index,
-            catalogue,
-            keys,
-            targets,
-            lives,
-            recorder,
-            vault,
-            policy,
-            outcomes,
-            presence,
-            alarms,
-            audit_detail,
-            measures,
-        ),
-        receipts=Receipts(config.installation, keys, lives, recorder, vault, dispatcher, outcomes, alarms),
-        queries=Queries(
-            catalogue,
-            index,
-            lives,
-            targets,
-            vault,
-            policy,
-            screening,
-            tests,
-            buckets,
-            generations,
-            waiting,
-            recorder.clock,
-        ),
-        notices=Notices(recorder),
-        audit_services=audit_services,
-        policy=policy,
-        generations=generations,
-        guard=guard,
-        restored=RestoredJournal(config.restored, bus.journal, index, lives, recorder, outcomes),
-    )
-
-
-def _guard(
-    config: Config, bus: Bus, recorder: Recorder, background: BackgroundTasks, measured: Metrics
-) -> JournalGuard:
-    def alarm(why: str) -> None:
-        background.spawn("journal replaced", recorder.security("journal_replaced", f"seen by an executor: {why}"))
-
-    return JournalGuard(bus.journal, measured, alarm, lost=config.journal_lost)
+    return decided

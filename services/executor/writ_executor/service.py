@@ -11,7 +11,7 @@ from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
 from writ_contracts.audit import AuditStanding, JournalAnswer
 from writ_contracts.backends import BackendTestAnswer
-from writ_contracts.errors import Invalid, Unreachable, WritError
+from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import RefusedSummary
@@ -33,6 +33,7 @@ from writ_executor import __version__
 from writ_executor.agents.presence import other_builds, other_levels
 from writ_executor.composition import compose
 from writ_executor.config import Config
+from writ_executor.foundation import lay_foundation
 from writ_executor.metrics import Measures, pools_of
 from writ_runtime.answering import Handle, answering
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
@@ -71,27 +72,15 @@ class Executor:
         self._files, self._plugins = (inventory, agents), digests_of(catalogue.plugins)
         self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
         self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
-        components = compose(config, bus, key, catalogue, inventory, agents, self._measures, measured, self.time)
-        self.index, self.background, self.presence, self.follower = (
-            components.index,
-            components.background,
-            components.presence,
-            components.follower,
-        )
-        self.recorder, self.admission, self.sweep = components.recorder, components.admission, components.sweep
-        self.intake, self.claims, self.receipts, self.queries = (
-            components.intake,
-            components.claims,
-            components.receipts,
-            components.queries,
-        )
-        self.notices, self._audit_services, self._generations = (
-            components.notices,
-            components.audit_services,
-            components.generations,
-        )
-        self._restored, self._policy, self._guard = components.restored, components.policy, components.guard
-        self._storage, self._unwatched = components.storage, components.unwatched
+        measures = self._measures
+        parts = compose(lay_foundation(config, bus, key, catalogue, inventory, agents, measures, measured, self.time))
+        self.index, self.background, self.presence = parts.index, parts.background, parts.presence
+        self.follower, self.recorder, self.admission = parts.follower, parts.recorder, parts.admission
+        self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
+        self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
+        self._audit_services, self._generations = parts.audit_services, parts.generations
+        self._restored, self._policy, self._guard = parts.restored, parts.policy, parts.guard
+        self._storage, self._unwatched = parts.storage, parts.unwatched
         measured.before(self._update_gauges)
 
     async def serve(self) -> None:
@@ -224,7 +213,7 @@ class Executor:
 
     def _endpoints(self) -> list[Endpoint]:
         handlers: dict[str, tuple[Handle, Callable[..., Any]]] = {
-            "request": (self._on_known_journal(self.intake.handle_request), RequestAnswer),
+            "request": (self.intake.handle_request, RequestAnswer),
             "query_operation": (self.queries.operation, OperationAnswer),
             "query_operations": (self.queries.operations, OperationsAnswer),
             "query_result": (self.queries.result, ResultAnswer),
@@ -233,7 +222,7 @@ class Executor:
             "query_preview": (self.queries.preview, PreviewAnswer),
             "query_journal": (self.queries.journal, JournalAnswer),
             "query_backend_test": (self.queries.backend_test, BackendTestAnswer),
-            "claim": (self._on_known_journal(self.claims.handle_claim), ClaimAnswer),
+            "claim": (self.claims.handle_claim, ClaimAnswer),
             "receipt": (self.receipts.handle_receipt, Acknowledged),
             "report": (self.receipts.handle_report, Acknowledged),
             "notice_policy": (self.notices.of_policy, Noted),
@@ -251,16 +240,6 @@ class Executor:
             )
             for one in served
         ]
-
-    def _on_known_journal(self, handle: Handle) -> Handle:
-        """Return the handler; while the journal is another than the one known here it accepts and starts nothing."""
-
-        async def handle_if_known(message: Message) -> Any:
-            if self._guard.problem is not None:
-                raise Unreachable(f"this executor does not trust the journal: {self._guard.problem}"[:500])
-            return await handle(message)
-
-        return handle_if_known
 
     async def _heartbeat(self, message: Message) -> None:
         try:

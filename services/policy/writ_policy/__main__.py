@@ -10,7 +10,7 @@ from writ_runtime.service import StopStep, ended, run, running
 
 
 async def main(config: Config) -> None:
-    """Run one replica. A file that cannot be used at start ends it with exit status 2."""
+    """Run one replica. An unusable file at the start ends it with exit status 2."""
     key, measured = load_key(config), metrics()
     policy = PolicyService(config, load_catalogue(evaluators=True), key, measured)
     async with running("policy", config, measured) as process:

@@ -68,7 +68,7 @@ class Config(SignerConfig, frozen=True, kw_only=True):
         return {key: event for key, _, event in self._former()}
 
     def listed_plugins(self) -> dict[str, list[str]]:
-        """Return the further digests that agents may have, by plugin. Raises ConfigError."""
+        """Return the further accepted digests, by plugin. Raises ConfigError."""
         listed: dict[str, list[str]] = {}
         for one in filter(None, map(str.strip, self.plugin_digests.split(","))):
             name, _, digest = (part.strip() for part in one.partition("="))

@@ -6,6 +6,7 @@ fails the append, and then nothing has started.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
@@ -61,8 +62,8 @@ class Granting:
         self._keys = keys
 
     async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
-        """Return the recorded approvals of the question's operation; None for an operation that is not recorded.
-        Raises ForgedStart if the question claims a decision that the journal does not have.
+        """Return the recorded approvals of the question's operation; None for an operation without a record.
+        Raises ForgedStart if the question claims a decision missing in the journal.
         """
         subject = ask.subject
         if not subject.recorded:
@@ -85,7 +86,7 @@ class Granting:
         raise Unreachable(f"{MOST_TRIES} other starts were counted first")
 
     async def _grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
-        """Return the grant once it is recorded, or the decision that denies it.
+        """Return the grant once it is recorded, or the denying decision.
 
         Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may ask
         for it, and errors of the append: after TimedOut it may have started.
@@ -130,13 +131,8 @@ class Granting:
         """Decide again, for the start: by the approvals of the operation or those of a window, and all its names."""
         subject = ask.subject
         known = await self._gather(ask, judge)
-
-        def rule(approvals: Approvals | None, window: str = "") -> RuledRequest:
-            return judge.rule(
-                subject, known, starting=True, recorded=True, approvals=approvals, window=window, traced=ask.traced
-            )
-
-        ruled = await self._windows.apply(judge, subject, rule(given), rule)
+        rule = partial(judge.rule, subject, known, starting=True, recorded=True, traced=ask.traced)
+        ruled = await self._windows.apply(judge, subject, rule(approvals=given), rule)
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":
@@ -150,7 +146,7 @@ class Granting:
         return judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
 
     async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:
-        """Return the entries that are stored with the start: its places under limits, and its use of a window."""
+        """Return the entries to be stored with the start: its places under limits, and its use of a window."""
         decision = ruled.decision
         holder = LimitHolder(
             operation_id=decision.operation_id,
@@ -168,8 +164,8 @@ class Granting:
         return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
     async def _append(self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry]) -> None:
-        """Store the start together with what counts it. Raises Conflict (`moved_on`) if the operation was written to
-        since it was read, CountedFirst if only its counts were.
+        """Store the start together with the entries which count it. Raises Conflict (`moved_on`) if the operation was
+        written to since it was read, CountedFirst if only its counts were.
         """
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:

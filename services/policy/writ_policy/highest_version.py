@@ -1,4 +1,4 @@
-"""The highest version of the policy ever enforced here. A lower one, or another one of that number, is refused.
+"""The highest version of the policy ever enforced here. A lower one, or another one with the same number, is refused.
 
 Versions are kept in a stream. An attacker who can replace the stream could take back a published version: each earlier
 one is signed as well.
@@ -29,7 +29,7 @@ class HighestVersion:
         self._mark = file.read() or EnforcedVersion()
 
     def refusal(self, head: StoredPolicy | None, stored: int) -> str | None:
-        """Return why the version at the head of a store that ends at `stored` must not be enforced, or None."""
+        """Return the reason why the latest version of a store of `stored` versions must not be enforced, or None."""
         mark = self._mark
         if mark.number <= self._lost:
             return None

@@ -1,8 +1,8 @@
 """Limits of rules, counted by policy itself at each start.
 
-Executors dispatch under a limit in turn (ADR 14), and one with a stolen key dispatches what it likes. So the latest
-event of each limit names its holders. The next one is stored together with `granted`, at the sequence that was read:
-of two starts for the last place one is refused.
+Executors dispatch under a limit in turn (ADR 14), but an attacker with an executor's key dispatches at will. So the
+latest event of each limit names its holders. The next one is stored together with `granted`, at the sequence read
+before: of two starts for the last place one is refused.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Limits:
         self._installation = installation
 
     async def take(self, limits: Iterable[RuleLimit], new: LimitHolder, now: float, correlation_id: str) -> list[Entry]:
-        """Return the entries that count the new holder under all limits, to be stored with its start. Raises
+        """Return the entries counting the new holder under all limits, to be stored with its start. Raises
         LimitReached.
         """
         strictest = {limit_count(one.rule, one.kind): one for one in sorted(limits, key=lambda one: -one.most)}
@@ -82,7 +82,7 @@ class Limits:
 
 
 def holders_of(record: Record | None) -> Sequence[LimitHolder]:
-    """Return the holders that the latest event of a limit names."""
+    """Return the holders named by the latest event of a limit."""
     event = decode_event(record.data) if record else None
     return event.holders if isinstance(event, LimitCounted) else ()
 

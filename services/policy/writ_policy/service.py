@@ -102,7 +102,7 @@ class PolicyService:
     async def serve(self, bus: Bus) -> None:
         """Read versions and control events, then answer. Raises errors of the bus.
 
-        Raises ConfigError without any policy to decide by: an empty store and an unusable file, or a version that does
+        Raises ConfigError without any policy to decide by: an empty store and an unusable file, or a version which does
         not load.
         """
         self.time.over(bus)

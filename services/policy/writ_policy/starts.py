@@ -1,5 +1,5 @@
-"""The evidence of the journal for an executor's question: a request with its first decision, and a start that is the
-next.
+"""The journal's evidence for an executor's question: a request with its first decision, and a start which is the next
+event.
 
 An executor's claim is not enough for either. Pure: the records of the operation come in.
 """
@@ -53,7 +53,7 @@ def recorded_of(records: Sequence[Record], subject: Subject) -> RecordedOperatio
 
 
 def read_recorded(records: Sequence[Record], principal: str, operation_id: str) -> RecordedOperation:
-    """Return the operation of that principal and id. Raises ForgedStart if the journal has no such request, or an
+    """Return the operation of this principal with this id. Raises ForgedStart if the journal has no such request, or an
     impossible history.
     """
     try:

@@ -30,6 +30,7 @@ class RouterState:
         self.version = "1.0"
         self.devices = {LAPTOP: False, CAMERA: False}
         self.starts = {"dnsmasq": 1}
+        self.log: list[str] = []
         self.installing: dict[str, Any] | None = None
         self.drop_replies = 0
         """So many replies to changes are not sent: the connection is closed."""
@@ -51,6 +52,9 @@ class RouterState:
                     return {"running": True, "starts": self.starts[self._known(name, self.starts)]}
                 case "POST", ["services", name, "restart"]:
                     self.starts[self._known(name, self.starts)] += 1
+                    return {}
+                case "POST", ["log"]:
+                    self.log.append(body["line"])
                     return {}
                 case "POST", ["firmware"]:
                     return self._install(body)

@@ -11,6 +11,8 @@ from writ_runtime.metrics import Metrics, Observer
 
 ENDPOINTS = ("operation", "look", "cancel")
 STAGES = ("look", "claim", "run", "tell")
+DEPLOYMENTS = ("image_pull", "container_create", "container_update", "stack_deploy", "stack_update")
+"""Operations that fetch images and bring up containers."""
 
 
 class Meters:
@@ -26,12 +28,23 @@ class Meters:
             "look: the baseline; claim: until granted; run: on the host; tell: until the receipt is kept.",
             {"stage": STAGES},
         )
-        self.ended = metrics.counter("writ_agent_operations_total", "Operations that ended here.", outcomes)
+        self._ended = metrics.counter("writ_agent_operations_total", "Operations that ended here.", outcomes)
+        self._deployments = metrics.counter(
+            "writ_agent_deployments_total",
+            "Operations that fetch images or bring up containers, and ended here.",
+            {"operation": DEPLOYMENTS, "outcome": get_args(ReceiptOutcome)},
+        )
         self.seconds = metrics.histogram(
             "writ_agent_operation_seconds", "From grant to end.", {"operation": list(catalogue)}
         )
         self.refused = metrics.counter("writ_agent_refused_total", "Refused grants, read grants and cancels.", kinds)
         metrics.measure("writ_agent_free_slots", "Operations that could begin now.", free_slots)
+
+    def count_end(self, operation: str, outcome: str) -> None:
+        """Count an operation that ended."""
+        self._ended.add(operation=operation, outcome=outcome)
+        if operation in DEPLOYMENTS:
+            self._deployments.add(operation=operation, outcome=outcome)
 
 
 def show_target_health(metrics: Metrics, target_health: TargetHealth) -> None:

@@ -265,7 +265,7 @@ class Worker:
 
     def _count(self, operation_id: str, done: Done, operation: str, seconds: float) -> None:
         meters = self._parts.meters
-        meters.ended.add(operation=operation, outcome=done.outcome)
+        meters.count_end(operation, done.outcome)
         meters.seconds.observe(seconds, operation_id, operation=operation)
         outcome = "ok" if done.outcome == "succeeded" else "refused" if done.effect == "none" else "failed"
         fields = {"operation": operation, "ended": done.outcome, "effect": done.effect}

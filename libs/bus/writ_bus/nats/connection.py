@@ -20,8 +20,9 @@ from writ_bus.nats.client.choice import make_client
 from writ_bus.nats.client.port import DOWN, OnMessage
 from writ_bus.nats.options import OnViolation as OnViolation
 from writ_bus.nats.options import Options as Options
-from writ_bus.nats.options import TlsOptions as TlsOptions
-from writ_bus.nats.options import next_server, tls_context
+from writ_bus.nats.options import next_server
+from writ_bus.nats.tls import check_encrypted, reason, tls_context, trust, uses_tls
+from writ_contracts.errors import ConfigError
 
 _logger = logging.getLogger("writ.bus")
 _violation = re.compile(r'permissions violation for (publish|subscription)(?: to)? "([^"]+)"').search
@@ -34,7 +35,11 @@ class Connection:
     """A connected client, made by `open_connection`."""
 
     def __init__(self, options: Options) -> None:
+        """Raises ConfigError for files of TLS that cannot be used, and for a server that may not be reached so."""
         self.options = options
+        if not options.plaintext:
+            check_encrypted(options.servers, options.tls)
+        self._tls = tls_context(options.tls) if uses_tls(options.servers, options.tls) else None
         self.client = make_client(options.client)
         self.up = asyncio.Event()
         self.closed = asyncio.Event()
@@ -57,7 +62,9 @@ class Connection:
         return self.client.clustered
 
     async def open(self) -> None:
-        """Connect, for at most `options.wait` seconds. Raises Forbidden at once for a wrong key, else Unreachable."""
+        """Connect, for at most `options.wait` seconds. Raises Forbidden at once for a wrong key, Unreachable at once
+        for a certificate that does not hold, else at the end.
+        """
         connecting = tasks.start(self.client.connect(**self._client_options()), "nats connect")
         refused = tasks.start(self._refused.wait(), "nats refused")
         try:
@@ -80,6 +87,8 @@ class Connection:
         where = ", ".join(self.options.servers)
         error = connecting.exception() if connecting.done() else None
         error = error or self._last_error
+        if text := reason(error):
+            return Unreachable(f"{where} cannot be reached: {text}")
         if self._refused.is_set():
             return Forbidden(f"{where} does not know the key of {self.options.name}")
         return Unreachable(f"{where} cannot be reached: {error or f'no answer in {self.options.wait:g} s'}")
@@ -91,7 +100,7 @@ class Connection:
             "name": options.name,
             "nkeys_seed_str": options.seed.decode(),
             "inbox_prefix": options.inbox_prefix,
-            "tls": tls_context(options.tls) if options.tls else None,
+            "tls": self._tls,
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.25,
             "reconnect_to_server_handler": next_server,
@@ -108,7 +117,7 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         text = str(error)
         self._last_error = error
-        if "authorization violation" in text.lower():
+        if "authorization violation" in text.lower() or reason(error):
             self._refused.set()
         if match := _violation(text):
             self._on_refusal(match[1], match[2])
@@ -127,6 +136,16 @@ class Connection:
         self.client.drop_waiting()
         for callback in list(self.on_lost):
             callback()
+        self._trust_again()
+
+    def _trust_again(self) -> None:
+        """Load the files of TLS again, so that a new CA counts without a restart."""
+        if self._tls is None or self.options.tls is None:
+            return
+        try:
+            trust(self._tls, self.options.tls)
+        except ConfigError as error:
+            _logger.warning("nats.tls", extra={"error": str(error)})
 
     async def _on_reconnected(self) -> None:
         self.client.connection_made()

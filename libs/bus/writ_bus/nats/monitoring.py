@@ -5,6 +5,7 @@ is needed. Each server replies by itself; for replicated data its leader's reply
 nats-server).
 """
 
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,6 +31,12 @@ MOST_CONSUMERS = 200
 Reply = TypeVar("Reply")
 
 
+class Listener(Struct, frozen=True, kw_only=True):
+    """A server's address for other servers, or for leaf nodes."""
+
+    tls_cert_not_after: datetime | None = None
+
+
 class Server(Struct, frozen=True, kw_only=True):
     """One server; its counters are since its start."""
 
@@ -40,6 +47,20 @@ class Server(Struct, frozen=True, kw_only=True):
     mem: int = 0
     in_msgs: int = 0
     out_msgs: int = 0
+    tls_cert_not_after: datetime | None = None
+    """The end of the certificate for clients."""
+    cluster: Listener = Listener()
+    leaf: Listener = Listener()
+
+    @property
+    def certificate_ends(self) -> dict[str, datetime]:
+        """Return the ends of its certificates, by the kind of connection."""
+        ends = {
+            "clients": self.tls_cert_not_after,
+            "servers": self.cluster.tls_cert_not_after,
+            "leaf_nodes": self.leaf.tls_cert_not_after,
+        }
+        return {kind: end for kind, end in ends.items() if end is not None}
 
 
 class Consumer(Struct, frozen=True, kw_only=True):

@@ -1,8 +1,7 @@
-"""Options of a NATS client: user, servers, certificates, and reconnection."""
+"""Options of a NATS client: user, servers, and reconnection."""
 
 import os
 import random
-import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,17 +9,11 @@ import msgspec
 from msgspec import Struct
 from nats.aio.client import Server
 
+from writ_bus.nats.tls import TlsOptions
+
 _jitter = random.SystemRandom()
 
 OnViolation = Callable[[str, str], None]
-
-
-class TlsOptions(Struct, frozen=True, kw_only=True):
-    """Paths of PEM files; `certificate` and `key` where the server asks for the client's own."""
-
-    ca: str
-    certificate: str | None = None
-    key: str | None = None
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -40,6 +33,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """A connection on which a probe gets no reply for that long is dead, even if TCP is up; together below 30 s."""
     client: str = msgspec.field(default_factory=lambda: client_of(os.environ))
     """`direct` or `plain`."""
+    plaintext: bool = msgspec.field(default_factory=lambda: plaintext_of(os.environ))
+    """Whether servers beyond this machine may be reached without TLS."""
     on_violation: OnViolation | None = None
     """Called with `publish` or `subscription` and the subject (in lower case, as nats-py passes it)."""
 
@@ -58,19 +53,6 @@ def client_of(environ: Mapping[str, str]) -> str:
     return environ.get("WRIT_NATS_CLIENT") or "direct"
 
 
-def tls_of(environ: Mapping[str, str]) -> TlsOptions | None:
-    """Return the options from WRIT_TLS_CA, WRIT_TLS_CERT and WRIT_TLS_KEY; None without the first."""
-    ca = environ.get("WRIT_TLS_CA")
-    if not ca:
-        return None
-    certificate, key = environ.get("WRIT_TLS_CERT"), environ.get("WRIT_TLS_KEY")
-    return TlsOptions(ca=ca, certificate=certificate or None, key=key or None)
-
-
-def tls_context(options: TlsOptions) -> ssl.SSLContext:
-    """Return a context for TLS 1.3 which verifies the server against `ca`, with our own certificate if there is one."""
-    context = ssl.create_default_context(cafile=options.ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    if options.certificate:
-        context.load_cert_chain(options.certificate, options.key, password="")  # never ask a terminal for one
-    return context
+def plaintext_of(environ: Mapping[str, str]) -> bool:
+    """Return whether WRIT_NATS_PLAINTEXT is `allow`."""
+    return environ.get("WRIT_NATS_PLAINTEXT") == "allow"

@@ -12,7 +12,7 @@ from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import WHOLE, one_of, operation_of
 from writ_cli.operations import parameter_words
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_client.approval_card import Card
@@ -51,7 +51,7 @@ def approvals() -> None:
 
 
 @approvals.command("list")
-@asking
+@listing(asking)
 async def list_pending(settings: Settings) -> int:
     """The requests that you may decide on, now or after others."""
     async with await settings.connect() as writ:

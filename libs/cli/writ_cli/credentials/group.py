@@ -11,7 +11,7 @@ import click
 from writ_cli import times
 from writ_cli.credentials import enrolment_files
 from writ_cli.exit_status import Exit
-from writ_cli.options import local
+from writ_cli.options import listing, local
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_client.ssh_keygen import read_ssh_key
@@ -153,7 +153,7 @@ async def posture(settings: Settings, posture: str, key_file: Path | None) -> in
 
 
 @credential.command("list")
-@local
+@listing(local)
 async def list_all(settings: Settings) -> int:
     """List the credentials of this installation, removed ones too."""
     directory = CredentialsDirectory(settings.home).current

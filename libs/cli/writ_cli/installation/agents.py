@@ -6,20 +6,21 @@ from pathlib import Path
 
 import click
 
-from writ_bus.nats.options import tls_of
+from writ_bus.nats.tls import tls_of
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import one_of
-from writ_cli.options import local
+from writ_cli.options import listing, local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.nearest_name import near
 from writ_documents.readers import read_agents, read_inventory
 from writ_enrolment.command import FOLDER, token_text
 from writ_enrolment.enrolment import enrol as enrol_here
-from writ_enrolment.enrolment import tls_files
+from writ_enrolment.enrolment import tls_variables
 from writ_installation.administration.principals import ADMITTED_WITHIN, admitted
 from writ_installation.files import tokens
+from writ_installation.nats.server_tls import check_exposed, check_names, pinned_ca, with_scheme
 from writ_installation.nats.urls import checked_servers
 from writ_installation.status.server_url import public_url
 from writ_trust import enrolment_tickets
@@ -52,11 +53,13 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
     span, now = times.seconds(expires), time.time()
     if not 0 < span <= LONGEST:
         raise Invalid(f"a token is good for at most {times.span(LONGEST)}")
-    where = public_url(home) if url is None else checked_servers(url)
+    where = public_url(home) if url is None else with_scheme(home, checked_servers(url))
     if where is None:
         raise Invalid("where does that host reach NATS? --url nats://HOST:PORT")
+    check_names(home, where)
+    check_exposed(where, pinned_ca(home) or settings.environ.get("WRIT_TLS_CA", ""), settings.environ)
     tokens.drop(home, [one for one in tokens.known(home) if one.until < now - KEPT])
-    made, text = tokens.make(home, pool, where, now + span)
+    made, text = tokens.make(home, pool, where, now + span, pinned_ca(home))
     if await admitted(home, f"enrol-{made.id}", enrolment_tickets.read_ticket(text).key.seed) is False:
         tokens.drop(home, [made])
         raise TimedOut(f"NATS did not accept the new token within {ADMITTED_WITHIN:g} s: is the provisioner running?")
@@ -69,7 +72,7 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
 
 
 @agent.command("list")
-@local
+@listing(local)
 async def list_all(settings: Settings) -> int:
     """List the agents' keys, and the known tokens."""
     home, now = settings.home, time.time()
@@ -128,11 +131,11 @@ async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> in
     """On an agent's host: make a key, and enrol it by a token of `writ agent token`.
 
     The command prompts for the token: an argument could be read by everybody on the host. The private key stays here.
-    With TLS, WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name the files to use, for the agent too. On a host with the
-    agent and without this command, `writ-enrol` does the same.
+    The token names the CA of the server. WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name others, for the agent too. On a
+    host with the agent and without this command, `writ-enrol` does the same.
     """
     ticket = enrolment_tickets.read_ticket(token_text(token_file))
-    joined = await enrol_here(ticket, folder, tls_of(os.environ), tls_files(os.environ))
+    joined = await enrol_here(ticket, folder, tls_of(os.environ), tls_variables(os.environ))
     if settings.screen.json:
         settings.screen.data(joined)
     else:

@@ -1,12 +1,16 @@
-"""`writ context`: the settings of a bare NATS client."""
+"""`writ context`: the settings of a client, and the saved contexts of this user."""
+
+from collections.abc import Sequence
 
 import click
 import msgspec
 
+from writ_cli import completion
+from writ_cli.current_context import ContextFolder
 from writ_cli.exit_status import Exit
-from writ_cli.options import asking
+from writ_cli.options import asking, listing, local
 from writ_cli.settings import Settings
-from writ_client.context import spelled_out
+from writ_client.context import Context, read_context, spelled_out
 from writ_contracts.errors import Invalid
 from writ_installation.files.principal_changes import principals_of
 
@@ -22,16 +26,31 @@ def _known(settings: Settings, name: str) -> None:
         raise Invalid(f"there is no principal {name!r} in {home.principals}", code="unknown_principal")
 
 
-@click.command()
-@click.argument("name", metavar="PRINCIPAL", required=False)
+class ContextGroup(click.Group):
+    """A group for which the name of a principal, or nothing, stands for `show`."""
+
+    def completed(self, words: Sequence[str]) -> list[str]:
+        """Return the words with the subcommand that they mean."""
+        if words and (words[0] in self.commands or words[0] in ("-h", "--help")):
+            return list(words)
+        return ["show", *words]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as a group does."""
+        return super().parse_args(ctx, self.completed(args))
+
+
+@click.group(cls=ContextGroup, subcommand_metavar="[PRINCIPAL] | COMMAND [ARGS]...")
+def context() -> None:
+    """The settings of a client: address, key file, subjects; and saved ones, of which one is current."""
+
+
+@context.command("show")
+@click.argument("name", metavar="PRINCIPAL", required=False, shell_complete=completion.principals)
 @asking
-async def context(settings: Settings, name: str | None) -> int:
+async def show(settings: Settings, name: str | None) -> int:
     """Show the settings of a bare NATS client for PRINCIPAL: address, key file, inbox prefix, subjects."""
-    if name:
-        settings = msgspec.structs.replace(settings, principal=name)
-    where = settings.where()
-    _known(settings, where.principal)
-    found = spelled_out(where)
+    found = _of(settings, name)
     if settings.screen.json:
         settings.screen.data(found)
         return Exit.DONE
@@ -48,4 +67,62 @@ async def context(settings: Settings, name: str | None) -> int:
         ],
         indent=0,
     )
+    return Exit.DONE
+
+
+def _of(settings: Settings, name: str | None) -> Context:
+    if name:
+        settings = msgspec.structs.replace(settings, principal=name)
+    where = settings.where()
+    _known(settings, where.principal)
+    return spelled_out(where)
+
+
+@context.command("save")
+@click.argument("name")
+@asking
+async def save(settings: Settings, name: str) -> int:
+    """Save these settings as the context NAME, those of another principal with --as. The key stays in its file."""
+    path = ContextFolder(settings.environ).save(name, msgspec.json.encode(_of(settings, None)))
+    if settings.screen.json:
+        settings.screen.data({"name": name, "file": str(path)})
+    else:
+        settings.screen.line(f"saved; `writ context use {name}` makes it the current one")
+    return Exit.DONE
+
+
+@context.command("use")
+@click.argument("name", required=False)
+@click.option("--none", "nothing", is_flag=True, help="None any more.")
+@local
+async def use(settings: Settings, name: str | None, nothing: bool) -> int:
+    """Make the context NAME the current one: it counts where no `.writ` is found and nothing else is named."""
+    if (name is None) != nothing:
+        raise click.UsageError("name a context, or give --none")
+    ContextFolder(settings.environ).use(name)
+    if settings.screen.json:
+        settings.screen.data({"current": name})
+    else:
+        settings.screen.line(f"the current context is {name}" if name else "no context is current")
+    return Exit.DONE
+
+
+@context.command("list")
+@listing(local)
+async def list_all(settings: Settings) -> int:
+    """List the saved contexts, and which one is current."""
+    folder = ContextFolder(settings.environ)
+    found = [(name, read_context(folder.file(name))) for name in folder.names()]
+    if settings.screen.json:
+        settings.screen.data(
+            [
+                {"name": name, "current": name == folder.current, "principal": one.principal, "url": one.url}
+                for name, one in found
+            ]
+        )
+    elif not found:
+        settings.screen.line("no context is saved: `writ context save NAME`")
+    else:
+        rows = [(name, "current" if name == folder.current else "", one.principal, one.url) for name, one in found]
+        settings.screen.table(("context", "", "principal", "url"), rows, drop=("url",))
     return Exit.DONE

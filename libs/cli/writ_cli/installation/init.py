@@ -13,10 +13,12 @@ from writ_installation.files.site import Site
 from writ_installation.initialise import init as make
 from writ_installation.initialise import upgrade
 from writ_installation.nats.server import LOOPBACK, Address
+from writ_installation.nats.server_tls import Mode
 from writ_installation.nats.urls import checked_servers
 from writ_installation.provisioner import folders
 
 MONITOR_PORT = 8222
+TLS_HELP = "TLS of NATS, kept in tls.yaml. Without it: required, or off on loopback. offered: also without TLS."
 SYSTEM_ROOT = Path("/etc/writ")
 SYSTEM_STATE, SYSTEM_STORE = Path("/var/lib/writ"), Path("/var/lib/writ-nats/jetstream")
 
@@ -32,6 +34,7 @@ SYSTEM_STATE, SYSTEM_STORE = Path("/var/lib/writ"), Path("/var/lib/writ-nats/jet
 @click.option(
     "--monitor-port", type=click.IntRange(1, 65535), default=MONITOR_PORT, show_default=True, help="… and its monitor."
 )
+@click.option("--tls", type=click.Choice(["required", "offered", "off"]), help=TLS_HELP)
 @click.option("--url", metavar="URL", help="Where clients and agents reach it, if that is not there.")
 @click.option("--store", type=click.Path(path_type=Path), metavar="PATH", help="The journal's folder, as NATS sees it.")
 @click.option(
@@ -52,6 +55,7 @@ async def init(
     listen: str,
     nats_port: int,
     monitor_port: int,
+    tls: Mode | None,
     url: str | None,
     store: Path | None,
     env_file: Path | None,
@@ -66,7 +70,7 @@ async def init(
     if env_file is not None:
         if system:
             raise Invalid("--system and --containers are two kinds of installation")
-        home = folders.init(settings.home.root, int(servers))
+        home = folders.init(settings.home.root, int(servers), tls)
         folders.write_environment(env_file, folders.environment(home))
         _show(settings, home)
         return Exit.DONE
@@ -84,7 +88,7 @@ async def init(
         store=str(store or SYSTEM_STORE) if store or system else None,
         state=str(SYSTEM_STATE) if system else None,
     )
-    _show(settings, make(root, site))
+    _show(settings, make(root, site, tls))
     return Exit.DONE
 
 

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
-from writ_cli.installation.init import MONITOR_PORT
-from writ_cli.options import local
+from writ_cli.installation.init import MONITOR_PORT, TLS_HELP
+from writ_cli.options import listing, local
 from writ_cli.output import Screen, visible
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
@@ -22,6 +22,7 @@ from writ_documents.readers import read_agents
 from writ_installation.files.create import create_installation
 from writ_installation.files.lock import holder
 from writ_installation.nats.server import LOOPBACK, Address, configuration
+from writ_installation.nats.server_tls import Mode, check_exposed, check_names, pinned_ca, with_scheme
 from writ_installation.nats.urls import checked_servers
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.processes.services import Replicas, agent_elsewhere
@@ -56,6 +57,7 @@ REPLICAS = click.IntRange(1, 32)
     help="Loopback port of the first process's health and metrics, the others follow; 0 takes free ones.",
 )
 @click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="… and on which address.")
+@click.option("--tls", type=click.Choice(["required", "offered", "off"]), help=TLS_HELP)
 @click.option("--no-agent", "without", multiple=True, metavar="POOL", help="Somebody else runs this pool's agent.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the logs of all processes.")
 @click.option(
@@ -77,6 +79,7 @@ async def up(
     nats_port: int,
     health_port: int,
     listen: str,
+    tls: Mode | None,
     without: tuple[str, ...],
     verbose: bool,
     config_file: Path | None,
@@ -96,26 +99,32 @@ async def up(
         nats_port=nats_port,
         health_port=health_port,
         listen=listen,
+        tls=tls,
         replicas=Replicas(policies=policies, executors=executors, audits=audits, agents=agents, gateways=int(gateway)),
         nats_url=os.environ.get("NATS_URL") or None,
         without_agents=frozenset(without),
         verbose=verbose,
     )
     if detach:
-        report = await control.detach(home, _arguments(settings, options))
-        _ready(settings, report, detached=True)
-        for note in policy_notes(await control.status(home, settings.environ)):
-            _show_line(note)
-        return Exit.DONE
+        return await _up_detached(settings, options)
     supervisor = Supervisor(home, options, os.environ, _show_line)
     async with Stop() as stop:
         await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
     return Exit.DONE
 
 
+async def _up_detached(settings: Settings, options: Options) -> int:
+    report = await control.detach(settings.home, _arguments(settings, options))
+    _ready(settings, report, detached=True)
+    for note in policy_notes(await control.status(settings.home, settings.environ)):
+        _show_line(note)
+    return Exit.DONE
+
+
 def _arguments(settings: Settings, options: Options) -> list[str]:
     ports = ["--nats-port", str(options.nats_port), "--health-port", str(options.health_port)]
     words = ["--home", str(settings.home.root), "--listen", options.listen]
+    tls = ["--tls", options.tls] if options.tls else []
     replicas = asdict(options.replicas)
     gateway = ["--gateway"] if replicas.pop("gateways") else []
     counts = (word for name, count in replicas.items() for word in (f"--{name}", str(count)))
@@ -123,6 +132,7 @@ def _arguments(settings: Settings, options: Options) -> list[str]:
         *words,
         *counts,
         *gateway,
+        *tls,
         *ports,
         *(word for pool in sorted(options.without_agents) for word in ("--no-agent", pool)),
     ]
@@ -194,7 +204,7 @@ async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
 
 
 @click.command()
-@local
+@listing(local)
 async def status(settings: Settings) -> int:
     """Show each process, ready or with its failing checks, and the journal's usage."""
     status = await control.status(settings.home, settings.environ)
@@ -227,6 +237,10 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
         screen.line(Text(f"in force: {notice}", style="bold yellow"))
+    if status.exposed:
+        screen.line(Text(status.exposed, style="bold yellow"))
+    if status.certificate_ends:
+        screen.line(f"NATS's certificate ends {times.date(status.certificate_ends)}")
     if status.problem:
         screen.line(Text(status.problem, style="yellow"))
     if status.journal is None:
@@ -263,9 +277,14 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     pools = {agent.pool for agent in read_agents(home.agents).agents}
     if pool not in pools:
         raise Invalid(f"no pool {pool!r} in {home.agents}{near(pool, pools) or '; give a target this pool first'}")
+    given = with_scheme(home, checked_servers(url)) if url is not None else None
+    where, ca = given or public_url(home) or control.running(home).url, pinned_ca(home)
+    check_names(home, where)
+    check_exposed(where, ca, settings.environ)
     values = agent_elsewhere(
         pool,
-        checked_servers(url) if url is not None else public_url(home) or control.running(home).url,
+        where,
+        ca=ca,
         key_file=key_file or str(home.seed_file(f"agent-{pool}")),
         policy_key=",".join(home.keys_of("policy")),
         people_key=home.people_key(),

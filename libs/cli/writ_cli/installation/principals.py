@@ -8,7 +8,7 @@ import msgspec
 
 from writ_cli.exit_status import Exit
 from writ_cli.operations.requests import show_requested
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.settings import Settings
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Invalid, TimedOut
@@ -205,7 +205,7 @@ async def set_acts_for(settings: Settings, name: str, human: str | None, request
 
 
 @principal.command("list")
-@asking
+@listing(asking)
 async def list_all(settings: Settings) -> int:
     """List the principals in force."""
     known = principals_of(settings.home)

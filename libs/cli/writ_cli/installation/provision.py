@@ -8,7 +8,6 @@ from typing import Annotated
 import click
 
 from writ_bus import tasks
-from writ_client.context import tls_of
 from writ_installation.files.home import Home
 from writ_installation.provisioner.provisioner import Provisioner
 from writ_installation.status.server_url import running_url
@@ -45,7 +44,7 @@ def keep(home: Path) -> None:
 
 
 async def _run(config: Config) -> None:
-    provisioner = Provisioner(Home(config.home, keys=config.keys), config.nats_url, tls_of(os.environ))
+    provisioner = Provisioner(Home(config.home, keys=config.keys), config.nats_url, os.environ)
     async with running("keeper", config) as process:
         following = tasks.start(tasks.unending("provisioner", provisioner.follow()), "provisioner")
         process.needs(following, "files are not followed any more")

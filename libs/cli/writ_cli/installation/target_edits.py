@@ -1,12 +1,15 @@
-"""`writ target show|remove|rename|tag|set`: entries of inventory.yaml, by the owner of the folder."""
+"""`writ target show|remove|rename|tag|set|repin`: entries of inventory.yaml, by the owner of the folder."""
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import click
 import msgspec
 
 from writ_cli import completion
 from writ_cli.exit_status import Exit
+from writ_cli.installation.targets import confirmed_host_key
 from writ_cli.options import DASHED, dashed, local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
@@ -21,6 +24,7 @@ from writ_installation.administration.target_edits import (
     set_values,
     tag_target,
 )
+from writ_installation.administration.targets import Address, verified_host_key
 
 _name = click.argument("name", shell_complete=completion.targets)
 
@@ -107,19 +111,26 @@ async def tag(settings: Settings, name: str, changes: tuple[str, ...]) -> int:
 @click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
 @local
 async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
-    """Set keys of the entry of target NAME, such as role=staging; a value is YAML, such as 'file_roots=[/srv]'."""
-    _known(settings, name)
-    values = {}
+    """Set keys of the entry of target NAME, such as role=staging; a value is YAML, such as 'file_roots=[/srv]'.
+
+    A key within a key has a dot: connection.port=2222. Without a value it is removed: connection.port=
+    """
+    before = msgspec.to_builtins(_known(settings, name))
+    values = dict[str, Any]()
+    given = set[str]()
     for word in words:
-        key, equals, text = word.partition("=")
+        path, equals, text = word.partition("=")
         if not equals:
             raise click.UsageError(f"{word!r} is not KEY=VALUE")
-        if key in values:
-            raise click.UsageError(f"{key} is given more than once")
+        if path in given:
+            raise click.UsageError(f"{path} is given more than once")
+        given.add(path)
+        key, *inner = path.split(".")
         if key not in Target.__struct_fields__ or key == "id":
             hint = "; use `writ target rename`" if key == "id" else near(key, Target.__struct_fields__)
             raise click.UsageError(f"{key!r} is no key to set{hint}")
-        values[key] = yaml_file.parse(text.encode(), key).data
+        value = yaml_file.parse(text.encode(), path).data if text else None
+        values[key] = nested(values.get(key, before.get(key)), inner, value)
     set_values(settings.home, name, values)
     if settings.screen.json:
         settings.screen.data(_known(settings, name))
@@ -128,7 +139,42 @@ async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
     return Exit.DONE
 
 
-COMMANDS = {"show": show, "remove": remove, "rename": rename, "tag": tag, "set": set_}
+def nested(before: Any, path: Sequence[str], value: Any) -> Any:
+    """Return the value of a key with the one at the inner path changed; None removes that. Raises UsageError."""
+    if not path:
+        return value
+    if before is not None and not isinstance(before, dict):
+        raise click.UsageError(f"there is no key {path[0]!r} in a value that is no mapping")
+    inner = nested((before or {}).get(path[0]), path[1:], value)
+    changed = {**(before or {}), path[0]: inner}
+    return {name: one for name, one in changed.items() if one is not None}
+
+
+@click.command("repin")
+@_name
+@click.option("--host-key", metavar="KEY", default="", help="The host's new public key, or its fingerprint.")
+@local
+async def repin(settings: Settings, name: str, host_key: str) -> int:
+    """Pin another host key of the SSH target NAME in place of the present ones, after the host was installed anew.
+
+    Compare the key that is shown with the host's own, or give it with --host-key.
+    """
+    target = _known(settings, name)
+    connection = target.connection
+    if target.backend != "ssh" or "host" not in connection:
+        raise Invalid(f"{name} is no SSH target with a host of its own")
+    address = Address(str(connection.get("user", "root")), str(connection["host"]), int(connection.get("port", 22)))
+    shown = verified_host_key(host_key, address, lambda key: confirmed_host_key(key, address))
+    set_values(settings.home, name, {"connection": {**connection, "host_keys": [shown.line]}})
+    if settings.screen.json:
+        settings.screen.data({"target": name, "host_key": shown})
+    else:
+        settings.screen.line(f"{name} has another host key now: {shown.fingerprint}")
+        settings.screen.line(f"Then see whether all is well: writ target test {name}")
+    return Exit.DONE
+
+
+COMMANDS = {"show": show, "repin": repin, "remove": remove, "rename": rename, "tag": tag, "set": set_}
 
 
 def _known(settings: Settings, name: str) -> Target:

@@ -116,7 +116,7 @@ async def add(
 
 async def _add_host(settings: Settings, new: NewTarget, host_key: str) -> int:
     refuse_known(settings.home, new.name)
-    shown = verified_host_key(host_key, new.address, lambda key: _confirmed(key, new.address))
+    shown = verified_host_key(host_key, new.address, lambda key: confirmed_host_key(key, new.address))
     added = await add_ssh_target(settings.home, new, shown)
     if settings.screen.json:
         settings.screen.data(added)
@@ -131,7 +131,7 @@ def _done(name: str, *, served: bool | None) -> int:
     return Exit.DONE
 
 
-def _confirmed(key: HostKey, address: Address) -> bool:
+def confirmed_host_key(key: HostKey, address: Address) -> bool:
     """Return whether a person at a terminal confirms the host key."""
     kind = key.line.partition(" ")[0]
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

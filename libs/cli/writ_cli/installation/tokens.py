@@ -9,7 +9,7 @@ import msgspec
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import one_of
-from writ_cli.options import local
+from writ_cli.options import listing, local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.gateway_tokens import GatewayToken, Glob
@@ -82,7 +82,7 @@ def _check_glob(text: str) -> None:
 
 
 @token.command("list")
-@local
+@listing(local)
 async def list_all(settings: Settings) -> int:
     """The tokens, without what they are."""
     known = read_tokens(settings.home.gateway_tokens)

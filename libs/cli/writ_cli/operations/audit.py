@@ -12,7 +12,7 @@ from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import WHOLE, is_prefix
 from writ_cli.operations import timeline
 from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
-from writ_cli.options import asking, asking_rows
+from writ_cli.options import asking, asking_rows, listing
 from writ_cli.settings import Settings
 from writ_contracts.audit import SearchQuery, TraceAnswer
 from writ_contracts.errors import Invalid
@@ -97,7 +97,7 @@ def audit() -> None:
 @click.option("--columns", metavar="A,B,…", help=f"Of {', '.join(COLUMNS)}.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--before", type=click.IntRange(1), metavar="N", help="Page on: the sequence of the last row seen.")
-@asking_rows
+@listing(asking_rows)
 async def search(  # long: one option for each filter
     settings: Settings,
     asked_by: tuple[str, ...],

@@ -9,7 +9,7 @@ from msgspec import NODEFAULT, inspect
 
 from writ_cli.exit_status import Exit
 from writ_cli.operations.parameter_words import types_of
-from writ_cli.options import asking, local
+from writ_cli.options import asking, listing, local
 from writ_cli.settings import Settings
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import classes
@@ -18,7 +18,7 @@ from writ_runtime.plugins import load_catalogue
 
 @click.command()
 @click.argument("name", required=False)
-@local
+@listing(local)
 async def operations(settings: Settings, name: str | None) -> int:
     """List the operations of this installation; with a NAME, show its parameters."""
     catalogue = load_catalogue()
@@ -111,7 +111,7 @@ def type_name(kind: inspect.Type) -> str:
 
 
 @click.command()
-@asking
+@listing(asking)
 async def targets(settings: Settings) -> int:
     """List the targets, their operations, and their agents."""
     async with await settings.connect() as writ:

@@ -12,7 +12,7 @@ from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import WHOLE, one_of
 from writ_cli.operations.requests import show_view
 from writ_cli.operations.stops import REASON
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
@@ -139,7 +139,7 @@ def _done(screen: Screen, view: OperationView, said: str) -> int:
 
 
 @emergency.command("list")
-@asking
+@listing(asking)
 async def list_all(settings: Settings) -> int:
     """The emergencies in force, and those that wait for their review. Everybody may see them."""
     async with await settings.connect() as writ:

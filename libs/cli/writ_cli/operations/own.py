@@ -9,7 +9,7 @@ from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.id_prefix import operation_of
 from writ_cli.operations.progress_line import event_text
 from writ_cli.operations.requests import show_view
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.operation_events import Event
@@ -33,7 +33,7 @@ async def get(settings: Settings, operation: str) -> int:
 
 
 @op.command("list")
-@asking
+@listing(asking)
 async def list_open(settings: Settings) -> int:
     """List the open operations."""
     async with await settings.connect() as writ:

@@ -9,7 +9,7 @@ from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.id_prefix import one_of
 from writ_cli.operations.requests import show_view
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
@@ -105,7 +105,7 @@ async def lift(settings: Settings, stop_id: str, reason: str) -> int:
 
 
 @stop.command("list")
-@asking
+@listing(asking)
 async def list_all(settings: Settings) -> int:
     """The stops in force. Everybody may see them."""
     async with await settings.connect() as writ:

@@ -6,7 +6,7 @@ from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import one_of
 from writ_cli.operations.requests import show_requested
-from writ_cli.options import asking
+from writ_cli.options import asking, listing
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.policies import WindowView
@@ -53,7 +53,7 @@ async def end(settings: Settings, window_id: str, reason: str) -> int:
 
 
 @window.command("list")
-@asking
+@listing(asking)
 async def list_all(settings: Settings) -> int:
     """List the open windows. Everybody may see them."""
     async with await settings.connect() as writ:

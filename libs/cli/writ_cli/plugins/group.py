@@ -14,7 +14,7 @@ from writ_cli.plugins.checks import declared_problems, in_source_tree, suite_pro
 from writ_cli.plugins.skeleton import files_of
 from writ_cli.settings import Settings
 from writ_contracts.errors import Conflict, Invalid
-from writ_contracts.plugins import InstalledPlugin, Prefix
+from writ_contracts.plugins import BACKENDS, EVALUATORS, NOTIFIERS, SCANNERS, InstalledPlugin, Prefix
 from writ_runtime.plugin_descriptors import installed_plugins
 from writ_runtime.plugins import load_catalogue
 
@@ -36,6 +36,8 @@ class PluginRow(Struct, frozen=True, kw_only=True):
     backends: list[str]
     serves: dict[str, list[str]]
     evaluators: list[str]
+    notifiers: list[str]
+    scanners: list[str]
     configuration: dict[str, str]
 
 
@@ -132,8 +134,10 @@ def _row(one: InstalledPlugin) -> PluginRow:
         digest=one.digest,
         summary=one.plugin.summary,
         operations={name: known[name].risk.value for name in sorted(known) if one.plugin.owns(name)},
-        backends=list(one.parts.get("writ.backends", ())),
+        backends=list(one.parts.get(BACKENDS, ())),
         serves={backend: list(names) for backend, names in one.plugin.serves.items()},
-        evaluators=list(one.parts.get("writ.evaluators", ())),
+        evaluators=list(one.parts.get(EVALUATORS, ())),
+        notifiers=list(one.parts.get(NOTIFIERS, ())),
+        scanners=list(one.parts.get(SCANNERS, ())),
         configuration=dict(one.plugin.configuration),
     )

@@ -9,7 +9,6 @@ import time
 
 from writ_bus.nats.bus import connect
 from writ_bus.port import Bus, Entry
-from writ_client.context import tls_of
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
 from writ_contracts.notices import Noted, Notice
@@ -18,6 +17,7 @@ from writ_contracts.wire import decode, encode
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
 from writ_installation.nats.server import options_of
+from writ_installation.nats.server_tls import client_tls
 from writ_trust.digests import plain_digest
 from writ_trust.statements import sign
 
@@ -31,7 +31,7 @@ async def recover(home: Home, url: str, document: str, reason: str, *, in_force:
     """
     # The file first: while it is another one, a policy service that starts makes a version of it.
     write_atomically(home.policy, document.encode())
-    bus = await connect(options_of(home, "policy", url, tls_of(os.environ)))
+    bus = await connect(options_of(home, "policy", url, client_tls(home, os.environ)))
     try:
         version = _version(home, document, reason, number=stored + 1, previous=in_force)
         await bus.policies.append(_entry(version, stored))

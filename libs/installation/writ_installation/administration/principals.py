@@ -13,17 +13,19 @@ import msgspec
 from msgspec import Struct, structs
 from msgspec.structs import replace
 
-from writ_client.context import Context, open_bus, tls_of
+from writ_client.context import Context, open_bus
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
 from writ_contracts.principal_changes import changed
+from writ_documents import readers
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_principals
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation, make_gateway
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import known_changes, principals_of
+from writ_installation.nats.server_tls import client_tls
 from writ_installation.status.server_url import running_url
 from writ_trust.keys import Key, generate_seed
 
@@ -67,7 +69,7 @@ async def add_principal(
     if earlier is None:
         list_edits.append(home.principals, "principals", entry, unique="id")
     else:
-        list_edits.replace(home.principals, "principals", entry, unique="id", value=name)
+        _replace(home, name, entry)
     principal = next(one for one in read_principals(home.principals).principals if one.id == name)
     key_file = str(home.seed_file(f"principal-{name}"))
     return Added(principal=principal, key_file=key_file, admitted=await admitted(home, name, key.seed))
@@ -89,7 +91,7 @@ def change_principal(home: Home, change: PrincipalManage) -> Principal | None:
         list_edits.append(home.principals, "principals", _entry(listed[name]), unique="id")
     if before[name] != listed[name] and after is not None:
         after = structs.replace(after, revision=listed[name].revision + 1)
-    list_edits.replace(home.principals, "principals", None if after is None else _entry(after), unique="id", value=name)
+    _replace(home, name, None if after is None else _entry(after))
     if after is None:
         home.seed_file(f"principal-{name}").unlink(missing_ok=True)
     return after
@@ -101,6 +103,11 @@ def rotate_principal(home: Home, name: str) -> Principal | None:
     changed_to = change_principal(home, PrincipalManage(action="rotate", principal_id=name, key=key.public))
     write_atomically(home.seed_file(f"principal-{name}"), key.seed + b"\n")
     return changed_to
+
+
+def _replace(home: Home, name: str, entry: dict[str, Any] | None) -> None:
+    check = readers.principals_of
+    list_edits.replace(home.principals, "principals", entry, unique="id", value=name, check=check)
 
 
 def _entry(principal: Principal) -> dict[str, Any]:
@@ -121,7 +128,7 @@ async def admitted(home: Home, name: str, seed: bytes) -> bool | None:
     url = _url(home)
     if url is None:
         return None
-    tls = tls_of(os.environ)
+    tls = client_tls(home, os.environ)
     context = Context(principal=name, url=url)
     if tls is not None:
         context = replace(context, tls_ca=tls.ca, tls_cert=tls.certificate, tls_key=tls.key)

@@ -99,10 +99,10 @@ def verified_host_key(host_key: str, address: Address, confirm: Callable[[HostKe
         return msgspec.convert(_enrol(["fingerprint"], host_key.encode()), HostKey)
     shown = msgspec.convert(_enrol(["host-key", address.host, str(address.port)]), HostKey)
     if host_key and host_key != shown.fingerprint:
-        message = f"{address.host} shows {shown.fingerprint}, and not the host key that you gave; nothing was added"
+        message = f"{address.host} shows {shown.fingerprint}, and not the host key that you gave; nothing was changed"
         raise Untrusted(message, code="host_key_changed")
     if not host_key and not confirm(shown):
-        raise Untrusted("the host key was not confirmed; nothing was added", code="host_key_unknown")
+        raise Untrusted("the host key was not confirmed; nothing was changed", code="host_key_unknown")
     return shown
 
 

@@ -14,7 +14,6 @@ from msgspec import Struct
 from writ_bus.archive_announcements import ARCHIVE, archives
 from writ_bus.nats.bus import NatsBus, connect
 from writ_client.client import Writ
-from writ_client.context import tls_of
 from writ_contracts.archives import Announced, digest_before, in_force, next_of
 from writ_contracts.audit import JournalAnswer
 from writ_contracts.errors import Conflict, Invalid
@@ -25,6 +24,7 @@ from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, turn
 from writ_installation.nats.server import options_of, sizes
+from writ_installation.nats.server_tls import client_tls
 from writ_nats_server import journal_generations
 from writ_nats_server.streams import restore_journal_configuration
 from writ_proof.archive import check, write
@@ -186,7 +186,7 @@ class Archiver:
 @asynccontextmanager
 async def bootstrapped(home: Home, url: str) -> AsyncIterator[NatsBus]:
     """Yield a connection with the key that makes and changes streams."""
-    bus = await connect(options_of(home, "bootstrap", url, tls_of(os.environ)))
+    bus = await connect(options_of(home, "bootstrap", url, client_tls(home, os.environ)))
     try:
         yield bus
     finally:

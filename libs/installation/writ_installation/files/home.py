@@ -57,6 +57,7 @@ class Home:
         self.sandbox = written.parent / "writ-sandbox"
         """Initial folder for file operations; it may be no folder of Writ itself."""
         self._name_files(written)
+        self._name_tls_files(written)
 
     def credentials(self, backend: str) -> Path:
         """Return the folder with the credentials of a backend's targets, one file for each."""
@@ -99,6 +100,15 @@ class Home:
         """Configurations of NATS servers in containers, one for each server."""
         self.report_file = self.run / "supervisor.json"
         self.lock = self.run / "lock"
+
+    def _name_tls_files(self, written: Path) -> None:
+        self.tls_file = self.config / "tls.yaml"
+        """The mode of NATS's TLS, and the names of its servers."""
+        self.ca_file = self.config / "ca.pem"
+        """The certificate of the installation's CA, which every client trusts."""
+        self.ca_key = self.keys / "ca.key"
+        self.certificates = (self.servers if self.servers.is_dir() else written) / "tls"
+        """Certificates of NATS's servers and their keys, the highest number in use."""
 
     @property
     def streams_lock(self) -> Path:

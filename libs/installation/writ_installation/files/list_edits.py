@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from writ_contracts.errors import ConfigError, Conflict, Invalid
-from writ_documents import yaml_file
+from writ_documents import entry_edits, yaml_file
 from writ_documents.atomic_files import save
 from writ_documents.document import Document
 from writ_documents.readers import LARGEST_LIST
 
 Edit = Callable[[str], str]
+Check = Callable[[Document], object]
 _item = re.compile(r"^( *)- ", re.MULTILINE)
 
 
@@ -41,7 +42,7 @@ def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -
         save(path, added.encode())
 
 
-def change(path: Path, edit: Edit, check: Callable[[Document], object]) -> None:
+def change(path: Path, edit: Edit, check: Check) -> None:
     """Replace the file by its text after the edit, if `check` takes it. Raises Conflict where somebody else wrote the
     file meanwhile.
     """
@@ -57,35 +58,24 @@ def change(path: Path, edit: Edit, check: Callable[[Document], object]) -> None:
         save(path, changed)
 
 
-def replace(path: Path, section: str, entry: Mapping[str, Any] | None, *, unique: str, value: str) -> None:
-    """Put `entry` in the place of the one whose `unique` field is `value`, or remove that one; raises Invalid where
-    there is none. Comments within the entry are lost.
+def replace(
+    path: Path, section: str, entry: Mapping[str, Any] | None, *, unique: str, value: str, check: Check = lambda _: None
+) -> None:
+    """Change the entry whose `unique` field is `value` to this one, or remove it; lines of others and comments stay.
+
+    Raises Invalid where there is none, and Conflict (`by_hand`) for a file in flow style.
     """
-    with _edited(path):
-        text = path.read_text()
-        data = yaml_file.parse(text.encode(), str(path)).data or {}
-        entries = data.get(section) or []
+
+    def edited(text: str) -> str:
+        entries = (yaml_file.parse(text.encode(), str(path), largest=LARGEST_LIST).data or {}).get(section) or []
         at = next((at for at, other in enumerate(entries) if other.get(unique) == value), None)
         if at is None:
             raise Invalid(f"{path}: there is no {unique} {value!r}")
-        new = [] if entry is None else [dict(entry)]
-        expected = {**data, section: [*entries[:at], *new, *entries[at + 1 :]]}
-        edited = _with_item(text, at, new)
-        if not _reads_as(edited, expected):
-            edited = _leading_comments(text) + yaml_file.dump(expected)
-        save(path, edited.encode())
+        if entry is None:
+            return entry_edits.without_entry(text, section, at)
+        return entry_edits.with_entry(text, section, at, entry)
 
-
-def _with_item(text: str, at: int, new: list[dict[str, Any]]) -> str:
-    """Return the text with the block of item `at` replaced, if the file is one list in block style."""
-    items = list(_item.finditer(text))
-    indent = min((match[1] for match in items), key=len, default="")
-    starts = [match.start() for match in items if match[1] == indent]
-    if at >= len(starts):
-        return ""
-    end = starts[at + 1] if at + 1 < len(starts) else len(text)
-    block = "".join(f"{indent}{line}\n" for line in yaml_file.dump(new).splitlines()) if new else ""
-    return text[: starts[at]] + block + text[end:]
+    change(path, edited, check)
 
 
 def _with_block(text: str, entry: Mapping[str, Any]) -> str:

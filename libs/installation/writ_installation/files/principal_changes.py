@@ -21,7 +21,7 @@ from writ_documents import atomic_files
 from writ_documents.readers import read_principals
 from writ_installation.files.home import Home
 from writ_runtime.logs import Log
-from writ_trust.control_events import allowed_by_policy, covers_parameters
+from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
 
 KIND = "principal_manage"
 _log = Log("writ.keeper")
@@ -86,7 +86,9 @@ def taken_in(
         if not isinstance(event, ControlEvent):
             continue
         trusted = [key for key, last in keys.items() if record.sequence <= last]  # not the sequence that a copy names
-        change = before.get(event.operation_id) or verified(event, trusted, installation)
+        change = before.get(event.operation_id)
+        if change is None and not stored_late(event, record):
+            change = verified(event, trusted, installation)
         if change is None:
             _log.warning("keeper.change_not_allowed", sequence=record.sequence, effect="it does not count")
         else:

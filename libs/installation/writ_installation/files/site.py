@@ -16,6 +16,8 @@ Absolute = Annotated[str, Meta(pattern=r"^/", max_length=4096)]
 HEAD = "# Where Writ is on this machine. Written by `writ init`; what is in it may be changed while Writ is down.\n"
 GROUP = "writ"
 """The group of a split installation: its services read its files as members, and only the provisioner writes any."""
+TLS_GROUP = "writ-tls"
+"""The group of NATS's user, and the provisioner's, that reads the keys of NATS's certificates."""
 SSH_AGENT = "writ-agent-ssh"
 """The user of its SSH agents, who is not in that group."""
 

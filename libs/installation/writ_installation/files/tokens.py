@@ -30,8 +30,8 @@ class Token(Struct, frozen=True, kw_only=True):
     until: float
 
 
-def make(home: Home, pool: str, url: str, until: float) -> tuple[Token, str]:
-    """Make a token; return it with the text for the agent's host."""
+def make(home: Home, pool: str, url: str, until: float, ca: str = "") -> tuple[Token, str]:
+    """Make a token; return it with the text for the agent's host, which trusts servers by this `ca`."""
     seed, number = generate_seed(), encode_id(secrets.token_bytes(16))
     token = Token(id=number, key=Key(seed).public, pool=pool, until=until)
     ticket = Ticket(
@@ -42,6 +42,7 @@ def make(home: Home, pool: str, url: str, until: float) -> tuple[Token, str]:
         policy_key=home.public("policy"),
         people_key=home.people_key(),
         installation=home.installation,
+        ca=ca,
     )
     home.tokens.mkdir(mode=0o700, exist_ok=True)
     atomic_files.save(home.tokens / f"{number}.json", encode(token))

@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from writ_bus import tasks
-from writ_bus.errors import BusError, Forbidden
+from writ_bus.errors import BusError
 from writ_bus.nats.bus import connect
-from writ_bus.nats.connection import Options, TlsOptions
+from writ_bus.nats.connection import Options
+from writ_bus.nats.tls import TlsOptions
 from writ_contracts.errors import ConfigError
 from writ_contracts.inventory import GATEWAY, SCANNER, Principal
 from writ_contracts.subjects import inbox_prefix
@@ -32,6 +32,7 @@ from writ_installation.files.principal_changes import admitted_principals
 from writ_installation.files.site import Site
 from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
+from writ_installation.nats.server_tls import encrypted, exposure, is_on, renew, server_files
 from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, rotate_log, tie
 from writ_installation.processes.services import passed_on
 from writ_nats_server.config import SERVICES, Gateway, ServerPlan, render
@@ -114,6 +115,7 @@ def plan(home: Home, address: Address) -> ServerPlan:
         gateways=_gateways(known),
         pools=pools,
         tokens=enrolling,
+        tls=server_files(home),
         leaf=listener(home),
         links=links,
     )
@@ -177,7 +179,8 @@ class BundledServer:
 
     def __init__(self, home: Home, address: Address, show: Callable[[str], None], environ: Mapping[str, str]) -> None:
         self.address = address
-        self.url = address.url
+        self.encrypted = is_on(home)
+        self.url = self._url()
         self.state = "starting"
         self.restarts = 0
         self.problem = ""
@@ -201,16 +204,26 @@ class BundledServer:
 
     def move(self, address: Address) -> None:
         """Change the address, before the start."""
-        self.address, self.url = address, address.url
+        self.address = address
+        self.url = self._url()
+
+    def _url(self) -> str:
+        return encrypted(self.address.url) if self.encrypted else self.address.url
 
     async def start(self) -> None:
         """Returns when it serves. Raises BusError: a port is taken, or in the server's own words."""
         self._home.store.mkdir(parents=True, exist_ok=True)
-        if warning := disk.shortage(self._home.store, sizes(self._home)):
+        for warning in filter(None, (self._renew(), exposure(self._home, self.address.host), self._shortage())):
             self.warning = warning
             self._show(warning)
         await self._spawn()
         self._watcher = tasks.keep("keep nats", self._keep_running)
+
+    def _shortage(self) -> str:
+        return disk.shortage(self._home.store, sizes(self._home))
+
+    def _renew(self) -> str:
+        return renew(self._home, time.time())
 
     async def _spawn(self) -> None:
         address, expected = self.address, configuration(self._home, self.address)
@@ -233,6 +246,11 @@ class BundledServer:
 
     async def adapt(self) -> bool:
         """Apply changes of the files; return whether there were any. Raises ConfigError, BusError."""
+        if is_on(self._home) != self.encrypted:
+            raise ConfigError(f"{self._home.tls_file}: TLS is switched on or off by `writ down` and `writ up` alone")
+        if problem := await asyncio.to_thread(self._renew):
+            self.warning = problem
+            self._show(problem)
         expected = configuration(self._home, self.address)
         if expected == self._loaded:
             return False
@@ -294,53 +312,3 @@ class BundledServer:
         if self._server is not None:
             await self._server.stop()
         self.state = "stopped"
-
-
-class ExternalServer:
-    """A server that NATS_URL names. It needs our configuration (`writ up --write-server-config`), or it accepts
-    nobody.
-    """
-
-    def __init__(self, home: Home, url: str, show: Callable[[str], None]) -> None:
-        self.url = url
-        self.log: Path | None = None
-        self.state = "ready"
-        self.restarts = 0
-        self.pid: int | None = None
-        self.problem = self.warning = ""
-        self._home = home
-        self._show = show
-        self._known = self._names()
-
-    def _names(self) -> set[str]:
-        principals = {one.id + one.key for one in admitted_principals(self._home, ())}
-        agents = {one.pool + one.key for one in read_agents(self._home.agents).agents}
-        return principals | agents | {token.id for token in tokens.good(self._home, time.time())}
-
-    async def start(self) -> None:
-        """Do nothing: others start it."""
-
-    async def look_at_disk(self) -> None:
-        """It is on another host, or may be."""
-
-    async def adapt(self) -> bool:
-        """Print the operator's next step when principals or pools changed; return whether they did."""
-        names = self._names()
-        if names == self._known:
-            return False
-        self._known = names
-        self._show(f"principals or pools changed: {self.url} needs the file of `writ up --write-server-config`")
-        return True
-
-    async def stop(self) -> None:
-        """Do nothing: others stop it."""
-
-
-Server = BundledServer | ExternalServer
-
-
-def hint(error: BusError, server: Server) -> str:
-    """Return the error, with the next step for an external server that refuses us."""
-    if isinstance(server, ExternalServer) and isinstance(error, Forbidden):
-        return f"{error}: give it the file that `writ up --write-server-config FILE` writes"
-    return str(error)

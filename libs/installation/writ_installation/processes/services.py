@@ -10,6 +10,7 @@ from msgspec import Struct
 from writ_contracts.inventory import GATEWAY
 from writ_contracts.restore_marker import FILE
 from writ_installation.files.home import Home
+from writ_installation.nats.server_tls import is_on
 from writ_installation.processes.agent_kinds import KINDS, MODULE, AgentKind, Argv, credential_folder
 
 
@@ -105,11 +106,20 @@ def agents(
 
 
 def agent_elsewhere(
-    pool: str, url: str, *, key_file: str, policy_key: str, people_key: str, installation: str, state_dir: str
+    pool: str,
+    url: str,
+    *,
+    key_file: str,
+    policy_key: str,
+    people_key: str,
+    installation: str,
+    state_dir: str,
+    ca: str = "",
 ) -> dict[str, str]:
-    """Return the environment of a pool's agent on another host, with its paths there."""
+    """Return the environment of a pool's agent on another host, with its paths there. `ca`: of a server with TLS."""
     return {
         "NATS_URL": url,
+        **({"WRIT_TLS_CA": ca} if ca else {}),
         "WRIT_POOL": pool,
         "WRIT_KEY_FILE": key_file,
         "WRIT_POLICY_KEY": policy_key,
@@ -135,6 +145,7 @@ def environment(home: Home, url: str) -> dict[str, str]:
     return {
         "WRIT_HOME": str(home.root),
         "NATS_URL": url,
+        **({"WRIT_TLS_CA": str(home.ca_file)} if is_on(home) else {}),
         "WRIT_POLICY_KEY": ",".join(home.keys_of("policy")),
         "WRIT_KEYRING": str(home.keyring_file),
         "WRIT_INSTALLATION": home.installation,

@@ -1,15 +1,16 @@
 """The provisioner's endpoints: it enrols agents and applies changes of principals, on the installation's server."""
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 
 from writ_bus import tasks
 from writ_bus.nats.bus import NatsBus, connect
-from writ_bus.nats.connection import TlsOptions
 from writ_contracts import subjects
 from writ_contracts.version import VERSION
 from writ_installation.files.home import Home
 from writ_installation.nats.server import options_of
+from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.enrolments import Enrolments, finish
 from writ_installation.provisioner.principal_changes import PrincipalChangeEndpoint
 from writ_installation.provisioner.rounds import Rounds
@@ -21,11 +22,11 @@ CLOSED_WITHIN = 5.0
 class EnrolmentEndpoint:
     """Closed until `open`; `open` and `close` may be called at any time, and repeatedly."""
 
-    def __init__(self, home: Home, tls: TlsOptions | None, rounds: Rounds) -> None:
+    def __init__(self, home: Home, environ: Mapping[str, str], rounds: Rounds) -> None:
         """`rounds`: of the loop that makes NATS equal to the files."""
-        self._changes = PrincipalChangeEndpoint(home, rounds, tls)
+        self._changes = PrincipalChangeEndpoint(home, rounds, environ)
         self._home = home
-        self._tls = tls
+        self._environ = environ
         self._bus: NatsBus | None = None
         self._notifier = Notifier(subjects.NOTICE_PROVISIONER)
         self._telling: asyncio.Task[None] | None = None
@@ -36,7 +37,7 @@ class EnrolmentEndpoint:
         if self._bus is not None:
             return
         await self._changes.read(url)
-        bus = await connect(options_of(self._home, "keeper", url, self._tls))
+        bus = await connect(options_of(self._home, "keeper", url, client_tls(self._home, self._environ)))
         try:
             enrolments = Enrolments(self._home, self._notifier.tell, partial(self._notifier.record, bus))
             await bus.serve(enrolments.service(VERSION, self._changes.endpoint()))

@@ -6,6 +6,7 @@ store is `/data`, its configuration is in `/etc/nats`, and file operations work 
 
 import os
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,36 +19,55 @@ from writ_installation.files import create, ssh_keys
 from writ_installation.files.create import Machine
 from writ_installation.files.home import Home
 from writ_installation.nats.server import Address, plan, sizes
+from writ_installation.nats.server_tls import (
+    LOCAL_NAMES,
+    Mode,
+    is_on,
+    make_ca,
+    pinned_ca,
+    set_up,
+    with_scheme,
+    write_settings,
+)
 from writ_nats_server.cluster import Routes, TlsFiles
 from writ_nats_server.config import render
 
 SERVERS = ("nats", "nats-2", "nats-3")
 """The servers' names in the network of the containers; a cluster has all of them."""
+NAMES = (*SERVERS, *LOCAL_NAMES)
+"""Of the certificate; others, by which clients elsewhere reach a server, are added to tls.yaml."""
 CLIENT_PORT, MONITOR_PORT = 4222, 8222
 STORE = "/data"
 SANDBOX = Machine(name="sandbox", folder=Path("/srv/sandbox"))
-FOLDERS = ("config", "joined")
-"""The folders of people's and of the provisioner's files, each mounted by itself."""
-POOLS = ("ssh", "proxmox")
+FOLDERS = ("config", "joined", "servers")
+"""The folders of people's, of the provisioner's and of NATS's files, each mounted by itself."""
+MOUNTED = "/etc/nats"
+"""The folder `servers`, as the servers have it."""
+POOLS = ("ssh", "proxmox", "docker")
 """Pools with agents before the first target."""
 ROUTES = TlsFiles(ca="/etc/nats/routes.crt", certificate="/etc/nats/routes.crt", key="/run/secrets/routes.key")
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose network decides who reaches it
 
 
-def init(root: Path, servers: int) -> Home:
-    """Make missing files. Raises Conflict where the folder is an installation of `writ up`."""
+def init(root: Path, servers: int, tls: Mode | None = None) -> Home:
+    """Make missing files. Raises Conflict where the folder is an installation of `writ up`.
+
+    Without `tls` a new installation requires TLS; one of before also serves clients that speak none.
+    """
     if (root / "principals.yaml").exists() or (root / "site.yaml").exists():
         raise Conflict(f"{root} is an installation that runs without containers: name another folder with --home")
     for name in FOLDERS:
         (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     home = Home(root)
     home.make_folders()
+    before = home.principals.exists()
     create.make_files(home, SANDBOX)
     create.make_gateway(home)
     create.add_missing_pools(home)
     home.sandbox.mkdir(mode=0o700, exist_ok=True)
     ssh_keys.make_folder(home)
-    home.credentials("proxmox").mkdir(mode=0o700, exist_ok=True)
+    for backend in ("proxmox", "docker"):
+        home.credentials(backend).mkdir(mode=0o700, exist_ok=True)
     home.tokens.mkdir(mode=0o700, exist_ok=True)
     home.enrolled.mkdir(mode=0o700, exist_ok=True)
     known = {agent.pool for agent in read_agents(home.agents).agents}
@@ -57,6 +77,10 @@ def init(root: Path, servers: int) -> Home:
     grafana = home.keys / "grafana.password"
     if not grafana.exists():
         write_atomically(grafana, secrets.token_urlsafe(18).encode())
+    make_ca(home, time.time())
+    if tls is not None:
+        write_settings(home, tls, NAMES)
+    set_up(home, "offered" if before else "required", NAMES, time.time())
     _prepare_servers(home, servers)
     return home
 
@@ -65,7 +89,6 @@ def _prepare_servers(home: Home, servers: int) -> None:
     kept = sizes(home, servers).replicas
     if kept != servers:
         raise Conflict(f"this installation has {kept} NATS servers, which cannot change: see {home.sizes}")
-    home.servers.mkdir(mode=0o700, exist_ok=True)
     key = home.keys / "routes.key"
     if not key.exists():
         from writ_installation.nats.cluster_certificate import for_servers  # noqa: PLC0415 - it takes longer than all else
@@ -96,11 +119,20 @@ def configurations(home: Home) -> dict[Path, str]:
     """Return the configurations by file."""
     servers = names(home)
     one = plan(home, Address(host=EVERYWHERE, port=CLIENT_PORT, monitor_port=MONITOR_PORT))
+    tls = (
+        replace(one.tls, certificate=_mounted(home, one.tls.certificate), key=_mounted(home, one.tls.key))
+        if one.tls
+        else None
+    )
     routes = Routes(peers=servers, tls=ROUTES) if len(servers) > 1 else None
     return {
-        home.servers / f"{name}.conf": render(replace(one, server_name=name, store_dir=STORE, routes=routes))
+        home.servers / f"{name}.conf": render(replace(one, server_name=name, store_dir=STORE, routes=routes, tls=tls))
         for name in servers
     }
+
+
+def _mounted(home: Home, path: str) -> str:
+    return f"{MOUNTED}/{Path(path).relative_to(home.servers)}"
 
 
 def environment(home: Home) -> dict[str, str]:
@@ -112,7 +144,9 @@ def environment(home: Home) -> dict[str, str]:
         "WRIT_POLICY_KEY": ",".join(home.keys_of("policy")),
         "WRIT_PEOPLE_KEY": home.people_key(),
         "WRIT_INSTALLATION": home.installation,
-        "WRIT_NATS_URL": ",".join(f"nats://{name}:{CLIENT_PORT}" for name in servers),
+        "WRIT_NATS_URL": with_scheme(home, ",".join(f"nats://{name}:{CLIENT_PORT}" for name in servers)),
+        "WRIT_TLS_CA": pinned_ca(home),
+        "WRIT_NATS_PLAINTEXT": "" if is_on(home) else "allow",
     }
     return {**values, "COMPOSE_PROFILES": "cluster"} if len(servers) > 1 else values
 

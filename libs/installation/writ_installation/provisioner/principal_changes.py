@@ -1,7 +1,8 @@
 """Keep NATS's users equal to the changes of principals in the journal: an executor asks for it after each change."""
 
+from collections.abc import Mapping
+
 from writ_bus.nats.bus import connect
-from writ_bus.nats.connection import TlsOptions
 from writ_bus.port import Endpoint, EndpointReply, Message
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Unreachable, WritError
@@ -12,6 +13,7 @@ from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import KIND, keep_changes, known_changes, taken_in
 from writ_installation.nats.server import options_of
+from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.rounds import Rounds
 from writ_runtime.logs import Log
 
@@ -22,10 +24,10 @@ _log = Log("writ.keeper")
 class PrincipalChangeEndpoint:
     """Answers `writ.provision`: a round applies what the journal has, which the bootstrap user reads."""
 
-    def __init__(self, home: Home, rounds: Rounds, tls: TlsOptions | None) -> None:
+    def __init__(self, home: Home, rounds: Rounds, environ: Mapping[str, str]) -> None:
         self._home = home
         self._rounds = rounds
-        self._tls = tls
+        self._environ = environ
         self._url = ""
         self._asked: dict[int, int] = {}
         """The latest change that an executor asked for, with the round that applies it."""
@@ -34,7 +36,7 @@ class PrincipalChangeEndpoint:
         """Read the changes, and keep them on file. Raises BusError, ConfigError, Invalid."""
         self._url = url
         known = known_changes(self._home)
-        bus = await connect(options_of(self._home, "bootstrap", url, self._tls))
+        bus = await connect(options_of(self._home, "bootstrap", url, client_tls(self._home, self._environ)))
         try:
             records = await bus.journal.read(subjects.control_event(KIND))
         finally:

@@ -9,18 +9,19 @@ from collections.abc import Mapping
 
 from writ_bus.errors import BusError
 from writ_bus.nats.bus import connect
-from writ_bus.nats.connection import TlsOptions
 from writ_bus.nats.monitoring import reload_all
+from writ_bus.nats.tls import TlsOptions
 from writ_contracts.errors import ConfigError
 from writ_documents import atomic_files
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.nats.server import address_of, configuration, make_streams, options_of
+from writ_installation.nats.server_tls import client_tls, renew, tls_state
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.folders import write_servers
 from writ_installation.provisioner.rounds import Rounds
-from writ_runtime.health import Check
+from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.watched_file import stamp
 
@@ -32,25 +33,30 @@ _log = Log("writ.keeper")
 class Provisioner:
     """`follow` runs until cancelled; `checks` report whether NATS equals the files."""
 
-    def __init__(self, home: Home, url: str, tls: TlsOptions | None) -> None:
+    def __init__(self, home: Home, url: str, environ: Mapping[str, str]) -> None:
         self._home = home
         self._url = url
-        self._tls = tls
+        self._environ = environ
         self._rounds = Rounds()
-        self._enrolment_endpoint = EnrolmentEndpoint(home, tls, self._rounds)
+        self._enrolment_endpoint = EnrolmentEndpoint(home, environ, self._rounds)
         self._seen: list[object] | None = None
         self._reload_due = True
         self._problem: str | None = "not made yet"
+        self._warning = ""
+        """The reason for which the certificate of NATS is not renewed."""
         self.settled = asyncio.Event()
         """Set once NATS has equalled the files."""
 
     @property
     def checks(self) -> Mapping[str, Check]:
         """The checks by name."""
-        return {"servers": self._check}
+        return {"servers": self._check, "certificate": self._check_certificate}
 
     async def _check(self) -> str | None:
         return self._problem
+
+    async def _check_certificate(self) -> str | None:
+        return Attention(self._warning) if self._warning else None
 
     async def follow(self) -> None:
         """Check twice a second for changed files, and retry failed steps."""
@@ -67,7 +73,7 @@ class Provisioner:
         home = self._home
         paths = (home.principals, home.principal_changes, home.agents, home.leaves, home.sizes, home.public_file)
         stamps = (stamp(path) for path in (*paths, home.keyring_file))
-        return [*stamps, *(token.id for token in tokens.good(home, time.time()))]
+        return [*stamps, *tls_state(home, time.time()), *(token.id for token in tokens.good(home, time.time()))]
 
     async def close(self) -> None:
         """Stop enrolling."""
@@ -85,18 +91,22 @@ class Provisioner:
         self.settled.set()
         self._seen, self._problem = now, None
 
+    def _tls(self) -> TlsOptions | None:
+        return client_tls(self._home, self._environ)
+
     async def _settle(self) -> None:
         """Apply the files. A starting server reads its file by itself; a running one is reloaded."""
+        self._warning = await asyncio.to_thread(renew, self._home, time.time())
         self._reload_due = _write(self._home) or self._reload_due
         if self._reload_due:
-            bus = await connect(options_of(self._home, "sys", self._url, self._tls, wait=PATIENT_SECONDS))
+            bus = await connect(options_of(self._home, "sys", self._url, self._tls(), wait=PATIENT_SECONDS))
             try:
                 await reload_all(bus)
             finally:
                 await bus.drain(1.0)
             self._reload_due = False
         pools = {agent.pool for agent in read_agents(self._home.agents).agents}
-        await make_streams(self._home, self._url, sorted(pools), self._tls)
+        await make_streams(self._home, self._url, sorted(pools), self._tls())
         await self._enrolment_endpoint.open(self._url)
 
 

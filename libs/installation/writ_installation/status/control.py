@@ -13,11 +13,11 @@ from msgspec import Struct
 from writ_bus.errors import BusError
 from writ_bus.nats.bus import connect
 from writ_bus.port import Usage
-from writ_client.context import tls_of
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats.server import options_of
+from writ_installation.nats.server_tls import certificate_end, client_tls, exposure
 from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
@@ -60,6 +60,10 @@ class InstallationStatus(Struct, frozen=True, kw_only=True):
     processes: list[ProcessStatus]
     journal: Usage | None
     problem: str = ""
+    certificate_ends: float | None = None
+    """The end of NATS's certificate, in Unix seconds; None without TLS, or where it cannot be read."""
+    exposed: str = ""
+    """The reason for which others may read what goes to NATS."""
 
 
 def running(home: Home) -> InstallationReport:
@@ -89,6 +93,7 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
         processes=processes,
         journal=journal,
         problem=report.problem,
+        certificate_ends=certificate_end(home),
     )
 
 
@@ -113,7 +118,14 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> I
     ready = journal is not None and all(one.ready for one in processes)
     state = "ready" if ready else "not ready"
     return InstallationStatus(
-        home=str(home.root), state=state, url=url, ready=ready, processes=processes, journal=journal
+        home=str(home.root),
+        state=state,
+        url=url,
+        ready=ready,
+        processes=processes,
+        journal=journal,
+        certificate_ends=certificate_end(home),
+        exposed=exposure(home, home.site.listen) if home.site else "",
     )
 
 
@@ -143,7 +155,7 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
 
 async def _journal(home: Home, url: str) -> Usage | None:
     try:
-        bus = await connect(options_of(home, "status", url, tls_of(os.environ)))
+        bus = await connect(options_of(home, "status", url, client_tls(home, os.environ)))
     except BusError:
         return None
     try:

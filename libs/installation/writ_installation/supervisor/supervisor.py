@@ -12,7 +12,7 @@ from itertools import count
 from msgspec import Struct, structs
 
 from writ_bus.errors import BusError
-from writ_client.context import tls_of
+from writ_bus.nats.tls import is_loopback_host
 from writ_contracts.errors import ConfigError, Conflict, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
@@ -20,15 +20,16 @@ from writ_installation.files.create import add_missing_pools, create_installatio
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
-from writ_installation.nats.server import (
-    LOOPBACK,
-    Address,
-    BundledServer,
-    ExternalServer,
-    Server,
-    free_port,
-    hint,
-    make_streams,
+from writ_installation.nats.external_server import ExternalServer, Server, hint
+from writ_installation.nats.server import LOOPBACK, Address, BundledServer, free_port, make_streams
+from writ_installation.nats.server_tls import (
+    Mode,
+    client_tls,
+    own_names,
+    read_settings,
+    set_up,
+    tls_state,
+    write_settings,
 )
 from writ_installation.processes import installed, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
@@ -58,6 +59,8 @@ class Options(Struct, frozen=True, kw_only=True):
     nats_port: int = 4222
     health_port: int = 0
     listen: str = LOOPBACK
+    tls: Mode | None = None
+    """TLS of the bundled server; without it as `tls.yaml` says, otherwise required beyond loopback."""
     replicas: services.Replicas = services.Replicas()
     nats_url: str | None = None
     without_agents: frozenset[str] = frozenset()
@@ -87,7 +90,7 @@ class Supervisor:
         self._children: list[Child] = []
         self._server: Server | None = None
         self._rounds = Rounds()
-        self._enrolment_endpoint = EnrolmentEndpoint(home, tls_of(environ), self._rounds)
+        self._enrolment_endpoint = EnrolmentEndpoint(home, environ, self._rounds)
         self._state, self._problem = "starting", ""
         self._health_ports = count(options.health_port)
         self._began = time.time()
@@ -135,9 +138,17 @@ class Supervisor:
         options = self._options
         if options.nats_url is not None:
             return ExternalServer(self._home, options.nats_url, self._show)
-        if options.listen != LOOPBACK:
-            self._show(f"NATS listens on {options.listen} without TLS: use a network of your own, or a tunnel")
+        self._set_up_tls(options)
         return BundledServer(self._home, self._address(), self._show, self._environ)
+
+    def _set_up_tls(self, options: Options) -> None:
+        """Have NATS speak TLS where others reach it, unless the caller or `tls.yaml` says otherwise."""
+        mode, names = options.tls, own_names(options.listen)
+        if mode is not None:
+            settings = read_settings(self._home)
+            write_settings(self._home, mode, [*(settings.names if settings else ()), *names])
+        if mode is not None or self._home.tls_file.exists() or not is_loopback_host(options.listen):
+            set_up(self._home, mode or "required", names, time.time())
 
     def _address(self) -> Address:
         listen = self._options.listen
@@ -159,7 +170,7 @@ class Supervisor:
         await self._serve(server)
         try:
             pools = {agent.pool for agent in read_agents(self._home.agents).agents}
-            await make_streams(self._home, server.url, sorted(pools), tls_of(self._environ))
+            await make_streams(self._home, server.url, sorted(pools), client_tls(self._home, self._environ))
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
         wanted = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
@@ -249,7 +260,8 @@ class Supervisor:
         home = self._home
         files = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, home.keyring_file)
         paths = (*files, *self._credentials)
-        return [*map(stamp, paths), *(token.id for token in tokens.good(self._home, time.time()))]
+        now = time.time()
+        return [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""
@@ -260,7 +272,7 @@ class Supervisor:
         if (added and await server.adapt()) or changed:
             self._show("principals and pools are as in the files again")
         known = before | added
-        await make_streams(self._home, server.url, sorted(known), tls_of(self._environ))
+        await make_streams(self._home, server.url, sorted(known), client_tls(self._home, self._environ))
         await self._open(server)
         # A pool that came into the inventory since then has no key and no account yet: its turn is the next round.
         here = {pool: backend for pool, backend in self._pools_here().items() if pool in known}

@@ -26,6 +26,7 @@ from writ_contracts.wire import decode_event, kind_of
 from writ_proof.archive.approval_request import SKEW, Request, credentials_of, may_be_own
 from writ_proof.archive.control_record import ControlRecord
 from writ_trust.approvals import ProvenApproval, approval_digest, prove_approval
+from writ_trust.control_events import stored_late
 from writ_trust.people import Directory
 from writ_trust.requester_presence import check_presence
 from writ_trust.statements import digest, open_signed
@@ -146,6 +147,8 @@ class Signatures:
         decision = self._of_policy(event.decision, Decision)
         self._is_of(event, decision)
         self._statement(event.statement, decision)
+        if stored_late(event, record):
+            raise Untrusted("it was not stored when it was decided")
         self._control.take(event, decision, origin(record.headers, record.sequence))
 
     def _granted(self, event: journal.Granted) -> None:

@@ -19,6 +19,7 @@ from writ_documents import yaml_file
 from writ_installation.files import list_edits
 from writ_installation.files.create import add_missing_pools, create_installation
 from writ_installation.files.home import Home, host_token
+from writ_installation.nats.server_tls import pinned_ca
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.status.control import DOWN_WITHIN
 from writ_runtime.plugins import load_catalogue
@@ -132,9 +133,14 @@ class RunningInstallation:
 
     async def client(self, principal: str = "operator", *, wait: float = 10.0) -> Writ:
         """Return a connected client."""
-        seed = self.home.seed_file(f"principal-{principal}").read_bytes()
-        installation = self.home.installation
-        return await Writ.connect(self.url, seed=seed, principal=principal, installation=installation, wait=wait)
+        return await Writ.connect(
+            self.url,
+            seed=self.home.seed_file(f"principal-{principal}").read_bytes(),
+            principal=principal,
+            installation=self.home.installation,
+            tls_ca=pinned_ca(self.home) or None,
+            wait=wait,
+        )
 
     def logs(self) -> str:
         """Return the logs of all services."""

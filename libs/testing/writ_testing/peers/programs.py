@@ -22,6 +22,7 @@ PACKAGES = {
     "fish": "fish",
     "iptables": "iptables",
     "openssl": "openssl",
+    "podman": "podman",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
     "promtool": "prometheus",

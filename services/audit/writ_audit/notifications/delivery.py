@@ -7,18 +7,21 @@ import asyncio
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
 from writ_audit.metrics import notification_counter
-from writ_audit.notifications.messages import Notification, Request, notification_of, request_to
+from writ_audit.notifications.messages import notification_of
 from writ_audit.notifications.settings import Target
 from writ_bus.backoff import backoff
 from writ_bus.port import Journal
 from writ_bus.tasks import unending
+from writ_contracts.errors import TimedOut, Unreachable
+from writ_contracts.notifications import HttpRequest, Notification
+from writ_contracts.records import Record
+from writ_contracts.subjects import JOURNAL
 from writ_contracts.version import VERSION
 from writ_runtime.buckets import Buckets
 from writ_runtime.health import Attention
@@ -28,6 +31,8 @@ from writ_runtime.metrics import Metrics
 from writ_runtime.state_file import StateFile
 
 SEND_SECONDS = 10.0
+PAGE, PAUSE = 100, 0.5
+"""Events of one read, and seconds before the next where there are no more."""
 GIVE_UP = 3600.0
 SAVE_EVERY = 1_000
 """Events without a notification after which the position is saved all the same."""
@@ -114,17 +119,16 @@ class Delivery:
     async def run(self, journal: Journal) -> None:
         """Read the journal on, and deliver."""
         known = self._position.read()
-        saved = known.sequence if known else (await journal.usage()).last_sequence
+        saved = known.sequence if known else await _last_sequence(journal)
         self._save(saved)
-        async with aclosing(journal.tail(saved)) as tail:
-            async for record in tail:
-                one = notification_of(record, self._link)
-                if one is not None and one.kind in self._target.destination.events:
-                    await self._deliver(one, record.time)
-                elif record.sequence - saved < SAVE_EVERY:
-                    continue
-                saved = record.sequence
-                self._save(saved)
+        async for record in _records(journal, saved):
+            one = notification_of(record, self._link)
+            if one is not None and one.kind in self._target.destination.events:
+                await self._deliver(one, record.time)
+            elif record.sequence - saved < SAVE_EVERY:
+                continue
+            saved = record.sequence
+            self._save(saved)
 
     def _save(self, sequence: int) -> None:
         try:
@@ -146,16 +150,46 @@ class Delivery:
             await asyncio.sleep(pause)
 
     async def _sent(self, one: Notification) -> bool:
-        destination = self._target.destination
-        request = request_to(destination, self._target.secret, one, self._clock())
-        self.problem = await asyncio.to_thread(post, request)
+        self.problem = await self._send(one)
         self._count("failed" if self.problem else "sent")
         if self.problem:
             _log.warning("notification.failed", destination=self.name, id=one.id, problem=self.problem)
         return not self.problem
 
+    async def _send(self, one: Notification) -> str:
+        try:
+            request = self._target.request(one, self._clock())
+        except Exception as error:  # noqa: BLE001 - a plugin's defect holds up its own destination alone
+            return f"no request could be made: {type(error).__name__}: {error}"[:300]
+        return await asyncio.to_thread(post, request)
 
-def post(request: Request) -> str:
+
+async def _last_sequence(journal: Journal) -> int:
+    """Return the journal's last sequence, as soon as it is reached."""
+    while True:
+        try:
+            return (await journal.usage()).last_sequence
+        except (Unreachable, TimedOut):
+            await asyncio.sleep(PAUSE)
+
+
+async def _records(journal: Journal, after: int) -> AsyncIterator[Record]:
+    """Yield the journal's events after this sequence. Audit reads and does not subscribe: a reader misses nothing and
+    needs no permission of its own. While the journal is not reached, nothing comes.
+    """
+    while True:
+        try:
+            records = await journal.read(JOURNAL, after=after, limit=PAGE)
+        except (Unreachable, TimedOut):
+            records = []
+        for record in records:
+            yield record
+            after = record.sequence
+        if len(records) < PAGE:
+            await asyncio.sleep(PAUSE)
+
+
+def post(request: HttpRequest) -> str:
     """Send the request; return "" if the receiver took it, else the reason. Redirects are not followed."""
     made = urllib.request.Request(  # noqa: S310 - the scheme was checked when the file was read
         request.url, data=request.body, headers={**request.headers, "User-Agent": f"writ/{VERSION}"}, method="POST"
@@ -166,6 +200,6 @@ def post(request: Request) -> str:
     try:
         with opener.open(made, timeout=SEND_SECONDS) as response:
             status = int(response.status)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a header of two lines
         return f"not reached: {error}"[:300]
     return "" if 200 <= status < 300 else f"HTTP {status}"

@@ -1,20 +1,11 @@
-"""Conversion of an event of the journal to a notification, and of a notification to a destination's message. Pure.
+"""Conversion of an event of the journal to a notification. Pure."""
 
-A notification has no parameters, no outputs and no buttons: it names the event and the command to see it.
-"""
-
-import hashlib
-import hmac
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
-import msgspec
-from msgspec import Struct
-
-from writ_audit.notifications.settings import Destination, Kind
 from writ_contracts import journal
 from writ_contracts.errors import Invalid
+from writ_contracts.notifications import Kind, Notification
 from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
@@ -27,30 +18,7 @@ OF_CONTROL: Mapping[str, Kind] = {
     "principal_manage": "principal",
 }
 OF_OPERATIONS = frozenset({"awaiting_approval", "approved", "rejected", "finished"})
-URGENT = frozenset({"emergency", "stop", "security"})
 LONGEST = 500
-
-
-class Notification(Struct, frozen=True, kw_only=True):
-    """One event for people. `id` is the event's id, the same at each delivery."""
-
-    id: str
-    kind: Kind
-    at: float
-    title: str
-    text: str
-    sequence: int
-    operation_id: str = ""
-    principal: str = ""
-    link: str = ""
-
-
-class Request(Struct, frozen=True, kw_only=True):
-    """An HTTP POST."""
-
-    url: str
-    headers: dict[str, str]
-    body: bytes
 
 
 def notification_of(record: Record, link: str = "") -> Notification | None:
@@ -110,36 +78,3 @@ def _described(event: journal.JournalEvent | journal.Carried, record: Record) ->
             return OF_CONTROL[event.kind], title, text, event.operation_id or "", event.principal or ""
         case _:
             return None
-
-
-def request_to(destination: Destination, secret: bytes, one: Notification, now: float) -> Request:
-    """Return the POST of a notification, sent at `now` (Unix seconds)."""
-    if destination.kind == "ntfy":
-        return _to_ntfy(destination, secret, one)
-    body = msgspec.json.encode(one)
-    timestamp = str(int(now))
-    headers = {
-        "Content-Type": "application/json",
-        "Writ-Event-Id": one.id,
-        "Writ-Timestamp": timestamp,
-        "Writ-Signature": f"v1={signature(secret, timestamp, body)}",
-    }
-    return Request(url=destination.url, headers=headers, body=body)
-
-
-def signature(secret: bytes, timestamp: str, body: bytes) -> str:
-    """Return HMAC-SHA-256 over `<timestamp>.<body>` in hexadecimal."""
-    return hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
-
-
-def _to_ntfy(destination: Destination, token: bytes, one: Notification) -> Request:
-    """Return a message as JSON, which keeps any text out of headers (docs.ntfy.sh/publish, "Publish as JSON")."""
-    message: dict[str, Any] = {"topic": destination.topic, "title": one.title, "message": one.text or one.title}
-    message["tags"] = [one.kind]
-    message["priority"] = 4 if one.kind in URGENT else 3
-    if one.link:
-        message["click"] = one.link
-    headers = {"Content-Type": "application/json"}
-    if token:
-        headers["Authorization"] = f"Bearer {token.decode('ascii', 'replace')}"
-    return Request(url=destination.url, headers=headers, body=msgspec.json.encode(message))

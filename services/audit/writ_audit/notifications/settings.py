@@ -1,30 +1,33 @@
 """notifications.yaml: destinations, and the kinds of notifications of each. Secrets are in files of their own."""
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Meta, Struct, field
 
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
+from writ_contracts.notifications import KINDS, HttpRequest, Kind, Notification, Notifier, Receiver
 from writ_documents import shapes, yaml_file
-from writ_documents.document import FileErrors
+from writ_documents.document import Document, FileErrors
 
-Kind = Literal["pending", "decided", "expired", "emergency", "stop", "window", "principal", "policy", "security"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 MOST_DESTINATIONS = 8
 
 
 class Destination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One receiver. `secret_file` signs a webhook's messages; `token_file` is ntfy's bearer token."""
+    """One receiver. `kind` names its notifier, `with` has the notifier's options. `secret_file` signs a webhook's
+    messages and is the bearer token of ntfy.
+    """
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
-    kind: Literal["webhook", "ntfy"]
+    kind: Annotated[str, Meta(min_length=1, max_length=64)]
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
-    topic: str = ""
     secret_file: str = ""
-    token_file: str = ""
+    options: dict[str, Any] = field(name="with", default_factory=dict)
     events: list[Kind] = field(default_factory=lambda: list(KINDS))
 
 
@@ -36,44 +39,70 @@ class NotificationsFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Target(Struct, frozen=True):
-    """A destination with its secret or token, empty without one."""
+    """A destination with its notifier, and the receiver that the notifier gets."""
 
     destination: Destination
-    secret: bytes
+    notifier: Notifier
+    receiver: Receiver
+
+    def request(self, one: Notification, now: float) -> HttpRequest:
+        """Return the POST of a notification, sent at `now` (Unix seconds). Raises ConfigError for one to another host
+        than the destination's, so that no text in a notification can choose the receiver.
+        """
+        made = self.notifier.request(one, self.receiver, now)
+        if urlsplit(made.url)[:2] != urlsplit(self.destination.url)[:2]:
+            raise ConfigError(f"the notifier {self.destination.kind} sends to another host than its url")
+        return made
 
 
-def read_notifications(path: Path) -> tuple[list[Target], str]:
+def read_notifications(path: Path, notifiers: Mapping[str, Notifier]) -> tuple[list[Target], str]:
     """Return the destinations and the link. Raises ConfigError."""
     document = yaml_file.read(path)
     file = shapes.convert(document, NotificationsFile)
     found = [
-        document.problem(("destinations", at, "url"), problem)
+        document.problem(("destinations", at, key), problem)
         for at, one in enumerate(file.destinations)
-        if (problem := _problem(one)) is not None
+        for key, problem in _problems(one, notifiers)
     ]
     if len({one.name for one in file.destinations}) < len(file.destinations):
         found.append(document.problem(("destinations",), "two destinations have the same name"))
     if found:
         raise FileErrors(*found)
-    return [Target(one, _secret(path, one)) for one in file.destinations], file.link
+    return [
+        Target(one, notifier, Receiver(one.url, _secret(path.parent, one, notifier), _options(document, at, notifier)))
+        for at, one in enumerate(file.destinations)
+        for notifier in [notifiers[one.kind]]
+    ], file.link
 
 
-def _problem(one: Destination) -> str | None:
-    parts = urlsplit(one.url)
+def _problems(one: Destination, notifiers: Mapping[str, Notifier]) -> list[tuple[str, str]]:
+    """Return faults with the key that has them."""
+    notifier = notifiers.get(one.kind)
+    if notifier is None:
+        near = get_close_matches(one.kind, notifiers, 1)
+        return [("kind", f"no notifier {one.kind!r}: {f'did you mean {near[0]}?' if near else ', '.join(notifiers)}")]
+    found, parts = list[tuple[str, str]](), urlsplit(one.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        return "must be http:// or https://, with a host and without a password"
-    if one.kind == "webhook" and not one.secret_file:
-        return "a webhook needs secret_file, which signs its messages"
-    if one.kind == "ntfy" and not one.topic:
-        return "ntfy needs a topic beside the server's url"
-    return None
+        found.append(("url", "must be http:// or https://, with a host and without a password"))
+    if notifier.least_secret and not one.secret_file:
+        found.append(("kind", f"a {one.kind} needs secret_file, a file with its secret"))
+    return found
 
 
-def _secret(path: Path, one: Destination) -> bytes:
-    named = one.secret_file if one.kind == "webhook" else one.token_file
-    if not named:
+def _options(document: Document, at: int, notifier: Notifier) -> Any:
+    written = document.data["destinations"][at]
+    try:
+        return msgspec.convert(written.get("with", {}), notifier.options)
+    except msgspec.ValidationError as error:
+        keys = ("destinations", at, "with") if "with" in written else ("destinations", at)
+        raise FileErrors(document.problem(keys, f"the options of {written['kind']} (`with`): {error}")) from error
+
+
+def _secret(folder: Path, one: Destination, notifier: Notifier) -> bytes:
+    if not one.secret_file:
         return b""
-    secret = read_private(path.parent / named)
-    if one.kind == "webhook" and len(secret) < 16:
-        raise ConfigError(f"{path.parent / named}: a secret has 16 bytes at least: `openssl rand -hex 32`")
+    path = folder / one.secret_file
+    secret = read_private(path)
+    if len(secret) < notifier.least_secret:
+        raise ConfigError(f"{path}: a secret has {notifier.least_secret} bytes at least: `openssl rand -hex 32`")
     return secret

@@ -74,6 +74,7 @@ class PrincipalChanges:
             stored = await self._bus.journal.read(SUBJECT, after=life.first_sequence)
             if own := [record.sequence for record in stored if decode_event(record.data).id == event.id]:
                 return own[0]
+            self._recorder.check_prompt(event)
             last = await self._bus.journal.last(SUBJECT)
             if last is not None and last.sequence > decided_at:
                 break

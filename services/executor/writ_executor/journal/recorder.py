@@ -25,6 +25,7 @@ from writ_contracts.wire import decode_event, encode
 from writ_executor.journal.index import Index, Lock, limit_of
 from writ_executor.metrics import Measures
 from writ_runtime.logs import Log
+from writ_trust.control_events import is_late
 
 ATTEMPTS = 8
 """Tries of a step whose operation moves on meanwhile."""
@@ -170,6 +171,11 @@ class Recorder:
 
         return await self._shared.append(subject, attempt)
 
+    def check_prompt(self, event: journal.ControlEvent) -> None:
+        """Raises Invalid where the event's decision is too old for anybody to follow it now."""
+        if is_late(event, self.clock()):
+            raise Invalid(f"{event.kind} was decided too long ago to be stored now: request it again", code="conflict")
+
     async def append_once(self, subject: str, event: journal.JournalEvent, *, after: int) -> int:
         """Append unless an event with this id is stored behind `after`. Return its sequence."""
 
@@ -178,6 +184,8 @@ class Recorder:
             there = await self._journal.read(subject, after=after)
             if found := [record.sequence for record in there if decode_event(record.data).id == event.id]:
                 return found[0]
+            if isinstance(event, journal.ControlEvent):
+                self.check_prompt(event)
             return await self.append_after(last.sequence if last else 0, subject, event)
 
         return await self._shared.append(subject, attempt)

@@ -1,9 +1,9 @@
-"""A request while it is being understood. At each point there is enough to record it, with its error."""
+"""The stages of a request: received, decoded, checked. Each has enough to record the request, with an error."""
 
 import os
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus import tracing
 from writ_bus.port import Message
@@ -13,31 +13,53 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import TargetId, encode_id, operation_id
 from writ_contracts.operations import Operation
 from writ_contracts.requests import MAX_REQUEST_BYTES, Request
+from writ_contracts.signing import Signed
+from writ_executor.journal.audit_level import AuditDetail
+
+STATEMENT_BYTES = 4_096
+"""No genuine statement is longer."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """The known facts of a request so far, enough to record it with any error."""
+    """A request before it is decoded: its sender and its ids."""
 
     principal: str
     operation: str
     key: str
     operation_id: str
     correlation_id: str
-    request: Request | None = None
-    claimed: str = ""
     fingerprint: str = ""
-    definition: Operation | None = None
-    parameters: dict[str, Any] = {}
+    target: str = ""
+    """The target as sent, even where the rest cannot be decoded."""
 
-    @property
-    def target(self) -> str:
-        """Return the target, even if the rest of the request was not understood."""
-        return self.request.target if self.request else self.claimed
+    def recorded(self, detail: AuditDetail) -> dict[str, Any]:
+        """Return the fields of a `refused` event known at this stage, besides those of every refusal."""
+        return {}
 
-    @property
-    def dry_run(self) -> bool:
-        """Return whether only a preview is requested."""
-        return self.request is not None and self.request.dry_run
+
+class DecodedAttempt(Attempt, frozen=True, kw_only=True):
+    """A decoded request, whose operation and parameters are not checked yet."""
+
+    request: Request
+
+    def recorded(self, detail: AuditDetail) -> dict[str, Any]:
+        return {
+            "reason": self.request.reason,
+            "dry_run": self.request.dry_run,
+            "statement": _small(self.request.statement),
+            "client": self.request.client,
+        }
+
+
+class CheckedAttempt(DecodedAttempt, frozen=True, kw_only=True):
+    """A request for a known operation, with valid parameters, exactly as sent and signed by the principal."""
+
+    definition: Operation
+    parameters: dict[str, Any]
+
+    def recorded(self, detail: AuditDetail) -> dict[str, Any]:
+        shown, hidden = detail.refused(self.definition, self.parameters)
+        return {**super().recorded(detail), "parameters": shown, "hidden": hidden}
 
 
 def new_attempt(principal: str, operation: str, message: Message) -> Attempt:
@@ -72,15 +94,26 @@ def claimed_target(message: Message) -> str:
         return ""
 
 
-def request_of(attempt: Attempt) -> Request:
-    """Return the decoded request."""
-    if attempt.request is None:
-        raise Invalid("the request was not understood")
-    return attempt.request
+def decoded(attempt: Attempt, request: Request, fingerprint: str) -> DecodedAttempt:
+    """Return the next stage of the attempt. The id is the one chosen by the idempotency key."""
+    fields = {
+        **structs.asdict(attempt),
+        "operation_id": chosen_id(attempt, request),
+        "correlation_id": request.correlation_id or attempt.correlation_id,
+        "fingerprint": fingerprint,
+        "target": request.target,
+    }
+    return DecodedAttempt(**fields, request=request)
 
 
-def definition_of(attempt: Attempt) -> Operation:
-    """Return the found operation."""
-    if attempt.definition is None:
-        raise Invalid("the operation is not known", code="unknown_operation")
-    return attempt.definition
+def checked(attempt: DecodedAttempt, definition: Operation) -> CheckedAttempt:
+    """Return the next stage of the attempt. Raises Invalid for parameters which the operation does not accept."""
+    parameters = attempt.request.parameters
+    definition.check(parameters)
+    return CheckedAttempt(**structs.asdict(attempt), definition=definition, parameters=parameters)
+
+
+def _small(statement: Signed | None) -> Signed | None:
+    """Return the statement, unless its size would keep the refusal itself out of the record."""
+    small = statement is not None and len(bytes(statement.payload)) + len(statement.signature) <= STATEMENT_BYTES
+    return statement if small else None

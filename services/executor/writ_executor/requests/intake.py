@@ -18,7 +18,6 @@ from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestAnswer
-from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission.admission import Admission
 from writ_executor.config import Config
@@ -27,17 +26,24 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.lookup import Lives
 from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient
-from writ_executor.requests.attempt import Attempt, chosen_id, claimed_target, definition_of, new_attempt, request_of
+from writ_executor.requests.attempt import (
+    Attempt,
+    CheckedAttempt,
+    DecodedAttempt,
+    checked,
+    chosen_id,
+    claimed_target,
+    decoded,
+    new_attempt,
+)
 from writ_executor.requests.screening import Screening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import answer, verdict
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_executor.steps.kept_parameters import seconds_kept
 from writ_runtime.faults import fault
+from writ_runtime.journal_guard import JournalGuard
 from writ_trust.digests import keyed_digest, same
-
-STATEMENT_BYTES = 4_096
-"""No genuine statement is longer."""
 
 
 class Intake:
@@ -55,6 +61,7 @@ class Intake:
         vault: Vault,
         policy: PolicyClient,
         accepted: AcceptedOperations,
+        guard: JournalGuard,
     ) -> None:
         self._config = config
         self._audit_detail = LEVELS[config.audit_level]
@@ -67,50 +74,40 @@ class Intake:
         self._vault = vault
         self._policy = policy
         self._accepted = accepted
+        self._guard = guard
 
     async def handle_request(self, message: Message) -> RequestAnswer:
         """Return the one answer. Raises WritError for refusals without an event."""
+        self._guard.require_known()
         principal, operation = parse_request(message.subject)
         self._admission.rate(principal)
         self._targets.begin_refresh()
-        attempt = new_attempt(principal, operation, message)
+        received = attempt = new_attempt(principal, operation, message)
         try:
-            attempt = self._decode(attempt, message)
-            attempt = self._define(attempt)
-            attempt = self._check(attempt)
-            earlier = self._earlier(attempt)
+            attempt = read = self._decode(received, message)
+            attempt = request = checked(read, self._catalogue.find(operation))
+            earlier = self._earlier(request)
             if earlier is not None:
                 return earlier
-            owner = await self._screening.owner(principal, definition_of(attempt), attempt.target, attempt.parameters)
-            decided = await self._policy.decide(self._question(attempt, owner))
-            return await self._proceed(attempt, decided)
+            owner = await self._screening.owner(principal, request.definition, request.target, request.parameters)
+            decided = await self._policy.decide(self._question(request, owner))
+            denial = _denial(request, decided.decision)
+            if denial is not None:
+                return await self._deny(request, decided, *denial)
+            return await self._accept(request, decided)
         except Untrusted as error:
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
             raise
         except Invalid as error:
-            if attempt.request is None:
-                attempt = structs.replace(attempt, claimed=claimed_target(message))
+            if attempt is received:
+                attempt = structs.replace(attempt, target=claimed_target(message))
             return await self._refuse(attempt, error)
 
-    def _decode(self, attempt: Attempt, message: Message) -> Attempt:
+    def _decode(self, attempt: Attempt, message: Message) -> DecodedAttempt:
         content_type = message.headers.get("Content-Type", wire.JSON)
         request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
         request = structs.replace(request, dry_run=self._screening.dry(request.dry_run))
-        return structs.replace(
-            attempt,
-            request=request,
-            correlation_id=request.correlation_id or attempt.correlation_id,
-            operation_id=chosen_id(attempt, request),
-            fingerprint=self._fingerprint(chosen_id(attempt, request), attempt.operation, request),
-        )
-
-    def _define(self, attempt: Attempt) -> Attempt:
-        return structs.replace(attempt, definition=self._catalogue.find(attempt.operation))
-
-    def _check(self, attempt: Attempt) -> Attempt:
-        parameters = request_of(attempt).parameters  # exactly as sent: the principal's signature is over these values
-        definition_of(attempt).check(parameters)
-        return structs.replace(attempt, parameters=parameters)
+        return decoded(attempt, request, self._fingerprint(chosen_id(attempt, request), attempt.operation, request))
 
     def _earlier(self, attempt: Attempt) -> RequestAnswer | None:
         """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
@@ -140,8 +137,8 @@ class Intake:
         except RecursionError as error:  # this is called from deeper down than what decoded it
             raise Invalid("nested too deeply") from error
 
-    def _question(self, attempt: Attempt, owner: str | None) -> Decide:
-        request = request_of(attempt)
+    def _question(self, attempt: CheckedAttempt, owner: str | None) -> Decide:
+        request = attempt.request
         subject = Subject(
             operation_id=attempt.operation_id,
             principal=attempt.principal,
@@ -157,7 +154,7 @@ class Intake:
             presence=request.presence,
             owner=owner,
         )
-        definition = definition_of(attempt)
+        definition = attempt.definition
         readable = (definition.baseline or definition.ahead) and not request.dry_run
         return Decide(
             subject=subject,
@@ -171,16 +168,8 @@ class Intake:
     def _start_by(self) -> float:
         return self._recorder.clock() + self._config.queue_window
 
-    async def _proceed(self, attempt: Attempt, decided: CheckedDecision) -> RequestAnswer:
-        decision = decided.decision
-        if decision.effect == "deny":
-            return await self._deny(attempt, decided, decision.code, decision.reason)
-        if decision.effect == "require_approval" and not request_of(attempt).dry_run and not _can_be_approved(decision):
-            return await self._deny(attempt, decided, "approval_unavailable", decision.reason)
-        return await self._accept(attempt, decided)
-
-    async def _accept(self, attempt: Attempt, decided: CheckedDecision) -> RequestAnswer:
-        definition = definition_of(attempt)
+    async def _accept(self, attempt: CheckedAttempt, decided: CheckedDecision) -> RequestAnswer:
+        definition = attempt.definition
         target = WRIT if definition.control else await self._targets.find(attempt.target)
         event = self._requested(attempt, decided, target)
         with self._admission.reserve_parameters(attempt.principal, event.hidden_bytes):
@@ -189,10 +178,10 @@ class Intake:
                 await self._vault.keep(event, attempt.parameters, keep)
             fault("executor.params_kept")
             try:
-                life = await self._accepted.accept(event)
+                life = await self._recorder.append(Life(), event)
             except Conflict:
                 return await self._was_there(attempt, event)
-        return answer(life)
+            return answer(await self._accepted.begin_recorded(life))
 
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestAnswer:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
@@ -200,8 +189,8 @@ class Intake:
             await self._vault.forget(event)  # the kept parameters belong to no operation
         return self._again(attempt, life)
 
-    def _requested(self, attempt: Attempt, decided: CheckedDecision, target: Target) -> Requested:
-        definition, request, decision = definition_of(attempt), request_of(attempt), decided.decision
+    def _requested(self, attempt: CheckedAttempt, decided: CheckedDecision, target: Target) -> Requested:
+        definition, request, decision = attempt.definition, attempt.request, decided.decision
         shown, hidden = self._audit_detail.given(definition, attempt.parameters)
         effective = self._audit_detail.effective(definition, decided.effective)
         ahead = decided.look if definition.ahead and effective == decided.effective else None
@@ -240,7 +229,7 @@ class Intake:
             client=request.client,
         )
 
-    async def _deny(self, attempt: Attempt, decided: CheckedDecision, code: str, reason: str) -> RequestAnswer:
+    async def _deny(self, attempt: CheckedAttempt, decided: CheckedDecision, code: str, reason: str) -> RequestAnswer:
         event = Refused(
             **self._refusal(attempt, code, reason),
             outcome="denied",
@@ -269,8 +258,6 @@ class Intake:
             return self._again(attempt, await self._lives.fresh(attempt.principal, attempt.operation_id))
 
     def _refusal(self, attempt: Attempt, code: str, message: str) -> dict[str, Any]:
-        definition, request = attempt.definition, attempt.request
-        shown, hidden = self._audit_detail.refused(definition, attempt.parameters) if definition else ({}, [])
         return {
             **self._recorder.stamp(attempt.correlation_id),
             "operation_id": attempt.operation_id,
@@ -280,13 +267,17 @@ class Intake:
             "code": code,
             "message": message,
             "fingerprint": attempt.fingerprint,
-            "parameters": shown,
-            "hidden": hidden,
-            "reason": request.reason if request else "",
-            "dry_run": attempt.dry_run,
-            "statement": _kept(request.statement) if request else None,
-            "client": request.client if request else None,
+            **attempt.recorded(self._audit_detail),
         }
+
+
+def _denial(attempt: CheckedAttempt, decision: Decision) -> tuple[str, str] | None:
+    """Return code and reason where the decision ends the request: a deny, or approvals nobody can give."""
+    if decision.effect == "deny":
+        return decision.code, decision.reason
+    if decision.effect == "require_approval" and not attempt.request.dry_run and not _can_be_approved(decision):
+        return "approval_unavailable", decision.reason
+    return None
 
 
 def _can_be_approved(decision: Decision) -> bool:
@@ -301,9 +292,3 @@ def with_problems(answered: RequestAnswer, error: Invalid) -> RequestAnswer:
     if answered.error is None or not error.problems:
         return answered
     return structs.replace(answered, error=structs.replace(answered.error, problems=failure_of(error).problems))
-
-
-def _kept(statement: Signed | None) -> Signed | None:
-    """Return the statement, unless its size would keep the refusal itself out of the record."""
-    small = statement is not None and len(bytes(statement.payload)) + len(statement.signature) <= STATEMENT_BYTES
-    return statement if small else None

@@ -5,14 +5,12 @@ from typing import Any
 
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import Requested
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Operation
 from writ_executor.control.operations import Controls
 from writ_executor.journal.index import Index
 from writ_executor.journal.lines import needs_approval
 from writ_executor.journal.lookup import Lives
-from writ_executor.journal.recorder import Recorder
 from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
@@ -30,7 +28,6 @@ class AcceptedOperations:
     def __init__(
         self,
         index: Index,
-        recorder: Recorder,
         lives: Lives,
         dispatcher: Dispatcher,
         host_reads: HostReads,
@@ -40,7 +37,6 @@ class AcceptedOperations:
         background: BackgroundTasks,
     ) -> None:
         self._index = index
-        self._recorder = recorder
         self._lives = lives
         self._dispatcher = dispatcher
         self._host_reads = host_reads
@@ -66,9 +62,8 @@ class AcceptedOperations:
         principal, _ = await self._lives.find_any(str(parameters["operation_id"]))
         return principal
 
-    async def accept(self, requested: Requested) -> Life:
-        """Record the request and begin it. Raises Conflict if it exists."""
-        life = await self._recorder.append(Life(), requested)
+    async def begin_recorded(self, life: Life) -> Life:
+        """Begin the request recorded just now. An error is left to the sweep."""
         fault("executor.requested")
         try:
             return await self.begin(life)

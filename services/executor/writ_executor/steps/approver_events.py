@@ -1,7 +1,7 @@
 """Events to the people who may approve: an operation waits for them, or does not any more."""
 
 from writ_bus.port import Bus
-from writ_contracts.approvals import ApprovalEvent, people_of
+from writ_contracts.approvals import ApprovalEvent, approvers_of
 from writ_contracts.errors import WritError
 from writ_contracts.life import Life
 from writ_contracts.subjects import approval_event
@@ -33,7 +33,7 @@ class ApproverEvents:
             until=waiting.until,
             reason=reason,
         )
-        for who in people_of(waiting.demands):
+        for who in approvers_of(waiting.demands):
             try:
                 await self._bus.publish(approval_event(who), encode(event))
             except WritError as error:

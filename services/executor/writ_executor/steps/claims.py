@@ -34,6 +34,7 @@ from writ_executor.policy.recorded_request import subject_of
 from writ_executor.requests.targets import Targets
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
+from writ_runtime.journal_guard import JournalGuard
 from writ_trust.approvals import approval_digest
 from writ_trust.sealing import seal
 from writ_trust.statements import open_signed, read
@@ -60,6 +61,7 @@ class Claims:
         alarms: Alarms,
         audit_detail: AuditDetail,
         measures: Measures,
+        guard: JournalGuard,
     ) -> None:
         self._installation = installation
         self._index = index
@@ -75,12 +77,14 @@ class Claims:
         self._alarms = alarms
         self._audit_detail = audit_detail
         self._measures = measures
+        self._guard = guard
 
     async def handle_claim(self, message: Message) -> ClaimAnswer:
         """Return the grant with its sealed parameters, or the refusal. Raises WritError for an invalid claim.
 
         Policy checks the claim's signature before it grants. On paths without policy it is checked here.
         """
+        self._guard.require_known()
         body, pool = decode(message.data, ClaimMessage), subjects.parse_pool(message.subject)
         try:
             claim = read(body.claim, Claim)

@@ -1,1 +1,1 @@
-"""Approvals: their verification, their record, and what approvers ask."""
+"""Approvals: their verification, their record, and approvers' queries."""

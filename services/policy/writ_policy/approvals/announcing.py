@@ -12,7 +12,7 @@ _log = Log("writ.policy")
 
 
 async def announce(bus: Bus, people: Iterable[str], event: ApprovalEvent) -> None:
-    """Send an event to these people. It is recorded by now: what fails here changes nothing."""
+    """Send an event to these people. The verdict is recorded by now: a failure here changes nothing."""
     for who in people:
         try:
             await bus.publish(subjects.approval_event(who), wire.encode(event))

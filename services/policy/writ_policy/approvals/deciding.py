@@ -1,6 +1,7 @@
-"""The endpoint of verdicts: verify what a person signed, record it at the sequence that was read, then confirm it.
+"""The endpoint of verdicts: verify a person's signature, record the verdict at the sequence read before, then confirm
+it.
 
-Of two answers at once the first is recorded; the second reads the operation again, and is told what it found.
+Of two verdicts at once the first is recorded. For the second the operation is read again, and its state is the reply.
 """
 
 import time
@@ -9,7 +10,14 @@ from writ_bus import tracing
 from writ_bus.port import Bus, Endpoint, Entry, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
-from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalEvent, ApprovalMessage, SignedApproval, people_of
+from writ_contracts.approvals import (
+    Approval,
+    ApprovalAnswer,
+    ApprovalEvent,
+    ApprovalMessage,
+    SignedApproval,
+    approvers_of,
+)
 from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
@@ -100,7 +108,9 @@ class Approvals:
     def _event(
         self, standing: Standing, found: ProvenApproval, signed: SignedApproval, judge: Judge, preview: Signed | None
     ) -> tuple[Recordable, int]:
-        """The event to record, and how many more approvals are needed after it. Raises what refuses the verdict."""
+        """The event to record, and how many more approvals are needed after it. Raises WritError for a refused
+        verdict.
+        """
         approval = found.approval
         check_pending(standing, approval, judge.now)
         check_entitled(standing, approval, judge.world)
@@ -149,7 +159,7 @@ class Approvals:
             by=approval.approver,
             reason=approval.reason,
         )
-        await announce(self._bus, people_of(standing.demands), about)
+        await announce(self._bus, approvers_of(standing.demands), about)
 
 
 def _check_rules(approval: Approval, judge: Judge) -> None:

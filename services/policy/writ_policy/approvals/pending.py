@@ -1,7 +1,7 @@
-"""What approvers ask: the operations that wait for them, and one of them with all that they must verify.
+"""Approvers' queries: the operations waiting for them, and one of these with everything they must verify.
 
 The pending operations are known by their `awaiting_approval` events, which are read on from the last one at each
-question. Those whose time to decide is over are forgotten, so that their number bounds the memory.
+question. An operation is forgotten when its time to decide is over, which bounds the memory.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ _log = Log("writ.policy")
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
-    """An operation that waits, or did when it was last read. An executor wrote it: it finds, and entitles nobody."""
+    """An operation which waited for approval when last read. An executor wrote it: it finds, and entitles nobody."""
 
     principal: str
     operation_id: str
@@ -74,7 +74,7 @@ class Pending:
         return {"query_approvals": self.approvals, "query_approval": self.approval}
 
     async def approvals(self, message: Message) -> ApprovalsAnswer:
-        """The pending operations that the sender can decide on now or later."""
+        """Return the pending operations the sender may decide on now or later."""
         query: ApprovalsQuery = decode_query(message, ApprovalsQuery)
         judge, who = await self._judging.now(), parse_query(message.subject)[0]
         judge.world.principal(who, sender_key(message))
@@ -92,7 +92,9 @@ class Pending:
         return ApprovalsAnswer(pending=found, last=last)
 
     async def approval(self, message: Message) -> ApprovalCardAnswer:
-        """One operation that needed approval: for its approvers, its requester, and the person whom that acts for."""
+        """Return one operation which needed approval: for its approvers, its requester, and the human its requester
+        acts for.
+        """
         query: ApprovalQuery = decode_query(message, ApprovalQuery)
         judge, who = await self._judging.now(), parse_query(message.subject)[0]
         judge.world.principal(who, sender_key(message))
@@ -162,7 +164,7 @@ def _concerns(one: Waiting, who: str, world: World) -> bool:
 
 
 def _entitled(demands: list[DecisionDemand], who: str, world: World) -> bool:
-    """Whether this person has a role that some step asks for."""
+    """Return true if this person has a role demanded by some step."""
     return who in world.people.members(role for demand in demands for step in demand.steps for role in step.roles)
 
 

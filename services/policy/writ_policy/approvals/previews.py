@@ -1,4 +1,4 @@
-"""The recorded preview of a pending operation, and what policy vouches for on its card."""
+"""The recorded preview of a pending operation, and the facts on its card signed by policy."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -32,8 +32,8 @@ def recorded_preview(records: Sequence[Record]) -> Signed | None:
 
 
 def opened_preview(signed: Signed, decision: Decision, world: World) -> Preview:
-    """Return the preview, if an agent of the target's pool signed it for this operation with the parameters that were
-    decided on. Raises Untrusted.
+    """Return the preview, if an agent of the target's pool signed it for this operation with the decided parameters.
+    Raises Untrusted.
     """
     preview = open_signed(signed, Preview, agents_of(decision.target, world), world.installation)
     about = (preview.operation_id, preview.operation, preview.target, preview.parameters_digest)
@@ -43,7 +43,7 @@ def opened_preview(signed: Signed, decision: Decision, world: World) -> Preview:
 
 
 def agents_of(target: str, world: World) -> Collection[str]:
-    """Return the keys of the agents that serve the target; none if it is gone."""
+    """Return the keys of the agents serving the target; none if it is gone."""
     entry = world.targets.get(target)
     return world.agents.get(entry.pool, frozenset()) if entry is not None else frozenset()
 
@@ -69,8 +69,8 @@ def check_preview(signed: Signed | None, decision: Decision, operation: Operatio
 
 
 def moved_since(signed: Signed | None, operation: Operation, baseline: Mapping[str, object]) -> str:
-    """Return what of the target differs from its state in the approved preview; empty if nothing that matters. Whose
-    preview it is was checked with its approvals.
+    """Return the relevant differences between the target and its state in the approved preview; empty without one.
+    Whose preview it is was checked with its approvals.
     """
     if signed is None or not operation.settled:
         return ""
@@ -91,7 +91,7 @@ def approval_facts(
     last_change: LastChange | None,
     now: float,
 ) -> ApprovalFacts:
-    """Return what policy vouches for to one reader."""
+    """Return the facts for one reader, to be signed by policy."""
     target = world.targets.get(standing.decision.target)
     behind = sorted(one.id for one in world.targets.values() if one.gateway == standing.decision.target)
     valid = signed is not None and _is_valid(signed, standing.decision, world)
@@ -121,9 +121,7 @@ def _is_valid(signed: Signed, decision: Decision, world: World) -> bool:
 
 
 async def last_change_of(journal: Journal, target: str, keys: Collection[str], installation: str) -> LastChange | None:
-    """Return the latest start of a change on the target, by policy's grant. The lock that executors take for it finds
-    the grant.
-    """
+    """Return the latest start of a change on the target, by policy's grant. The target's lock leads to the grant."""
     lock = await journal.last(target_lock(target))
     try:
         taken = event_of(lock.subject, lock.data) if lock is not None else None

@@ -1,4 +1,4 @@
-"""The approvals that the journal has of an operation, verified again each time that they count. Pure."""
+"""An operation's approvals in the journal, verified again each time they count. Pure."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -19,7 +19,7 @@ from writ_trust.statements import digest, read
 
 
 class Exact(Struct, frozen=True, kw_only=True):
-    """The exact request that approvals must name: the digests of its `requested` event, its first decision and its
+    """The exact request which approvals must name: the digests of its `requested` event, its first decision and its
     recorded preview.
     """
 
@@ -32,8 +32,9 @@ class Exact(Struct, frozen=True, kw_only=True):
 
 
 class Approvals(Struct, frozen=True):
-    """The people whose approvals count now, in order, what they signed and what that proved. `decided_at`: the instant
-    of the first decision on an approved operation, `requested_at` that of its record (Unix seconds).
+    """The people whose approvals count now, in order, with their signed approvals and proved presences. `decided_at`:
+    the instant of the first decision on an approved operation; `requested_at`: the instant of its record (Unix
+    seconds).
     """
 
     approvers: tuple[str, ...] = ()
@@ -44,8 +45,8 @@ class Approvals(Struct, frozen=True):
 
 
 def approvals_of(recorded: RecordedOperation, records: Sequence[Record], world: World) -> Approvals:
-    """The recorded approvals of an operation that hold now: of one that was approved and has not ended. Those of an
-    operation that was rejected, cancelled or expired start nothing any more.
+    """Return the valid recorded approvals of an operation which was approved and has not ended. After a rejection, a
+    cancel or its expiry they start nothing any more.
     """
     if recorded.life.approved is None or not recorded.life.open:
         return Approvals()
@@ -54,7 +55,7 @@ def approvals_of(recorded: RecordedOperation, records: Sequence[Record], world: 
 
 
 def exact_of(recorded: RecordedOperation, records: Sequence[Record]) -> Exact:
-    """The digests of an operation, from the bytes that the journal has."""
+    """Return the digests of an operation, from the bytes in the journal."""
     data = next(one.data for one in records if (where := parse_event(one.subject)) and where.event == "requested")
     requested = recorded.requested
     return Exact(
@@ -73,7 +74,7 @@ def first_decision(recorded: RecordedOperation) -> Decision:
 
 
 def counted(signed: Sequence[SignedApproval], exact: Exact, world: World) -> Approvals:
-    """Those of this exact request, signed by credentials that count for their approvers now. One person counts once,
+    """Return those of this exact request, signed by credentials valid now for their approvers. One person counts once,
     and not for their own request, by whatever principal (but see `People.needed`).
     """
     found, proven, persons = dict[str, SignedApproval](), dict[str, Presence](), set[str]()

@@ -32,8 +32,8 @@ class Standings:
         return self._keys.keys()
 
     async def of(self, principal: str, operation_id: str, world: World) -> Standing:
-        """The operation as the journal has it now. Raises Invalid (`not_found`) where there is none that policy
-        decided on, or its principal is gone.
+        """The operation as the journal has it now. Raises Invalid (`not_found`) without an operation decided by policy,
+        or if its principal is gone.
         """
         standing, _ = await self.with_records(principal, operation_id, world)
         return standing

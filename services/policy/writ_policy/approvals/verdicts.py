@@ -1,4 +1,4 @@
-"""Whether a person's signed verdict counts for an operation now, and what follows from it. Pure."""
+"""The judgement of a person's signed verdict: if it counts for an operation now, and its consequence. Pure."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -40,7 +40,7 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     @property
     def demands(self) -> list[DecisionDemand]:
-        """What its decision demands."""
+        """Return the demands of its decision."""
         return self.decision.demands
 
     @property
@@ -54,7 +54,9 @@ class Standing(Struct, frozen=True, kw_only=True):
         return progress_of(self.demands, (*self.approvers, *added), self.asker, world.people, {**self.proven, **added})
 
     def presence_of(self, step: str, who: str, world: World) -> Presence:
-        """What this human must prove for an approval of that open step, and for what else it counts then."""
+        """Return the presence this human must prove to approve the open step, and the further steps for which it then
+        counts.
+        """
         rules = {label.rpartition("#")[0] for label, able in self.open(world).steps.items() if who in able}
         demanded = (one.presence for one in self.demands if one.rule in {*rules, step.rpartition("#")[0]})
         strongest = reduce(Presence.at_least, demanded, KEY)
@@ -93,7 +95,7 @@ def check_entitled(standing: Standing, approval: Approval, world: World) -> Open
 
 
 def repeated(standing: Standing, signed: SignedApproval) -> bool:
-    """Whether this very verdict is on record already: its approver asks again, because an answer got lost."""
+    """Return true if this very verdict is on record: its approver repeats it after a lost reply."""
     end = standing.life.end
     known = [*standing.signed, *([end.approval] if isinstance(end, Rejected) else ())]
     return any(one == signed for one in known)

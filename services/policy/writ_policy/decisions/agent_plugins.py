@@ -1,6 +1,7 @@
-"""The builds of plugins that agents may have: policy's own, and those that an operator lists during an upgrade.
+"""The accepted builds of agents' plugins: policy's own, and those listed by an operator during an upgrade.
 
-What a plugin's operation does is in its code. A decision on an operation counts for the build that policy knows.
+A plugin's code determines the effect of its operations. A decision on an operation counts for the build known to
+policy.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,14 +13,14 @@ from writ_contracts.plugins import PluginDigests, digest_problem, digests_of
 
 
 class AgentPlugins(Struct, frozen=True, kw_only=True):
-    """`own`: what is installed beside policy. `accepted`: all digests that agents may have, by plugin."""
+    """`own`: the builds installed beside policy. `accepted`: all digests accepted of agents, by plugin."""
 
     catalogue: Catalogue
     own: PluginDigests
     accepted: Mapping[str, Sequence[str]]
 
     def accepted_for(self, operation: str, backend: str) -> dict[str, list[str]]:
-        """Return the accepted digests of the plugins that may concern an operation on this backend."""
+        """Return the accepted digests of the plugins possibly used by an operation on this backend."""
         concerned = self.catalogue.plugins_of(operation, backend)
         return self._accepted(name for name in self.accepted if name in concerned or name not in self.own)
 

@@ -1,6 +1,6 @@
-"""Checks of control operations that no rule can make, since they depend on the stops and emergencies in force.
+"""Checks of control operations beyond rules, since they depend on the stops and emergencies in force.
 
-An id that names nothing is refused instead of succeeding without an effect. Only people lift stops and handle
+An unknown id is refused instead of succeeding without an effect. Only people lift stops and handle
 emergencies. An emergency ends within the policy's bound, is confirmed by another person, and is reviewed before the
 person who declared it may declare again.
 """
@@ -47,8 +47,8 @@ Decide = Callable[[DecisionRequest], Ruling]
 class ControlChecks(Struct, frozen=True, kw_only=True):
     """The checks at `now` (Unix seconds); `decide` gives the ruling of the rules alone on another request.
 
-    `settled_at`: the instant by which policy settles parameters. Of an approved operation it is that of the first
-    decision, so that what starts is what people approved.
+    `settled_at`: the instant by which policy settles parameters. For an approved operation it is the instant of the
+    first decision, so exactly the approved operation starts.
     """
 
     world: World
@@ -59,7 +59,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
     settled_at: float
 
     def apply(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """Return the ruling on a request that rules do not deny. Raises Invalid for what names nothing."""
+        """Return the ruling on a request not denied by rules. Raises Invalid for unknown names."""
         name = request.operation.name
         if name in PEOPLE_ONLY and request.principal.kind != "human":
             reason = f"{name} is for people: {request.principal.id} is of kind {request.principal.kind}"
@@ -79,14 +79,14 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return f"policy '{self.world.policy.name}' demands the proof {demanded} for emergencies, and {given}"
 
     def lift(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """A stop that is in force."""
+        """Check the lift: its stop must be in force."""
         wanted = str(request.effective["stop_id"])
         if not any(stop.id == wanted and stop.lasts(self.now) for stop in self.control.stops):
             raise Invalid(f"no stop {wanted!r} is in force: `writ stop list`", code="not_found")
         return ruling
 
     def stop(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """A stop whose reach names what there is, and that does not end before it begins."""
+        """Check the stop: its reach must name existing things, and its end must not be in the past."""
         reach, until = request.effective, request.effective.get("until")
         if until is not None and until <= self.now:
             raise Invalid("the stop would end before it begins", code="invalid_parameters")
@@ -132,7 +132,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return ruling
 
     def review(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """An emergency that is over; another person signs it off, if there is one who could."""
+        """Check the review: its emergency must be over, and the reviewer another person, if one could review it."""
         emergency = self._find(request, "waits for its review", lambda one: bool(one.person))
         if emergency.lasts(self.now):
             raise Invalid(f"emergency {emergency.id} is in force: end it first", code="conflict")
@@ -141,7 +141,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return ruling
 
     def manage(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """A change that fits the principals in force, and under which people can still govern."""
+        """Check the change: it must fit the principals in force, and people must still be able to govern."""
         name = str(request.effective["principal_id"])
         replaces = entry_version(self.world.listed.get(name))
         change = msgspec.convert({**request.effective, "replaces": replaces}, PrincipalManage)
@@ -157,16 +157,16 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return check_window(self.world, self.catalogue, request, ruling)
 
     def end_window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """A window that is open."""
+        """Check the end: its window must be open."""
         return check_window_end(self.control, request, ruling, self.now)
 
     def archive(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """A range without the uses of a window that is open."""
+        """Check the archive: its range must not contain the uses of an open window."""
         check_archive(self.control, request, self.now)
         return ruling
 
     def _locked_out_by(self, after: Mapping[str, Principal]) -> str | None:
-        """Return the governing operation that somebody can do now, and nobody could then."""
+        """Return the governing operation somebody can do now, and nobody could after the change."""
         policy = self.world.policy
         found = {one.operation: one for one in lockouts(policy, self.catalogue, _enabled(after), self.now)}
         if not found:

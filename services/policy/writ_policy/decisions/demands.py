@@ -1,6 +1,4 @@
-"""Demands for approval as a decision carries them, and the progress of an operation by the demands that it was
-requested under. Pure.
-"""
+"""Demands for approval in a decision, and an operation's progress by the demands of its request. Pure."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +12,7 @@ from writ_rules.engine.obligations import ApproverStep, Demand, People, Progress
 
 class Open(Struct, frozen=True, kw_only=True):
     """The progress of all demands of an operation. `steps`: each open step by its label, with those able to approve
-    it now. `later`: people who are able in an open step or one after it. `waits_for`: the open steps in words.
+    it now. `later`: people able to approve an open step or one after it. `waits_for`: the open steps in words.
     """
 
     steps: dict[str, frozenset[str]]
@@ -29,16 +27,16 @@ class Open(Struct, frozen=True, kw_only=True):
 
     @property
     def able(self) -> frozenset[str]:
-        """Those who can approve now."""
+        """Return the people able to approve now."""
         return frozenset[str]().union(*self.steps.values())
 
     def step_for(self, who: str) -> str:
-        """The first open step that this person's approval counts for; empty without one."""
+        """Return the first open step for which this person's approval counts; empty without one."""
         return next((label for label, able in self.steps.items() if who in able), "")
 
 
 def wire_demands(demands: Iterable[Demand], asker: Principal, people: People) -> list[DecisionDemand]:
-    """The demands with the people who could meet them now."""
+    """Return the demands with the people able to meet them now."""
     return [
         DecisionDemand(
             rule=one.rule,
@@ -59,7 +57,9 @@ def _wire_step(step: ApproverStep, presence: Presence, asker: Principal, people:
 def progress_of(
     demands: Sequence[DecisionDemand], approvals: Sequence[str], asker: Principal, people: People, proven: Proven
 ) -> Open:
-    """The progress that these approvals make, by the roles that people have now. `proven`: what each of them proved."""
+    """Return the progress made by these approvals, by people's present roles. `proven`: the presence proved by each of
+    them.
+    """
     steps, later, words, remaining = dict[str, frozenset[str]](), set[str](), list[str](), 0
     for demand in demands:
         own = Demand(

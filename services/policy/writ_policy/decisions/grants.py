@@ -77,7 +77,7 @@ def granted_event(
 ) -> Granted:
     """Return the start for the journal, with public parameters.
 
-    At an audit level without values it keeps those that rules and catalogue filled in: without them the grant could not
+    At an audit level without values it keeps those filled in by rules and catalogue: without them the grant could not
     be repeated.
     """
     shown = public(ruled.request.operation.parameters, ruled.ruling.effective)
@@ -128,7 +128,7 @@ def read_grant(ask: Decide, ruled: RuledRequest, world: World, *, quoting: bool 
 
 
 def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -> ReadGrant | None:
-    """Return the grant to list the names that the decision needs, and nothing else. Simulations get it too."""
+    """Return the grant to list the names needed by the decision, and nothing else. Simulations get it too."""
     if look_key is None or not ruled.ruling.needs:
         return None
     sources, named = sorted({need.source for need in ruled.ruling.needs}), ruled.request.operation.named
@@ -173,7 +173,7 @@ def target_test_grant(ask: Decide, ruled: RuledRequest, world: World, plugins: A
 
 
 def _actions(ask: Decide, ruled: RuledRequest, world: World) -> list[ReadAction]:
-    """Return the requested reads that the operation has."""
+    """Return the requested reads offered by the operation."""
     operation = ruled.request.operation
     if operation.ahead and ask.look_until is not None and not ask.look:
         return ["ahead"] if _settled(ruled, world) else []

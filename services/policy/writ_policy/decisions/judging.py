@@ -34,7 +34,7 @@ class JudgeFactory:
         self._clock = clock
 
     async def at(self, control_sequence: int, stored_policies: int = 0) -> Judge:
-        """Return a judge that includes this control event and this stored version. Raises Unreachable (`behind`):
+        """Return a judge with this control event and this stored version. Raises Unreachable (`behind`):
         another replica may be further.
         """
         if not await self._follower.reach(control_sequence):

@@ -51,7 +51,7 @@ class RuledRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def sources(self) -> list[str]:
-        """Return the listings that the decision still needs."""
+        """Return the listings still needed for the decision."""
         return sorted({need.source for need in self.ruling.needs})
 
 
@@ -79,7 +79,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         """Decide on the `known` facts. `starting`: for a claim.
 
         `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
-        `approvals`: those that the journal has, or those of the approval window `window` if one is named. Policy's own
+        `approvals`: those in the journal, or those of the approval window `window` if named. Policy's own
         parameters are settled by now, of an approved operation by the instant of its first decision. Raises Invalid or
         Untrusted for an invalid question.
         """
@@ -87,7 +87,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         request, signed = self._understand(subject, recorded=recorded)
         given = approvals or Approvals()
         request = structs.replace(request, approvals=given.approvers, proven=given.proven)
-        ruling = self._decide(request, known)
+        ruling = decide(self.world.policy, request, self.control, self.world.people, known.facts)
         if request.operation.control and ruling.effect != "deny" and not request.own:
             ruling = self._checks(given.decided_at).apply(request, ruling)
         if ruling.effect != "deny":
@@ -123,7 +123,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     def under_listed_names(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int = MOST_TRACED
     ) -> RuledRequest:
-        """Rule as `under_other_names`, by names that the target's agents list. Needed where a deny depends on names.
+        """Rule as `under_other_names`, by names listed by the target's agents. Needed where a deny depends on names.
 
         Raises Untrusted (`forged_listing`) for the names of another object, on which no deny depends.
         """
@@ -152,9 +152,9 @@ class Judge(Struct, frozen=True, kw_only=True):
         traced: int = MOST_TRACED,
         moved: str = "",
     ) -> RuledRequest:
-        """The same for an approved operation, unless its approvals do not suffice any more, or what would start is not
-        what was approved: then it is denied as `stale`. A deny stays what it is. `moved`: how the target differs from
-        the approved preview.
+        """Return the same ruling for an approved operation, or a denial as `stale` if its approvals do not suffice any
+        more, or if it differs from the approved one. A deny stays a deny. `moved`: how the target differs from the
+        approved preview.
         """
         if ruled.ruling.effect == "deny":
             return ruled
@@ -176,7 +176,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "plugin_mismatch", problem))
 
     def may_quote(self, ruled: RuledRequest, known: KnownFacts) -> bool:
-        """Return whether the principal may read by itself what a diff of this operation quotes."""
+        """Return true if the principal may itself read the content quoted by a diff of this operation."""
         request = ruled.request
         if not request.operation.quotes:
             return False
@@ -297,7 +297,9 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
 
     def _as_it_came(self, subject: Subject, request: DecisionRequest, ruling: Ruling, *, signed: bool) -> Ruling:
-        """Return the ruling, or a denial of what a gateway may not send or what needs a signature it does not have."""
+        """Return the ruling, or a denial of a request which a gateway may not send, or which lacks a needed
+        signature.
+        """
         name = request.operation.name
         if name in FOR_PEOPLE and self.world.by_gateway(subject.principal, subject.key):
             return _denied(ruling, "for_people", f"{name} is for people, and it came through a gateway")
@@ -316,7 +318,7 @@ class Judge(Struct, frozen=True, kw_only=True):
 
 
 def _by_window(ruled: RuledRequest, window: str) -> RuledRequest:
-    """Return the allow with its window, without what approvals of the operation itself would bring."""
+    """Return the allow with its window, without the fields set by approvals of the operation itself."""
     reason = f"by approval window {window}: {ruled.decision.reason}"
     decision = structs.replace(
         ruled.decision, window=window, reason=reason, demands=[], approvals=[], target_digest=None, public_digest=None

@@ -50,9 +50,9 @@ def check_statement(subject: Subject, principal: Principal, now: float | None, i
 
 
 def presence_of(subject: Subject, world: World, *, recorded: bool) -> Presence:
-    """Return what the requester proved besides their signature: a key, or their presence by a credential that was
-    enrolled before they signed. Raises Untrusted for a proof that does not hold. The statement was checked before.
-    Of a `recorded` request a credential that was removed since proves nothing any more.
+    """Return the presence proved by the requester besides their signature, by a credential enrolled before they signed;
+    else a key. Raises Untrusted for a bad proof. The statement was checked before. For a `recorded` request, a
+    credential removed since proves nothing any more.
     """
     if subject.presence is None:
         return KEY

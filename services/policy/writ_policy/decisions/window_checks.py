@@ -19,7 +19,7 @@ from writ_rules.engine.ruling import Ruling
 def check_window(world: World, catalogue: Catalogue, request: DecisionRequest, ruling: Ruling) -> Ruling:
     """Return the ruling on a request for a window, denied where the policy lets none stand for an approval.
 
-    Raises Invalid for operations and targets that are not there.
+    Raises Invalid for unknown operations and targets.
     """
     asked, terms = request.effective, world.policy.window_terms
     if asked["seconds"] > terms.longest:
@@ -52,13 +52,13 @@ def _operation(catalogue: Catalogue, name: str) -> Operation:
 
 
 def _may_stand(policy: Policy, operation: Operation, target: Target) -> bool:
-    """Return whether some rule on the operation asks for an approval that may be given by a window."""
+    """Return true if some rule on the operation demands an approval which a window may give."""
     rules = policy.index.get((operation.name, target.role), ())
     return any(rule.demand is not None and rule.demand.accepts_windows(operation.risk) for rule in rules)
 
 
 def check_window_end(control: ControlState, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:
-    """Return the ruling on the end of a window that is open. Raises Invalid."""
+    """Return the ruling on the end of an open window. Raises Invalid."""
     if find_window(control.windows, request.effective, now) is None:
         raise Invalid(
             f"no approval window {request.effective['window_id']!r} is open: `writ window list`", code="not_found"
@@ -67,20 +67,20 @@ def check_window_end(control: ControlState, request: DecisionRequest, ruling: Ru
 
 
 def find_window(windows: Iterable[ApprovalWindow], parameters: object, now: float) -> ApprovalWindow | None:
-    """Return the open window that the parameters of `window_end` name."""
+    """Return the open window named by the parameters of `window_end`."""
     named = parameters.get("window_id") if isinstance(parameters, dict) else None
     return next((one for one in windows if one.id == named and one.lasts(now)), None)
 
 
 def is_own_window(world: World, control: ControlState, principal: str, parameters: object, now: float) -> bool:
-    """Return whether it is an open window that the principal's person requested or approved, who may always end it."""
+    """Return true for an open window requested or approved by the principal's person, who may always end it."""
     window = find_window(control.windows, parameters, now)
     people = () if window is None else (window.by, *window.approvers)
     return any(same_person(principal, one, world.principals) for one in people)
 
 
 def check_archive(control: ControlState, request: DecisionRequest, now: float) -> None:
-    """Raises Invalid (`conflict`) for an archive of events that count the uses of an open window."""
+    """Raises Invalid (`conflict`) for an archive of events which count the uses of an open window."""
     held = [one for one in control.windows if one.lasts(now) and one.sequence <= request.effective["last"]]
     if held:
         first = min(held, key=lambda one: one.sequence)

@@ -1,6 +1,6 @@
 """Queries about the policy's meaning: `writ.query.<principal>.policy_…`. They change nothing.
 
-Everybody may ask about themselves and about agents that act for them; anything else is decided as `audit_read` of
+Everybody may ask about themselves and about agents acting for them; anything else is decided as `audit_read` of
 `policy`. Single decisions are made here, many of them a few at a time; the analysis process does the rest.
 """
 
@@ -41,7 +41,7 @@ Answer = TypeVar("Answer", bound=Struct)
 
 
 class AnalysisQueries:
-    """One method for each query. It returns the struct that the registry names. Raises WritError."""
+    """One method for each query. It returns the struct named by the registry. Raises WritError."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class AnalysisQueries:
         return await self._analysis_pool.work(self._job("allowed", query, judge), access.PolicyAllowedAnswer)
 
     async def who_can(self, message: Message) -> access.PolicyWhoCanAnswer:
-        """Return the principals that may do an operation."""
+        """Return the principals allowed to do an operation."""
         return await self._analyse(message, "who_can", access.PolicyWhoCanQuery, access.PolicyWhoCanAnswer)
 
     async def diff(self, message: Message) -> access.PolicyDiffAnswer:
@@ -166,7 +166,7 @@ class AnalysisQueries:
         return (await self._scans.add(KnownFacts(), target, scanners)).facts
 
     async def _permit_others(self, message: Message, judge: Judge, asker: str, about: Iterable[str | None]) -> None:
-        """Raises Denied if the query is about other principals, or about all, and the sender may not read that."""
+        """Raises Denied if the query is about other principals, or about all, and the sender may not read this."""
         if not all(judge.world.owns(asker, who) for who in about):
             await self._permit(message)
 

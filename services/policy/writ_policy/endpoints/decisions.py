@@ -1,6 +1,7 @@
 """The endpoints `decide` and `grant`: decode, catch up, judge, sign, encode; one answer, one record on every path."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from msgspec import Struct
@@ -9,7 +10,6 @@ from writ_bus.port import Bus, Endpoint, Journal, Message
 from writ_contracts import subjects, wire
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
-from writ_policy.approvals.recorded import Approvals
 from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
@@ -79,13 +79,8 @@ class DecisionEndpoints:
             judge = await self._judging.now()
         given, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
         recorded = given is not None and ask.subject.statement is not None
-
-        def rule(approvals: Approvals | None, window: str = "") -> RuledRequest:
-            return judge.rule(
-                ask.subject, known, recorded=recorded, approvals=approvals, window=window, traced=ask.traced
-            )
-
-        ruled = await self._windows.apply(judge, ask.subject, rule(given), rule)
+        rule = partial(judge.rule, ask.subject, known, recorded=recorded, traced=ask.traced)
+        ruled = await self._windows.apply(judge, ask.subject, rule(approvals=given), rule)
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
@@ -104,18 +99,6 @@ class DecisionEndpoints:
         )
         return answer, ruled
 
-    async def _report_forged(
-        self, ask: Ask, answer: Callable[[Ask], Awaitable[tuple[Struct, RuledRequest]]]
-    ) -> tuple[Struct, RuledRequest]:
-        """Return the answer. A question that no honest executor asks becomes a security event, recorded by policy
-        itself.
-        """
-        try:
-            return await answer(ask)
-        except ForgedStart as error:
-            self._security.tell(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
-            raise
-
     async def _known_facts(self, ask: Decide | AskGrant, judge: Judge) -> KnownFacts:
         known = listed(ask.facts, ask.subject, judge.world, self._keys.live, judge.now)
         scanners = judge.world.scanners.get(ask.subject.operation)
@@ -129,7 +112,12 @@ class DecisionEndpoints:
         refused: Callable[..., Struct],
     ) -> Respond:
         async def handle(message: Message) -> Reply:
-            body, ruled = await self._report_forged(wire.decode(message.data, kind), answer)
+            ask = wire.decode(message.data, kind)
+            try:
+                body, ruled = await answer(ask)
+            except ForgedStart as error:  # no honest executor asks this, so policy records it itself
+                self._security.tell(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
+                raise
             if ruled.ruling.needs:  # half a decision: it is counted once its facts have come
                 return Reply(body)
             return Reply(body, self._measures.decided(ruled))

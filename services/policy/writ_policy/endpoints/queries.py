@@ -1,4 +1,4 @@
-"""The endpoints of the queries that principals send, each with a rate for one principal."""
+"""The endpoints of principals' queries, each with a rate for one principal."""
 
 import time
 from collections.abc import Awaitable, Callable

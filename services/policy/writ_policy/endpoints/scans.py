@@ -1,6 +1,6 @@
 """Reports of scanners: accepted from entitled scanners, stored one by scanner and target, read for each decision.
 
-Nothing is cached: every replica decides by the reports stored at that moment.
+Nothing is cached: every replica decides by the presently stored reports.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -71,7 +71,7 @@ class Scans:
         return Endpoint(name="scan", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
     async def report(self, message: Message) -> Reported:
-        """Store the report of one message; the reply names the digest of what is stored."""
+        """Store the report of one message; the reply names the digest of the stored report."""
         return Reported(digest=await self._report(message))
 
     async def _report(self, message: Message) -> str:

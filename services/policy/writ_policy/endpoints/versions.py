@@ -39,7 +39,7 @@ QueryHandler = Callable[[Message], Awaitable[Any]]
 
 
 class VersionQueries:
-    """One method for each query. It returns the struct that the registry names. Raises WritError."""
+    """One method for each query. It returns the struct named by the registry. Raises WritError."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Follow the journal's control events, so a stop or a new policy counts from its storage.
 
 There is no push: a question for a decision names the last control sequence, and missing events are read before it is
-made. The journal is also read every second. An event that widens rights (the lift of a stop, an emergency) counts only
+made. The journal is also read every second. An event widening rights (the lift of a stop, an emergency) counts only
 with policy's own decision on the requester's signature: an executor alone can only set a stop.
 """
 
@@ -32,7 +32,7 @@ from writ_policy.state.copied_control_events import in_order
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.control import ControlState, apply
 from writ_runtime.logs import Log
-from writ_trust.control_events import allowed_by_policy, covers_parameters
+from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
 
 INTERVAL = 1.0
 LOST_AFTER = 10
@@ -174,7 +174,7 @@ class Follower:
         except Invalid as error:
             _log.error("control.unreadable", sequence=record.sequence, error=str(error), effect="everything is stopped")
             return apply(state, sequence, None)
-        if event.kind in DECIDED and not self._counts(event, sequence):
+        if event.kind in DECIDED and (stored_late(event, record) or not self._counts(event, sequence)):
             _log.error("control.undecided", sequence=record.sequence, kind=event.kind, effect="it does not count")
             event = structs.replace(event, kind="undecided")
         if event.kind.startswith("policy_"):
@@ -185,9 +185,7 @@ class Follower:
         return after
 
     async def _reach_version(self, event: ControlEvent, sequence: int) -> None:
-        """Read the policy versions up to the one that the event names, so no later decision uses an earlier
-        one.
-        """
+        """Read the policy versions up to the one named by the event, so no later decision uses an earlier one."""
         number = event.body.get("version")
         decided = event.kind in VERSIONS and self._allowed(event, event.kind, sequence) is not None
         if not isinstance(number, int) or not decided:
@@ -208,9 +206,7 @@ class Follower:
         return decision is not None and covers_parameters(decision, event, DECIDED[event.kind])
 
     def _allowed(self, event: ControlEvent, operation: str, sequence: int) -> Decision | None:
-        """Return policy's own decision that allows the event's operation, or None. `sequence`: the event's first
-        one.
-        """
+        """Return policy's own decision allowing the event's operation, or None. `sequence`: the event's first one."""
         trusted = [key for key, last in self._keys.items() if sequence <= last]
         return allowed_by_policy(event, operation, trusted, self._installation)
 

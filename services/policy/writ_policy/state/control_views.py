@@ -16,13 +16,13 @@ def stops(control: ControlState, now: float) -> list[StopView]:
 
 
 def emergencies(control: ControlState, now: float) -> list[EmergencyView]:
-    """Return the emergencies in force and those that wait for their review, the latest first."""
+    """Return the emergencies in force and those waiting for their review, the latest first."""
     found = (one for one in reversed(control.emergencies) if one.person or one.lasts(now))
     return [_emergency(one, now) for one in found]
 
 
 def window(one: ApprovalWindow, used: Sequence[str]) -> WindowView:
-    """Return an approval window with the operations that used it."""
+    """Return an approval window with the operations started by it."""
     return WindowView(
         id=one.id,
         by=one.by,

@@ -1,7 +1,7 @@
-"""The journal's control events in their first order, including copies that were stored again (see `CARRIED_FROM`).
+"""The journal's control events in their first order, including copies stored again (see `CARRIED_FROM`).
 
-Copies by executors are believed only as far as they can be checked: a copy of a present event must equal it, and the
-copies of absent events must be, all of them, those that the author of the last archive signed for.
+Copies by executors are believed only as far as they can be checked. A copy of a present event must equal it. The copies
+of absent events must be exactly those signed for by the author of the last archive.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ def _check(ordered: Mapping[int, Record], is_decided: IsDecided) -> None:
 
 
 def _archive(record: Record, is_decided: IsDecided) -> ControlEvent | None:
-    """Return the archive announcement, unless the record is a copy: copies are what archives vouch for."""
+    """Return the archive announcement, unless the record is a copy: archives vouch for copies."""
     if record.subject != subjects.control_event(ARCHIVE) or CARRIED_FROM in record.headers:
         return None
     try:

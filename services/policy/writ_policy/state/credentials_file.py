@@ -1,6 +1,6 @@
 """The signed directory of people's credentials, read from its file before every decision.
 
-Whoever writes the file cannot alter the directory: the people-key signed it, and a version that takes something back is
+A writer of the file cannot alter the directory: the people-key signed it, and a version which takes something back is
 refused. The last good version stays in force, also where the file is gone.
 """
 

@@ -74,7 +74,7 @@ class Compiler:
         return policy
 
     def warn(self, policy: Policy, targets: Iterable[Target], principals: Iterable[Principal], people: People) -> None:
-        """Log names in the policy that these lists lack. Decisions are made all the same."""
+        """Log names in the policy missing in these lists. Decisions are made all the same."""
         found = lint_with(policy.file, self._catalogue, targets=targets, principals=principals, people=people)
         for finding in found[:MOST_WARNINGS]:
             place = ".".join(map(str, finding.keys))
@@ -98,7 +98,9 @@ class Compiler:
 
 
 def with_digest(read: Callable[[Path], Value]) -> Callable[[Path], FileContent[Value]]:
-    """Return a reader that also gives the digest. It reads again if the file changed meanwhile. Raises ConfigError."""
+    """Return a reader which also returns the digest. It reads again if the file changed meanwhile. Raises
+    ConfigError.
+    """
 
     def exactly(path: Path) -> FileContent[Value]:
         for _ in range(ATTEMPTS):

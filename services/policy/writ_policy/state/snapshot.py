@@ -67,19 +67,21 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
         return principal
 
     def by_gateway(self, principal_id: str, key: str) -> bool:
-        """Return whether the key is that of the gateway which the principal names as its `via`."""
+        """Return true for the key of the gateway named as the principal's `via`."""
         principal = self.principals.get(principal_id)
         gateway = self.gateways.get(principal.via) if principal and principal.via else None
         return gateway is not None and gateway.key == key and not gateway.disabled
 
     def requester(self, principal_id: str, key: str) -> Principal:
-        """Return the principal if the key is theirs, or that of their gateway. Raises as `principal`."""
+        """Return the principal if the key is theirs, or their gateway's. Raises as `principal`."""
         if self.by_gateway(principal_id, key):
             key = self.principals[principal_id].key
         return self.principal(principal_id, key)
 
     def credentials(self, principal_id: str, requested_at: float) -> list[Credential]:
-        """What this human may sign approvals with of what was requested then: their nkey, and enrolled credentials."""
+        """Return this human's credentials for approvals of a request made at that time: their nkey, and enrolled
+        ones.
+        """
         principal = self.principals.get(principal_id)
         if principal is None or principal.kind != "human" or principal.disabled:
             return []
@@ -89,7 +91,7 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
         return [*own_nkey(known, person, principal.key), *counting]
 
     def owns(self, principal_id: str, owner: str | None) -> bool:
-        """Return whether records of `owner` are the principal's own: directly, or of an agent that acts for it."""
+        """Return true if records of `owner` are the principal's own: directly, or of an agent acting for it."""
         if owner is None:
             return False
         known = self.principals.get(owner)

@@ -1,8 +1,8 @@
 """The present inputs of decisions: the policy version in force, and the other files as last read.
 
 A changed file counts from the next decision: each one first checks the files' stamps (four `stat` calls). The policy
-file is used only until somebody publishes: its content becomes the next stored version. After that a file that differs
-is reported, and not applied.
+file is used only until somebody publishes: its content becomes the next stored version. After that a different file is
+reported, and not applied.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ class Sources:
     async def refresh(self, *, again: bool = False) -> World:
         """Return the world as files and versions are now. Concurrent callers share one read.
 
-        `again`: retry the storage of a file that failed before.
+        `again`: retry a failed storage of a file.
         """
         versions = self._versions
         if versions is None:
@@ -136,7 +136,7 @@ class Sources:
                 self._refused(name, None)
 
     async def _offer(self, versions: Versions, *, raising: bool = False) -> None:
-        """Make the file's new content a version, or report that it does not count."""
+        """Store the file's new content as a version, or report it as not in force."""
         if self.file.error is not None:
             self._waiting = False
             return
@@ -178,7 +178,7 @@ class Sources:
         return world
 
     async def _warn(self) -> None:
-        """Warn of names that a new world lacks; in a thread, since thousands of rules take seconds and decisions go
+        """Warn of names missing in a new world; in a thread, since thousands of rules take seconds and decisions go
         on.
         """
         world = self._world

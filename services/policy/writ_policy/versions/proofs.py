@@ -1,9 +1,9 @@
 """Proofs of a stored policy version. Plain functions; the storing party is not trusted.
 
 A file's version has policy's own signature. A published version has two: the author's, over the operation and the
-document, and policy's, on the decision that allowed exactly that. The decision states that the author's key was theirs
-and entitled at that time, so later changes of keys and rights do not matter. It also names the version under which
-it was made: that must be the previous one, or the version is replayed or out of turn.
+document, and policy's, on the decision which allowed it. The decision confirms the author's key and rights at that
+time, so later changes of keys and rights do not matter. It also names the version in force then: this must be the
+previous one, or the version is replayed or out of turn.
 """
 
 from collections.abc import Collection
@@ -71,7 +71,7 @@ def _request_in(decision: Decision) -> tuple[str, str, str, str]:
 
 
 def _check_statement(version: StoredPolicy, decision: Decision, installation: str) -> None:
-    """Check that the decision names the statement that policy had verified with its author's key."""
+    """Raises Untrusted unless the decision names the statement verified by policy with its author's key."""
     signed = version.statement
     if signed is None or decision.statement_digest != digest(signed):
         raise Untrusted("policy decided on another statement of the author's")

@@ -1,4 +1,4 @@
-"""Proposed policies: compiled before they are allowed, so nothing is stored that does not load.
+"""Proposed policies: compiled before they are allowed, so every stored version loads.
 
 One at a time and in a thread: a document may take seconds, and decisions do not wait for it.
 """

@@ -1,7 +1,7 @@
-"""The stored versions of the policy, followed: the last believed version that loads decides.
+"""The stored versions of the policy, followed: the last believed version decides.
 
 `head` is the last believed one. Others are refused with an error in the log, and change nothing. A believed version
-that does not load here blocks this replica: deciding by an older one would contradict the published policy.
+which does not load here blocks this replica: deciding by an older one would contradict the published policy.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _log = Log("writ.policy")
 
 
 class VersionInForce(Struct, frozen=True, eq=False):
-    """A version that decides."""
+    """A version in force."""
 
     stored: StoredPolicy
     policy: Policy
@@ -114,7 +114,7 @@ class Versions:
             _log.error("policy.version_lost", error=self.taken_back, effect="nothing is decided")
 
     async def check_store(self) -> None:
-        """Notice a store that lost versions read here, and one that has them again. Raises errors of the bus."""
+        """Notice a store which lost versions read here, and one which has them again. Raises errors of the bus."""
         if self._started_behind:
             return
         lost = await self._lost()
@@ -138,7 +138,7 @@ class Versions:
         return f"version {head.number} was read here, and the store has another document under this number, or none"
 
     async def reach(self, number: int) -> bool:
-        """Return whether everything up to that version was read, after reading on if needed."""
+        """Return true if everything up to this version is read, after reading on if needed."""
         if self.stored < number:
             await self.read()
         return self.stored >= number
@@ -240,7 +240,7 @@ class Versions:
         _log.info("policy.in_force", **fields, name=policy.name, rules=policy.rules)
 
     async def _believed(self, number: int, known: dict[int, StoredPolicy | None]) -> StoredPolicy | None:
-        """Return the version of that number if its signatures hold and it passes over no other believed one."""
+        """Return the version with this number if its signatures hold and it skips no other believed one."""
         if number not in known:
             known[number] = None
             try:

@@ -1,11 +1,12 @@
 """Approval windows at a decision and at a start.
 
-A window stands for the approval of an operation if the people who approved it would do for the operation itself, as
-the policy and their roles are now. A use is written in one batch with its `granted`, and each use names its number: two
-starts that take the same use exclude one another, also after a restart.
+A window counts as the approval of an operation if its approvers could approve the operation itself, by the present
+policy and roles. A use is written in one batch with its `granted`, and each use names its number: two starts with the
+same use exclude one another, also after a restart.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from msgspec import Struct, structs
 
@@ -25,8 +26,6 @@ from writ_rules.engine.approval_windows import ApprovalWindow
 from writ_runtime.logs import Log
 
 MOST_KNOWN = 256
-Rule = Callable[[Approvals | None, str], RuledRequest]
-"""Rules on the request again, with these approvals of the window with this id."""
 
 _log = Log("writ.policy")
 
@@ -36,6 +35,12 @@ class WindowUses(Struct, frozen=True):
 
     operations: tuple[str, ...] = ()
     sequence: int = 0
+
+
+class Rule(Protocol):
+    """A ruling on the same request with the approvals of a window."""
+
+    def __call__(self, *, approvals: Approvals | None, window: str) -> RuledRequest: ...
 
 
 class CountedFirst(Exception):
@@ -52,7 +57,7 @@ class OpenWindows:
         self._requests: dict[str, tuple[RecordedOperation, Sequence[Record]]] = {}
 
     async def apply(self, judge: Judge, subject: Subject, ruled: RuledRequest, rule: Rule) -> RuledRequest:
-        """Return the ruling by the first window that makes the approvals unnecessary, or the ruling as it is."""
+        """Return the ruling by the first window which makes the approvals unnecessary, or the same ruling."""
         operation, ruling = ruled.request.operation, ruled.ruling
         if ruling.effect != "require_approval" or operation.control:
             return ruled
@@ -61,7 +66,7 @@ class OpenWindows:
         covering = (subject.principal, subject.operation, subject.target, judge.now)
         for window in sorted(judge.control.windows, key=lambda one: one.until):
             if window.covers(*covering) and await self._has_use(window, subject.operation_id):
-                by_window = rule(await self._approvals(window, judge.world), window.id)
+                by_window = rule(approvals=await self._approvals(window, judge.world), window=window.id)
                 if by_window.ruling.effect == "allow":
                     return by_window
         return ruled
@@ -73,7 +78,7 @@ class OpenWindows:
         return WindowUses(tuple(one.operation_id for one in used), records[-1].sequence if records else 0)
 
     async def lapsed(self, judge: Judge, ruled: RuledRequest, window_id: str) -> RuledRequest:
-        """Return the denial of a start whose first decision was by a window that does not stand for it any more."""
+        """Return the denial of a start whose first decision was by a window which does not count for it any more."""
         window = next((one for one in judge.control.windows if one.id == window_id), None)
         if window is None or not window.lasts(judge.now):
             return _lapsed(ruled, f"approval window {window_id}, which allowed it, is over")
@@ -82,7 +87,7 @@ class OpenWindows:
         return _lapsed(ruled, f"the people who approved window {window_id}, which allowed it, do not suffice any more")
 
     async def use(self, judge: Judge, ruled: RuledRequest) -> Entry | None:
-        """Return the entry that takes one use, to be stored with the start; None where the operation has its use.
+        """Return the entry taking one use, to be stored with the start; None where the operation has its use.
 
         Raises CountedFirst where none is left by now. Its append fails if another start is first.
         """
@@ -109,7 +114,7 @@ class OpenWindows:
         return operation_id in used or len(used) < window.uses
 
     async def _approvals(self, window: ApprovalWindow, world: World) -> Approvals | None:
-        """Return the approvals of the window that hold now, with what they prove. A forged window has none."""
+        """Return the window's valid approvals, with the presences they prove. A forged window has none."""
         try:
             recorded, records = await self._request_of(window, world.installation)
         except WritError as error:
@@ -120,7 +125,7 @@ class OpenWindows:
     async def _request_of(
         self, window: ApprovalWindow, installation: str
     ) -> tuple[RecordedOperation, Sequence[Record]]:
-        """Return the operation that requested the window; what was approved before it was carried out stays so."""
+        """Return the operation which requested the window; it stays approved after it was carried out."""
         known = self._requests.get(window.id)
         if known is None:
             records = await self._journal.read(subjects.operation_filter(window.by, window.id))

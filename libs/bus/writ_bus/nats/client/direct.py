@@ -24,6 +24,8 @@ from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
 
 _logger = logging.getLogger("writ.bus")
 
+CLOSED_WITHIN = 2.0
+
 
 class Sink:
     """A stand-in for nats-py's future of a request: it receives the message from within the parser.
@@ -200,7 +202,7 @@ class DirectClient(HeaderClient):
         self._given_up = True
         self._pending, self._pending_data_size = [], 0
         writer: StreamWriter | None = getattr(self._transport, "_io_writer", None)
-        if writer is not None and not writer.is_closing() and _held_up(writer):
+        if writer is not None and not writer.is_closing() and (_held_up(writer) or _is_tls(writer)):
             writer.transport.abort()
 
     def _after_turn(self) -> None:
@@ -211,20 +213,29 @@ class DirectClient(HeaderClient):
 
 
 async def _closed(transport: Any) -> None:
-    """Wait for the end of the socket. All wait for one future, which would be cancelled with the first cancelled
-    waiter.
+    """Wait for the end of the socket, but not of one whose TLS handshake failed: asyncio never tells its end.
+
+    All wait for one future, which would be cancelled with the first cancelled waiter.
     """
     ended = tasks.start(transport._io_writer.wait_closed(), "nats close")
     ended.add_done_callback(
         lambda one: one.cancelled() or one.exception()
     )  # retrieved, even where nobody waits any more
-    await asyncio.wait({ended})
-    ended.result()
+    done, _ = await asyncio.wait({ended}, timeout=CLOSED_WITHIN)
+    if not done:
+        ended.cancel()
+    elif not ended.cancelled():
+        ended.result()
 
 
 def _held_up(writer: StreamWriter) -> bool:
     """Return whether the socket has not taken earlier bytes."""
     return writer.transport.get_write_buffer_size() > 0
+
+
+def _is_tls(writer: StreamWriter) -> bool:
+    """Return whether a close would wait for the server's, which may be frozen: 30 s, asyncio's ssl_shutdown_timeout."""
+    return writer.get_extra_info("ssl_object") is not None
 
 
 class _Rest:

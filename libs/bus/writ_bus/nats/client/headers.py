@@ -10,6 +10,8 @@ from typing import Any
 from nats.aio.client import Client
 from nats.protocol.command import hpub_cmd
 
+from writ_bus.nats.client.encrypted import EncryptedClient
+
 BEGINNING = b"NATS/1.0\r\n"
 """Start of headers without a status."""
 _BLANK = " \t\n\r\x0b\x0c"
@@ -19,7 +21,7 @@ _names: dict[str, str] = {}
 MOST_NAMES, LONGEST_NAME = 256, 64
 
 
-class HeaderClient(Client):
+class HeaderClient(EncryptedClient):
     """A client with the faster parser; otherwise like its base."""
 
     @staticmethod

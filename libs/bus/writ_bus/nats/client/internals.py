@@ -20,6 +20,7 @@ COROUTINES = {
     "_send_unsubscribe": ("sid", "limit"),
     "_process_op_err": ("e",),
     "_attempt_reconnect": (),
+    "_process_info": ("info", "initial_connection"),
 }
 """Coroutine methods of the client that are called or replaced, with their parameters."""
 FUNCTIONS = {"_parse_header_lines": ("raw",), "_remove_sub": ("sid", "max_msgs")}

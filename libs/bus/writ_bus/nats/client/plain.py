@@ -9,11 +9,11 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from writ_bus import tasks
+from writ_bus.nats.client.encrypted import EncryptedClient
 from writ_bus.nats.client.port import DOWN, OnMessage
 
 _logger = logging.getLogger("writ.bus")
@@ -27,14 +27,14 @@ the late pong ends nats-py's reader on it.
 
 
 class PlainClient:
-    """nats-py's client, unchanged."""
+    """nats-py's client, unchanged but for the TLS that it insists on."""
 
     clustered = True
     """Nothing public tells; reads that must not be stale go to a stream's leader."""
     waiting_bytes = 0
 
     def __init__(self) -> None:
-        self._client = Client()
+        self._client = EncryptedClient()
 
     @property
     def is_connected(self) -> bool:

@@ -22,7 +22,7 @@ UNACKNOWLEDGED_MS = 15_000
 def limit_silence(client: Client) -> None:
     """Let the kernel abort the connection when data is unacknowledged for 15 s (Linux: TCP_USER_TIMEOUT, tcp(7))."""
     writer = getattr(client._transport, "_io_writer", None)
-    sock = writer.get_extra_info("socket") if writer else None
+    sock = writer.get_extra_info("socket") if writer and not writer.is_closing() else None  # over TLS it would raise
     if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 

@@ -1,0 +1,82 @@
+"""The installation and the context of a command that names neither.
+
+An installation's folder `.writ` is searched upwards from the working directory, as git searches its own. Where there is
+none, the current context of `writ context use` counts, a file in `~/.config/writ` (or `$XDG_CONFIG_HOME/writ`).
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from writ_contracts.errors import Invalid
+from writ_contracts.nearest_name import near
+from writ_documents.atomic_files import write_atomically
+
+FOLDER = ".writ"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}").fullmatch
+
+
+def found_home(start: Path) -> Path | None:
+    """Return the nearest `.writ` from `start` upwards. One above `start` has to belong to this user: in a shared folder
+    anybody could put one, with a server and a policy of their own.
+    """
+    for folder in (start, *start.parents):
+        found = folder / FOLDER
+        if found.is_dir() and (folder == start or found.stat().st_uid == os.geteuid()):
+            return found
+    return None
+
+
+class ContextFolder:
+    """The saved contexts of a user, and the name of the current one."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        base = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "~").expanduser() / ".config"
+        self.path = Path(base) / "writ"
+        self._current = self.path / "current"
+
+    def file(self, name: str) -> Path:
+        """Return the file of a context of that name. Raises Invalid for what cannot be a name."""
+        if not _NAME(name):
+            raise Invalid(f"{name[:80]!r} cannot name a context: letters, digits, -, _ and ., at most 64")
+        return self.path / f"{name}.json"
+
+    def names(self) -> list[str]:
+        """Return the names of all saved contexts."""
+        return sorted(one.stem for one in self.path.glob("*.json"))
+
+    @property
+    def current(self) -> str | None:
+        """Return the name of the current context; None where none is chosen."""
+        try:
+            return self._current.read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+    def current_file(self) -> Path | None:
+        """Return the file of the current context. Raises Invalid where it is gone."""
+        return None if self.current is None else self.known(self.current)
+
+    def known(self, name: str) -> Path:
+        """Return the file of a saved context. Raises Invalid."""
+        path = self.file(name)
+        if not path.exists():
+            hint = near(name, self.names()) or "; `writ context list` shows them"
+            raise Invalid(f"there is no context {name!r} in {self.path}{hint}", code="not_found")
+        return path
+
+    def use(self, name: str | None) -> None:
+        """Make a saved context the current one; None: none."""
+        if name is None:
+            self._current.unlink(missing_ok=True)
+            return
+        self.known(name)
+        write_atomically(self._current, f"{name}\n".encode())
+
+    def save(self, name: str, content: bytes) -> Path:
+        """Save a context under a name, for its owner alone."""
+        path = self.file(name)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, content)
+        return path

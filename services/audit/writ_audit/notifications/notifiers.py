@@ -1,0 +1,52 @@
+"""The notifiers of Writ's own: a signed webhook, and ntfy. Pure."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from writ_contracts.notifications import URGENT, HttpRequest, Notification, Notifier, Receiver
+
+
+class NtfyOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The topic beside the server's URL."""
+
+    topic: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+def signature(secret: bytes, timestamp: str, body: bytes) -> str:
+    """Return HMAC-SHA-256 over `<timestamp>.<body>` in hexadecimal."""
+    return hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def _webhook(one: Notification, to: Receiver, now: float) -> HttpRequest:
+    body, timestamp = msgspec.json.encode(one), str(int(now))
+    headers = {
+        "Content-Type": "application/json",
+        "Writ-Event-Id": one.id,
+        "Writ-Timestamp": timestamp,
+        "Writ-Signature": f"v1={signature(to.secret, timestamp, body)}",
+    }
+    return HttpRequest(url=to.url, headers=headers, body=body)
+
+
+def _ntfy(one: Notification, to: Receiver, _: float) -> HttpRequest:
+    """Return a message as JSON, which keeps any text out of headers (docs.ntfy.sh/publish, "Publish as JSON")."""
+    message: dict[str, Any] = {"topic": to.options.topic, "title": one.title, "message": one.text or one.title}
+    message["tags"] = [one.kind]
+    message["priority"] = 4 if one.kind in URGENT else 3
+    if one.link:
+        message["click"] = one.link
+    headers = {"Content-Type": "application/json"}
+    if to.secret:
+        headers["Authorization"] = f"Bearer {to.secret.decode('ascii', 'replace')}"
+    return HttpRequest(url=to.url, headers=headers, body=msgspec.json.encode(message))
+
+
+BUILT_IN: Mapping[str, Notifier] = {
+    "webhook": Notifier(request=_webhook, summary="a signed POST of JSON", least_secret=16),
+    "ntfy": Notifier(request=_ntfy, summary="a message to a topic of ntfy", options=NtfyOptions),
+}

@@ -1,0 +1,104 @@
+"""The parts of the executor on which all others stand: the journal, its index, policy and the lists."""
+
+from dataclasses import dataclass
+
+from writ_bus.port import Bus
+from writ_contracts.inventory import Agents, Inventory
+from writ_contracts.operations import Catalogue
+from writ_executor.admission.admission import Admission
+from writ_executor.agents.alarms import Alarms
+from writ_executor.agents.keys import AgentKeys
+from writ_executor.agents.presence import Presence
+from writ_executor.config import Config
+from writ_executor.journal.audit_level import LEVELS, AuditDetail
+from writ_executor.journal.follower import Follower
+from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.index import Index
+from writ_executor.journal.lookup import Lives
+from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
+from writ_executor.metrics import Measures
+from writ_executor.policy.client import PolicyClient
+from writ_executor.requests.targets import Targets
+from writ_executor.steps.background import BackgroundTasks
+from writ_runtime.clocks import ServerClock
+from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.metrics import Metrics
+from writ_runtime.policy_keys import PolicyKeys
+from writ_runtime.watched_file import Watched
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foundation:
+    """The parts on which all others stand: what the executor is given, the journal, policy and the lists."""
+
+    config: Config
+    bus: Bus
+    catalogue: Catalogue
+    measures: Measures
+    time: ServerClock
+    index: Index
+    background: BackgroundTasks
+    presence: Presence
+    storage: StorageWatch
+    recorder: Recorder
+    guard: JournalGuard
+    follower: Follower
+    lives: Lives
+    vault: Vault
+    policy: PolicyClient
+    alarms: Alarms
+    targets: Targets
+    keys: AgentKeys
+    audit_detail: AuditDetail
+    admission: Admission
+
+
+def lay_foundation(
+    config: Config,
+    bus: Bus,
+    key: bytes,
+    catalogue: Catalogue,
+    inventory: Watched[Inventory],
+    agents: Watched[Agents],
+    measures: Measures,
+    measured: Metrics,
+    time: ServerClock,
+) -> Foundation:
+    """Compose the parts which need no others than these."""
+    index, background, presence = Index(), BackgroundTasks(), Presence(config.lease, time.clocks.boot)
+    storage = StorageWatch(bus.journal.usage, time.now)
+    recorder = Recorder(WatchedJournal(bus.journal, storage), index, measures, time.now)
+    guard = _guard(config, bus, recorder, background, measured)
+    trusted = PolicyKeys(config.policy_key, config.keyring).live
+    return Foundation(
+        config=config,
+        bus=bus,
+        catalogue=catalogue,
+        measures=measures,
+        time=time,
+        index=index,
+        background=background,
+        presence=presence,
+        storage=storage,
+        recorder=recorder,
+        guard=guard,
+        follower=Follower(bus, index, key, measures.success, guard),
+        lives=Lives(bus, index, measures),
+        vault=Vault(bus, key, storage),
+        policy=PolicyClient(bus, trusted, config.installation, presence, measures),
+        alarms=Alarms(recorder),
+        targets=Targets(inventory, catalogue, presence),
+        keys=AgentKeys(agents),
+        audit_detail=LEVELS[config.audit_level],
+        admission=Admission(config, bus, index, recorder, measures),
+    )
+
+
+def _guard(
+    config: Config, bus: Bus, recorder: Recorder, background: BackgroundTasks, measured: Metrics
+) -> JournalGuard:
+    def alarm(why: str) -> None:
+        background.spawn("journal replaced", recorder.security("journal_replaced", f"seen by an executor: {why}"))
+
+    return JournalGuard(bus.journal, measured, alarm, lost=config.journal_lost)

@@ -1,0 +1,240 @@
+"""TLS of a client: what it trusts, what it refuses in the clear, and its words for a server that is not trusted."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from writ_bus.errors import Unreachable
+from writ_bus.nats.bus import connect
+from writ_bus.nats.options import Options
+from writ_bus.nats.tls import TlsOptions, check_encrypted, pinned, tls_context, tls_of
+from writ_contracts.errors import ConfigError
+from writ_installation.nats.certificates import issue, make_authority
+from writ_installation.nats.cluster_certificate import Certificate
+from writ_nats_server.cluster import TlsFiles
+from writ_testing.eventually import eventually
+from writ_testing.exhaustive import some
+from writ_testing.peers.nats_server import WritServer
+from writ_trust.keys import generate_seed
+
+CA = TlsOptions(ca="ca.pem")
+NOW = datetime.now(UTC)
+CLIENTS = ("direct", "plain")
+module = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["nats://127.0.0.1:4222", "nats://localhost", "127.0.0.2:4222", "nats://[::1]:4222", "tls://hub", "wss://hub"],
+)
+def test_a_server_of_this_machine_or_one_with_tls_needs_nothing_more(url: str) -> None:
+    check_encrypted([url], None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["nats://hub:4222", "10.0.0.1:4222", "nats://[fe80::1]", "ws://hub", "nats://localhost.evil", "nats://0.0.0.0"],
+)
+def test_a_server_beyond_this_machine_is_not_reached_in_the_clear(url: str) -> None:
+    with pytest.raises(ConfigError, match="is beyond this machine and without TLS: use tls://"):
+        check_encrypted(["nats://127.0.0.1", url], None)
+
+
+def test_a_ca_encrypts_every_url_but_those_of_plain_websockets() -> None:
+    check_encrypted(["nats://hub:4222"], CA)
+    with pytest.raises(ConfigError, match="ws://hub"):
+        check_encrypted(["ws://hub"], CA)
+
+
+async def test_plaintext_is_allowed_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Options(
+        name="x", servers=["nats://192.0.2.1:4222"], seed=generate_seed(), inbox_prefix="_INBOX_x", wait=0.05
+    )
+    with pytest.raises(ConfigError, match="WRIT_NATS_PLAINTEXT=allow"):
+        await connect(options)
+    with pytest.raises(Unreachable):
+        await connect(replace(options, plaintext=True))
+    monkeypatch.setenv("WRIT_NATS_PLAINTEXT", "allow")
+    assert Options(name="x", servers=[], seed=b"", inbox_prefix="").plaintext
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.pem").write_text("no certificate")
+    for ca in (str(tmp_path / "bad.pem"), str(tmp_path / "none.pem"), "der:AAAA", "der:not base64"):
+        with pytest.raises(ConfigError, match="WRIT_TLS_CA"):
+            tls_context(TlsOptions(ca=ca))
+    assert tls_of({}) is None
+
+
+class Served:
+    """A server with TLS on loopback, and the files of its certificates."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = make_authority("test", NOW)
+        self.server = WritServer(folder, ["alice"], [])
+        self.ca = self.file("ca.pem", self.authority.public)
+        self.use(issue(self.authority, ["127.0.0.1"], NOW))
+
+    def file(self, name: str, data: bytes) -> str:
+        """Write a file; return its path."""
+        (self.folder / name).write_bytes(data)
+        return str(self.folder / name)
+
+    def use(self, certificate: Certificate) -> None:
+        """Have the server's next start show this certificate."""
+        files = TlsFiles(
+            certificate=self.file("s.pem", certificate.public), key=self.file("s.key", certificate.private)
+        )
+        self.server.plan = replace(self.server.plan, tls=files)
+        self.server.config.parent.mkdir(exist_ok=True)
+
+    async def shows(self, certificate: Certificate) -> None:
+        """Have the running server show this certificate."""
+        self.use(certificate)
+        await self.server.process.reload()
+
+    def options(self, client: str = "direct", **changed: object) -> Options:
+        """Return alice's options, by which she trusts the CA."""
+        given = {"tls": TlsOptions(ca=self.ca), "client": client, "wait": 20.0, **changed}
+        return self.server.options("alice", **given)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    one = Served(tmp_path_factory.mktemp("tls"))
+    await one.server.start()
+    try:
+        yield one
+    finally:
+        await one.server.stop()
+
+
+async def refusal(options: Options) -> str:
+    with pytest.raises(Unreachable) as caught:
+        await connect(options)
+    return str(caught.value)
+
+
+@module
+async def test_a_pinned_ca_is_trusted_and_another_is_not(served: Served) -> None:
+    der = ssl.PEM_cert_to_DER_cert(served.authority.public.decode())
+    await (await connect(served.options(tls=TlsOptions(ca=pinned([der]))))).close()
+    other = served.file("other.pem", make_authority("other", NOW).public)
+    assert "not signed by a CA that is trusted here (WRIT_TLS_CA)" in await refusal(
+        served.options(tls=TlsOptions(ca=other))
+    )
+
+
+@module
+async def test_a_client_without_a_ca_names_the_variable(served: Served) -> None:
+    assert "WRIT_TLS_CA" in await refusal(served.options(tls=None))
+    assert "WRIT_TLS_CA" in await refusal(
+        served.options(tls=None, servers=[served.server.url.replace("nats", "tls", 1)])
+    )
+
+
+@module
+async def test_an_expired_certificate_and_one_for_another_name_are_named_as_such(served: Served) -> None:
+    try:
+        await served.shows(issue(served.authority, ["127.0.0.1"], NOW - timedelta(days=91)))
+        assert "its certificate has expired" in await refusal(served.options())
+        await served.shows(issue(served.authority, ["192.0.2.1", "hub.example.org"], NOW))
+        assert "its certificate is for another address" in await refusal(served.options())
+    finally:
+        await served.shows(issue(served.authority, ["127.0.0.1"], NOW))
+
+
+@asynccontextmanager
+async def in_between(port: int, change: bool) -> AsyncIterator[int]:
+    """Yield the port of one on the path, who has the server's first line say that TLS is not needed, if `change`.
+
+    It then relays whatever comes, and keeps what the client sends.
+    """
+
+    async def relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter, seen: bytearray | None = None) -> None:
+        while data := await source.read(65536):
+            if seen is not None:
+                seen += data
+            sink.write(data)
+        sink.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection("127.0.0.1", port)
+        info = json.loads((await theirs.readline()).removeprefix(b"INFO "))
+        if change:
+            info |= {"tls_required": False, "tls_available": False}
+        writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
+        await asyncio.gather(relay(reader, ours, sent), relay(theirs, writer), return_exceptions=True)
+
+    sent = bytearray()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+    in_the_clear.append(bytes(sent))
+
+
+in_the_clear: list[bytes] = []
+
+
+@module
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_client_is_not_talked_out_of_tls(served: Served, client: str) -> None:
+    """nats-py alone would send its signature of the nonce in the clear here."""
+    async with in_between(served.server.plan.port, change=True) as port:
+        bus = await connect(served.options(client, servers=[f"nats://127.0.0.1:{port}"], wait=10.0))
+        await bus.close()
+    assert in_the_clear
+    assert b"CONNECT" not in in_the_clear[-1]
+
+
+@module
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_server_without_tls_gets_no_signature(served: Served, client: str, tmp_path: Path) -> None:
+    bare = WritServer(tmp_path, ["alice"], [])
+    await bare.start()
+    try:
+        said = await refusal(replace(served.options(client), servers=[bare.url]))
+    finally:
+        await bare.stop()
+    assert "does not speak TLS" in said
+
+
+@module
+async def test_a_ca_that_is_added_counts_at_the_next_connection(served: Served) -> None:
+    former = served.authority
+    path = served.file("both.pem", former.public)
+    bus = await connect(served.options(tls=TlsOptions(ca=path)))
+
+    async def connected() -> bool:
+        return bus.connected
+
+    try:
+        new = make_authority("test", NOW)
+        served.file("both.pem", new.public)
+        await served.shows(issue(new, ["127.0.0.1"], NOW))
+        await served.server.process.stop()
+        await served.server.start()
+        await eventually(connected, what="the connection", within=20)
+    finally:
+        await bus.close()
+        await served.shows(issue(former, ["127.0.0.1"], NOW))
+
+
+@module
+@pytest.mark.parametrize("client", some(CLIENTS, "direct"))
+async def test_a_client_closes_at_once_while_the_server_is_frozen(served: Served, client: str) -> None:
+    bus = await connect(served.options(client))
+    served.server.process.pause()
+    try:
+        async with asyncio.timeout(10):
+            await bus.close()
+    finally:
+        served.server.process.resume()

@@ -1,0 +1,77 @@
+"""Saved contexts, the current one, and the installation that a command finds by itself."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.cli.commands import Command
+from tests.cli.test_help import INVENTORY, PRINCIPALS
+from tests.client.scripted_api import ScriptedApi
+
+from writ_cli.current_context import ContextFolder, found_home
+from writ_cli.main import cli
+from writ_contracts.errors import Invalid
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder without an installation above it, in which the command is called."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("WRIT_HOME", "WRIT_CONTEXT", "WRIT_PRINCIPAL", "NATS_URL", "WRIT_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(cli, words)
+
+
+async def test_the_current_context_is_used_where_nothing_else_is_named(
+    command: Command, served: ScriptedApi, elsewhere: Path
+) -> None:
+    saved = await command("context", "save", "test-site")
+    assert saved.exit_code == 0, saved.stderr
+    unset = {"NATS_URL": "", "WRIT_KEY_FILE": "", "WRIT_PRINCIPAL": "", "WRIT_HOME": ""}
+    assert (await command("targets", **unset)).exit_code == 2
+    assert (await command("context", "use", "test-sit", **unset)).stderr.endswith("; did you mean 'test-site'?\n")
+    assert (await command("context", "use", "test-site", **unset)).exit_code == 0
+    assert [one["current"] for one in json.loads((await command("context", "list", "-o", "json")).stdout)] == [True]
+    assert (await command("targets", "-o", "json", **unset)).exit_code == 0
+    assert (await command("context", "use", "--none", **unset)).exit_code == 0
+    assert (await command("targets", **unset)).exit_code == 2
+
+
+def test_an_installation_is_searched_upwards(elsewhere: Path) -> None:
+    home = elsewhere.parent / ".writ"
+    home.mkdir(mode=0o700)
+    (home / "inventory.yaml").write_text(INVENTORY)
+    (home / "principals.yaml").write_text(PRINCIPALS)
+    assert found_home(elsewhere) == home
+    assert call("principal", "list", "--field", "*.id").stdout == "alice\n"
+    (elsewhere / ".writ").mkdir()
+    assert found_home(elsewhere) == elsewhere / ".writ"
+
+
+def test_a_folder_above_of_somebody_else_is_no_installation(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere.parent / ".writ").mkdir()
+    monkeypatch.setattr("writ_cli.current_context.os.geteuid", lambda: 4711)
+    assert found_home(elsewhere) is None
+
+
+def test_a_context_without_a_name_of_its_own_is_refused(elsewhere: Path) -> None:
+    folder = ContextFolder(os.environ)
+    for name in ("../x", "", "a/b", ".hidden"):
+        with pytest.raises(Invalid):
+            folder.file(name)
+    with pytest.raises(Invalid, match="there is no context 'gone'"):
+        folder.use("gone")
+
+
+def test_repeated_options_of_a_context_are_refused(elsewhere: Path) -> None:
+    done = call("context", "alice", "--as", "a", "--as", "b")
+    assert "--as is given more than once" in done.stderr

@@ -1,0 +1,69 @@
+"""Podman's compatible socket takes the operations of a Docker engine, and a target test says that it is Podman."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.lab.docker_host import BOX, DockerHost, make_box
+from tests.lab.engine import Engine
+from tests.lab.podman_engine import podman_engine
+
+from writ_contracts.errors import Invalid
+from writ_contracts.ids import encode_id
+from writ_testing.suites.host_trials import show
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with podman_engine() as made:
+        make_box(made)
+        yield made
+
+
+@pytest.fixture
+async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
+    made = DockerHost(tmp_path, engine)
+    yield made
+    await made.backend.close()
+    if ids := engine.docker("ps", "--all", "--quiet").split():
+        engine.docker("rm", "--force", "--volumes", *ids)
+
+
+def new_id() -> str:
+    return encode_id(os.urandom(16))
+
+
+async def test_each_operation_has_its_effect_on_podman(host: DockerHost) -> None:
+    for trial in host.trials():
+        await show(host.backend, trial)
+
+
+async def test_a_target_test_tells_podman_and_what_it_is_like(host: DockerHost) -> None:
+    found = await host.backend.test_target(host.target)
+    assert found.code == ""
+    assert found.versions["engine"].startswith("Podman ")
+    assert found.lacking == {}
+
+
+async def test_a_container_of_podman_is_judged_as_one_of_docker(host: DockerHost) -> None:
+    """Podman shows a private namespace by the word private."""
+    host.engine.docker("run", "--detach", "--name", "open", "--pid", "host", "--publish", "127.0.0.1:8080:80", BOX)
+    given = {"container_name": "open", "image": BOX, "recreate": True}
+    with pytest.raises(Invalid, match="open: pid host needs allow_host_namespaces"):
+        await host.run("container_update", new_id(), **given)
+    with pytest.raises(Invalid, match=r"open: port 127\.0\.0\.1:8080 is outside only_ports") as refused:
+        await host.run("container_update", new_id(), **given, allow_host_namespaces=True, only_ports=["127.0.0.1:80"])
+    assert refused.value.code == "bounds_refused"
+    done = await host.run("container_update", new_id(), **given, allow_host_namespaces=True, only_ports=["127.0.0.1"])
+    assert (done.outcome, done.message) == ("succeeded", "")
+
+
+async def test_a_container_that_ends_at_once_fails_with_its_last_lines(host: DockerHost) -> None:
+    given = {"container_name": "ends", "image": BOX, "command": ["sh", "-c", "echo no such database; exit 3"]}
+    done = await host.run("container_create", new_id(), **given)
+    assert (done.outcome, done.code, done.effect) == ("failed", "container_exited", "done")
+    assert done.output["log"].strip() == "no such database"
+    assert done.output["exit_code"] == 3
