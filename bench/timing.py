@@ -14,10 +14,18 @@ class Sample(Struct, frozen=True, kw_only=True):
     p50: float
     p99: float
     rate: float
+    p95: float = 0.0
 
 
 async def measure(call: Callable[[int], Awaitable[object]], in_flight: int, count: int) -> Sample:
     """`count` calls, never more than `in_flight` at once."""
+    began = time.perf_counter()
+    times = await timed(call, in_flight, count)
+    return summary(times, time.perf_counter() - began)
+
+
+async def timed(call: Callable[[int], Awaitable[object]], in_flight: int, count: int) -> list[float]:
+    """The seconds of each of `count` calls, never more than `in_flight` at once."""
     times: list[float] = []
     numbers = iter(range(count))
 
@@ -27,15 +35,15 @@ async def measure(call: Callable[[int], Awaitable[object]], in_flight: int, coun
             await call(number)
             times.append(time.perf_counter() - began)
 
-    began = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(in_flight)))
-    return summary(times, time.perf_counter() - began)
+    return times
 
 
 def summary(times: list[float], elapsed: float) -> Sample:
     """Of seconds a call, and seconds over all."""
     cuts = statistics.quantiles(times, n=100)
-    return Sample(p50=round(cuts[49] * 1000, 3), p99=round(cuts[98] * 1000, 3), rate=round(len(times) / elapsed, 1))
+    p50, p95, p99 = (round(cuts[at - 1] * 1000, 3) for at in (50, 95, 99))
+    return Sample(p50=p50, p95=p95, p99=p99, rate=round(len(times) / elapsed, 1))
 
 
 async def pause(seconds: float) -> None:

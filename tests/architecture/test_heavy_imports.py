@@ -15,6 +15,8 @@ CRYPTOGRAPHY, ENGINES = "cryptography.hazmat", "aiohttp.client"
         ("writ_executor", [CRYPTOGRAPHY]),
         ("writ_audit", [CRYPTOGRAPHY]),
         ("writ_agent_local", [CRYPTOGRAPHY, ENGINES]),
+        ("writ_gateway.http", [CRYPTOGRAPHY, "mcp.client", "mcp.server.mcpserver"]),
+        ("writ_gateway", [CRYPTOGRAPHY, "mcp.client", "mcp.server.mcpserver"]),
         ("writ_agent_ssh", [ENGINES]),  # asyncssh itself needs cryptography
     ],
 )

@@ -82,6 +82,17 @@ async def test_decisions_are_told_as_they_are_made(installation: RunningInstalla
     assert [one["decision"] for one in await told(installation, "simulate", "test_noop", "-t", "web-*")] == ["allow"]
 
 
+async def test_a_recorded_request_is_explained_by_its_id_or_the_beginning_of_it(
+    installation: RunningInstallation, writ: Writ
+) -> None:
+    done = await writ.run("test_noop", "web-1", dry_run=True, timeout=20)
+    explained = await told(installation, "explain", done.operation_id[:12])
+    assert explained["decision"] == "allow"
+    assert (explained["operation"], explained["target"], explained["dry_run"]) == ("test_noop", "web-1", True)
+    assert (await command(installation, "explain", done.operation_id, "-t", "web-1")).exit_code == 2
+    assert "not_found" in (await command(installation, "explain", "a" * 26, "-o", "json")).output
+
+
 async def test_who_may_is_told_to_who_may_read_it(installation: RunningInstallation) -> None:
     able = await told(installation, "who-can", "policy_publish")
     assert [one["principals"] for one in able["accesses"]] == [["operator"]]

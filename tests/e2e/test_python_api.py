@@ -17,6 +17,7 @@ from writ_client.client import Writ
 from writ_client.groups.groups import OperationGroups
 from writ_client.tools.backend_tests import BackendResult
 from writ_client.tools.capability_tools import CapabilityTools
+from writ_client.tools.policy_management_tools import PolicyManagementTools
 from writ_contracts.catalogue import BUILT_IN, CONTROL
 from writ_contracts.errors import Denied, Invalid
 from writ_testing.installations.installation import (
@@ -52,6 +53,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     root = folder / "files"
     roles = {"web-1": "development", "dev-test-01": "development", "prod-web-01": "production"}
     targets = [local_target(name, root, role=role) for name, role in roles.items()]
+    targets[1]["docker"] = {}
     people: list[tuple[str, dict[str, Any]]] = [("admin", {"roles": ["admin"]}), ("developer", {})]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=people)
     async with running_installation(folder, home=home, environ={"WRIT_RATE": "1000", "WRIT_BURST": "1000"}) as running:
@@ -121,7 +123,7 @@ async def test_the_methods_of_a_kind_take_its_operations_by_either_name(admin: W
             operation_type=name, stack_name="shop", target_id="web-1", requested_by="admin@company.com", compose="x"
         )
         assert denied["operation_type"] == "stack_deploy"
-        assert denied["code"] == "no_engine", denied
+        assert denied["code"] == "unsupported", denied
     with pytest.raises(Invalid, match="no backup operation 'melt'; there are backup_create, "):
         await tools.execute_backup_operation(operation_type="melt", backup_id="x", target_id="web-1")
     with pytest.raises(Invalid, match="stack_name is given twice"):
@@ -173,3 +175,28 @@ async def test_a_method_of_a_group_has_exactly_the_parameters_of_its_operation(o
     assert required - {"target", "options"} == {name for name, one in fields.items() if one.required}
     await method("t", **{name: name for name in fields})
     assert calls == [(operation.name, "t", {name: name for name in fields})]
+
+
+async def test_allowed_operations_are_those_that_an_agent_can_carry_out_and_of_a_new_role_those_of_the_rules(
+    admin: Writ,
+) -> None:
+    tools = PolicyManagementTools(admin)
+    there = (await tools.list_allowed_operations(target_role="production"))["allowed_operations"]
+    assert "service_stop" in there
+    assert "service_restart" not in there  # a rule denies it
+    assert [name for name in there if name.startswith(("container_", "stack_", "image_"))] == []  # it has no engine
+    staging = await tools.list_allowed_operations(target_role="staging")
+    assert {"service_restart", "container_stop"} <= set(staging["allowed_operations"])
+    on_writ = await tools.list_allowed_operations(target_id="writ")
+    assert "policy_publish" in on_writ["allowed_operations"]
+
+
+async def test_all_mistakes_of_parameters_are_told_at_once(admin: Writ) -> None:
+    wrong = {"timeout": "soon", "servce_name": "nginx"}
+    told = await CapabilityTools(admin).validate_operation_parameters("service_restart", wrong)
+    assert len(told["errors"]) == 3
+    named = zip(("service_name", "servce_name", "timeout"), told["errors"], strict=True)
+    assert [name for name, text in named if name not in text] == []
+    refused = await CapabilityTools(admin).execute("service_restart", "web-1", wrong)
+    assert refused["status"] == "invalid"
+    assert [text for text in told["errors"] if text not in refused["message"]] == []

@@ -12,9 +12,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from writ_gateway.http.access_tokens import Issuer
 from writ_gateway.http.asgi import Receive, Scope, Send
 from writ_gateway.http.bearer import IDENTITY, Bearer
+from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.tokens import Tokens
 
 KEY, OTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

@@ -15,8 +15,9 @@ from tests.gateway.test_access_tokens import ISSUER, KEY, URL, claims, signed
 
 from writ_contracts.errors import Unreachable
 from writ_gateway.http import fetching
-from writ_gateway.http.access_tokens import AccessTokens, Issuer
+from writ_gateway.http.access_tokens import AccessTokens
 from writ_gateway.http.introspection import BURST, KEPT_SECONDS, Introspection, Introspector
+from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.key_sets import COOLDOWN_SECONDS, FRESH_SECONDS, FetchedKeys
 from writ_gateway.http.key_sets import KEPT_SECONDS as KEYS_KEPT
 

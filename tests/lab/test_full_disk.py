@@ -13,7 +13,6 @@ from msgspec import json
 from writ_bus.errors import BusError
 from writ_client.client import Writ
 from writ_contracts.errors import Unreachable, WritError
-from writ_installation.files.home import Home
 from writ_installation.status.control import InstallationStatus, status
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
@@ -35,17 +34,38 @@ def _run(*words: object) -> None:
 def mounted(kind: str, folder: Path) -> Iterator[None]:
     """A file system of DISK bytes on the folder."""
     if kind == "tmpfs":
-        _run("mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder)
-    else:
-        image = folder.parent / "disk.img"
-        with image.open("wb") as file:
-            file.truncate(DISK)
-        _run("mkfs.ext4", "-q", image)
-        _run("mount", "-o", "loop", image, folder)
+        with tmpfs(folder, DISK // MEGABYTE):
+            yield
+        return
+    image = folder.parent / "disk.img"
+    with image.open("wb") as file:
+        file.truncate(DISK)
+    _run("mkfs.ext4", "-q", image)
+    _run("mount", "-o", "loop", image, folder)
     try:
         yield
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+@contextmanager
+def tmpfs(folder: Path, megabytes: int) -> Iterator[None]:
+    """A file system in memory of this size on the folder."""
+    _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}M,mode=700", "tmpfs", folder)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """No room in the folder's file system within the block."""
+    filler = fill(folder)
+    try:
+        yield
+    finally:
+        filler.unlink()
 
 
 @pytest.fixture(params=["tmpfs", "ext4"])
@@ -57,8 +77,8 @@ async def installation(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
             yield running
 
 
-def fill(home: Home) -> Path:
-    path = home.nats / "fill"
+def fill(folder: Path) -> Path:
+    path = folder / "fill"
     with path.open("wb", buffering=0) as file:
         for size in (65536, 4096, 1):
             try:
@@ -90,7 +110,7 @@ async def test_a_full_disk_is_told_at_once_and_what_follows_is_done_by_itself(
     assert "the streams may hold 76 MB" in installation.report.problem
     async with await installation.client() as writ:
         assert (await writ.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
-        nats, filler = installation.pid("nats"), fill(installation.home)
+        nats, filler = installation.pid("nats"), fill(installation.home.nats)
         for _ in range(2):
             error, took = await refusal(writ)
             assert (type(error), error.code) == (Unreachable, "not_stored"), error

@@ -21,6 +21,8 @@ from writ_testing.eventually import eventually
 from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+MCP = (Path(__file__).parents[2] / "docs/mcp.md").read_text()
+MCP_CALL = Path(__file__).with_name("mcp_call.py")
 BACKUP = (Path(__file__).parents[2] / "docs/operating/backup-and-restore.md").read_text()
 ENDS_WITHIN = 120.0
 EXPOSED = {**dict.fromkeys((*SERVICES, SSH_AGENT, "writ-gateway"), 15), "writ-agent-local@x": 65}
@@ -154,6 +156,24 @@ def test_who_is_added_may_ask_at_once(site: Site) -> None:
     assert (done["principal"], done["outcome"]) == ("alice", "succeeded")
 
 
+def test_an_mcp_client_calls_a_tool_through_the_gateways_unit(site: Site) -> None:
+    agent = ("principal", "add", "bot", "--kind", "agent", "--acts-for", "operator", "--role", "operator")
+    site.json(*agent, "--via", "gateway")
+    token = site.json("token", "create", "bot")["token"]
+    install, start = next(block for block in blocks(MCP) if any("writ-gateway" in line for line in block))
+    site.control.run(*typed(install), timeout=120.0)
+    site.control.run(*typed(start), timeout=100.0)
+    try:
+        call = ("/opt/writ/bin/python", "-", "http://127.0.0.1:8321/mcp", token, TARGET, "network_status")
+        said = json.loads(site.control.run(*call, stdin=MCP_CALL.read_text()))
+        assert "request_operation" in said["tools"]
+        assert (said["result"]["status"], said["result"]["requested_by"]) == ("succeeded", "bot")
+        pid = site.control.show("writ-gateway", "MainPID")
+        assert "NoNewPrivs:\t1" in site.control.run("cat", f"/proc/{pid}/status")
+    finally:
+        site.control.run("systemctl", "disable", "--now", "writ-gateway", timeout=100.0)
+
+
 def test_a_token_opens_one_door_once(site: Site) -> None:
     made = site.json("agent", "token", site.pool)
     folder = "/etc/writ-again"
@@ -244,7 +264,12 @@ class Starts:
 async def test_everything_is_restarted_under_load_and_nothing_fails(site: Site) -> None:
     before = site.states()
     connection = Writ.connect(
-        site.url, seed=site.operator_seed(), principal="operator", installation=site.installation(), wait=10
+        site.url,
+        seed=site.operator_seed(),
+        principal="operator",
+        installation=site.installation(),
+        tls_ca=site.ca(),
+        wait=10,
     )
     async with await connection as writ:
         async with Starts(site).going_on(writ) as ran:

@@ -151,3 +151,10 @@ def test_an_open_default_allows_no_control_operation(name: str) -> None:
     made = policy(deny_by_default=False, require_approval_for_admin=False)
     found = allowed(made, SCENE_WITH_WRIT, AccessQuery(operations=(name,), around=at(NOON)))
     assert {access.allowed for access in found.accesses} == {"never"}
+
+
+def test_a_role_that_no_target_has_yet_is_answered_by_the_rules() -> None:
+    found = about(rule("restart", "service_restart", target_roles=["staging"]), role="staging", principal="alice")
+    assert {(one.role, one.allowed) for one in found} == {("staging", "always")}
+    denied = about(rule("restart", "service_restart", target_roles=["production"]), role="staging", principal="alice")
+    assert {one.allowed for one in denied} == {"never"}

@@ -23,6 +23,7 @@ from writ_runtime.service import StopStep, ended, finish, running
 
 SERVICE = """
 import asyncio
+import gc
 from writ_contracts.errors import Unreachable
 from writ_runtime.config import ConfigError, ServiceConfig
 from writ_runtime.service import StopStep, run, running
@@ -119,6 +120,15 @@ def test_it_says_ready_with_its_port_and_stops_in_order(samples: list[Sample], t
     assert (status, out) == (0, "drain\nclose\n")
     assert [json.loads(line)["event"] for line in err.splitlines()] == ["service.stopping", "service.stopped"]
     assert not sample.run_file.exists()
+
+
+def test_a_ready_service_freezes_its_objects_and_collects_garbage_as_often_as_it_says(
+    samples: list[Sample], tmp_path: Path
+) -> None:
+    body = 'async with running("sample", config, gc_thresholds=(2_000, 5, 5)) as process:'
+    body += "\n        process.ready({})\n        print(gc.get_threshold(), gc.get_freeze_count() > 10_000)"
+    status, out, _ = start(samples, tmp_path, body).end()
+    assert (status, out) == (0, "(2000, 5, 5) True\n")
 
 
 def test_health_answers_while_it_is_still_starting(samples: list[Sample], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from msgspec import Struct, inspect
 from writ_contracts.ids import GRAMMAR, in_words
 from writ_contracts.nearest_name import LONGEST, near
 
+BETWEEN = "; "
 MOST = 8
 """So many mistakes are named."""
 _PLACE = re.compile(r" - at `(?:key in )?\$(?P<within>[^`]*)`$")
@@ -25,11 +26,16 @@ _RANGES = {"ge": "at least {}", "le": "at most {}", "gt": "more than {}", "lt": 
 
 def parameter_problems(struct: type[Struct], values: Mapping[str, Any], error: msgspec.ValidationError) -> str:
     """Return the mistakes in one line, those of missing parameters first; `error` is msgspec's first one."""
+    return BETWEEN.join(each_problem(struct, values, error))
+
+
+def each_problem(struct: type[Struct], values: Mapping[str, Any], error: msgspec.ValidationError) -> list[str]:
+    """Return the mistakes, those of missing parameters first; `error` is msgspec's first one."""
     missing = [name for name, field in _fields(struct).items() if field.required and name not in values]
     found = [f"needs {' and '.join(missing)}"] if missing else []
     found += islice(_unknown(struct, values), MOST)
     found += islice(_wrong(struct, values), MOST)
-    return "; ".join(found or [_in_words(error)])
+    return found or [_in_words(error)]
 
 
 def _unknown(struct: type[Struct], values: Mapping[str, Any]) -> Iterator[str]:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from writ_contracts.errors import Invalid
-from writ_contracts.parameter_problems import parameter_problems
+from writ_contracts.parameter_problems import each_problem, parameter_problems
 
 
 class Class(StrEnum):
@@ -121,6 +121,17 @@ def check(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
     except RecursionError as error:
         raise Invalid("nested too deeply", code="invalid_parameters") from error
     return {name: value for name, value in built.items() if value is not None}
+
+
+def problems(struct: type[Struct], values: Mapping[str, Any]) -> list[str]:
+    """Return all mistakes in `values`, naming the fields, never their values."""
+    try:
+        msgspec.convert(dict(values), struct, strict=True)
+    except msgspec.ValidationError as error:
+        return each_problem(struct, values, error)
+    except RecursionError:
+        return ["nested too deeply"]
+    return []
 
 
 def defaults(struct: type[Struct]) -> dict[str, Any]:

@@ -12,12 +12,16 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write all of it or nothing, also for concurrent readers; the folder must exist."""
     draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)  # whatever the umask is
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    draft.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)  # whatever the umask is
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)  # a part of it, on a disk that is full
+        raise
 
 
 def create_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -25,11 +29,11 @@ def create_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     succeeds.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
-    write_atomically(draft, data, mode)
     try:
+        write_atomically(draft, data, mode)
         os.link(draft, path)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

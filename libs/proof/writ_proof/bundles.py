@@ -88,7 +88,8 @@ class BundleWriter:
         with suppress(OSError, ValueError):  # a disk that is full, a member that is still open
             self._zip.close()
         own = self._is_own(self._partial)
-        self._file.close()
+        with suppress(OSError):  # what it still had in its buffer finds no room either
+            self._file.close()
         if own:
             self._partial.unlink(missing_ok=True)
 

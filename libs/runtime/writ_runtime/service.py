@@ -37,6 +37,8 @@ from writ_runtime.signals import Stop
 from writ_runtime.spans import exporting
 from writ_runtime.systemd_notify import READY, STOPPING, announce
 
+FEW_CYCLES = (20_000, 20, 20)
+"""Thresholds of the garbage collector for services whose messages leave no reference cycles behind."""
 Settings = TypeVar("Settings", bound=ServiceConfig)
 
 
@@ -59,7 +61,15 @@ class StopStep(Struct, frozen=True):
 class Process:
     """A running service: its log, metrics and readiness, and the request to end."""
 
-    def __init__(self, name: str, run_file: Path | None, metrics: Metrics, health: Health, port: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        run_file: Path | None,
+        metrics: Metrics,
+        health: Health,
+        port: int,
+        gc_thresholds: tuple[int, int, int],
+    ) -> None:
         self.name = name
         self.log = Log(f"writ.{name}")
         self.metrics = metrics
@@ -67,11 +77,12 @@ class Process:
         self.stop = Stop()
         self._health = health
         self._run_file = run_file
+        self._gc_thresholds = gc_thresholds
 
     def ready(self, checks: Mapping[str, Check]) -> None:
         """Become ready: `/readyz` follows the checks from now on, and the run file names the port."""
         self._health.watch(checks)
-        _settle_memory()
+        _settle_memory(self._gc_thresholds)
         if self._run_file is not None:
             write_atomically(
                 self._run_file,
@@ -101,7 +112,13 @@ class Process:
 
 
 @asynccontextmanager
-async def running(name: str, config: ServiceConfig, metrics: Metrics | None = None) -> AsyncIterator[Process]:
+async def running(
+    name: str,
+    config: ServiceConfig,
+    metrics: Metrics | None = None,
+    *,
+    gc_thresholds: tuple[int, int, int] = FEW_CYCLES,
+) -> AsyncIterator[Process]:
     """Yield a process whose health is served from start to end; signals ask it to stop."""
     metrics = metrics or Metrics()
     health = Health(metrics)
@@ -110,7 +127,7 @@ async def running(name: str, config: ServiceConfig, metrics: Metrics | None = No
         exporting(name) if traced else nullcontext(),
         listening(health, config.health_host, config.health_port) as port,
     ):
-        process = Process(name, config.run_file, metrics, health, port)
+        process = Process(name, config.run_file, metrics, health, port, gc_thresholds)
         async with process.stop:
             process.log.info("service.starting", health_port=port)
             try:
@@ -177,11 +194,11 @@ def no_core_files() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _settle_memory() -> None:
-    """Freeze loaded objects: the garbage collector need not scan them again, and runs less often for messages."""
+def _settle_memory(thresholds: tuple[int, int, int]) -> None:
+    """Freeze loaded objects: the garbage collector need not scan them again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(*thresholds)
 
 
 def _refuse(name: str, error: ConfigError) -> NoReturn:

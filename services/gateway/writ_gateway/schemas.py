@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts.errors import Invalid
-from writ_contracts.ids import in_words
+from writ_contracts.parameter_problems import BETWEEN
+from writ_contracts.parameters import problems
 
 Decoded = TypeVar("Decoded", bound=Struct)
 Schema = dict[str, Any]
@@ -76,11 +77,7 @@ def slim(schema: Schema) -> Schema:
 
 
 def decode(struct: type[Decoded], arguments: Mapping[str, Any]) -> Decoded:
-    """The arguments. Raises Invalid (`invalid_parameters`) naming the field, never its value."""
-    try:
-        return msgspec.convert(dict(arguments), struct, strict=True)
-    except msgspec.ValidationError as error:
-        told = in_words(str(error)).replace("Object", "arguments", 1).replace("`$.", "`")
-        raise Invalid(told[:1000], code="invalid_parameters") from error
-    except RecursionError as error:
-        raise Invalid("arguments: nested too deeply", code="invalid_parameters") from error
+    """The arguments. Raises Invalid (`invalid_parameters`) with all mistakes, naming fields, never their values."""
+    if found := problems(struct, arguments):
+        raise Invalid(f"arguments: {BETWEEN.join(found)}"[:1000], code="invalid_parameters")
+    return msgspec.convert(dict(arguments), struct, strict=True)

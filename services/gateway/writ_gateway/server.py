@@ -5,8 +5,8 @@ import time
 from typing import Any
 
 import msgspec
-from mcp import MCPError
 from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
 from mcp.types import (
     INVALID_PARAMS,
     CallToolRequestParams,

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from mcp import MCPError
 from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS
 from mcp.types import GetTaskRequestParams as TaskParams
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS

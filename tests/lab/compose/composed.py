@@ -22,7 +22,7 @@ COLLECTOR = Path(__file__).with_name("collector.py")
 CLONED = ("docker-compose.yml", "requirements.lock", "LICENSE", "deploy", "libs", "services")
 UID = 4711
 """Of somebody who is nobody on this machine."""
-PORTS = {"NATS": 4222, "NATS_2": 4223, "NATS_3": 4224, "PROMETHEUS": 9090, "ALERTMANAGER": 9093}
+PORTS = {"NATS": 4222, "NATS_2": 4223, "NATS_3": 4224, "PROMETHEUS": 9090, "ALERTMANAGER": 9093, "MCP": 8321}
 WITHIN = 400.0
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.lab.compose.composed import REPOSITORY, UID, Composed
 from tests.lab.compose.conftest import SANDBOX
 from tests.lab.hosts import Host, until, user_key
+from tests.lab.mcp_call import called
 
 from writ_testing.demo import POLICY, TARGET, first_operation
 from writ_testing.installations.trace_comparison import in_the_demo, same_part
@@ -128,3 +129,18 @@ def test_prometheus_sees_every_service_and_has_the_rules_and_alertmanager(compos
     wanted = re.findall(r"alert: (\w+)", (REPOSITORY / "deploy" / "prometheus" / "rules.yaml").read_text())
     assert [rule["name"] for rule in rules] == wanted
     until(lambda: alertmanagers(composed) == 1, 60.0, "Prometheus has found Alertmanager")
+
+
+async def test_an_mcp_client_calls_a_tool_through_the_gateways_container(composed: Composed) -> None:
+    agent = ("principal", "add", "bot", "--kind", "agent", "--acts-for", "operator", "--role", "operator")
+    composed.writ(*agent, "--via", "gateway")
+    token = composed.writ("token", "create", "bot")["token"]
+    composed.type("docker compose --profile mcp up --build --detach --wait gateway")
+    try:
+        motd = json.dumps({"file_path": f"{SANDBOX}/motd"})
+        said = await called(f"http://127.0.0.1:{composed.ports['MCP']}/mcp", token, TARGET, "file_read", motd)
+    finally:
+        composed.type("docker compose --profile mcp rm --stop --force gateway")
+    assert "request_operation" in said["tools"]
+    assert (said["result"]["status"], said["result"]["requested_by"]) == ("succeeded", "bot"), said["result"]
+    assert said["result"]["output"]["content"] == "hello"

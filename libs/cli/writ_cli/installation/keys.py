@@ -35,9 +35,9 @@ async def show(settings: Settings) -> int:
     if settings.screen.json:
         settings.screen.data({"keys": found})
         return Exit.DONE
-    settings.screen.table(
-        ["key", "state", "public", "age", "used by", "file"], [_row(one, time.time()) for one in found], spill=True
-    )
+    columns = ("key", "state", "public", "age", "used by", "file")
+    rows = [_row(one, time.time()) for one in found]
+    settings.screen.table(columns, rows, drop=("age", "used by", "public"), spill=True)
     return Exit.DONE
 
 

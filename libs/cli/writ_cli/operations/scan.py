@@ -64,7 +64,7 @@ async def run(settings: Settings, scanner: str, targets: tuple[str, ...], words:
         settings.screen.data(rows)
     else:
         shown = ((row.target, row.findings, row.digest[:12], row.error) for row in rows)
-        settings.screen.table(("target", "findings", "stored as", "error"), shown)
+        settings.screen.table(("target", "findings", "stored as", "error"), shown, drop=("stored as",))
     return Exit.FAILED if any(row.error for row in rows) else Exit.DONE
 
 

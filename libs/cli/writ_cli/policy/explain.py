@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
+from msgspec import Struct
 from rich.text import Text
 
 from writ_cli import completion, times
 from writ_cli.exit_status import of_decision
+from writ_cli.id_prefix import is_prefix, operation_of
 from writ_cli.operations.requests import parameters_of, target_of
 from writ_cli.options import asking
 from writ_cli.output import Screen
@@ -15,9 +18,14 @@ from writ_cli.policy.decision_text import decision, instant_option
 from writ_cli.policy.files import answering, named, offline
 from writ_cli.settings import Settings
 from writ_contracts.decisions import TraceEntry
+from writ_contracts.errors import Invalid
 from writ_contracts.policy_questions import ApprovalDemand, Explanation
 from writ_rules.engine.judge import INHERITED
 from writ_rules.loading import Mode
+from writ_runtime.plugins import load_catalogue
+
+LEAST_ID = 4
+"""Letters of an id that stands in place of an operation."""
 
 
 @click.command()
@@ -46,21 +54,28 @@ async def explain(
     principals: Path | None,
     mode: Mode,
 ) -> int:
-    """Explain the decision on a request.
+    """Explain the decision on a request, or on the recorded one whose id stands in place of OPERATION.
+
+    A recorded request is decided as if it came at its time, by the policy in force now, with its public parameters.
 
     Tells the decision, the rules that make it, every other rule that was considered with the first clause that failed
     (what it wanted, what it got), what came nearest, who could approve, and when a window opens. Nothing is recorded or
     done. About others only who may read the policy (`audit_read`) can ask. Exit status 3: denied; 4: with an approval.
     """
     files = named(policy_file, inventory, principals, mode)
+    one = await _recorded(settings, operation) if _is_id(operation) else None
+    if one is not None and (words or target or who):
+        raise click.UsageError("the record of an operation has its target, principal and parameters: leave them out")
+    if one is None:
+        one = Asked(operation, target_of(operation, target), parameters_of(operation, words), who, None, False)
     async with answering(settings, files) as source:
         found = await source.explain(
-            operation,
-            target_of(operation, target),
-            parameters_of(operation, words),
-            principal=who,
-            at=instant_option(moment),
-            dry_run=dry_run,
+            one.operation,
+            one.target,
+            one.parameters,
+            principal=one.principal,
+            at=one.at if moment is None else instant_option(moment),
+            dry_run=dry_run or one.dry_run,
             emergency=emergency,
             approvals=approved_by,
         )
@@ -69,6 +84,33 @@ async def explain(
     else:
         _show(settings.screen, found)
     return of_decision(found.decision)
+
+
+class Asked(Struct, frozen=True):
+    """The request whose decision is explained. `at`: Unix seconds, None for now."""
+
+    operation: str
+    target: str
+    parameters: dict[str, Any]
+    principal: str | None
+    at: float | None
+    dry_run: bool
+
+
+def _is_id(text: str) -> bool:
+    return len(text) >= LEAST_ID and is_prefix(text) and text not in load_catalogue()
+
+
+async def _recorded(settings: Settings, text: str) -> Asked:
+    """Return the recorded request of an operation. Raises NotFound and Invalid."""
+    async with await settings.connect() as writ:
+        operation_id = await operation_of(writ, text)
+        answer = await writ.trace(operation_id=operation_id)
+    first = next((event.body for event in answer.events if event.kind in ("requested", "refused")), None)
+    if first is None:
+        raise Invalid(f"the record has no request of {operation_id} that may be read", code="not_found")
+    parameters, dry_run = dict(first.get("parameters") or {}), bool(first.get("dry_run"))
+    return Asked(first["operation"], first["target"], parameters, first["principal"], first["at"], dry_run)
 
 
 def _show(screen: Screen, found: Explanation) -> None:

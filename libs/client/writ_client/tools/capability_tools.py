@@ -197,9 +197,12 @@ def validated(catalogue: Catalogue, operation_type: str, values: Mapping[str, An
     """Check parameters by the catalogue alone. Sensitive and secret values are named in `hidden`, and not repeated."""
     try:
         operation = catalogue.find(operation_type)
-        effective = operation.check(values)
+        found = parameters.problems(operation.parameters, values)
+        effective = {} if found else operation.check(values)
     except errors.Invalid as error:
         return {"valid": False, "errors": [str(error)], "operation_type": operation_type, "code": error.code}
+    if found:
+        return {"valid": False, "errors": found, "operation_type": operation_type, "code": "invalid_parameters"}
     return {
         "valid": True,
         "errors": [],

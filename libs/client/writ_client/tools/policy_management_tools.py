@@ -14,6 +14,7 @@ from writ_client.tools import results
 from writ_client.tools.requesters import principal_of
 from writ_client.tools.results import Result
 from writ_contracts.errors import Invalid
+from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Role
 from writ_contracts.policy_access import PolicyAccess
 
@@ -38,11 +39,16 @@ class PolicyManagementTools:
     ) -> Result:
         """Return the operations allowed to a principal (by default the caller), on targets of a role, or on one target.
 
-        `allowed_operations` are those allowed with some parameters at some time; `access` has the conditions.
+        `allowed_operations` are those allowed with some parameters at some time, without those that no agent can carry
+        out there; `access` has the conditions. A role that no target has yet is answered by the rules alone.
         """
         principal = principal_of(user_id or self._writ.principal, self._addresses)
         answer = await self._writ.policy.allowed(role=target_role, target=target_id, principal=principal)
         may = [one for one in answer.accesses if one.allowed != "never" and not one.emergency]
+        known = await self._writ.targets()
+        if target_role is None or any(target.role == target_role for target in known):
+            offered = {(target.id, name) for target in known for name in target.operations}
+            may = [one for one in may if any(at == WRIT_TARGET or (at, one.operation) in offered for at in one.targets)]
         return {
             "allowed_operations": sorted({one.operation for one in may}),
             "needs_approval": sorted({one.operation for one in may if one.approval == "always"}),

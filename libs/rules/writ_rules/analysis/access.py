@@ -10,7 +10,7 @@ from typing import Any, Literal
 from msgspec import Struct, field, structs
 
 from writ_contracts.errors import Invalid
-from writ_contracts.inventory import Principal, Target
+from writ_contracts.inventory import WRIT, Principal, Target
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.classes import (
     defaults_of,
@@ -101,6 +101,7 @@ def allowed(policy: Policy, question_space: QuestionSpace, query: AccessQuery) -
     Raises Invalid (`unknown_operation`, `unknown_target`, `unknown_principal`).
     """
     _check(question_space, query)
+    question_space = _with_role(question_space, query)
     names = policy.verbs if query.operations is None else query.operations
     search = _AccessSearch(policy, question_space, query)
     accesses = [access for name in names for access in search.about(_verb(policy, name))]
@@ -124,6 +125,15 @@ def who_can(policy: Policy, question_space: QuestionSpace, operation: str, query
 def can_i(policy: Policy, question_space: QuestionSpace, search: DecisionRequest) -> Ruling:
     """Decide one request, with trace and reason; no stop is in force."""
     return Asker(populated(question_space, [policy]).people()).ask(policy, search)
+
+
+def _with_role(question_space: QuestionSpace, query: AccessQuery) -> QuestionSpace:
+    """Return the space with synthetic targets where the query is about a role that no target has yet."""
+    targets = question_space.targets
+    if query.role is None or query.target is not None or targets is None:
+        return question_space
+    there = any(target.role == query.role for target in targets) or query.role == WRIT.role
+    return question_space if there else structs.replace(question_space, targets=None)
 
 
 def _verb(policy: Policy, name: str) -> Verb:

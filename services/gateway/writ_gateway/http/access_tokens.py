@@ -6,37 +6,21 @@ its claim names one of the principals that this gateway may serve.
 """
 
 import time
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import jwt
-from msgspec import Struct
 
-from writ_gateway.http.introspection import Introspection, Introspector
+from writ_gateway.http.introspection import Introspection
+from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.key_sets import FetchedKeys, FileKeys, KeySet
 from writ_runtime.logs import Log
 
 ALGORITHMS = ("ES256", "RS256", "PS256", "EdDSA")
 """Asymmetric ones: with a shared secret the gateway could make tokens itself."""
-SCOPE = "writ"
 LEEWAY_SECONDS = 30
 LONGEST = 8192
 _log = Log("writ.gateway")
-
-
-class Issuer(Struct, frozen=True, kw_only=True):
-    """Whose tokens count here. `jwks`: a file or an https address; `claim`: where the principal stands.
-
-    With `introspector` alone tokens may be opaque. With both, a JWT has to verify and to be active.
-    """
-
-    issuer: str
-    audience: str
-    claim: str
-    principals: Collection[str]
-    jwks: str = ""
-    introspector: Introspector | None = None
 
 
 class AccessTokens:
@@ -100,25 +84,3 @@ def keys_of(jwks: str) -> KeySet | None:
     if not jwks:
         return None
     return FetchedKeys(jwks) if "://" in jwks else FileKeys(Path(jwks))
-
-
-def has_scope(claims: dict[str, Any]) -> bool:
-    """The token is meant for Writ: `scope` (RFC 8693) is a text, or a list as some servers write it."""
-    scope = claims.get("scope", "")
-    return SCOPE in (scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else ())
-
-
-def session_of(claims: dict[str, Any]) -> str:
-    """Return the session by which the authorization server knows it, else the token's own id, else the client's."""
-    named = (claims.get(name) for name in ("sid", "jti", "sub"))
-    return next((one for one in named if isinstance(one, str) and one), "")
-
-
-def metadata(issuer: Issuer) -> dict[str, Any]:
-    """The protected resource metadata (RFC 9728)."""
-    return {
-        "resource": issuer.audience,
-        "authorization_servers": [issuer.issuer],
-        "scopes_supported": [SCOPE],
-        "bearer_methods_supported": ["header"],
-    }

@@ -2,16 +2,20 @@
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from writ_contracts.errors import Unreachable
 from writ_contracts.gateway_tokens import GatewayToken
-from writ_gateway.http.access_tokens import SCOPE, AccessTokens, Issuer, has_scope, metadata, session_of
 from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
+from writ_gateway.http.issuers import SCOPE, Issuer, has_scope, metadata, session_of
 from writ_gateway.http.tokens import TokenRates, Tokens
 from writ_runtime.logs import Log
+
+if TYPE_CHECKING:
+    from writ_gateway.http.access_tokens import AccessTokens
 
 IDENTITY = "writ.identity"
 HEALTH = "/healthz"
@@ -43,7 +47,7 @@ class Bearer:
         self._inner = inner
         self._tokens = tokens
         self._issuer = issuer
-        self._access = AccessTokens(issuer) if issuer else None
+        self._access = _access_tokens(issuer) if issuer else None
         self._rates = TokenRates()
         self._clock = clock
 
@@ -97,6 +101,12 @@ class Bearer:
             challenge += f', scope="{SCOPE}", resource_metadata="{where}"'
         body = {"error": error, "message": "no token that is good here and now"}
         await reply(send, status, body, (b"www-authenticate", challenge.encode()))
+
+
+def _access_tokens(issuer: Issuer) -> "AccessTokens":
+    from writ_gateway.http.access_tokens import AccessTokens  # noqa: PLC0415 - 8 MB of cryptography
+
+    return AccessTokens(issuer)
 
 
 def bearer_of(scope: Scope) -> str:

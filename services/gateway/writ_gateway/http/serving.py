@@ -12,13 +12,13 @@ from writ_bus import tasks
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
-from writ_gateway.http.access_tokens import Issuer
 from writ_gateway.http.asgi import Application
 from writ_gateway.http.bearer import Bearer
 from writ_gateway.http.config import Config
 from writ_gateway.http.counting import Counting
 from writ_gateway.http.fetching import is_safe
 from writ_gateway.http.introspection import Introspector
+from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.sessions import Sessions
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
 from writ_gateway.http.tokens import Tokens

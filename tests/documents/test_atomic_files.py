@@ -1,0 +1,29 @@
+"""A file is replaced as a whole, or stays as it was and nothing is left beside it."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from writ_documents.atomic_files import create, save
+
+
+@pytest.mark.parametrize("call", ["fsync", "fchmod"])
+@pytest.mark.parametrize("write", [save, create])
+def test_file_that_cannot_be_written_leaves_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, write: object
+) -> None:
+    path = tmp_path / "policy.yaml"
+    if write is save:
+        save(path, b"before")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space left"):
+        write(path, b"after")  # type: ignore[operator]
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == (
+        {"policy.yaml": b"before"} if write is save else {}
+    )

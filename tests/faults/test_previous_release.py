@@ -1,0 +1,108 @@
+"""Services of the previous release beside those of this one, both ways, and a rolling upgrade under load and back.
+
+The previous release is PREVIOUS, whose packages `git archive` gives. With a release, name its tag there.
+"""
+
+import os
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+from tests.architecture.tree import ROOT
+
+from writ_testing.installations.installation import local_target, prepare, running_installation
+from writ_testing.installations.load import load
+
+PREVIOUS = "34b67eea"
+"""The first commit after packages, accounts, grants and levels of messages had changed."""
+MODULES = {
+    "policy": ("writ_policy",),
+    "executor": ("writ_executor",),
+    "audit": ("writ_audit",),
+    "agent": ("writ_agent_local", "writ_hostops"),
+}
+ALL = frozenset(MODULES)
+ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3", "WRIT_RATE": "10000", "WRIT_BURST": "10000"}
+TARGETS = [f"web-{number}" for number in range(4)]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The previous release's packages."""
+    known = subprocess.run(["git", "cat-file", "-e", f"{PREVIOUS}^{{commit}}"], cwd=ROOT, check=False)
+    if known.returncode != 0:
+        pytest.skip(f"NOT TESTED beside the previous release: {PREVIOUS} is not in this clone (git fetch --unshallow)")
+    folder = tmp_path_factory.mktemp("previous")
+    packed = subprocess.check_output(["git", "archive", PREVIOUS, "libs", "services"], cwd=ROOT)
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed, check=True)
+    return folder
+
+
+class Mixture:
+    """Which processes run the previous release: a module that Python imports at its start puts its packages first."""
+
+    def __init__(self, tree: Path, folder: Path) -> None:
+        self._paths = [str(path) for top in ("libs", "services") for path in sorted((tree / top).iterdir())]
+        self._file = folder / "site" / "sitecustomize.py"
+        self._file.parent.mkdir()
+        self._used = self._file.with_name("used")
+        self.environ = {**ENVIRON, "PYTHONPATH": os.pathsep.join([str(self._file.parent), os.environ["PYTHONPATH"]])}
+
+    @property
+    def used(self) -> set[str]:
+        """The services of which a process has run the previous release."""
+        modules = self._used.read_text().split()
+        return {name for name in ALL if MODULES[name][0] in modules}
+
+    def previous(self, names: Collection[str]) -> None:
+        """Have processes of these services that start from now on run the previous release."""
+        modules = {module for name in names for module in MODULES[name]}
+        self._file.write_text(
+            f"import os, sys\nfound = {modules!r} & set(sys.orig_argv)\nif found:\n    sys.path[:0] = {self._paths!r}\n"
+            f"    open({str(self._used)!r}, 'a').write(' '.join(found) + '\\n')\n"
+            f"    os.environ['PYTHONPATH'] = os.pathsep.join({self._paths!r} + [os.environ['PYTHONPATH']])\n"
+        )
+
+
+@pytest.mark.parametrize("service", sorted(ALL))
+@pytest.mark.parametrize("previous", [True, False], ids=["previous", "new"])
+async def test_service_works_with_the_others_of_another_release(
+    tmp_path: Path, tree: Path, service: str, previous: bool
+) -> None:
+    files, mixture = tmp_path / "files", Mixture(tree, tmp_path)
+    mixture.previous({service} if previous else ALL - {service})
+    home = prepare(tmp_path, targets=[local_target(name, files) for name in TARGETS])
+    async with (
+        running_installation(tmp_path, home=home, environ=mixture.environ) as running,
+        await running.client() as writ,
+    ):
+        async with load(writ, TARGETS, files / "counted") as ran:
+            await ran.more(20)
+        await ran.check(writ)
+        assert (await running.writ("status")).status == 0
+    assert mixture.used == ({service} if previous else ALL - {service})
+
+
+@pytest.mark.parametrize("up", [True, False], ids=["upgrade", "downgrade"])
+async def test_rolling_change_of_the_release_under_load_loses_and_doubles_nothing(
+    tmp_path: Path, tree: Path, up: bool
+) -> None:
+    files, mixture = tmp_path / "files", Mixture(tree, tmp_path)
+    order = ["executor", "policy", "audit", "agent"] if up else ["agent", "audit", "policy", "executor"]
+    mixture.previous(ALL if up else ())
+    home = prepare(tmp_path, targets=[local_target(name, files) for name in TARGETS])
+    async with (
+        running_installation(tmp_path, home=home, environ=mixture.environ) as running,
+        await running.client() as writ,
+    ):
+        async with load(writ, TARGETS, files / "counted") as ran:
+            for number in range(len(order)):
+                mixture.previous(order[number + 1 :] if up else order[: number + 1])
+                [name] = [one.name for one in running.report.processes if one.name.startswith(order[number])]
+                ended = await running.writ("restart", name)
+                assert ended.status == 0, ended
+                await ran.more(8)
+        await ran.check(writ)
+    assert mixture.used == ALL

@@ -1,0 +1,139 @@
+"""Every writer besides NATS on a file system that is full, and has room again: a clear error, nothing half-written."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.lab.test_full_disk import filled, tmpfs
+
+from writ_client.client import Writ
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+ADMIN = {"name": "archive", "operations": ["journal_archive"], "user_roles": ["admin"], "allowed": True}
+ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_JOURNAL_KEEP": "0.01"}
+PLACES = ("config", "state", "files", "out")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Path]]:
+    """A small file system for each kind of writer."""
+    folder = tmp_path_factory.mktemp("full")
+    found = {name: folder / "home" / name if name in ("config", "state") else folder / name for name in PLACES}
+    for path in found.values():
+        path.mkdir(parents=True)
+    with tmpfs(found["config"], 2), tmpfs(found["state"], 8), tmpfs(found["files"], 2), tmpfs(found["out"], 2):
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(places: dict[str, Path]) -> AsyncIterator[RunningInstallation]:
+    folder = places["files"].parent
+    policy = open_policy(
+        {"name": "archive", "operations": ["journal_archive"], "user_roles": ["admin"], "allowed": True}
+    )
+    home = prepare(folder, targets=[local_target("web-1", places["files"])], policy=policy)
+    async with running_installation(
+        folder, home=home, environ={"WRIT_SWEEP": "0.2", "WRIT_JOURNAL_KEEP": "0.01"}
+    ) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client() as client:
+        yield client
+
+
+async def works(writ: Writ) -> bool:
+    return (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+async def test_file_of_a_target_is_whole_or_as_it_was(places: dict[str, Path], writ: Writ) -> None:
+    path = places["files"] / "ledger"
+    wanted = {"file_path": str(path), "content": "x" * 200_000}
+    with filled(places["files"]):
+        refused = await writ.run("file_write", "web-1", wanted, timeout=30)
+        assert (refused.outcome, refused.code) == ("failed", "no_space"), refused
+        assert names(places["files"]) == {"fill"}
+    assert (await writ.run("file_write", "web-1", wanted, timeout=30)).outcome == "succeeded"
+    assert len(path.read_text()) == 200_000
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("target", "tag", "web-1", "+blue"),
+        ("principal", "add", "bob"),
+    ],
+    ids=["target", "principal"],
+)
+async def test_edit_of_the_files_is_refused_and_changes_nothing(
+    places: dict[str, Path], installation: RunningInstallation, writ: Writ, command: tuple[str, ...]
+) -> None:
+    config = places["config"]
+    before = {path: path.read_bytes() for path in config.iterdir() if path.suffix != ".lock"}
+    with filled(config):
+        ended = await installation.writ(*command)
+        assert ended.status not in (0, 70), ended
+        assert "No space left on device" in ended.err, ended
+        after = {path for path in config.iterdir() if path.suffix != ".lock" and path.name != "fill"}
+        assert {path: path.read_bytes() for path in after} == before
+        assert await works(writ)
+    done = await installation.writ(*command)
+    assert done.status == 0, done
+
+
+@pytest.mark.parametrize("command", [("backup",), ("journal", "archive", "-r", "a drill")], ids=["backup", "archive"])
+async def test_file_for_keeping_is_refused_and_the_journal_stays(
+    places: dict[str, Path], installation: RunningInstallation, writ: Writ, command: tuple[str, ...]
+) -> None:
+    assert await works(writ)
+    file = places["out"] / "kept.writ"
+    with filled(places["out"]):
+        ended = await installation.writ(*command, str(file))
+        assert ended.status not in (0, 70), ended
+        assert "No space left on device" in ended.err, ended
+        assert names(places["out"]) == {"fill"}
+    assert await works(writ)
+    done = await installation.writ(*command, str(file))
+    assert done.status == 0, done
+    file.unlink()
+
+
+async def test_states_of_services_and_the_spool_recover(
+    places: dict[str, Path], installation: RunningInstallation, writ: Writ
+) -> None:
+    path = places["files"] / "counted"
+    with filled(places["state"]):
+        refused = await writ.run("test_count", "web-1", {"path": str(path)}, timeout=60)
+        assert path.exists() == (refused.outcome == "succeeded"), refused
+
+        async def shown() -> bool:
+            return (await installation.writ("status")).status != 0
+
+        await eventually(shown, within=20.0, what="that the status shows it")
+
+    async def again() -> bool:
+        return (await writ.run("test_count", "web-1", {"path": str(path)}, timeout=60)).outcome == "succeeded"
+
+    await eventually(again, within=40.0)
+
+    async def found() -> bool:
+        searched = await installation.writ("audit", "search", "--operation", "test_count", "-o", "json")
+        return searched.status == 0 and refused.operation_id in searched.out
+
+    await eventually(found, within=40.0, what="that audit has all of it")
+    assert (await installation.writ("status")).status == 0
