@@ -1,4 +1,5 @@
-"""`container_inspect` beside what people use instead, all in one run on one engine: `python -m bench docker`.
+"""Inspect, restart and a deploy of five services beside Docker's command lines, in one run on one engine:
+`python -m bench docker`.
 
 BENCH_DOCKER_SOCKET names the engine's socket, BENCH_DOCKER_IMAGE an image that it has and that stays up.
 """
@@ -7,9 +8,12 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 from asyncio.subprocess import DEVNULL
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from aiodocker import Docker
 from msgspec import Struct
@@ -24,9 +28,11 @@ from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
+AGAIN, STACK = "writ-bench-again", "writ-bench-stack"
 CALLS, PROCESSES, ROUNDS = 150, 20, 5
 """Calls a round, and rounds: of each the round with the best p50 counts."""
 CONTAINER, NAME = "writ-bench", "container_inspect"
+RESTARTS, DEPLOYS, SERVICES = 10, 8, 5
 Call = Callable[[int], Awaitable[object]]
 INSPECT = load_catalogue()[NAME]
 
@@ -44,12 +50,12 @@ async def run() -> dict[str, object]:
     await docker(socket, "run", "--detach", "--name", CONTAINER, os.environ["BENCH_DOCKER_IMAGE"])
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return {"rows": await _measured(Path(folder), socket)}
+            return await _measured(Path(folder), socket)
     finally:
         await docker(socket, "rm", "--force", CONTAINER)
 
 
-async def _measured(folder: Path, socket: str) -> dict[str, Sample]:
+async def _measured(folder: Path, socket: str) -> dict[str, object]:
     entry = {"id": "box", "role": "testing", "backend": "docker", "connection": {"socket": socket}}
     home = prepare(folder / "installation", targets=[entry])
     credentials = home.credentials("docker")
@@ -68,9 +74,53 @@ async def _measured(folder: Path, socket: str) -> dict[str, Sample]:
                 "**Writ's agent**": Row(_agent(backend, socket), CALLS),
                 "**Writ end to end**": Row(lambda _: writ.ask(NAME, "box", {"container_name": CONTAINER}), CALLS),
             }
-            return await _in_turns(rows)
+            return {
+                "rows": await _in_turns(rows),
+                "restarts": await _restarts(writ, socket),
+                "deploys": await _deploys(writ, socket, folder),
+            }
     finally:
         await backend.close()
+
+
+async def _restarts(writ: Requester, socket: str) -> dict[str, float]:
+    """In turns; the container has no grace, so that the engine's own wait is not measured."""
+    await docker(socket, "run", "--detach", "--stop-timeout", "0", "--name", AGAIN, os.environ["BENCH_DOCKER_IMAGE"])
+    by_line, by_writ = list[float](), list[float]()
+    try:
+        for _ in range(RESTARTS):
+            by_line.append(await _seconds(docker(socket, "restart", AGAIN)))
+            by_writ.append(await _seconds(writ.ask("container_restart", "box", {"container_name": AGAIN})))
+    finally:
+        await docker(socket, "rm", "--force", AGAIN)
+    return {"`docker restart`": median(by_line), "**Writ end to end**": median(by_writ)}
+
+
+async def _deploys(writ: Requester, socket: str, folder: Path) -> dict[str, float]:
+    """In turns, each of a stack that is not there; its removal is not measured."""
+    image = os.environ["BENCH_DOCKER_IMAGE"]
+    file = folder / "compose.yaml"
+    services = "".join(f"  s{at}: {{image: '{image}', stop_grace_period: 0s}}\n" for at in range(SERVICES))
+    file.write_text(f"services:\n{services}")
+    compose = ("compose", "--project-name", STACK, "--file", str(file))
+    found: dict[str, list[float]] = {name: [] for name in ("up --detach", "up --detach --wait", "writ")}
+    for _ in range(DEPLOYS):
+        for name, times in found.items():
+            if name == "writ":
+                deploy = writ.ask("stack_deploy", "box", {"stack_name": STACK, "compose": file.read_text()})
+            else:
+                deploy = docker(socket, *compose, *name.split())
+            times.append(await _seconds(deploy))
+            await docker(socket, *compose, "down", "--timeout", "0")
+    by_writ = found.pop("writ")
+    lines = {f"`docker compose {name}`": median(times) for name, times in found.items()}
+    return {**lines, "**Writ end to end**": median(by_writ)}
+
+
+async def _seconds(call: Awaitable[object]) -> float:
+    began = time.perf_counter()
+    await call
+    return time.perf_counter() - began
 
 
 async def _requester(installation: RunningInstallation) -> Requester:
@@ -109,12 +159,16 @@ async def docker(socket: str, *words: str) -> None:
     """Run the command line; SystemExit where it fails."""
     program = shutil.which("docker") or "docker"
     environ = {"PATH": os.environ["PATH"], "DOCKER_HOST": f"unix://{socket}"}
-    process = await asyncio.create_subprocess_exec(program, *words, env=environ, stdout=DEVNULL)
+    process = await asyncio.create_subprocess_exec(program, *words, env=environ, stdout=DEVNULL, stderr=DEVNULL)
     if await process.wait() != 0:
         raise SystemExit(f"docker {' '.join(words)} failed")
 
 
-def table(found: dict[str, dict[str, Sample]]) -> str:
+def table(found: dict[str, Any]) -> str:
     """Return the figures for docs/performance.md."""
     lines = [f"| {name} | {one.p50:.2f} | {one.p99:.2f} |" for name, one in found["rows"].items()]
-    return "\n".join(["| inspect of one container, one at a time | p50 ms | p99 ms |", "|---|---|---|", *lines])
+    changes = {"restart of a container": found["restarts"], f"deploy of {SERVICES} services": found["deploys"]}
+    for title, rows in changes.items():
+        lines += ["", f"| {title}, one at a time | median ms |", "|---|--:|"]
+        lines += [f"| {name} | {seconds * 1000:.0f} |" for name, seconds in rows.items()]
+    return "\n".join(["| inspect of one container, one at a time | p50 ms | p99 ms |", "|---|--:|--:|", *lines])

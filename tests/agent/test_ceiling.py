@@ -10,9 +10,9 @@ import pytest
 from msgspec import structs
 
 from writ_agent.ceiling import NO_CEILING, Ceiling, beyond, read_ceiling
-from writ_agent.verification import SecurityRefusal, SentClaim, Trust, VerifiedGrant, verify_grant
-from writ_contracts.agents import Claim, ClaimAnswer, SealedParameters
-from writ_contracts.decisions import Grant
+from writ_agent.verification import SecurityRefusal, SentClaim, Trust, VerifiedGrant, verify_grant, verify_test_grant
+from writ_contracts.agents import AskRead, Claim, ClaimAnswer, SealedParameters
+from writ_contracts.decisions import Grant, ReadGrant
 from writ_contracts.errors import ConfigError
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Target
@@ -65,6 +65,19 @@ def dispatched(operation: str, target: Target, seal_to: str) -> tuple[Dispatched
     return work, claim
 
 
+def trusting(ceiling: Ceiling) -> Trust:
+    """What an agent of pool `a` believes."""
+    return Trust(
+        policy_keys=[POLICY.public],
+        installation=HERE,
+        pool="a",
+        backend="local",
+        operations=list(CATALOGUE),
+        catalogue=CATALOGUE,
+        ceiling=ceiling,
+    )
+
+
 def verified(
     operation: str = "file_delete",
     wanted: dict[str, Any] = PATH,
@@ -94,15 +107,7 @@ def verified(
         granted_at=time.time(),
     )
     sealed = seal(claim.seal_to, encode(SealedParameters(parameters=parameters, parameters_key=key, **inside)))
-    trust = Trust(
-        policy_keys=[POLICY.public],
-        installation=HERE,
-        pool="a",
-        backend="local",
-        operations=list(CATALOGUE),
-        catalogue=CATALOGUE,
-        ceiling=ceiling,
-    )
+    trust = trusting(ceiling)
     sent = SentClaim(work=work, claim=claim, signed=signed, seal=seal_key, sent_at=0.0)
     return verify_grant(trust, sent, ClaimAnswer(grant=sign(POLICY, grant), sealed=sealed), used=(), now=1.0)
 
@@ -161,6 +166,34 @@ def test_only_keys_that_the_hosts_root_names_sign_for_risk_admin() -> None:
 )
 def test_a_grant_of_policy_beyond_the_ceiling_is_refused(ceiling: Ceiling, what: str) -> None:
     assert refusal(ceiling=ceiling, **SIGNED) == f"beyond_ceiling: {what} is beyond the ceiling of this host"
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "what"),
+    [
+        (Ceiling(targets=["db-*"]), "target web-1"),
+        (Ceiling(file_roots=["/srv/other"]), "file root /srv/www"),
+        (Ceiling(operations=[], targets=["web-*"]), ""),
+    ],
+)
+def test_a_target_test_stays_within_the_ceilings_targets(ceiling: Ceiling, what: str) -> None:
+    """It reads versions and what works there, which no operation of the ceiling names."""
+    grant = ReadGrant(
+        operation_id=operation_id("alice", NUMBER),
+        operation="backend_test",
+        target=TARGET,
+        pool="a",
+        actions=["visit"],
+        parameters_digest=keyed_digest(SALT, {}),
+        policy=VERSION,
+        expires_at=2.0,
+    )
+    ask = AskRead(look=sign(POLICY, grant), action="visit", parameters={}, look_key=SALT, timeout=5.0)
+    if not what:
+        assert verify_test_grant(trusting(ceiling), ask, 1.0).target == TARGET
+        return
+    with pytest.raises(SecurityRefusal, match=f"{what} is beyond the ceiling"):
+        verify_test_grant(trusting(ceiling), ask, 1.0)
 
 
 def test_what_is_within_the_ceiling_is_carried_out() -> None:

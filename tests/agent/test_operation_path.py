@@ -1,5 +1,7 @@
 """One operation's way through an agent, as it should go."""
 
+from typing import Any
+
 import pytest
 from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World, until
@@ -9,10 +11,9 @@ from writ_agent.work import worker
 from writ_contracts.agents import Claim, ClaimAnswer, Receipt
 from writ_contracts.errors import Denied
 from writ_contracts.signing import Signed
-from writ_contracts.wire import canonical
 from writ_testing.call_path import recorded_path
 from writ_testing.fakes.scripted_executor import DispatchedOperation
-from writ_trust.digests import plain_digest
+from writ_trust.digests import derive, keyed_digest
 from writ_trust.statements import digest, open_signed
 
 
@@ -28,6 +29,11 @@ async def test_a_dispatched_operation_is_claimed_run_once_and_told(world: World)
     assert receipt.grant_digest == digest(asked.answer.grant)
 
 
+def keyed(world: World, output: dict[str, Any]) -> str:
+    """The digest in the record: short secrets cannot be guessed from it."""
+    return keyed_digest(derive(world.key.seed, "writ.contents", TARGET.id), output)
+
+
 async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_of_all_of_it(world: World) -> None:
     await world.agent()
     operation_id = await world.executor.dispatch("test_secret", TARGET, secret="hunter2", label="x")
@@ -36,7 +42,7 @@ async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_o
     receipt = open_signed(told.receipt, Receipt, {world.key.public})
     assert b"hunter2" not in bytes(told.receipt.payload)
     assert told.full_output["secret"] == "hunter2"
-    assert receipt.output_digest == plain_digest(canonical(told.full_output))
+    assert receipt.output_digest == keyed(world, told.full_output)
 
 
 async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest_alone(world: World) -> None:
@@ -53,7 +59,7 @@ async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest
     told = world.executor.receipts[0]
     assert (receipt.output, receipt.state) == ({}, {})
     assert told.full_output == {"lines": 1}
-    assert receipt.output_digest == plain_digest(canonical(told.full_output))
+    assert receipt.output_digest == keyed(world, told.full_output)
 
 
 async def test_the_baseline_is_taken_under_its_look_and_goes_with_the_claim(world: World) -> None:

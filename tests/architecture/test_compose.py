@@ -296,3 +296,14 @@ def test_home_is_where_the_containers_look_for_it(compose: dict[str, Any], folde
     home, seen = Home(folder / ".writ"), Path(keeper["environment"]["WRIT_HOME"])
     for path in (home.config, home.joined, home.tokens, home.enrolled, home.servers, home.run):
         assert inside[str(seen / path.relative_to(home.root))] == path
+
+
+def test_every_variable_of_the_policy_and_the_record_reaches_its_services() -> None:
+    known = yaml.safe_load(COMPOSE.read_text())["services"]
+    variables = {
+        "policy": ("SYSTEMMANAGER_POLICY_CONFIG", "SYSTEMMANAGER_POLICY_MODE", "SYSTEMMANAGER_ENABLE_DRY_RUN"),
+        "executor": ("SYSTEMMANAGER_ENABLE_DRY_RUN", "SYSTEMMANAGER_AUDIT_LEVEL"),
+    }
+    for service, names in variables.items():
+        for name in names:
+            assert known[service]["environment"][name].startswith(f"${{{name}:-")

@@ -18,7 +18,7 @@ from writ_testing.memory.bus import MemoryBus
 
 DESTINATIONS = """
 destinations:
-  - {name: chat, url: 'http://127.0.0.1:9/', kind: ntfy, topic: t}
+  - {name: chat, url: 'http://127.0.0.1:9/', kind: ntfy, with: {topic: t}}
 """
 DELIVERY = "f'notifications to {one.name}'"
 NAMES = sorted(task_names(ROOT / "services/audit", "unending"))

@@ -150,7 +150,7 @@ async def test_nobody_who_answers_is_status_6(
 
 
 async def test_no_server_is_status_6(environ: dict[str, str]) -> None:
-    for url in ("nats://127.0.0.1:1", "nats://no.such.host.invalid:4222"):
+    for url in ("nats://127.0.0.1:1", "tls://no.such.host.invalid:4222"):
         done = await asyncio.to_thread(CliRunner(env={**environ, "NATS_URL": url}).invoke, cli, ["targets"])
         assert done.exit_code == 6
         assert done.stderr.startswith("writ: ")

@@ -2,9 +2,10 @@
 
 import pytest
 
+from writ_bus.port import Usage
 from writ_cli.installation.lifecycle import _show_status
 from writ_cli.output import Screen
-from writ_installation.status.control import InstallationStatus, ProcessStatus
+from writ_installation.status.control import InstallationStatus, ProcessStatus, degradations
 
 
 def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus) -> str:
@@ -23,3 +24,33 @@ def test_what_is_not_well_with_a_ready_process_is_told_too(capsys: pytest.Captur
 def test_what_a_process_is_not_ready_for_stands_with_it(capsys: pytest.CaptureFixture[str]) -> None:
     one = ProcessStatus(name="policy", ready=False, state="not ready", pid=2, restarts=0, failing={"bus": "away"})
     assert shown(capsys, one).count("bus: away") == 1
+
+
+def test_a_degraded_installation_says_so_first_and_each_reason_once(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = {"inventory": "inventory.yaml:3:5: unknown key 'rol'"}
+    processes = [
+        ProcessStatus(name=name, ready=True, state="ready", pid=2, restarts=0, failing=bad)
+        for name in ("policy", "executor")
+    ]
+    problem = "inventory.yaml:3:5: unknown key 'rol'"
+    seen = InstallationStatus(
+        home="here", state="ready", url="nats://x", ready=True, processes=processes, journal=None, problem=problem
+    )
+    _show_status(Screen("table"), seen)
+    out = capsys.readouterr().out
+    assert out.startswith("here: degraded, NATS at")
+    assert out.count("unknown key 'rol'") == 1
+    assert "policy, executor: inventory: inventory.yaml:3:5" in out
+    assert "journal: NATS does not answer" in out
+
+
+def test_a_host_out_of_reach_is_shown_and_degrades_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    failing = {"targets": "1 of 2 cannot be reached: web1 (unreachable)"}
+    one = ProcessStatus(name="agent-ssh", ready=True, state="ready", pid=2, restarts=0, failing=failing)
+    usage = Usage(messages=1, bytes=1, max_bytes=10, last_sequence=1)
+    seen = InstallationStatus(home="here", state="ready", url="nats://x", ready=True, processes=[one], journal=usage)
+    assert degradations(seen) == {}
+    _show_status(Screen("table"), seen)
+    out = capsys.readouterr().out
+    assert out.startswith("here: ready, NATS at")
+    assert "agent-ssh: targets: 1 of 2 cannot be reached: web1 (unreachable)" in out

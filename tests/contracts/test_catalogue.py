@@ -1,5 +1,6 @@
 """The catalogue as data: each operation against the table of the design, and what each parameter takes and refuses."""
 
+import re
 from typing import Any
 
 import pytest
@@ -99,6 +100,23 @@ SECRET = {
     ("stack_update", "env"),
     ("file_write", "content"),
 }
+SENSITIVE = {("policy_publish", "document"), ("file_write", "if_digest"), ("file_delete", "if_digest")}
+PUBLIC_DIGESTS = {
+    "image_digest": "an image is public at its registry, and names its id",
+    "former_image_digest": "as `image_digest`",
+    "repo_digests": "as `image_digest`",
+    "compose_digest": "it is of the public part of the stack",
+    "decision_digest": "a decision is on record",
+    "journal_archive.digest": "it is of the manifest of an archive, whose events are on record",
+}
+DIGESTS: dict[tuple[str, str], Class] = {
+    # Of files' contents, which may be short secrets.
+    ("file_read", "digest"): Class.KEYED,
+    **{(name, "digest_before"): Class.KEYED for name in ("file_write", "file_copy", "file_delete")},
+    **{(name, "digest_after"): Class.KEYED for name in ("file_write", "file_copy")},
+    ("file_write", "if_digest"): Class.SENSITIVE,
+    ("file_delete", "if_digest"): Class.SENSITIVE,
+}
 SECRET_OUTPUT = {
     *((name, field) for name in ("container_inspect",) for field in ("env", "command", "labels")),
     *((name, "log") for name in ("stack_deploy", "stack_update", "stack_remove", "backup_create", "backup_restore")),
@@ -154,7 +172,7 @@ def test_only_these_are_not_public() -> None:
         if kind is not Class.PUBLIC
     }
     assert {pair for pair, kind in hidden.items() if kind is Class.SECRET} == SECRET
-    assert {pair for pair, kind in hidden.items() if kind is Class.SENSITIVE} == {("policy_publish", "document")}
+    assert {pair for pair, kind in hidden.items() if kind is Class.SENSITIVE} == SENSITIVE
 
 
 def test_only_these_outputs_are_not_public() -> None:
@@ -164,7 +182,20 @@ def test_only_these_outputs_are_not_public() -> None:
         for name, kind in params.classes(operation.output).items()
         if kind is not Class.PUBLIC
     }
-    assert hidden == SECRET_OUTPUT
+    assert hidden == SECRET_OUTPUT | {pair for pair, kind in DIGESTS.items() if kind is Class.KEYED}
+
+
+def test_each_digest_is_public_by_what_it_is_of_or_keyed() -> None:
+    found = {
+        (operation.name, name): kind
+        for operation in BUILT_IN
+        for struct in (operation.parameters, operation.output)
+        for name, kind in params.classes(struct).items()
+        if re.search("digest|hash|checksum|fingerprint", name)
+    }
+    public = {f"{where}.{name}" for (where, name), kind in found.items() if kind is Class.PUBLIC}
+    assert {one for one in public if not {one, one.partition(".")[2]} & PUBLIC_DIGESTS.keys()} == set()
+    assert {pair: kind for pair, kind in found.items() if kind is not Class.PUBLIC} == DIGESTS
 
 
 @every_operation

@@ -43,9 +43,11 @@ async def test_a_file_is_written_and_the_trace_tells_all_of_it(
     assert (done.outcome, path.read_text()) == ("succeeded", "after")
     trace = await writ.trace(operation_id=done.operation_id)
     assert [event.kind for event in trace.events] == ["requested", "lock_taken", "dispatched", "granted", "finished"]
+    output = trace.events[-1].body["output"]
+    assert output["digest_before"] != output["digest_after"]
     text = json.encode(trace).decode()
-    assert hashlib.sha256(b"before").hexdigest() in text
-    assert hashlib.sha256(b"after").hexdigest() in text
+    assert hashlib.sha256(b"before").hexdigest() not in text  # keyed: a short secret could be guessed from it
+    assert hashlib.sha256(b"after").hexdigest() not in text
 
 
 async def test_the_signatures_of_a_trace_hold_and_name_each_other(
@@ -191,7 +193,8 @@ async def test_a_preview_says_what_would_change_and_changes_nothing(writ: Writ, 
     path.write_text("old")
     done = await writ.run("file_write", "web-1", {"file_path": str(path), "content": "new"}, dry_run=True, timeout=30)
     assert done.outcome == "previewed"
-    assert hashlib.sha256(b"old").hexdigest() in json.encode(done.output).decode()
+    assert (done.output["would"], done.output["size_before"]) == ("replace", 3)
+    assert (await writ.with_output(done)).output["digest_before"] == hashlib.sha256(b"old").hexdigest()
     assert path.read_text() == "old"
 
 

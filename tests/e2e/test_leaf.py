@@ -17,8 +17,9 @@ from writ_bus.port import Delivery
 from writ_client.client import Writ
 from writ_client.operation_events import Event
 from writ_contracts import subjects
-from writ_contracts.agents import Progress
+from writ_contracts.agents import Heartbeat, Progress
 from writ_contracts.requests import OperationView
+from writ_contracts.wire import encode
 from writ_nats_server.leaf import next_of
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
@@ -147,6 +148,9 @@ async def test_who_has_the_link_reaches_its_own_pool_and_nothing_else(
     async with node_without_rules(url, seed, tmp_path, f"agent-{POOL}") as bus:
         await eventually(lambda: reaches(bus, subjects.claim(POOL)), what="an answer over the link")
         assert abs(await bus.server_time(timeout=10) - time.time()) < 5.0  # of the hub, not of the leaf node
+        ghost = Heartbeat(pool=POOL, instance="ghost", running=[], free_slots=1, operations=[], version="x")
+        await bus.publish(subjects.heartbeat(POOL), encode(ghost))
+        await eventually(lambda: counts(writ, 2), what="an agent that does not exist")
         waiting = await writ.submit("test_noop", "yard-1")
         seen: list[str] = []
 
@@ -170,3 +174,7 @@ async def test_a_principals_key_makes_no_link(
     async with node_without_rules(url, seed, tmp_path, "operator") as bus:
         await said(tmp_path, "Authorization Violation")
         assert not await reaches(bus, "writ.query.operator.targets")
+
+
+async def counts(writ: Writ, agents: int) -> bool:
+    return {one.pool: one.agents for one in await writ.targets()}[POOL] == agents

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ RULES: list[dict[str, Any]] = [
     },
     {"name": "stops", "operations": ["stop_set", "stop_lift"], "allowed": True},
     {"name": "reads", "operations": ["file_read"], "allowed": True},
+    {"name": "unread", "operations": ["file_read"], "allowed": False, "targets": ["web-4"]},
+    {"name": "blind_writes", "operations": ["file_write", "file_copy"], "allowed": True, "targets": ["web-4"]},
 ]
 OLD, NEW = "listen 80;\nold-canary;\n", "listen 80;\nnew-canary;\n"
 
@@ -50,7 +53,7 @@ OLD, NEW = "listen 80;\nold-canary;\n", "listen 80;\nnew-canary;\n"
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     folder = tmp_path_factory.mktemp("previews")
     files = folder / "files"
-    targets = [local_target(name, files) for name in ("web-1", "web-2", "web-3")]
+    targets = [local_target(name, files) for name in ("web-1", "web-2", "web-3", "web-4")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=list(PEOPLE.items()))
     async with running_installation(folder, home=home) as running:
         yield running
@@ -145,6 +148,51 @@ async def test_a_run_shows_its_diff(installation: RunningInstallation, file: Pat
     done = await installation.writ("run", *run, "--diff")
     assert (done.status, file.read_text()) == (0, NEW)
     assert "    -old-canary;" in done.out.splitlines()
+
+
+def digest_of(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+async def test_the_record_has_no_bare_digest_of_a_content_and_shows_equal_ones(
+    people: tuple[Writ, Writ], file: Path
+) -> None:
+    alice, _ = people
+    ended = []
+    for content in ("4711", "1234", "4711"):
+        wanted = {"file_path": str(file), "content": content}
+        preview = await alice.submit("file_write", "web-2", wanted, dry_run=True)
+        await alice.wait(preview.operation_id or "", timeout=20)
+        ended += [preview.operation_id or "", (await alice.run("file_write", "web-2", wanted)).operation_id]
+    read = await alice.with_output(await alice.run("file_read", "web-2", {"file_path": str(file)}))
+    assert read.output["digest"] == digest_of("4711")  # its reader may know it, and needs it for `if_digest`
+    assert read.output["content"] == "4711"
+    traces = [await alice.trace(operation_id=one) for one in (*ended, read.operation_id)]
+    record = b"".join(map(encode, traces)).decode()
+    assert not [text for text in ("4711", "1234", OLD) if digest_of(text) in record]
+    known = [event.body["output"] for one in traces for event in one.events if event.kind == "finished"]
+    written = [output for output in known if output.get("changed")]
+    assert written[0]["digest_after"] == written[2]["digest_after"] == written[1]["digest_before"]
+    assert written[0]["digest_after"] != written[1]["digest_after"]
+
+
+@pytest.mark.parametrize("operation", ["file_write", "file_copy"])
+async def test_a_dry_run_tells_nothing_of_a_file_that_its_requester_may_not_read(
+    people: tuple[Writ, Writ], file: Path, operation: str
+) -> None:
+    alice, _ = people
+    ends = {"source_path": str(file), "dest_path": f"{file}.copy"}
+    wanted = {"file_path": str(file), "content": "x"} if operation == "file_write" else ends
+    answer = await alice.submit(operation, "web-4", wanted, dry_run=True)
+    view = await alice.with_output(await alice.wait(answer.operation_id or "", timeout=20))
+    assert view.outcome == "previewed", view
+    assert view.output["would"] == ("replace" if operation == "file_write" else "create")
+    assert view.output.keys().isdisjoint({"digest_before", "size_before"})
+    told = encode(await alice.trace(operation_id=view.operation_id)).decode() + encode(view).decode()
+    assert digest_of(OLD) not in told
+    assert "canary" not in told
+    assert f'"size_before":{len(OLD)}' not in told
+    assert f'"size_after":{len(OLD)}' not in told
 
 
 async def test_the_details_of_a_preview_are_for_the_reader_that_policy_names(

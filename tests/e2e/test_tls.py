@@ -71,6 +71,7 @@ async def test_an_operation_is_carried_out_over_tls_alone(installation: RunningI
         await Writ.connect(installation.url.replace("tls", "nats", 1), seed=seed, principal="operator")
 
 
+@pytest.mark.exhaustive
 async def test_the_end_of_the_certificate_is_shown_and_measured(installation: RunningInstallation) -> None:
     known = server_tls.issued(installation.home)
     status = await installation.writ("status", "-o", "json")

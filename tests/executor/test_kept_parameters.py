@@ -40,7 +40,7 @@ async def pending(world: World, one: Executor) -> str:
     assert answer.state == "awaiting_approval", answer
     requested = (await world.life(answer.operation_id or "")).requested
     assert requested
-    await one.background.settle()
+    await one.background.settle(0.0)  # no agent is there to preview it
     return f"{subjects.PARAMS.removesuffix('.>')}.{answer.operation_id}.{requested.fingerprint}"
 
 

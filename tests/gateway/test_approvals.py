@@ -1,4 +1,4 @@
-"""An AI agent requests over MCP what needs an approval, a person decides by `writ`, and the agent sees how it ended."""
+"""An AI agent requests over MCP what needs an approval, or an approval window, and a person decides by `writ`."""
 
 import asyncio
 from typing import Any
@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 from mcp import Client
 from tests.gateway.conftest import call, serving
+from tests.gateway.test_http import token
+from tests.gateway.test_identity import client
 
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+WINDOW: dict[str, Any] = {"operations": ["test_sleep"], "targets": ["db-1"], "uses": 1, "seconds": 600}
 
 
 async def requested(client: Client) -> dict[str, Any]:
@@ -50,3 +53,54 @@ async def test_a_rejection_is_an_outcome_with_advice(installation: RunningInstal
         ended = await call(client, "wait_for_operation", operation_id=asked["operation_id"])
         assert ended["status"] == "rejected"
         assert "A person said no" in ended["advice"]
+
+
+async def asked(mcp: Client, **changes: Any) -> dict[str, Any]:
+    return await call(mcp, "request_approval_window", **{**WINDOW, "reason": "naps", **changes})
+
+
+async def names(mcp: Client) -> set[str]:
+    return {tool.name for tool in (await mcp.list_tools()).tools}
+
+
+async def waits_for_approval(mcp: Client) -> bool:
+    found = await requested(mcp)
+    if found["status"] == "awaiting_approval":
+        await call(mcp, "cancel_operation", operation_id=found["operation_id"], reason="tried")
+    return bool(found["status"] == "awaiting_approval")
+
+
+async def test_a_window_of_an_agent_opens_by_a_person_and_is_used_as_often_as_it_says(
+    installation: RunningInstallation,
+) -> None:
+    async with serving(installation) as mcp:
+        window = await asked(mcp)
+        assert (window["status"], window["approvers"]) == ("awaiting_approval", ["carol"])  # not alice, its human
+        assert await waits_for_approval(mcp)  # a window that is not open stands for nothing
+        await decided(installation, "approve", window["operation_id"])
+        opened = await call(mcp, "wait_for_operation", operation_id=window["operation_id"], wait=30)
+        assert opened["status"] == "succeeded"
+        assert not await waits_for_approval(mcp)
+        assert await waits_for_approval(mcp)
+
+
+async def test_the_tool_is_listed_where_windows_may_be_requested_and_requests_be_signed(
+    installation: RunningInstallation, url: str
+) -> None:
+    async with serving(installation) as mcp:
+        assert "request_approval_window" in await names(mcp)
+        assert (await call(mcp, "search_operations", query="window"))["operations"] == []
+    async with serving(installation, "full", read_only=True) as mcp:
+        assert "request_approval_window" not in await names(mcp)
+    http, connected = client(url, await token(installation))
+    async with http, connected as mcp:
+        assert "request_approval_window" not in await names(mcp)
+        assert (await asked(mcp))["code"] == "for_people"
+
+
+async def test_a_window_for_what_no_window_stands_for_is_refused(installation: RunningInstallation) -> None:
+    wrong: list[dict[str, Any]] = [{"uses": 0}, {"targets": []}, {"targets": ["web-9"]}, {"seconds": 10**7}]
+    async with serving(installation) as mcp:
+        for changes in ({"operations": ["policy_publish"]}, {"operations": ["test_noop"]}, *wrong):
+            refused = await asked(mcp, **changes)
+            assert refused["status"] in ("error", "invalid", "denied"), changes

@@ -6,10 +6,10 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import Implementation
-from tests.gateway.conftest import call
+from tests.gateway.conftest import call, command
 from tests.gateway.test_http import LIST, post, token
 
 from writ_bus.errors import Forbidden
@@ -65,6 +65,42 @@ async def test_the_record_names_gateway_agent_human_session_and_client(
     assert requested["key"] == installation.home.key("principal-gateway").public
     decision = msgspec.json.decode(msgspec.json.encode(requested["decision"]["payload"]), type=Decision)
     assert decision.authenticated == "gateway"
+
+
+async def test_over_stdio_the_record_names_agent_human_session_and_client_and_the_request_is_signed(
+    installation: RunningInstallation,
+) -> None:
+    info = Implementation(name="acme-desk", version="2")
+    async with Client(command(installation), cache=None, client_info=info) as mcp:
+        done = [await call(mcp, "read", operation_type="test_noop", target_id="web-1") for _ in range(2)]
+    async with await installation.client("alice") as writ:
+        bodies = [(await writ.trace(operation_id=one["operation_id"])).events[0].body for one in done]
+    for body in bodies:
+        assert (body["principal"], body["acts_for"]) == ("bot", "alice")
+        assert (body["client"]["name"], body["client"]["version"]) == ("acme-desk", "2")
+        decision = msgspec.json.decode(msgspec.json.encode(body["decision"]["payload"]), type=Decision)
+        assert decision.authenticated == "signature"
+    sessions = {body["client"]["session"] for body in bodies}
+    assert len(sessions) == 1
+    assert sessions.pop().startswith("stdio-")
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_token_that_is_revoked_in_mid_session_ends_the_session_and_what_runs_goes_on(
+    installation: RunningInstallation, url: str, mode: str
+) -> None:
+    told = json.loads((await installation.writ("token", "create", "bot", "-o", "json")).out)
+    http, connected = client(url, told["token"], mode=mode)
+    async with http, connected as mcp:
+        nap = {"operation_type": "test_sleep", "target_id": "web-1", "reason": "a nap", "wait": 0}
+        began = await call(mcp, "request_operation", **nap, parameters={"seconds": 1, "processes": 0})
+        assert (await installation.writ("token", "revoke", told["id"])).status == 0
+        with pytest.raises(MCPError):
+            await mcp.call_tool("get_operation_status", {"operation_id": began["operation_id"]})
+        with pytest.raises(MCPError):
+            await mcp.list_tools()
+    async with await installation.client("bot") as writ:
+        assert (await writ.wait(began["operation_id"], timeout=20)).outcome == "succeeded"
 
 
 async def test_the_gateways_key_is_refused_for_every_other_principal(installation: RunningInstallation) -> None:

@@ -59,6 +59,34 @@ async def test_injections_in_names_come_back_visible_in_errors(installation: Run
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_injections_in_reasons_and_labels_stay_visible_data_in_lists_traces_and_errors(
+    installation: RunningInstallation, files: Path
+) -> None:
+    async with serving(installation) as client:
+        offered = await client.list_tools()
+        for number, text in enumerate(INJECTIONS):
+            path = files / f"noted-{number}"
+            given = {"operation_type": "test_count", "target_id": "web-1", "parameters": {"path": str(path)}}
+            done = await call(client, "request_operation", **given, reason=text)
+            if done["status"] == "invalid":  # a reason with characters that may not be in one
+                assert text not in done["message"]
+                continue
+            trace = await call(client, "get_trace", operation_id=done["operation_id"])
+            assert trace["untrusted"] == ["events"]
+            assert trace["events"][0]["body"]["reason"] == visible(text)
+            failed = await call(
+                client,
+                "read",
+                operation_type="file_read",
+                target_id="web-1",
+                parameters={"file_path": f"{path}/{text[:40]}"},
+            )
+            assert failed["status"] in ("failed", "invalid", "denied")
+            assert "next" not in failed
+        assert (await client.list_tools()).tools == offered.tools
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_secret_parameter_comes_back_in_no_result(installation: RunningInstallation) -> None:
     given = {"operation_type": "test_secret", "target_id": "web-1", "parameters": {"secret": "correct-horse"}}
     async with serving(installation, "full", public_only=True) as client:

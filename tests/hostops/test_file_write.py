@@ -34,7 +34,8 @@ def test_a_new_file_is_created_and_told_about(ask: Ask, srv: Path) -> None:
         "size_after": 3,
         "mode": "0644",
     }
-    assert result["state"]["digest"] == sha256(b"new")
+    assert result["state"]["size"] == 3
+    assert "digest" not in result["state"]
     assert (srv / "a").read_text() == "new"
     assert stat.S_IMODE((srv / "a").stat().st_mode) == 0o644
     assert litter(srv) == []
@@ -246,7 +247,7 @@ def test_a_default_acl_of_the_folder_does_not_open_the_replaced_file(ask: Ask, s
 def test_a_probe_compares_with_baseline_and_content(ask: Ask, srv: Path) -> None:
     (srv / "a").write_text("old")
     baseline = ask("file_write", "baseline", file_path=f"{srv}/a")["output"]
-    assert baseline["digest"] == sha256(b"old")
+    assert (baseline["size"], "digest" in baseline) == (3, False)
 
     def verdict(**parameters: str) -> str:
         asked = ask("file_write", "probe", request={"baseline": baseline}, file_path=f"{srv}/a", **parameters)

@@ -189,7 +189,7 @@ def test_the_names_of_a_certificate_are_those_by_which_the_server_is_reached() -
 
 
 def test_an_address_without_tls_is_not_given_to_other_hosts() -> None:
-    with pytest.raises(Invalid, match="writ init --upgrade"):
+    with pytest.raises(Invalid, match=r"tls\.md"):
         server_tls.check_exposed("nats://hub:4222", "", {})
     server_tls.check_exposed("nats://hub:4222", "", {"WRIT_NATS_PLAINTEXT": "allow"})
     server_tls.check_exposed("nats://127.0.0.1:4222", "", {})

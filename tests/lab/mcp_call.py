@@ -1,4 +1,4 @@
-"""`python mcp_call.py URL TOKEN TARGET`: list the tools and read from the target, as an MCP client; prints JSON."""
+"""`python mcp_call.py URL TOKEN TARGET OPERATION PARAMETERS`: list tools and read, as an MCP client; prints JSON."""
 
 import asyncio
 import json
@@ -10,14 +10,16 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 
-async def called(url: str, token: str, target: str) -> dict[str, Any]:
-    """Return the names of the tools, and the result of `network_status` on the target."""
+async def called(url: str, token: str, target: str, operation: str, parameters: str = "{}") -> dict[str, Any]:
+    """Return the names of the tools, and the result of an operation that reads; `parameters`: as JSON."""
     async with (
         httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=60) as http,
         Client(streamable_http_client(url, http_client=http)) as client,
     ):
         tools = [tool.name for tool in (await client.list_tools()).tools]
-        done = await client.call_tool("read", {"operation_type": "network_status", "target_id": target})
+        done = await client.call_tool(
+            "read", {"operation_type": operation, "target_id": target, "parameters": json.loads(parameters)}
+        )
     return {"tools": tools, "result": done.structured_content}
 
 

@@ -46,7 +46,11 @@ class Site(Writ):
     @property
     def url(self) -> str:
         """Where other hosts reach NATS."""
-        return f"nats://{self.control.address}:4222"
+        return f"tls://{self.control.address}:4222"
+
+    def ca(self) -> str:
+        """By which others know it."""
+        return str(self.json("tls", "show")["ca"])
 
     def operator_seed(self) -> bytes:
         """Of the first principal."""

@@ -164,7 +164,7 @@ def test_an_mcp_client_calls_a_tool_through_the_gateways_unit(site: Site) -> Non
     site.control.run(*typed(install), timeout=120.0)
     site.control.run(*typed(start), timeout=100.0)
     try:
-        call = ("/opt/writ/bin/python", "-", "http://127.0.0.1:8321/mcp", token, TARGET)
+        call = ("/opt/writ/bin/python", "-", "http://127.0.0.1:8321/mcp", token, TARGET, "network_status")
         said = json.loads(site.control.run(*call, stdin=MCP_CALL.read_text()))
         assert "request_operation" in said["tools"]
         assert (said["result"]["status"], said["result"]["requested_by"]) == ("succeeded", "bot")
@@ -264,7 +264,12 @@ class Starts:
 async def test_everything_is_restarted_under_load_and_nothing_fails(site: Site) -> None:
     before = site.states()
     connection = Writ.connect(
-        site.url, seed=site.operator_seed(), principal="operator", installation=site.installation(), wait=10
+        site.url,
+        seed=site.operator_seed(),
+        principal="operator",
+        installation=site.installation(),
+        tls_ca=site.ca(),
+        wait=10,
     )
     async with await connection as writ:
         async with Starts(site).going_on(writ) as ran:

@@ -26,7 +26,7 @@ READS = {
     "parameter_constraints": {"file_path": {"allowed_values": ["/srv/a"]}},
 }
 FILES = {"source_path": "/srv/b", "dest_path": "/srv/a"}
-STATE = {"exists": True, "digest": "aa"}
+STATE = {"exists": True, "version": "aa"}
 
 
 async def previewed(asking: Asking, *, by: str = "agent-a", **changed: Any) -> tuple[Pending, Signed]:
@@ -117,7 +117,7 @@ async def test_the_first_preview_counts(asking: Asking) -> None:
     ("baseline", "code"),
     [
         ({**STATE, "size": 3}, "approved"),
-        ({**STATE, "digest": "bb"}, "stale"),
+        ({**STATE, "version": "bb"}, "stale"),
         ({}, "stale"),
     ],
     ids=["as it was", "another content", "not readable"],

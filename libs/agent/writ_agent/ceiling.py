@@ -62,11 +62,16 @@ def beyond(ceiling: Ceiling, operation: str, target: Target, parameters: Mapping
     """Return the part of this operation beyond the ceiling; empty if within it."""
     if not _allows(ceiling.operations, operation):
         return f"operation {operation}"
-    if not _allows(ceiling.targets, target.id):
-        return f"target {target.id}"
     service = parameters.get(SERVICE)
     if service is not None and not _allows(ceiling.services, str(service)):
         return f"service {service}"
+    return target_beyond(ceiling, target)
+
+
+def target_beyond(ceiling: Ceiling, target: Target) -> str:
+    """Return the part of the target beyond the ceiling; empty if within it."""
+    if not _allows(ceiling.targets, target.id):
+        return f"target {target.id}"
     if ceiling.file_roots is not None:
         for root in target.roots():
             if not any(PurePosixPath(root.path).is_relative_to(allowed) for allowed in ceiling.file_roots):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from writ_agent.approval_checks import check_approvals
-from writ_agent.ceiling import NO_CEILING, Ceiling, beyond
+from writ_agent.ceiling import NO_CEILING, Ceiling, beyond, target_beyond
 from writ_agent.refusals import SecurityRefusal as SecurityRefusal
 from writ_contracts.agents import AskCancel, AskRead, Claim, ClaimAnswer, SealedParameters, SecurityKind
 from writ_contracts.decisions import Decision, Grant, ReadAction, ReadGrant
@@ -237,6 +237,8 @@ def verify_test_grant(trust: Trust, ask: AskRead, now: float) -> ReadGrant:
         raise Invalid(
             f"pool {trust.pool} is for {trust.backend} targets, not for {grant.target.backend}", code="unsupported"
         )
+    if what := target_beyond(trust.ceiling, grant.target):
+        raise SecurityRefusal("beyond_ceiling", f"{what} is beyond the ceiling of this host")
     return grant
 
 

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from writ_agent.backends.port import Done, Probed, Progress, Task
-from writ_bus import tasks
+from writ_agent.backends.running_tasks import RunningTasks
 from writ_containers import container_operations
 from writ_containers.engine import Engine
 from writ_contracts.inventory import Target
@@ -33,27 +33,17 @@ class ContainerHandler:
     def __init__(self, engines: Engines) -> None:
         self.operations: Collection[str] = container_operations.OPERATIONS
         self._engines = engines
-        self._runs: dict[str, asyncio.Task[Done]] = {}
+        self._running = RunningTasks()
 
     async def run(self, task: Task, progress: Progress) -> Done:
-        run = self._runs[task.operation_id] = tasks.start(self._run(task, progress), "operation")
-        try:
-            await asyncio.wait({run})
-        except asyncio.CancelledError:
-            run.cancel()
-            raise
-        finally:
-            self._runs.pop(task.operation_id, None)
-        if run.cancelled():
-            return Done(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
-        return run.result()
+        stopped = Done(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
+        return await self._running.run(task.operation_id, self._run(task, progress), stopped)
 
     async def stop(self, operation_id: str, grace: float) -> bool:
         """See Handler. A request to an engine ends with its connection; only a stop goes on there without us."""
-        run = self._runs.get(operation_id)
+        run = self._running.cancel(operation_id)
         if run is None:
             return True
-        run.cancel()
         await asyncio.wait({run}, timeout=grace + STOP_SECONDS)
         return run.done() and (run.cancelled() or run.exception() is not None or run.result().over)
 

@@ -4,7 +4,7 @@ A field's class is public, sensitive or secret, and secret by default: a field w
 Unknown fields are refused, `bool` is no `int`, and strings match to their very end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
@@ -19,16 +19,21 @@ from writ_contracts.parameter_problems import each_problem, parameter_problems
 
 class Class(StrEnum):
     """The visibility of a value: the journal has public ones in full, a digest of sensitive ones, and nothing of secret
-    ones.
+    ones. Keyed ones are digests of something secret: the journal has a digest of them under a key for the target, so
+    that equal ones can be seen and none can be guessed.
     """
 
     PUBLIC = "public"
+    KEYED = "keyed"
     SENSITIVE = "sensitive"
     SECRET = "secret"
 
 
 PUBLIC = Meta(extra={"writ_class": Class.PUBLIC})
+KEYED = Meta(extra={"writ_class": Class.KEYED})
 SENSITIVE = Meta(extra={"writ_class": Class.SENSITIVE})
+CONTENTS = Meta(extra={"writ_class": Class.PUBLIC, "writ_contents": True})
+"""Of an output that tells of contents: a preview shows it only to those who may read them."""
 BREAKOUT = Meta(extra={"writ_class": Class.PUBLIC, "writ_breakout": True})
 """Of a flag that is refused by default: a rule allows a request with the flag only where it names the parameter."""
 
@@ -71,6 +76,30 @@ def public(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return only the public fields of `values`."""
     known = classes(struct)
     return {name: value for name, value in values.items() if known.get(name) is Class.PUBLIC}
+
+
+def recorded(struct: type[Struct], values: Mapping[str, Any], keyed: Callable[[Any], str]) -> dict[str, Any]:
+    """Return the fields of `values` for the journal: public ones, and keyed ones as their digests."""
+    known = classes(struct)
+    found = ((name, value, known.get(name)) for name, value in values.items())
+    return {
+        name: keyed(value) if kind is Class.KEYED and value else value
+        for name, value, kind in found
+        if kind in (Class.PUBLIC, Class.KEYED)
+    }
+
+
+def recorded_names(struct: type[Struct]) -> list[str]:
+    """Return the names of the fields of which the journal has something."""
+    return [name for name, kind in classes(struct).items() if kind in (Class.PUBLIC, Class.KEYED)]
+
+
+@cache
+def telling(struct: type[Struct]) -> frozenset[str]:
+    """Return the names of the fields that tell of contents: keyed ones, and those marked with CONTENTS."""
+    hints = get_type_hints(struct, include_extras=True)
+    marked = {name for name in struct.__struct_fields__ if CONTENTS in get_args(hints[name])}
+    return frozenset(marked | {name for name, kind in classes(struct).items() if kind is Class.KEYED})
 
 
 def hidden(struct: type[Struct], values: Mapping[str, Any]) -> list[str]:

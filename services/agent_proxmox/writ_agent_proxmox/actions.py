@@ -1,4 +1,4 @@
-"""An operation of this backend as data: its functions, and the rights that it takes."""
+"""An operation of this backend as data: its functions, and the rights it needs."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ Probe = Callable[[Work, Mapping[str, Any]], Awaitable[Probed]]
 
 
 class Actions(Struct, frozen=True, kw_only=True):
-    """`run` returns the output. `rights`: privileges that the token needs, each on a guest, node or storage."""
+    """`run` returns the output. `rights`: privileges needed by the token, each on a guest, node or storage."""
 
     run: Run
     preview: Run | None = None

@@ -1,6 +1,6 @@
-"""The API of one target from asyncio: a bounded pool of threads for each node, so that a dead node blocks only itself.
+"""The API of one target from asyncio: a bounded pool of threads for each node, so a dead node blocks only itself.
 
-A call that has been sent is never cancelled: its thread ends by its own time-outs, and the caller learns the reply.
+A sent call is never cancelled: its thread ends by its own time-outs, and the caller learns the reply.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class Lane:
         self.waiting = 0
 
     async def call(self, method: str, path: tuple[object, ...], parameters: Mapping[str, Any]) -> Any:
-        """Return the reply's data. Raises what Session.call raises, and Full."""
+        """Return the reply's data. Raises the errors of Session.call, and Full."""
         if self.waiting >= MOST_WAITING:
             raise Full(f"{self._connection.where}: too many calls wait for one node")
         self.waiting += 1
@@ -44,12 +44,12 @@ class Lane:
             self.waiting -= 1
 
     def close(self) -> None:
-        """Begin nothing more; threads end with the call that they are in."""
+        """Begin nothing more; threads end with their present call."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.rest()
 
     def rest(self) -> None:
-        """Close connections that are not in use."""
+        """Close unused connections."""
         for session in list(self._all):
             session.close()
 
@@ -83,7 +83,7 @@ class Api:
         return await self._lane(path).call(method, path, parameters)
 
     def rest(self) -> None:
-        """Close connections that are not in use. Whoever still follows a task here opens another one."""
+        """Close unused connections. Whoever still follows a task here opens another one."""
         for lane in self._lanes.values():
             lane.rest()
 

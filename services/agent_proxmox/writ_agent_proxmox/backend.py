@@ -1,6 +1,6 @@
 """The backend `proxmox`: operations on guests and nodes of Proxmox VE. Nothing runs on this host.
 
-An agent that was killed finds its note, and asks the node for the task.
+After a kill, the next agent finds the note, and asks the node for the task.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class ProxmoxBackend:
         self._works: dict[str, Work] = {}
 
     async def run(self, task: Task, progress: Progress) -> Done:
-        """Carry it out. Raises WritError for what was refused before any effect."""
+        """Carry it out. Raises WritError for a refusal before any effect."""
         actions, work = _actions(task), self._work(task, progress)
         self._works[task.operation_id] = work
         try:

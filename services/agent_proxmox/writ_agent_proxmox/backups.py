@@ -1,6 +1,6 @@
-"""Backups of guests by vzdump, in the storage that the target declares.
+"""Backups of guests by vzdump, in the storage declared for the target.
 
-A backup that Writ made has its id in its notes; one of others is called by its file name.
+Writ's own backups have their id in their notes; the id of any other backup is its file name.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ async def create(work: Work) -> dict[str, Any]:
 
 
 async def listing(work: Work) -> dict[str, Any]:
-    """List them, newest first. Raises Invalid (`not_found`) for a guest that is none."""
+    """List them, newest first. Raises Invalid (`not_found`) for an unknown guest."""
     found, names = await backups(work.api, work.task.target), await _names(work.api)
     if "container_name" in work.task.parameters:
         guest = await work.guest(work.name)
@@ -70,7 +70,7 @@ async def listing(work: Work) -> dict[str, Any]:
 
 
 async def restore(work: Work) -> dict[str, Any]:
-    """Restore over the stopped guest of that name, or into a new guest of that name within the target. Raises
+    """Restore over the stopped guest with this name, or into a new guest with this name within the target. Raises
     Invalid.
     """
     backup, guest = await find(work), await _guest_or_none(work)
@@ -104,14 +104,14 @@ async def delete(work: Work) -> dict[str, Any]:
 
 
 async def preview_create(work: Work) -> dict[str, Any]:
-    """Say what would be backed up, and where."""
+    """Return the guest to be backed up, and the storage."""
     guest, place = await work.guest(guest_name(work)), backup_storage_of(work.task.target)
     would = f"back up {guest.id} to {place.storage} ({place.mode})"
     return {"backup_id": work.task.parameters["backup_id"], "would": would}
 
 
 async def preview_restore(work: Work) -> dict[str, Any]:
-    """Say what would be replaced, or created."""
+    """Return the guest to be replaced or created."""
     backup, guest = await find(work), await _guest_or_none(work)
     if guest is not None:
         await _refuse_other(work, guest, backup)
@@ -122,7 +122,7 @@ async def preview_restore(work: Work) -> dict[str, Any]:
 
 
 async def preview_delete(work: Work) -> dict[str, Any]:
-    """Say what would be deleted. Raises Invalid (`not_found`)."""
+    """Return the backup to be deleted. Raises Invalid (`not_found`)."""
     backup = await find(work)
     return {"backup_id": backup.id, "reference": backup.volume, "would": f"delete {backup.volume}"}
 
@@ -141,7 +141,7 @@ async def probe_restore(work: Work, before: Mapping[str, Any]) -> Probed:
 
 
 async def backups(api: Api, target: Target) -> list[Backup]:
-    """Return the backups of the target's guests, and of guests that are gone where the target is a whole cluster."""
+    """Return the backups of the target's guests, and of deleted guests where the target is a whole cluster."""
     place, guests = backup_storage_of(target), await all_guests(api)
     node = next((guest.node for guest in guests), None) or await some_node(api)
     rows = await api.get("nodes", node, "storage", place.storage, "content", content="backup")
@@ -152,7 +152,7 @@ async def backups(api: Api, target: Target) -> list[Backup]:
 
 
 async def find(work: Work) -> Backup:
-    """Return the backup of that id. Raises Invalid (`not_found`, `ambiguous`)."""
+    """Return the backup with this id. Raises Invalid (`not_found`, `ambiguous`)."""
     ident = str(work.task.parameters["backup_id"])
     found = [one for one in await backups(work.api, work.task.target) if one.id == ident]
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""Configuration of the Proxmox agent: that of every agent, and where its tokens are."""
+"""Configuration of the Proxmox agent: the variables of every agent, and the folder of its tokens."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ from writ_runtime.config import env
 
 
 class Config(AgentConfig, frozen=True, kw_only=True):
-    """How a target is reached is in its inventory entry (`connection`); the token is here."""
+    """The way to a target is in its inventory entry (`connection`); the token is here."""
 
     tokens: Annotated[
         Path, env("WRIT_PROXMOX_TOKENS", "folder of API tokens: file `<target>`, `user@realm!name=secret`; mode 0600")

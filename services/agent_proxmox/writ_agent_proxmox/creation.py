@@ -19,7 +19,7 @@ _NO_PLACE = ("command", "env", "ports", "mounts", "restart_policy")
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """A guest that is to be. None leaves what the template has."""
+    """A guest to be created. None keeps the template's value."""
 
     name: str
     template: str
@@ -55,7 +55,7 @@ async def create(work: Work) -> dict[str, Any]:
 
 
 async def delete(work: Work) -> dict[str, Any]:
-    """Delete it; one that runs only by force. Raises Invalid (`running`)."""
+    """Delete it; a running one only by force. Raises Invalid (`running`)."""
     guest, given = await work.guest(work.name), work.task.parameters
     if await status_of(work, guest) != "stopped":
         if not given.get("force", False):
@@ -76,7 +76,7 @@ async def delete(work: Work) -> dict[str, Any]:
 
 
 async def preview_create(work: Work) -> dict[str, Any]:
-    """Say what would be created."""
+    """Return the guest to be created."""
     plan = plan_of(work)
     await refuse_taken(work, plan.name)
     if ":vztmpl/" not in plan.template:
@@ -85,7 +85,7 @@ async def preview_create(work: Work) -> dict[str, Any]:
 
 
 async def preview_delete(work: Work) -> dict[str, Any]:
-    """Say what would be deleted, and how it is now."""
+    """Return the guest to be deleted, and its present state."""
     seen = await baseline(work)
     purge = " and its jobs" if work.task.parameters.get("purge", False) else ""
     return {"would": f"delete {seen['guest']}{purge}", **seen}
@@ -130,15 +130,15 @@ def plan_of(work: Work) -> Plan:
 
 
 def within(what: str, wanted: str | None, scope: str | None) -> str | None:
-    """Return what is wanted, by default the target's own. Raises Invalid (`outside_target`)."""
+    """Return the requested one, by default the target's own. Raises Invalid (`outside_target`)."""
     if scope is not None and wanted not in (None, scope):
         raise Invalid(f"{what} {wanted} is outside of this target, which is {what} {scope}", code="outside_target")
     return wanted or scope
 
 
 async def refuse_taken(work: Work, name: str) -> None:
-    """Raises Invalid (`exists`) for a name that a guest of the cluster has, be it outside of the target: a second one
-    would change the spelling of the first, past what a policy says of it.
+    """Raises Invalid (`exists`) for the name of any guest of the cluster, even outside of the target: a second guest
+    would change the spelling of the first, and so evade the policy's rules.
     """
     rows = await work.api.get("cluster", "resources", type="vm")
     if name in {str(row.get("name")) for row in rows} | {str(row.get("vmid")) for row in rows}:

@@ -45,7 +45,7 @@ class Credentials:
 
 
 def parse_token(text: str, where: str) -> Token:
-    """Raises Invalid (`no_credentials`), which never quotes what it read."""
+    """Raises Invalid (`no_credentials`), which never quotes its input."""
     parts = _TOKEN.fullmatch(text.strip())
     if parts is None:
         raise Invalid(f"{where}: is no API token: one line, user@realm!name=secret", code="no_credentials")

@@ -1,6 +1,6 @@
 """`python -m writ_agent_proxmox.enrolment`: answers for `writ target add`, as JSON; it decides nothing.
 
-`certificate HOST PORT`: the certificate that the server shows, for a person to compare. `read-token`: the id of the API
+`certificate HOST PORT`: the certificate shown by the server, for a person to compare. `read-token`: the id of the API
 token on standard input.
 """
 

@@ -1,7 +1,7 @@
 """Guests of a cluster as `/cluster/resources` lists them, and their one spelling.
 
 It is the name, or the vmid of a guest whose name is missing or not unique. A policy compares text: a second spelling
-would get round what it says of the first.
+would evade the rules on the first.
 """
 
 from collections import Counter
@@ -54,12 +54,12 @@ def guests_of(rows: Iterable[Mapping[str, Any]], scope: Connection) -> list[Gues
 
 
 async def free_vmid(api: Api) -> int:
-    """Return an id that no guest has; two who ask at once get the same, and the second is refused."""
+    """Return a free id; two concurrent callers get the same one, and the second is refused."""
     return int(await api.get("cluster", "nextid"))
 
 
 async def some_node(api: Api) -> str:
-    """Return a node that is online. Raises Unreachable (`node_offline`)."""
+    """Return an online node. Raises Unreachable (`node_offline`)."""
     for row in await api.get("nodes"):
         if row.get("status") == "online":
             return str(row["node"])
@@ -67,7 +67,7 @@ async def some_node(api: Api) -> str:
 
 
 def find_guest(guests: Iterable[Guest], name: str) -> Guest:
-    """Return the guest of that name. Raises Invalid (`not_found`, `other_spelling`)."""
+    """Return the guest with this name. Raises Invalid (`not_found`, `other_spelling`)."""
     others = list(guests)
     for one in others:
         if one.name == name:

@@ -48,7 +48,7 @@ async def probe_migrate(work: Work, before: Mapping[str, Any]) -> Probed:
 
 
 async def resize(work: Work) -> dict[str, Any]:
-    """Let a disk grow; nothing happens where it has that size. Raises Invalid (`not_found`, `unsupported`)."""
+    """Grow a disk; nothing happens if it has the size already. Raises Invalid (`not_found`, `unsupported`)."""
     guest, disk, wanted = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
     if size > wanted:

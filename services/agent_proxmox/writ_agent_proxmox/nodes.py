@@ -32,7 +32,7 @@ async def guest_list(work: Work) -> dict[str, Any]:
 
 
 async def node_status(work: Work) -> dict[str, Any]:
-    """Show the nodes, also those that are offline, and whether there is a quorum."""
+    """Show the nodes, including offline ones, and the state of the quorum."""
     rows = await work.api.get("cluster", "resources", type="node")
     cluster = await work.api.get("cluster", "status")
     quorate = next((bool(row.get("quorate")) for row in cluster if row.get("type") == "cluster"), True)

@@ -1,4 +1,5 @@
-"""Notes on tasks in flight, synced before a change is sent and again with its UPID, for an agent that was killed.
+"""Notes on tasks in flight, synced before a change is sent and again with its UPID, for the successor of a killed
+agent.
 
 A note holds names and numbers only: no parameter and no secret.
 """
@@ -12,7 +13,7 @@ from writ_documents.atomic_files import sync_folder, write_atomically
 
 
 class Note(Struct, frozen=True, kw_only=True):
-    """A change that was about to be sent to `node`, or (with `upid`) was accepted. `known`: tasks of this type and id
+    """A change about to be sent to `node`, or (with `upid`) accepted. `known`: tasks of this type and id
     from before it. `last`: the operation ends with this task.
     """
 

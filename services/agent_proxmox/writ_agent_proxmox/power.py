@@ -63,7 +63,7 @@ async def restart(work: Work) -> dict[str, Any]:
 
 
 async def inspect(work: Work) -> dict[str, Any]:
-    """Return state and settings; of the configuration only what holds no credentials."""
+    """Return state and settings; of the configuration only the parts without credentials."""
     guest = await work.guest(work.name)
     config = await work.api.get(*guest.path, "config")
     disks, networks = devices(config)
@@ -77,7 +77,7 @@ async def inspect(work: Work) -> dict[str, Any]:
 
 
 async def reached(work: Work, guest: Guest, status: str) -> dict[str, Any]:
-    """Wait until a guest has that status, since under high availability its task ends before, and return its state.
+    """Wait until a guest has this status, and return its state: under high availability its task ends before.
     Raises Ended where the operation is stopped meanwhile.
     """
     while await status_of(work, guest) != status:
@@ -124,7 +124,7 @@ async def probe_restart(work: Work, before: Mapping[str, Any]) -> Probed:
 
 
 def preview(verb: str, done: str) -> Run:
-    """Return a preview that says what would be sent; nothing where the guest has the status already."""
+    """Return the call to be sent as a preview; nothing where the guest has the status already."""
 
     async def look(work: Work) -> dict[str, Any]:
         seen = await baseline(work)
@@ -135,7 +135,7 @@ def preview(verb: str, done: str) -> Run:
 
 
 def grace(work: Work) -> int:
-    """Return the seconds that a guest has to shut down by itself."""
+    """Return the seconds for a guest to shut down by itself."""
     return max(1, int(work.task.timeout - min(RESERVE, work.task.timeout / 3)))
 
 

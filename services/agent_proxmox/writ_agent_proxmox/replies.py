@@ -1,7 +1,7 @@
 """Errors of the API, by status and text: which ones are certain to have had no effect, and which leave it open.
 
-595 is a node that the proxy could not reach. 596 and 597 are a node that was reached and did not answer in the proxy's
-30 s, while its daemon goes on: for a change the effect is unknown until the task list has been searched.
+595: the proxy could not reach the node. 596 and 597: the node was reached and did not reply in the proxy's 30 s, while
+its daemon goes on: for a change the effect is unknown until the task list has been searched.
 """
 
 import re
@@ -19,7 +19,7 @@ UNANSWERED = frozenset({408, 502, 503, 504, 596, 597, 598, 599})
 
 
 def lock_in(text: str) -> str | None:
-    """Return the name of the lock that a text complains of (`config` where it names none), None for another text."""
+    """Return the name of the lock in an error text (`config` where it names none), None for another text."""
     found = _LOCKED.search(text)
     return (found["lock"] or "config") if found else None
 

@@ -18,7 +18,7 @@ _OUTSIDE_POOLS = {"Sys": "/nodes", "SDN": "/sdn"}
 
 
 def held(permissions: Mapping[str, Any], connection: Connection) -> frozenset[str]:
-    """Return the privileges that `/access/permissions` shows somewhere within the target."""
+    """Return the privileges shown by `/access/permissions` somewhere within the target."""
     found: set[str] = set()
     for path, privileges in permissions.items():
         if isinstance(privileges, Mapping):
@@ -31,8 +31,8 @@ def held(permissions: Mapping[str, Any], connection: Connection) -> frozenset[st
 
 
 def _counts(path: str, privilege: str, propagates: bool, connection: Connection) -> bool:
-    """Return whether a privilege on a path holds for an object of the target. One that does not propagate (0) holds for
-    its own path alone: on `/` or `/vms` it is of no use for a guest.
+    """Return whether a privilege on a path holds for an object of the target. A privilege without propagation (0) holds
+    for its own path alone: on `/` or `/vms` it is of no use for a guest.
     """
     if not propagates and path in _FOLDERS:
         return False
@@ -49,9 +49,9 @@ def lacking(operations: Mapping[str, Actions], privileges: Collection[str]) -> d
 
 
 def granting(operation: str, missing: Collection[str], token: Token, connection: Connection) -> str:
-    """Return the commands that give the user and its token these privileges, to be run on a node as root.
+    """Return the commands which give the user and its token these privileges, to be run on a node as root.
 
-    Each operation has roles of its own, since `pveum role add` refuses a name that exists.
+    Each operation has roles of its own, since `pveum role add` refuses an existing name.
     """
     places: dict[str, list[str]] = {}
     for name in sorted(missing):
@@ -60,7 +60,7 @@ def granting(operation: str, missing: Collection[str], token: Token, connection:
 
 
 def _place_of(privilege: str, connection: Connection) -> str:
-    """Return the path to grant at: that of a pool holds for its guests and storages alone."""
+    """Return the path to grant at: a pool's holds for its guests and storages alone."""
     if connection.pool is None:
         return "/"
     return _OUTSIDE_POOLS.get(privilege.partition(".")[0], f"/pool/{connection.pool}")

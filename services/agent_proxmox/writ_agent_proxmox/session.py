@@ -1,4 +1,4 @@
-"""proxmoxer by API token, wrapped: the one module that knows it. A session belongs to one thread.
+"""proxmoxer by API token, wrapped: the one module with knowledge of it. A session belongs to one thread.
 
 Its traps (2.3.0), each met here: environment proxies and CA bundles override `verify` (`trust_env`); bools go out as
 "True"; path pieces are neither quoted nor kept apart; a 200 with broken JSON is returned as success; redirects are
@@ -32,7 +32,7 @@ _LOGGERS = ("proxmoxer", "proxmoxer.core", "proxmoxer.backends.https", "urllib3"
 
 
 class Garbled(Exception):
-    """A reply that is none: not JSON, without data, too large, too slow, or a redirect."""
+    """Raised for an unusable reply: not JSON, without data, too large, too slow, or a redirect."""
 
 
 class Session:
@@ -120,7 +120,7 @@ class _Json:
 
 
 def _bounded(response: requests.Response, **_: Any) -> None:
-    """Read the body within bounds. Raises Garbled for a redirect, and for a body that is too large or too slow."""
+    """Read the body within bounds. Raises Garbled for a redirect, and for a too large or too slow body."""
     if 300 <= response.status_code < 400:
         raise Garbled("the reply is a redirect")
     until, read = time.monotonic() + WHOLE_SECONDS, bytearray()

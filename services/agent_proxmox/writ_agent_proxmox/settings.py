@@ -1,6 +1,6 @@
 """`connection` and `backup` of a Proxmox target in the inventory, typed; an unknown field is refused.
 
-A target is the part of a cluster that `node`, `pool` and `tag` leave: guests outside of it are not found.
+A target is the part of a cluster selected by `node`, `pool` and `tag`: guests outside of it are not found.
 """
 
 from typing import Annotated, Literal
@@ -48,7 +48,7 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class BackupStorage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The storage that vzdump writes to, and how."""
+    """The storage for vzdump, and its settings."""
 
     storage: Storage
     mode: Literal["snapshot", "suspend", "stop"] = "snapshot"

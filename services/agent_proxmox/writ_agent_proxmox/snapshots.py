@@ -50,7 +50,7 @@ async def delete(work: Work) -> dict[str, Any]:
 
 
 async def preview(work: Work) -> dict[str, Any]:
-    """Say what would be done, and what is there now."""
+    """Return the intended change, and the present state."""
     guest, name = await work.guest(guest_name(work)), checked(work)
     there = name in await snapshots(work, guest)
     verb = work.task.operation.name.removeprefix("snapshot_")
@@ -60,7 +60,7 @@ async def preview(work: Work) -> dict[str, Any]:
 
 
 async def baseline(work: Work) -> dict[str, Any]:
-    """Return the snapshot that the guest's state comes from."""
+    """Return the snapshot from which the guest's state comes."""
     guest = await work.guest(guest_name(work))
     return {"guest": guest.id, "parent": await _parent(work, guest)}
 
@@ -74,7 +74,7 @@ async def probe(work: Work, before: Mapping[str, Any]) -> Probed:
 
 
 async def probe_restore(work: Work, before: Mapping[str, Any]) -> Probed:
-    """Compare the snapshot that the state comes from; one that it came from before says nothing."""
+    """Compare the snapshot from which the state comes; an unchanged one is no evidence."""
     parent = await _parent(work, await work.guest(guest_name(work)))
     if parent != checked(work):
         return Probed(verdict="no_effect", seen={"parent": parent})

@@ -50,7 +50,7 @@ async def _surveyed(
 
 
 def _advice(operation: str, rights: list[str], api: Api) -> str:
-    """Name the rights and the commands, whole: a command that is cut grants nothing, or another thing."""
+    """Name the rights and the commands, whole: a cut command grants nothing, or another thing."""
     commands = granting(operation, rights, api.token, api.connection)
     return f"the token or its user lacks {', '.join(rights)}: {commands}"
 

@@ -1,8 +1,8 @@
-"""TLS to the API: one context that accepts a pinned CA and a pinned node certificate on every Python from 3.11 on.
+"""TLS to the API: one context accepting a pinned CA and a pinned node certificate on every Python from 3.11 on.
 
-PVE's own CA has no keyUsage extension, which VERIFY_X509_STRICT (default since 3.13) refuses; a pinned certificate that
-is no root needs VERIFY_X509_PARTIAL_CHAIN (default since 3.13, not before). requests would add the public authorities
-to a pinned context (`cert_verify`), so the adapter leaves that step out.
+PVE's own CA has no keyUsage extension, which VERIFY_X509_STRICT (default since 3.13) refuses; a pinned certificate
+other than a root needs VERIFY_X509_PARTIAL_CHAIN (default since 3.13, not before). requests would add the public
+authorities to a pinned context (`cert_verify`), so the adapter leaves that step out.
 """
 
 import ssl

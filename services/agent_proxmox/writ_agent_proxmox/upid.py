@@ -34,7 +34,7 @@ class End(Struct, frozen=True):
 
 
 def parse_upid(text: object) -> Upid | None:
-    """Return the task that a text names; None where it is no UPID."""
+    """Return the task named by a text; None where it is no UPID."""
     found = _UPID.fullmatch(text) if isinstance(text, str) else None
     return Upid(found[0], found["node"], found["type"], found["id"], found["user"]) if found else None
 

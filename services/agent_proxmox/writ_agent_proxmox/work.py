@@ -1,7 +1,7 @@
 """One operation under way: its changes are sent once, followed to their end, and stopped on request.
 
-A change that was sent and not answered is looked for in the task list: the tasks of this type, guest and token that
-were not there before. No clock of another host is compared with ours.
+A change sent without a reply is searched for in the task list, among the new tasks of this type, guest and token. No
+clock of another host is compared with ours.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Ended(Exception):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """A call that starts a task of `type` and `id` on a node. `last`: no other follows."""
+    """A call which starts a task of `type` and `id` on a node. `last`: no other follows."""
 
     method: str
     path: tuple[object, ...]
@@ -68,12 +68,12 @@ class Work:
 
     @property
     def name(self) -> str:
-        """The guest that the parameters name."""
+        """Return the guest named by the parameters."""
         given = self.task.parameters
         return str(given.get("guest_name") or given["container_name"])
 
     async def guest(self, name: str) -> Guest:
-        """Return the guest of that name, wherever it is now. Raises Invalid (`not_found`, `other_spelling`)."""
+        """Return the guest with this name, on any node. Raises Invalid (`not_found`, `other_spelling`)."""
         return find_guest(await all_guests(self.api), name)
 
     async def current(self, guest: Guest) -> Mapping[str, Any]:
@@ -104,7 +104,7 @@ class Work:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def pause(self, seconds: float) -> None:
-        """Wait; until the operation is stopped, if that comes first. Raises nothing."""
+        """Wait for this time, or until the operation is stopped. Raises nothing."""
         if self._stopping.is_set():
             return await asyncio.sleep(min(seconds, 0.2))
         try:
@@ -124,11 +124,11 @@ class Work:
         return True
 
     def finish(self) -> None:
-        """Say that nothing of it goes on any more."""
+        """Mark its end: nothing of it goes on any more."""
         self._over.set()
 
     async def follow(self, upid: Upid, seconds: float | None = None) -> End:
-        """Return a task's end; `unknown` where that is not there within so many seconds."""
+        """Return a task's end; `unknown` if it does not end within these seconds."""
         began, pause, start, read_at, killed = time.monotonic(), FIRST_PAUSE, 0, time.monotonic(), False
         while True:
             status = await self._status(upid)
@@ -146,7 +146,7 @@ class Work:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def search(self, note: Note, seconds: float) -> Upid | None:
-        """Return the task that came of a change without a reply; None where no single one is there in time."""
+        """Return the task started by a change without a reply; None unless exactly one is found in time."""
         until, pause = time.monotonic() + seconds, FIRST_PAUSE
         while True:
             try:
@@ -188,7 +188,7 @@ class Work:
         return await self.follow(upid)
 
     async def _tasks(self, note: Note) -> list[Upid]:
-        """The tasks of this type and id that our token started, newest first."""
+        """Return the tasks of this type and id started by our token, newest first."""
         given = {"vmid": int(note.id)} if note.id.isdigit() else {}
         rows = await self.api.get("nodes", note.node, "tasks", source="all", limit=50, **given)
         found = (parse_upid(row.get("upid")) for row in rows)
@@ -207,7 +207,7 @@ class Work:
         return end_of(status.get("exitstatus")) if status.get("status") == "stopped" else None
 
     def _refused(self, error: WritError) -> End | None:
-        """The end of following, where the node has refused to tell of the task for a while. One that is away may come
+        """The end of following, where the node has refused to tell of the task for a while. An absent one may come
         back.
         """
         if error.retry and error.code != "no_such_task":

@@ -137,8 +137,10 @@ async def test_an_mcp_client_calls_a_tool_through_the_gateways_container(compose
     token = composed.writ("token", "create", "bot")["token"]
     composed.type("docker compose --profile mcp up --build --detach --wait gateway")
     try:
-        said = await called(f"http://127.0.0.1:{composed.ports['MCP']}/mcp", token, TARGET)
+        motd = json.dumps({"file_path": f"{SANDBOX}/motd"})
+        said = await called(f"http://127.0.0.1:{composed.ports['MCP']}/mcp", token, TARGET, "file_read", motd)
     finally:
         composed.type("docker compose --profile mcp rm --stop --force gateway")
     assert "request_operation" in said["tools"]
-    assert (said["result"]["status"], said["result"]["requested_by"]) == ("succeeded", "bot")
+    assert (said["result"]["status"], said["result"]["requested_by"]) == ("succeeded", "bot"), said["result"]
+    assert said["result"]["output"]["content"] == "hello"

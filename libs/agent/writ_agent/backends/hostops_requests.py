@@ -18,7 +18,7 @@ from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
-from writ_contracts.parameters import hidden, public
+from writ_contracts.parameters import hidden, recorded_names
 
 Action = Literal["run", "baseline", "probe", "preview"]
 LISTING_SECONDS = 10.0
@@ -54,7 +54,7 @@ def request(
         "baseline": dict(task.baseline if baseline is None else baseline),
         "timeout": task.timeout,
         "attempt": max(task.attempt, 1),
-        "shown": list(public(task.operation.output, dict.fromkeys(task.operation.output.__struct_fields__))),
+        "shown": recorded_names(task.operation.output),
     }
 
 
@@ -157,7 +157,8 @@ def told_of(task: Task, reply: Mapping[str, Any] | None) -> Result | None:
     long = [secret for secret in secrets_of(task) if len(secret) >= LONG_SECRET]
     if result is None or not long:
         return result
-    shown = {name: redacted(value, long) for name, value in public(task.operation.output, result.output).items()}
+    names = recorded_names(task.operation.output)
+    shown = {name: redacted(result.output[name], long) for name in names if name in result.output}
     return replace(
         result,
         message=redact(result.message, long),

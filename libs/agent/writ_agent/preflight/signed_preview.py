@@ -1,7 +1,8 @@
 """Signed previews: an operation's expected effect and the target's state, under this agent's signature."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from writ_agent.backends.port import Backend, Baselines, Previews, Task, lacks
@@ -9,7 +10,7 @@ from writ_agent.reporting.receipts import Identity
 from writ_contracts.agents import AskRead, ReadReply
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import Invalid
-from writ_contracts.parameters import hidden, public
+from writ_contracts.parameters import hidden, public, recorded, telling
 from writ_contracts.previews import CUT, DETAILS, MAX_DETAILS_BYTES, MAX_PREVIEW_BYTES, Preview, PreviewDetails
 from writ_contracts.wire import canonical
 from writ_trust.digests import keyed_digest
@@ -58,6 +59,24 @@ async def _state(backend: Backend, task: Task) -> dict[str, Any]:
     return {name: observed[name] for name in task.operation.settled if name in observed}
 
 
+def _divided(
+    identity: Identity, ask: AskRead, task: Task, seen: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields to show, and the details. Without the right to read there are none that tell of contents."""
+    told = telling(task.operation.output)
+    known = {name: value for name, value in seen.items() if task.diff or name not in told}
+    if not ask.shown:
+        return {}, known
+    keyed = recorded(task.operation.output, known, partial(identity.keyed, task.target.id))
+    digests = {name: value for name, value in known.items() if keyed.get(name, value) != value}
+    secret = {**digests, **{name: value for name, value in known.items() if name in DETAILS}}
+    return {**{name: value for name, value in known.items() if name not in secret}, **_of(keyed, digests)}, secret
+
+
+def _of(keyed: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: keyed[name] for name in names}
+
+
 def _reply(
     identity: Identity,
     ask: AskRead,
@@ -69,8 +88,7 @@ def _reply(
 ) -> ReadReply:
     complete = not seen.get(CUT)
     kept = {name: value for name, value in seen.items() if name != CUT}
-    secret = kept if not ask.shown else {name: value for name, value in kept.items() if name in DETAILS}
-    shown = {name: value for name, value in kept.items() if name not in secret}
+    shown, secret = _divided(identity, ask, task, kept)
     if len(canonical(shown)) > MAX_PREVIEW_BYTES or len(canonical(secret)) > MAX_DETAILS_BYTES:
         shown, secret, complete, note = {}, {}, False, "too large to show"
     details = PreviewDetails(salt=secrets.token_hex(32), values=secret) if secret else None

@@ -1,5 +1,6 @@
 """Receipts: from a backend's result to signed public fields of bounded size."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -8,9 +9,9 @@ from msgspec import Struct
 from writ_agent.backends.port import Done
 from writ_contracts.agents import Receipt, ReceiptMessage
 from writ_contracts.operations import Operation
-from writ_contracts.parameters import public
+from writ_contracts.parameters import recorded
 from writ_contracts.wire import canonical, encode
-from writ_trust.digests import plain_digest
+from writ_trust.digests import derive, keyed_digest
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 
@@ -28,6 +29,10 @@ class Identity(Struct, frozen=True, kw_only=True):
     pool: str
     instance: str
 
+    def keyed(self, target: str, value: Any) -> str:
+        """Return the digest of something secret of the target: nobody can guess it without this pool's key."""
+        return keyed_digest(derive(self.key.seed, "writ.contents", target), value)
+
 
 class ReceiptSubject(Struct, frozen=True, kw_only=True):
     """The attempt reported by a receipt."""
@@ -40,6 +45,7 @@ class ReceiptSubject(Struct, frozen=True, kw_only=True):
     claim_digest: str | None
     outputs: bool = True
     """True if the receipt shows the public output and state."""
+    target: str = ""
 
 
 def receipt_message(
@@ -48,7 +54,8 @@ def receipt_message(
     """Return a ReceiptMessage. `duration` in seconds. Without the operation no output counts as public."""
     size = len(canonical(done.output))
     full = done.output if size <= MAX_FULL_BYTES else {"omitted_bytes": size}
-    shown = public(operation.output, done.output) if operation and run.outputs else {}
+    keyed = partial(identity.keyed, run.target)
+    shown = recorded(operation.output, done.output, keyed) if operation and run.outputs else {}
     receipt = Receipt(
         operation_id=run.operation_id,
         attempt=run.attempt,
@@ -58,7 +65,7 @@ def receipt_message(
         outcome="unknown" if done.outcome == "cancelled" and not done.over else done.outcome,
         code=done.code[:64],
         message=_short(done.message),
-        output_digest=plain_digest(canonical(full)),
+        output_digest=keyed(full),
         output_bytes=size,
         output=_bounded(shown, MAX_RECEIPT_BYTES // 2),
         state=_bounded(done.state if run.outputs else {}, MAX_RECEIPT_BYTES // 4),

@@ -297,6 +297,7 @@ def _run(claimed: SentClaim, answer: ClaimAnswer | None) -> ReceiptSubject:
         grant_digest=digest(answer.grant) if answer and answer.grant else None,
         claim_digest=digest(claimed.signed),
         outputs=answer is None or answer.outputs,
+        target=claimed.work.target,
     )
 
 

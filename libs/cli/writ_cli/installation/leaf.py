@@ -9,6 +9,7 @@ from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_installation.nats.leaf_sites import Shown, Site, add_site, write_site
 from writ_installation.nats.server import LOOPBACK
+from writ_installation.nats.server_tls import check_exposed
 
 PORT = click.IntRange(1, 65535)
 
@@ -59,6 +60,7 @@ async def add(
     new_site = Site(name=site, pools=pools, hub=hub, host=host, port=port, monitor_port=monitor_port, hub_ca=hub_ca)
     if (certificate is None) != (key is None):
         raise click.UsageError("--certificate and --key go together")
+    check_exposed(",".join(hub), "", settings.environ)
     add_site(settings.home, new_site, listen, Shown(certificate=certificate, key=key) if certificate and key else None)
     files = write_site(settings.home, new_site, out or Path(site))
     if settings.screen.json:

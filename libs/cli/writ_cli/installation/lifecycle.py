@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import click
+import msgspec
 from msgspec.structs import asdict
 from rich.text import Text
 
@@ -206,22 +207,28 @@ async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
 @click.command()
 @listing(local)
 async def status(settings: Settings) -> int:
-    """Show each process, ready or with its failing checks, and the journal's usage."""
+    """Show each process, what is degraded and why, and the journal's usage.
+
+    Exit status 1 where anything is degraded, also where every process is ready.
+    """
     status = await control.status(settings.home, settings.environ)
+    degraded = control.degradations(status)
     if settings.screen.json:
-        settings.screen.data(status)
+        settings.screen.data({**msgspec.to_builtins(status), "degraded": list(degraded)})
     else:
         _show_status(settings.screen, status)
-    return Exit.DONE if status.ready else Exit.FAILED
+    return Exit.DONE if status.ready and not degraded else Exit.FAILED
 
 
 def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     since = f" for {times.span(time.time() - status.started_at)}, process {status.pid}" if status.started_at else ""
-    screen.line(f"{status.home}: {status.state}{since}, NATS at {status.url}")
+    degraded = control.degradations(status)
+    state = "degraded" if degraded and status.state == "ready" else status.state
+    screen.line(f"{status.home}: {state}{since}, NATS at {status.url}")
     rows = [
         (
             one.name,
-            Text(one.state if one.ready else f"{one.state}: {_failing(one)}", style="green" if one.ready else "red"),
+            Text(one.state, style="red" if not one.ready else "yellow" if one.failing else "green"),
             one.pid,
             one.health_port,
             one.restarts,
@@ -230,9 +237,12 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         for one in status.processes
     ]
     screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=("clock", "pid"))
+    for reason, names in degraded.items():
+        screen.line(Text(f"{', '.join(names)}: {reason}" if names else reason, style="red"))
     for one in status.processes:
-        if one.ready and one.failing:
-            screen.line(Text(f"{one.name}: {_failing(one)}", style="yellow"))
+        if one.ready and control.ABOUT_HOSTS in one.failing:
+            text = f"{one.name}: {control.ABOUT_HOSTS}: {one.failing[control.ABOUT_HOSTS]}"
+            screen.line(Text(text, style="yellow"))
     for note in policy_notes(status):
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
@@ -241,10 +251,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         screen.line(Text(status.exposed, style="bold yellow"))
     if status.certificate_ends:
         screen.line(f"NATS's certificate ends {times.date(status.certificate_ends)}")
-    if status.problem:
-        screen.line(Text(status.problem, style="yellow"))
     if status.journal is None:
-        screen.line(Text("journal: NATS does not answer", style="red"))
         return
     usage = status.journal
     share = control.usage_share(usage)
@@ -256,10 +263,6 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
 def policy_notes(seen: control.InstallationStatus) -> list[str]:
     """What the policy services say of a policy file that does not count, each but once."""
     return list(dict.fromkeys(one.details["policy"] for one in seen.processes if "policy" in one.details))
-
-
-def _failing(process: control.ProcessStatus) -> str:
-    return ", ".join(f"{name}: {reason}" for name, reason in process.failing.items()) or "no check answers"
 
 
 @click.command("agent-env")

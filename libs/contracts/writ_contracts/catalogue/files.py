@@ -6,7 +6,7 @@ from msgspec import Meta, field
 
 from writ_contracts.catalogue.grammar import FileMode, FilePath, Flag, Sha256, check_bytes
 from writ_contracts.operations import Operation, Risk
-from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
+from writ_contracts.parameters import CONTENTS, KEYED, PUBLIC, SENSITIVE, Output, Parameters, Timeout
 
 BACKENDS = ("local", "ssh")
 MAX_CONTENT_BYTES = 1024 * 1024
@@ -34,7 +34,7 @@ class FileWrite(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     content: Annotated[str, Meta(max_length=MAX_CONTENT_BASE64, description="at most 1 MiB when decoded")]
     encoding: Annotated[Encoding, PUBLIC] = "utf-8"
     mode: Annotated[FileMode | None, PUBLIC] = None
-    if_digest: Annotated[Sha256 | None, PUBLIC] = None
+    if_digest: Annotated[Sha256 | None, SENSITIVE] = None
     timeout: Annotated[Timeout, Meta(le=300)] = 60
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class FileDelete(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The file. `if_digest`: only if it still has this SHA-256."""
 
     file_path: Annotated[FilePath, PUBLIC]
-    if_digest: Annotated[Sha256 | None, PUBLIC] = None
+    if_digest: Annotated[Sha256 | None, SENSITIVE] = None
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
 
@@ -74,7 +74,7 @@ class FileContent(Output, frozen=True, kw_only=True):
     length: Annotated[int, PUBLIC] = 0
     end: Annotated[bool, PUBLIC] = False
     size: Annotated[int, PUBLIC] = 0
-    digest: Annotated[str, PUBLIC] = ""
+    digest: Annotated[str, KEYED] = ""
     mode: Annotated[str, PUBLIC] = ""
     content: str = ""
 
@@ -90,9 +90,9 @@ class FileWritten(Output, frozen=True, kw_only=True):
     would: Annotated[str, PUBLIC] = ""
     commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     created: Annotated[bool, PUBLIC] = False
-    digest_before: Annotated[str, PUBLIC] = ""
-    digest_after: Annotated[str, PUBLIC] = ""
-    size_before: Annotated[int, PUBLIC] = 0
+    digest_before: Annotated[str, KEYED] = ""
+    digest_after: Annotated[str, KEYED] = ""
+    size_before: Annotated[int, CONTENTS] = 0
     size_after: Annotated[int, PUBLIC] = 0
     mode: Annotated[str, PUBLIC] = ""
     diff: str = ""
@@ -109,12 +109,12 @@ class FileCopied(Output, frozen=True, kw_only=True):
     dest_path: Annotated[str, PUBLIC] = ""
     changed: Annotated[bool, PUBLIC] = False
     would: Annotated[str, PUBLIC] = ""
-    commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    commands: Annotated[list[str], CONTENTS] = field(default_factory=list)
     created: Annotated[bool, PUBLIC] = False
-    digest_before: Annotated[str, PUBLIC] = ""
-    digest_after: Annotated[str, PUBLIC] = ""
-    size_before: Annotated[int, PUBLIC] = 0
-    size_after: Annotated[int, PUBLIC] = 0
+    digest_before: Annotated[str, KEYED] = ""
+    digest_after: Annotated[str, KEYED] = ""
+    size_before: Annotated[int, CONTENTS] = 0
+    size_after: Annotated[int, CONTENTS] = 0
 
 
 class FileDeleted(Output, frozen=True, kw_only=True):
@@ -124,8 +124,8 @@ class FileDeleted(Output, frozen=True, kw_only=True):
     changed: Annotated[bool, PUBLIC] = False
     would: Annotated[str, PUBLIC] = ""
     commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
-    digest_before: Annotated[str, PUBLIC] = ""
-    size_before: Annotated[int, PUBLIC] = 0
+    digest_before: Annotated[str, KEYED] = ""
+    size_before: Annotated[int, CONTENTS] = 0
 
 
 OPERATIONS = (
@@ -149,7 +149,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("exists", "digest", "mode"),
+        settled=("exists", "version", "mode"),
         quotes="file_read",
     ),
     Operation(
@@ -163,7 +163,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("exists", "digest", "mode"),
+        settled=("exists", "version", "mode"),
     ),
     Operation(
         name="file_delete",
@@ -176,6 +176,6 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("exists", "digest"),
+        settled=("exists", "version"),
     ),
 )

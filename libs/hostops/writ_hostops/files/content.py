@@ -34,17 +34,16 @@ class FileFacts:
     version: str
 
     def as_state(self) -> Dict[str, Any]:
-        """Return the facts for baselines and the `state` of answers."""
+        """Return the facts for baselines and the `state` of answers, which are on record: no digest of the content."""
         return {
             "exists": True,
-            "digest": self.digest,
             "size": self.size,
             "mode": mode_text(self.mode),
             "version": self.version,
         }
 
 
-ABSENT: Dict[str, Any] = {"exists": False, "digest": "", "size": 0, "mode": "", "version": ""}
+ABSENT: Dict[str, Any] = {"exists": False, "size": 0, "mode": "", "version": ""}
 
 
 def state_of(facts: Optional[FileFacts]) -> Dict[str, Any]:
@@ -109,8 +108,13 @@ def facts_at(place: OpenedPlace, stop: Stop, always_hash: bool = False) -> Optio
 
 def state_at(call: Call, name: str) -> Dict[str, Any]:
     """Return the state of the file named by the parameter `name`, for a baseline or probe."""
+    return state_of(named_facts(call, name))
+
+
+def named_facts(call: Call, name: str) -> Optional[FileFacts]:
+    """Return the facts of the file named by the parameter `name`; None if it is absent."""
     path = call.parameters.get(name)
     if not isinstance(path, str):
         raise HostError("invalid_parameter", f"parameters.{name} must be a string")
     with opened_place(call.target, path, name) as place:
-        return state_of(facts_at(place, call.stop))
+        return facts_at(place, call.stop)

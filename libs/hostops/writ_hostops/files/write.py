@@ -12,7 +12,7 @@ from typing import Any, Dict, Optional
 
 from writ_hostops.errors import HostError, Raced
 from writ_hostops.fields import Fields
-from writ_hostops.files.content import FileFacts, mode_text, state_at, state_of, version_of
+from writ_hostops.files.content import FileFacts, mode_text, named_facts, state_at, state_of, version_of
 from writ_hostops.files.diff import file_diff
 from writ_hostops.files.file_locks import locked
 from writ_hostops.files.open_beneath import OpenedPlace, opened_place
@@ -93,9 +93,10 @@ def probe(call: Call) -> HostAnswer:
     """Report success if the file has the content now. Without marker and content only an unchanged file is
     conclusive.
     """
-    state = state_at(call, "file_path")
+    facts = named_facts(call, "file_path")
+    state = state_of(facts)
     expected = call.expected or (expect(dict(call.parameters)) if "content" in call.parameters else {})
-    if expected and state["digest"] == expected["digest"] and expected["mode"] in ("", state["mode"]):
+    if facts and expected and facts.digest == expected["digest"] and expected["mode"] in ("", state["mode"]):
         return verdict("succeeded", "the file has the content that was to be written", state)
     if call.baseline and state == dict(call.baseline):
         return verdict("not_done", "the file is as it was before", state)

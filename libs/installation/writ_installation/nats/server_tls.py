@@ -240,7 +240,7 @@ def check_exposed(urls: str, ca: str, environ: Mapping[str, str]) -> None:
         if not plaintext_of(environ):
             check_encrypted([url.strip() for url in urls.split(",")], TlsOptions(ca=ca) if ca else None)
     except ConfigError as error:
-        raise Invalid(f"{error}. `writ up --tls required` or `writ init --upgrade` has NATS here speak TLS") from None
+        raise Invalid(f"{error}. docs/operating/tls.md says how NATS here gets to speak TLS") from None
 
 
 def exposure(home: Home, listen: str) -> str:

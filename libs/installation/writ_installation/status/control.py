@@ -66,6 +66,24 @@ class InstallationStatus(Struct, frozen=True, kw_only=True):
     """The reason for which others may read what goes to NATS."""
 
 
+ABOUT_HOSTS = "targets"
+"""The check of agents that names hosts out of reach: these are shown, and Writ is not degraded by them."""
+
+
+def degradations(status: InstallationStatus) -> dict[str, list[str]]:
+    """Return what keeps the installation from being well, each reason once, with the processes that have it."""
+    found = dict[str, list[str]]()
+    for one in status.processes:
+        reasons = [f"{check}: {why}" for check, why in one.failing.items() if not (one.ready and check == ABOUT_HOSTS)]
+        for reason in reasons or ([] if one.ready else [one.state]):
+            found.setdefault(reason, []).append(one.name)
+    if status.problem and not any(status.problem in reason for reason in found):
+        found[status.problem] = []
+    if status.journal is None:
+        found["journal: NATS does not answer"] = []
+    return found
+
+
 def running(home: Home) -> InstallationReport:
     """Return the supervisor's report; raises Unreachable where none is running."""
     if home.split:

@@ -2,12 +2,9 @@
 
 from writ_gateway.http.config import Config
 from writ_gateway.http.metrics import metrics
-from writ_gateway.http.serving import Gateway
+from writ_gateway.http.serving import MANY_CYCLES, Gateway
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.service import StopStep, run, running
-
-MANY_CYCLES = (2_000, 5, 5)
-"""Thresholds of the garbage collector: each request leaves cycles of the SDK behind, which added up to 8 KB a call."""
 
 
 async def main(config: Config) -> None:

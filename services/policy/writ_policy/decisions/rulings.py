@@ -76,12 +76,11 @@ class Judge(Struct, frozen=True, kw_only=True):
         window: str = "",
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
-        """Decide on the `known` facts. `starting`: for a claim.
+        """Decide on the `known` facts. `starting`: for a claim. Raises Invalid or Untrusted for an invalid question.
 
         `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
-        `approvals`: those in the journal, or those of the approval window `window` if named. Policy's own
-        parameters are settled by now, of an approved operation by the instant of its first decision. Raises Invalid or
-        Untrusted for an invalid question.
+        `approvals`: those in the journal, or those of the approval window `window` if named. Policy's own parameters
+        are settled at this instant, for an approved operation at the instant of its first decision.
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)

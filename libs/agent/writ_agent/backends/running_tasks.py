@@ -1,0 +1,39 @@
+"""The running operations of a handler inside the agent's process: one task each, which a stop cancels."""
+
+import asyncio
+from collections.abc import Collection, Coroutine
+from typing import Any
+
+from writ_agent.backends.port import Done
+from writ_bus import tasks
+
+
+class RunningTasks:
+    """The tasks by operation id. The caller of `run` and a stop may both cancel a task."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[Done]] = {}
+
+    @property
+    def operations(self) -> Collection[str]:
+        """Return the ids of the running operations."""
+        return self._tasks.keys()
+
+    async def run(self, operation_id: str, work: Coroutine[Any, Any, Done], stopped: Done) -> Done:
+        """Return the outcome of the work, or `stopped` if a stop cancelled it. Raises as the work."""
+        task = self._tasks[operation_id] = tasks.start(work, "operation")
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            self._tasks.pop(operation_id, None)
+        return stopped if task.cancelled() else task.result()
+
+    def cancel(self, operation_id: str) -> asyncio.Task[Done] | None:
+        """Cancel the task of an operation and return it; None without one."""
+        task = self._tasks.get(operation_id)
+        if task is not None:
+            task.cancel()
+        return task
