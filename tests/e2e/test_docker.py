@@ -25,6 +25,16 @@ NETWORKED = {
     "allowed": True,
     "parameter_constraints": {"allow_host_network": {"allowed_values": [True]}, "image": {"allowed_values": ["box:1"]}},
 }
+BOUNDED = {
+    "name": "bounded",
+    "operations": ["container_create"],
+    "allowed": True,
+    "parameter_constraints": {
+        "container_name": {"pattern": "bounded-.*"},
+        "only_images": {"allowed_items": ["docker.io/library/box"], "default": ["docker.io/library/box"]},
+        "only_ports": {"allowed_items": ["127.0.0.1"], "default": ["127.0.0.1"]},
+    },
+}
 SECRET = "planted-4b1d77"
 
 
@@ -41,7 +51,7 @@ class World(NamedTuple):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("docker")
-    policy = open_policy(TESTERS, NETWORKED)
+    policy = open_policy(TESTERS, NETWORKED, BOUNDED)
     async with (
         fake_engine(folder / "engine.sock") as engine,
         running_installation(folder, targets=[local_target("here", folder / "files")], policy=policy) as installation,
@@ -80,6 +90,14 @@ async def test_a_breakout_needs_both_a_rule_and_a_flag(world: World) -> None:
     assert world.engine.named("host") is None
     allowed = await world.run("container_create", *given, "allow_host_network=true")
     assert allowed.status == 0, allowed
+
+
+async def test_the_bounds_of_a_rule_hold_at_the_agent(world: World) -> None:
+    elsewhere = await world.run("container_create", "container_name=bounded-a", "image=other.example/box:1")
+    assert (elsewhere.status, "other.example/box:1 is outside only_images" in elsewhere.out) == (1, True), elsewhere
+    assert world.engine.named("bounded-a") is None
+    within = await world.run("container_create", "container_name=bounded-b", "image=box:1", "ports=127.0.0.1:80:80")
+    assert within.status == 0, within
 
 
 async def test_a_dry_run_shows_the_calls_and_makes_none(world: World) -> None:
