@@ -27,9 +27,10 @@ from writ_testing.installations.load import load
 
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
-YESTERDAY = "b2c566a1421a21987a74f75781e459bd5fe04e94"
-"""The first state in which signed statements name the installation and claims the builds of plugins. Versions of before
-do not work with it: the changelog says so."""
+YESTERDAY = "34b67eea6137dc4753e20e7719ae5b8478ef65fb"
+"""v0.1.0-rc, the first state that reads what the next one writes. Versions of before do not work with it: the changelog
+says so.
+"""
 POLICY = yaml_file.dump(
     {
         "policies": {

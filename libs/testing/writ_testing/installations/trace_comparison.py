@@ -35,7 +35,7 @@ OWN = frozenset(
     | {"digest", "digest_before", "digest_after"}
 )
 """Fields with values of one operation or installation, or with a length that depends on the folder's name. Those of
-instants may have a twin with `_iso` for people.
+instants may have a twin for people, which ends in _iso.
 """
 WHOLE = frozenset({"plugins"})
 """Fields that differ as a whole: the demo has the example plugin, others have none."""
