@@ -6,6 +6,7 @@ The simulated API runs in this process, so its share is in every row; ratios cou
 import asyncio
 import shutil
 import tempfile
+import threading
 import time
 from asyncio.subprocess import DEVNULL
 from collections.abc import Awaitable, Callable
@@ -48,7 +49,7 @@ class Bare:
     """proxmoxer as its documentation uses it, in a thread."""
 
     def __init__(self, server: Proxmox) -> None:
-        self._pool = ThreadPoolExecutor(1)
+        self._pool, self._pause = ThreadPoolExecutor(1), threading.Event()
         self._api = ProxmoxAPI(
             "127.0.0.1", port=server.pve.port, user=OWNER, token_name=TOKEN, token_value=SECRET, verify_ssl=False
         )
@@ -63,7 +64,7 @@ class Bare:
     def _call(self, work: Callable[[Any], object]) -> None:
         task = work(self._api.nodes(NODE).qemu(WEB))
         while isinstance(task, str) and self._api.nodes(NODE).tasks(task).status.get()["status"] != "stopped":
-            time.sleep(POLL_SECONDS)
+            self._pause.wait(POLL_SECONDS)
 
 
 def _rows(cluster: Cluster, bare: Bare, folder: Path) -> dict[str, dict[str, tuple[Call, int]]]:

@@ -49,7 +49,7 @@ CELLS = {
     "public": "U" + ID.upper() * 2 + "AAA",
     "age": "12 days",
     "used by": TEXT,
-    "file": "/root/.writ/keys/policy.seed",
+    "file": "/etc/writ/keys/policy.seed",
     "findings": "12",
     "stored as": "0123456789abcdef" * 4,
     "error": TEXT,

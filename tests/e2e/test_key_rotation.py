@@ -42,7 +42,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 async def rotated(installation: RunningInstallation, name: str) -> Key:
     """The old key of what was rotated."""
     old = installation.home.key(name)
-    ended = await installation.writ("keys", "rotate", name, "--settle", "1s")
+    ended = await installation.writ("keys", "rotate", name)
     assert ended.status == 0, ended
     assert installation.home.key(name).public != old.public
     return old

@@ -1,10 +1,16 @@
 """One principal that holds all it can get keeps nobody else waiting, and never a stop."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.executor.conftest import World
 from tests.executor.test_listings import RESTART, serve_listings
+
+from writ_contracts import subjects
+from writ_contracts.requests import OpenQuery, OperationsAnswer
+from writ_contracts.wire import decode, encode
+from writ_executor.policy.client import PolicyClient
 
 SLOTS = 8
 FLOOD = 10 * SLOTS
@@ -49,6 +55,35 @@ async def test_others_are_served_while_one_principal_holds_what_it_can(
     answers = [await world.ask("service_status", f"user-{number}", **RESTART) for number in range(5)]
     assert [answer.error for answer in answers] == [None] * 5
     assert not any(one.done() for one in flood)
+    for one in flood:
+        one.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_a_silent_policy_holds_up_decisions_alone_and_nobody_for_longer_than_it_is_silent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.service.CONCURRENCY", SLOTS)
+    speaks, asked, decide = asyncio.Event(), asyncio.Semaphore(0), PolicyClient.decide
+
+    async def silent(*arguments: Any, **named: Any) -> Any:
+        asked.release()
+        await speaks.wait()
+        return await decide(*arguments, **named)
+
+    monkeypatch.setattr(PolicyClient, "decide", silent)
+    await world.executor(sweep=1000.0)
+    flood = [asyncio.create_task(world.ask("service_status", "mallory", **RESTART)) for _ in range(FLOOD)]
+    async with asyncio.timeout(10):
+        for _ in range(SLOTS * 3 // 4):
+            await asked.acquire()
+    query = await world.bus.request(subjects.query("alice", "operations"), encode(OpenQuery()), timeout=5)
+    assert decode(query.data, OperationsAnswer).error is None
+    waiting = asyncio.create_task(world.ask("service_status", "alice", **RESTART))
+    async with asyncio.timeout(10):
+        await asked.acquire()  # she has a slot of her own
+    speaks.set()
+    assert (await asyncio.wait_for(waiting, 10)).error is None
     for one in flood:
         one.cancel()
     await asyncio.gather(*flood, return_exceptions=True)

@@ -15,6 +15,7 @@ from tests.faults.test_kills import ENVIRON
 
 from writ_client.client import Writ
 from writ_contracts.agents import Progress
+from writ_contracts.catalogue.control import OPERATIONS
 from writ_contracts.ids import operation_id as id_of
 from writ_installation.status.control import ProcessStatus, status
 from writ_testing.eventually import eventually
@@ -162,6 +163,25 @@ async def test_a_step_of_policys_clock(tmp_path: Path) -> None:
             done = await run.writ.stop_set(["web-9"], reason="a test", timeout=30)
             assert done.outcome == "succeeded"  # on a statement that its principal signed just now
             await run.ready(run.named("policy"), "ahead of" if step > 0 else "behind", ready=False)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_published_version_is_in_force_whatever_the_clocks_of_policy_and_executor_show(
+    tmp_path: Path, step: float
+) -> None:
+    publish = {"name": "may_publish", "operations": [one.name for one in OPERATIONS], "allowed": True}
+    narrow = open_policy(publish).replace("test_noop", "test_sleep")
+    async with running(tmp_path, 1, policy=open_policy(publish)) as run:
+        run.step("policy", wall=step)
+        run.step("executor", wall=-step)
+        done = await run.writ.policy_publish(narrow, reason="a test", timeout=30)
+        assert done.outcome == "succeeded", done
+
+        async def in_force() -> bool:
+            return (await run.writ.run("test_noop", "web-1", timeout=30)).outcome == "denied"
+
+        await eventually(in_force, what="the published version in force")
 
 
 @pytest.mark.parametrize("slept", some([60.0, 600.0, 3_000.0], 600.0))

@@ -16,13 +16,14 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import State, advances
 from writ_contracts.records import Record
-from writ_contracts.subjects import EventSubject, parse_event
+from writ_contracts.subjects import EventSubject, control_event, parse_event
 from writ_contracts.wire import decode_event, event_of, kind_of
 from writ_trust.control_events import stored_late
 from writ_trust.statements import digest, read
 
 REMEMBERED = 4_096
 OF_CONTROL = "writ.journal.control."
+ARCHIVES = control_event("journal_archive")
 FOLLOWS = (
     "approved",
     "rejected",
@@ -97,6 +98,8 @@ class OperationHistories:
 
     def examine(self, record: Record) -> IrregularEvent | None:
         """Return the fault of the next record, or None."""
+        if record.subject == ARCHIVES:
+            self._known.clear()  # keys of refused requests are free again
         if record.subject.startswith(OF_CONTROL):
             return _late(record)
         where, event = parse_event(record.subject), _event(record)

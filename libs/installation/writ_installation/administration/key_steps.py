@@ -28,8 +28,8 @@ from writ_installation.processes.report import read_report
 from writ_installation.status.server_url import running_url
 
 FOLLOWED_WITHIN = 180.0
-SETTLE = 5.0
-"""Seconds for what the old key signed last to be stored: more than a question to policy may take."""
+SETTLE = 10.0
+"""Seconds for what the old key signed last to be stored and used: an agent whose answer was lost asks again after 5."""
 PAUSE = 0.05
 Tell = Callable[[Rotated], None]
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken, OperationEvent, Requested
+from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken, OperationEvent, Refused, Requested
 from writ_contracts.life import Life, State, apply
 from writ_contracts.subjects import LIMITS, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event, event_of
@@ -212,8 +212,12 @@ class Index:
 
 
 def _before(known: Life | None, event: JournalEvent) -> Life:
-    """Return the life before the event; an empty one if its end went into an archive before this replica read it."""
-    return Life() if known is None or (known.open and isinstance(event, Archived)) else known
+    """Return the life before the event; an empty one if its end went into an archive before this replica read it, or
+    if it was a refused request, whose key is free again after an archive.
+    """
+    if known is None or (known.open and isinstance(event, Archived)):
+        return Life()
+    return Life() if known.refused is not None and isinstance(event, Requested | Refused) else known
 
 
 def _remember(lives: OrderedDict[str, Life], operation_id: str, life: Life, most: int) -> None:
