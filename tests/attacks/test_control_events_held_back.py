@@ -133,8 +133,15 @@ async def test_archive_gives_no_life_to_a_lift_that_was_held_back(office: Asking
 
 
 def event(office: Asking, kind: str, body: dict[str, Any]) -> ControlEvent:
-    about = {"correlation_id": "c", "principal": "alice", "operation_id": "b" * 26}
-    return ControlEvent(id="archive", at=office.clock.now, kind=kind, body=body, **about)
+    return ControlEvent(
+        id="archive",
+        at=office.clock.now,
+        correlation_id="c",
+        principal="alice",
+        operation_id="b" * 26,
+        kind=kind,
+        body=body,
+    )
 
 
 async def copy(office: Asking, record: Record, at: int) -> None:
