@@ -84,7 +84,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "operation_cancel": {"operation_id": "a" * 26},
     "policy_publish": {"document": "x", "reason": "none"},
     "policy_rollback": {"version": 1, "reason": "none"},
-    "emergency_declare": {"scope": ["*"], "reason": "none", "until": time.time() + 600},
+    "emergency_declare": {"scope": ["*"], "reason": "none", "until": time.time() + 3_000},
     "journal_archive": {
         "generation": 1,
         "first": 1,

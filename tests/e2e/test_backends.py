@@ -231,7 +231,8 @@ async def test_health_and_metrics_say_the_same(world: World) -> None:
     assert told.endswith(f"{', '.join(f'{name} ({EXPECTED[name][0]})' for name in ill[:8])} and {len(ill) - 8} more")
     assert "web1" not in told
     status = await world.installation.writ("status")
-    assert status.status == 0
+    # The pool of `unserved` has no agent, which the executor says after a lease; hosts out of reach degrade nothing.
+    assert (status.status, "degraded" in status.out) in ((0, False), (1, "no agent of pool docker" in status.out))
     assert f"agent-ssh: targets: {told}" in status.out
     metrics = await world.ssh_agent("metrics")
     assert 'writ_check_ok{check="targets"} 0.0' in metrics

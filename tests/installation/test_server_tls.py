@@ -3,6 +3,7 @@
 import ssl
 import stat
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -202,3 +203,11 @@ def test_settings_that_are_wrong_are_refused_with_their_line(tmp_path: Path) -> 
         set_up(home, "required", ["localhost"], NOW)
     unknown: Sequence[object] = server_tls.tls_state(home, NOW)
     assert unknown
+
+
+def test_two_processes_that_renew_at_once_make_one_pair(home: Home) -> None:
+    server_tls.rotate_ca(home, NOW)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: renew(home, NOW), range(4))) == [""] * 4
+    assert number(home) == 2
+    handshake(home, server_tls.first_of(home.ca_file.read_bytes()), "localhost")

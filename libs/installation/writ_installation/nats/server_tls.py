@@ -4,10 +4,12 @@ Each certificate has a number and files of its own, so that a reload of NATS nev
 the CA; a new CA is also signed by the former one, until `finish_rotation`.
 """
 
+import fcntl
+import os
 import socket
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,10 +27,8 @@ from writ_installation.files.home import Home
 from writ_nats_server.cluster import TlsFiles
 from writ_runtime.watched_file import stamp
 
-RENEWED = timedelta(days=30)
-"""Before its end a certificate is replaced."""
-KEPT = 2
-"""Certificates that stay: a server that has not reloaded yet reads the former one at a restart."""
+RENEWED = timedelta(days=30)  # before the end of a certificate
+KEPT = 2  # a server that has not reloaded yet reads the former certificate at a restart
 HEAD = """# TLS of NATS. mode: required; offered, for as long as clients without TLS are left; off.
 # names: of its servers, as clients spell them.
 """
@@ -79,8 +79,8 @@ def own_names(listen: str, urls: str = "") -> list[str]:
     """Return the names of a server of this machine that listens there and that others reach by these URLs."""
     hosts = [urlsplit(url if "://" in url else f"nats://{url}").hostname or "" for url in urls.split(",") if url]
     everywhere = listen in ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
-    found = [*hosts, *([] if everywhere else [listen]), socket.gethostname(), *LOCAL_NAMES]
-    return list(dict.fromkeys(one for one in found if one))
+    found = (*hosts, *(() if everywhere else (listen,)), socket.gethostname(), *LOCAL_NAMES)
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def set_up(home: Home, mode: Mode, names: Sequence[str], now: float) -> None:
@@ -102,6 +102,18 @@ def make_ca(home: Home, now: float) -> None:
     home.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(home.ca_key, made.private)
     atomic_files.save(home.ca_file, made.public)
+
+
+@contextmanager
+def _one_at_a_time(home: Home) -> Iterator[None]:
+    """Keep the command and the provisioner from writing the files of one certificate, or of the CA, together."""
+    home.certificates.mkdir(mode=0o700, exist_ok=True)
+    folder = os.open(home.certificates, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def issued(home: Home) -> Issued | None:
@@ -141,16 +153,22 @@ def _ends_soon(known: Issued, now: float) -> bool:
 def tls_state(home: Home, now: float) -> list[object]:
     """Return a state that changes when a file of TLS does, or the certificate is to be renewed."""
     with suppress(ConfigError):  # whoever applies the files names the mistake
-        known = issued(home)
-        soon = known is not None and _ends_soon(known, now)
+        soon = (known := issued(home)) is not None and _ends_soon(known, now)
         return [*map(stamp, (home.tls_file, home.ca_file, _state(home))), soon]
     return []
 
 
 def renew(home: Home, now: float) -> str:
     """Issue a certificate where one is due; return the reason for which it could not be done, "" without one."""
+    if not is_due(home, now):
+        return ""
+    with _one_at_a_time(home):
+        return _renew(home, now)
+
+
+def _renew(home: Home, now: float) -> str:
     settings = read_settings(home)
-    if settings is None or not is_due(home, now):
+    if settings is None or not is_due(home, now):  # another process was faster
         return ""
     known = issued(home)
     if not _has_ca_key(home):
@@ -257,6 +275,11 @@ def exposure(home: Home, listen: str) -> str:
 
 def rotate_ca(home: Home, now: float) -> None:
     """Make a new CA, which the former one signs, too. Raises Conflict while another rotation is under way."""
+    with _one_at_a_time(home):
+        _rotate_ca(home, now)
+
+
+def _rotate_ca(home: Home, now: float) -> None:
     from writ_installation.nats.certificates import cross_sign, is_pair, make_authority  # noqa: PLC0415 - as above
     from writ_installation.nats.cluster_certificate import Certificate  # noqa: PLC0415
 

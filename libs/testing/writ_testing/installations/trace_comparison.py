@@ -32,8 +32,11 @@ OWN = frozenset(
     | {"hidden_bytes", "output_bytes"}
     | {"parameters_digest", "statement_digest", "decision_digest", "claim_digest", "grant_digest", "output_digest"}
     | {"inventory_digest", "principals_digest", "result_digest"}
+    | {"digest", "digest_before", "digest_after"}
 )
-"""Fields with values of one operation, or with a length that depends on the folder's name."""
+"""Fields with values of one operation or installation, or with a length that depends on the folder's name. Those of
+instants may have a twin with `_iso` for people.
+"""
 WHOLE = frozenset({"plugins"})
 """Fields that differ as a whole: the demo has the example plugin, others have none."""
 
@@ -73,4 +76,4 @@ def _common(value: Any, places: Mapping[str, str]) -> Any:
 
 
 def _own(name: str, value: Any) -> bool:
-    return name in WHOLE or (name in OWN and not isinstance(value, dict | list))
+    return name in WHOLE or (name.removesuffix("_iso") in OWN and not isinstance(value, dict | list))
