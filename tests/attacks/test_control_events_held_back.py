@@ -10,14 +10,21 @@ from msgspec import structs
 from tests.policy.replica import KEY, Asking, files, replica
 
 from writ_audit.irregular_events import OperationHistories
+from writ_bus.port import Entry
 from writ_contracts import subjects
-from writ_contracts.catalogue.control import OPERATIONS
+from writ_contracts.catalogue.control import OPERATIONS, JournalArchive
+from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Untrusted
+from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.signing import Signed
+from writ_contracts.wire import encode
+from writ_executor.journal.generations import control_events
 from writ_installation.files.principal_changes import KnownChanges, taken_in
+from writ_policy.state.copied_control_events import in_order
 from writ_proof.archive.signatures import Signatures
+from writ_proof.archive.write import control_digest
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.control_events import STORED_WITHIN
@@ -104,3 +111,49 @@ async def test_change_of_principals_that_was_held_back_opens_no_access_to_nats(o
     late = structs.replace(record, time=record.time + WEEK)
     assert len(taken_in(KnownChanges(), [record], keys, "").changes) == 1
     assert taken_in(KnownChanges(), [late], keys, "").changes == []
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["", "copied by the thief"])
+async def test_archive_gives_no_life_to_a_lift_that_was_held_back(office: Asking, copied: bool) -> None:
+    held = await lift(office)
+    office.clock.now += WEEK
+    late = await store(office, "stop_lift", held)
+    journal = office.bus.journal
+    if copied:
+        await copy(office, late, late.sequence)
+    end = (await journal.read(subjects.CONTROL))[-1].sequence
+    control = await control_digest(journal, end)
+    for at, record in (await control_events(journal)).items():
+        await copy(office, record, at)
+    kept = [one for one in await journal.read(subjects.CONTROL) if CARRIED_FROM in one.headers and one.sequence > end]
+    archive = structs.replace(late, sequence=kept[-1].sequence + 1, subject=subjects.control_event("journal_archive"))
+    body = {**dict.fromkeys(JournalArchive.__struct_fields__, 1), "last": end, "control": control}
+    archive = structs.replace(archive, data=encode(event(office, "journal_archive", body)))
+    assert [at for at in in_order([*kept, archive], lambda *_: True) if at == late.sequence] == []
+
+
+def event(office: Asking, kind: str, body: dict[str, Any]) -> ControlEvent:
+    return ControlEvent(
+        id="archive",
+        at=office.clock.now,
+        correlation_id="c",
+        principal="alice",
+        operation_id="b" * 26,
+        kind=kind,
+        body=body,
+    )
+
+
+async def copy(office: Asking, record: Record, at: int) -> None:
+    last = await office.bus.journal.last(record.subject)
+    assert last is not None
+    await office.bus.journal.append(
+        Entry(
+            subject=record.subject,
+            data=record.data,
+            event_id=f"copy-{at}-{last.sequence}",
+            filter=record.subject,
+            expected=last.sequence,
+            headers={CARRIED_FROM: str(at)},
+        )
+    )

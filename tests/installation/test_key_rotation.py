@@ -1,5 +1,6 @@
 """The steps of a rotation in the files: each can be interrupted, and the next call goes on."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import pytest
 from tests.installation.stand_in_installations import up
 
 from writ_bus.errors import Forbidden
+from writ_bus.nats.options import Options
+from writ_bus.nats.tls import TlsOptions
 from writ_client.context import Context, open_bus
-from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_documents.readers import read_agents
+from writ_installation.administration import key_steps
 from writ_installation.administration.key_list import list_keys
 from writ_installation.administration.key_rotation import (
     Ends,
@@ -24,6 +28,7 @@ from writ_installation.administration.key_steps import rotate
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home, host_token
+from writ_installation.nats.server_tls import set_up
 from writ_trust.keys import Key, generate_seed
 
 AGENT = f"agent-local-{host_token()}"
@@ -112,3 +117,23 @@ async def test_a_running_installation_follows_with_a_second_replica_meanwhile(tm
         await (
             await open_bus(Context(principal="executor", url=one.report.url), one.home.key("executor").seed, wait=10)
         ).close()
+
+
+async def test_end_of_a_former_key_is_read_over_tls_by_the_installation_s_own_ca(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(home, "required", ["localhost"], time.time())
+    used: list[Options] = []
+
+    async def connect(options: Options) -> None:
+        used.append(options)
+        raise Unreachable("far enough")
+
+    monkeypatch.delenv("NATS_URL", raising=False)
+    monkeypatch.setattr(key_steps, "connect", connect)
+    monkeypatch.setattr(key_steps, "running_url", lambda _: "tls://127.0.0.1:4222")
+    announce(home, "policy")
+    switch(home, "policy")
+    with pytest.raises(Unreachable):
+        await rotate(home, "policy", lambda _: None, settle=0.0)
+    assert [one.tls for one in used] == [TlsOptions(ca=str(home.ca_file))]

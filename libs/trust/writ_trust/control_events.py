@@ -1,14 +1,15 @@
 """Control events, which count only with policy's own decision on exactly their parameters. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct
 
-from writ_contracts.copied_control_events import CARRIED_FROM
+from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import Untrusted
+from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
+from writ_contracts.wire import decode_event
 from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import open_signed, read
 
@@ -25,6 +26,29 @@ def stored_late(event: ControlEvent, record: Record) -> bool:
     which names what it copied.
     """
     return CARRIED_FROM not in record.headers and is_late(event, record.time)
+
+
+def is_void(record: Record) -> bool:
+    """Return whether the record is a control event that was stored too late; an unreadable one is not."""
+    try:
+        event = decode_event(record.data)
+    except Invalid:
+        return False
+    return isinstance(event, ControlEvent) and stored_late(event, record)
+
+
+def first_stored(records: Iterable[Record]) -> dict[int, Record]:
+    """Return the control events by their first sequence, in that order; of each the latest copy.
+
+    What was stored too late is left out, with its copies: these have lost the time of its storage, so that an archive
+    that named it would make it count. Raises Invalid.
+    """
+    latest, void = dict[int, Record](), set[int]()
+    for record in records:
+        latest[origin(record.headers, record.sequence)] = record
+        if is_void(record):
+            void.add(record.sequence)
+    return {at: record for at, record in sorted(latest.items()) if at not in void}
 
 
 def is_late(event: ControlEvent, at: float) -> bool:

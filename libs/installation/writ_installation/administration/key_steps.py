@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from writ_bus.nats.bus import connect
-from writ_client.context import tls_of
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_contracts.keyring import POLICY
@@ -24,6 +23,7 @@ from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held, holder
 from writ_installation.initialise import refresh_environment
 from writ_installation.nats.server import options_of
+from writ_installation.nats.server_tls import client_tls
 from writ_installation.processes.report import read_report
 from writ_installation.status.server_url import running_url
 
@@ -88,7 +88,7 @@ async def _ends(home: Home, settle: float) -> Ends:
     if not url:
         raise Unreachable("policy's old key counts until an event of the journal: start Writ, and rotate again")
     await asyncio.sleep(settle)
-    bus = await connect(options_of(home, POLICY, url, tls_of(os.environ)))
+    bus = await connect(options_of(home, POLICY, url, client_tls(home, os.environ)))
     try:
         usage, version = await bus.journal.usage(), await bus.policies.last(subjects.POLICIES)
     finally:

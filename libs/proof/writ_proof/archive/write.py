@@ -6,12 +6,12 @@ from typing import Protocol
 from msgspec import Struct
 
 from writ_contracts import subjects
-from writ_contracts.copied_control_events import origin
 from writ_contracts.errors import Conflict
 from writ_contracts.records import Record
 from writ_proof.archive.format import FORMAT, SEGMENT_EVENTS, Manifest, Segment, encode_line
 from writ_proof.archive.signatures import Signatures
 from writ_proof.bundles import MANIFEST, BundleWriter
+from writ_trust.control_events import first_stored
 from writ_trust.digests import of_all
 from writ_trust.people import Directory
 
@@ -92,5 +92,5 @@ def _write_segment(writer: BundleWriter, events: list[Record], signatures: Signa
 
 async def control_digest(journal: StoredEvents, last: int) -> str:
     """Return the digest of all control events stored up to `last`, in the order of their original sequences."""
-    found = {origin(one.headers, one.sequence): one.data for one in await journal.read(subjects.CONTROL)}
-    return of_all(data for at, data in sorted(found.items()) if at <= last)
+    found = first_stored(await journal.read(subjects.CONTROL))
+    return of_all(one.data for at, one in found.items() if at <= last)

@@ -15,12 +15,12 @@ from writ_contracts import subjects
 from writ_contracts.archives import Announced, in_force, next_of
 from writ_contracts.audit import JournalAnswer
 from writ_contracts.catalogue.control import JournalArchive
-from writ_contracts.copied_control_events import origin
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.life import Life
 from writ_contracts.records import Record
 from writ_executor.journal.audit_services import AuditServices
 from writ_executor.journal.index import Index
+from writ_trust.control_events import first_stored
 
 RESOLVED_WITHIN = 7 * 86_400.0
 """Seconds in which a late receipt may still resolve an `unknown`."""
@@ -147,10 +147,8 @@ class Generations:
 
 
 async def control_events(journal: Journal) -> dict[int, Record]:
-    """Return all control events by their first sequence, in that order; of each the latest copy."""
-    records = await journal.read(subjects.CONTROL)
-    latest = {origin(record.headers, record.sequence): record for record in records}
-    return dict(sorted(latest.items()))
+    """Return the control events that archives name, by their first sequence."""
+    return first_stored(await journal.read(subjects.CONTROL))
 
 
 def _id(life: Life) -> str:

@@ -13,6 +13,7 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import decode
+from writ_trust.control_events import is_void
 from writ_trust.digests import of_all
 
 ARCHIVE = "journal_archive"
@@ -39,7 +40,8 @@ def _check(ordered: Mapping[int, Record], is_decided: IsDecided) -> None:
     archives = [event for record in ordered.values() if (event := _archive(record, is_decided)) is not None]
     last = max(archives, key=lambda event: int(event.body["last"]), default=None)  # all name the same events
     end = int(last.body["last"]) if last else 0
-    if last and of_all(one.data for at, one in ordered.items() if at <= end) != last.body["control"]:
+    named = (one.data for at, one in ordered.items() if at <= end and not is_void(one))
+    if last and of_all(named) != last.body["control"]:
         raise Untrusted(f"the control events up to {end} are not those that archive {last.body['generation']} names")
     strange = [at for at, one in ordered.items() if at > end and CARRIED_FROM in one.headers]
     if strange:  # `setdefault` keeps the first, which is the event itself where it is still there
