@@ -229,6 +229,25 @@ async def test_a_ca_that_is_added_counts_at_the_next_connection(served: Served) 
 
 
 @module
+async def test_a_ca_that_is_removed_does_not_count_at_the_next_connection(served: Served) -> None:
+    path, log = served.file("now.pem", served.authority.public), served.folder / "nats-server.log"
+    bus = await connect(served.options(tls=TlsOptions(ca=path)))
+    try:
+        served.file("now.pem", make_authority("test", NOW).public)
+        await served.server.process.stop()
+        before = log.read_text().count("TLS handshake error")
+        await served.server.start()
+
+        async def refused() -> bool:
+            return log.read_text().count("TLS handshake error") > before
+
+        await eventually(refused, what="the refusal", within=20)
+        assert not bus.connected
+    finally:
+        await bus.close()
+
+
+@module
 @pytest.mark.parametrize("client", some(CLIENTS, "direct"))
 async def test_a_client_closes_at_once_while_the_server_is_frozen(served: Served, client: str) -> None:
     bus = await connect(served.options(client))

@@ -177,7 +177,7 @@ def _advance(history: OperationHistory, event: journal.OperationEvent) -> None:
 def _demands_approval(event: journal.Requested) -> bool:
     """Return true if policy's first decision demands approvals; an unreadable one allows nothing either."""
     try:
-        return read(event.decision, Decision).effect == "require_approval"
+        return read(event.decision, Decision).effect != "allow"
     except Untrusted:
         return False
 

@@ -21,7 +21,7 @@ from writ_bus.nats.client.port import DOWN, OnMessage
 from writ_bus.nats.options import OnViolation as OnViolation
 from writ_bus.nats.options import Options as Options
 from writ_bus.nats.options import next_server
-from writ_bus.nats.tls import check_encrypted, reason, tls_context, trust, uses_tls
+from writ_bus.nats.tls import check_encrypted, reason, tls_context, uses_tls
 from writ_contracts.errors import ConfigError
 
 _logger = logging.getLogger("writ.bus")
@@ -35,11 +35,10 @@ class Connection:
     """A connected client, made by `open_connection`."""
 
     def __init__(self, options: Options) -> None:
-        """Raises ConfigError for files of TLS that cannot be used, and for a server that may not be reached so."""
+        """Raises ConfigError for a server that may not be reached without TLS."""
         self.options = options
         if not options.plaintext:
             check_encrypted(options.servers, options.tls)
-        self._tls = tls_context(options.tls) if uses_tls(options.servers, options.tls) else None
         self.client = make_client(options.client)
         self.up = asyncio.Event()
         self.closed = asyncio.Event()
@@ -63,7 +62,7 @@ class Connection:
 
     async def open(self) -> None:
         """Connect, for at most `options.wait` seconds. Raises Forbidden at once for a wrong key, Unreachable at once
-        for a certificate that does not hold, else at the end.
+        for a certificate that does not hold, else at the end; ConfigError for files of TLS that cannot be used.
         """
         connecting = tasks.start(self.client.connect(**self._client_options()), "nats connect")
         refused = tasks.start(self._refused.wait(), "nats refused")
@@ -100,7 +99,7 @@ class Connection:
             "name": options.name,
             "nkeys_seed_str": options.seed.decode(),
             "inbox_prefix": options.inbox_prefix,
-            "tls": self._tls,
+            "tls": tls_context(options.tls) if uses_tls(options.servers, options.tls) else None,
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.25,
             "reconnect_to_server_handler": next_server,
@@ -139,11 +138,11 @@ class Connection:
         self._trust_again()
 
     def _trust_again(self) -> None:
-        """Load the files of TLS again, so that a new CA counts without a restart."""
-        if self._tls is None or self.options.tls is None:
+        """Make the context of TLS anew: without a restart an added CA counts, and a removed one no longer does."""
+        if self.options.tls is None or not uses_tls(self.options.servers, self.options.tls):
             return
         try:
-            trust(self._tls, self.options.tls)
+            self.client.options["tls"] = tls_context(self.options.tls)
         except ConfigError as error:
             _logger.warning("nats.tls", extra={"error": str(error)})
 

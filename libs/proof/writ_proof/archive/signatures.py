@@ -166,7 +166,7 @@ class Signatures:
 
     def _demanded(self, record: Record, event: journal.Requested, decision: Decision) -> None:
         """Remember the digests which approvals of this request must name."""
-        if decision.effect == "require_approval" and not event.dry_run:
+        if decision.effect != "allow" and not event.dry_run:  # an effect of a newer release is no allow
             self._requests[event.operation_id] = Request(
                 sha256(record.data).hexdigest(),
                 digest(event.decision),
