@@ -143,3 +143,15 @@ async def test_volumes_are_removed_only_when_the_request_says_so(host: DockerHos
     assert "shop" not in host.engine.docker("network", "ls")
     again = await host.run("stack_remove", identity, stack_name="shop")
     assert (again.outcome, again.effect) == ("succeeded", "none")
+
+
+@pytest.mark.parametrize("kind", ["volume", "network"])
+async def test_what_another_stack_owns_is_not_used_by_a_name_that_fits(host: DockerHost, kind: str) -> None:
+    """Volume `prod_db` of stack `shop` has the name of volume `db` of stack `shop_prod`."""
+    host.engine.docker(kind, "create", "--label", "com.docker.compose.project=shop_prod", "shop_prod_db")
+    used = "volumes: ['prod_db:/data']" if kind == "volume" else "networks: [prod_db]"
+    text = f"services: {{web: {{image: '{BOX}', {used}}}}}\n{kind}s: {{prod_db: }}"
+    with pytest.raises(WritError) as refused:
+        await apply(host, text)
+    assert (refused.value.code, "shop_prod_db" in str(refused.value)) == ("compose_refused", True)
+    assert host.engine.docker("ps", "--all", "--quiet") == ""

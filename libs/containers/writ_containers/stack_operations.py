@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from writ_agent.backends.port import Done, Probed, Progress, Task, Verdict
 from writ_containers import container_view
 from writ_containers.compose import command
-from writ_containers.compose.judged import compose_json, images, public_digest, replicas, settings, shown
+from writ_containers.compose.judged import compose_json, images, own_names, public_digest, replicas, settings, shown
 from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
 from writ_containers.engine import Engine
@@ -33,6 +33,7 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> D
     given: StackApply = task.arguments()
     stack = await stack_of(engine, given, task.target)
     await _refuse_absent(engine, task)
+    await _refuse_taken(engine, stack, given.stack_name)
     options = ["--no-build", "--remove-orphans", "--pull", "always" if given.pull else "missing"]
     progress("runs docker compose up")
     file, config = compose_json(stack, given.stack_name), engine.registries.config(images(stack))
@@ -82,6 +83,7 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     given: StackApply = task.arguments()
     stack = await stack_of(engine, given, task.target)
     await _refuse_absent(engine, task)
+    await _refuse_taken(engine, stack, given.stack_name)
     return {"changes": differences(stack, found), "compose": shown(stack), "compose_digest": public_digest(stack)}
 
 
@@ -100,6 +102,24 @@ async def _refuse_absent(engine: Engine, task: Task) -> None:
         raise Invalid(
             f"no stack {task.parameters['stack_name']} on this engine: deploy it first", code="stack_not_found"
         )
+
+
+async def _refuse_taken(engine: Engine, stack: Stack, name: str) -> None:
+    """Raises Invalid where a volume or network of the stack would be one that exists and is not the stack's."""
+    own = {container_view.PROJECT_LABEL: name}
+    volumes = set(await engine.volumes({})) - set(await engine.volumes(own))
+    networks = _names(await engine.networks({})) - _names(await engine.networks(own))
+    taken = sorted((own_names(stack, name, "volumes") & volumes) | (own_names(stack, name, "networks") & networks))
+    if taken:
+        raise Invalid(
+            f"{', '.join(taken)} of this engine would be used and is not of stack {name}: choose other names, or "
+            "declare it as external",
+            code="compose_refused",
+        )
+
+
+def _names(networks: list[Mapping[str, Any]]) -> set[str]:
+    return {str(one.get("Name", "")) for one in networks}
 
 
 async def _settled(engine: Engine, given: StackApply, stack: Stack, ended: tuple[int, str], until: float) -> Done:

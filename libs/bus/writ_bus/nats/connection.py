@@ -142,7 +142,7 @@ class Connection:
         if self.options.tls is None or not uses_tls(self.options.servers, self.options.tls):
             return
         try:
-            self.client.options["tls"] = tls_context(self.options.tls)
+            self.client.use_tls(tls_context(self.options.tls))
         except ConfigError as error:
             _logger.warning("nats.tls", extra={"error": str(error)})
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -91,6 +91,18 @@ def _networks(service: Service, stack: Stack) -> list[str]:
         return []
     keys = service.networks or {"default": None}
     return [name for key in keys if (name := _shared_name(key, stack.networks.get(key)))]
+
+
+def own_names(stack: Stack, name: str, kind: Literal["volumes", "networks"]) -> set[str]:
+    """Return the names on the engine of the volumes or networks of the stack itself, of this project name.
+
+    Compose joins the name and the key, so those of stack `shop` may be those of a stack `shop_prod`, and Compose only
+    warns of one that is not its own.
+    """
+    declared = dict(getattr(stack, kind))
+    if kind == "networks":
+        declared.setdefault("default", None)
+    return {f"{name}_{key}" for key, one in declared.items() if one is None or not (one.external or one.name)}
 
 
 def _shared_name(key: str, declared: Network | NamedVolume | None) -> str:

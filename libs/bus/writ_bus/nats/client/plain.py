@@ -7,6 +7,7 @@ it as late (`Writ-Timeout`), and a dead connection is noticed by nats-py's own p
 import asyncio
 import logging
 from contextlib import suppress
+from ssl import SSLContext
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -49,6 +50,10 @@ class PlainClient:
     async def connect(self, **options: Any) -> None:
         """Connect, with nats-py's options."""
         await self._client.connect(**options)
+
+    def use_tls(self, context: SSLContext) -> None:
+        """Use this context from the next connection on."""
+        self._client.use_tls(context)
 
     async def publish(self, subject: str, payload: bytes, reply: str, headers: dict[str, str] | None) -> None:
         """Send a message. Raises one of DOWN."""

@@ -1,6 +1,7 @@
 """Port to a client of the NATS protocol, as far as a connection needs it."""
 
 from collections.abc import Callable
+from ssl import SSLContext
 from typing import Any, Protocol
 
 import nats.errors
@@ -36,6 +37,9 @@ class Client(Protocol):
 
     async def connect(self, **options: Any) -> None:
         """Connect, with nats-py's options."""
+
+    def use_tls(self, context: SSLContext) -> None:
+        """Use this context from the next connection on."""
 
     async def publish(self, subject: str, payload: bytes, reply: str, headers: dict[str, str] | None) -> None:
         """Send a message. Raises one of DOWN."""
