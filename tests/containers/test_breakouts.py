@@ -123,13 +123,19 @@ def create(**given: Any) -> ContainerCreate:
 
 
 class NoContainers(Engine):
-    """An engine that has no container, and is not asked for more."""
+    """An engine that has nothing yet."""
 
     def __init__(self) -> None:
         """Without a connection."""
         self.address = EngineAddress()
 
     async def containers(self, labels: Mapping[str, str] | None = None) -> list[Mapping[str, Any]]:
+        return []
+
+    async def networks(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        return []
+
+    async def volumes(self, labels: Mapping[str, str]) -> list[str]:
         return []
 
 
