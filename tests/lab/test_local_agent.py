@@ -1,5 +1,6 @@
 """The local agent on a real host: from the built wheels, under systemd, asked over NATS from outside."""
 
+import os
 import re
 import subprocess
 import sys
@@ -26,6 +27,7 @@ def test_the_bare_script_of_the_readme_does_the_same(writ: Writ, host: Host, tmp
     done = subprocess.run(
         [*command, "service_restart", host.name, "service_name=nginx"],
         cwd=tmp_path,
+        env={**os.environ, "SSL_CERT_FILE": str(writ.home / "config" / "ca.pem")},
         capture_output=True,
         text=True,
         timeout=60,

@@ -103,8 +103,8 @@ class Composed:
         seed = self.home.seed_file("principal-operator").read_bytes()
         ports = [self.ports[name] for name, _ in zip(PORTS, folders.names(self.home), strict=False)]
         url = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
-        installation = self.home.installation
-        return await Writ.connect(url, seed=seed, principal="operator", installation=installation, wait=10.0)
+        about = {"installation": self.home.installation, "tls_ca": str(self.home.ca_file)}
+        return await Writ.connect(url, seed=seed, principal="operator", wait=10.0, **about)
 
     def down(self) -> None:
         """All of it, with the volumes."""
