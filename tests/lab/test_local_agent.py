@@ -11,6 +11,8 @@ from tests.lab.host_requests import begun, let_go, only, settled
 from tests.lab.hosts import Host, until
 from tests.lab.installation import AGENT, Writ
 
+from writ_installation.files.home import Home
+
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300), only("local")]
 
 README = Path(__file__).parents[2] / "README.md"
@@ -27,7 +29,7 @@ def test_the_bare_script_of_the_readme_does_the_same(writ: Writ, host: Host, tmp
     done = subprocess.run(
         [*command, "service_restart", host.name, "service_name=nginx"],
         cwd=tmp_path,
-        env={**os.environ, "SSL_CERT_FILE": str(writ.home / "config" / "ca.pem")},
+        env={**os.environ, "SSL_CERT_FILE": str(Home(writ.home).ca_file)},
         capture_output=True,
         text=True,
         timeout=60,
