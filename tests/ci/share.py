@@ -7,6 +7,7 @@ With pytest-xdist: `--dist loadfile --no-loadscope-reorder`.
 
 import ast
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
+from writ_testing.exhaustive import UNTIL
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """See pytest's hooks."""
-    config.pluginmanager.register(Chooser(msgspec.json.decode(config.getoption("--share").read_bytes(), type=Share)))
+    share = msgspec.json.decode(config.getoption("--share").read_bytes(), type=Share)
+    os.environ[UNTIL] = str(share.until)
+    config.pluginmanager.register(Chooser(share))
 
 
 class Chooser:

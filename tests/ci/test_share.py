@@ -1,9 +1,12 @@
 """Which tests a share of `make test-full` begins with."""
 
+import time
 from pathlib import Path
 
 import pytest
 from tests.ci.share import Chooser, Share, order
+
+from writ_testing.exhaustive import UNTIL, time_for
 
 RULES = ("libs/rules/writ_rules/engine.py",)
 
@@ -46,3 +49,12 @@ def test_share_changes_with_the_commit_where_little_is_touched(root: Path) -> No
 def test_share_starts_tests_until_its_time() -> None:
     assert Chooser(Share(changed=(), seed="", until=float("inf"))).pytest_runtest_protocol() is None
     assert Chooser(Share(changed=(), seed="", until=0.0)).pytest_runtest_protocol() is True
+
+
+def test_a_test_without_an_end_of_its_own_ends_with_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(UNTIL, raising=False)
+    assert time_for(600.0) == 600.0
+    monkeypatch.setenv(UNTIL, str(time.monotonic() + 60))
+    assert 50 < time_for(600.0) <= 60
+    monkeypatch.setenv(UNTIL, "0")
+    assert time_for(600.0) == 5.0
