@@ -27,7 +27,7 @@ OFTEN = {
     "rule_error": 150,
     "facts_needed": 10,
     "no_rule": 1000,
-    "outside_gateway_limits": 3,
+    "outside_gateway_limits": 1,
     "dry_run_disabled": 100,
     "policy_inactive": 30,
     "invalid": 100,
