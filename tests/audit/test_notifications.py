@@ -280,3 +280,8 @@ def test_a_notifier_of_a_plugin_makes_the_request_and_cannot_send_it_elsewhere(t
     unlinked = notification_of(record(WAITING))
     assert unlinked is not None
     assert target.request(unlinked, 0.0).url == "https://x/pending"
+
+
+def test_no_problem_of_a_destination_quotes_its_secret(receiver: Receiver) -> None:
+    problem = post(HttpRequest(url=receiver.url, headers={"Authorization": "Bearer s3cret\nmore"}, body=b""))
+    assert ("header" in problem, "s3cret" in problem) == (True, False)

@@ -18,7 +18,7 @@ from writ_audit.notifications.settings import Target
 from writ_bus.backoff import backoff
 from writ_bus.port import Journal
 from writ_bus.tasks import unending
-from writ_contracts.errors import TimedOut, Unreachable
+from writ_contracts.errors import ConfigError, TimedOut, Unreachable
 from writ_contracts.notifications import HttpRequest, Notification
 from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL
@@ -159,8 +159,10 @@ class Delivery:
     async def _send(self, one: Notification) -> str:
         try:
             request = self._target.request(one, self._clock())
+        except ConfigError as error:
+            return str(error)[:300]
         except Exception as error:  # noqa: BLE001 - a plugin's defect holds up its own destination alone
-            return f"no request could be made: {type(error).__name__}: {error}"[:300]
+            return f"no request could be made: {type(error).__name__}"  # its text may have the secret
         return await asyncio.to_thread(post, request)
 
 
@@ -200,6 +202,8 @@ def post(request: HttpRequest) -> str:
     try:
         with opener.open(made, timeout=SEND_SECONDS) as response:
             status = int(response.status)
-    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a header of two lines
+    except ValueError:  # http.client quotes the value, which may be the secret
+        return "a header of the request is no line of ASCII: does the file of its secret have several lines?"
+    except (OSError, http.client.HTTPException) as error:
         return f"not reached: {error}"[:300]
     return "" if 200 <= status < 300 else f"HTTP {status}"
