@@ -151,7 +151,11 @@ async def test_it_is_told_once_and_then_forgotten(world: World) -> None:
 
 async def test_processes_that_were_left_are_ended_first_wherever_they_went(world: World) -> None:
     left_over = await asyncio.create_subprocess_exec(
-        "sh", "-c", "trap '' TERM; setsid sleep 300 & sleep 300", env=processes.marked(ID), start_new_session=True
+        "sh",
+        "-c",
+        "trap '' TERM; setsid sleep 300 & sleep 300",
+        env=processes.marked_environ(ID),
+        start_new_session=True,
     )
     await until(lambda: len(processes.living(ID)) == 3)
     await left(world.folder / "state", intent("test_count"))

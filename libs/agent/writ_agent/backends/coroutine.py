@@ -12,7 +12,7 @@ Function = Callable[[Task, Progress], Awaitable[Done]]
 
 class CoroutineHandler:
     """A handler from a coroutine function. A stop cancels the function and ends every process of the operation
-    (`processes.marked`).
+    (`processes.marked_environ`).
 
     The function may catch the cancellation and return a Done with its effect; otherwise the effect is `maybe`.
     """

@@ -7,6 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 
 from msgspec import Struct, structs
@@ -37,7 +38,7 @@ from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
-from writ_installation.provisioner.rounds import Rounds
+from writ_installation.provisioner.reconciler import Reconciler, Rounds
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_installation.supervisor.replacement import replace_process
@@ -227,31 +228,22 @@ class Supervisor:
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
     async def _follow(self, server: Server, observed: list[object]) -> None:
+        reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
             await self._rounds.pause(self._options.look_seconds)
-            number = self._rounds.begin()
             await self._look_at_disk(server)
             self._report()
-            now = self._files()
-            try:
-                if now != observed:
-                    await self._adapt(server)
-                    observed, self._problem = now, ""
-                self._rounds.done(number)
-            except ConfigError as error:
-                observed = now
-                self._not_taken_in(f"nothing changed, since a file is wrong: {error}")
-            except (BusError, Unreachable, OSError, ExceptionGroup) as error:
-                self._not_taken_in(f"a change could not be taken in, trying again: {_reason(error)}")
+            await reconciler.round()
 
     async def _look_at_disk(self, server: Server) -> None:
         if time.monotonic() - self._disk_seen > DISK_SECONDS:
             await server.look_at_disk()
             self._disk_seen = time.monotonic()
 
-    def _not_taken_in(self, problem: str) -> None:
-        self._problem = problem
-        self._show(problem)
+    def _note(self, failure: Exception | None) -> None:
+        self._problem = "" if failure is None else _described(failure)
+        if self._problem:
+            self._show(self._problem)
 
     def _files(self) -> list[object]:
         """Return a state that changes when a file of the owner's does, or a token is made, used or revoked, or
@@ -341,6 +333,12 @@ def _process(one: BundledServer | Child) -> ProcessReport:
     name = one.name if isinstance(one, Child) else "nats"
     problem = "" if isinstance(one, Child) else one.problem
     return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts, problem=problem)
+
+
+def _described(failure: Exception) -> str:
+    if isinstance(failure, ConfigError):
+        return f"nothing changed, since a file is wrong: {failure}"
+    return f"a change could not be applied, trying again: {_reason(failure)}"
 
 
 def _reason(error: Exception) -> str:

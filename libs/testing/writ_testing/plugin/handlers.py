@@ -11,7 +11,7 @@ from typing import Any
 
 from writ_agent.backends.coroutine import CoroutineHandler
 from writ_agent.backends.port import Done, Probed, Progress, Task
-from writ_agent.backends.processes import marked
+from writ_agent.backends.processes import marked_environ
 from writ_contracts.errors import Denied, Invalid
 from writ_testing.plugin.operations import Count, Fail, Keep, Sleep
 
@@ -48,7 +48,7 @@ async def _start(script: str, operation_id: str) -> Process:
         sys.executable,
         "-c",
         script,
-        env=marked(operation_id),
+        env=marked_environ(operation_id),
         start_new_session=True,
         stdin=DEVNULL,
         stdout=DEVNULL,
