@@ -17,14 +17,14 @@ from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.obligations import Demand, People
-from writ_rules.setting import Question, Setting
+from writ_rules.setting import AccessQuestion, Setting
 
 
 def explain(
     setting: Setting, query: PolicyExplainQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
 ) -> Explanation:
     """Explain a decision. Raises Invalid for an unknown name or parameters the operation refuses."""
-    question = Question(
+    question = AccessQuestion(
         principal=query.principal or asker,
         operation=query.operation,
         target=query.target,
@@ -44,7 +44,7 @@ def can_i(
     setting: Setting, query: PolicyCanIQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
 ) -> PolicyCanIAnswer:
     """Return the decision for the asker. Raises Invalid."""
-    question = Question(
+    question = AccessQuestion(
         principal=asker,
         operation=query.operation,
         target=query.target,

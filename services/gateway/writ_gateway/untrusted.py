@@ -24,7 +24,7 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(lambda found: f"\\u{{{ord(found.group()):x}}}", text)
 
 
-class Bounded:
+class BoundedCopy:
     """Copies plain data: at most `most` characters of long texts, as much of short ones, and `MOST_ITEMS` of a list.
 
     Short texts have room of their own, so that no file hides how an operation ended. `cut`: the fields that are not

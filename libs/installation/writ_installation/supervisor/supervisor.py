@@ -22,7 +22,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
 from writ_installation.nats.external_server import ExternalServer, Server, hint
-from writ_installation.nats.server import LOOPBACK, Address, BundledServer, free_port, make_streams
+from writ_installation.nats.server import LOOPBACK, BundledServer, ServerAddress, free_port, make_streams
 from writ_installation.nats.server_tls import (
     Mode,
     client_tls,
@@ -51,7 +51,7 @@ DISK_SECONDS = 1.5
 ShowLine = Callable[[str], None]
 
 
-class Options(Struct, frozen=True, kw_only=True):
+class SupervisorOptions(Struct, frozen=True, kw_only=True):
     """Options of `writ up`. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
 
     `health_port`: that of the first process, the others follow in order; 0: each takes a free one.
@@ -77,16 +77,16 @@ class Supervisor:
     def __init__(
         self,
         home: Home,
-        options: Options,
+        options: SupervisorOptions,
         environ: Mapping[str, str],
         show: ShowLine,
-        table: services.Table | None = None,
+        table: services.ProcessTable | None = None,
     ) -> None:
         self._home = home
         self._options = options
         self._environ = environ
         self._show = show
-        self._table = table or services.Table()
+        self._table = table or services.ProcessTable()
         self._credentials = credential_folders(self._table.agents, home, environ)
         self._children: list[Child] = []
         self._server: Server | None = None
@@ -142,7 +142,7 @@ class Supervisor:
         self._set_up_tls(options)
         return BundledServer(self._home, self._address(), self._show, self._environ)
 
-    def _set_up_tls(self, options: Options) -> None:
+    def _set_up_tls(self, options: SupervisorOptions) -> None:
         """Have NATS speak TLS where others reach it, unless the caller or `tls.yaml` says otherwise."""
         mode, names = options.tls, own_names(options.listen)
         if mode is not None:
@@ -151,10 +151,10 @@ class Supervisor:
         if mode is not None or self._home.tls_file.exists() or not is_loopback_host(options.listen):
             set_up(self._home, mode or "required", names, time.time())
 
-    def _address(self) -> Address:
+    def _address(self) -> ServerAddress:
         listen = self._options.listen
         port = self._options.nats_port or free_port(listen)
-        return Address(host=listen, port=port, monitor_port=free_port())
+        return ServerAddress(host=listen, port=port, monitor_port=free_port())
 
     async def _serve(self, server: Server) -> None:
         """Start the server. Another process may take the chosen port before that: then choose again."""

@@ -10,8 +10,8 @@ from writ_contracts.credentials import KEY
 from writ_contracts.decisions import Effect
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import Times
-from writ_rules.engine.judge import Judged
+from writ_rules.engine.conditions import TimeCondition
+from writ_rules.engine.judge import JudgedRule
 from writ_rules.engine.obligations import Demand, People, progress
 from writ_rules.engine.rules import Rule
 
@@ -35,7 +35,7 @@ def denied(denying: list[Rule]) -> str:
     return _cut(f"{_rules(names)} {'denies' if len(names) == 1 else 'deny'} it" + (f": {sentence}" if sentence else ""))
 
 
-def erred(erring: list[Judged], names: list[str]) -> str:
+def erred(erring: list[JudgedRule], names: list[str]) -> str:
     """Return the reason of an erring rule."""
     miss = next(each.miss for each in erring if each.rule.name == names[0])
     what = f": {miss.clause} ({miss.wanted}) {miss.got}" if miss else ""
@@ -59,15 +59,15 @@ def nowhere(policy: Policy, request: DecisionRequest, restricting: list[Rule]) -
     return _cut(f"no rule allows {operation} on a {role} target{known}" + (only and f"{only} what others allow"))
 
 
-def opening(near: Judged, request: DecisionRequest) -> tuple[float, str] | None:
+def opening(near: JudgedRule, request: DecisionRequest) -> tuple[float, str] | None:
     """Return the next opening of the window, if a closed window is the miss."""
     for condition in near.rule.conditions[request.operation.name]:
-        if isinstance(condition, Times) and near.miss is not None and condition.clause == near.miss.clause:
+        if isinstance(condition, TimeCondition) and near.miss is not None and condition.clause == near.miss.clause:
             return condition.opens(request.at)
     return None
 
 
-def missed(sentence: str, near: Judged, opens: tuple[float, str] | None) -> str:
+def missed(sentence: str, near: JudgedRule, opens: tuple[float, str] | None) -> str:
     """Return the reason with the nearest rule and its miss."""
     miss, name = near.miss, near.rule.name
     if miss is None:

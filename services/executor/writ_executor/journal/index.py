@@ -19,7 +19,7 @@ from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken
 from writ_contracts.life import Life, State, apply
 from writ_contracts.subjects import LIMITS, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event, event_of
-from writ_executor.journal.lines import HOLDING, Line
+from writ_executor.journal.lines import HOLDING, OperationLine
 from writ_executor.journal.written_bytes import WrittenBytes
 
 RECENTLY_ENDED = 512
@@ -46,7 +46,7 @@ class Index:
         self._open: dict[str, Life] = {}
         self._ended: OrderedDict[str, Life] = OrderedDict()
         self._unknown: OrderedDict[str, Life] = OrderedDict()
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, OperationLine] = {}
         self._by_principal: dict[str, set[str]] = {}
         self._own: dict[str, OperationEvent] = {}
 
@@ -115,7 +115,7 @@ class Index:
 
         The latest request in line has the number, so a lowered limit counts for all waiting ones.
         """
-        members = self._lines.get(line) or Line()
+        members = self._lines.get(line) or OperationLine()
         inside, last = members.holding(), members.get(lock.operation_id) if lock else None
         if last is not None and last.state not in HOLDING:
             inside.append(last)
@@ -191,7 +191,7 @@ class Index:
                 self._queue(line, operation_id, life)
 
     def _queue(self, line: str, operation_id: str, life: Life) -> None:
-        members = self._lines.setdefault(line, Line())
+        members = self._lines.setdefault(line, OperationLine())
         members.put(operation_id, life)
         if not len(members):
             del self._lines[line]
