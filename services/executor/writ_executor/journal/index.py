@@ -13,11 +13,21 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
+from writ_bus.archive_announcements import ARCHIVE
+from writ_contracts.archives import announced
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken, OperationEvent, Refused, Requested
+from writ_contracts.journal import (
+    Archived,
+    ControlEvent,
+    JournalEvent,
+    LimitTaken,
+    LockTaken,
+    OperationEvent,
+    Requested,
+)
 from writ_contracts.life import Life, State, apply
-from writ_contracts.subjects import LIMITS, limit_line, parse_event, target_lock
+from writ_contracts.subjects import LIMITS, control_event, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event, event_of
 from writ_executor.journal.lines import HOLDING, Line
 from writ_executor.journal.written_bytes import WrittenBytes
@@ -26,6 +36,7 @@ RECENTLY_ENDED = 512
 MOST_UNKNOWN = 4_096
 _FIRST = ("requested", "refused")
 _TARGETS = f"{LIMITS}target."
+ARCHIVES = control_event(ARCHIVE)
 
 
 class Lock(Struct, frozen=True):
@@ -41,6 +52,8 @@ class Index:
     def __init__(self) -> None:
         self.sequence = 0
         self.control_sequence = 0
+        self.archived = 0
+        """The last sequence that was announced as archived."""
         self.locks: dict[str, Lock] = {}
         self.written = WrittenBytes()
         self._open: dict[str, Life] = {}
@@ -135,10 +148,24 @@ class Index:
         self.sequence = max(self.sequence, sequence)
         if subject.startswith("writ.journal.control."):
             self.control_sequence = max(self.control_sequence, sequence)
+            if subject == ARCHIVES:
+                self.release(sequence, data)
         elif subject.startswith(LIMITS):
             self._lock(sequence, subject, data)
         else:
             self._event(sequence, subject, data, event_id, time)
+
+    def release(self, sequence: int, data: bytes) -> None:
+        """Forget operations that ended in a range which is announced as archived here: the range may be removed now,
+        and the keys of its refused requests are free then. Raises Invalid.
+        """
+        event = decode_event(data)
+        if not isinstance(event, ControlEvent):
+            return
+        self.archived = max(self.archived, min(announced(event, sequence, data).last, sequence))
+        for lives in (self._ended, self._unknown):
+            for operation_id in [one for one, life in lives.items() if life.sequence <= self.archived]:
+                del lives[operation_id]
 
     def _lock(self, sequence: int, line: str, data: bytes) -> None:
         event = decode_event(data)
@@ -162,9 +189,14 @@ class Index:
     def put(self, life: Life) -> None:
         """Remember the life, unless a later one is known."""
         what = life.what
-        if what is None or (life.open and life.sequence <= self.sequence and self.get(what.operation_id) is None):
-            return  # a late answer: the tail has passed this event, and the end that came after it is forgotten
+        if what is None or self._is_forgotten(what.operation_id, life):
+            return
         self._keep(life)
+
+    def _is_forgotten(self, operation_id: str, life: Life) -> bool:
+        """Return whether this is a late answer: the tail has passed its event, and what came after is forgotten."""
+        passed = self.sequence if life.open else self.archived
+        return life.sequence <= passed and self.get(operation_id) is None
 
     def _keep(self, life: Life) -> None:
         what = life.what
@@ -212,12 +244,8 @@ class Index:
 
 
 def _before(known: Life | None, event: JournalEvent) -> Life:
-    """Return the life before the event; an empty one if its end went into an archive before this replica read it, or
-    if it was a refused request, whose key is free again after an archive.
-    """
-    if known is None or (known.open and isinstance(event, Archived)):
-        return Life()
-    return Life() if known.refused is not None and isinstance(event, Requested | Refused) else known
+    """Return the life before the event; an empty one if its end went into an archive before this replica read it."""
+    return Life() if known is None or (known.open and isinstance(event, Archived)) else known
 
 
 def _remember(lives: OrderedDict[str, Life], operation_id: str, life: Life, most: int) -> None:
