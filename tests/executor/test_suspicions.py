@@ -23,7 +23,9 @@ RESTART = {"parameters": {"service_name": "nginx"}}
 
 def archive_up_to(last: int) -> ControlEvent:
     body = {"generation": 1, "first": 1, "last": last, "events": last, "digest": "0" * 64, "control": "0" * 64}
-    return structs.replace(sample(ControlEvent), kind=ARCHIVE, operation_id=ID, body=body)
+    event = sample(ControlEvent)
+    assert isinstance(event, ControlEvent)
+    return structs.replace(event, kind=ARCHIVE, operation_id=ID, body=body)
 
 
 async def announce_and_remove(world: World) -> None:

@@ -8,7 +8,7 @@ sequence decides races, so a lagging view can lose a race but never break a rule
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from msgspec import Struct
@@ -30,7 +30,7 @@ from writ_contracts.life import Life, State, apply
 from writ_contracts.subjects import LIMITS, control_event, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event, event_of
 from writ_executor.journal.lines import HOLDING, Line
-from writ_executor.journal.written_bytes import WrittenBytes
+from writ_executor.journal.usage import Owner, Usage
 
 RECENTLY_ENDED = 512
 MOST_UNKNOWN = 4_096
@@ -55,12 +55,12 @@ class Index:
         self.archived = 0
         """The last sequence that was announced as archived."""
         self.locks: dict[str, Lock] = {}
-        self.written = WrittenBytes()
+        self.principals, self.pools = Usage(), Usage()
+        self.usages: Mapping[Owner, Usage] = {"principal": self.principals, "pool": self.pools}
         self._open: dict[str, Life] = {}
         self._ended: OrderedDict[str, Life] = OrderedDict()
         self._unknown: OrderedDict[str, Life] = OrderedDict()
         self._lines: dict[str, Line] = {}
-        self._by_principal: dict[str, set[str]] = {}
         self._own: dict[str, OperationEvent] = {}
 
     @contextmanager
@@ -90,12 +90,8 @@ class Index:
 
     def open_of(self, principal: str) -> list[Life]:
         """Return one principal's open operations, in the order of their requests."""
-        ids = self._by_principal.get(principal, ())
+        ids = self.principals.operations(principal)
         return sorted((self._open[item] for item in ids), key=lambda life: life.first_sequence)
-
-    def count_of(self, principal: str) -> int:
-        """Return the number of one principal's open operations."""
-        return len(self._by_principal.get(principal, ()))
 
     def next_in(self, line: str) -> Life | None:
         """Return the next operation in this line; None if none waits or the target is being changed.
@@ -178,13 +174,16 @@ class Index:
         where = parse_event(subject)
         if where is None:
             return
-        self.written.add(where.principal, len(data), time)
         known = self.get(where.operation_id)
+        self.principals.written.add(where.principal, len(data), time)
         if known is None and where.event not in _FIRST:
             return  # it ended before we began to follow
         if known is None or known.sequence < sequence:
             event = self._own.get(event_id) or event_of(subject, data)
-            self._keep(apply(_before(known, event), event, sequence, time))  # type: ignore[arg-type]
+            after = apply(_before(known, event), event, sequence, time)  # type: ignore[arg-type]
+            if after.requested is not None and after.requested.target != WRIT_TARGET:
+                self.pools.written.add(after.requested.pool, len(data), time)
+            self._keep(after)
 
     def put(self, life: Life) -> None:
         """Remember the life, unless a later one is known."""
@@ -209,10 +208,11 @@ class Index:
         requested = life.requested or (known.requested if known else None)  # of an archived one only lines are left
         if life.open:
             self._open[operation_id] = life
-            self._by_principal.setdefault(principal, set()).add(operation_id)
+            self._count(operation_id, principal, life)
         else:
             self._open.pop(operation_id, None)
-            self._leave(self._by_principal, principal, operation_id)
+            self.principals.ended(principal, operation_id)
+            self.pools.ended(requested.pool if requested else "", operation_id)
             self._unknown.pop(operation_id, None)
             if life.state is State.UNKNOWN:
                 _remember(self._unknown, operation_id, life, MOST_UNKNOWN)
@@ -222,18 +222,17 @@ class Index:
             for line in lines(requested):
                 self._queue(line, operation_id, life)
 
+    def _count(self, operation_id: str, principal: str, life: Life) -> None:
+        requested = life.requested
+        self.principals.opened(principal, operation_id, requested.hidden_bytes if requested else 0)
+        if requested is not None and requested.target != WRIT_TARGET:
+            self.pools.opened(requested.pool, operation_id, requested.hidden_bytes)
+
     def _queue(self, line: str, operation_id: str, life: Life) -> None:
         members = self._lines.setdefault(line, Line())
         members.put(operation_id, life)
         if not len(members):
             del self._lines[line]
-
-    @staticmethod
-    def _leave(groups: dict[str, set[str]], key: str, item: str) -> None:
-        members = groups.get(key, set())
-        members.discard(item)
-        if not members:
-            groups.pop(key, None)
 
     def snapshot(self) -> list[tuple[str, str]]:
         """Return (principal, operation id) of all operations which may still get an event: the content of a snapshot,
