@@ -1,4 +1,4 @@
-"""The client that every tool uses: it requests operations on targets, approval windows and cancels, and nothing else.
+"""The client that every tool uses: operations on targets, cancels, requests and ends of windows, and nothing else.
 
 This is where "no tool approves" holds: a tool has no other way to send a request.
 """
@@ -18,8 +18,9 @@ from writ_gateway.caller import Caller
 from writ_trust.keys import Key
 
 CANCEL = "operation_cancel"
-WINDOW_REQUEST = "window_request"
-"""People open a window. Its request needs the principal's own signature, so that over HTTP there is none."""
+WINDOW_REQUEST, WINDOW_END = "window_request", "window_end"
+WINDOWS = (WINDOW_REQUEST, WINDOW_END)
+"""People open a window; its requester may end it. Both need the principal's own signature: over HTTP there is none."""
 
 
 class AgentClient(Writ):
@@ -90,7 +91,7 @@ class AgentClient(Writ):
                 f"operation_type: there is no operation {operation[:64]!r}; search_operations lists them",
                 code="unknown_operation",
             )
-        if definition.control and operation != CANCEL and not (operation == WINDOW_REQUEST and self.may_sign):
+        if definition.control and operation != CANCEL and not (operation in WINDOWS and self.may_sign):
             raise Denied(f"{operation} is for people: it cannot be requested over MCP", code="for_people")
         if self._read_only and not definition.read_only and not dry_run:
             raise Denied(f"{operation} changes its target, and this server is read-only", code="read_only")

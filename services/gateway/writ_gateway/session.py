@@ -36,7 +36,7 @@ class Session:
         )
 
     async def listed(self) -> list[Operation]:
-        """What decides which tools are listed: the permitted operations, and `window_request` where that is one."""
+        """The operations that decide which tools are listed: the permitted ones, and `window_request` if it is one."""
         permitted = await self.permitted()
         if self.writ.may_sign and WINDOW_REQUEST in await self._permissions.operations():
             permitted.append(self.catalogue.find(WINDOW_REQUEST))

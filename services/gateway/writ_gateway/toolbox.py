@@ -30,7 +30,7 @@ class Toolbox:
         return self._by_name.get(name)
 
     def listed(self, permitted: Iterable[Operation]) -> list[Tool]:
-        """The tools that are of use to who may request these operations, in the same order each time. `window_request`
+        """The tools that are of use to a caller with these operations, in the same order each time. `window_request`
         may be one of them.
         """
         may = list(permitted)

@@ -1,4 +1,4 @@
-"""The tool that requests an approval window. People approve it; no tool does."""
+"""The tools that request an approval window and end it. People approve the request; no tool does."""
 
 from typing import Annotated
 
@@ -6,13 +6,16 @@ import msgspec
 from msgspec import Meta
 
 from writ_contracts.catalogue.windows import LONGEST, MOST_OPERATIONS, MOST_TARGETS, MOST_USES
-from writ_contracts.ids import WRIT_TARGET, IdempotencyKey, OperationName, TargetId
-from writ_gateway.client import WINDOW_REQUEST
+from writ_contracts.ids import WRIT_TARGET, IdempotencyKey, OperationId, OperationName, TargetId
+from writ_gateway.client import WINDOW_END, WINDOW_REQUEST
 from writ_gateway.results import operation_shape
 from writ_gateway.schemas import Arguments
 from writ_gateway.session import Call
 from writ_gateway.tool import Result, Tool, tool
 from writ_gateway.tools.requesting import request
+
+SOON = 20
+"""Seconds to wait for the end of a window, which needs no agent and no approval."""
 
 
 class WindowArguments(Arguments, frozen=True, kw_only=True):
@@ -34,6 +37,19 @@ async def request_window(call: Call, given: WindowArguments) -> Result:
     return await request(call, WINDOW_REQUEST, WRIT_TARGET, parameters, **options)
 
 
+class WindowEndArguments(Arguments, frozen=True, kw_only=True):
+    """`window_id`: the id of the operation that requested the window."""
+
+    window_id: OperationId
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+async def end_window(call: Call, given: WindowEndArguments) -> Result:
+    """End a window before its time, so that each operation needs an approval of its own again."""
+    options = {"reason": given.reason, "wait": SOON}
+    return await request(call, WINDOW_END, WRIT_TARGET, {"window_id": given.window_id}, **options)
+
+
 TOOLS: tuple[Tool, ...] = (
     tool(
         "request_approval_window",
@@ -45,6 +61,18 @@ TOOLS: tuple[Tool, ...] = (
         read_only=False,
         idempotent=False,
         small=True,
+        starts=True,
+        needs=lambda operation: operation.name == WINDOW_REQUEST,
+    ),
+    tool(
+        "end_approval_window",
+        "End an approval window",
+        "End a window that you requested, when its work is done.",
+        WindowEndArguments,
+        end_window,
+        operation_shape(),
+        read_only=False,
+        idempotent=True,
         starts=True,
         needs=lambda operation: operation.name == WINDOW_REQUEST,
     ),
