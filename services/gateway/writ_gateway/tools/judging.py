@@ -1,4 +1,4 @@
-"""Tools that ask the policy: simulate, explain, validate, scenarios, versions. Nothing is changed or recorded."""
+"""Queries to the policy: simulate, explain, validate, scenarios, versions. They change and record nothing."""
 
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ Who = Annotated[str, Meta(max_length=320)]
 
 
 class JudgedRequestArguments(Arguments, frozen=True, kw_only=True):
-    """A request that is only judged."""
+    """A request for a decision alone: the operation is not carried out."""
 
     operation_type: OperationName
     target_id: TargetId
@@ -41,7 +41,7 @@ class ValidateArguments(Arguments, frozen=True, kw_only=True):
 
 
 class NoArguments(Arguments, frozen=True, kw_only=True):
-    """No arguments."""
+    """Arguments of a tool without any."""
 
 
 class PermissionArguments(Arguments, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class PolicyDocumentArguments(Arguments, frozen=True, kw_only=True):
 
 
 class VersionListArguments(Arguments, frozen=True, kw_only=True):
-    """How many versions, and before which."""
+    """A page of the policy's versions: at most so many, before a version."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 20
     before: Annotated[int, Meta(ge=1)] | None = None
@@ -87,14 +87,14 @@ async def simulate(call: Call, given: SimulateArguments) -> Result:
 
 
 async def explain(call: Call, given: JudgedRequestArguments) -> Result:
-    """The decision with all that stands behind it."""
+    """Return the decision with its rules, facts and demands."""
     found = await call.session.writ.policy.explain(given.operation_type, given.target_id, given.parameters)
     result = explanation_result(found)
     return {**result, "trace": result["trace"][:MOST_TRACE]}
 
 
 async def validate(call: Call, given: ValidateArguments) -> Result:
-    """Whether the parameters fit the operation's schema."""
+    """Validate the parameters by the operation's schema, and return all errors."""
     return await call.session.operations.validate_operation_parameters(given.operation_type, given.parameters)
 
 
@@ -104,12 +104,12 @@ async def policy_status(call: Call, given: NoArguments) -> Result:
 
 
 async def allowed(call: Call, given: PermissionArguments) -> Result:
-    """What is allowed."""
+    """Return the operations allowed to a role or a principal."""
     return await call.session.policy.list_allowed_operations(given.target_role, given.user_id, given.target_id)
 
 
 async def policy_document(call: Call, given: PolicyDocumentArguments) -> Result:
-    """Whether a document could be published."""
+    """Validate a policy document as for its publication."""
     return await call.session.policy.validate_policy_config(given.config_data)
 
 
@@ -119,7 +119,7 @@ async def history(call: Call, given: VersionListArguments) -> Result:
 
 
 async def scenario(call: Call, given: ScenarioArguments) -> Result:
-    """What the policy says in each combination."""
+    """Return the policy's decision for each combination of the scenario."""
     return await call.session.policy.simulate_policy_scenario(
         given.operation_type,
         given.target_ids,
