@@ -23,7 +23,7 @@ CERTAIN_AFTER = 4.0
 LOST = frozenset({"connection_lost", "garbled"})
 
 
-async def change(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def change(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     raw = await engine.find(str(task.parameters["container_name"]))
     _refuse_another(task, raw)
@@ -120,7 +120,7 @@ async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: fl
     return TaskResult(outcome="succeeded", output={**output, "removed": True}, effect="done")
 
 
-async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> Probed | None:
+async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> ProbeResult | None:
     """Inspect the container after an error: at once if the engine has answered, else once its time is over.
 
     None if it could not be inspected. aiohttp sends a DELETE with a lost answer again; its answer is then 404.
@@ -139,7 +139,7 @@ async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: 
         await asyncio.sleep(PAUSE)
 
 
-def _not_done(judged: Probed | None, error: WritError, until: float) -> Done:
+def _not_done(judged: ProbeResult | None, error: WritError, until: float) -> TaskResult:
     """Return a failure if the container shows no effect although the engine answered or had enough time."""
     answered = error.code not in LOST or time.monotonic() < until
     if judged is not None and judged.verdict == "no_effect" and answered:

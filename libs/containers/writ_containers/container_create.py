@@ -17,7 +17,7 @@ from writ_contracts.inventory import Target
 Raw = Mapping[str, Any]
 
 
-async def create(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def create(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     given: ContainerCreate = task.arguments()
     check(engine, given, task.target)

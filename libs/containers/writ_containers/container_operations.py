@@ -42,7 +42,7 @@ a container handles its own stop (`container_replace`).
 """
 
 
-async def run(engine: Engine, task: Task, progress: Progress) -> Done:
+async def run(engine: Engine, task: Task, progress: Progress) -> TaskResult:
     """Carry out the operation. Raises WritError if refused before any effect."""
     until = time.monotonic() + max(task.timeout - SPARE_SECONDS, task.timeout / 2)
     secrets = secret_values(task)
@@ -172,7 +172,7 @@ async def _read(engine: Engine, task: Task) -> TaskResult:
     return TaskResult(outcome="succeeded", output={"container_name": task.parameters["container_name"], "log": log})
 
 
-async def _cancelled(engine: Engine, task: Task) -> Done:
+async def _cancelled(engine: Engine, task: Task) -> TaskResult:
     """Handle a cancel: remove created containers. After another change the container shows its progress."""
     if task.operation.read_only or task.operation.name in ENDS_CLEAN:
         return TaskResult(outcome="cancelled", code="cancelled")

@@ -46,7 +46,7 @@ async def replace_container(
     progress: Progress,
     until: float,
     fill: Callable[[str], Awaitable[None]] | None = None,
-) -> Done:
+) -> TaskResult:
     """Replace the container until `until`, in monotonic seconds. `fill` prepares the new one before the former one is
     stopped. Raises WritError if refused before any effect.
     """

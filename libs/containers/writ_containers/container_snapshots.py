@@ -24,7 +24,7 @@ DESCRIPTION_LABEL = "io.writops.snapshot.description"
 MOST = 1000
 
 
-async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def run(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     container, name = _names(task)
     match task.operation.name:

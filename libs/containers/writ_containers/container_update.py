@@ -14,7 +14,7 @@ from writ_contracts.errors import Conflict
 Raw = Mapping[str, Any]
 
 
-async def update(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def update(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     given: ContainerUpdate = task.arguments()
     raw = await _checked(engine, given, task)

@@ -18,7 +18,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
 
-class BackendWithEngines(Routed):
+class BackendWithEngines(RoutedBackend):
     """A backend of hosts, with the operations on a target's engine (`docker` in its entry)."""
 
     def __init__(self, backend: Backend, engines: Engines) -> None:

@@ -10,7 +10,7 @@ from writ_contracts.errors import WritError
 Raw = Mapping[str, Any]
 
 
-async def pull(engine: Engine, task: Task, progress: Progress) -> Done:
+async def pull(engine: Engine, task: Task, progress: Progress) -> TaskResult:
     """Pull the image. Raises WritError without any effect: an engine keeps no image of a broken pull."""
     reference = str(task.parameters["image"])
     before = await baseline(engine, task)

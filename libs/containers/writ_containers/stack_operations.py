@@ -26,7 +26,7 @@ APPLY = ("stack_deploy", "stack_update")
 OPERATIONS = frozenset({*APPLY, "stack_remove"})
 
 
-async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def run(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     if task.operation.name == "stack_remove":
         return await _remove(engine, task, until)
@@ -60,7 +60,7 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
     return snapshot(await _containers(engine, str(task.parameters["stack_name"])))
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return the effect of the operation. The file is gone by now, so an unchanged stack proves nothing."""
     found = await _containers(engine, str(task.parameters["stack_name"]))
     seen = snapshot(found)
@@ -157,7 +157,7 @@ def _done(
     return replace(done, outcome="failed", code="stack_not_up", message=problem, effect=effect)
 
 
-async def _remove(engine: Engine, task: Task, until: float) -> Done:
+async def _remove(engine: Engine, task: Task, until: float) -> TaskResult:
     """Remove the stack by the labels of Compose on all its parts; no file is needed."""
     given: StackRemove = task.arguments()
     found = await _containers(engine, given.stack_name)

@@ -96,7 +96,7 @@ def advised(result: Result) -> Result:
 
 def bounded(result: Result) -> Result:
     """Bound the text of a result, show invisible characters, and name the fields with text from hosts."""
-    copying = Bounded()
+    copying = BoundedCopy()
     kept: Result = copying.copy(result)
     if copying.cut:
         kept["cut"] = copying.cut

@@ -28,7 +28,7 @@ Raw = Mapping[str, Any]
 OPERATIONS = ("backup_create", "backup_list", "backup_restore", "backup_delete")
 
 
-async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def run(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     repository = repository_of(task.target, task.operation_id)
     match task.operation.name:

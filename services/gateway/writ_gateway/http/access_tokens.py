@@ -26,7 +26,9 @@ _log = Log("writ.gateway")
 class AccessTokens:
     """Verifier of access tokens of one authorization server."""
 
-    def __init__(self, issuer: Issuer, keys: KeySet | None = None, introspection: Introspection | None = None) -> None:
+    def __init__(
+        self, issuer: Issuer, keys: KeySet | None = None, introspection: IntrospectedTokens | None = None
+    ) -> None:
         """`keys`, `introspection`: used in place of the issuer's."""
         self._issuer = issuer
         self._keys = keys or keys_of(issuer.jwks)
