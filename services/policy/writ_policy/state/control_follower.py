@@ -7,7 +7,7 @@ with policy's own decision on the requester's signature: an executor alone can o
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct, structs
 
@@ -28,11 +28,11 @@ from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import decode
-from writ_policy.state.copied_control_events import in_order
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.control import ControlState, apply
 from writ_runtime.logs import Log
 from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
+from writ_trust.copied_control_events import in_order
 
 INTERVAL = 1.0
 LOST_AFTER = 10
@@ -63,10 +63,12 @@ class Follower:
         *,
         installation: str = "",
         versions_lost: int = 0,
+        on_forged: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`keys`: policy's, each with the last event of the journal for which its decisions count. Versions up to
-        `versions_lost` are not waited for.
+        `versions_lost` are not waited for. `on_forged` gets the fault of copies that no archive vouches for.
         """
+        self._on_forged = on_forged
         self._journal = journal
         self._keys = keys
         self._installation = installation
@@ -127,6 +129,7 @@ class Follower:
             ordered = in_order(records, self._decided)
         except Untrusted as error:
             _log.error("control.incomplete", error=str(error), effect="everything is stopped")
+            self._on_forged(str(error))
             ordered, state = {record.sequence: record for record in records}, apply(state, 1, None)
             state = structs.replace(state, sequence=0)
         for first, record in ordered.items():
