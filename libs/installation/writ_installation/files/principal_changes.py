@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts import subjects
-from writ_contracts.catalogue.control import JournalArchive, PrincipalManage
+from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import ConfigError, Invalid, Untrusted
 from writ_contracts.inventory import Principal
@@ -23,7 +23,7 @@ from writ_documents.readers import read_principals
 from writ_installation.files.home import Home
 from writ_runtime.logs import Log
 from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
-from writ_trust.copied_control_events import ARCHIVE, in_order
+from writ_trust.copied_control_events import in_order
 
 KIND = "principal_manage"
 CHANGES = subjects.control_event(KIND)
@@ -86,11 +86,11 @@ def taken_in(
     """
     before, changes = {one.operation_id: one for one in known.changes}, dict[str, VerifiedChange]()
 
-    def is_decided(event: ControlEvent, sequence: int) -> bool:
-        return _is_archive(event, _trusted(keys, sequence), installation)
+    def counts(event: ControlEvent, sequence: int) -> bool:
+        return is_decided(event, _trusted(keys, sequence), installation)
 
     try:
-        ordered = in_order(records, is_decided)
+        ordered = in_order(records, counts)
     except Untrusted as error:
         _log.error("keeper.copies_refused", error=str(error), effect="no copy of a control event counts")
         ordered = {one.sequence: one for one in records if CARRIED_FROM not in one.headers}
@@ -109,11 +109,6 @@ def taken_in(
 
 def _trusted(keys: Mapping[str, int], sequence: int) -> list[str]:
     return [key for key, last in keys.items() if sequence <= last]
-
-
-def _is_archive(event: ControlEvent, keys: Sequence[str], installation: str) -> bool:
-    decision = allowed_by_policy(event, ARCHIVE, keys, installation)
-    return decision is not None and covers_parameters(decision, event, JournalArchive)
 
 
 def _change(
