@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from writ_audit.config import Config
 from writ_bus.port import Bus
-from writ_contracts.errors import ConfigError, TimedOut, Unreachable
+from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
 from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
 from writ_runtime.buckets import Bucket
@@ -102,7 +102,7 @@ class DecisionSamples:
     async def _check(self, checker: "Checker", record: Record) -> None:
         try:
             checked = await checker.check(record)
-        except (Unreachable, TimedOut) as error:
+        except WritError as error:
             _log.warning("decision.not_checked", sequence=record.sequence, error=str(error))
             return
         if checked is None:

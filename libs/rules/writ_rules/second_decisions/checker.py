@@ -235,12 +235,12 @@ class Checker:
         first = next((one for one in events if isinstance(one, journal.Requested)), None)
         if first is None:
             return None
-        approvals = () if isinstance(event, journal.Requested) else _approvals(events, control, decision)
+        before = () if isinstance(event, journal.Requested) else events
         return RecordedRequest(
             given=first.parameters,
             effective=first.effective if isinstance(event, journal.Requested) else event.parameters,
             hidden=frozenset(first.hidden),
-            approvals=tuple(approvals),
+            approvals=tuple(_approvals(before, control, decision)),
         )
 
 
