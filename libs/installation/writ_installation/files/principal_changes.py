@@ -22,7 +22,7 @@ from writ_documents import atomic_files
 from writ_documents.readers import read_principals
 from writ_installation.files.home import Home
 from writ_runtime.logs import Log
-from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
+from writ_trust.control_events import allowed_by_policy, covers_parameters, is_decided, stored_late
 from writ_trust.copied_control_events import in_order
 
 KIND = "principal_manage"
