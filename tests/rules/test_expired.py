@@ -55,9 +55,7 @@ def test_an_expired_policy_and_a_past_maintenance_window_are_found() -> None:
 
 
 def test_validation_at_a_time_shows_what_is_over() -> None:
-    text = yaml_file.dump(
-        {"policies": {"global_policies": [rule("a", "service_restart", expires_at="2026-11-01")]}}
-    )
+    text = yaml_file.dump({"policies": {"global_policies": [rule("a", "service_restart", expires_at="2026-11-01")]}})
     assert validate_text(text, "policy", CATALOGUE, "strict").found == []
     (finding,) = validate_text(text, "policy", CATALOGUE, "strict", Among(now=at(NOON))).found
     assert (finding.severity, finding.problem.line) == ("warning", 7)

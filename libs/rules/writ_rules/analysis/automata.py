@@ -184,9 +184,7 @@ def _shortest(one: Automaton, other: Automaton) -> float:
     return inf
 
 
-def _pairs(
-    one: Automaton, other: Automaton, left: int, right: int, met: set[tuple[int, int]]
-) -> list[tuple[int, int]]:
+def _pairs(one: Automaton, other: Automaton, left: int, right: int, met: set[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the pairs reached from this one without a character that were not met before, and note them."""
     if (left, right) in met:
         return []

@@ -146,9 +146,7 @@ def impossible(
     return _no_text(verb, name, constraint, patterns, longest) if known.types == {"string"} else None
 
 
-def _no_text(
-    verb: Verb, name: str, constraint: Constraint, patterns: PatternComparisons, longest: float
-) -> str | None:
+def _no_text(verb: Verb, name: str, constraint: Constraint, patterns: PatternComparisons, longest: float) -> str | None:
     """Return the reason why no text fits the pattern, the operation's own grammar and the greatest length."""
     if constraint.pattern is None:
         return None
