@@ -9,6 +9,7 @@ from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors, Problem
+from writ_rules.analysis.expired import expired
 from writ_rules.analysis.installation import as_warnings, lint_with
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.people import People
@@ -24,13 +25,14 @@ class FileFinding(Struct, frozen=True):
 
 class ValidationContext(Struct, frozen=True, eq=False, kw_only=True):
     """Targets and principals a policy must fit, and the principals with their enrolled credentials; None: unknown.
-    `only_warn`: as a service does, which loads the policy all the same.
+    `only_warn`: as a service does, which loads the policy all the same. `now`: Unix seconds, to find what is over.
     """
 
     targets: Sequence[Target] | None = None
     principals: Sequence[Principal] | None = None
     people: People | None = None
     only_warn: bool = False
+    now: float | None = None
 
 
 NOTHING_KNOWN = ValidationContext()
@@ -80,6 +82,7 @@ def validate(
     if policy is not None:
         missing = lint_with(entry, catalogue, targets=among.targets, principals=among.principals, people=among.people)
         findings = [*findings, *(as_warnings(missing) if among.only_warn else missing)]
+        findings += [] if among.now is None else expired(entry, among.now)
     found = [
         FileFinding(finding.severity, document.problem(finding.keys, finding.message, at_key=finding.at_key))
         for finding in findings

@@ -59,8 +59,9 @@ async def explain(
     A recorded request is decided as if it came at its time, by the policy in force now, with its public parameters.
 
     Tells the decision, the rules that make it, every other rule that was considered with the first clause that failed
-    (what it wanted, what it got), what came nearest, who could approve, and when a window opens. Nothing is recorded or
-    done. About others only who may read the policy (`audit_read`) can ask. Exit status 3: denied; 4: with an approval.
+    (what it wanted, what it got), what came nearest, who could approve, when a window opens or a deny ends, and what an
+    emergency would change. Nothing is recorded or done. About others only who may read the policy (`audit_read`) can
+    ask. Exit status 3: denied; 4: with an approval.
     """
     files = named(policy_file, inventory, principals, mode)
     one = await _recorded(settings, operation) if _is_id(operation) else None
@@ -131,6 +132,8 @@ def _show(screen: Screen, found: Explanation) -> None:
             ("at most", "; ".join(f"{limit.most} by {limit.kind} of '{limit.rule}'" for limit in found.limits)),
             ("turns on", ", ".join(found.needs)),
             ("emergency", found.emergency),
+            ("denied until", None if found.ends_at is None else times.date(found.ends_at)),
+            ("in an emergency", _in_emergency(found)),
         ]
     )
     for demand in found.approvals:
@@ -144,6 +147,14 @@ def _show(screen: Screen, found: Explanation) -> None:
         )
     if found.trace_omitted:
         screen.line(f"and {found.trace_omitted} more rules that were considered")
+
+
+def _in_emergency(found: Explanation) -> str | None:
+    """Return the decision that an emergency would make; nothing where it would be the same."""
+    then = found.in_emergency
+    if then is None or (then.decision, then.rules) == (found.decision, found.rules):
+        return None if then is None else "the same"
+    return f"{decision(then.decision)}: {then.reason}"
 
 
 def _approval(demand: ApprovalDemand) -> Iterator[str]:

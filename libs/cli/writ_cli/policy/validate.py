@@ -1,5 +1,6 @@
 """`writ policy validate`: all problems of policy files and their suites, each with its position."""
 
+import time
 from pathlib import Path
 
 import click
@@ -84,7 +85,7 @@ def _lists(inventory: Path | None, principals: Path | None) -> tuple[ValidationC
         people = None if principals is None else read_people(principals).principals
     except FileErrors as errors:
         wrong.append(_of(Path(principals or ""), PolicyValidateAnswer(problems=problems_of(errors))))
-    return ValidationContext(targets=targets, principals=people), wrong
+    return ValidationContext(targets=targets, principals=people, now=time.time()), wrong
 
 
 def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: ValidationContext) -> ValidatedFile:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from writ_contracts.inventory import WRIT
 from writ_contracts.operations import Catalogue
+from writ_rules.analysis.automata import PatternComparisons
 from writ_rules.analysis.conflicts import conflicts
 from writ_rules.analysis.pairs import MOST_COMPARED, covered
 from writ_rules.analysis.reading import RuleReading, readings
@@ -35,9 +36,9 @@ def lint(
     }
     every = readings(placed(file.policies), known)
     reported = {rule.at for rule in every if rule.placed_rule.keys in wrong}
-    found = list(_in_effect(file))
+    found, patterns = list(_in_effect(file)), PatternComparisons()
     for rule in every:
-        mistakes = [] if rule.at in reported else [*vacuous(rule, known), *misspelled(rule, known)]
+        mistakes = [] if rule.at in reported else [*vacuous(rule, known, patterns), *misspelled(rule, known)]
         reported |= {rule.at for finding in mistakes if finding.severity is Severity.LINT}
         found += mistakes
     rest = [rule for rule in every if rule.at not in reported]

@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from msgspec import structs
+
 from writ_contracts.credentials import KEY
+from writ_rules.analysis.domains import NUMBERS, domain
 from writ_rules.analysis.implication import canonical, implied
 from writ_rules.analysis.reading import RuleReading, Verbs
 from writ_rules.engine.findings import Finding, Severity
@@ -66,6 +69,10 @@ def _about(narrow: RuleReading, likely: Sequence[RuleReading], verbs: Verbs) -> 
             text = f"overridden: '{wide.name}' denies all that '{narrow.name}' allows"
             yield Finding(Severity.LINT, narrow.placed_rule.keys, text)
             continue
+        if kind == "shadowed" and (name := _avoided_by(narrow, wide, verbs)):
+            text = f"avoidable: '{wide.name}' allows the same without an approval where {name} is another"
+            yield Finding(Severity.WARNING, (*narrow.placed_rule.keys, "parameter_constraints", name), text)
+            continue
         if not narrow.sure or not _adds_nothing(narrow, wide):
             continue
         if implied(wide, narrow, verbs) and wide.sure and _adds_nothing(wide, narrow):
@@ -95,6 +102,22 @@ def _relation(narrow: RuleReading, wide: RuleReading) -> str | None:
     if wide.inherited and not narrow.inherited and narrow.roles != GATEWAY:
         return None  # behind a gateway it grants nothing
     return "shadowed"
+
+
+def _avoided_by(narrow: RuleReading, wide: RuleReading, verbs: Verbs) -> str:
+    """Return the number that the requester may leave out, such as a timeout, by which alone the demand of the narrower
+    rule is avoided.
+    """
+    if demand(narrow.entry) is None or demand(wide.entry) is not None:
+        return ""
+    for name in narrow.constraints:
+        known = [domain(verbs[one], name) for one in narrow.operations if name in verbs[one].types]
+        if not known or not all(each.optional and each.types <= NUMBERS for each in known):
+            continue
+        constraints = {other: each for other, each in narrow.constraints.items() if other != name}
+        if implied(structs.replace(narrow, constraints=constraints), wide, verbs):
+            return name
+    return ""
 
 
 def _adds_nothing(narrow: RuleReading, wide: RuleReading) -> bool:

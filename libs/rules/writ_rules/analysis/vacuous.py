@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 
 from writ_contracts.inventory import WRIT
+from writ_rules.analysis.automata import PatternComparisons
 from writ_rules.analysis.domains import domain, impossible
 from writ_rules.analysis.reading import RuleReading, Verbs
 from writ_rules.engine.findings import Finding, Severity
@@ -15,12 +16,12 @@ MOST_DAYS = 400
 """Longest dated window, in days, that is checked day by day."""
 
 
-def vacuous(rule: RuleReading, verbs: Verbs) -> Iterator[Finding]:
+def vacuous(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> Iterator[Finding]:
     """Yield the reasons why the rule, or a part of it, can never match."""
     yield from _in_effect(rule)
     yield from _windows(rule)
     yield from _control(rule, verbs)
-    yield from _parameters(rule, verbs)
+    yield from _parameters(rule, verbs, patterns)
 
 
 def _in_effect(rule: RuleReading) -> Iterator[Finding]:
@@ -97,14 +98,14 @@ def _control(rule: RuleReading, verbs: Verbs) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, rule.placed_rule.keys, f"'{rule.name}' never matches some operations: {text}")
 
 
-def _parameters(rule: RuleReading, verbs: Verbs) -> Iterator[Finding]:
+def _parameters(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> Iterator[Finding]:
     never: set[str] = set()
     reasons: list[tuple[str, str, str, bool]] = []
     for name, constraint in rule.constraints.items():
         for operation in rule.operations:
             if name not in verbs[operation].types:
                 continue
-            why = impossible(verbs[operation], name, constraint, deny=not rule.entry.allowed)
+            why = impossible(verbs[operation], name, constraint, patterns, deny=not rule.entry.allowed)
             if why is None:
                 continue
             known = domain(verbs[operation], name)

@@ -4,6 +4,7 @@ A condition which can't be judged errs, and an erring rule denies. A condition c
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -15,8 +16,10 @@ from writ_rules.engine.checks import Check, HasType, UnanswerableCheck
 from writ_rules.engine.clauses import ClauseMiss
 from writ_rules.engine.facts import Severity
 from writ_rules.engine.listings import AllowlistSource
-from writ_rules.engine.times import Occasion, when_text
+from writ_rules.engine.times import Occasion, wall_clock, when_text
 
+MOST_CLOSINGS = 30
+"""Windows after one another that are followed to the end of all of them."""
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 
 
@@ -47,6 +50,21 @@ class TimeCondition(Struct, frozen=True, eq=False):
         """Return the first opening after `at`, also for people; None if there is none in sight."""
         openings = [moment for window in self.windows if (moment := window.opens(at)) is not None]
         return (min(openings).timestamp(), when_text(min(openings))) if openings else None
+
+    def closes(self, at: float) -> datetime | None:
+        """Return the first end after `at` at which none of the windows is open; None if there is none in sight."""
+        end = None
+        for _ in range(MOST_CLOSINGS):
+            moment = at if end is None else end.timestamp()
+            local = [wall_clock(moment, window.zone) for window in self.windows]
+            held = [window for window, here in zip(self.windows, local, strict=True) if window.holds(here)]
+            if not held:
+                return end
+            ends = [window.closes(moment) for window in held]
+            end = max((one for one in ends if one is not None), default=None)
+            if end is None or len([one for one in ends if one is not None]) < len(ends):
+                return None
+        return None
 
 
 class ParameterCondition(Struct, frozen=True, eq=False):

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from writ_rules.engine.format import MaintenanceWindow, present
-from writ_rules.engine.times import DAY, LAST_DAY, Occasion, first_at, wall_clock, weekday, zone
+from writ_rules.engine.times import DAY, LAST_DAY, Occasion, closing, first_at, wall_clock, weekday, zone
 
 LONGEST_DAYS = 31
 LOOK_AHEAD_DAYS = 366
@@ -32,6 +32,14 @@ class SingleWindow(Struct, frozen=True, kw_only=True):
     def opens(self, at: float) -> datetime | None:
         """Return its start, if later than `at`."""
         return self.start if self.start.timestamp() > at else None
+
+    def closes(self, at: float) -> datetime | None:
+        return self.end if self.holds(wall_clock(at, self.zone)) else None
+
+    @property
+    def ended(self) -> datetime:
+        """Return its end."""
+        return self.end
 
     def __str__(self) -> str:
         return f"'{self.name}'"
@@ -73,6 +81,26 @@ class RepeatedWindow(Struct, frozen=True, kw_only=True):
             if self._starts_on(day) and opening.timestamp() > at and self.holds(opening):
                 return opening
         return None
+
+    def closes(self, at: float) -> datetime | None:
+        """Return the end of the period that is open at `at`; None where it is closed, or open without an end."""
+        return closing(self, at, self._end)
+
+    def _end(self, local: datetime) -> datetime:
+        """Return the latest end of the periods that are open at this moment."""
+        second = local.hour * 3600 + local.minute * 60 + local.second
+        days = next(
+            days
+            for days in range((self.start + self.length - 1) // DAY + 1)
+            if self.start <= second + days * DAY < self.start + self.length
+            and self._starts_on(local.date() - timedelta(days=days))
+        )
+        day, rest = divmod(self.start + self.length, DAY)
+        return first_at(local.date() + timedelta(days=day - days), rest, self.zone)
+
+    @property
+    def ended(self) -> None:
+        """Return no end: it comes again."""
 
     def __str__(self) -> str:
         return f"'{self.name}'"

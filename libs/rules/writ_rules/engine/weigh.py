@@ -7,7 +7,7 @@ else is allowed.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_contracts.operations import Risk
 from writ_rules.engine import reasons
@@ -57,7 +57,9 @@ class WeighedRequest(Struct, frozen=True, eq=False):
             denying = [rule for rule in denying if not overridden_by_emergency(JudgedRule(rule))]
             erring = [one for one in erring if not overridden_by_emergency(one)]
         if denying:
-            return self._deny("denied", reasons.denied(denying), reasons.names_of(denying))
+            ends = reasons.ending(denying, self.request)
+            ruling = self._deny("denied", reasons.denied(denying, ends), reasons.names_of(denying))
+            return ruling if ends is None else structs.replace(ruling, ends_at=ends[0])
         if erring:
             return self._erred(erring)
         allowing = [*allows(own.matching), *lifting]

@@ -88,7 +88,9 @@ def fitting(answer: Struct) -> bytes:
 
 def _validate(job: Job, catalogue: Catalogue) -> Struct:
     query = msgspec.json.decode(job.query, type=PolicyValidateQuery)
-    among = ValidationContext(targets=job.targets, principals=job.principals, people=job.people(), only_warn=True)
+    among = ValidationContext(
+        targets=job.targets, principals=job.principals, people=job.people(), only_warn=True, now=job.now
+    )
     return answers.validated(validate_text(query.document, "policy", catalogue, query.mode or job.mode, among))
 
 
