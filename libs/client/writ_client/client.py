@@ -285,7 +285,7 @@ class Writ(Queries, OperationGroups):
         """
         narrowed = {"roles": roles, "principals": principals, "operations": operations}
         arguments: dict[str, Any] = {"scope": scope, "reason": reason, **({} if until is None else {"until": until})}
-        arguments |= {name: list(given) for name, given in narrowed.items() if given}
+        arguments |= {name: list(globs) for name, globs in narrowed.items() if globs}
         return await self.run("stop_set", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_lift(
@@ -331,8 +331,8 @@ class Writ(Queries, OperationGroups):
         """Sign off the operations of an emergency after its end; until then, the person who declared it declares no
         other.
         """
-        wanted = {"emergency_id": emergency_id, "reason": reason}
-        return await self.run("emergency_review", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        parameters = {"emergency_id": emergency_id, "reason": reason}
+        return await self.run("emergency_review", WRIT_TARGET, parameters, reason=reason, timeout=timeout)
 
     async def emergency_end(
         self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS

@@ -79,10 +79,10 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
 
 def tls_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of TLS for the agent, paths as absolute ones: it is started in another folder."""
-    given = {name: environ[name] for name in TLS if environ.get(name)}
-    files = {name: str(Path(one).absolute()) for name, one in given.items() if not one.startswith(PINNED)}
+    variables = {name: environ[name] for name in TLS if environ.get(name)}
+    files = {name: str(Path(one).absolute()) for name, one in variables.items() if not one.startswith(PINNED)}
     allowed = {PLAINTEXT: environ[PLAINTEXT]} if environ.get(PLAINTEXT) else {}
-    return {**given, **files, **allowed}
+    return {**variables, **files, **allowed}
 
 
 def _key(path: Path, installation: str) -> Key:

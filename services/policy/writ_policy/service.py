@@ -283,8 +283,8 @@ class PolicyService:
 
     async def _control_check(self) -> str | None:
         """Stops and emergencies are no fault of the service: they are shown."""
-        seen = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
-        return Detail(seen) if seen else None
+        text = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
+        return Detail(text) if text else None
 
     async def _keys_check(self) -> str | None:
         return self._keys.retired() or (Attention(self._keys.problem[:1000]) if self._keys.problem else None)

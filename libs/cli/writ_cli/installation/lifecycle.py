@@ -260,9 +260,9 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     )
 
 
-def policy_notes(seen: control.InstallationStatus) -> list[str]:
+def policy_notes(status: control.InstallationStatus) -> list[str]:
     """What the policy services say of a policy file that does not count, each but once."""
-    return list(dict.fromkeys(one.details["policy"] for one in seen.processes if "policy" in one.details))
+    return list(dict.fromkeys(one.details["policy"] for one in status.processes if "policy" in one.details))
 
 
 @click.command("agent-env")
@@ -280,8 +280,8 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     pools = {agent.pool for agent in read_agents(home.agents).agents}
     if pool not in pools:
         raise Invalid(f"no pool {pool!r} in {home.agents}{near(pool, pools) or '; give a target this pool first'}")
-    given = with_scheme(home, checked_servers(url)) if url is not None else None
-    where, ca = given or public_url(home) or control.running(home).url, pinned_ca(home)
+    server = with_scheme(home, checked_servers(url)) if url is not None else None
+    where, ca = server or public_url(home) or control.running(home).url, pinned_ca(home)
     check_names(home, where)
     check_exposed(where, ca, settings.environ)
     values = agent_elsewhere(

@@ -165,8 +165,8 @@ class FakeEngine:
         return Answer(200, {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm})
 
     def _list(self, request: Request) -> Answer:
-        wanted = dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
-        found = [one for one in self.containers.values() if wanted.items() <= one["Config"]["Labels"].items()]
+        labels = dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+        found = [one for one in self.containers.values() if labels.items() <= one["Config"]["Labels"].items()]
         return Answer(200, [_listed(one) for one in found])
 
     def _create(self, request: Request) -> Answer:
@@ -245,9 +245,9 @@ class FakeEngine:
         return self._with(name, act)
 
     def _images(self, request: Request) -> Answer:
-        wanted = dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+        labels = dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
         labelled = [(one, one["Config"].get("Labels") or {}) for one in self.images.values()]
-        return Answer(200, [{**one, "Labels": own} for one, own in labelled if wanted.items() <= own.items()])
+        return Answer(200, [{**one, "Labels": own} for one, own in labelled if labels.items() <= own.items()])
 
     def _image(self, request: Request, reference: str) -> Answer:
         by_id = next((one for one in self.images.values() if one["Id"] == reference), None)

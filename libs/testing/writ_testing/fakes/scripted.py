@@ -247,7 +247,7 @@ class ScriptedPolicy:
     def _look(self, ask: Decide, effective: dict[str, Any]) -> Signed:
         definition = self._catalogue.find(ask.subject.operation)
         actions: list[ReadAction] = ask.look or ["ahead"]
-        seen = effective if "preview" in ask.look else public(definition.parameters, effective)
+        observed = effective if "preview" in ask.look else public(definition.parameters, effective)
         target = self.target(ask.subject.target)
         look = ReadGrant(
             operation_id=ask.subject.operation_id,
@@ -255,7 +255,7 @@ class ScriptedPolicy:
             target=target,
             pool=target.pool,
             actions=actions,
-            parameters_digest=keyed_digest(ask.look_key or "", seen),
+            parameters_digest=keyed_digest(ask.look_key or "", observed),
             policy=VERSION,
             expires_at=ask.look_until or 0.0,
             plugins=accepted_builds(self._catalogue),

@@ -24,11 +24,13 @@ class RequestScreening:
         """Return if the request is a dry run: all are, where the installation allows nothing else."""
         return dry_run or self._dry_run_only
 
-    async def owner(self, principal: str, operation: Operation, target: str, given: Mapping[str, Any]) -> str | None:
+    async def owner(
+        self, principal: str, operation: Operation, target: str, parameters: Mapping[str, Any]
+    ) -> str | None:
         """Return the principal whose operation a control operation is about. Raises Invalid (`unsupported`,
         `not_found`), Full.
         """
-        owner = await self._accepted.owner(operation, given)
+        owner = await self._accepted.owner(operation, parameters)
         await self._targets.require(target, operation)
         self._admission.room(principal, control=operation.control)
         return owner
