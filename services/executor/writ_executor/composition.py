@@ -23,6 +23,7 @@ from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.intake import Intake
 from writ_executor.requests.queries import Queries
 from writ_executor.requests.screening import Screening
+from writ_executor.requests.visible import VisibleTargets
 from writ_executor.requests.waiting import WaitingReasons
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_executor.rounds.restored_journal import RestoredJournal
@@ -93,7 +94,9 @@ def compose(base: Foundation) -> Components:
         index, lives, steps.dispatcher, steps.host_reads, controls, steps.approvals, steps.previews, base.background
     )
     base.follower.heard = _after_verdict(base.background, accepted, outcomes)
-    screening = Screening(base.targets, base.admission, accepted, dry_run_only=config.dry_run_only)
+    screening = Screening(
+        base.targets, VisibleTargets(base.policy), base.admission, accepted, dry_run_only=config.dry_run_only
+    )
     return Components(
         index=index,
         background=base.background,
@@ -247,6 +250,7 @@ def _queries(base: Foundation, screening: Screening, generations: Generations) -
         index,
         base.lives,
         base.targets,
+        VisibleTargets(base.policy),
         base.vault,
         base.policy,
         screening,

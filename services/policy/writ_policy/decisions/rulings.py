@@ -83,10 +83,11 @@ class Judge(Struct, frozen=True, kw_only=True):
         are settled at this instant, for an approved operation at the instant of its first decision.
         """
         known = known or KnownFacts()
-        request, signed = self._understand(subject, recorded=recorded)
+        request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
         given = approvals or Approvals()
         request = structs.replace(request, approvals=given.approvers, proven=given.proven)
-        ruling = decide(self.world.policy, request, self.control, self.world.people, known.facts)
+        seen = self.world.seen_by(request.principal, self.now)
+        ruling = decide(seen.policy, request, self.control, self.world.people, known.facts)
         if request.operation.control and ruling.effect != "deny" and not request.own:
             ruling = self._checks(given.decided_at).apply(request, ruling)
         if ruling.effect != "deny":
@@ -211,7 +212,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
 
     def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
-        return decide(self.world.policy, request, self.control, self.world.people, known.facts)
+        seen = self.world.seen_by(request.principal, self.now)
+        return decide(seen.policy, request, self.control, self.world.people, known.facts)
 
     def _ruled(
         self,
@@ -229,10 +231,12 @@ class Judge(Struct, frozen=True, kw_only=True):
         plugins = self.plugins.accepted_for(request.operation.name, request.target.backend)
         return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=plugins)
 
-    def _understand(self, subject: Subject, *, recorded: bool) -> tuple[DecisionRequest, bool]:
+    def _understand(self, subject: Subject, *, recorded: bool, known_target: bool) -> tuple[DecisionRequest, bool]:
+        """`known_target`: a decision named the target to its requester before, so it is not hidden again."""
         principal = self.world.requester(subject.principal, subject.key)
         operation = self.catalogue.find(subject.operation)
-        target = self.world.target(subject.target)
+        seen = self.world if known_target else self.world.seen_by(principal, self.now)
+        target = seen.target(subject.target)
         if not has_operation(target, operation):
             raise not_offered(target, operation)
         effective = operation.check(subject.parameters)
