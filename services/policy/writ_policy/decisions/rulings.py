@@ -265,6 +265,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
     ) -> Decision:
         more = len(ruling.rules) - MOST_RULES
+        shown = public(request.operation.parameters, ruling.effective) if ruling.demands else {}
         return Decision(
             operation_id=subject.operation_id,
             principal=subject.principal,
@@ -292,7 +293,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             passed_over=ruling.passed_over if ruling.effect == "allow" else [],
             demands=wire_demands(ruling.demands, request.principal, self.world.people),
             target_digest=plain_digest(encode(request.target)) if ruling.demands or request.approvals else None,
-            public_digest=_public_digest(request, ruling) if ruling.demands else None,
+            public_digest=plain_digest(canonical(shown)) if ruling.demands else None,
             presence=request.presence if subject.presence is not None else None,
             people=self.world.directory.name if self.world.directory is not None else None,
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
@@ -327,10 +328,6 @@ def _by_window(ruled: RuledRequest, window: str) -> RuledRequest:
         ruled.decision, window=window, reason=reason, demands=[], approvals=[], target_digest=None, public_digest=None
     )
     return structs.replace(ruled, decision=decision)
-
-
-def _public_digest(request: DecisionRequest, ruling: Ruling) -> str:
-    return plain_digest(canonical(public(request.operation.parameters, ruling.effective)))
 
 
 def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[Need] = ()) -> Ruling:
