@@ -15,7 +15,7 @@ from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import has_operation
 from writ_rules.engine.case import Case, DecisionRequest
 from writ_rules.engine.compile import ROLES, Policy, is_behind_gateway
-from writ_rules.engine.conditions import Attribute
+from writ_rules.engine.conditions import AttributeCondition
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.tree import trees
 from writ_rules.engine.weigh import allows
@@ -121,7 +121,7 @@ class _RulesOnTarget:
     def _holds(self, rule: Rule, operation: str) -> bool:
         """Return whether the rule holds for every request: nothing else than the target is a condition of it."""
         conditions = rule.conditions[operation]
-        return self._may_hold(rule) and all(isinstance(one, Attribute) for one in conditions)
+        return self._may_hold(rule) and all(isinstance(one, AttributeCondition) for one in conditions)
 
     def _judged(self, rule: Rule) -> tuple[bool, bool]:
         """Return whether the scope holds, and whether no condition on the target fails. For a deny a condition has to
@@ -129,7 +129,7 @@ class _RulesOnTarget:
         """
         if (known := self._known.get(rule)) is None:
             conditions = next(iter(rule.conditions.values()), ())
-            misses = (one.miss(self._case) for one in conditions if isinstance(one, Attribute))
+            misses = (one.miss(self._case) for one in conditions if isinstance(one, AttributeCondition))
             covers = all(clause.miss(self._case) is None for clause in rule.scope)
             known = self._known[rule] = covers, covers and not any(misses)
         return known

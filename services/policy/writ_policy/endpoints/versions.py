@@ -34,7 +34,7 @@ from writ_policy.config import Config
 from writ_policy.decisions.rulings import Judge
 from writ_policy.state import control_views
 from writ_policy.state.control_views import MOST_SHOWN
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_policy.state.sources import FILES, Sources
 from writ_policy.versions.stored import Versions
 from writ_policy.windows.open_windows import OpenWindows
@@ -168,7 +168,9 @@ class VersionQueries:
         )
 
 
-def _limited(answer: PolicyStatusAnswer, policy: Policy, principal: Principal, world: World) -> PolicyStatusAnswer:
+def _limited(
+    answer: PolicyStatusAnswer, policy: Policy, principal: Principal, world: PolicySnapshot
+) -> PolicyStatusAnswer:
     """Return what a principal may know that lists only what its rules reach: problems, stops and emergencies name
     targets and other principals.
     """
