@@ -87,7 +87,7 @@ def target() -> None:
 @click.option("--stack-dir", metavar="FOLDER", help="Docker: where Compose files of its stacks are.")
 @click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh, proxmox or docker.")
 @local
-async def add(
+async def add(  # long: a parameter for each option
     settings: Settings,
     name: str,
     ssh: str | None,
