@@ -10,9 +10,9 @@ from asyncssh.constants import EXTENDED_DATA_STDERR
 
 from writ_agent.backends.hostops_requests import redact
 from writ_agent_ssh.archive import Archive
-from writ_agent_ssh.opening import BootstrapLine, Opening, TooMuchNoise
-from writ_agent_ssh.pace import Pace
-from writ_agent_ssh.set_aside import Reading
+from writ_agent_ssh.opening import BootstrapLine, BootstrapOutput, TooMuchNoise
+from writ_agent_ssh.pace import ChannelPace
+from writ_agent_ssh.set_aside import HostReading
 from writ_agent_ssh.sudo import SudoStart
 from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import CODES
@@ -63,12 +63,12 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     """Cuts the bytes of the channel into frames. Anything else ends it."""
 
     def __init__(
-        self, nonce: str, archive: Archive, folder: str, reading: Reading, start: SudoStart | None = None
+        self, nonce: str, archive: Archive, folder: str, reading: HostReading, start: SudoStart | None = None
     ) -> None:
         """`start`: the dialogue before the bootstrap."""
         self._reading = reading
         self._start = start
-        self._opening: Opening | None = Opening(nonce)
+        self._opening: BootstrapOutput | None = BootstrapOutput(nonce)
         self._archive = archive
         self._folder = folder
         self._nonce = nonce
@@ -80,7 +80,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._status: int | None = None
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
         self._next = 0
-        self._pace = Pace(asyncio.get_running_loop().time())
+        self._pace = ChannelPace(asyncio.get_running_loop().time())
         self.hello: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
         self.gone = False
 
@@ -183,7 +183,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
                 raise frames.BrokenFrame("it asks for the archive again")
             case "SEND":
                 self._sent = True
-                self._opening = Opening(self._nonce)  # whether it could be unpacked
+                self._opening = BootstrapOutput(self._nonce)  # whether it could be unpacked
                 self._write(self._archive.data)
             case "OLD":
                 self._end(Invalid(f"the host has Python {line.why}; 3.9 is needed", code="no_python"))

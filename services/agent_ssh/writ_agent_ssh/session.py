@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from writ_agent_ssh.archive import COMMAND, Archive
 from writ_agent_ssh.channel import Channel, ConnectionDropped, PendingRequest, Progress, Told
 from writ_agent_ssh.link import Link
-from writ_agent_ssh.set_aside import Reading
+from writ_agent_ssh.set_aside import HostReading
 from writ_agent_ssh.sudo import Sudo, SudoStart
 from writ_bus import tasks
 from writ_contracts.errors import Invalid, Unreachable
@@ -67,7 +67,7 @@ class Session:
 
     @classmethod
     async def start(
-        cls, link: Link, archive: Archive, folder: str, seconds: float, reading: Reading, sudo: Sudo | None = None
+        cls, link: Link, archive: Archive, folder: str, seconds: float, reading: HostReading, sudo: Sudo | None = None
     ) -> "Session":
         """Start within so many seconds, as root by `sudo` if given. Raises Invalid (`no_python`, `unusable_folder`,
         `become_denied`, …), Unreachable (`garbled`, …).

@@ -42,7 +42,7 @@ class Become(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     operations: Annotated[tuple[Pattern, ...], Meta(min_length=1, max_length=64)] = NEED_ROOT
 
 
-class Address(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JumpHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A jump host."""
 
     host: Host
@@ -64,7 +64,7 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Port = 22
     host_keys: list[Line] = []
     host_key_alias: Host | None = None
-    jump: list[Address] = []
+    jump: list[JumpHost] = []
     kex: list[str] | None = None
     ciphers: list[str] | None = None
     macs: list[str] | None = None
