@@ -14,7 +14,7 @@ import pytest
 from tests.agent_docker.crash_cases import CASES, CrashCase, made_by, prepared, state_of
 from tests.agent_docker.engine_host import EngineHost
 
-from writ_agent.backends.port import Done, Probed, Task
+from writ_agent.backends.port import ProbeResult, Task, TaskResult
 from writ_contracts.errors import WritError
 from writ_testing.exhaustive import some
 from writ_testing.fakes.docker_engine import Kind, fake_engine
@@ -105,15 +105,15 @@ async def test_slow_engine_delays_and_changes_nothing(tmp_path: Path, name: str)
         assert (done.outcome, case.reached(host.engine)) == ("succeeded", True)
 
 
-async def run(host: EngineHost, task: Task) -> Done:
+async def run(host: EngineHost, task: Task) -> TaskResult:
     """As the agent's runtime: a refusal has no effect."""
     try:
         return await host.backend.run(task, print)
     except WritError as error:
-        return Done(outcome="failed", code=error.code, message=str(error), effect="none")
+        return TaskResult(outcome="failed", code=error.code, message=str(error), effect="none")
 
 
-def check_probe(case: CrashCase, host: EngineHost, before: dict[str, Any], probed: Probed) -> None:
+def check_probe(case: CrashCase, host: EngineHost, before: dict[str, Any], probed: ProbeResult) -> None:
     """A verdict is what the engine shows; what is neither is found by the label of the operation, or by names."""
     seen = (case.operation, probed, state_of(host.engine))
     if probed.verdict == "took_effect":
@@ -125,7 +125,7 @@ def check_probe(case: CrashCase, host: EngineHost, before: dict[str, Any], probe
     assert len(made_by(host.engine)) <= 1, seen
 
 
-def check_outcome(case: CrashCase, host: EngineHost, before: dict[str, Any], done: Done) -> None:
+def check_outcome(case: CrashCase, host: EngineHost, before: dict[str, Any], done: TaskResult) -> None:
     seen = (case.operation, done, state_of(host.engine))
     if done.outcome == "succeeded":
         assert case.reached(host.engine), seen

@@ -1,11 +1,11 @@
-"""container_create: find or pull the image, create, start, wait for health; what fails halfway is removed again."""
+"""container_create: find or pull the image, create, start, wait for health. A failure halfway is undone."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_containers import container_config, container_view
 from writ_containers.created_container import create_container, remove_created, where_to_look
 from writ_containers.engine import Engine
@@ -18,31 +18,31 @@ from writ_contracts.inventory import Target
 Raw = Mapping[str, Any]
 
 
-async def create(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+async def create(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     given: ContainerCreate = task.arguments()
     check(engine, given, task.target)
     await _have_image(engine, given.image, progress)
     container_id = await _created(engine, given, task)
     if container_id is None:
         message = f"the engine does not answer; {where_to_look(task.operation_id)}"
-        return Done(outcome="unknown", code="connection_lost", message=message, effect="maybe")
+        return TaskResult(outcome="unknown", code="connection_lost", message=message, effect="maybe")
     try:
         return await _started(engine, given, container_id, progress, until)
     except WritError as error:
         if await remove_created(engine, task.operation_id):
-            return Done(outcome="failed", code=error.code, message=f"{error}; it was removed again")
+            return TaskResult(outcome="failed", code=error.code, message=f"{error}; it was removed again")
         message = f"{error}; {where_to_look(task.operation_id)}"
-        return Done(outcome="unknown", code=error.code, message=message, effect="maybe")
+        return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
 
 
 def check(engine: Engine, given: ContainerCreate, target: Target) -> None:
-    """Raises Invalid for what breaks out of the container without its flag, or is outside a bound."""
+    """Raise Invalid for a setting with host access without its flag, or outside a bound."""
     check_settings([container_config.settings(given)], given, target, engine.address.socket)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the calls that it would make; variables by name only."""
+    """Return the API calls; variables by name only."""
     given: ContainerCreate = task.arguments()
     check(engine, given, task.target)
     if (taken := await engine.find_or_none(given.container_name)) is not None:
@@ -71,7 +71,9 @@ async def _created(engine: Engine, given: ContainerCreate, task: Task) -> str | 
         raise error if taken is None else _taken(given.container_name, taken) from error
 
 
-async def _started(engine: Engine, given: ContainerCreate, container_id: str, progress: Progress, until: float) -> Done:
+async def _started(
+    engine: Engine, given: ContainerCreate, container_id: str, progress: Progress, until: float
+) -> TaskResult:
     if not given.start:
         raw = await engine.inspect(container_id)
         return _done(raw)
@@ -84,9 +86,9 @@ async def _started(engine: Engine, given: ContainerCreate, container_id: str, pr
     return replace(done, outcome="failed", code=end.code, message=f"created and started: {end.message}", output=output)
 
 
-def _done(raw: Raw) -> Done:
+def _done(raw: Raw) -> TaskResult:
     state = container_view.state(raw)
-    return Done(outcome="succeeded", output=state, state=container_view.baseline(raw), effect="done")
+    return TaskResult(outcome="succeeded", output=state, state=container_view.baseline(raw), effect="done")
 
 
 def _taken(name: str, raw: Raw) -> Conflict:

@@ -1,6 +1,6 @@
-"""Whether an operation on a container took effect, by what was seen before and after it; pure.
+"""The effect of an operation on a container, judged by its baselines before and after; pure.
 
-`before` is a baseline (`container_view.baseline`), `after` the same later, or None where no container has the name.
+`before` is a baseline (`container_view.baseline`), `after` the same later, or None without a container of the name.
 """
 
 from collections.abc import Mapping

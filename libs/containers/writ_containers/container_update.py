@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_containers import container_recreate, container_view
 from writ_containers.container_replace import names_for, replace_container
 from writ_containers.created_container import labelled
@@ -15,8 +15,8 @@ from writ_contracts.errors import Conflict
 Raw = Mapping[str, Any]
 
 
-async def update(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+async def update(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     given: ContainerUpdate = task.arguments()
     raw = await _checked(engine, given, task)
     image = await engine.image(given.image)
@@ -26,12 +26,12 @@ async def update(engine: Engine, task: Task, progress: Progress, until: float) -
         image = await engine.image(given.image)
     if image is not None and image.get("Id") == raw.get("Image") and not given.recreate:
         message = "it has this image already"
-        return Done(outcome="succeeded", output=container_view.state(raw), message=message, effect="none")
+        return TaskResult(outcome="succeeded", output=container_view.state(raw), message=message, effect="none")
     return await replace_container(engine, task, raw, await _body(engine, given, task, raw), progress, until)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the calls that it would make."""
+    """Return the API calls."""
     given: ContainerUpdate = task.arguments()
     raw = await _checked(engine, given, task)
     image = await engine.image(given.image)
@@ -47,7 +47,7 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     return {**shown, "calls": [*calls, f"DELETE {path}"]}
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether it took effect: the label of the operation and the former id tell."""
     name = str(task.parameters["container_name"])
     raw = await engine.find_or_none(name)
@@ -56,16 +56,16 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
     if raw is not None and container_view.operation_of(raw) == task.operation_id and _as_well(raw, before, former):
         kept = "" if former is None else f"; the former one is left as {names_for(name, task.operation_id).former}"
         reason = f"the container was made by this operation{kept}"
-        return Probed(verdict="took_effect", seen={**seen, "reason": reason})
+        return ProbeResult(verdict="took_effect", seen={**seen, "reason": reason})
     left = await labelled(engine, task.operation_id)
     same = seen.get("container_id") == before.get("container_id") and seen.get("state") == before.get("state")
     if not left and (same or not before):
-        return Probed(verdict="no_effect", seen={**seen, "reason": "it is the former container"})
-    return Probed(verdict="unknown", seen={**seen, "reason": _halfway(name, task.operation_id, bool(left), raw)})
+        return ProbeResult(verdict="no_effect", seen={**seen, "reason": "it is the former container"})
+    return ProbeResult(verdict="unknown", seen={**seen, "reason": _halfway(name, task.operation_id, bool(left), raw)})
 
 
 async def _checked(engine: Engine, given: ContainerUpdate, task: Task) -> Raw:
-    """The container, which may be made again with what it is allowed now: another program gets all its settings."""
+    """Return the container, if its settings are allowed by the current flags: the new image gets all of them."""
     raw = await engine.find(given.container_name)
     known = task.baseline.get("container_id")
     if known and known != raw.get("Id"):

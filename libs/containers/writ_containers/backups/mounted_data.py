@@ -53,7 +53,7 @@ async def mounted_data(engine: Engine, raw: Raw, target: Target) -> MountedData:
         rest = f"; not backed up: {', '.join(left_out)}" if left_out else ""
         message = f"it has no volume and no folder below mount_roots that it may write{rest}"
         raise Invalid(message, code="no_volumes")
-    return MountedData(volumes, folders, left_out)
+    return MountedData(volumes, folders, sorted(left_out))
 
 
 def check_fits(data: MountedData, parts: Sequence[BackupPart], target: Target) -> None:
