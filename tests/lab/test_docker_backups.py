@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests.lab.docker_host import BOX, DockerHost, make_images
 from tests.lab.engine import Engine, bare_engine
 
-from writ_agent.backends.port import Done
+from writ_agent.backends.port import TaskResult
 from writ_containers.backups import operations as backups
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
@@ -53,7 +53,7 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
     engine.docker("volume", "rm", *engine.docker("volume", "ls", "--quiet").split())
 
 
-async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given: Any) -> Done:
+async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given: Any) -> TaskResult:
     """With its preview before and its probe after it."""
     asked = host.task(name, encode_id(os.urandom(16)), **given)
     if asked.operation.preview:

@@ -7,7 +7,7 @@ from tests.rules.asking import CATALOGUE, NOON, at, file_of, rule
 
 from writ_documents import yaml_file
 from writ_rules.analysis.expired import expired
-from writ_rules.validating import Among, validate_text
+from writ_rules.validating import ValidationContext, validate_text
 
 
 def over(*rules: dict[str, Any], **sections: Any) -> list[str]:
@@ -57,5 +57,5 @@ def test_an_expired_policy_and_a_past_maintenance_window_are_found() -> None:
 def test_validation_at_a_time_shows_what_is_over() -> None:
     text = yaml_file.dump({"policies": {"global_policies": [rule("a", "service_restart", expires_at="2026-11-01")]}})
     assert validate_text(text, "policy", CATALOGUE, "strict").found == []
-    (finding,) = validate_text(text, "policy", CATALOGUE, "strict", Among(now=at(NOON))).found
+    (finding,) = validate_text(text, "policy", CATALOGUE, "strict", ValidationContext(now=at(NOON))).found
     assert (finding.severity, finding.problem.line) == ("warning", 7)

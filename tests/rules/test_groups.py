@@ -11,7 +11,7 @@ from writ_rules.analysis.diff import diff
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.engine import groups
 from writ_rules.engine.groups import placed
-from writ_rules.setting import Question, setting
+from writ_rules.setting import AccessQuestion, setting
 
 HOSTS = [Target(id=name, role="production", backend="local") for name in ("web-1", "db-1", "lb")]
 GROUPS = {
@@ -28,7 +28,7 @@ def test_a_rule_with_groups_decides_as_one_with_their_members() -> None:
     )
     for operation in ("service_restart", "service_start", "service_stop", "service_status"):
         for host in HOSTS:
-            question = Question(
+            question = AccessQuestion(
                 principal="alice",
                 operation=operation,
                 target=host.id,
@@ -41,7 +41,7 @@ def test_a_rule_with_groups_decides_as_one_with_their_members() -> None:
 
 
 def test_a_diff_sees_members_and_not_groups() -> None:
-    space = QuestionSpace(catalogue=CATALOGUE, targets=HOSTS, principals=[ALICE])
+    space = QuestionSpace(catalogue=CATALOGUE, targets=tuple(HOSTS), principals=(ALICE,))
     before = file_of(global_policies=[LISTED])
     same = file_of(global_policies=[GROUPED], groups=GROUPS)
     more = file_of(global_policies=[GROUPED], groups={**GROUPS, "targets": {"front": ["web-*", "lb", "db-1"]}})

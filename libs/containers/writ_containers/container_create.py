@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_containers import container_config, container_view
 from writ_containers.engine import Engine
 from writ_containers.health_wait import last_lines, settled
@@ -17,7 +17,7 @@ from writ_contracts.inventory import Target
 Raw = Mapping[str, Any]
 
 
-async def create(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def create(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     given: ContainerCreate = task.arguments()
     check(engine, given, task.target)
@@ -28,7 +28,7 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
     except WritError as error:
         gone = await taken_away(engine, task.operation_id)
         message = f"{error}; {'it was removed again' if gone else 'it may be left: look for its name'}"
-        return Done(outcome="failed", code=error.code, message=message, effect="none" if gone else "maybe")
+        return TaskResult(outcome="failed", code=error.code, message=message, effect="none" if gone else "maybe")
 
 
 def check(engine: Engine, given: ContainerCreate, target: Target) -> None:
@@ -82,7 +82,9 @@ async def _created(engine: Engine, given: ContainerCreate, task: Task) -> str:
         return str(ours[0]["Id"])
 
 
-async def _started(engine: Engine, given: ContainerCreate, container_id: str, progress: Progress, until: float) -> Done:
+async def _started(
+    engine: Engine, given: ContainerCreate, container_id: str, progress: Progress, until: float
+) -> TaskResult:
     if not given.start:
         raw = await engine.inspect(container_id)
         return _done(raw)
@@ -95,9 +97,9 @@ async def _started(engine: Engine, given: ContainerCreate, container_id: str, pr
     return replace(done, outcome="failed", code=end.code, message=f"created and started: {end.message}", output=output)
 
 
-def _done(raw: Raw) -> Done:
+def _done(raw: Raw) -> TaskResult:
     state = container_view.state(raw)
-    return Done(outcome="succeeded", output=state, state=container_view.baseline(raw), effect="done")
+    return TaskResult(outcome="succeeded", output=state, state=container_view.baseline(raw), effect="done")
 
 
 def _taken(name: str, raw: Raw) -> Conflict:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_containers import container_recreate, container_view
 from writ_containers.container_replace import names_for, replace_container
 from writ_containers.engine import Engine
@@ -14,7 +14,7 @@ from writ_contracts.errors import Conflict
 Raw = Mapping[str, Any]
 
 
-async def update(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def update(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     given: ContainerUpdate = task.arguments()
     raw = await _checked(engine, given, task)
@@ -25,7 +25,7 @@ async def update(engine: Engine, task: Task, progress: Progress, until: float) -
         image = await engine.image(given.image)
     if image is not None and image.get("Id") == raw.get("Image") and not given.recreate:
         message = "it has this image already"
-        return Done(outcome="succeeded", output=container_view.state(raw), message=message, effect="none")
+        return TaskResult(outcome="succeeded", output=container_view.state(raw), message=message, effect="none")
     return await replace_container(engine, task, raw, await _body(engine, given, task, raw), progress, until)
 
 
@@ -46,18 +46,18 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     return {**shown, "calls": [*calls, f"DELETE {path}"]}
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether it took effect: the label of the operation and the former id tell."""
     name = str(task.parameters["container_name"])
     raw = await engine.find_or_none(name)
     seen = {} if raw is None else container_view.baseline(raw)
     if raw is not None and container_view.operation_of(raw) == task.operation_id and _as_well(raw, before):
-        return Probed(verdict="took_effect", seen={**seen, "reason": "the container was made by this operation"})
+        return ProbeResult(verdict="took_effect", seen={**seen, "reason": "the container was made by this operation"})
     left = await engine.containers({container_view.OPERATION_LABEL: task.operation_id})
     same = seen.get("container_id") == before.get("container_id") and seen.get("state") == before.get("state")
     if not left and (same or not before):
-        return Probed(verdict="no_effect", seen={**seen, "reason": "it is the former container"})
-    return Probed(verdict="unknown", seen={**seen, "reason": _halfway(name, task.operation_id, bool(left), raw)})
+        return ProbeResult(verdict="no_effect", seen={**seen, "reason": "it is the former container"})
+    return ProbeResult(verdict="unknown", seen={**seen, "reason": _halfway(name, task.operation_id, bool(left), raw)})
 
 
 async def _checked(engine: Engine, given: ContainerUpdate, task: Task) -> Raw:

@@ -20,14 +20,14 @@ from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.obligations import Demand, People
-from writ_rules.setting import Question, Setting
+from writ_rules.setting import AccessQuestion, Setting
 
 
 def explain(
     setting: Setting, query: PolicyExplainQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
 ) -> Explanation:
     """Explain a decision. Raises Invalid for an unknown name or parameters the operation refuses."""
-    question = Question(
+    question = AccessQuestion(
         principal=query.principal or asker,
         operation=query.operation,
         target=query.target,
@@ -43,7 +43,7 @@ def explain(
     return structs.replace(explanation(setting, request, ruling), in_emergency=_in_emergency(setting, question, ruling))
 
 
-def _in_emergency(setting: Setting, question: Question, ruling: Ruling) -> EmergencyDecision | None:
+def _in_emergency(setting: Setting, question: AccessQuestion, ruling: Ruling) -> EmergencyDecision | None:
     """Return what an emergency would change of a decision that is no plain allow; None where one is in force, or asked
     about.
     """
@@ -57,7 +57,7 @@ def can_i(
     setting: Setting, query: PolicyCanIQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
 ) -> PolicyCanIAnswer:
     """Return the decision for the asker. Raises Invalid."""
-    question = Question(
+    question = AccessQuestion(
         principal=asker,
         operation=query.operation,
         target=query.target,

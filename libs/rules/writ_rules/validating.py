@@ -23,7 +23,7 @@ class FileFinding(Struct, frozen=True):
     problem: Problem
 
 
-class Among(Struct, frozen=True, eq=False, kw_only=True):
+class ValidationContext(Struct, frozen=True, eq=False, kw_only=True):
     """Targets and principals a policy must fit, and the principals with their enrolled credentials; None: unknown.
     `only_warn`: as a service does, which loads the policy all the same. `now`: Unix seconds, to find what is over.
     """
@@ -35,7 +35,7 @@ class Among(Struct, frozen=True, eq=False, kw_only=True):
     now: float | None = None
 
 
-NOTHING_KNOWN = Among()
+NOTHING_KNOWN = ValidationContext()
 
 
 class Validation(Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Validation(Struct, frozen=True, kw_only=True):
     rules: int = 0
 
 
-def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
+def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: ValidationContext = NOTHING_KNOWN) -> Validation:
     """Validate the policy in a file."""
     try:
         document = yaml_file.read(path)
@@ -57,7 +57,9 @@ def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: Among = N
     return validate(document, catalogue, mode, among)
 
 
-def validate_text(text: str, name: str, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
+def validate_text(
+    text: str, name: str, catalogue: Catalogue, mode: Mode, among: ValidationContext = NOTHING_KNOWN
+) -> Validation:
     """Validate the policy in a text; `name` stands for the file in positions."""
     try:
         document = yaml_file.parse(text.encode(errors="surrogatepass"), name)
@@ -66,7 +68,9 @@ def validate_text(text: str, name: str, catalogue: Catalogue, mode: Mode, among:
     return validate(document, catalogue, mode, among)
 
 
-def validate(document: Document, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
+def validate(
+    document: Document, catalogue: Catalogue, mode: Mode, among: ValidationContext = NOTHING_KNOWN
+) -> Validation:
     """Validate the policy in a document: valid if a service in this mode would load it, and it fits its
     installation.
     """

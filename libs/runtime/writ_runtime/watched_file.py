@@ -22,7 +22,7 @@ Stamp = tuple[int, int, int]
 _log = Log("writ.files")
 
 
-class Watched(Generic[Reading]):
+class WatchedFile(Generic[Reading]):
     """`value` is the last good reading; `problem` the fault of the present file, or None."""
 
     def __init__(self, path: Path, read: Callable[[Path], Reading]) -> None:

@@ -68,7 +68,9 @@ async def explain(
     if one is not None and (words or target or who):
         raise click.UsageError("the record of an operation has its target, principal and parameters: leave them out")
     if one is None:
-        one = Asked(operation, target_of(operation, target), parameters_of(operation, words), who, None, False)
+        one = ExplainedRequest(
+            operation, target_of(operation, target), parameters_of(operation, words), who, None, False
+        )
     async with answering(settings, files) as source:
         found = await source.explain(
             one.operation,
@@ -87,7 +89,7 @@ async def explain(
     return of_decision(found.decision)
 
 
-class Asked(Struct, frozen=True):
+class ExplainedRequest(Struct, frozen=True):
     """The request whose decision is explained. `at`: Unix seconds, None for now."""
 
     operation: str
@@ -102,7 +104,7 @@ def _is_id(text: str) -> bool:
     return len(text) >= LEAST_ID and is_prefix(text) and text not in load_catalogue()
 
 
-async def _recorded(settings: Settings, text: str) -> Asked:
+async def _recorded(settings: Settings, text: str) -> ExplainedRequest:
     """Return the recorded request of an operation. Raises NotFound and Invalid."""
     async with await settings.connect() as writ:
         operation_id = await operation_of(writ, text)
@@ -111,7 +113,7 @@ async def _recorded(settings: Settings, text: str) -> Asked:
     if first is None:
         raise Invalid(f"the record has no request of {operation_id} that may be read", code="not_found")
     parameters, dry_run = dict(first.get("parameters") or {}), bool(first.get("dry_run"))
-    return Asked(first["operation"], first["target"], parameters, first["principal"], first["at"], dry_run)
+    return ExplainedRequest(first["operation"], first["target"], parameters, first["principal"], first["at"], dry_run)
 
 
 def _show(screen: Screen, found: Explanation) -> None:

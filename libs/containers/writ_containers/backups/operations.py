@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_containers import container_recreate, container_update, container_view
 from writ_containers.backups.repository import BackupPart, Repository, complete, file_name, repository_of
 from writ_containers.backups.tar_digest import TarDigest, digest_of
@@ -28,7 +28,7 @@ Raw = Mapping[str, Any]
 OPERATIONS = ("backup_create", "backup_list", "backup_restore", "backup_delete")
 
 
-async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def run(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     repository = repository_of(task.target, task.operation_id)
     match task.operation.name:
@@ -42,19 +42,19 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> D
             return await _list(repository, task)
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether it took effect. Raises WritError."""
     if task.operation.name == "backup_restore":
         return await container_update.probe(engine, task, before)
     found = await _parts(repository_of(task.target, task.operation_id), str(task.parameters["backup_id"]))
     if task.operation.name == "backup_delete":
         reason = "the repository has it" if found else "the repository has no such backup"
-        return Probed(verdict="no_effect" if found else "took_effect", seen={"reason": reason})
+        return ProbeResult(verdict="no_effect" if found else "took_effect", seen={"reason": reason})
     ours = [one for one in found if one.operation_id == task.operation_id]
     if complete(ours):
-        return Probed(verdict="took_effect", seen={"reason": "the repository has the backup of this operation"})
+        return ProbeResult(verdict="took_effect", seen={"reason": "the repository has the backup of this operation"})
     reason = "the repository has a part of it" if ours else "the repository has no backup of this operation"
-    return Probed(verdict="unknown" if ours else "no_effect", seen={"reason": reason})
+    return ProbeResult(verdict="unknown" if ours else "no_effect", seen={"reason": reason})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
@@ -79,7 +79,7 @@ async def names(target: Target) -> list[str]:
     return sorted({one.backup_id for one in await repository_of(target, "listing").parts()})
 
 
-async def _create(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> Done:
+async def _create(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> TaskResult:
     given: BackupCreate = task.arguments()
     raw = await engine.find(_container(task))
     paths = _volumes(raw)
@@ -100,19 +100,19 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
     parts = [one for one in await _parts(repository, given.backup_id) if one.operation_id == task.operation_id]
     if not complete(parts):
         return await _given_up(repository, task.operation_id, "tool_failed", "the repository has not all of it")
-    return Done(outcome="succeeded", output=_shown(parts), state={"backup_id": given.backup_id}, effect="done")
+    return TaskResult(outcome="succeeded", output=_shown(parts), state={"backup_id": given.backup_id}, effect="done")
 
 
-async def _given_up(repository: Repository, operation_id: str, code: str, message: str) -> Done:
+async def _given_up(repository: Repository, operation_id: str, code: str, message: str) -> TaskResult:
     """A part of a backup is taken out again."""
     try:
         await repository.forget([one for one in await repository.parts() if one.operation_id == operation_id])
     except WritError:
-        return Done(outcome="failed", code=code, message=f"{message}; a part of it is left", effect="maybe")
-    return Done(outcome="failed", code=code, message=message, effect="none")
+        return TaskResult(outcome="failed", code=code, message=f"{message}; a part of it is left", effect="maybe")
+    return TaskResult(outcome="failed", code=code, message=message, effect="none")
 
 
-async def _restore(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> Done:
+async def _restore(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> TaskResult:
     given: BackupRestore = task.arguments()
     raw = await engine.find(_container(task))
     container_recreate.check_recreatable(raw)
@@ -133,7 +133,7 @@ async def _restore(engine: Engine, repository: Repository, task: Task, progress:
     if done.outcome == "succeeded":
         message = f"{message}; " if message else ""
         message += "the former volumes are left as they were"
-    return Done(
+    return TaskResult(
         outcome=done.outcome, code=done.code, message=message, output=output, state=done.state, effect=done.effect
     )
 
@@ -155,23 +155,23 @@ async def _fill(engine: Engine, repository: Repository, container_id: str, part:
         raise TimedOut(f"{part.path} is not as in the backup after it was restored", code="not_verified")
 
 
-async def _delete(repository: Repository, backup_id: str) -> Done:
+async def _delete(repository: Repository, backup_id: str) -> TaskResult:
     parts = await _the_one(repository, backup_id)
     await repository.forget(parts)
     if await _parts(repository, backup_id):
-        return Done(outcome="failed", code="tool_failed", message="the repository still has it", effect="maybe")
+        return TaskResult(outcome="failed", code="tool_failed", message="the repository still has it", effect="maybe")
     output = {"backup_id": backup_id, "reference": parts[0].reference, "removed": True}
-    return Done(outcome="succeeded", output=output, effect="done")
+    return TaskResult(outcome="succeeded", output=output, effect="done")
 
 
-async def _list(repository: Repository, task: Task) -> Done:
+async def _list(repository: Repository, task: Task) -> TaskResult:
     wanted, limit = task.parameters.get("container_name"), int(task.parameters.get("limit", 100))
     grouped: dict[str, list[BackupPart]] = {}
     for part in await repository.parts():
         grouped.setdefault(part.backup_id, []).append(part)
     found = [_entry(parts) for parts in grouped.values() if complete(parts) and wanted in (None, parts[0].container)]
     found.sort(key=lambda one: float(one["created_at"]), reverse=True)
-    return Done(outcome="succeeded", output={"backups": found[:limit], "truncated": len(found) > limit})
+    return TaskResult(outcome="succeeded", output={"backups": found[:limit], "truncated": len(found) > limit})
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, structs
 
 from writ_contracts.parameters import defaults
 from writ_rules.analysis.automata import PatternComparisons
-from writ_rules.engine.checks import Check, Unanswerable, checks, whole
+from writ_rules.engine.checks import Check, UnanswerableCheck, checks, whole
 from writ_rules.engine.format import Constraint, present
 from writ_rules.engine.lint import FITS, suited
 from writ_rules.engine.verbs import Verb
@@ -186,7 +186,7 @@ def _all_hold(required: Iterable[Check], value: Any) -> bool:
 def _holds(check: Check, value: Any) -> bool | None:
     try:
         return check.holds(value)
-    except Unanswerable:
+    except UnanswerableCheck:
         return None
 
 

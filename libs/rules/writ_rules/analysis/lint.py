@@ -9,7 +9,7 @@ from writ_contracts.operations import Catalogue
 from writ_rules.analysis.automata import PatternComparisons
 from writ_rules.analysis.conflicts import conflicts
 from writ_rules.analysis.pairs import MOST_COMPARED, covered
-from writ_rules.analysis.reading import Reading, readings
+from writ_rules.analysis.reading import RuleReading, readings
 from writ_rules.analysis.spellings import misspelled
 from writ_rules.analysis.vacuous import vacuous
 from writ_rules.engine.findings import Finding, Severity
@@ -58,7 +58,7 @@ def _in_effect(file: PolicyFile) -> Iterator[Finding]:
         yield Finding(Severity.LINT, ("policies", "expires_at"), text)
 
 
-def _emergencies(file: PolicyFile, rules: Sequence[Reading]) -> Iterator[Finding]:
+def _emergencies(file: PolicyFile, rules: Sequence[RuleReading]) -> Iterator[Finding]:
     """Yield a finding when there are emergency rules and nobody can declare an emergency."""
     if not any(rule.emergency for rule in rules) or not file.policies.deny_by_default:
         return

@@ -14,12 +14,12 @@ from writ_contracts.operations import Catalogue
 from writ_rules.engine import groups, lint
 from writ_rules.engine.approval_windows import WindowTerms, window_terms_of
 from writ_rules.engine.clauses import InEffect
-from writ_rules.engine.conditions import Evaluated, Parameter
+from writ_rules.engine.conditions import EvaluatorCondition, ParameterCondition
 from writ_rules.engine.emergency_terms import EmergencyTerms, terms_of
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PlacedRule, PolicyFile
 from writ_rules.engine.groups import placed
-from writ_rules.engine.rules import Rule, Workshop
+from writ_rules.engine.rules import Rule, RuleCompiler
 from writ_rules.engine.tree import Trees, trees
 from writ_rules.engine.verbs import Verb, verbs
 
@@ -72,7 +72,7 @@ def is_behind_gateway(target: Target) -> bool:
 def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | None, list[Finding]]:
     """Return the policy, unless there is an error among the findings."""
     entry = file.policies
-    workshop = Workshop(verbs(catalogue), entry, catalogue.evaluators)
+    workshop = RuleCompiler(verbs(catalogue), entry, catalogue.evaluators)
     every = placed(entry)
     made = [(item, workshop.rule(item)) for item in every]
     ready = sorted((rule for item, rule in made if item.entry.enabled), key=lambda rule: rule.name)
@@ -138,7 +138,10 @@ def _naming(rules: Iterable[Rule], catalogue: Catalogue) -> Iterator[tuple[str, 
         for operation in rule.operations:
             named = catalogue[operation].named
             asked = rule.conditions[operation] if named else ()
-            if any(isinstance(one, Evaluated) or (isinstance(one, Parameter) and one.name == named) for one in asked):
+            if any(
+                isinstance(one, EvaluatorCondition) or (isinstance(one, ParameterCondition) and one.name == named)
+                for one in asked
+            ):
                 roles = ROLES if rule.roles is None or rule.inherited else rule.roles
                 yield from ((operation, role) for role in roles)
 

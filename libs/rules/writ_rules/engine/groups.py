@@ -11,7 +11,7 @@ from msgspec import structs
 
 from writ_rules.engine.findings import Finding, Keys, Severity
 from writ_rules.engine.format import GroupsEntry, PlacedRule, PolicyEntry, RuleEntry, present, written
-from writ_rules.engine.nearest import Nearest
+from writ_rules.engine.nearest import NearestNames
 
 PREFIX = "group:"
 KINDS = ("operations", "targets")
@@ -57,7 +57,7 @@ def _unknown(keys: Keys, items: list[str | None] | None, groups: Members) -> Ite
         if item is not None and item.startswith(PREFIX) and item.removeprefix(PREFIX) not in groups:
             name = item.removeprefix(PREFIX)
             text = f"there is no group '{name}' of {keys[-1] if keys[-1] in KINDS else keys[-2]}"
-            yield Finding(Severity.ERROR, (*keys, at), text + Nearest().hint(name, groups))
+            yield Finding(Severity.ERROR, (*keys, at), text + NearestNames().hint(name, groups))
 
 
 class _Expansion:

@@ -18,7 +18,7 @@ LONGEST_DAYS = 31
 LOOK_AHEAD_DAYS = 366
 
 
-class Once(Struct, frozen=True, kw_only=True):
+class SingleWindow(Struct, frozen=True, kw_only=True):
     """A window from one instant to before another."""
 
     name: str
@@ -45,7 +45,7 @@ class Once(Struct, frozen=True, kw_only=True):
         return f"'{self.name}'"
 
 
-class Repeated(Struct, frozen=True, kw_only=True):
+class RepeatedWindow(Struct, frozen=True, kw_only=True):
     """A window on each of its days from `first` on: `length` seconds of the wall clock, `start` seconds after
     midnight.
     """
@@ -120,7 +120,7 @@ def maintenance(name: str, entry: MaintenanceWindow) -> Occasion:
     if entry.recurrence in (None, "none"):
         if end.timestamp() <= start.timestamp():
             raise ValueError("end_time is not after start_time")
-        return Once(name=name, start=start, end=end, zone=where)
+        return SingleWindow(name=name, start=start, end=end, zone=where)
     local, until = (_local(moment, where) for moment in (start, end))
     length = (until - local) // timedelta(seconds=1)
     if length <= 0:
@@ -133,7 +133,7 @@ def maintenance(name: str, entry: MaintenanceWindow) -> Occasion:
         weekdays = {local.weekday()}
     if entry.recurrence == "monthly" and month_days is None:
         month_days = {local.day}
-    return Repeated(
+    return RepeatedWindow(
         name=name,
         first=local.date(),
         start=local.hour * 3600 + local.minute * 60 + local.second,

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct, field, structs
 
 from writ_contracts.decisions import Effect, TraceEntry
-from writ_rules.engine.facts import Need
+from writ_rules.engine.facts import NeededListing
 from writ_rules.engine.obligations import Demand, RuleLimit, by_rule
 from writ_rules.engine.trace import Trace
 
@@ -31,7 +31,7 @@ class Ruling(Struct, frozen=True, kw_only=True):
     account: Trace = field(default_factory=Trace)
     demands: list[Demand] = field(default_factory=list)
     limits: list[RuleLimit] = field(default_factory=list)
-    needs: list[Need] = field(default_factory=list)
+    needs: list[NeededListing] = field(default_factory=list)
     timeout: int | None = None
     nearest: TraceEntry | None = None
     opens_at: float | None = None

@@ -36,11 +36,11 @@ from writ_contracts.views import latest, view
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.pages import first_page
-from writ_executor.requests.screening import Screening
+from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
 from writ_executor.requests.waiting import WaitingReasons
@@ -51,18 +51,18 @@ FACTS_SECONDS = 300.0
 """How long what policy vouches for on a card opens the details of its preview."""
 
 
-class Queries:
+class QueryEndpoint:
     """Answers `writ.query.<principal>.<kind>`. Each answer type carries its own error."""
 
     def __init__(
         self,
         catalogue: Catalogue,
         index: Index,
-        lives: Lives,
+        lives: OperationTable,
         targets: Targets,
         vault: Vault,
         policy: PolicyClient,
-        screening: Screening,
+        screening: RequestScreening,
         tests: BackendTests,
         buckets: Buckets,
         generations: Generations,

@@ -9,7 +9,7 @@ from writ_executor.requests.targets import Targets
 from writ_executor.rounds.accepted import AcceptedOperations
 
 
-class Screening:
+class RequestScreening:
     """Refuses whatever this installation could not carry out now."""
 
     def __init__(

@@ -9,7 +9,7 @@ from writ_contracts.inventory import Inventory, Target
 from writ_contracts.operations import Catalogue, Operation, has_operation
 from writ_contracts.requests import TargetView
 from writ_executor.agents.presence import Presence
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 
 SETTLING = 5.0
 """Seconds after an edit within which two services may have read different files of ten thousand targets."""
@@ -18,7 +18,7 @@ SETTLING = 5.0
 class Targets:
     """Targets by id, from a file which may change at any time. Policy has its own copy, which decides."""
 
-    def __init__(self, inventory: Watched[Inventory], catalogue: Catalogue, presence: Presence) -> None:
+    def __init__(self, inventory: WatchedFile[Inventory], catalogue: Catalogue, presence: Presence) -> None:
         self._inventory = inventory
         self._catalogue = catalogue
         self._presence = presence

@@ -18,7 +18,7 @@ from writ_rules import answers
 from writ_rules.engine.people import People, people_of
 from writ_rules.loading import Mode, compile_document
 from writ_rules.setting import PolicySource, Setting, setting
-from writ_rules.validating import Among, validate_text
+from writ_rules.validating import ValidationContext, validate_text
 
 Kind = Literal["validate", "test", "allowed", "who_can", "diff"]
 MOST_MEMORY = 2 << 30
@@ -47,7 +47,7 @@ class Job(Struct, frozen=True, kw_only=True):
         return people_of(self.principals, self.presences, solo=self.solo)
 
 
-class Done(Struct, frozen=True, kw_only=True):
+class JobResult(Struct, frozen=True, kw_only=True):
     """The answer in its wire form, or an error in its place."""
 
     answer: Raw = Raw(b"null")
@@ -55,7 +55,7 @@ class Done(Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
-def perform(job: Job, catalogue: Catalogue) -> Done:
+def perform(job: Job, catalogue: Catalogue) -> JobResult:
     """Carry out the job. Mistakes in the question become part of the answer."""
     work: Mapping[Kind, Callable[[Job, Catalogue], Struct]] = {
         "validate": _validate,
@@ -65,9 +65,9 @@ def perform(job: Job, catalogue: Catalogue) -> Done:
         "diff": _diff,
     }
     try:
-        return Done(answer=Raw(fitting(work[job.kind](job, catalogue))))
+        return JobResult(answer=Raw(fitting(work[job.kind](job, catalogue))))
     except WritError as error:
-        return Done(code=error.code, message=str(error)[:1000])
+        return JobResult(code=error.code, message=str(error)[:1000])
 
 
 def fitting(answer: Struct) -> bytes:
@@ -88,7 +88,9 @@ def fitting(answer: Struct) -> bytes:
 
 def _validate(job: Job, catalogue: Catalogue) -> Struct:
     query = msgspec.json.decode(job.query, type=PolicyValidateQuery)
-    among = Among(targets=job.targets, principals=job.principals, people=job.people(), only_warn=True, now=job.now)
+    among = ValidationContext(
+        targets=job.targets, principals=job.principals, people=job.people(), only_warn=True, now=job.now
+    )
     return answers.validated(validate_text(query.document, "policy", catalogue, query.mode or job.mode, among))
 
 

@@ -19,7 +19,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.persons import person_of, same_person
 from writ_contracts.principal_changes import changed, entry_version, is_active
 from writ_policy.decisions.window_checks import check_archive, check_window, check_window_end
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState, Emergency
@@ -51,7 +51,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
     first decision, so exactly the approved operation starts.
     """
 
-    world: World
+    world: PolicySnapshot
     control: ControlState
     catalogue: Catalogue
     decide: Decide

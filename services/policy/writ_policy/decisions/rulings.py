@@ -15,18 +15,18 @@ from writ_contracts.operations import Catalogue, Risk, has_operation, not_offere
 from writ_contracts.parameters import public
 from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
-from writ_policy.approvals.recorded import Approvals
+from writ_policy.approvals.recorded import CountedApprovals
 from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.statements import check_statement, presence_of
 from writ_policy.decisions.window_checks import is_own_window
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
-from writ_rules.engine.facts import Need
+from writ_rules.engine.facts import NeededListing
 from writ_rules.engine.trace import Trace
 from writ_trust.digests import keyed_digest, plain_digest
 from writ_trust.statements import digest
@@ -58,7 +58,7 @@ class RuledRequest(Struct, frozen=True, kw_only=True):
 class Judge(Struct, frozen=True, kw_only=True):
     """All inputs of a decision, at `now` (Unix seconds)."""
 
-    world: World
+    world: PolicySnapshot
     control: ControlState
     catalogue: Catalogue
     plugins: AgentPlugins
@@ -72,7 +72,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         *,
         starting: bool = False,
         recorded: bool = False,
-        approvals: Approvals | None = None,
+        approvals: CountedApprovals | None = None,
         window: str = "",
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
@@ -84,7 +84,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded)
-        given = approvals or Approvals()
+        given = approvals or CountedApprovals()
         request = structs.replace(request, approvals=given.approvers, proven=given.proven)
         ruling = decide(self.world.policy, request, self.control, self.world.people, known.facts)
         if request.operation.control and ruling.effect != "deny" and not request.own:
@@ -133,7 +133,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         listing, thing = known.facts.listings.get(OTHER_NAMES), str(request.effective[request.operation.named])
         if listing is None:
             reason = f"a deny depends on names, and the other names of {thing} were not requested yet"
-            needs = [*ruling.needs, Need(OTHER_NAMES)]
+            needs = [*ruling.needs, NeededListing(OTHER_NAMES)]
             return self._again(ruled, subject, known, traced, _denied(ruling, "facts_needed", reason, needs))
         if known.about != thing:
             raise Untrusted(f"a listing of the other names of {known.about!r}, for {thing!r}", code="forged_listing")
@@ -329,7 +329,7 @@ def _public_digest(request: DecisionRequest, ruling: Ruling) -> str:
     return plain_digest(canonical(public(request.operation.parameters, ruling.effective)))
 
 
-def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[Need] = ()) -> Ruling:
+def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[NeededListing] = ()) -> Ruling:
     return structs.replace(ruling, effect="deny", code=code, reason=reason, rules=[], needs=list(needs))
 
 

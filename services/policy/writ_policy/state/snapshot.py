@@ -15,13 +15,13 @@ from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
 from writ_policy.versions.stored import VersionInForce
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import Scan
+from writ_rules.engine.conditions import ScanCondition
 from writ_rules.engine.people import People, people_of
 from writ_trust.approvals import own_nkey
 from writ_trust.people import Directory
 
 
-class World(Struct, frozen=True, eq=False, kw_only=True):
+class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
     """One version of the policy and one reading of all files; replaced as a whole."""
 
     installation: str
@@ -106,13 +106,13 @@ def compose(
     agents: FileContent[Agents],
     changes: Iterable[PrincipalManage] = (),
     directory: Directory | None = None,
-) -> World:
+) -> PolicySnapshot:
     """Return the world of this version, these files and these changes of principals."""
     listed = {principal.id: principal for principal in principals.value.principals}
     known = principals_in_force(listed.values(), changes)
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
-    return World(
+    return PolicySnapshot(
         installation=installation,
         in_force=in_force,
         policy=policy,
@@ -157,6 +157,6 @@ def _scanners(policy: Policy) -> dict[str, tuple[str, ...]]:
     places = (*policy.index.values(), *policy.inherited.values(), *policy.urgent.values())
     for rule in {id(rule): rule for rules in places for rule in rules if rule.asks_facts}.values():
         for operation, conditions in rule.conditions.items():
-            names = {one.scanner for one in conditions if isinstance(one, Scan) and can_scan(one.scanner)}
+            names = {one.scanner for one in conditions if isinstance(one, ScanCondition) and can_scan(one.scanner)}
             found.setdefault(operation, set()).update(names)
     return {operation: tuple(sorted(names)) for operation, names in found.items() if names}

@@ -18,11 +18,11 @@ from writ_documents.document import FileErrors
 from writ_policy.config import Config
 from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler, FileReading, with_digest
-from writ_policy.state.snapshot import World, compose
+from writ_policy.state.snapshot import PolicySnapshot, compose
 from writ_policy.versions.stored import Versions
 from writ_runtime.list_reader import lists
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 
 INTERVAL = 0.5
 LISTS = ("inventory", "principals", "agents")
@@ -40,7 +40,7 @@ class Sources:
         compiler: Compiler,
         tell: Callable[[Notice], None],
         on_refusal: Callable[[str], None],
-        on_change: Callable[[World], None],
+        on_change: Callable[[PolicySnapshot], None],
         clock: Callable[[], float],
         people: CredentialsFile,
     ) -> None:
@@ -50,7 +50,7 @@ class Sources:
         self._installation = config.installation
         self._compiler = compiler
         self.people = people
-        self._file = Watched(config.policy, compiler.read)
+        self._file = WatchedFile(config.policy, compiler.read)
         self._lists, problems = _watch(config)
         if problems:
             error = self._file.value.error
@@ -60,11 +60,11 @@ class Sources:
         self._waiting = True
         self._refreshing = asyncio.Lock()
         self._versions: Versions | None = None
-        self._world: World | None = None
+        self._world: PolicySnapshot | None = None
         self._made_of: list[Any] = []
         self.changes: Callable[[], tuple[PrincipalManage, ...]] = tuple
         """Returns the changes of principals by control events, the same tuple while there is no other."""
-        self._warned: World | None = None
+        self._warned: PolicySnapshot | None = None
 
     @property
     def file(self) -> FileReading:
@@ -82,7 +82,7 @@ class Sources:
         self._announce(versions)
         await self.refresh()
 
-    async def refresh(self, *, again: bool = False, waits: bool = False) -> World:
+    async def refresh(self, *, again: bool = False, waits: bool = False) -> PolicySnapshot:
         """Return the world as files and versions are now. Concurrent callers share one read.
 
         `again`: retry a failed storage of a file. `waits`: also for a large inventory that is being read.
@@ -170,7 +170,7 @@ class Sources:
         detail = f"the {name} file cannot be used{where}: the last good version stays in force"
         self._tell(Notice(kind="file_refused", detail=detail))
 
-    def _compose(self, versions: Versions, changes: tuple[PrincipalManage, ...]) -> World:
+    def _compose(self, versions: Versions, changes: tuple[PrincipalManage, ...]) -> PolicySnapshot:
         if versions.current is None:
             raise ConfigError("no version of the policy is in force")
         inventory, principals, agents = (self._lists[name].value for name in LISTS)
@@ -197,13 +197,13 @@ def _same(values: list[Any], others: list[Any]) -> bool:
     return len(values) == len(others) and all(map(is_, values, others))
 
 
-def _watch(config: Config) -> tuple[dict[str, Watched[Any]], list[ConfigError]]:
-    watched: dict[str, Watched[Any]] = {}
+def _watch(config: Config) -> tuple[dict[str, WatchedFile[Any]], list[ConfigError]]:
+    watched: dict[str, WatchedFile[Any]] = {}
     problems: list[ConfigError] = []
     readers: tuple[Callable[[Any], Any], ...] = (lists.read_inventory, lists.read_principals, lists.read_agents)
     for name, read in zip(LISTS, readers, strict=True):
         try:
-            watched[name] = Watched(getattr(config, name), with_digest(read))
+            watched[name] = WatchedFile(getattr(config, name), with_digest(read))
         except ConfigError as error:
             problems.append(error)
     return watched, problems
