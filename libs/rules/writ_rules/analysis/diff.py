@@ -249,3 +249,6 @@ class _Comparison:
         before, after = (policy.enable_dry_run for policy in self.policies)
         if before != after:
             yield "dry runs become possible" if after else "dry runs are refused from now on"
+        limited, now_limited = (policy.list_by_rules for policy in self.policies)
+        if limited != now_limited:
+            yield f"only what its rules reach is listed for: {', '.join(sorted(now_limited)) or 'nobody'}"

@@ -242,6 +242,10 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = True
     enable_dry_run: Annotated[bool, Meta(description="false: dry runs are refused")] = True
     require_approval_for_admin: Annotated[bool, Meta(description="risk admin needs an approval")] = True
+    list_by_rules: Annotated[
+        list[Kind | None] | None,
+        Meta(description="kinds of principals that list only what their rules reach; none: `agent`"),
+    ] = None
     audit_all_operations: Annotated[bool, Meta(description="everything is recorded in any case")] = True
     created_at: Text = ""
     created_by: Text = ""
