@@ -16,6 +16,7 @@ from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors
 from writ_rules import answers
 from writ_rules.engine.people import People, people_of
+from writ_rules.engine.reach import about
 from writ_rules.loading import Mode, compile_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.validating import ValidationContext, validate_text
@@ -41,6 +42,8 @@ class Job(Struct, frozen=True, kw_only=True):
     presences: dict[str, tuple[Presence, ...]] = field(default_factory=dict)
     """What the enrolled credentials of each person can prove."""
     solo: bool = False
+    seen_by: str = ""
+    """The principal that may see only the rules about itself, if the job is for such a one."""
 
     def people(self) -> People:
         """Return the possible approvers."""
@@ -128,7 +131,9 @@ def _in_force(job: Job, catalogue: Catalogue) -> Setting:
 
 def _among(job: Job, source: PolicySource, catalogue: Catalogue) -> Setting:
     known = setting(source.policy, catalogue, job.targets, job.principals)
-    return msgspec.structs.replace(known, people=job.people())
+    limited = known.principals.get(job.seen_by)
+    policy = known.policy if limited is None else about(known.policy, limited)
+    return msgspec.structs.replace(known, policy=policy, people=job.people())
 
 
 def _source(text: str, catalogue: Catalogue, mode: Mode) -> PolicySource:

@@ -153,9 +153,9 @@ def target_test_grant(
 ) -> ReadGrant | None:
     """Return the grant to test the target of a `backend_test`, and nothing else.
 
-    Raises Invalid for a target outside the inventory.
+    Raises Invalid for a target outside the inventory, or outside the part of it which the requester may list.
     """
-    target = world.target(str(ruled.ruling.effective["target"]))
+    target = world.seen_by(ruled.request.principal, ruled.decision.at).target(str(ruled.ruling.effective["target"]))
     if ruled.ruling.effect != "allow" or ask.subject.simulate or "visit" not in ask.look:
         return None
     if ask.look_key is None:
