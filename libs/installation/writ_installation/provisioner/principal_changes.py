@@ -14,7 +14,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import keep_changes, known_changes, taken_in
 from writ_installation.nats.server import options_of
 from writ_installation.nats.server_tls import client_tls
-from writ_installation.provisioner.rounds import Rounds
+from writ_installation.provisioner.reconciler import Rounds
 from writ_runtime.logs import Log
 
 LARGEST = 4096
