@@ -23,6 +23,7 @@ from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.intake import RequestEndpoint
 from writ_executor.requests.queries import QueryEndpoint
 from writ_executor.requests.screening import RequestScreening
+from writ_executor.requests.visible import VisibleTargets
 from writ_executor.requests.waiting import WaitingReasons
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_executor.rounds.restored_journal import RestoredJournal
@@ -93,7 +94,9 @@ def compose(base: Foundation) -> Components:
         index, lives, steps.dispatcher, steps.host_reads, controls, steps.approvals, steps.previews, base.background
     )
     base.follower.heard = _after_verdict(base.background, accepted, outcomes)
-    screening = RequestScreening(base.targets, base.admission, accepted, dry_run_only=config.dry_run_only)
+    screening = RequestScreening(
+        base.targets, VisibleTargets(base.policy), base.admission, accepted, dry_run_only=config.dry_run_only
+    )
     return Components(
         index=index,
         background=base.background,
@@ -247,6 +250,7 @@ def _queries(base: Foundation, screening: RequestScreening, generations: Generat
         index,
         base.lives,
         base.targets,
+        VisibleTargets(base.policy),
         base.vault,
         base.policy,
         screening,

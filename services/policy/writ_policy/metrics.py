@@ -22,7 +22,7 @@ EFFECTS = ("allow", "deny", "require_approval")
 
 def metrics() -> Metrics:
     """Return the metrics, with the endpoints of this service."""
-    return Metrics(endpoints=("decide", "grant", "scan", *(one.name for one in QUESTIONS)))
+    return Metrics(endpoints=("decide", "grant", "visible", "scan", *(one.name for one in QUESTIONS)))
 
 
 class Measures:

@@ -25,6 +25,7 @@ from writ_policy.endpoints.people import PeopleEndpoints
 from writ_policy.endpoints.queries import BURST, RATE, endpoint
 from writ_policy.endpoints.scans import Scans
 from writ_policy.endpoints.versions import VersionQueries
+from writ_policy.endpoints.visible import VisibleEndpoint
 from writ_policy.highest_version import FILE as HIGHEST
 from writ_policy.highest_version import EnforcedVersion, HighestVersion
 from writ_policy.metrics import STORE, Measures
@@ -174,7 +175,12 @@ class PolicyService:
         handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name(), **people.by_name()}
         buckets = Buckets(RATE, BURST)
         query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
-        own = [scans.endpoint(), approvals.endpoint(), people.endpoint()]
+        own = [
+            scans.endpoint(),
+            approvals.endpoint(),
+            people.endpoint(),
+            VisibleEndpoint(judging, self._observe).endpoint(),
+        ]
         return Service(
             name="policy",
             version=VERSION,

@@ -37,7 +37,8 @@ from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
-from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.groups import placed
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
@@ -51,7 +52,7 @@ _KINDS: dict[tuple[Effect, Effect], Kind] = {
     ("allow", "require_approval"): "newly_needs_approval",
     ("require_approval", "allow"): "no_longer_needs_approval",
 }
-_SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
+_SECTIONS = {"groups", "global_policies", "role_policies", "emergency_policies"}
 _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_all_operations"}
 
 
@@ -248,3 +249,6 @@ class _Comparison:
         before, after = (policy.enable_dry_run for policy in self.policies)
         if before != after:
             yield "dry runs become possible" if after else "dry runs are refused from now on"
+        limited, now_limited = (policy.list_by_rules for policy in self.policies)
+        if limited != now_limited:
+            yield f"only what its rules reach is listed for: {', '.join(sorted(now_limited)) or 'nobody'}"

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar, get_args
 
 from msgspec import Struct, field, structs
@@ -11,8 +11,21 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.credentials import KEY
-from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Effect, Grant, GrantAnswer, Subject
+from writ_contracts.decisions import (
+    LARGE_REQUEST,
+    OMIT_HEADER,
+    OMIT_UNCHANGED,
+    AskGrant,
+    Decide,
+    Decided,
+    Decision,
+    Effect,
+    Grant,
+    GrantAnswer,
+    Subject,
+)
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.listing import VisibleAnswer, VisibleRequest
 from writ_contracts.people import PeopleAnswer, PeopleRequest
 from writ_contracts.previews import ApprovalFacts
 from writ_contracts.requests import Failure
@@ -26,7 +39,7 @@ from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
 """Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
-Answered = TypeVar("Answered", Decided, GrantAnswer, PeopleAnswer)
+Answered = TypeVar("Answered", Decided, GrantAnswer, PeopleAnswer, VisibleAnswer)
 WithFacts = TypeVar("WithFacts", Decided, GrantAnswer)
 REMEMBERED = 60.0
 ALTERED: Final = "mismatched_grant"
@@ -84,11 +97,11 @@ class PolicyClient:
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         decision = self._check(answer.decision, ask.subject)
-        _check_contained(decision, answer.effective, ask.subject)
+        effective = _contained(decision, answer.effective, ask.subject)
         return CheckedDecision(
             decision=decision,
             signed=answer.decision,
-            effective=answer.effective,
+            effective=effective,
             look=_preflight_grant(answer),
             look_key=ask.look_key or "",
         )
@@ -103,17 +116,17 @@ class PolicyClient:
             answer = await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantAnswer)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
-        body = None
+        body, effective = None, answer.effective
         if answer.grant is None:
             decision = self._check(answer.decision, ask.subject)
         else:
             body = open_signed(answer.grant, Grant, self._trusted, self._installation)
             decision = _bound_decision(body, answer.decision, ask)
-            _check_contained(decision, answer.effective, ask.subject)
+            effective = _contained(decision, answer.effective, ask.subject)
         return CheckedDecision(
             decision=decision,
             signed=answer.decision,
-            effective=answer.effective,
+            effective=effective,
             grant=answer.grant,
             grant_body=body,
             approvals=answer.approvals,
@@ -138,6 +151,15 @@ class PolicyClient:
         self._people = None if answer.directory is None else answer.directory.detached()
         return self._people
 
+    async def visible(self, principal: str, key: str, targets: Sequence[str]) -> VisibleAnswer:
+        """Return which of the targets the principal may list, with the operations on each. Raises as `decide` does."""
+        data = encode(VisibleRequest(principal=principal, key=key, targets=list(targets)))
+
+        async def send() -> VisibleAnswer:
+            return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=TIMEOUT)).data, VisibleAnswer)
+
+        return await _retry_while_behind(send)
+
     async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[WithFacts]) -> WithFacts:
         """Return the answer on all available facts. Facts missing in the second question stay missing.
 
@@ -155,10 +177,11 @@ class PolicyClient:
 
     async def _ask_current(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
         data = encode(ask)
+        headers = {OMIT_HEADER: OMIT_UNCHANGED} if len(data) > LARGE_REQUEST else None
 
         async def send() -> Answered:
             try:
-                answer = await self._bus.request(subject, data, timeout=TIMEOUT)
+                answer = await self._bus.request(subject, data, timeout=TIMEOUT, headers=headers)
             except (TimedOut, Unreachable) as error:
                 self._silent = (time.monotonic(), str(error))
                 raise
@@ -202,22 +225,27 @@ def _check_about(decision: Decision, subject: Subject) -> None:
         raise Invalid(f"policy decided {decision.effect}, which this executor does not know: upgrade it")
 
 
-def _check_contained(decision: Decision, effective: Mapping[str, object], subject: Subject) -> None:
-    """Raises Untrusted unless policy allows at least the requested parameters, under its own digest: a stolen policy
-    key would be used to change parameters on their way to an agent.
+def _contained(decision: Decision, answered: Mapping[str, object], subject: Subject) -> dict[str, object]:
+    """Return the effective parameters: the requested ones, with those of the answer.
+
+    Raises Untrusted unless policy allows at least the requested parameters, under its own digest: a stolen policy key
+    would be used to change parameters on their way to an agent.
     """
     if decision.effect == "deny":
-        return
+        return dict(answered)
     changed = [
         name
         for name, value in subject.parameters.items()
-        if name not in effective
-        or (effective[name] != value and not _is_earlier_end(subject.operation, name, value, effective[name]))
+        if name in answered
+        and answered[name] != value
+        and not _is_earlier_end(subject.operation, name, value, answered[name])
     ]
     if changed:
         raise Untrusted(f"policy answered with another {', '.join(sorted(changed))} than was asked", code=ALTERED)
-    if not same(keyed_digest(subject.parameters_key, dict(effective)), decision.parameters_digest):
+    effective = {**subject.parameters, **answered}
+    if not same(keyed_digest(subject.parameters_key, effective), decision.parameters_digest):
         raise Untrusted("policy's decision is on other parameters than it answered with", code=ALTERED)
+    return effective
 
 
 def _is_earlier_end(operation: str, name: str, request: object, answered: object) -> bool:
@@ -240,7 +268,7 @@ async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answere
 
 
 def _exception_of(
-    answer: Decided | GrantAnswer | PeopleAnswer, failure: Failure
+    answer: Decided | GrantAnswer | PeopleAnswer | VisibleAnswer, failure: Failure
 ) -> Conflict | Invalid | Unreachable | Untrusted:
     if not isinstance(answer, GrantAnswer) or failure.code not in NO_ANSWER:
         return exception_of(failure)

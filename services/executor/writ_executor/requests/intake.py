@@ -89,7 +89,9 @@ class RequestEndpoint:
             earlier = self._earlier(request)
             if earlier is not None:
                 return earlier
-            owner = await self._screening.owner(principal, request.definition, request.target, request.parameters)
+            owner = await self._screening.owner(
+                principal, request.key, request.definition, request.target, request.parameters
+            )
             decided = await self._policy.decide(self._question(request, owner))
             denial = _denial(request, decided.decision)
             if denial is not None:

@@ -43,6 +43,7 @@ from writ_executor.requests.pages import first_page
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
+from writ_executor.requests.visible import VisibleTargets
 from writ_executor.requests.waiting import WaitingReasons
 from writ_runtime.buckets import Buckets
 
@@ -60,6 +61,7 @@ class QueryEndpoint:
         index: Index,
         lives: OperationTable,
         targets: Targets,
+        visible: VisibleTargets,
         vault: Vault,
         policy: PolicyClient,
         screening: RequestScreening,
@@ -74,6 +76,7 @@ class QueryEndpoint:
         self._index = index
         self._lives = lives
         self._targets = targets
+        self._visible = visible
         self._vault = vault
         self._policy = policy
         self._screening = screening
@@ -123,9 +126,10 @@ class QueryEndpoint:
         return PreviewAnswer(details=details)
 
     async def targets(self, message: Message) -> TargetsAnswer:
-        """Return a page of the inventory for requesters."""
-        _, query = self._decode_query(message, TargetsQuery)
-        page, more = first_page(await self._targets.views(query.after))
+        """Return a page of the inventory, as far as the requester may list it."""
+        principal, query = self._decode_query(message, TargetsQuery)
+        views = await self._targets.views(query.after)
+        page, more = await self._visible.first_page(principal, sender_key(message), views)
         return TargetsAnswer(targets=page, more=more)
 
     async def backend_test(self, message: Message) -> BackendTestAnswer:
@@ -154,7 +158,7 @@ class QueryEndpoint:
             parameters=parameters,
             parameters_key=self._vault.digest_key(operation_id),
             dry_run=self._screening.dry(query.dry_run),
-            owner=await self._screening.owner(principal, definition, query.target, parameters),
+            owner=await self._screening.owner(principal, sender_key(message), definition, query.target, parameters),
             simulate=True,
         )
         ask = Decide(

@@ -154,7 +154,8 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
 
     def window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """A window within the policy's bounds, for operations whose approval it may stand for."""
-        return check_window(self.world, self.catalogue, request, ruling)
+        observed = self.world.seen_by(request.principal, self.now)
+        return check_window(structs.replace(self.world, targets=observed.targets), self.catalogue, request, ruling)
 
     def end_window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check the end: its window must be open."""

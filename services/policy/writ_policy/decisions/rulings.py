@@ -83,10 +83,11 @@ class Judge(Struct, frozen=True, kw_only=True):
         are settled at this instant, for an approved operation at the instant of its first decision.
         """
         known = known or KnownFacts()
-        request, signed = self._understand(subject, recorded=recorded)
-        counted = approvals or CountedApprovals()
-        request = structs.replace(request, approvals=counted.approvers, proven=counted.proven)
-        ruling = decide(self.world.policy, request, self.control, self.world.people, known.facts)
+        request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
+        given = approvals or CountedApprovals()
+        request = structs.replace(request, approvals=given.approvers, proven=given.proven)
+        observed = self.world.seen_by(request.principal, self.now)
+        ruling = decide(observed.policy, request, self.control, self.world.people, known.facts)
         if request.operation.control and ruling.effect != "deny" and not request.own:
             ruling = self._checks(counted.decided_at).apply(request, ruling)
         if ruling.effect != "deny":
@@ -216,7 +217,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
 
     def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
-        return decide(self.world.policy, request, self.control, self.world.people, known.facts)
+        observed = self.world.seen_by(request.principal, self.now)
+        return decide(observed.policy, request, self.control, self.world.people, known.facts)
 
     def _ruled(
         self,
@@ -234,10 +236,11 @@ class Judge(Struct, frozen=True, kw_only=True):
         plugins = self.plugins.accepted_for(request.operation.name, request.target.backend)
         return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=plugins)
 
-    def _understand(self, subject: Subject, *, recorded: bool) -> tuple[DecisionRequest, bool]:
+    def _understand(self, subject: Subject, *, recorded: bool, known_target: bool) -> tuple[DecisionRequest, bool]:
+        """`known_target`: a decision named the target to its requester before, so it is not hidden again."""
         principal = self.world.requester(subject.principal, subject.key)
         operation = self.catalogue.find(subject.operation)
-        target = self.world.target(subject.target)
+        target = (self.world if known_target else self.world.seen_by(principal, self.now)).target(subject.target)
         if not has_operation(target, operation):
             raise not_offered(target, operation)
         effective = operation.check(subject.parameters)
@@ -266,6 +269,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
     ) -> Decision:
         more = len(ruling.rules) - MOST_RULES
+        shown = public(request.operation.parameters, ruling.effective) if ruling.demands else {}
         return Decision(
             operation_id=subject.operation_id,
             principal=subject.principal,
@@ -293,7 +297,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             passed_over=ruling.passed_over if ruling.effect == "allow" else [],
             demands=wire_demands(ruling.demands, request.principal, self.world.people),
             target_digest=plain_digest(encode(request.target)) if ruling.demands or request.approvals else None,
-            public_digest=_public_digest(request, ruling) if ruling.demands else None,
+            public_digest=plain_digest(canonical(shown)) if ruling.demands else None,
             presence=request.presence if subject.presence is not None else None,
             people=self.world.directory.name if self.world.directory is not None else None,
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
@@ -328,10 +332,6 @@ def _by_window(ruled: RuledRequest, window: str) -> RuledRequest:
         ruled.decision, window=window, reason=reason, demands=[], approvals=[], target_digest=None, public_digest=None
     )
     return structs.replace(ruled, decision=decision)
-
-
-def _public_digest(request: DecisionRequest, ruling: Ruling) -> str:
-    return plain_digest(canonical(public(request.operation.parameters, ruling.effective)))
 
 
 def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[NeededListing] = ()) -> Ruling:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
+from writ_contracts.agent_hosts import hosts_of
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.credentials import Credential
 from writ_contracts.decisions import PolicyVersion
@@ -13,12 +14,17 @@ from writ_contracts.inventory import GATEWAY, WRIT, Agents, Inventory, Principal
 from writ_contracts.principal_changes import is_active, principals_in_force
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
+from writ_policy.state.seen import Seen, VisibleTargets, find_target
 from writ_policy.versions.stored import VersionInForce
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import ScanCondition
 from writ_rules.engine.people import People, people_of
+from writ_rules.engine.reach import about, is_limited, reach_of
 from writ_trust.approvals import own_nkey
 from writ_trust.people import Directory
+
+MOST_NARROWED = 64
+"""Policies that are kept for limited principals: each has up to all rules of the policy."""
 
 
 class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
@@ -40,17 +46,34 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
     people: People
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
+    hosts: Mapping[str, str]
+    """By key: the host from which alone it may claim."""
     scanners: Mapping[str, tuple[str, ...]]
     """The scanners whose reports rules ask for, by operation."""
     directory: Directory | None = None
     """The credentials of people, besides their nkeys."""
 
+    narrowed: dict[object, Policy] = field(default_factory=dict)
+    """The policies of limited principals, made when they are first asked for."""
+
     def target(self, target_id: str) -> Target:
         """Return the target. Raises Invalid (`unknown_target`)."""
-        try:
-            return self.targets[target_id]
-        except KeyError:
-            raise Invalid(f"no target {target_id!r} in the inventory", code="unknown_target") from None
+        return find_target(self.targets, target_id)
+
+    def seen_by(self, principal: Principal, at: float) -> Seen:
+        """Return the part of the world which the principal may list, at an instant."""
+        if not is_limited(self.policy, principal):
+            return Seen(self.policy, self.targets)
+        reach = reach_of(self._about(principal), principal, at)
+        return Seen(reach.policy, VisibleTargets(self.targets, reach), reach)
+
+    def _about(self, principal: Principal) -> Policy:
+        key = principal.id, principal.kind, tuple(sorted(principal.roles))
+        if key not in self.narrowed:
+            if len(self.narrowed) >= MOST_NARROWED:
+                self.narrowed.clear()
+            self.narrowed[key] = about(self.policy, principal)
+        return self.narrowed[key]
 
     def principal(self, principal_id: str, key: str) -> Principal:
         """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `principal_disabled`,
@@ -131,6 +154,7 @@ def compose(
         people=_people(known.values(), directory),
         directory=directory,
         agents=_agents(agents.value),
+        hosts=hosts_of(agents.value),
         scanners=_scanners(policy),
     )
 
