@@ -21,7 +21,12 @@ POLICY: dict[str, Any] = {
     "role_policies": {
         "gateway": [
             {"name": "no-deletes", "operations": ["file_delete"], "allowed": False},
-            {"name": "reads", "operations": ["file_read"], "allowed": True, "user_roles": ["auditor"]},
+            {
+                "name": "reads",
+                "operations": ["file_read"],
+                "allowed": True,
+                "parameter_constraints": {"file_path": {"pattern": "/srv/.*"}},
+            },
             {"name": "writes", "operations": ["file_write"], "allowed": True, "requires_approval": True},
             {"name": "own", "operations": ["test_noop"], "allowed": False, "inherit": False},
             {"name": "grants-nothing", "operations": ["file_copy"], "allowed": True},
