@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ class EngineHost:
             mount_roots=["/srv"],
         )
         self.backend = DockerBackend(credentials)
+
+    def again(self) -> "EngineHost":
+        """The agent started again: nothing is kept but the engine."""
+        other = copy(self)
+        other.backend = DockerBackend(self.engine.socket.parent / "credentials")
+        return other
 
     def task(self, name: str, operation_id: str, timeout: float = 20.0, **given: Any) -> Task:
         """With a timeout of its own."""

@@ -10,7 +10,7 @@ from writ_rules.analysis.lint import lint
 from writ_rules.analysis.reading import readings
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.findings import Severity
-from writ_rules.engine.format import placed
+from writ_rules.engine.groups import placed
 from writ_rules.engine.verbs import verbs
 from writ_rules.loading import findings_of
 

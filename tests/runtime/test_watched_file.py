@@ -175,3 +175,29 @@ async def test_an_unchanged_file_is_not_begun(path: Path) -> None:
     watched.begin()
     assert not await watched.refresh()
     assert gate.readings == 1
+
+
+async def test_a_large_file_is_read_while_its_last_value_stays(path: Path) -> None:
+    go = threading.Event()
+
+    def gated(path: Path) -> int:
+        go.wait(10)
+        return number(path)
+
+    go.set()
+    watched = WatchedFile(path, gated)
+    go.clear()
+    replace(path, "2" + " " * 70_000)
+    assert await asyncio.wait_for(watched.refresh(waits=False), 5) is False
+    assert watched.value == 1
+    go.set()
+    assert await watched.refresh()
+    assert (watched.value, watched.age < 60) == (2, True)
+
+
+async def test_a_large_file_that_cannot_be_used_leaves_the_last_value(path: Path) -> None:
+    watched = WatchedFile(path, number)
+    replace(path, "x" * 70_000)
+    assert not await watched.refresh(waits=False)
+    assert not await watched.refresh()
+    assert (watched.value, watched.problem) == (1, "number: no number")

@@ -12,15 +12,13 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Effect, ProbeResult, Progress, Task, TaskResult
 from writ_containers import container_judgement, container_view
+from writ_containers.created_container import CERTAIN_AFTER, PAUSE
 from writ_containers.engine import Engine
+from writ_containers.engine_errors import LOST
 from writ_containers.health_wait import last_lines, settled
 from writ_contracts.errors import Conflict, Unreachable, WritError
 
 Raw = Mapping[str, Any]
-PAUSE = 0.2
-CERTAIN_AFTER = 4.0
-"""Seconds, beyond the time to stop, after which an engine whose answer was lost has done what it was going to do."""
-LOST = frozenset({"connection_lost", "garbled"})
 
 
 async def change(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
@@ -50,7 +48,9 @@ async def judge(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     raw = await engine.find_or_none(str(task.parameters["container_name"]))
     after = None if raw is None else container_view.baseline(raw)
     if verb_of(task) == "create":
-        verdict, reason = container_judgement.created(task.operation_id, container_view.operation_of(raw))
+        is_reached = raw is not None and (not task.parameters.get("start", True) or container_view.is_well(raw))
+        label = container_view.operation_of(raw)
+        verdict, reason = container_judgement.created(task.operation_id, label, is_reached=is_reached)
     else:
         verdict, reason = container_judgement.judge(verb_of(task), before, after)
     return ProbeResult(verdict=verdict, seen={**(after or {}), "reason": reason})

@@ -19,6 +19,7 @@ from writ_containers import (
     stack_operations,
 )
 from writ_containers.backups import operations as backups
+from writ_containers.created_container import remove_created
 from writ_containers.engine import Engine
 from writ_containers.secret_values import secret_values
 from writ_contracts.errors import WritError
@@ -179,7 +180,7 @@ async def _cancelled(engine: Engine, task: Task) -> TaskResult:
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             if task.operation.name == "container_create":
-                return _cancelled_create(await container_create.taken_away(engine, task.operation_id))
+                return _cancelled_create(await remove_created(engine, task.operation_id))
             judged = await probe(engine, task, task.baseline)
     except (WritError, TimeoutError):
         return TaskResult(outcome="unknown", code="cancelled", effect="maybe", over=False)

@@ -14,15 +14,15 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_containers import container_view
+from writ_containers.created_container import create_container, labelled, where_to_look
 from writ_containers.engine import Engine
 from writ_containers.health_wait import HealthResult, last_lines, settled
-from writ_contracts.errors import Invalid, WritError
+from writ_contracts.errors import WritError
 
 Raw = Mapping[str, Any]
 ROLL_BACK_SECONDS = 5.0
 """Kept free for the way back, besides the time that the former container had to stop."""
 CANCEL_SECONDS = 3.0
-LOST = frozenset({"connection_lost", "garbled"})
 
 
 class ReplacementNames(NamedTuple):
@@ -66,7 +66,10 @@ async def _replaced(
     fill: Callable[[str], Awaitable[None]] | None,
 ) -> TaskResult:
     names = names_for(str(raw["Name"]).removeprefix("/"), task.operation_id)
-    container_id = await _created(engine, names.new, body, task.operation_id)
+    container_id = await create_container(engine, names.new, body, task.operation_id)
+    if container_id is None:
+        message = f"the engine does not answer; {where_to_look(task.operation_id)}"
+        return TaskResult(outcome="unknown", code="connection_lost", message=message, effect="maybe")
     ran, seconds = container_view.is_running(raw), container_view.stop_seconds(raw)
     try:
         if fill is not None:
@@ -90,8 +93,8 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
     seen.
     """
     try:
-        for one in await engine.containers({container_view.OPERATION_LABEL: operation_id}):
-            await engine.remove(str(one["Id"]), force=True)
+        for container_id in await labelled(engine, operation_id):
+            await engine.remove(container_id, force=True)
         former = await engine.inspect(former_id)
         if former.get("Name") != f"/{name}":
             await engine.rename(former_id, name)
@@ -103,19 +106,6 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
     except WritError:
         return False
     return seen.get("Id") == former_id and container_view.is_running(seen) == ran
-
-
-async def _created(engine: Engine, name: str, body: Raw, operation_id: str) -> str:
-    """The id; where the answer was lost, the engine is asked for the label."""
-    try:
-        return await engine.create(name, body)
-    except WritError as error:
-        if error.code not in LOST:
-            raise
-        ours = await engine.containers({container_view.OPERATION_LABEL: operation_id})
-        if not ours:
-            raise Invalid(f"{error}; nothing was created", code=error.code) from error
-        return str(ours[0]["Id"])
 
 
 async def _well(engine: Engine, container_id: str, ran: bool, until: float, progress: Progress) -> HealthResult:
@@ -150,7 +140,7 @@ async def _rolled_back(
         return TaskResult(outcome="failed", code=code, message=told, output=shown, effect="done" if ran else "none")
     former = names_for(name, task.operation_id).former
     told = f"{message}; the former container could not be put back: look for {former}"
-    return TaskResult(outcome="failed", code=code, message=told, output=shown, effect="maybe")
+    return TaskResult(outcome="unknown", code=code, message=told, output=shown, effect="maybe")
 
 
 async def _finished(engine: Engine, raw: Raw, names: ReplacementNames, new: Raw) -> TaskResult:

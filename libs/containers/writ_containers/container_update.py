@@ -6,6 +6,7 @@ from typing import Any
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_containers import container_recreate, container_view
 from writ_containers.container_replace import names_for, replace_container
+from writ_containers.created_container import labelled
 from writ_containers.engine import Engine
 from writ_containers.settings_check import check_settings
 from writ_contracts.catalogue.containers import ContainerUpdate
@@ -51,9 +52,12 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     name = str(task.parameters["container_name"])
     raw = await engine.find_or_none(name)
     seen = {} if raw is None else container_view.baseline(raw)
-    if raw is not None and container_view.operation_of(raw) == task.operation_id and _as_well(raw, before):
-        return ProbeResult(verdict="took_effect", seen={**seen, "reason": "the container was made by this operation"})
-    left = await engine.containers({container_view.OPERATION_LABEL: task.operation_id})
+    former = await engine.find_or_none(names_for(name, task.operation_id).former)
+    if raw is not None and container_view.operation_of(raw) == task.operation_id and _as_well(raw, before, former):
+        kept = "" if former is None else f"; the former one is left as {names_for(name, task.operation_id).former}"
+        reason = f"the container was made by this operation{kept}"
+        return ProbeResult(verdict="took_effect", seen={**seen, "reason": reason})
+    left = await labelled(engine, task.operation_id)
     same = seen.get("container_id") == before.get("container_id") and seen.get("state") == before.get("state")
     if not left and (same or not before):
         return ProbeResult(verdict="no_effect", seen={**seen, "reason": "it is the former container"})
@@ -77,11 +81,10 @@ async def _body(engine: Engine, given: ContainerUpdate, task: Task, raw: Raw) ->
     return container_recreate.recreated(raw, former, given.image, task.operation_id)
 
 
-def _as_well(raw: Raw, before: Mapping[str, Any]) -> bool:
-    """Return True if the container is running and healthy, or is not meant to run."""
-    if before.get("state") != "running":
-        return True
-    return container_view.is_running(raw) and container_view.health(raw) in ("", "healthy")
+def _as_well(raw: Raw, before: Mapping[str, Any], former: Raw | None) -> bool:
+    """Whether it is well or not meant to run. Without a baseline, as in a restore, it is so once the former is gone."""
+    meant = before.get("state") == "running" if before else former is not None
+    return container_view.is_well(raw) if meant else True
 
 
 def _halfway(name: str, operation_id: str, created: bool, raw: Raw | None) -> str:

@@ -98,7 +98,8 @@ class GrantEndpoint:
         records, control = await asyncio.gather(
             self._journal.read(own), self._journal.last(subjects.CONTROL)
         )  # a stop that is stored by now counts
-        judge = await self._judging.at(max(ask.control_sequence, control.sequence if control else 0))
+        least = max(ask.control_sequence, control.sequence if control else 0)
+        judge = await self._judging.at(least, target=subject.target)
         claim = check_claim(ask, judge.world)
         recorded = recorded_of(records, subject)
         check_first_decision(recorded, subject, self._keys, self._key.installation)

@@ -37,7 +37,8 @@ from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
-from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.groups import placed
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
@@ -51,7 +52,7 @@ _KINDS: dict[tuple[Effect, Effect], Kind] = {
     ("allow", "require_approval"): "newly_needs_approval",
     ("require_approval", "allow"): "no_longer_needs_approval",
 }
-_SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
+_SECTIONS = {"groups", "global_policies", "role_policies", "emergency_policies"}
 _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_all_operations"}
 
 

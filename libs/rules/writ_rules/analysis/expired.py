@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from writ_rules.engine.findings import Finding, Keys, Severity
-from writ_rules.engine.format import PlacedRule, PolicyFile, placed
+from writ_rules.engine.format import PlacedRule, PolicyFile
+from writ_rules.engine.groups import placed
 from writ_rules.engine.maintenance import maintenance
 from writ_rules.engine.times import Occasion, instant, when_text, window
 

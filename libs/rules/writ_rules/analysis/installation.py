@@ -17,7 +17,8 @@ from writ_rules.analysis.reading import ALL_ROLES, RuleReading, readings
 from writ_rules.engine.case import show
 from writ_rules.engine.conditioning import attribute
 from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import PolicyFile, RuleEntry, placed, present
+from writ_rules.engine.format import PolicyFile, RuleEntry, present
+from writ_rules.engine.groups import placed
 from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, ApproverStep, Demand, progress
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.people import People, people_of

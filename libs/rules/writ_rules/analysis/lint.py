@@ -13,7 +13,8 @@ from writ_rules.analysis.reading import RuleReading, readings
 from writ_rules.analysis.spellings import misspelled
 from writ_rules.analysis.vacuous import vacuous
 from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.groups import placed
 from writ_rules.engine.times import instant
 from writ_rules.engine.verbs import verbs
 

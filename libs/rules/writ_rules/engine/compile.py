@@ -11,13 +11,14 @@ from msgspec import Struct
 
 from writ_contracts.inventory import Kind, Role, Target
 from writ_contracts.operations import Catalogue
-from writ_rules.engine import lint
+from writ_rules.engine import groups, lint
 from writ_rules.engine.approval_windows import WindowTerms, window_terms_of
 from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.conditions import EvaluatorCondition, ParameterCondition
 from writ_rules.engine.emergency_terms import EmergencyTerms, terms_of
 from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import PlacedRule, PolicyFile, placed, present
+from writ_rules.engine.format import PlacedRule, PolicyFile, present
+from writ_rules.engine.groups import placed
 from writ_rules.engine.rules import Rule, RuleCompiler
 from writ_rules.engine.tree import Trees, trees
 from writ_rules.engine.verbs import Verb, verbs
@@ -80,7 +81,12 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
     in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
     terms = terms_of(entry.emergencies, workshop.notes.attempt)
     window_terms = window_terms_of(entry.approval_windows, workshop.notes.attempt)
-    findings = [*workshop.notes.findings, *_named_twice(every), *lint.lint(file, every, workshop.verbs)]
+    findings = [
+        *groups.findings(entry),
+        *workshop.notes.findings,
+        *_named_twice(every),
+        *lint.lint(file, every, workshop.verbs),
+    ]
     if any(finding.severity is Severity.ERROR for finding in findings):
         return None, findings
     ordinary = [rule for rule in ready if not rule.emergency]

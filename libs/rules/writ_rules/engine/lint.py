@@ -9,7 +9,8 @@ from typing import Any
 
 from writ_rules.engine.checks import Check, UnanswerableCheck, checks, kind, whole
 from writ_rules.engine.findings import Finding, Keys, Severity
-from writ_rules.engine.format import AttributeConstraint, Constraint, PlacedRule, PolicyFile, placed, present
+from writ_rules.engine.format import AttributeConstraint, Constraint, PlacedRule, PolicyFile, present
+from writ_rules.engine.groups import placed
 from writ_rules.engine.listings import SOURCES
 from writ_rules.engine.nearest import NearestNames
 from writ_rules.engine.verbs import ANY, Verb

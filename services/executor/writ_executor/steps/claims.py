@@ -209,10 +209,9 @@ class ClaimEndpoint:
 
     async def _check_target(self, requested: Requested, granted: Target) -> None:
         """Raises Unreachable, and records it, unless the grant's target is the one of this replica's own inventory: a
-        thief of policy's key would grant other file roots. Lists which differ for a moment are the same at a
-        repetition.
+        thief of policy's key would grant other file roots.
         """
-        if await self._targets.find(requested.target) == granted:
+        if await self._targets.is_granted(requested.target, granted):
             return
         detail = f"policy granted {requested.operation_id} on a target {granted.id} that differs from the inventory's"
         await self._alarms.raised(

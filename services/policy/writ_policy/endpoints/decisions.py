@@ -74,7 +74,7 @@ class DecisionEndpoints:
         ]
 
     async def _decide(self, ask: Decide) -> tuple[Decided, RuledRequest]:
-        judge = await self._judging.at(ask.control_sequence, ask.stored_policies)
+        judge = await self._judging.at(ask.control_sequence, ask.stored_policies, ask.subject.target)
         if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
             judge = await self._judging.now()
         given, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)

@@ -1,6 +1,7 @@
 """The present inputs of decisions: the policy version in force, and the other files as last read.
 
-A changed file counts from the next decision: each one first checks the files' stamps (four `stat` calls). The policy
+A changed file counts from the next decision: each one first checks the files' stamps (four `stat` calls). A large
+inventory counts from the next decision after it was read: decisions do not wait for that. The policy
 file is used only until somebody publishes: its content becomes the next stored version. After that a different file is
 reported, and not applied.
 """
@@ -54,6 +55,7 @@ class Sources:
         if problems:
             error = self._file.value.error
             raise _together([*([error] if error else []), *problems])
+        self._reported: dict[str, str | None] = {}
         self._unstored: str | None = None
         self._waiting = True
         self._refreshing = asyncio.Lock()
@@ -80,16 +82,16 @@ class Sources:
         self._announce(versions)
         await self.refresh()
 
-    async def refresh(self, *, again: bool = False) -> PolicySnapshot:
+    async def refresh(self, *, again: bool = False, waits: bool = False) -> PolicySnapshot:
         """Return the world as files and versions are now. Concurrent callers share one read.
 
-        `again`: retry a failed storage of a file.
+        `again`: retry a failed storage of a file. `waits`: also for a large inventory that is being read.
         """
         versions = self._versions
         if versions is None:
             raise ConfigError("the stored versions are not known yet")
         async with self._refreshing:
-            await self._read_lists()
+            await self._read_lists(waits=waits)
             await self.people.refresh()
             if await self._file.refresh():
                 self._waiting, self._unstored = self.file.error is None, None
@@ -128,12 +130,12 @@ class Sources:
             return None
         return f"the policy file differs from version {head.number}, which {head.author} published; it does not count"
 
-    async def _read_lists(self) -> None:
+    async def _read_lists(self, *, waits: bool) -> None:
         for name, watched in self._lists.items():
-            before = watched.problem
-            await watched.refresh()
-            if watched.problem is not None and watched.problem != before:
+            await watched.refresh(waits=waits or name != "inventory")
+            if watched.problem is not None and watched.problem != self._reported.get(name):
                 self._refused(name, None)
+            self._reported[name] = watched.problem
 
     async def _offer(self, versions: Versions, *, raising: bool = False) -> None:
         """Store the file's new content as a version, or report it as not in force."""
