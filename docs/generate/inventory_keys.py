@@ -29,6 +29,7 @@ PLACES: tuple[tuple[str, type[Struct], str], ...] = (
     ("`backup` of a host", Backup, "backup"),
     ("`docker` of a host", docker.EngineAddress, "engine"),
     ("`connection` of backend `ssh`", ssh.Connection, "ssh"),
+    ("`connection.become` of backend `ssh`", ssh.Become, "become"),
     ("a jump host: `connection.jump[]`", ssh.JumpHost, "jump"),
     ("`connection` of backend `docker`", docker.Connection, "docker"),
     ("`connection` of backend `proxmox`", proxmox.Connection, "proxmox"),
@@ -94,9 +95,14 @@ MEANINGS: dict[str, dict[str, tuple[str, str]]] = {
         "connect_timeout": ("seconds for the login, and again for the start of the host's side", "10"),
         "keepalive": ("seconds between keepalives", "15"),
         "folder": ("Writ's own folder on the host", "/var/lib/writ-hostops"),
+        "become": ("`sudo`, or a mapping: operations that need root run as root", "sudo"),
         "via": ("`tailscale`: only this tailnet peer is accepted", "tailscale"),
         "tailscale_node_key": ("the peer's node key", "nodekey:5a3f…"),
         "tailscale_tags": ("tags that the peer must have, all of them", "[tag:server]"),
+    },
+    "become": {
+        "method": ("", "sudo"),
+        "operations": ("the operations that run as root, with `*`; all others stay with the user", '["service_*"]'),
     },
     "jump": {"host": ("", "gw.example"), "user": ("", "jump"), "port": ("", "22")},
     "docker": {
