@@ -83,7 +83,7 @@ def type_of(hint: Any) -> str:
         return text.replace(_SCALAR, "single value")
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
-    if origin is list:
+    if origin in (list, tuple):
         return f"list of {type_of(arguments[0])}"
     if origin is dict:
         return f"mapping to {type_of(arguments[1])}"
