@@ -20,10 +20,10 @@ Raw = Mapping[str, Any]
 
 async def create(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
-    given: ContainerCreate = task.arguments()
-    check(engine, given, task.target)
-    await _have_image(engine, given.image, progress)
-    container_id = await _created(engine, given, task)
+    parameters: ContainerCreate = task.arguments()
+    check(engine, parameters, task.target)
+    await _have_image(engine, parameters.image, progress)
+    container_id = await _created(engine, parameters, task)
     if container_id is None:
         message = f"the engine does not answer; {where_to_look(task.operation_id)}"
         return TaskResult(outcome="unknown", code="connection_lost", message=message, effect="maybe")

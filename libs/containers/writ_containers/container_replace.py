@@ -139,8 +139,8 @@ async def _rolled_back(
         text = f"{message}; the former container has its place again"
         return TaskResult(outcome="failed", code=code, message=text, output=shown, effect="done" if ran else "none")
     former = names_for(name, task.operation_id).former
-    told = f"{message}; the former container could not be put back: look for {former}"
-    return TaskResult(outcome="unknown", code=code, message=told, output=shown, effect="maybe")
+    text = f"{message}; the former container could not be put back: look for {former}"
+    return TaskResult(outcome="unknown", code=code, message=text, output=shown, effect="maybe")
 
 
 async def _finished(engine: Engine, raw: Raw, names: ReplacementNames, new: Raw) -> TaskResult:

@@ -51,14 +51,14 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     """Return whether it took effect: the label of the operation and the former id tell."""
     name = str(task.parameters["container_name"])
     raw = await engine.find_or_none(name)
-    seen = {} if raw is None else container_view.baseline(raw)
+    observed = {} if raw is None else container_view.baseline(raw)
     former = await engine.find_or_none(names_for(name, task.operation_id).former)
     if raw is not None and container_view.operation_of(raw) == task.operation_id and _as_well(raw, before, former):
         kept = "" if former is None else f"; the former one is left as {names_for(name, task.operation_id).former}"
         reason = f"the container was made by this operation{kept}"
-        return ProbeResult(verdict="took_effect", seen={**seen, "reason": reason})
+        return ProbeResult(verdict="took_effect", seen={**observed, "reason": reason})
     left = await labelled(engine, task.operation_id)
-    same = seen.get("container_id") == before.get("container_id") and seen.get("state") == before.get("state")
+    same = observed.get("container_id") == before.get("container_id") and observed.get("state") == before.get("state")
     if not left and (same or not before):
         return ProbeResult(verdict="no_effect", seen={**observed, "reason": "it is the former container"})
     return ProbeResult(

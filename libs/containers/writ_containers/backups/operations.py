@@ -97,9 +97,9 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
     raw = await engine.find(_container(task))
     data = await mounted_data(engine, raw, task.target)
     paths = data.paths
-    await _refuse_taken(repository, given.backup_id)
+    await _refuse_taken(repository, parameters.backup_id)
     try:
-        async with _quiet(engine, raw, given.quiesce), asyncio.timeout(until - time.monotonic()):
+        async with _quiet(engine, raw, parameters.quiesce), asyncio.timeout(until - time.monotonic()):
             for number, path in enumerate(paths, 1):
                 progress(f"backs up {path}")
                 tags = _tags(parameters.backup_id, task.operation_id, _container(task), path, f"{number}/{len(paths)}")
@@ -118,7 +118,7 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
     return TaskResult(
         outcome="succeeded",
         output=_shown(parts),
-        state={"backup_id": given.backup_id},
+        state={"backup_id": parameters.backup_id},
         message=_without(data).removeprefix("; "),
         effect="done",
     )
@@ -137,7 +137,7 @@ async def _restore(engine: Engine, repository: Repository, task: Task, progress:
     parameters: BackupRestore = task.arguments()
     raw = await engine.find(_container(task))
     container_recreate.check_recreatable(raw)
-    parts = await _the_one(repository, given.backup_id)
+    parts = await _the_one(repository, parameters.backup_id)
     data = await mounted_data(engine, raw, task.target)
     check_fits(data, parts, task.target)
     former = await engine.image(str(raw.get("Image")))
@@ -150,7 +150,11 @@ async def _restore(engine: Engine, repository: Repository, task: Task, progress:
             await _fill(engine, repository, container_id, part)
 
     done = await replace_container(engine, task, raw, body, progress, until, fill)
-    output = {"backup_id": given.backup_id, "reference": parts[0].reference, "log": str(done.output.get("log", ""))}
+    output = {
+        "backup_id": parameters.backup_id,
+        "reference": parts[0].reference,
+        "log": str(done.output.get("log", "")),
+    }
     folders = new_folders(data, parts, task.operation_id)
     if done.outcome == "succeeded":
         rest = "the former volumes are left as they were"

@@ -84,8 +84,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
-        given = approvals or CountedApprovals()
-        request = structs.replace(request, approvals=given.approvers, proven=given.proven)
+        counted = approvals or CountedApprovals()
+        request = structs.replace(request, approvals=counted.approvers, proven=counted.proven)
         observed = self.world.seen_by(request.principal, self.now)
         ruling = decide(observed.policy, request, self.control, self.world.people, known.facts)
         if request.operation.control and ruling.effect != "deny" and not request.own:
