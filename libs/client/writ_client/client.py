@@ -26,6 +26,7 @@ from writ_client.policy_queries import PolicyQueries
 from writ_client.principal_changes import PrincipalChanges
 from writ_client.queries import Queries
 from writ_client.service_calls import ask
+from writ_client.sessions import Sessions
 from writ_client.target_runs import ManyTargets, Recap, TargetResult, each_request
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid, TimedOut
@@ -64,6 +65,7 @@ class Writ(Queries, OperationGroups):
         self.approvals = Approvals(bus, key, principal, clock)
         self.principals = PrincipalChanges(self)
         self.windows = ApprovalWindows(self)
+        self.sessions = Sessions(self, bus, principal)
 
     @classmethod
     async def connect(

@@ -15,9 +15,9 @@ from writ_trust.statements import open_signed, read
 
 STORED_WITHIN = 600.0
 """Seconds between a decision and the storage of its control event: an executor that restarted carries it out again."""
-ANY_TIME = ("stop_set", "window_end", "journal_archive", "policy_publish", "policy_rollback")
-"""Kinds that count whenever they are stored. The first two only narrow; archives follow on each other; and versions of
-the policy have a bound of their own.
+ANY_TIME = ("stop_set", "window_end", "session_end", "journal_archive", "policy_publish", "policy_rollback")
+"""Kinds that count whenever they are stored. The first three only narrow; archives follow on each other; and versions
+of the policy have a bound of their own.
 """
 
 

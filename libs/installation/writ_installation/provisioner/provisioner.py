@@ -16,6 +16,7 @@ from writ_documents import atomic_files
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.home import Home
+from writ_installation.files.sessions import Observed, lasting
 from writ_installation.nats.server import address_of, configuration, make_streams, options_of
 from writ_installation.nats.server_tls import client_tls, renew, tls_state
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
@@ -39,7 +40,7 @@ class Provisioner:
         self._environ = environ
         self._rounds = Rounds()
         self._enrolment_endpoint = EnrolmentEndpoint(home, environ, self._rounds)
-        self._seen: list[object] | None = None
+        self._seen: Observed | None = None
         self._reload_due = True
         self._problem: str | None = "not made yet"
         self._warning = ""
@@ -68,20 +69,21 @@ class Provisioner:
                 self._rounds.done(number)
             await self._rounds.pause(LOOK_SECONDS)
 
-    def _files(self) -> list[object]:
+    def _files(self) -> Observed:
         """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""
-        home = self._home
+        home, now = self._home, time.time()
         paths = (home.principals, home.principal_changes, home.agents, home.leaves, home.sizes, home.public_file)
         stamps = (stamp(path) for path in (*paths, home.keyring_file))
-        return [*stamps, *tls_state(home, time.time()), *(token.id for token in tokens.good(home, time.time()))]
+        files = [*stamps, *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
+        return Observed(files, lasting(home, now))
 
     async def close(self) -> None:
         """Stop enrolling."""
         await self._enrolment_endpoint.close()
 
-    async def _try(self, now: list[object]) -> None:
+    async def _try(self, now: Observed) -> None:
         try:
-            await self._settle()
+            await self._settle(full=self._seen is None or now.files != self._seen.files)
         except (BusError, ConfigError, OSError) as error:
             if str(error) != self._problem:
                 _log.warning("keeper.not_settled", error=str(error))
@@ -94,8 +96,10 @@ class Provisioner:
     def _tls(self) -> TlsOptions | None:
         return client_tls(self._home, self._environ)
 
-    async def _settle(self) -> None:
-        """Apply the files. A starting server reads its file by itself; a running one is reloaded."""
+    async def _settle(self, *, full: bool) -> None:
+        """Apply the files. A starting server reads its file by itself; a running one is reloaded. `full`: more than
+        sessions changed.
+        """
         self._warning = await asyncio.to_thread(renew, self._home, time.time())
         self._reload_due = _write(self._home) or self._reload_due
         if self._reload_due:
@@ -105,6 +109,8 @@ class Provisioner:
             finally:
                 await bus.drain(1.0)
             self._reload_due = False
+        if not full and self._problem is None:
+            return
         pools = {agent.pool for agent in read_agents(self._home.agents).agents}
         await make_streams(self._home, self._url, sorted(pools), self._tls())
         await self._enrolment_endpoint.open(self._url)

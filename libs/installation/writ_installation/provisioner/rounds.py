@@ -1,6 +1,10 @@
 """Rounds of the loop that makes NATS equal to the files; others may request one now, and see whether it succeeded."""
 
 import asyncio
+import time
+
+APART = 0.5
+"""Seconds between two rounds: a reload of NATS may lose replies under way, so that many changes share one."""
 
 
 class Rounds:
@@ -10,18 +14,21 @@ class Rounds:
         self._wake = asyncio.Event()
         self._requested = 0
         self._done = 0
+        self._begun = float("-inf")
 
     async def pause(self, seconds: float) -> None:
-        """Wait for that long, or until a round is requested."""
+        """Wait for that long, or until a round is requested and is due."""
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
             return
+        await asyncio.sleep(max(self._begun + APART - time.monotonic(), 0.0))
 
     def begin(self) -> int:
         """Return the number of the round that begins: it includes every request until now."""
         self._wake.clear()
+        self._begun = time.monotonic()
         return self._requested
 
     def done(self, number: int) -> None:

@@ -20,6 +20,7 @@ from writ_installation.files.create import add_missing_pools, create_installatio
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
+from writ_installation.files.sessions import Observed, lasting
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import LOOPBACK, Address, BundledServer, free_port, make_streams
 from writ_installation.nats.server_tls import (
@@ -226,7 +227,7 @@ class Supervisor:
         each = self._options.replicas.agents
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
-    async def _follow(self, server: Server, observed: list[object]) -> None:
+    async def _follow(self, server: Server, observed: Observed) -> None:
         while True:
             await self._rounds.pause(self._options.look_seconds)
             number = self._rounds.begin()
@@ -234,8 +235,11 @@ class Supervisor:
             self._report()
             now = self._files()
             try:
-                if now != observed:
+                if now.files != observed.files:
                     await self._adapt(server)
+                elif now != observed:  # a session: none of our processes depends on it
+                    await server.adapt()
+                if now != observed:
                     observed, self._problem = now, ""
                 self._rounds.done(number)
             except ConfigError as error:
@@ -253,15 +257,16 @@ class Supervisor:
         self._problem = problem
         self._show(problem)
 
-    def _files(self) -> list[object]:
+    def _files(self) -> Observed:
         """Return a state that changes when a file of the owner's does, or a token is made, used or revoked, or
         expires.
         """
         home = self._home
-        files = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, home.keyring_file)
-        paths = (*files, *self._credentials)
+        listed = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, home.keyring_file)
+        paths = (*listed, *self._credentials)
         now = time.time()
-        return [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
+        files = [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
+        return Observed(files, lasting(home, now))
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""

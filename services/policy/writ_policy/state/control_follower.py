@@ -21,6 +21,7 @@ from writ_contracts.catalogue.control import (
     PrincipalManage,
     StopLift,
 )
+from writ_contracts.catalogue.sessions import SessionOpen
 from writ_contracts.catalogue.windows import WindowRequest
 from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
@@ -45,6 +46,7 @@ DECIDED: dict[str, type[Struct]] = {
     "journal_archive": JournalArchive,
     "principal_manage": PrincipalManage,
     "window_request": WindowRequest,
+    "session_open": SessionOpen,
 }
 """Kinds that count only if policy allowed exactly these parameters."""
 VERSIONS = ("policy_publish", "policy_rollback")

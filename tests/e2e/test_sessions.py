@@ -1,0 +1,170 @@
+"""Sessions in a whole installation: a key for some hours, what may be done by it, and each of its ends."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from writ_bus.errors import Forbidden
+from writ_client.client import Writ
+from writ_client.context import Context
+from writ_contracts.audit import SearchQuery
+from writ_contracts.errors import WritError
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
+from writ_trust.keys import Key, generate_seed
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+
+PEOPLE: dict[str, dict[str, Any]] = {"alice": {"roles": ["admin"]}, "bob": {"roles": ["admin"]}}
+MANAGE = {
+    "name": "manage",
+    "operations": ["principal_manage", "session_end"],
+    "users": ["alice"],
+    "allowed": True,
+    "inherit": False,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("sessions")
+    targets = [local_target("web-1", folder / "files")]
+    home = prepare(folder, targets=targets, policy=open_policy(MANAGE), principals=list(PEOPLE.items()))
+    async with running_installation(folder, home=home) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def alice(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client("alice") as client:
+        yield client
+
+
+async def by_key(installation: RunningInstallation, key: Key, principal: str) -> Writ:
+    context = Context(principal=principal, url=installation.url, installation=installation.home.installation)
+    return await Writ.within(context, key.seed, wait=5)
+
+
+async def opened(installation: RunningInstallation, writ: Writ, seconds: int = 600) -> tuple[Writ, str, Key]:
+    """A connection by a new session of the principal, its id and its key."""
+    key = Key(generate_seed())
+    asked = await writ.sessions.open(key.public, seconds=seconds)
+    assert asked.view is not None, asked
+    assert asked.view.outcome == "succeeded", asked
+    return await by_key(installation, key, writ.principal), asked.operation_id, key
+
+
+async def test_login_acts_by_a_key_of_its_own_and_the_record_finds_it(
+    installation: RunningInstallation, alice: Writ, tmp_path: Path
+) -> None:
+    environ = {"WRIT_PRINCIPAL": "alice", "WRIT_SESSIONS": str(tmp_path)}
+
+    async def writ(*words: str) -> Any:
+        ended = await installation.writ(*words, "-o", "json", environ=environ)
+        assert ended.status == 0, ended
+        return json.loads(ended.out)
+
+    made = await writ("login", "--for", "10m")
+    [file] = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o077 == 0
+    own = installation.home.seed_file("principal-alice")
+    hidden = own.with_suffix(".away")
+    own.rename(hidden)  # it need not be here any more
+    try:
+        ran = await writ("run", "test_noop", "-t", "web-1")
+    finally:
+        hidden.rename(own)
+
+    async def found() -> bool:
+        rows = (await alice.search(SearchQuery(session=made["session"]))).rows
+        return [row.operation_id for row in rows] == [ran["operation_id"]]
+
+    await eventually(found)
+    [listed] = await writ("sessions", "list")
+    assert (listed["id"], listed["principal"], listed["here"]) == (made["session"], "alice", True)
+    ended = await installation.writ("logout", environ=environ)
+    assert ended.status == 0, ended
+    assert list(tmp_path.iterdir()) == []
+
+    async def over() -> bool:
+        return (await alice.sessions.open_ones()).sessions == []
+
+    await eventually(over)
+
+
+async def test_a_session_has_its_principals_rights_on_nats_and_no_others(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    session, number, key = await opened(installation, alice)
+    async with session:
+        assert (await session.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+        bob = Writ(session._bus, key, "bob")
+        with pytest.raises(Forbidden):
+            await bob.submit("test_noop", "web-1")
+        another = await session.sessions.open(Key(generate_seed()).public, seconds=60)
+        assert another.answer.outcome == "denied"
+    with pytest.raises(Forbidden):
+        await by_key(installation, Key(generate_seed()), "alice")
+    await alice.sessions.end(number)
+
+
+async def test_a_revoked_session_is_cut_off_within_a_second_and_comes_back_no_more(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    async with await installation.client("bob") as bob:
+        session, number, key = await opened(installation, bob)
+    assert [one.id for one in (await alice.sessions.open_ones()).sessions] == []  # bob's are not alice's
+    ended = await alice.sessions.end(number, reason="lost")
+    began = time.monotonic()
+    assert ended.view is not None
+    assert ended.view.outcome == "succeeded"
+    with pytest.raises(WritError):
+        await session.run("test_noop", "web-1", timeout=5)
+    with pytest.raises(Forbidden):
+        await by_key(installation, key, "bob")
+    assert time.monotonic() - began < 20
+    await session.close()
+
+
+async def test_sessions_of_a_disabled_principal_end_and_those_of_others_go_on(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    async with await installation.client("bob") as bob:
+        bobs, _, key = await opened(installation, bob)
+    own, number, _ = await opened(installation, alice)
+    disabled = await alice.request(
+        "principal_manage", "writ", {"action": "disable", "principal_id": "bob"}, wait=30, reason="left"
+    )
+    assert disabled.view is not None
+    assert disabled.view.outcome == "succeeded", disabled
+    with pytest.raises(Forbidden):
+        await by_key(installation, key, "bob")
+    with pytest.raises(WritError):
+        await bobs.run("test_noop", "web-1", timeout=5)
+    await bobs.close()
+    async with own:  # the reload closed its connection, and the callout admits it again
+        assert (await own.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+    await alice.sessions.end(number)
+    await alice.request("principal_manage", "writ", {"action": "enable", "principal_id": "bob"}, wait=30)
+
+
+@pytest.mark.exhaustive
+async def test_a_hundred_logins_are_done_within_a_minute(installation: RunningInstallation, alice: Writ) -> None:
+    began = time.monotonic()
+    for _ in range(100):
+        session, number, _ = await opened(installation, alice)
+        assert (await session.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+        await session.close()
+        await alice.sessions.end(number)
+    assert time.monotonic() - began < 60
