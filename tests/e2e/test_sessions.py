@@ -1,5 +1,6 @@
 """Sessions in a whole installation: a key for some hours, what may be done by it, and each of its ends."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -160,11 +161,63 @@ async def test_sessions_of_a_disabled_principal_end_and_those_of_others_go_on(
 
 
 @pytest.mark.exhaustive
-async def test_a_hundred_logins_are_done_within_a_minute(installation: RunningInstallation, alice: Writ) -> None:
+async def test_a_hundred_logins_are_done_within_a_minute_and_no_operation_is_lost(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    """Five at once open and end sessions, which NATS learns of by reloads, while somebody else works on."""
+    done = asyncio.Event()
+
+    async def work() -> list[str]:
+        return [(await alice.run("test_noop", "web-1", timeout=20)).outcome async for _ in until(done)]
+
+    async def log_in_and_out() -> None:
+        for _ in range(20):
+            session, number, _ = await opened(installation, alice)
+            await session.close()
+            await alice.sessions.end(number)
+
     began = time.monotonic()
-    for _ in range(100):
-        session, number, _ = await opened(installation, alice)
-        assert (await session.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
-        await session.close()
-        await alice.sessions.end(number)
-    assert time.monotonic() - began < 60
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(work())
+        async with asyncio.TaskGroup() as people:
+            for _ in range(5):
+                people.create_task(log_in_and_out())
+        seconds = time.monotonic() - began
+        done.set()
+    print(f"100 logins and logouts in {seconds:.1f} s beside {len(working.result())} operations")
+    assert set(working.result()) == {"succeeded"}
+    assert seconds < 60
+
+
+async def until(done: asyncio.Event) -> AsyncIterator[None]:
+    while not done.is_set():
+        yield
+
+
+@pytest.mark.exhaustive
+async def test_an_idle_session_ends_and_one_in_use_does_not(tmp_path: Path) -> None:
+    policy = open_policy(MANAGE) + "  sessions: {idle: 4s}\n"
+    home = prepare(
+        tmp_path, targets=[local_target("web-1", tmp_path / "files")], policy=policy, principals=list(PEOPLE.items())
+    )
+    async with running_installation(tmp_path, home=home) as running, await running.client("alice") as alice:
+        idle, number, key = await opened(running, alice)
+        used, _, _ = await opened(running, alice)
+
+        async def is_over() -> bool:
+            await used.run("test_noop", "web-1", timeout=20)
+            return number not in [one.id for one in (await used.sessions.open_ones()).sessions]
+
+        async with used:
+            await eventually(is_over, within=30)
+            assert (await used.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+
+        async def is_shut_out() -> bool:
+            try:
+                await (await by_key(running, key, "alice")).close()
+            except Forbidden:
+                return True
+            return False
+
+        await eventually(is_shut_out, within=10)
+        await idle.close()

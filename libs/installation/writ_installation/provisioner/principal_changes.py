@@ -2,6 +2,8 @@
 each change.
 """
 
+import asyncio
+import time
 from collections import deque
 from collections.abc import Mapping
 
@@ -19,6 +21,7 @@ from writ_installation.files.sessions import KnownSessions, SessionRecord, keep_
 from writ_installation.nats.server import options_of
 from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.rounds import Rounds
+from writ_rules.engine.sessions import Session
 from writ_runtime.logs import Log
 
 LARGEST = 4096
@@ -35,12 +38,17 @@ class PrincipalChangeEndpoint:
         self._environ = environ
         self._url = ""
         self._sessions = SessionRecord(known_sessions(home).sessions)
+        self._reading = asyncio.Lock()
         self._asked: deque[tuple[int, int]] = deque(maxlen=MOST_ASKED)
         """The control events that were read by a request's time, each with the round that applies them."""
 
     async def read(self, url: str) -> None:
         """Read sessions and changes, and keep them on file. Raises BusError, ConfigError, Invalid."""
         self._url = url
+        async with self._reading:
+            await self._read(url)
+
+    async def _read(self, url: str) -> None:
         known = known_changes(self._home)
         bus = await connect(options_of(self._home, "bootstrap", url, client_tls(self._home, self._environ)))
         try:
@@ -58,6 +66,18 @@ class PrincipalChangeEndpoint:
         sessions = list(self._sessions.sessions.values())
         if sessions != known_sessions(self._home).sessions:
             keep_sessions(self._home, KnownSessions(sequence=self._sessions.sequence, sessions=sessions))
+
+    def lasting(self) -> list[Session]:
+        """Return the sessions that last."""
+        now = time.time()
+        return [one for one in self._sessions.sessions.values() if one.lasts(now)]
+
+    async def apply(self) -> int:
+        """Read on, and have a round apply it; return its number. Raises as `read`."""
+        await self.read(self._url)
+        number = self._rounds.request()
+        self._asked.append((self._sessions.sequence, number))
+        return number
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint for the provisioner's service."""
@@ -81,9 +101,7 @@ class PrincipalChangeEndpoint:
         """
         number = next((number for read, number in self._asked if read >= request.sequence), None)
         if number is None:
-            await self.read(self._url)
+            number = await self.apply()
             if self._sessions.sequence < request.sequence:
                 raise Unreachable(f"the change at {request.sequence} of the journal was not found", code="behind")
-            number = self._rounds.request()
-            self._asked.append((self._sessions.sequence, number))
         return self._rounds.is_done(number)
