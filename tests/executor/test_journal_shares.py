@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.executor.conftest import World
 
 from writ_bus.port import Usage
-from writ_executor.journal.written_bytes import MOST_PRINCIPALS, OVERHEAD, PERIOD, WrittenBytes
+from writ_executor.journal.written_bytes import MOST_OWNERS, OVERHEAD, PERIOD, WrittenBytes
 
 STATUS = {"parameters": {"service_name": "nginx"}}
 SIZE = 100 << 20
@@ -35,10 +35,10 @@ def test_a_clock_that_steps_back_forgets_nothing() -> None:
 def test_principals_are_bounded_and_the_largest_stay() -> None:
     written = WrittenBytes()
     written.add("mallory", 1_000_000, 1.0)
-    for number in range(MOST_PRINCIPALS + 5):
+    for number in range(2 * MOST_OWNERS + 5):
         written.add(f"p-{number}", 1, 1.0)
     assert written.of("mallory") > 1_000_000
-    assert len(written._by_principal) == MOST_PRINCIPALS
+    assert MOST_OWNERS <= len(written.owners()) <= 2 * MOST_OWNERS
 
 
 async def test_a_principal_that_wrote_much_is_refused_while_others_go_on(
@@ -48,8 +48,8 @@ async def test_a_principal_that_wrote_much_is_refused_while_others_go_on(
     await world.ask("service_status", "mallory", **STATUS)
     usage = await world.bus.journal.usage()
     assert await one.follower.reached(usage.last_sequence)
-    assert one.index.written.of("mallory") > OVERHEAD
-    one.index.written.add("mallory", SIZE // 9, time.time())
+    assert one.index.principals.written.of("mallory") > OVERHEAD
+    one.index.principals.written.add("mallory", SIZE // 9, time.time())
 
     async def half_full() -> Usage:
         return Usage(SIZE * 6 // 10, SIZE, usage.last_sequence, usage.messages, 1, "")
@@ -59,5 +59,5 @@ async def test_a_principal_that_wrote_much_is_refused_while_others_go_on(
     refused = (await world.ask("service_status", "mallory", **STATUS)).error
     assert refused is not None
     assert (refused.code, refused.retry) == ("full", True)
-    assert "mallory wrote more than 10%" in refused.message
+    assert "principal mallory has 1" in refused.message
     assert (await world.ask("service_status", "alice", **STATUS)).error is None

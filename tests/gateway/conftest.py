@@ -3,13 +3,16 @@
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric import ec
 from mcp import Client, StdioServerParameters
 from mcp.client.extension import ClientExtension
 
@@ -34,6 +37,13 @@ from writ_testing.installations.installation import (
 )
 from writ_trust.keys import Key
 
+ISSUER, AUDIENCE = "https://login.example", "https://writ.example/mcp"
+SIGNING_KEY = ec.generate_private_key(ec.SECP256R1())
+JWK: dict[str, str] = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(SIGNING_KEY.public_key())) | {
+    "kid": "k1",
+    "alg": "ES256",
+    "use": "sig",
+}
 UNLIMITED = {"WRIT_RATE": "100000", "WRIT_BURST": "100000"}
 ENVIRON = {"WRIT_MCP_PORT": "0", "WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "2", **UNLIMITED}
 RULES: list[dict[str, Any]] = [
@@ -64,8 +74,22 @@ async def gateway_installation(folder: Path) -> AsyncIterator[RunningInstallatio
     root = folder / "files"
     targets = [local_target("web-1", root, docker={}), local_target("db-1", root, role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=PRINCIPALS)
-    async with running_installation(folder, home=home, environ=ENVIRON, arguments=("--gateway",)) as running:
+    environ = ENVIRON | authorization_server(folder)
+    async with running_installation(folder, home=home, environ=environ, arguments=("--gateway",)) as running:
         yield running
+
+
+def authorization_server(folder: Path) -> dict[str, str]:
+    """The gateway's settings by which access tokens of ISSUER count for `bot`."""
+    (folder / "jwks.json").write_text(json.dumps({"keys": [JWK]}))
+    names = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "JWKS": str(folder / "jwks.json"), "PRINCIPALS": "bot"}
+    return {f"WRIT_MCP_{name}": value for name, value in names.items()}
+
+
+def access_token(**claims: Any) -> str:
+    """A JWT that the authorization server issued for `bot`."""
+    good = {"iss": ISSUER, "aud": AUDIENCE, "exp": time.time() + 60, "scope": "writ", "writ_principal": "bot"}
+    return jwt.encode(good | claims, SIGNING_KEY, algorithm="ES256", headers={"kid": JWK["kid"]})
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

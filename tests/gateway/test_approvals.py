@@ -84,17 +84,28 @@ async def test_a_window_of_an_agent_opens_by_a_person_and_is_used_as_often_as_it
         assert await waits_for_approval(mcp)
 
 
+async def test_an_agent_ends_its_own_window_and_no_other(installation: RunningInstallation) -> None:
+    async with serving(installation, "full") as mcp:
+        window = await asked(mcp, uses=5)
+        await decided(installation, "approve", window["operation_id"])
+        await call(mcp, "wait_for_operation", operation_id=window["operation_id"], wait=30)
+        assert (await call(mcp, "end_approval_window", window_id="a" * 26))["status"] != "succeeded"
+        ended = await call(mcp, "end_approval_window", window_id=window["operation_id"], reason="done")
+        assert ended["status"] == "succeeded", ended
+        assert await waits_for_approval(mcp)
+
+
 async def test_the_tool_is_listed_where_windows_may_be_requested_and_requests_be_signed(
     installation: RunningInstallation, url: str
 ) -> None:
-    async with serving(installation) as mcp:
-        assert "request_approval_window" in await names(mcp)
+    async with serving(installation, "full") as mcp:
+        assert {"request_approval_window", "end_approval_window"} <= await names(mcp)
         assert (await call(mcp, "search_operations", query="window"))["operations"] == []
     async with serving(installation, "full", read_only=True) as mcp:
-        assert "request_approval_window" not in await names(mcp)
+        assert not {"request_approval_window", "end_approval_window"} & await names(mcp)
     http, connected = client(url, await token(installation))
     async with http, connected as mcp:
-        assert "request_approval_window" not in await names(mcp)
+        assert not {"request_approval_window", "end_approval_window"} & await names(mcp)
         assert (await asked(mcp))["code"] == "for_people"
 
 

@@ -9,7 +9,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import Implementation
-from tests.gateway.conftest import call, command
+from tests.gateway.conftest import access_token, call, command
 from tests.gateway.test_http import LIST, post, token
 
 from writ_bus.errors import Forbidden
@@ -65,6 +65,27 @@ async def test_the_record_names_gateway_agent_human_session_and_client(
     assert requested["key"] == installation.home.key("principal-gateway").public
     decision = msgspec.json.decode(msgspec.json.encode(requested["decision"]["payload"]), type=Decision)
     assert decision.authenticated == "gateway"
+
+
+async def test_the_session_of_an_access_token_is_recorded_and_searched_for(
+    installation: RunningInstallation, url: str
+) -> None:
+    """`sid`: the session at the authorization server, the same in each token that it issues within that session."""
+    done = []
+    for token_id in ("first", "second"):
+        http, connected = client(url, access_token(sid="session-7", jti=token_id, sub="client-1"))
+        async with http, connected as mcp:
+            done.append((await call(mcp, "read", operation_type="test_noop", target_id="web-1"))["operation_id"])
+    async with await installation.client("alice") as writ:
+
+        async def found() -> set[str] | None:
+            rows = (await writ.search(SearchQuery(session="session-7"))).rows
+            return {row.operation_id for row in rows} if len(rows) == len(done) else None
+
+        assert await eventually(found, within=10) == set(done)
+        requested = (await writ.trace(operation_id=done[0])).events[0].body
+    assert (requested["principal"], requested["acts_for"]) == ("bot", "alice")
+    assert requested["client"]["session"] == "session-7"
 
 
 async def test_over_stdio_the_record_names_agent_human_session_and_client_and_the_request_is_signed(

@@ -15,11 +15,11 @@ from tests.gateway.conftest import connected, serving
 from writ_bus.port import Bus, Message
 from writ_contracts.catalogue import CONTROL
 from writ_contracts.errors import Invalid
-from writ_gateway.client import CANCEL, WINDOW_REQUEST
+from writ_gateway.client import CANCEL, WINDOWS
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-FOR_PEOPLE = sorted(one.name for one in CONTROL if one.name not in (CANCEL, WINDOW_REQUEST))
+FOR_PEOPLE = sorted(one.name for one in CONTROL if one.name not in (CANCEL, *WINDOWS))
 ANSWER = "a" * 26
 
 

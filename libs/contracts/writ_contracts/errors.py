@@ -150,7 +150,7 @@ CODES: dict[str, str] = {
     "rate_limited": "this principal asks too often",
     "too_much": "it takes longer to work out than such a question may",
     "busy": "more reads of this target are under way or wait than there may be",
-    "too_many_open": "this principal has too many open operations",
+    "too_many_open": "the principal or the pool has too many open operations",
     "full": "the journal is nearly full: `writ journal archive`",
     "not_stored": "NATS answers and stores nothing, as after a full disk: make room, then restart NATS",
     "unavailable": "a part of Writ that is needed does not answer",

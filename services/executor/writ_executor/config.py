@@ -9,6 +9,7 @@ from writ_executor.journal.audit_level import AuditLevel
 from writ_runtime.config import SignerConfig, env
 
 Seconds = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(gt=0, le=1)]
 
 
 class Config(SignerConfig, frozen=True, kw_only=True):
@@ -43,11 +44,24 @@ class Config(SignerConfig, frozen=True, kw_only=True):
     most_open: Annotated[int, Meta(ge=1), env("WRIT_MOST_OPEN", "operations of one principal that have not ended")] = (
         1000
     )
+    most_open_pool: Annotated[
+        int, Meta(ge=1), env("WRIT_MOST_OPEN_POOL", "operations for targets of one pool that have not ended")
+    ] = 100_000
     most_hidden: Annotated[
         int, Meta(ge=1), env("WRIT_MOST_HIDDEN", "bytes of parameters kept for one principal's that have not ended")
     ] = 16 << 20
+    most_hidden_pool: Annotated[
+        int, Meta(ge=1), env("WRIT_MOST_HIDDEN_POOL", "bytes of parameters kept for one pool's that have not ended")
+    ] = 128 << 20
+    journal_share: Annotated[
+        Share,
+        env("WRIT_JOURNAL_SHARE", "share of the journal that one principal may write in an hour, once it is half full"),
+    ] = 0.1
+    journal_share_pool: Annotated[
+        Share, env("WRIT_JOURNAL_SHARE_POOL", "share of the journal that one pool's operations may write in that time")
+    ] = 0.25
     full_at: Annotated[
-        float, Meta(gt=0, le=1), env("WRIT_JOURNAL_FULL_AT", "share of the journal from which new requests are refused")
+        Share, env("WRIT_JOURNAL_FULL_AT", "share of the journal from which new requests are refused")
     ] = 0.85
     journal_keep: Annotated[
         Seconds, env("WRIT_JOURNAL_KEEP", "seconds that an event stays in the journal before it can be archived")

@@ -16,6 +16,7 @@ from writ_contracts.journal import Dispatched, Outcome, Requested
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
+from writ_executor.journal.usage import Amount, Owner
 from writ_executor.success_rate import Success
 from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Metrics
@@ -64,6 +65,7 @@ class Measures:
         self._turned_away = measured.counter(
             "writ_requests_turned_away_total", "Requests that were refused unrecorded, by code.", {"code": TURNED_AWAY}
         )
+        self._declare_quotas(measured)
         self._security = security_counter(measured)
         self._listings = measured.counter(
             "writ_listings_total", "Listings asked of agents for a decision.", {"result": LISTED}
@@ -78,6 +80,15 @@ class Measures:
             "writ_success_ratio",
             "Of what ended within 5 minutes, refusals aside: the share that succeeded. 1 where nothing did.",
             self.success.ratio,
+        )
+
+    def _declare_quotas(self, measured: Metrics) -> None:
+        quotas = {"owner": get_args(Owner), "amount": get_args(Amount)}
+        self._exceeded = measured.counter(
+            "writ_quota_refusals_total", "Requests refused since a principal or a pool has used its quota.", quotas
+        )
+        self._quotas = measured.gauge(
+            "writ_quota_used_ratio", "Used share of a quota, of the principal or pool that has used most of it.", quotas
         )
 
     def _gauges(self, measured: Metrics) -> None:
@@ -140,6 +151,14 @@ class Measures:
     def count_refusal(self, code: str) -> None:
         """Count a request without an event."""
         self._turned_away.add(code=code)
+
+    def quota_exceeded(self, owner: str, amount: str) -> None:
+        """Count a refusal by a quota."""
+        self._exceeded.add(owner=owner, amount=amount)
+
+    def see_quotas(self, used: Mapping[Key, float]) -> None:
+        """Set the gauges of quotas, by owner and amount."""
+        self._quotas.replace(used)
 
     def unrecorded(self, outcome: Outcome) -> None:
         """Count the outcome a request without an event would have had, if it got far enough."""

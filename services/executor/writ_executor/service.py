@@ -133,6 +133,7 @@ class Executor:
         agents = self.presence.agents_of(pools_of(self._inventory.value))
         self._measures.see(self.index.open(), agents, self.time.now())
         self._measures.see_journal(self.admission.fill, self.follower.damaged, stored=self._storage.problem is None)
+        self._measures.see_quotas(self.admission.quotas.used_ratios())
 
     def checks(self) -> dict[str, Check]:
         """Return the checks of `/readyz` by name. Agents and outcomes are only reported: the executor is ready

@@ -1,6 +1,6 @@
-"""The client that every tool uses: it requests operations on targets, approval windows and cancels, and nothing else.
+"""The client of all tools: operations on targets, cancels, requests and ends of windows, and nothing else.
 
-This is where "no tool approves" holds: a tool has no other way to send a request.
+It enforces "no tool approves": a tool has no other way to send a request.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,16 @@ from writ_gateway.caller import Caller
 from writ_trust.keys import Key
 
 CANCEL = "operation_cancel"
-WINDOW_REQUEST = "window_request"
-"""People open a window. Its request needs the principal's own signature, so that over HTTP there is none."""
+WINDOW_REQUEST, WINDOW_END = "window_request", "window_end"
+WINDOWS = (WINDOW_REQUEST, WINDOW_END)
+"""People open a window; its requester may end it. Both need the principal's own signature: over HTTP there is none."""
 
 
 class AgentClient(Writ):
-    """`caller`: the program and the token behind a request. `read_only`: it requests only what changes nothing, and dry
-    runs. `public_only`: it reads no output that the catalogue does not class as public, such as the content of a file
-    or a container's environment.
+    """`Writ` for one caller, limited to tools' operations.
+
+    `caller`: the program and the token behind a request. `read_only`: request read-only operations and dry runs alone.
+    `public_only`: read only outputs of the class public; file contents and containers' environments are not.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class AgentClient(Writ):
 
     @property
     def may_sign(self) -> bool:
-        """Whether requests are signed with the principal's own key."""
+        """True if requests are signed with the principal's own key."""
         return self._key is not None
 
     async def cancel_soon(self, operation_id: str, reason: str) -> None:
@@ -90,7 +92,7 @@ class AgentClient(Writ):
                 f"operation_type: there is no operation {operation[:64]!r}; search_operations lists them",
                 code="unknown_operation",
             )
-        if definition.control and operation != CANCEL and not (operation == WINDOW_REQUEST and self.may_sign):
+        if definition.control and operation != CANCEL and not (operation in WINDOWS and self.may_sign):
             raise Denied(f"{operation} is for people: it cannot be requested over MCP", code="for_people")
         if self._read_only and not definition.read_only and not dry_run:
             raise Denied(f"{operation} changes its target, and this server is read-only", code="read_only")

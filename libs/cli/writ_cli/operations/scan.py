@@ -1,6 +1,5 @@
 """`writ scan`: findings on targets, by a scanner of its own or by one of a plugin, for rules that use them."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from writ_cli.exit_status import Exit
+from writ_cli.operations import scan_process
 from writ_cli.operations.parameter_words import parse
 from writ_cli.options import asking
 from writ_cli.settings import Settings
@@ -57,9 +57,8 @@ async def run(settings: Settings, scanner: str, targets: tuple[str, ...], words:
 
     A target that cannot be scanned keeps its earlier report, and the command ends with status 1.
     """
-    one = _scanner(scanner)
-    options = _options(scanner, one, words)
-    rows = [await _scanned(settings, one, target, options) for target in targets]
+    options = _options(scanner, _scanner(scanner), words)
+    rows = [await _scanned(settings, scanner, target, options) for target in targets]
     if settings.screen.json:
         settings.screen.data(rows)
     else:
@@ -94,14 +93,11 @@ def _options(name: str, one: Scanner, words: Sequence[str]) -> Struct:
         raise Invalid(f"the options of {name} (--with KEY=VALUE): {error}") from error
 
 
-async def _scanned(settings: Settings, one: Scanner, target: str, options: Struct) -> ReportRow:
+async def _scanned(settings: Settings, scanner: str, target: str, options: Struct) -> ReportRow:
     at = time.time()
     try:
-        async with asyncio.timeout(SCAN_SECONDS):
-            findings = await asyncio.to_thread(one.scan, target, options)
-        return await _send(settings, ScanReport(target=target, at=at, findings=list(findings)))
-    except TimeoutError:
-        return ReportRow(target=target, at=at, error=f"the scanner took more than {SCAN_SECONDS:g} s")
+        findings = await scan_process.scan(scanner, target, options, seconds=SCAN_SECONDS)
+        return await _send(settings, ScanReport(target=target, at=at, findings=findings))
     except WritError as error:
         return ReportRow(target=target, at=at, error=str(error))
 

@@ -1,4 +1,4 @@
-"""Admission of requests: the rate of a principal, its open operations, and free space in the journal.
+"""Admission of requests: the rate of a principal, the quotas of principals and pools, and free space in the journal.
 
 The last part of the journal is reserved for the ends of begun operations, for cancels and for control operations.
 """
@@ -10,22 +10,19 @@ from contextlib import contextmanager
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import Full, WritError
-from writ_contracts.journal import Refused, RefusedSummary
+from writ_contracts.journal import Refused, RefusedSummary, Requested
+from writ_executor.admission.quotas import ONE_MORE, Exceeded, Quotas
 from writ_executor.admission.refusal_counts import RefusalCounts
 from writ_executor.config import Config
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.usage import Amount, Owner
 from writ_executor.metrics import Measures
 from writ_runtime.buckets import Buckets
 from writ_runtime.logs import Log
 
 OPEN_BYTES = 12_288
 """Average upper bound of the bytes that an open operation still writes: `granted` and `finished`."""
-SHARED_FROM, SHARE = 0.5, 0.1
-"""Share of the journal from which a principal may write no more than a tenth of it within an hour, for the others'
-sake.
-"""
-
 _log = Log("writ.executor")
 
 
@@ -41,11 +38,9 @@ class Admission:
         self._requests = Buckets(config.rate, config.burst)
         self._refusals = Buckets(config.refusal_rate, config.refusal_burst)
         self._refusal_counts = RefusalCounts()
-        self._under_way: dict[str, int] = {}
+        self.quotas = Quotas(config, index.usages)
         self._each = 0.0
         """Share of the journal that one open operation will still need."""
-        self._share = float("inf")
-        """Bytes of the journal that one principal may write within an hour, once it is half full."""
         self.fill = 0.0
         """Used share of the journal."""
 
@@ -65,15 +60,8 @@ class Admission:
         if full := self.full():
             self.count_refusal(principal, "full")
             raise Full(full)
-        if self.fill >= SHARED_FROM and self._index.written.of(principal) > self._share:
-            self.count_refusal(principal, "full")
-            raise Full(
-                f"the journal is {self.fill:.0%} full, and {principal} wrote more than {SHARE:.0%} of it"
-                " within an hour: wait, or archive it (`writ journal archive`)"
-            )
-        if self._index.count_of(principal) >= self._config.most_open:
-            self.count_refusal(principal, "too_many_open")
-            raise Full(f"{principal} has {self._config.most_open} operations that have not ended", code="too_many_open")
+        with self._counted(principal):
+            self.quotas.check("principal", principal, ONE_MORE)
 
     def full(self) -> str | None:
         """Return the reason why no operation may begin, or None. The rest of the journal is reserved for begun
@@ -84,23 +72,26 @@ class Admission:
         return f"the journal is {self.fill:.0%} full: new operations are refused until `writ journal archive`"
 
     @contextmanager
-    def reserve_parameters(self, principal: str, size: int) -> Iterator[None]:
-        """Reserve room for parameters of this size in bytes: the store is shared, and one principal gets a part of it.
-        Raises Full (`too_many_open`).
+    def reserve(self, requested: Requested, *, control: bool) -> Iterator[None]:
+        """Take room for this operation while it is recorded: of its principal, and of its pool. Of control operations
+        only hidden parameters count. Raises Full (`full`, `too_many_open`).
         """
-        under_way = self._under_way.get(principal, 0)
-        if size and (kept := self._kept(principal) + under_way) + size > self._config.most_hidden:
-            self.count_refusal(principal, "too_many_open")
-            message = f"{principal} has {kept} bytes of parameters in operations that have not ended"
-            raise Full(message, code="too_many_open")
-        self._under_way[principal] = under_way + size
+        owners: dict[Owner, str] = {"principal": requested.principal}
+        more: dict[Amount, float] = {"hidden_bytes": requested.hidden_bytes}
+        if not control:
+            owners["pool"] = requested.pool
+            more |= ONE_MORE
+        with self._counted(requested.principal), self.quotas.reserve(owners, more):
+            yield
+
+    @contextmanager
+    def _counted(self, principal: str) -> Iterator[None]:
         try:
             yield
-        finally:
-            self._under_way[principal] -= size
-
-    def _kept(self, principal: str) -> int:
-        return sum(life.requested.hidden_bytes for life in self._index.open_of(principal) if life.requested)
+        except Exceeded as error:
+            self.count_refusal(principal, error.code)
+            self._measures.quota_exceeded(error.quota.owner, error.quota.amount)
+            raise
 
     def records(self, event: Refused) -> bool:
         """Return whether this refusal gets an event of its own; otherwise it is counted. A nearly full journal has
@@ -121,8 +112,8 @@ class Admission:
         """Read the fill level of the journal."""
         usage = await self._bus.journal.usage()
         if usage.max_bytes > 0:
-            self._share = SHARE * usage.max_bytes
             self.fill, self._each = usage.bytes / usage.max_bytes, OPEN_BYTES / usage.max_bytes
+            self.quotas.fill, self.quotas.journal_bytes = self.fill, usage.max_bytes
 
     async def summarise(self, after: float = 60.0) -> None:
         """Record the counted refusals, once a minute and principal. A flood is also a security event."""

@@ -5,8 +5,9 @@ start does not depend on the journal's length.
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any
 
 from msgspec import structs
 
@@ -17,7 +18,7 @@ from writ_contracts.life import Life, fold
 from writ_contracts.records import Record
 from writ_contracts.subjects import operation_filter, parse_event
 from writ_contracts.wire import event_of
-from writ_executor.journal.index import Index
+from writ_executor.journal.index import ARCHIVES, Index
 from writ_executor.journal.snapshots import Snapshot, Snapshots
 from writ_executor.success_rate import Success
 from writ_runtime.journal_guard import JournalGuard
@@ -105,16 +106,12 @@ class Follower:
 
     def _apply_record(self, record: Record) -> None:
         self._guard.read(record)
-        try:
+        with self._readable(sequence=record.sequence, subject=record.subject):
             event_id = record.headers.get(EVENT_ID, "")
             self._index.read(record.sequence, record.subject, record.data, event_id, record.time)
-        except (Invalid, Conflict) as error:
-            self.damaged += 1
-            _log.error("journal.unreadable", sequence=record.sequence, subject=record.subject, error=str(error))
-            return
-        where = parse_event(record.subject)
-        if where is not None and where.event in _ENDS and (life := self._index.get(where.operation_id)) is not None:
-            self._success.ended(record.time, life.outcome or "")
+            where = parse_event(record.subject)
+            if where is not None and where.event in _ENDS and (life := self._index.get(where.operation_id)) is not None:
+                self._success.ended(record.time, life.outcome or "")
 
     def _hear(self, record: Record) -> None:
         where = parse_event(record.subject)
@@ -132,15 +129,24 @@ class Follower:
     async def _restore(self, snapshot: Snapshot) -> None:
         for at in range(0, len(snapshot.open), RECALLS):
             await asyncio.gather(*(self._recall(*named) for named in snapshot.open[at : at + RECALLS]))
+        for record in await self._bus.journal.read(ARCHIVES):
+            with self._readable(sequence=record.sequence, subject=record.subject):
+                self._index.release(record.sequence, record.data)
         self._index.sequence = self._snapshot_at = snapshot.sequence
         self._index.control_sequence = snapshot.control_sequence
 
     async def _recall(self, principal: str, operation_id: str) -> None:
-        try:
+        with self._readable(operation_id=operation_id):  # one damaged history must not keep a replica from starting
             self._index.put(await read_life(self._bus, principal, operation_id))
-        except (Invalid, Conflict) as error:  # one damaged history must not keep a replica from starting
+
+    @contextmanager
+    def _readable(self, **named: Any) -> Iterator[None]:
+        """Count and log an unreadable record in place of raising."""
+        try:
+            yield
+        except (Invalid, Conflict) as error:
             self.damaged += 1
-            _log.error("journal.unreadable", operation_id=operation_id, error=str(error))
+            _log.error("journal.unreadable", **named, error=str(error))
 
 
 async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:

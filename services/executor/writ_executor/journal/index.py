@@ -8,24 +8,35 @@ sequence decides races, so a lagging view can lose a race but never break a rule
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from msgspec import Struct
 
+from writ_bus.archive_announcements import ARCHIVE
+from writ_contracts.archives import announced
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import Archived, JournalEvent, LimitTaken, LockTaken, OperationEvent, Refused, Requested
+from writ_contracts.journal import (
+    Archived,
+    ControlEvent,
+    JournalEvent,
+    LimitTaken,
+    LockTaken,
+    OperationEvent,
+    Requested,
+)
 from writ_contracts.life import Life, State, apply
-from writ_contracts.subjects import LIMITS, limit_line, parse_event, target_lock
+from writ_contracts.subjects import LIMITS, control_event, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event, event_of
 from writ_executor.journal.lines import HOLDING, Line
-from writ_executor.journal.written_bytes import WrittenBytes
+from writ_executor.journal.usage import Owner, Usage
 
 RECENTLY_ENDED = 512
 MOST_UNKNOWN = 4_096
 _FIRST = ("requested", "refused")
 _TARGETS = f"{LIMITS}target."
+ARCHIVES = control_event(ARCHIVE)
 
 
 class Lock(Struct, frozen=True):
@@ -41,13 +52,15 @@ class Index:
     def __init__(self) -> None:
         self.sequence = 0
         self.control_sequence = 0
+        self.archived = 0
+        """The last sequence that was announced as archived."""
         self.locks: dict[str, Lock] = {}
-        self.written = WrittenBytes()
+        self.principals, self.pools = Usage(), Usage()
+        self.usages: Mapping[Owner, Usage] = {"principal": self.principals, "pool": self.pools}
         self._open: dict[str, Life] = {}
         self._ended: OrderedDict[str, Life] = OrderedDict()
         self._unknown: OrderedDict[str, Life] = OrderedDict()
         self._lines: dict[str, Line] = {}
-        self._by_principal: dict[str, set[str]] = {}
         self._own: dict[str, OperationEvent] = {}
 
     @contextmanager
@@ -77,12 +90,8 @@ class Index:
 
     def open_of(self, principal: str) -> list[Life]:
         """Return one principal's open operations, in the order of their requests."""
-        ids = self._by_principal.get(principal, ())
+        ids = self.principals.operations(principal)
         return sorted((self._open[item] for item in ids), key=lambda life: life.first_sequence)
-
-    def count_of(self, principal: str) -> int:
-        """Return the number of one principal's open operations."""
-        return len(self._by_principal.get(principal, ()))
 
     def next_in(self, line: str) -> Life | None:
         """Return the next operation in this line; None if none waits or the target is being changed.
@@ -135,10 +144,24 @@ class Index:
         self.sequence = max(self.sequence, sequence)
         if subject.startswith("writ.journal.control."):
             self.control_sequence = max(self.control_sequence, sequence)
+            if subject == ARCHIVES:
+                self.release(sequence, data)
         elif subject.startswith(LIMITS):
             self._lock(sequence, subject, data)
         else:
             self._event(sequence, subject, data, event_id, time)
+
+    def release(self, sequence: int, data: bytes) -> None:
+        """Forget operations that ended in a range which is announced as archived here: the range may be removed now,
+        and the keys of its refused requests are free then. Raises Invalid.
+        """
+        event = decode_event(data)
+        if not isinstance(event, ControlEvent):
+            return
+        self.archived = max(self.archived, min(announced(event, sequence, data).last, sequence))
+        for lives in (self._ended, self._unknown):
+            for operation_id in [one for one, life in lives.items() if life.sequence <= self.archived]:
+                del lives[operation_id]
 
     def _lock(self, sequence: int, line: str, data: bytes) -> None:
         event = decode_event(data)
@@ -151,20 +174,28 @@ class Index:
         where = parse_event(subject)
         if where is None:
             return
-        self.written.add(where.principal, len(data), time)
         known = self.get(where.operation_id)
+        self.principals.written.add(where.principal, len(data), time)
         if known is None and where.event not in _FIRST:
             return  # it ended before we began to follow
         if known is None or known.sequence < sequence:
             event = self._own.get(event_id) or event_of(subject, data)
-            self._keep(apply(_before(known, event), event, sequence, time))  # type: ignore[arg-type]
+            after = apply(_before(known, event), event, sequence, time)  # type: ignore[arg-type]
+            if after.requested is not None and after.requested.target != WRIT_TARGET:
+                self.pools.written.add(after.requested.pool, len(data), time)
+            self._keep(after)
 
     def put(self, life: Life) -> None:
         """Remember the life, unless a later one is known."""
         what = life.what
-        if what is None or (life.open and life.sequence <= self.sequence and self.get(what.operation_id) is None):
-            return  # a late answer: the tail has passed this event, and the end that came after it is forgotten
+        if what is None or self._is_forgotten(what.operation_id, life):
+            return
         self._keep(life)
+
+    def _is_forgotten(self, operation_id: str, life: Life) -> bool:
+        """Return whether this is a late answer: the tail has passed its event, and what came after is forgotten."""
+        passed = self.sequence if life.open else self.archived
+        return life.sequence <= passed and self.get(operation_id) is None
 
     def _keep(self, life: Life) -> None:
         what = life.what
@@ -177,10 +208,11 @@ class Index:
         requested = life.requested or (known.requested if known else None)  # of an archived one only lines are left
         if life.open:
             self._open[operation_id] = life
-            self._by_principal.setdefault(principal, set()).add(operation_id)
+            self._count(operation_id, principal, life)
         else:
             self._open.pop(operation_id, None)
-            self._leave(self._by_principal, principal, operation_id)
+            self.principals.ended(principal, operation_id)
+            self.pools.ended(requested.pool if requested else "", operation_id)
             self._unknown.pop(operation_id, None)
             if life.state is State.UNKNOWN:
                 _remember(self._unknown, operation_id, life, MOST_UNKNOWN)
@@ -190,18 +222,17 @@ class Index:
             for line in lines(requested):
                 self._queue(line, operation_id, life)
 
+    def _count(self, operation_id: str, principal: str, life: Life) -> None:
+        requested = life.requested
+        self.principals.opened(principal, operation_id, requested.hidden_bytes if requested else 0)
+        if requested is not None and requested.target != WRIT_TARGET:
+            self.pools.opened(requested.pool, operation_id, requested.hidden_bytes)
+
     def _queue(self, line: str, operation_id: str, life: Life) -> None:
         members = self._lines.setdefault(line, Line())
         members.put(operation_id, life)
         if not len(members):
             del self._lines[line]
-
-    @staticmethod
-    def _leave(groups: dict[str, set[str]], key: str, item: str) -> None:
-        members = groups.get(key, set())
-        members.discard(item)
-        if not members:
-            groups.pop(key, None)
 
     def snapshot(self) -> list[tuple[str, str]]:
         """Return (principal, operation id) of all operations which may still get an event: the content of a snapshot,
@@ -212,12 +243,8 @@ class Index:
 
 
 def _before(known: Life | None, event: JournalEvent) -> Life:
-    """Return the life before the event; an empty one if its end went into an archive before this replica read it, or
-    if it was a refused request, whose key is free again after an archive.
-    """
-    if known is None or (known.open and isinstance(event, Archived)):
-        return Life()
-    return Life() if known.refused is not None and isinstance(event, Requested | Refused) else known
+    """Return the life before the event; an empty one if its end went into an archive before this replica read it."""
+    return Life() if known is None or (known.open and isinstance(event, Archived)) else known
 
 
 def _remember(lives: OrderedDict[str, Life], operation_id: str, life: Life, most: int) -> None:

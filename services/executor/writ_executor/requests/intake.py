@@ -172,7 +172,7 @@ class Intake:
         definition = attempt.definition
         target = WRIT if definition.control else await self._targets.find(attempt.target)
         event = self._requested(attempt, decided, target)
-        with self._admission.reserve_parameters(attempt.principal, event.hidden_bytes):
+        with self._admission.reserve(event, control=definition.control):
             if event.hidden:
                 keep = seconds_kept(decided.decision, event.timeout, self._config)
                 await self._vault.keep(event, attempt.parameters, keep)
@@ -181,7 +181,7 @@ class Intake:
                 life = await self._recorder.append(Life(), event)
             except Conflict:
                 return await self._was_there(attempt, event)
-            return answer(await self._accepted.begin_recorded(life))
+        return answer(await self._accepted.begin_recorded(life))
 
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestAnswer:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)

@@ -1,4 +1,4 @@
-"""Who sends an HTTP request: the principal of its bearer token (RFC 6750), before anything of it is read."""
+"""Authentication of HTTP requests by bearer token (RFC 6750), before a body is read."""
 
 import time
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class Bearer:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what has a good token; anything else gets 401, or 403 where the scope is missing."""
+        """Pass on a request with a valid token; reply 401 to any other, or 403 if the scope is missing."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
         elif scope["path"] == HEALTH:
@@ -85,7 +85,7 @@ class Bearer:
             await self._inner({**scope, IDENTITY: identity}, receive, send)
 
     async def _limited(self, identity: Identity, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what its token's rate has room for; else 429 (RFC 6585)."""
+        """Pass on a request within the rate of its token; else reply 429 (RFC 6585)."""
         token = identity.token
         if token is not None and token.rate is not None and not self._rates.take(token, self._clock()):
             body = {"error": "rate_limited", "message": f"this token is for {token.rate} requests a minute: wait"}

@@ -1,4 +1,4 @@
-"""Counts of HTTP requests, outermost of all: what is refused counts as well."""
+"""Counts of HTTP requests, as the outermost layer: refused requests count as well."""
 
 from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send
 from writ_gateway.http.metrics import Measures

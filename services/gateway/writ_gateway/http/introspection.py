@@ -44,7 +44,7 @@ class Introspection:
         self._asking = asyncio.Semaphore(AT_ONCE)
 
     async def claims(self, token: str) -> dict[str, Any] | None:
-        """Return what the server says of an active token; None for another one. Raises Unreachable."""
+        """Return the server's claims of an active token; None for any other. Raises Unreachable."""
         digest = sha256(token.encode()).hexdigest()
         until, known = self._known.get(digest, (0.0, None))
         if self._clock() < until:

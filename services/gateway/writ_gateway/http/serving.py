@@ -123,7 +123,7 @@ def _introspector(config: Config) -> Introspector | None:
 
 
 def _security(public_host: str) -> TransportSecuritySettings:
-    """Names by which it may be asked. A page that a browser shows has an origin, and is refused unless it is ours."""
+    """Return the accepted host names. A web page sends its origin, and is refused unless the origin is ours."""
     hosts = [f"{name}:*" for name in LOOPBACK]
     origins = [f"http://{host}" for host in hosts]
     if public_host:

@@ -1,6 +1,6 @@
-"""The sessions of the principals that have sent a request, over the one connection of the gateway.
+"""Sessions by principal, all over the one connection of the gateway.
 
-The gateway's key sends and signs nothing: who has a token may request what a signature is not demanded for.
+The gateway's key sends requests and signs none: a token is good only for operations without a demanded signature.
 """
 
 from writ_bus.port import Bus
@@ -13,7 +13,7 @@ from writ_gateway.session import Session
 
 
 class Sessions:
-    """Sessions by principal."""
+    """The sessions of all principals with a request so far."""
 
     def __init__(self, bus: Bus, catalogue: Catalogue, *, read_only: bool, public_only: bool) -> None:
         self._bus = bus

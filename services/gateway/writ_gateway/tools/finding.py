@@ -1,4 +1,4 @@
-"""Tools that find what can be requested, and on what."""
+"""Tools for finding operations and targets."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -17,14 +17,14 @@ from writ_gateway.tool import Result, Tool, tool
 
 
 class Searching(Arguments, frozen=True, kw_only=True):
-    """Words of the operation's name or summary, and a target that has it."""
+    """Words of the operation's name or summary, and a target offering it."""
 
     query: Annotated[str, Meta(max_length=200)] = ""
     target_id: TargetId | None = None
 
 
 class Describing(Arguments, frozen=True, kw_only=True):
-    """Which operation."""
+    """The operation to describe."""
 
     operation_type: OperationName
 
@@ -39,7 +39,7 @@ class Targets(Arguments, frozen=True, kw_only=True):
 
 
 async def search(call: Call, given: Searching) -> Result:
-    """The permitted operations that fit."""
+    """Return the permitted operations matching the search."""
     permitted: Iterable[Operation] = await call.session.permitted()
     if given.target_id is not None:
         offered = await _offered(call, given.target_id)

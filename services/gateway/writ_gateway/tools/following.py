@@ -1,4 +1,4 @@
-"""Tools that follow operations of one's own: how one stands, wait, cancel, list, trace."""
+"""Tools on the caller's own operations: status, wait, cancel, list, trace."""
 
 import asyncio
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ MOST_EVENTS = 100
 
 
 class OneOperation(Arguments, frozen=True, kw_only=True):
-    """Which operation."""
+    """An operation, by its id."""
 
     operation_id: OperationId
 
@@ -39,7 +39,7 @@ class Cancelling(OneOperation, frozen=True, kw_only=True):
 
 
 class Listing(Arguments, frozen=True, kw_only=True):
-    """Which operations."""
+    """Filters of the caller's operations."""
 
     open_only: bool = True
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
@@ -92,7 +92,7 @@ def _short(row: Result) -> Result:
 
 
 async def trace(call: Call, given: OneOperation) -> Result:
-    """All events of an operation, with who did what."""
+    """Return all events of an operation, each with its actor."""
     found = await call.session.writ.trace(operation_id=given.operation_id)
     events: list[Any] = [
         {"at": one.at, "event": one.kind, "body": msgspec.to_builtins(one.body)} for one in found.events[:MOST_EVENTS]

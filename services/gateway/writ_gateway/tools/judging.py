@@ -1,4 +1,4 @@
-"""Tools that ask the policy: simulate, explain, validate, scenarios, versions. Nothing is changed or recorded."""
+"""Queries to the policy: simulate, explain, validate, scenarios, versions. They change and record nothing."""
 
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ Who = Annotated[str, Meta(max_length=320)]
 
 
 class Judged(Arguments, frozen=True, kw_only=True):
-    """A request that is only judged."""
+    """A request for a decision alone: the operation is not carried out."""
 
     operation_type: OperationName
     target_id: TargetId
@@ -41,7 +41,7 @@ class Validating(Arguments, frozen=True, kw_only=True):
 
 
 class Nothing(Arguments, frozen=True, kw_only=True):
-    """No arguments."""
+    """Arguments of a tool without any."""
 
 
 class Allowed(Arguments, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class PolicyDocument(Arguments, frozen=True, kw_only=True):
 
 
 class History(Arguments, frozen=True, kw_only=True):
-    """How many versions, and before which."""
+    """A page of the policy's versions: at most so many, before a version."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 20
     before: Annotated[int, Meta(ge=1)] | None = None
@@ -87,14 +87,14 @@ async def simulate(call: Call, given: Simulating) -> Result:
 
 
 async def explain(call: Call, given: Judged) -> Result:
-    """The decision with all that stands behind it."""
+    """Return the decision with its rules, facts and demands."""
     found = await call.session.writ.policy.explain(given.operation_type, given.target_id, given.parameters)
     result = explanation_result(found)
     return {**result, "trace": result["trace"][:MOST_TRACE]}
 
 
 async def validate(call: Call, given: Validating) -> Result:
-    """Whether the parameters fit the operation's schema."""
+    """Validate the parameters by the operation's schema, and return all errors."""
     return await call.session.operations.validate_operation_parameters(given.operation_type, given.parameters)
 
 
@@ -104,12 +104,12 @@ async def policy_status(call: Call, given: Nothing) -> Result:
 
 
 async def allowed(call: Call, given: Allowed) -> Result:
-    """What is allowed."""
+    """Return the operations allowed to a role or a principal."""
     return await call.session.policy.list_allowed_operations(given.target_role, given.user_id, given.target_id)
 
 
 async def policy_document(call: Call, given: PolicyDocument) -> Result:
-    """Whether a document could be published."""
+    """Validate a policy document as for its publication."""
     return await call.session.policy.validate_policy_config(given.config_data)
 
 
@@ -119,7 +119,7 @@ async def history(call: Call, given: History) -> Result:
 
 
 async def scenario(call: Call, given: Scenario) -> Result:
-    """What the policy says in each combination."""
+    """Return the policy's decision for each combination of the scenario."""
     return await call.session.policy.simulate_policy_scenario(
         given.operation_type,
         given.target_ids,

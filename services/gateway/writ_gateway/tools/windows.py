@@ -1,4 +1,4 @@
-"""The tool that requests an approval window. People approve it; no tool does."""
+"""Tools for requests and ends of approval windows. People approve the request; no tool does."""
 
 from typing import Annotated
 
@@ -6,13 +6,16 @@ import msgspec
 from msgspec import Meta
 
 from writ_contracts.catalogue.windows import LONGEST, MOST_OPERATIONS, MOST_TARGETS, MOST_USES
-from writ_contracts.ids import WRIT_TARGET, IdempotencyKey, OperationName, TargetId
-from writ_gateway.client import WINDOW_REQUEST
+from writ_contracts.ids import WRIT_TARGET, IdempotencyKey, OperationId, OperationName, TargetId
+from writ_gateway.client import WINDOW_END, WINDOW_REQUEST
 from writ_gateway.results import operation_shape
 from writ_gateway.schemas import Arguments
 from writ_gateway.session import Call
 from writ_gateway.tool import Result, Tool, tool
 from writ_gateway.tools.requesting import request
+
+SOON = 20
+"""Seconds to wait for the end of a window, which needs no agent and no approval."""
 
 
 class WindowArguments(Arguments, frozen=True, kw_only=True):
@@ -27,11 +30,24 @@ class WindowArguments(Arguments, frozen=True, kw_only=True):
 
 
 async def request_window(call: Call, given: WindowArguments) -> Result:
-    """Return the operation that waits for people, as long as they have not decided."""
+    """Request the window; return the pending operation, which waits for people's decision."""
     parameters = msgspec.to_builtins(given)
     key = parameters.pop("idempotency_key")
     options = {"reason": given.reason, "idempotency_key": key, "wait": 0}
     return await request(call, WINDOW_REQUEST, WRIT_TARGET, parameters, **options)
+
+
+class WindowEndArguments(Arguments, frozen=True, kw_only=True):
+    """`window_id`: the operation id of the window's request."""
+
+    window_id: OperationId
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+async def end_window(call: Call, given: WindowEndArguments) -> Result:
+    """End a window early: from then on each operation needs an approval of its own again."""
+    options = {"reason": given.reason, "wait": SOON}
+    return await request(call, WINDOW_END, WRIT_TARGET, {"window_id": given.window_id}, **options)
 
 
 TOOLS: tuple[Tool, ...] = (
@@ -45,6 +61,18 @@ TOOLS: tuple[Tool, ...] = (
         read_only=False,
         idempotent=False,
         small=True,
+        starts=True,
+        needs=lambda operation: operation.name == WINDOW_REQUEST,
+    ),
+    tool(
+        "end_approval_window",
+        "End an approval window",
+        "End a window that you requested, when its work is done.",
+        WindowEndArguments,
+        end_window,
+        operation_shape(),
+        read_only=False,
+        idempotent=True,
         starts=True,
         needs=lambda operation: operation.name == WINDOW_REQUEST,
     ),
