@@ -138,6 +138,7 @@ async def test_a_revoked_session_is_cut_off_within_a_second_and_comes_back_no_mo
     await session.close()
 
 
+@pytest.mark.exhaustive
 async def test_sessions_of_a_disabled_principal_end_and_those_of_others_go_on(
     installation: RunningInstallation, alice: Writ
 ) -> None:
@@ -154,7 +155,7 @@ async def test_sessions_of_a_disabled_principal_end_and_those_of_others_go_on(
     with pytest.raises(WritError):
         await bobs.run("test_noop", "web-1", timeout=5)
     await bobs.close()
-    async with own:  # the reload closed its connection, and the callout admits it again
+    async with own:
         assert (await own.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
     await alice.sessions.end(number)
     await alice.request("principal_manage", "writ", {"action": "enable", "principal_id": "bob"}, wait=30)

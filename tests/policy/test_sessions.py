@@ -237,6 +237,18 @@ async def test_approvals_in_a_session_that_was_ended_start_nothing(sessions: Ses
     assert await one.start() == ("deny", "stale")
 
 
+@pytest.mark.parametrize("requester", ["bob", "copilot"])
+async def test_nobody_approves_their_own_request_by_a_session(sessions: Sessions, requester: str) -> None:
+    """Nor that of the AI agent that acts for them."""
+    asking, key = sessions.asking, new_key()
+    principal = {"bob": "bob", "copilot": "alice"}[requester]
+    await sessions.open(key, principal)
+    one = await pending(asking, NEEDS, principal=requester)
+    answer = await one.send(sign_approval(key, one.approval(principal)), principal, key.public)
+    assert answer.error is not None
+    assert answer.error.code == "not_approver"
+
+
 async def test_an_agents_session_approves_nothing(sessions: Sessions) -> None:
     asking, key = sessions.asking, new_key()
     await sessions.open(key, "copilot")
