@@ -168,7 +168,7 @@ async def test_a_hundred_logins_are_done_within_a_minute_and_no_operation_is_los
     """Five at once open and end sessions, which NATS learns of by reloads, while somebody else works on."""
     done = asyncio.Event()
 
-    async def work() -> list[str]:
+    async def work() -> list[str | None]:
         return [(await alice.run("test_noop", "web-1", timeout=20)).outcome async for _ in until(done)]
 
     async def log_in_and_out() -> None:

@@ -119,9 +119,24 @@ def test_a_session_is_opened_once_also_by_a_copy_of_its_event() -> None:
     """An executor that stores the event again, as if an archive had carried it, opens no ended session."""
     ended = known(opened(3), record(4, "session_end", END))
     copy = opened(5, headers={CARRIED_FROM: "4"})
-    for again in (opened(5), copy):
-        assert not known(again, before=ended).sessions
+    assert not known(opened(5), before=ended).sessions
+    assert not ended.continues([record(4, "session_end", END), copy])  # then the whole journal is read
     assert not known(opened(3), record(4, "session_end", END), copy).sessions
+
+
+def test_only_sessions_and_their_ends_are_read_on() -> None:
+    found, first = known(opened(3)), opened(3)
+    assert found.continues([first])
+    assert found.continues([first, record(4, "session_end", END), record(5, "session_idle", END)])
+    assert not found.continues([first, record(4, "principal_manage", {})])
+    assert not found.continues([first, record(4, "journal_archive", {})])
+    assert not found.continues([opened(3, body={"idle": 0})])  # another journal
+    assert not found.continues([])
+    assert not SessionRecord().continues([])
+
+
+def test_an_event_that_cannot_be_read_is_left_out() -> None:
+    assert known(structs.replace(opened(2), data=b"{"), opened(3)).sequence == 3
 
 
 def test_a_key_of_policy_that_was_rotated_counts_for_sessions_read_before_alone() -> None:

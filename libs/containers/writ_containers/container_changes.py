@@ -1,6 +1,6 @@
-"""container_start, _stop, _restart and _delete of the container that has the name now, judged by inspection afterwards.
+"""container_start, _stop, _restart and _delete, by the current container of a name and judged by inspection.
 
-An answer of the engine is one sign of the outcome; where it is an error or is missing, the container itself is asked.
+The engine's answer is one sign of the outcome; after an error or a lost answer the container itself is inspected.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ LOST = frozenset({"connection_lost", "garbled"})
 
 
 async def change(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     raw = await engine.find(str(task.parameters["container_name"]))
     _refuse_another(task, raw)
     if _is_so(task, raw):
@@ -57,7 +57,7 @@ async def judge(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the call that it would make, and the container that it would act on."""
+    """Return the API call, and the container acted on."""
     raw = await engine.find(str(task.parameters["container_name"]))
     so = _is_so(task, raw)
     if not so:
@@ -121,9 +121,9 @@ async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: fl
 
 
 async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> Probed | None:
-    """What the container shows after an error: at once where the engine has answered; where its answer was lost, when
-    it has had its time. None where it could not be asked. A DELETE whose answer was lost is sent again by aiohttp, and
-    is answered with 404.
+    """Inspect the container after an error: at once if the engine has answered, else once its time is over.
+
+    None if it could not be inspected. aiohttp sends a DELETE with a lost answer again; its answer is then 404.
     """
     before = container_view.baseline(raw)
     if error.code not in LOST:
@@ -140,7 +140,7 @@ async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: 
 
 
 def _not_done(judged: Probed | None, error: WritError, until: float) -> Done:
-    """It failed where the container shows no effect although the engine answered, or had all the time that it needs."""
+    """Return a failure if the container shows no effect although the engine answered or had enough time."""
     answered = error.code not in LOST or time.monotonic() < until
     if judged is not None and judged.verdict == "no_effect" and answered:
         return Done(outcome="failed", code=error.code, message=str(error), effect="none")
@@ -155,7 +155,7 @@ def _ended(raw: Raw, effect: Effect = "done") -> Done:
 
 
 def _is_so(task: Task, raw: Raw) -> bool:
-    """Whether nothing is to be done."""
+    """Return True if the container already is as requested."""
     runs = container_view.is_running(raw)
     return {"start": runs, "stop": not runs}.get(verb_of(task), False)
 
@@ -177,7 +177,7 @@ def _force(task: Task) -> bool:
 
 
 def _seconds(task: Task, raw: Raw) -> int:
-    """From its stop signal to SIGKILL: its own time, but never so long that the operation's own time ends before."""
+    """Return seconds from stop signal to SIGKILL: the container's own, cut so that the operation ends in its time."""
     return max(0, min(container_view.stop_seconds(raw), int(task.timeout * 0.8)))
 
 

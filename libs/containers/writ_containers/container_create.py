@@ -1,4 +1,4 @@
-"""container_create: find or pull the image, create, start, wait for health; what fails halfway is removed again."""
+"""container_create: find or pull the image, create, start, wait for health. A failure halfway is undone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ Raw = Mapping[str, Any]
 
 
 async def create(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     given: ContainerCreate = task.arguments()
     check(engine, given, task.target)
     await _have_image(engine, given.image, progress)
@@ -32,12 +32,12 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
 
 
 def check(engine: Engine, given: ContainerCreate, target: Target) -> None:
-    """Raises Invalid for what breaks out of the container without its flag, or is outside a bound."""
+    """Raise Invalid for a setting with host access without its flag, or outside a bound."""
     check_settings([container_config.settings(given)], given, target, engine.address.socket)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the calls that it would make; variables by name only."""
+    """Return the API calls; variables by name only."""
     given: ContainerCreate = task.arguments()
     check(engine, given, task.target)
     if (taken := await engine.find_or_none(given.container_name)) is not None:
@@ -51,7 +51,7 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
 
 
 async def taken_away(engine: Engine, operation_id: str) -> bool:
-    """Remove what this operation created, found by its label. Whether it is seen to be gone."""
+    """Remove the operation's containers, found by its label. Return True once they are seen to be gone."""
     try:
         for one in await engine.containers({container_view.OPERATION_LABEL: operation_id}):
             await engine.remove(str(one["Id"]), force=True)

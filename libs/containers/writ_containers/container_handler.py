@@ -1,6 +1,6 @@
-"""The handler of all operations on engines, for every agent that reaches one. Nothing ever runs on the agent's host.
+"""The handler of all operations on engines, for every agent with a way to one. Nothing runs on the agent's host.
 
-An engine that does not answer takes the time of its own operations alone: each target has a connection of its own.
+A dead engine delays only its own operations: each target has a connection of its own.
 """
 
 import asyncio

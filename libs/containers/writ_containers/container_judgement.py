@@ -1,6 +1,6 @@
-"""Whether an operation on a container took effect, by what was seen before and after it; pure.
+"""The effect of an operation on a container, judged by its baselines before and after; pure.
 
-`before` is a baseline (`container_view.baseline`), `after` the same later, or None where no container has the name.
+`before` is a baseline (`container_view.baseline`), `after` the same later, or None without a container of the name.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def judge(verb: str, before: Seen, after: Seen | None) -> Judgement:
 
 
 def created(operation_id: str, label: str | None) -> Judgement:
-    """Return the verdict on container_create by the operation's label on the container of that name."""
+    """Return the verdict on container_create, by the operation's label on the container with the name."""
     if label is None:
         return Judgement("no_effect", "no container has the name")
     if label != operation_id:

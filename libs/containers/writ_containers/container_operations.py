@@ -1,4 +1,4 @@
-"""The operations that an engine has, by name: run, baseline, probe, preview, listings. Cancelling `run` ends it."""
+"""Operations on an engine, by name: run, baseline, probe, preview, listings. Cancelling `run` ends the operation."""
 
 import asyncio
 import time
@@ -43,7 +43,7 @@ a container handles its own stop (`container_replace`).
 
 
 async def run(engine: Engine, task: Task, progress: Progress) -> Done:
-    """Carry it out. Raises WritError for what was refused before any effect."""
+    """Carry out the operation. Raises WritError if refused before any effect."""
     until = time.monotonic() + max(task.timeout - SPARE_SECONDS, task.timeout / 2)
     secrets = secret_values(task)
     try:
@@ -86,7 +86,7 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return what it would do, without secret values that the request fills in anywhere. Raises WritError."""
+    """Return the preview, without secret values of the request in any place. Raises WritError."""
     secrets = secret_values(task)
     try:
         shown: dict[str, Any] = redacted(await _preview(engine, task), secrets)
@@ -173,7 +173,7 @@ async def _read(engine: Engine, task: Task) -> Done:
 
 
 async def _cancelled(engine: Engine, task: Task) -> Done:
-    """It was told to stop. What it had created is removed; of another change the container shows how far it came."""
+    """Handle a cancel: remove created containers. After another change the container shows its progress."""
     if task.operation.read_only or task.operation.name in ENDS_CLEAN:
         return Done(outcome="cancelled", code="cancelled")
     try:

@@ -26,7 +26,7 @@ LOST = frozenset({"connection_lost", "garbled"})
 
 
 class Names(NamedTuple):
-    """`new`: until it takes the name. `former`: of the one that is kept meanwhile."""
+    """Temporary names. `new`: of the new container until it takes the name. `former`: of the former one meanwhile."""
 
     name: str
     new: str
@@ -34,7 +34,7 @@ class Names(NamedTuple):
 
 
 def names_for(name: str, operation_id: str) -> Names:
-    """Return the names that belong to this operation alone."""
+    """Return the temporary names of this operation."""
     return Names(name, f"{name}.new-{operation_id[-10:]}", f"{name}.former-{operation_id[-10:]}")
 
 
@@ -47,8 +47,8 @@ async def replace_container(
     until: float,
     fill: Callable[[str], Awaitable[None]] | None = None,
 ) -> Done:
-    """Carry it out; `until` in monotonic seconds. `fill` prepares the new container before anything is stopped. Raises
-    WritError for what was refused before any effect.
+    """Replace the container until `until`, in monotonic seconds. `fill` prepares the new one before the former one is
+    stopped. Raises WritError if refused before any effect.
     """
     try:
         return await _replaced(engine, task, raw, body, progress, until, fill)
@@ -86,8 +86,8 @@ async def _replaced(
 
 
 async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operation_id: str) -> bool:
-    """Remove what the operation created, and give the former container its name and its state back. Return whether
-    this was seen.
+    """Remove the operation's containers, and give the former one its name and state back. Return True once this is
+    seen.
     """
     try:
         for one in await engine.containers({container_view.OPERATION_LABEL: operation_id}):

@@ -1,7 +1,7 @@
 """Snapshots of containers: an image committed from the container, under a local name and with labels.
 
-The image has what the container's own file system has; volumes and mounted folders are not in it. A name that no
-registry serves, and no repository digest, tell a snapshot from an image that somebody pulled with the same labels.
+The image has the container's own file system, without volumes and mounted folders. A name served by no registry and a
+missing repository digest tell a snapshot from a pulled image with the same labels.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ MOST = 1000
 
 
 async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     container, name = _names(task)
     match task.operation.name:
         case "snapshot_list":
@@ -62,7 +62,7 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the actions that it would take. Raises WritError."""
+    """Return the actions of the operation. Raises WritError."""
     container, name = _names(task)
     match task.operation.name:
         case "snapshot_create":
@@ -87,7 +87,7 @@ async def names(engine: Engine) -> list[str]:
 
 
 def tag(container: str, name: str) -> str:
-    """Return the tag; names of snapshots and containers have characters that tags lack."""
+    """Return the tag, without the characters of snapshot and container names which a tag may not have."""
     return hashlib.sha256(f"{container}\0{name}".encode()).hexdigest()[:40]
 
 
@@ -165,7 +165,7 @@ async def _refuse_taken(engine: Engine, container: str, name: str) -> None:
 
 
 def _is_local(image: Raw, container: str, name: str) -> bool:
-    """Whether it was committed here: labels alone may come with any image that somebody pulled."""
+    """Return True for an image committed here: a pulled image may have the same labels."""
     return f"{REPOSITORY}:{tag(container, name)}" in (image.get("RepoTags") or ()) and not _pulled(image)
 
 

@@ -15,7 +15,7 @@ Raw = Mapping[str, Any]
 
 
 async def update(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     given: ContainerUpdate = task.arguments()
     raw = await _checked(engine, given, task)
     image = await engine.image(given.image)
@@ -30,7 +30,7 @@ async def update(engine: Engine, task: Task, progress: Progress, until: float) -
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the calls that it would make."""
+    """Return the API calls."""
     given: ContainerUpdate = task.arguments()
     raw = await _checked(engine, given, task)
     image = await engine.image(given.image)
@@ -61,7 +61,7 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
 
 
 async def _checked(engine: Engine, given: ContainerUpdate, task: Task) -> Raw:
-    """The container, which may be made again with what it is allowed now: another program gets all its settings."""
+    """Return the container, if its settings are allowed by the current flags: the new image gets all of them."""
     raw = await engine.find(given.container_name)
     known = task.baseline.get("container_id")
     if known and known != raw.get("Id"):
@@ -78,7 +78,7 @@ async def _body(engine: Engine, given: ContainerUpdate, task: Task, raw: Raw) ->
 
 
 def _as_well(raw: Raw, before: Mapping[str, Any]) -> bool:
-    """Whether it runs and is well, or is not meant to run."""
+    """Return True if the container is running and healthy, or is not meant to run."""
     if before.get("state") != "running":
         return True
     return container_view.is_running(raw) and container_view.health(raw) in ("", "healthy")

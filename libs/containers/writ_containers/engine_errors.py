@@ -1,4 +1,4 @@
-"""The engine's errors as ours. Each has a code that says for certain whether the engine may have acted.
+"""The engine's errors as ours. Each code tells for certain if the engine may have acted.
 
 Unreachable   `unreachable`       no connection: nothing was done
 Untrusted     `certificate_changed`  another certificate than the pinned one: nothing was sent
@@ -23,7 +23,7 @@ LONGEST_MESSAGE = 400
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise ours for every error of aiodocker, of aiohttp below it, and for a reply that is no JSON of the engine's."""
+    """Translate each error of aiodocker, of aiohttp below it, and each reply without the engine's JSON."""
     try:
         yield
     except aiodocker.exceptions.DockerError as error:

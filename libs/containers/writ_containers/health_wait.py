@@ -1,4 +1,4 @@
-"""Waiting for a container that was started: until it is healthy, or has not ended for a moment."""
+"""Waiting for a started container: until it is healthy or, without a health check, has run for a moment."""
 
 import asyncio
 import time
@@ -59,7 +59,7 @@ def _judged(raw: Raw, seconds: float) -> Started | None:
 
 
 async def last_lines(engine: Engine, container_id: str) -> str:
-    """Return the end of its log; empty where it can't be read, as with a log driver that only sends."""
+    """Return the end of the container's log; empty if unreadable, as with a log driver without reads."""
     try:
         return await engine.logs(container_id, LOG_LINES)
     except WritError:

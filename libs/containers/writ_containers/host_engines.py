@@ -1,6 +1,6 @@
-"""A backend of hosts with the engines on them: their operations beside those of the hosts.
+"""A backend of hosts with engines: operations on containers beside those on the host.
 
-An engine that is dead or undeclared takes nothing from its host: the other operations of the target go on.
+A dead or undeclared engine leaves its host alone: the other operations of the target go on.
 """
 
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ from writ_contracts.inventory import Target
 
 
 class BackendWithEngines(Routed):
-    """A backend of hosts that also carries out the operations on the engine of a target (`docker` in its entry)."""
+    """A backend of hosts, with the operations on a target's engine (`docker` in its entry)."""
 
     def __init__(self, backend: Backend, engines: Engines) -> None:
         self.containers = ContainerHandler(engines)

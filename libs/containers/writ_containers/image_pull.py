@@ -1,4 +1,4 @@
-"""image_pull: fetch an image, judged by the image that the engine has afterwards."""
+"""image_pull: fetch an image, judged by the engine's image afterwards."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ Raw = Mapping[str, Any]
 
 
 async def pull(engine: Engine, task: Task, progress: Progress) -> Done:
-    """Carry it out. Raises WritError for what had no effect: an engine keeps no image of a pull that broke off."""
+    """Pull the image. Raises WritError without any effect: an engine keeps no image of a broken pull."""
     reference = str(task.parameters["image"])
     before = await baseline(engine, task)
     await engine.pull(reference, progress)
@@ -23,13 +23,13 @@ async def pull(engine: Engine, task: Task, progress: Progress) -> Done:
 
 
 async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the image that the engine has by this name; nothing where it has none."""
+    """Return the engine's image of this name; nothing without one."""
     image = await engine.image(str(task.parameters["image"]))
     return {} if image is None else _seen(image)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the call that it would make, and the image that is there."""
+    """Return the API call, and the current image."""
     return {"calls": [f"POST /images/create?fromImage={task.parameters['image']}"], **await baseline(engine, task)}
 
 

@@ -29,7 +29,7 @@ class _Kept:
 
 
 class KeptEngines:
-    """Engines by target. `locate` raises WritError for a target that is not served."""
+    """Kept connections to engines, by target. `locate` raises WritError for a target not served here."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""stack_deploy, stack_update and stack_remove, judged by the containers that the engine shows, not by a status."""
+"""stack_deploy, stack_update and stack_remove, judged by the engine's containers, not by an exit status."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ OPERATIONS = frozenset({*APPLY, "stack_remove"})
 
 
 async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     if task.operation.name == "stack_remove":
         return await _remove(engine, task, until)
     given: StackApply = task.arguments()
@@ -61,7 +61,7 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
 
 
 async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
-    """Return whether it took effect: the file is not known any more, so a stack that is as before says nothing."""
+    """Return the effect of the operation. The file is gone by now, so an unchanged stack proves nothing."""
     found = await _containers(engine, str(task.parameters["stack_name"]))
     seen = snapshot(found)
     verdict: Verdict = "unknown"
@@ -75,7 +75,7 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return what would change. Raises WritError."""
+    """Return the changes by the operation. Raises WritError."""
     name = str(task.parameters["stack_name"])
     found = services_of(await _containers(engine, name))
     if task.operation.name == "stack_remove":
@@ -88,7 +88,7 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
 
 
 async def stack_of(engine: Engine, given: StackApply, target: Target) -> Stack:
-    """Return the stack that may be run. Raises Invalid (`compose_refused`, `no_stack_dir`, and as check_settings)."""
+    """Return the stack, if permitted. Raises Invalid (`compose_refused`, `no_stack_dir`, and as check_settings)."""
     text = given.compose
     if text is None:
         text = await engine.stack_files.read(target, given.source or "")
@@ -105,7 +105,7 @@ async def _refuse_absent(engine: Engine, task: Task) -> None:
 
 
 async def _refuse_taken(engine: Engine, stack: Stack, name: str) -> None:
-    """Raises Invalid where a volume or network of the stack would be one that exists and is not the stack's."""
+    """Raise Invalid if a volume or network of the stack would be an existing one of another owner."""
     own = {container_view.PROJECT_LABEL: name}
     volumes = set(await engine.volumes({})) - set(await engine.volumes(own))
     networks = _names(await engine.networks({})) - _names(await engine.networks(own))
@@ -158,7 +158,7 @@ def _done(
 
 
 async def _remove(engine: Engine, task: Task, until: float) -> Done:
-    """By the labels that Compose has put on all that belongs to the stack; no file is needed for it."""
+    """Remove the stack by the labels of Compose on all its parts; no file is needed."""
     given: StackRemove = task.arguments()
     found = await _containers(engine, given.stack_name)
     networks = await engine.networks({container_view.PROJECT_LABEL: given.stack_name})
@@ -189,7 +189,7 @@ async def _stop_all(engine: Engine, found: list[Mapping[str, Any]], until: float
 
 
 async def _containers(engine: Engine, name: str) -> list[Mapping[str, Any]]:
-    """All containers of the stack, inspected; one that goes meanwhile is gone."""
+    """Inspect all containers of the stack; one removed meanwhile is left out."""
     found = []
     for one in await engine.containers({container_view.PROJECT_LABEL: name}):
         try:

@@ -1,4 +1,4 @@
-"""The containers of a stack as services: what runs, whether it is up, and what a file would change; pure."""
+"""The containers of a stack as services: their states, and the changes by a file; pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +23,9 @@ class Service(NamedTuple):
 
 
 class End(NamedTuple):
-    """`final`: waiting changes nothing any more. `message`: what is up and what is not; empty if all is."""
+    """The state of a stack. `final`: waiting changes nothing any more. `message`: services up and down; empty if all
+    are up.
+    """
 
     final: bool
     message: str
@@ -40,7 +42,7 @@ def services_of(found: Sequence[Raw]) -> dict[str, Service]:
 
 
 def snapshot(found: Sequence[Raw]) -> dict[str, Any]:
-    """Return what tells afterwards whether something changed; public and small."""
+    """Return the state by which a later one shows a change; public and small."""
     return {"containers": sorted([seen["container_id"][:12], seen["started"]] for seen in map(baseline, found))[:100]}
 
 
@@ -56,7 +58,7 @@ def judged(wanted: Mapping[str, int], services: Mapping[str, Service]) -> End:
 
 
 def differences(stack: Stack, services: Mapping[str, Service]) -> dict[str, str]:
-    """Return what a deploy would do with each service, as far as images and numbers show it."""
+    """Return the action of a deploy on each service, as far as images and numbers show it."""
     changes = {name: "is removed" for name in services if name not in stack.services}
     for name, service in stack.services.items():
         runs, count = services.get(name), replicas(service)
@@ -90,7 +92,7 @@ def _state(raw: Raw) -> str:
 
 
 def _is_well(raw: Raw) -> bool:
-    """A container that has ended with 0 has done what it was for, unless it is to be started always."""
+    """Return True for a running container, and for one ended with status 0 unless its restart policy is `always`."""
     if is_running(raw):
         return not raw["State"].get("Restarting") and health(raw) in ("", "healthy")
     policy = (raw["HostConfig"].get("RestartPolicy") or {}).get("Name") or "no"

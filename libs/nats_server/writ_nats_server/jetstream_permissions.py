@@ -13,7 +13,7 @@ from writ_contracts.registry import Role
 READ = {
     Role.EXECUTOR: (subjects.JOURNAL_STREAM, subjects.POLICIES_STREAM),
     Role.POLICY: (subjects.JOURNAL_STREAM, subjects.POLICIES_STREAM, subjects.SCANS_STREAM),
-    Role.AUDIT: (subjects.JOURNAL_STREAM,),
+    Role.AUDIT: (subjects.JOURNAL_STREAM, subjects.POLICIES_STREAM),
 }
 KEPT = {subjects.PARAMS_STREAM: subjects.PARAMS, subjects.RESULTS_STREAM: subjects.RESULTS}
 """The stores of executors, by stream."""

@@ -52,10 +52,12 @@ class Follower:
         on_query: Callable[[bool], None] = lambda _: None,
         security: SecurityEvents | None = None,
         policy_keys: Collection[str] = (),
+        on_record: Callable[[Record], None] = lambda _: None,
     ) -> None:
         """`security`: records irregular events of operations. `policy_keys`: those by which signatures are verified, of
-        all times; without any none is.
+        all times; without any none is. `on_record` gets every event, in order.
         """
+        self._on_record = on_record
         self._policy_keys = policy_keys
         self._signatures = Signatures(policy_keys, by_directory=False)
         self._security = security
@@ -184,6 +186,7 @@ class Follower:
             changes.append(project(record.sequence, record.subject, record.data, record.time))
             if wrong := self._wrong(record):
                 await self._report(wrong)
+            self._on_record(record)
         return changes
 
     async def _learn(self, records: list[Record]) -> None:

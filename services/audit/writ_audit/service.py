@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 
 from writ_audit.config import Config
+from writ_audit.decision_samples import DecisionSamples
 from writ_audit.following import Follower
 from writ_audit.handlers import service
 from writ_audit.index import Index
@@ -61,6 +62,7 @@ class Audit:
         measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         self._security = SecurityEvents(bus.journal, self._time.now, measures.alarmed)
         keys = PolicyKeys(config.policy_key, config.keyring)
+        self._samples = DecisionSamples(config, bus, keys, self._security, measures.decided_again, self._time.now)
         self._follower = Follower(
             bus.journal,
             self._index,
@@ -69,6 +71,7 @@ class Audit:
             lambda current: measures.read(current=current),
             self._security,
             keys.events,
+            self._samples.offer,
         )
         self._reports = Reports(bus.journal, self._follower, self._security, config.installation)
         self._deliveries = self._make_deliveries(config, measured)
@@ -103,6 +106,7 @@ class Audit:
             group.create_task(unending("notices", self._notifier.run(self._bus)))
             group.create_task(unending("security events", self._security.run()))
             group.create_task(unending("clock", self._time.follow()))
+            group.create_task(unending("second decisions", self._samples.run()))
             group.create_task(unending("reports", self._reports.watch()))
             group.create_task(unending("servers", self._servers.watch(self._bus)))
             group.create_task(unending("position", self._report_position()))

@@ -126,6 +126,7 @@ class PolicyService:
             versions,
             installation=self._key.installation,
             versions_lost=self._config.versions_lost,
+            on_forged=lambda why: security.tell("broken_record", f"everything is stopped: {why}", None, None),
         )
         await follower.read()
         self._follower = follower

@@ -29,7 +29,7 @@ OPERATIONS = ("backup_create", "backup_list", "backup_restore", "backup_delete")
 
 
 async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     repository = repository_of(task.target, task.operation_id)
     match task.operation.name:
         case "backup_create":
@@ -58,7 +58,7 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return what it would do. Raises WritError."""
+    """Return the preview. Raises WritError."""
     repository = repository_of(task.target, task.operation_id)
     backup_id = str(task.parameters["backup_id"])
     if task.operation.name == "backup_create":

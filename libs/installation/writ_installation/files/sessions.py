@@ -8,21 +8,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from writ_contracts import subjects
 from writ_contracts.catalogue.sessions import SessionOpen
-from writ_contracts.copied_control_events import CARRIED_FROM, origin
+from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import decode
 from writ_documents import atomic_files
 from writ_installation.files.home import Home
+from writ_installation.files.principal_changes import ordered_events, trusted_keys, without_copies
 from writ_rules.engine.sessions import NONE, Session, Sessions, sessions_after
 from writ_runtime.logs import Log
 from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
 
 KINDS = frozenset({"session_open", "session_end", "session_idle", "principal_manage"})
 OPEN = "session_open"
+OF_SESSIONS = frozenset(subjects.control_event(kind) for kind in ("session_open", "session_end", "session_idle"))
 _log = Log("writ.keeper")
 
 
@@ -90,20 +93,33 @@ class SessionRecord:
         self._verified = {one.id: one for one in before}
         self._opened: set[str] = set()
         self.sessions: Sessions = NONE
-        self.sequence = 0
+        self._last = (0, b"")
+
+    def continues(self, records: Sequence[Record]) -> bool:
+        """Return whether these events from `sequence` on only add sessions or their ends to what was read. Else the
+        whole journal is to be read: it is another one, has an archive, or other changes.
+        """
+        if not records or self._last != (records[0].sequence, records[0].data):
+            return False
+        return all(one.subject in OF_SESSIONS and CARRIED_FROM not in one.headers for one in records[1:])
 
     def take_in(self, records: Sequence[Record], keys: Mapping[str, int], installation: str) -> None:
         """Apply the control events after `sequence`. `keys`: policy's, each with the last event for which it counts.
-
-        A copy of an event that was read before counts no more, nor does a session that policy did not allow.
+        Copies count as the last archive names them. A session that policy did not allow does not count.
         """
-        fresh = [one for one in records if not self.sequence or CARRIED_FROM not in one.headers]
-        for record in sorted(fresh, key=_first_sequence):
-            event = decode_event(record.data)
-            if isinstance(event, ControlEvent) and event.kind in KINDS:
-                trusted = [key for key, last in keys.items() if record.sequence <= last]
-                self._apply(record, event, trusted, installation)
-        self.sequence = max((record.sequence for record in records), default=self.sequence)
+        fresh = [one for one in records if one.sequence > self.sequence]
+        ordered = ordered_events(fresh, keys, installation)
+        for first, record in (without_copies(fresh) if ordered is None else ordered).items():
+            event = _read(record)
+            if event is not None and event.kind in KINDS:
+                self._apply(record, event, trusted_keys(keys, first), installation)
+        for last in fresh[-1:]:
+            self._last = (last.sequence, last.data)
+
+    @property
+    def sequence(self) -> int:
+        """The last control event that was read."""
+        return self._last[0]
 
     def _apply(self, record: Record, event: ControlEvent, trusted: Sequence[str], installation: str) -> None:
         if event.kind == OPEN:
@@ -123,13 +139,13 @@ class SessionRecord:
         return (found.by, found.key, found.signer) == (before.by, before.key, before.signer)
 
 
+def _read(record: Record) -> ControlEvent | None:
+    try:
+        return decode(record.data, ControlEvent)
+    except Invalid:
+        return None
+
+
 def _is_allowed(record: Record, event: ControlEvent, trusted: Sequence[str], installation: str) -> bool:
     decision = None if stored_late(event, record) else allowed_by_policy(event, OPEN, trusted, installation)
     return decision is not None and covers_parameters(decision, event, SessionOpen)
-
-
-def _first_sequence(record: Record) -> int:
-    try:
-        return origin(record.headers, record.sequence)
-    except Invalid:
-        return record.sequence

@@ -5,7 +5,7 @@ each change.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from writ_bus.nats.bus import connect
 from writ_bus.port import Endpoint, EndpointReply, Message
@@ -13,10 +13,11 @@ from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Unreachable, WritError
 from writ_contracts.failures import failure_of
 from writ_contracts.provisioning import Provision, Provisioned
+from writ_contracts.records import Record
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
-from writ_installation.files.principal_changes import KIND, keep_changes, known_changes, taken_in
+from writ_installation.files.principal_changes import keep_changes, known_changes, taken_in
 from writ_installation.files.sessions import KnownSessions, SessionRecord, keep_sessions, known_sessions
 from writ_installation.nats.server import options_of
 from writ_installation.nats.server_tls import client_tls
@@ -49,18 +50,24 @@ class PrincipalChangeEndpoint:
             await self._read(url)
 
     async def _read(self, url: str) -> None:
-        known = known_changes(self._home)
         bus = await connect(options_of(self._home, "bootstrap", url, client_tls(self._home, self._environ)))
         try:
-            events = await bus.journal.read(subjects.CONTROL, after=self._sessions.sequence)
-            records = await bus.journal.read(subjects.control_event(KIND))  # last: it has all changes among the events
+            events = await bus.journal.read(subjects.CONTROL, after=max(self._sessions.sequence - 1, 0))
+            if self._sessions.continues(events):
+                self._sessions.take_in(events, self._home.policy_keys(), self._home.installation)
+            else:
+                self._take_in_all(await bus.journal.read(subjects.CONTROL))
         finally:
             await bus.drain(1.0)
-        found = taken_in(known, records, self._home.policy_keys(), self._home.installation)
+        self._keep_sessions()
+
+    def _take_in_all(self, records: Sequence[Record]) -> None:
+        known, keys, installation = known_changes(self._home), self._home.policy_keys(), self._home.installation
+        found = taken_in(known, records, keys, installation)
         if found != known:
             keep_changes(self._home, found)
-        self._sessions.take_in(events, self._home.policy_keys(), self._home.installation)
-        self._keep_sessions()
+        self._sessions = SessionRecord([*known_sessions(self._home).sessions])
+        self._sessions.take_in(records, keys, installation)
 
     def _keep_sessions(self) -> None:
         sessions = list(self._sessions.sessions.values())
