@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from writ_contracts.credentials import Proof
+from writ_contracts.extensible import Extensible
 from writ_contracts.ids import OperationId, PrincipalId
 from writ_contracts.requests import Failure
 
@@ -24,7 +25,7 @@ class SessionView(Struct, frozen=True, kw_only=True):
 
     id: OperationId
     principal: PrincipalId
-    method: Proof
+    method: Extensible[Proof]
     device: Annotated[str, Meta(max_length=100)] = ""
     since: float
     until: float
