@@ -27,7 +27,7 @@ from writ_installation.files.principal_changes import (
     principals_of,
     taken_in,
 )
-from writ_installation.nats.server import Address, plan
+from writ_installation.nats.server import ServerAddress, plan
 from writ_trust.digests import keyed_digest, of_all
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read, sign
@@ -236,7 +236,7 @@ async def test_a_key_of_another_party_gives_a_principal_no_access_and_breaks_not
 async def test_no_key_of_writ_itself_is_a_principals_user_as_well(home: Home, party: str) -> None:
     """These keys are public, and NATS refuses a configuration that has one of them twice."""
     by_operation(home, "add", "eve", kind="human", key=home.public(party), roles=["dev"])
-    planned = plan(home, Address(host="127.0.0.1", port=4222, monitor_port=8222))
+    planned = plan(home, ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222))
     assert planned.principals.keys() == {"operator", "bob", "helper"}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from writ_bus.port import Bus
-from writ_client.request_combinations import Simulates
+from writ_client.request_combinations import Simulation
 from writ_client.service_calls import Reply, ask
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
@@ -16,6 +16,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.failures import raise_for
 from writ_contracts.inventory import Role
+from writ_contracts.policies import sent_form
 from writ_contracts.requests import SimulateAnswer, SimulateQuery
 
 QUERY_SECONDS = 20.0
@@ -25,7 +26,7 @@ HEAVY_SECONDS = 60.0
 """Timeout of queries that a policy service computes beside its decisions, one at a time."""
 
 
-class PolicyQueries(Simulates):
+class PolicyQueries(Simulation):
     """`writ.policy`: queries to the policy service."""
 
     def __init__(self, bus: Bus, principal: str) -> None:
@@ -93,12 +94,12 @@ class PolicyQueries(Simulates):
         self, document: str, *, mode: Literal["strict", "permissive"] | None = None
     ) -> questions.PolicyValidateAnswer:
         """Return whether a document could be published there, and all its problems."""
-        question = questions.PolicyValidateQuery(document=document, mode=mode)
+        question = questions.PolicyValidateQuery(document=sent_form(document), mode=mode)
         return await self._query("policy_validate", question, questions.PolicyValidateAnswer, HEAVY_SECONDS)
 
     async def test(self, suite: str, *, document: str | None = None) -> questions.PolicyTestAnswer:
         """Run a suite of cases on the policy in force or on a document, with the targets and principals there."""
-        question = questions.PolicyTestQuery(suite=suite, document=document)
+        question = questions.PolicyTestQuery(suite=suite, document=None if document is None else sent_form(document))
         return await self._query("policy_test", question, questions.PolicyTestAnswer, HEAVY_SECONDS)
 
     async def allowed(
@@ -145,7 +146,9 @@ class PolicyQueries(Simulates):
         """Return the differing decisions with `new`: a version's number or a document; `old`: by default the one in
         force.
         """
-        question = access.PolicyDiffQuery(new=new, old=old)
+        question = access.PolicyDiffQuery(
+            new=sent_form(new) if isinstance(new, str) else new, old=sent_form(old) if isinstance(old, str) else old
+        )
         return await self._query("policy_diff", question, access.PolicyDiffAnswer, HEAVY_SECONDS)
 
     def _who(self, named: str | None) -> str:

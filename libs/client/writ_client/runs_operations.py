@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from writ_client.approvals import Signer
-from writ_client.operation_wait import OnEvent, Requested
+from writ_client.operation_wait import OnEvent, RecordedRequest
 from writ_contracts.requests import OperationView, RequestAnswer
 
 
@@ -42,5 +42,5 @@ class RunsOperations(Protocol):
         wait: float,
         reason: str = "",
         by: Signer | None = None,
-    ) -> Requested:
+    ) -> RecordedRequest:
         """See Writ."""

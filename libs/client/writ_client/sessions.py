@@ -2,7 +2,7 @@
 
 from writ_bus.port import Bus
 from writ_client.approvals import Signer
-from writ_client.operation_wait import Requested
+from writ_client.operation_wait import RecordedRequest
 from writ_client.runs_operations import RunsOperations
 from writ_client.service_calls import ask
 from writ_contracts import subjects
@@ -23,7 +23,7 @@ class Sessions:
         self._bus = bus
         self._principal = principal
 
-    async def open(self, key: str, *, seconds: int, device: str = "", by: Signer | None = None) -> Requested:
+    async def open(self, key: str, *, seconds: int, device: str = "", by: Signer | None = None) -> RecordedRequest:
         """Let this public key act as oneself for `seconds`. The session gets the id of this operation.
 
         One's own key has to sign it: a session opens no other. `by`: also prove one's presence, which the session is
@@ -32,7 +32,7 @@ class Sessions:
         wanted = {"key": key, "seconds": seconds, **({"device": device} if device else {})}
         return await self._writ.request("session_open", WRIT_TARGET, wanted, wait=ENDED_WITHIN, by=by)
 
-    async def end(self, session_id: str, *, reason: str = "") -> Requested:
+    async def end(self, session_id: str, *, reason: str = "") -> RecordedRequest:
         """End a session before its time: one's own, that of an agent that acts for oneself, or another's by a rule."""
         wanted = {"session_id": session_id}
         return await self._writ.request("session_end", WRIT_TARGET, wanted, reason=reason, wait=ENDED_WITHIN)

@@ -71,7 +71,7 @@ def breakouts(one: ContainerSettings, mount_roots: Sequence[str], socket: str) -
     yield from (Breakout("allow_capabilities", f"capability {name}") for name in added_capabilities(one))
     yield from (Breakout("allow_devices", f"device {device}") for device in one.devices)
     for path in one.binds:
-        yield from _bind(path, mount_roots, socket)
+        yield from bind_breakouts(path, mount_roots, socket)
     yield from _unconfined(one)
     yield from (Breakout("allow_shared", text) for text in one.foreign)
 
@@ -93,8 +93,8 @@ def is_beneath(path: str, roots: Sequence[str]) -> bool:
     return any(PurePosixPath(path).is_relative_to(root) for root in roots if root.startswith("/"))
 
 
-def _bind(path: str, mount_roots: Sequence[str], socket: str) -> Iterator[Breakout]:
-    """The engine resolves symbolic links on its host at the mount; see docs/docker.md on write access to roots."""
+def bind_breakouts(path: str, mount_roots: Sequence[str], socket: str) -> Iterator[Breakout]:
+    """Yield why a mount of the host breaks out. The engine resolves symbolic links there: see docs/docker.md."""
     if not is_beneath(path, mount_roots):
         yield Breakout("allow_host_mounts", f"the mount of {path}, which is not below mount_roots")
     holds = any(PurePosixPath(known).is_relative_to(path) for known in (*SOCKETS, socket))

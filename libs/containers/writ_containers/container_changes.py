@@ -10,20 +10,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Effect, Probed, Progress, Task
+from writ_agent.backends.port import Effect, ProbeResult, Progress, Task, TaskResult
 from writ_containers import container_judgement, container_view
+from writ_containers.created_container import CERTAIN_AFTER, PAUSE
 from writ_containers.engine import Engine
+from writ_containers.engine_errors import LOST
 from writ_containers.health_wait import last_lines, settled
 from writ_contracts.errors import Conflict, Unreachable, WritError
 
 Raw = Mapping[str, Any]
-PAUSE = 0.2
-CERTAIN_AFTER = 4.0
-"""Seconds, beyond the time to stop, after which an engine whose answer was lost has done what it was going to do."""
-LOST = frozenset({"connection_lost", "garbled"})
 
 
-async def change(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def change(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     raw = await engine.find(str(task.parameters["container_name"]))
     _refuse_another(task, raw)
@@ -41,19 +39,21 @@ async def change(engine: Engine, task: Task, progress: Progress, until: float) -
             return _not_done(judged, error, until)
         if error.code not in (*LOST, "not_found"):
             message = f"{error}; {_reason(judged)}"
-            return Done(outcome="failed", code=error.code, message=message, effect="done")
+            return TaskResult(outcome="failed", code=error.code, message=message, effect="done")
     return await _end(engine, task, before, progress, until)
 
 
-async def judge(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def judge(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether it took effect, as the engine shows it now. Raises WritError."""
     raw = await engine.find_or_none(str(task.parameters["container_name"]))
     after = None if raw is None else container_view.baseline(raw)
     if verb_of(task) == "create":
-        verdict, reason = container_judgement.created(task.operation_id, container_view.operation_of(raw))
+        is_reached = raw is not None and (not task.parameters.get("start", True) or container_view.is_well(raw))
+        label = container_view.operation_of(raw)
+        verdict, reason = container_judgement.created(task.operation_id, label, is_reached=is_reached)
     else:
         verdict, reason = container_judgement.judge(verb_of(task), before, after)
-    return Probed(verdict=verdict, seen={**(after or {}), "reason": reason})
+    return ProbeResult(verdict=verdict, seen={**(after or {}), "reason": reason})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _call_text(task: Task, raw: Raw) -> str:
             return f"POST {path}/{verb}?t={_seconds(task, raw)}"
 
 
-async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: Progress, until: float) -> Done:
+async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: Progress, until: float) -> TaskResult:
     """The engine has done it."""
     match verb_of(task):
         case "delete":
@@ -110,17 +110,17 @@ async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: 
     return replace(_ended(end.raw), outcome="failed", code=end.code, message=message, output=output)
 
 
-async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: float) -> Done:
+async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: float) -> TaskResult:
     """The engine may still be removing it when it answers."""
     while (judged := await judge(engine, task, before)).verdict != "took_effect":
         if time.monotonic() > until:
-            return Done(outcome="unknown", code="not_confirmed", message=_reason(judged), effect="maybe")
+            return TaskResult(outcome="unknown", code="not_confirmed", message=_reason(judged), effect="maybe")
         await asyncio.sleep(PAUSE)
     output = {"container_name": task.parameters["container_name"], "container_id": before["container_id"]}
-    return Done(outcome="succeeded", output={**output, "removed": True}, effect="done")
+    return TaskResult(outcome="succeeded", output={**output, "removed": True}, effect="done")
 
 
-async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> Probed | None:
+async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> ProbeResult | None:
     """Inspect the container after an error: at once if the engine has answered, else once its time is over.
 
     None if it could not be inspected. aiohttp sends a DELETE with a lost answer again; its answer is then 404.
@@ -139,17 +139,17 @@ async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: 
         await asyncio.sleep(PAUSE)
 
 
-def _not_done(judged: Probed | None, error: WritError, until: float) -> Done:
+def _not_done(judged: ProbeResult | None, error: WritError, until: float) -> TaskResult:
     """Return a failure if the container shows no effect although the engine answered or had enough time."""
     answered = error.code not in LOST or time.monotonic() < until
     if judged is not None and judged.verdict == "no_effect" and answered:
-        return Done(outcome="failed", code=error.code, message=str(error), effect="none")
+        return TaskResult(outcome="failed", code=error.code, message=str(error), effect="none")
     reason = _reason(judged) if judged is not None else "it does not answer any more"
-    return Done(outcome="unknown", code=error.code, message=f"{error}; {reason}", effect="maybe")
+    return TaskResult(outcome="unknown", code=error.code, message=f"{error}; {reason}", effect="maybe")
 
 
-def _ended(raw: Raw, effect: Effect = "done") -> Done:
-    return Done(
+def _ended(raw: Raw, effect: Effect = "done") -> TaskResult:
+    return TaskResult(
         outcome="succeeded", output=container_view.state(raw), state=container_view.baseline(raw), effect=effect
     )
 
@@ -186,5 +186,5 @@ def _longest(task: Task, raw: Raw) -> float:
     return CERTAIN_AFTER + (_seconds(task, raw) if stops else 0)
 
 
-def _reason(judged: Probed) -> str:
+def _reason(judged: ProbeResult) -> str:
     return str(judged.seen.get("reason", ""))

@@ -29,12 +29,16 @@ def judge(verb: str, before: Seen, after: Seen | None) -> Judgement:
     return {"start": _started, "stop": _stopped, "restart": _restarted}[verb](before, after)
 
 
-def created(operation_id: str, label: str | None) -> Judgement:
-    """Return the verdict on container_create, by the operation's label on the container with the name."""
+def created(operation_id: str, label: str | None, *, is_reached: bool) -> Judgement:
+    """Return the verdict on container_create by the operation's label on the container of that name. `is_reached`: it
+    is as it was to be, started and well.
+    """
     if label is None:
         return Judgement("no_effect", "no container has the name")
     if label != operation_id:
         return Judgement("no_effect", "the container of that name was not created by this operation")
+    if not is_reached:
+        return Judgement("unknown", "this operation created the container, which is not started or not well")
     return Judgement("took_effect", "the container bears the label of this operation")
 
 

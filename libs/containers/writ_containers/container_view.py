@@ -82,6 +82,14 @@ def health(raw: Raw) -> str:
     return "" if found == "none" else found
 
 
+def is_well(raw: Raw) -> bool:
+    """Whether it runs and is healthy, or was started and has ended without an error."""
+    if is_running(raw):
+        return not raw["State"].get("Restarting") and health(raw) in ("", "healthy")
+    state = raw.get("State", {})
+    return state.get("StartedAt") not in ("", NEVER, None) and state.get("ExitCode") == 0
+
+
 def operation_of(raw: Raw | None) -> str | None:
     """Return the id of the operation which created it: empty if none did, None without a container."""
     if raw is None:

@@ -7,6 +7,7 @@ then on.
 """
 
 import asyncio
+import base64
 import json
 import re
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 from writ_containers.connection import EngineAddress
 from writ_containers.endpoint import Endpoint, connector, url
-from writ_containers.engine_errors import STREAM, one_line, translated
+from writ_containers.engine_errors import STREAM, one_line, translated, translated_delete
 from writ_containers.http_client import aiodocker, aiohttp
 from writ_containers.registries import Registries
 from writ_containers.snapshot_names import is_snapshot
@@ -29,6 +30,8 @@ T = TypeVar("T")
 Raw = Mapping[str, Any]
 LOG_BYTES = 8 * 1024
 CHUNK = 256 * 1024
+FOLDER_MODE = 1 << 31
+"""Go's os.ModeDir, in which the engine's path stat has the mode."""
 _ID = re.compile(r"[0-9a-f]{64}").fullmatch
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
 
@@ -128,13 +131,23 @@ class Engine:
 
     async def pause(self, container_id: str) -> None:
         """POST /containers/{id}/pause."""
-        with translated():
-            await self._docker.containers.container(_check_id(container_id)).pause()
+        await self._read(self._docker.containers.container(_check_id(container_id)).pause())
 
     async def unpause(self, container_id: str) -> None:
         """POST /containers/{id}/unpause."""
+        await self._read(self._docker.containers.container(_check_id(container_id)).unpause())
+
+    async def is_folder(self, container_id: str, path: str) -> bool:
+        """HEAD /containers/{id}/archive: whether the path is a folder there."""
+        address = f"{self._base}/containers/{_check_id(container_id)}/archive"
         with translated():
-            await self._docker.containers.container(_check_id(container_id)).unpause()
+            async with (
+                asyncio.timeout(self.address.reply_timeout),
+                self._docker.session.head(address, params={"path": path}) as response,
+            ):
+                await _check_status(response)
+                stat = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
+                return bool(int(stat["mode"]) & FOLDER_MODE)
 
     async def archive(self, container_id: str, path: str) -> AsyncIterator[bytes]:
         """GET /containers/{id}/archive: yield the tar of a path. A broken stream raises TimedOut."""
@@ -162,7 +175,7 @@ class Engine:
 
     async def remove(self, container_id: str, *, force: bool) -> None:
         """DELETE /containers/{id}. Its volumes stay."""
-        with translated():
+        with translated_delete():
             await self._docker.containers.container(_check_id(container_id)).delete(force=force)
 
     async def networks(self, labels: Mapping[str, str]) -> list[Raw]:
@@ -171,8 +184,8 @@ class Engine:
         return list(await self._read(networks.list(filters=_labels(labels))))
 
     async def remove_network(self, network_id: str) -> None:
-        """Remove a network by its id: DELETE /networks/{id}."""
-        with translated():
+        """DELETE /networks/{id}."""
+        with translated_delete():
             networks: Any = self._docker.networks
             await (await networks.get(_check_id(network_id))).delete()
 
@@ -186,7 +199,7 @@ class Engine:
         """Remove a volume with its contents: DELETE /volumes/{name}."""
         if _NAME(name) is None:
             raise TimedOut("the engine named a volume by something that is no name", code="garbled")
-        with translated():
+        with translated_delete():
             volumes: Any = self._docker.volumes
             await (await volumes.get(name)).delete()
 
@@ -212,7 +225,7 @@ class Engine:
 
     async def remove_image(self, reference: str) -> None:
         """DELETE /images/{name}. Raises Conflict while a container uses it."""
-        with translated():
+        with translated_delete():
             await self._docker.images.delete(reference)
 
     async def pull(self, reference: str, progress: Callable[[str], None]) -> None:
@@ -249,7 +262,9 @@ class Engine:
 
 async def _check_status(response: "aiohttp.ClientResponse") -> None:
     if response.status >= 400:
-        raise aiodocker.exceptions.DockerError(response.status, str((await response.json()).get("message", "")))
+        text = await response.read()  # an answer to HEAD has none
+        message = json.loads(text).get("message", "") if text else response.reason
+        raise aiodocker.exceptions.DockerError(response.status, str(message))
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, list[str]]:

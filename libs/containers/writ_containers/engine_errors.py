@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from writ_containers.http_client import aiodocker, aiohttp
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted, WritError
 
+LOST = frozenset({"connection_lost", "garbled"})
+"""Codes of requests that were sent and may have been done."""
 NO_CONNECTION = 900
 """aiodocker's own status for every aiohttp.ClientConnectionError, whether the request was sent or not."""
 STREAM = 0
@@ -38,6 +40,16 @@ def translated() -> Iterator[None]:
         raise TimedOut("the engine did not answer in time", code="connection_lost") from error
     except (ValueError, TypeError, KeyError) as error:
         raise TimedOut(f"the engine's answer is not understood: {type(error).__name__}", code="garbled") from error
+
+
+@contextmanager
+def translated_delete() -> Iterator[None]:
+    """As `translated`. aiohttp sends a DELETE again over a new connection: no connection says nothing of the first."""
+    try:
+        with translated():
+            yield
+    except Unreachable as error:
+        raise TimedOut(str(error), code="connection_lost") from error
 
 
 def _answered(error: "aiodocker.exceptions.DockerError") -> WritError:

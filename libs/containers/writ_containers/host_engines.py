@@ -6,7 +6,7 @@ A dead or undeclared engine leaves its host alone: the other operations of the t
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Backend, Handler, TargetTestResult, Task
-from writ_agent.backends.routed import Routed
+from writ_agent.backends.routed import RoutedBackend
 from writ_containers.connection import engine_address
 from writ_containers.container_handler import ContainerHandler, Engines
 from writ_containers.container_operations import LISTINGS, OWN, SHARED
@@ -18,7 +18,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
 
-class BackendWithEngines(Routed):
+class BackendWithEngines(RoutedBackend):
     """A backend of hosts, with the operations on a target's engine (`docker` in its entry)."""
 
     def __init__(self, backend: Backend, engines: Engines) -> None:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Done, Probed, Progress, Task, Verdict
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
 from writ_containers.engine import Engine
 from writ_contracts.errors import WritError
 
 Raw = Mapping[str, Any]
 
 
-async def pull(engine: Engine, task: Task, progress: Progress) -> Done:
+async def pull(engine: Engine, task: Task, progress: Progress) -> TaskResult:
     """Pull the image. Raises WritError without any effect: an engine keeps no image of a broken pull."""
     reference = str(task.parameters["image"])
     before = await baseline(engine, task)
@@ -19,7 +19,9 @@ async def pull(engine: Engine, task: Task, progress: Progress) -> Done:
     if image is None:
         raise WritError(f"the engine pulled {reference} and has no such image", code="not_confirmed")
     output = {**state(reference, image), "changed": before.get("image_digest") != str(image.get("Id"))}
-    return Done(outcome="succeeded", output=output, state=_seen(image), effect="done" if output["changed"] else "none")
+    return TaskResult(
+        outcome="succeeded", output=output, state=_seen(image), effect="done" if output["changed"] else "none"
+    )
 
 
 async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
@@ -33,12 +35,12 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     return {"calls": [f"POST /images/create?fromImage={task.parameters['image']}"], **await baseline(engine, task)}
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether the engine has another image by this name than before."""
     after = await baseline(engine, task)
     verdict: Verdict = "no_effect" if after == dict(before) else "took_effect" if after else "unknown"
     reason = "the engine has the image that it had" if verdict == "no_effect" else "the engine has another image"
-    return Probed(verdict=verdict, seen={**after, "reason": reason})
+    return ProbeResult(verdict=verdict, seen={**after, "reason": reason})
 
 
 def state(reference: str, image: Raw) -> dict[str, Any]:

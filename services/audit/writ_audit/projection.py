@@ -97,14 +97,14 @@ class TermRow(Struct, frozen=True):
     first_sequence: int
 
 
-class _Named(Struct, frozen=True):
+class _DecisionNames(Struct, frozen=True):
     """Of a decision only this: decoding all of it for each event would take most of the time of an index."""
 
     emergency: str = ""
     session: str = ""
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class RecordChange(Struct, frozen=True, kw_only=True):
     """All changes by one record."""
 
     event: EventRow
@@ -113,7 +113,7 @@ class Change(Struct, frozen=True, kw_only=True):
     terms: tuple[TermRow, ...] = ()
 
 
-def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Change:
+def project(sequence: int, subject: str, data: bytes, stored_at: float) -> RecordChange:
     """Return the change by one record. `stored_at` (Unix seconds) replaces an unreadable time of its own."""
     try:
         event = event_of(subject, data)
@@ -121,11 +121,11 @@ def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Chang
         return _unreadable(sequence, subject, stored_at)
     row = _row(sequence, subject, event)
     if not isinstance(event, _OPERATION_EVENTS) or not row.principal:
-        return Change(event=row)
-    return Change(event=row, opened=_opened(row, event), step=_step(row, event), terms=tuple(_terms(row, event)))
+        return RecordChange(event=row)
+    return RecordChange(event=row, opened=_opened(row, event), step=_step(row, event), terms=tuple(_terms(row, event)))
 
 
-def _unreadable(sequence: int, subject: str, stored_at: float) -> Change:
+def _unreadable(sequence: int, subject: str, stored_at: float) -> RecordChange:
     where = parse_event(subject)
     row = EventRow(
         sequence=sequence,
@@ -135,7 +135,7 @@ def _unreadable(sequence: int, subject: str, stored_at: float) -> Change:
         operation_id=where.operation_id if where else "",
         principal=where.principal if where else "",
     )
-    return Change(event=row)
+    return RecordChange(event=row)
 
 
 def _row(sequence: int, subject: str, event: Any) -> EventRow:
@@ -227,15 +227,15 @@ def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
     )
 
 
-def _named(event: journal.OperationEvent) -> _Named:
+def _named(event: journal.OperationEvent) -> _DecisionNames:
     """Return what the event's decision names, for searches; the decision itself is the authority."""
     signed = getattr(event, "decision", None)
     if not isinstance(signed, Signed):
-        return _Named()
+        return _DecisionNames()
     try:
-        return msgspec.json.decode(bytes(signed.payload), type=_Named)
+        return msgspec.json.decode(bytes(signed.payload), type=_DecisionNames)
     except msgspec.DecodeError:
-        return _Named()
+        return _DecisionNames()
 
 
 def _end(event: journal.OperationEvent) -> tuple[str | None, str]:

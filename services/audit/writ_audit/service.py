@@ -13,10 +13,10 @@ from writ_audit.metrics import Measures
 from writ_audit.notifications.delivery import Deliveries
 from writ_audit.notifications.notifiers import BUILT_IN
 from writ_audit.notifications.settings import read_notifications
-from writ_audit.permission import Permission
-from writ_audit.reading import Reading
+from writ_audit.permission import ReadPermission
+from writ_audit.reading import QueryEndpoint
 from writ_audit.recorded_reads import RecordedReads
-from writ_audit.reports import Reports
+from writ_audit.reports import ReportEndpoint
 from writ_audit.servers import Servers
 from writ_bus.errors import BusError
 from writ_bus.port import Bus, Serving
@@ -29,7 +29,7 @@ from writ_contracts.version import LEVEL, VERSION
 from writ_contracts.wire import encode
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Check
-from writ_runtime.journal_guard import FILE, JournalGuard, Mark
+from writ_runtime.journal_guard import FILE, JournalGuard, JournalMark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
@@ -54,7 +54,7 @@ class Audit:
         if self._index.rebuilt:
             _log.warning("index.rebuilt", reason=self._index.rebuilt)
         self._notifier = Notifier(subjects.NOTICE_AUDIT)
-        file, lost = StateFile(config.state_dir / FILE, Mark), config.journal_lost
+        file, lost = StateFile(config.state_dir / FILE, JournalMark), config.journal_lost
         self._guard = JournalGuard(bus.journal, measured, self._journal_replaced, file=file, lost=lost)
         self._servers = Servers(measured)
         self._time = ServerClock(bus, clocks)
@@ -73,11 +73,11 @@ class Audit:
             keys.events,
             self._samples.offer,
         )
-        self._reports = Reports(bus.journal, self._follower, self._security, config.installation)
+        self._reports = ReportEndpoint(bus.journal, self._follower, self._security, config.installation)
         self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
-        permission = Permission(bus, keys.live, config.installation, self._notifier.tell, reads)
-        reading = Reading(bus.journal, self._index, self._follower, permission)
+        permission = ReadPermission(bus, keys.live, config.installation, self._notifier.tell, reads)
+        reading = QueryEndpoint(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))

@@ -6,7 +6,7 @@ from typing import Any
 
 from writ_client.tools.results import OPEN_STATUSES
 from writ_gateway.schemas import Schema
-from writ_gateway.untrusted import Bounded, visible
+from writ_gateway.untrusted import BoundedCopy, visible
 
 Result = dict[str, Any]
 WELL = frozenset({"ok", "problems", "succeeded", "previewed", *OPEN_STATUSES})
@@ -96,7 +96,7 @@ def advised(result: Result) -> Result:
 
 def bounded(result: Result) -> Result:
     """Bound the text of a result, show invisible characters, and name the fields with text from hosts."""
-    copying = Bounded()
+    copying = BoundedCopy()
     kept: Result = copying.copy(result)
     if copying.cut:
         kept["cut"] = copying.cut

@@ -111,7 +111,7 @@ class Handlers:
             return tool_result(results.error("oversize", f"arguments: longer than {LONGEST_ARGUMENTS:,} bytes"))
         session = await self._session_of(context)
         takes_task = tool.starts and declared(context)
-        async with Reporting(context) as progress:
+        async with ProgressReports(context) as progress:
             call = Call(session, progress.note, longest_wait=WAIT_SECONDS if takes_task else None)
             result = await toolbox.run(tool, call, arguments)
         if takes_task and is_open(result):
@@ -173,7 +173,7 @@ async def _permitted(session: Session) -> list[Operation]:
         raise MCPError(-32000, f"the policy does not say what you may: {error}", {"code": error.code}) from error
 
 
-class Reporting:
+class ProgressReports:
     """Passes the steps of an operation on to the client as progress, while a call waits for it."""
 
     def __init__(self, context: Context) -> None:
@@ -181,7 +181,7 @@ class Reporting:
         self._began = time.monotonic()
         self._steps: asyncio.Queue[str] = asyncio.Queue(64)
 
-    async def __aenter__(self) -> "Reporting":
+    async def __aenter__(self) -> "ProgressReports":
         self._task = tasks.spawn(self._report(), "progress")
         return self
 

@@ -24,7 +24,7 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(lambda found: f"\\u{{{ord(found.group()):x}}}", text)
 
 
-class Bounded:
+class BoundedCopy:
     """A bounded copy of plain data: at most `most` characters of long texts, as many of short, `MOST_ITEMS` a list.
 
     Short texts have room of their own, so the content of a file never displaces an operation's outcome. `cut`: the

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 import msgspec
 from msgspec import Struct
 
-from writ_agent.backends.processes import end, marked
+from writ_agent.backends.processes import end, marked_environ
 from writ_bus.tasks import start
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.inventory import Backup, Target
@@ -126,7 +126,7 @@ class Repository:
                 stdout=PIPE,
                 stderr=PIPE,
                 cwd="/",
-                env=marked(self._operation_id, environment),
+                env=marked_environ(self._operation_id, environment),
             )
         except OSError as error:
             message = f"restic can't be started where the agent runs: {error.strerror}"

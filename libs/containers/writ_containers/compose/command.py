@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from writ_agent.backends.processes import end, marked
+from writ_agent.backends.processes import end, marked_environ
 from writ_containers.endpoint import Endpoint, docker_environment
 from writ_contracts.errors import Unreachable
 
@@ -55,7 +55,7 @@ async def _run(
     """Run the command. Its child processes end with it, also at a cancel."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, cwd=folder, env=marked(operation_id, environment)
+            *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, cwd=folder, env=marked_environ(operation_id, environment)
         )
     except OSError as error:
         raise Unreachable(

@@ -34,6 +34,8 @@ _ADDRESS = re.compile(
     r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})@(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}))"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
 )
+_PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 
 class HostKey(Struct, frozen=True):
@@ -43,7 +45,7 @@ class HostKey(Struct, frozen=True):
     fingerprint: str
 
 
-class Address(Struct, frozen=True):
+class SshAddress(Struct, frozen=True):
     """User, host and port."""
 
     user: str
@@ -52,18 +54,23 @@ class Address(Struct, frozen=True):
 
 
 class NewTarget(Struct, frozen=True, kw_only=True):
-    """The target to add. `key_file`: a private key to use instead of a new one. `more`: further keys of its entry."""
+    """The target to add. `key_file`: a private key to use instead of a new one, with its `passphrase`, or the
+    public half of one in an ssh-agent. `more`: further keys of its entry.
+    """
 
     name: str
     role: str
-    address: Address
+    address: SshAddress
     pool: str | None = None
     file_roots: tuple[str, ...] = ()
     key_file: Path | None = None
+    passphrase: bytes = b""
+    become: str | None = None
+    sudo_password: bytes = b""
     more: dict[str, Any] = {}
 
 
-class Added(Struct, frozen=True, kw_only=True):
+class AddedTarget(Struct, frozen=True, kw_only=True):
     """`public_key` belongs into authorized_keys on the host. `served`: an agent here is ready for it; None where Writ
     is not up.
     """
@@ -75,13 +82,19 @@ class Added(Struct, frozen=True, kw_only=True):
     served: bool | None
 
 
-def address_of(text: str) -> Address:
-    """Parse `USER@HOST[:PORT]`, an IPv6 address in brackets. Raises Invalid."""
+def address_of(text: str, ssh_config: Path | None = None) -> SshAddress:
+    """Parse `USER@HOST[:PORT]`, an IPv6 address in brackets, or an alias of this ssh_config(5) file. Raises Invalid.
+
+    The address of the alias is taken once: agents read no such file.
+    """
+    if ssh_config is not None and _ALIAS.fullmatch(text) and ssh_config.exists():
+        found = _enrol(["resolve", text, str(ssh_config)])
+        return SshAddress(found["user"], found["host"], int(found["port"]))
     parts = _ADDRESS.fullmatch(text)
     port = int(parts["port"] or 22) if parts else 0
     if parts is None or port > 65535:
         raise Invalid(f"{text[:200]!r} is not USER@HOST[:PORT]")
-    return Address(parts["user"], parts["v6"] or parts["host"], port)
+    return SshAddress(parts["user"], parts["v6"] or parts["host"], port)
 
 
 def refuse_relative(file_roots: Iterable[str]) -> None:
@@ -91,7 +104,7 @@ def refuse_relative(file_roots: Iterable[str]) -> None:
             raise Invalid(f"the file root {folder[:200]!r} is no absolute path")
 
 
-def verified_host_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]) -> HostKey:
+def verified_host_key(host_key: str, address: SshAddress, confirm: Callable[[HostKey], bool]) -> HostKey:
     """Return the host key to pin: the given line, or the key the host shows if its fingerprint is the given one or
     somebody confirms it. Raises Untrusted for another one, Unreachable, Invalid.
     """
@@ -121,7 +134,7 @@ def refuse_known(home: Home, name: str) -> None:
         raise Conflict(f"there is a target {name} already")
 
 
-async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added:
+async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> AddedTarget:
     """Add the target with a key of its own; return when a running Writ has an agent for it. Raises Conflict,
     Invalid.
     """
@@ -132,12 +145,16 @@ async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added
     entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": "ssh"}
     if new.pool is not None:
         entry["agent"] = new.pool
+    if new.become is not None:
+        connection["become"] = new.become
+    if new.sudo_password:
+        ssh_keys.put_secret(home, f"{new.name}.sudo", new.sudo_password + b"\n")
     entry["connection"] = connection if address.port == 22 else {**connection, "port": address.port}
     if new.file_roots:
         entry["file_roots"] = list(new.file_roots)
     target = put_entry(home, entry | new.more)
     served = await served_within(home, target)
-    return Added(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
+    return AddedTarget(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
 
 
 def put_entry(home: Home, entry: dict[str, Any]) -> Target:
@@ -153,14 +170,27 @@ def _make_key(home: Home, new: NewTarget) -> tuple[Path, str]:
     """Return the private key's file, and its public half in authorized_keys form."""
     path = home.ssh / new.name
     source = path if path.exists() else new.key_file
-    if source is not None:
-        private = source.read_bytes()
-        line = _enrol(["read-key"], private)["line"]
-    else:
+    if source is None:
         made = _enrol(["new-key", f"writ {new.name}"])
         private, line = made["private"].encode(), made["line"]
+    else:
+        private = source.read_bytes()
+        line = _public_half(private, new.passphrase)
     public = f"{line} writ-{new.name}"
+    if private.startswith(_PUBLIC):
+        return ssh_keys.put_public(home, new.name, f"{public}\n".encode()), public
+    if new.passphrase:
+        ssh_keys.put_secret(home, f"{new.name}.passphrase", new.passphrase + b"\n")
     return ssh_keys.put(home, new.name, private, f"{public}\n".encode()), public
+
+
+def _public_half(key: bytes, passphrase: bytes) -> str:
+    """Return the public line of a key: of a private one, or of one that an ssh-agent keeps."""
+    if key.startswith(_PUBLIC):
+        return _enrol(["fingerprint"], key)["line"]
+    if passphrase:
+        return _enrol(["read-key-with-passphrase"], passphrase + b"\n" + key)["line"]
+    return _enrol(["read-key"], key)["line"]
 
 
 def _enrol(words: list[str], stdin: bytes = b"") -> dict[str, str]:

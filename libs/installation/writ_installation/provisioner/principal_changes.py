@@ -21,7 +21,7 @@ from writ_installation.files.principal_changes import keep_changes, known_change
 from writ_installation.files.sessions import KnownSessions, SessionRecord, keep_sessions, known_sessions
 from writ_installation.nats.server import options_of
 from writ_installation.nats.server_tls import client_tls
-from writ_installation.provisioner.rounds import Rounds
+from writ_installation.provisioner.reconciler import Rounds
 from writ_rules.engine.sessions import Session
 from writ_runtime.logs import Log
 

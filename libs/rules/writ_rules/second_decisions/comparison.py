@@ -20,7 +20,7 @@ from writ_contracts.principal_changes import is_active
 from writ_rules.analysis.assumed_facts import facts, suppositions
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import Condition, Parameter
+from writ_rules.engine.conditions import Condition, ParameterCondition
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NO_FACTS
 from writ_rules.engine.rules import Rule
@@ -151,7 +151,7 @@ def _rules(policy: Policy, request: DecisionRequest) -> list[Rule]:
 
 
 def _of_parameters(rules: Iterable[Rule], operation: str) -> set[str]:
-    return {one.name for one in _conditions(rules, operation) if isinstance(one, Parameter)}
+    return {one.name for one in _conditions(rules, operation) if isinstance(one, ParameterCondition)}
 
 
 def _conditions(rules: Iterable[Rule], operation: str) -> Iterator[Condition]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jwt
 
-from writ_gateway.http.introspection import Introspection
+from writ_gateway.http.introspection import IntrospectedTokens
 from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.key_sets import FetchedKeys, FileKeys, KeySet
 from writ_runtime.logs import Log
@@ -26,11 +26,15 @@ _log = Log("writ.gateway")
 class AccessTokens:
     """Verifier of access tokens of one authorization server."""
 
-    def __init__(self, issuer: Issuer, keys: KeySet | None = None, introspection: Introspection | None = None) -> None:
+    def __init__(
+        self, issuer: Issuer, keys: KeySet | None = None, introspection: IntrospectedTokens | None = None
+    ) -> None:
         """`keys`, `introspection`: used in place of the issuer's."""
         self._issuer = issuer
         self._keys = keys or keys_of(issuer.jwks)
-        self._introspection = introspection or (Introspection(issuer.introspector) if issuer.introspector else None)
+        self._introspection = introspection or (
+            IntrospectedTokens(issuer.introspector) if issuer.introspector else None
+        )
 
     async def claims(self, token: str) -> dict[str, Any] | None:
         """Return the claims of a valid token; None for any other. Raises Unreachable if the authorization server does

@@ -23,7 +23,7 @@ METADATA = "/.well-known/oauth-protected-resource"
 _log = Log("writ.gateway")
 
 
-class Identity(Struct, frozen=True, kw_only=True):
+class CallerIdentity(Struct, frozen=True, kw_only=True):
     """Whose request it is. `session`: the token's id, or the `sid` or `jti` of an access token."""
 
     principal: str
@@ -31,7 +31,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     token: GatewayToken | None = None
 
 
-class Bearer:
+class BearerAuthentication:
     """An ASGI application around another one, which finds the identity in the scope.
 
     `issuer`: an authorization server whose access tokens count beside the tokens of the file.
@@ -66,7 +66,7 @@ class Bearer:
         token = bearer_of(scope)
         known = self._tokens.find(token)
         if known is not None:
-            identity = Identity(principal=known.principal, session=known.id, token=known)
+            identity = CallerIdentity(principal=known.principal, session=known.id, token=known)
             await self._limited(identity, scope, receive, send)
             return
         try:
@@ -81,10 +81,10 @@ class Bearer:
         elif not has_scope(claims):
             await self._refuse(send, 403, "insufficient_scope")
         else:
-            identity = Identity(principal=principal, session=session_of(claims))
+            identity = CallerIdentity(principal=principal, session=session_of(claims))
             await self._inner({**scope, IDENTITY: identity}, receive, send)
 
-    async def _limited(self, identity: Identity, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _limited(self, identity: CallerIdentity, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request within the rate of its token; else reply 429 (RFC 6585)."""
         token = identity.token
         if token is not None and token.rate is not None and not self._rates.take(token, self._clock()):

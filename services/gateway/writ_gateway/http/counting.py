@@ -5,7 +5,7 @@ from writ_gateway.http.metrics import Measures
 from writ_runtime.metrics import Metrics
 
 
-class Counting:
+class RequestCounter:
     """An ASGI application around another one."""
 
     def __init__(self, inner: Application, measured: Metrics) -> None:

@@ -8,7 +8,7 @@ from writ_contracts.operations import Catalogue
 from writ_gateway.client import AgentClient
 from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
-from writ_gateway.http.bearer import IDENTITY, Identity
+from writ_gateway.http.bearer import IDENTITY, CallerIdentity
 from writ_gateway.session import Session
 
 
@@ -30,7 +30,7 @@ class Sessions:
     async def of(self, context: RequestContext) -> Session:
         """Return the session of the principal whose token the HTTP request has, for this one request."""
         assert context.request is not None  # noqa: S101 - over HTTP each message came in a request
-        identity: Identity = context.request.scope[IDENTITY]
+        identity: CallerIdentity = context.request.scope[IDENTITY]
         agent = context.request.headers.get("user-agent", "")
         return self._of(identity.principal).called_by(caller_of(context, identity.session, identity.token, agent))
 

@@ -62,7 +62,7 @@ class TimeLimits:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        timed = _Timed(receive, send, self._body_seconds, self._reply_seconds)
+        timed = _TimedRequest(receive, send, self._body_seconds, self._reply_seconds)
         try:
             await self._inner(scope, timed.receive, timed.send)
         except TimeoutError:
@@ -73,7 +73,7 @@ class TimeLimits:
                 await reply(send, 408, body, (b"connection", b"close"))
 
 
-class _Timed:
+class _TimedRequest:
     """One request. `late`: a limit was reached; `started`: the reply has begun."""
 
     def __init__(self, receive: Receive, send: Send, body_seconds: float, reply_seconds: float) -> None:

@@ -25,7 +25,7 @@ RequestedBy = Annotated[str, Meta(max_length=320, description="you; anybody else
 Wait = Annotated[int, Meta(ge=0, le=LONGEST_WAIT, description="seconds to wait for the outcome")]
 
 
-class Reading(Arguments, frozen=True, kw_only=True):
+class ReadArguments(Arguments, frozen=True, kw_only=True):
     """A read of a target."""
 
     operation_type: OperationName
@@ -33,7 +33,7 @@ class Reading(Arguments, frozen=True, kw_only=True):
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-class Changing(Reading, frozen=True, kw_only=True):
+class ChangeArguments(ReadArguments, frozen=True, kw_only=True):
     """A change of a target."""
 
     reason: Reason
@@ -53,7 +53,7 @@ class OperationOptions(Arguments, frozen=True, kw_only=True):
     wait: Wait = 20
 
 
-async def read(call: Call, given: Reading) -> Result:
+async def read(call: Call, given: ReadArguments) -> Result:
     """Carry out a read-only operation. Raises Invalid for any other before a request is sent."""
     operation = call.session.catalogue.get(given.operation_type)
     if operation is not None and not operation.read_only:
@@ -65,13 +65,13 @@ async def read(call: Call, given: Reading) -> Result:
     return await request(call, given.operation_type, given.target_id, given.parameters, wait=LONGEST_WAIT)
 
 
-async def change(call: Call, given: Changing) -> Result:
+async def change(call: Call, given: ChangeArguments) -> Result:
     """Request a change, and return its outcome or a handle."""
     options = {"reason": given.reason, "idempotency_key": given.idempotency_key, "wait": given.wait}
     return await request(call, given.operation_type, given.target_id, given.parameters, **options)
 
 
-async def preview(call: Call, given: Reading) -> Result:
+async def preview(call: Call, given: ReadArguments) -> Result:
     """Return the preview of an operation by the target's agent."""
     options: dict[str, Any] = {"dry_run": True, "wait": LONGEST_WAIT}
     return await request(call, given.operation_type, given.target_id, given.parameters, **options)
@@ -131,7 +131,7 @@ TOOLS: tuple[Tool, ...] = (
         "read",
         "Read from a target",
         "Run an operation that only reads (risk read) on a target. Others are refused.",
-        Reading,
+        ReadArguments,
         read,
         operation_shape(),
         small=True,
@@ -143,7 +143,7 @@ TOOLS: tuple[Tool, ...] = (
         "Request an operation",
         "Request an operation that changes a target. The policy decides; a person may have to approve. Repeat a call "
         "whose answer was lost with the same idempotency_key: it happens once.",
-        Changing,
+        ChangeArguments,
         change,
         operation_shape(),
         read_only=False,
@@ -157,7 +157,7 @@ TOOLS: tuple[Tool, ...] = (
         "preview_operation",
         "Preview an operation",
         "What an operation would do to its target. Nothing is changed.",
-        Reading,
+        ReadArguments,
         preview,
         operation_shape(),
         small=True,

@@ -4,7 +4,7 @@ from msgspec import structs
 
 from writ_contracts.errors import Invalid
 from writ_contracts.persons import same_person
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.ruling import Ruling
 from writ_rules.engine.sessions import Session, open_sessions
@@ -26,7 +26,7 @@ def with_own_session(request: DecisionRequest, ruling: Ruling, session: Session 
     return ruling
 
 
-def check_session(world: World, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:
+def check_session(world: PolicySnapshot, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:
     """Return the ruling on a request for a session, with its idle limit, or a denial beyond the policy's bounds. Raises
     Invalid (`conflict`) for a key that is in use.
     """
@@ -46,7 +46,7 @@ def check_session(world: World, request: DecisionRequest, ruling: Ruling, now: f
     return structs.replace(ruling, effective={**ruling.effective, "idle": terms.idle})
 
 
-def check_session_end(world: World, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:
+def check_session_end(world: PolicySnapshot, request: DecisionRequest, ruling: Ruling, now: float) -> Ruling:
     """Return the ruling on the end of a session that is open. Raises Invalid."""
     named = request.effective.get("session_id")
     if not any(one.id == named and one.lasts(now) for one in world.sessions.values()):
@@ -54,7 +54,7 @@ def check_session_end(world: World, request: DecisionRequest, ruling: Ruling, no
     return ruling
 
 
-def is_own_session(world: World, principal: str, parameters: object) -> bool:
+def is_own_session(world: PolicySnapshot, principal: str, parameters: object) -> bool:
     """Return whether the parameters of `session_end` name a session of the principal's person, or of an agent that acts
     for them, who may always end it.
     """

@@ -7,13 +7,16 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from msgspec import structs
+
 from writ_bus.port import Message
 from writ_bus.sender import sender_key
-from writ_contracts.catalogue.control import MAX_POLICY_BYTES
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import WRIT_TARGET, encode_id
+from writ_contracts.inventory import Principal
 from writ_contracts.notices import Notice
+from writ_contracts.persons import same_person
 from writ_contracts.policies import (
     PolicyHistoryAnswer,
     PolicyHistoryQuery,
@@ -23,6 +26,7 @@ from writ_contracts.policies import (
     PolicyStatusQuery,
     PolicyVersionView,
     StoredPolicy,
+    sent_form,
 )
 from writ_contracts.subjects import parse_query
 from writ_contracts.wire import JSON, decode
@@ -30,9 +34,11 @@ from writ_policy.config import Config
 from writ_policy.decisions.rulings import Judge
 from writ_policy.state import control_views
 from writ_policy.state.control_views import MOST_SHOWN
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_policy.state.sources import FILES, Sources
 from writ_policy.versions.stored import Versions
 from writ_policy.windows.open_windows import OpenWindows
+from writ_rules.engine.compile import Policy
 
 QUESTION_BYTES = 16_384
 QueryHandler = Callable[[Message], Awaitable[Any]]
@@ -83,16 +89,23 @@ class VersionQueries:
         version = head if query.version is None else await self._versions.find(query.version)
         if version is None:
             raise Invalid(f"there is no version {query.version} of the policy that is believed", code="not_found")
-        size = len(version.document.encode())
-        if size > MAX_POLICY_BYTES:
-            raise Invalid(f"version {version.number} has {size:,} bytes: too many for one message", code="oversize")
         problem = self._versions.refused.get(version.number, "")
-        return PolicyShowAnswer(version=self._view(version, problem, version.number), document=version.document)
+        return PolicyShowAnswer(
+            version=self._view(version, problem, version.number), document=sent_form(version.document)
+        )
 
     async def status(self, message: Message) -> PolicyStatusAnswer:
         """Return this replica's inputs of decisions, and their problems."""
         decode_query(message, PolicyStatusQuery)
         judge = await self._judge()
+        answer = await self._full_status(judge)
+        principal = judge.world.principals.get(parse_query(message.subject)[0])
+        seen = None if principal is None else judge.world.seen_by(principal, judge.now)
+        if principal is None or seen is None or seen.reach is None:
+            return answer
+        return _limited(answer, seen.policy, principal, judge.world)
+
+    async def _full_status(self, judge: Judge) -> PolicyStatusAnswer:
         world, head = judge.world, self._versions.head
         store = self._versions.blocked or self._versions.problem
         found = {name: self._sources.problem(name) for name in FILES} | {"store": store}
@@ -152,6 +165,24 @@ class VersionQueries:
             in_force=self._versions.head is not None and self._versions.head.number == version.number,
             problem=problem[:500],
         )
+
+
+def _limited(
+    answer: PolicyStatusAnswer, policy: Policy, principal: Principal, world: PolicySnapshot
+) -> PolicyStatusAnswer:
+    """Return what a principal may know that lists only what its rules reach: problems, stops and emergencies name
+    targets and other principals.
+    """
+    return structs.replace(
+        answer,
+        rules=policy.rules,
+        problems=dict.fromkeys(answer.problems, "an operator can read what is wrong: `writ policy status`"),
+        notes=[],
+        stops=[],
+        emergencies=[],
+        windows=[one for one in answer.windows if same_person(principal.id, one.by, world.principals)],
+        more=0,
+    )
 
 
 def decode_query(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:
