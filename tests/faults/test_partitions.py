@@ -5,18 +5,26 @@ Nothing is lost, done twice or reported falsely, and all of it ends within a bou
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any, get_args
 
+import httpx2
 import pytest
 import pytest_asyncio
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from msgspec import Struct
 from tests.faults.test_kills import ENVIRON
+from tests.gateway.conftest import call, listening
+from tests.gateway.test_http import token
 
 from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
+from writ_contracts.journal import Outcome
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.installations.installation import local_target, prepare
@@ -25,6 +33,13 @@ from writ_testing.installations.load import settled
 from writ_testing.peers.links import Fault
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
+    ("gateway", {"kind": "gateway", "roles": []}),
+    ("bot", {"kind": "agent", "acts_for": "operator", "via": "gateway"}),
+]
+Ask = Callable[[str, str, dict[str, Any]], Awaitable[str | None]]
+"""Key, target and parameters of one `test_count`; its outcome if the reply has one."""
+ENDS = get_args(Outcome)
 TARGETS = 4
 TIMEOUT = 5
 HELD = 3.0
@@ -50,6 +65,7 @@ TABLE = {
     "audit": Expected(SUCCEEDED, served=True),
     "agent": Expected(STARTED_OR_NOT, served=False),
     "client": Expected(SUCCEEDED, served=False),
+    "gateway": Expected(SUCCEEDED, served=False),  # all of these are requested through it
 }
 FAULTS: tuple[Fault, ...] = ("cut", "silent", "no_answers", "slow")
 
@@ -59,16 +75,49 @@ async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Link
     """Two executors, and one of each other service."""
     folder = tmp_path_factory.mktemp("partitions")
     targets = [local_target(f"web-{number}", folder / "files") for number in range(TARGETS)]
-    home = prepare(folder, targets=targets)
-    async with linked_installation(folder, home, environ=ENVIRON) as linked:
+    home = prepare(folder, targets=targets, principals=PRINCIPALS)
+    environ = {**ENVIRON, "WRIT_MCP_PORT": "0"}
+    async with linked_installation(folder, home, environ=environ, arguments=("--gateway",)) as linked:
         yield linked
+
+
+@asynccontextmanager
+async def by_client(linked: Linked) -> AsyncIterator[tuple[Writ, Ask]]:
+    """Yield the operator's client, and requests by it."""
+    async with await linked.installation.client() as writ:
+
+        async def ask(key: str, target: str, parameters: dict[str, Any]) -> str | None:
+            done = await writ.run("test_count", target, parameters, idempotency_key=key, timeout=BOUND)
+            return done.outcome
+
+        yield writ, ask
+
+
+@asynccontextmanager
+async def by_gateway(linked: Linked) -> AsyncIterator[tuple[Writ, Ask]]:
+    """Yield the client of an AI agent, and requests by its MCP client over HTTP."""
+    url = listening(linked.installation.home.log / "gateway.log")
+    bearer = {"Authorization": f"Bearer {await token(linked.installation)}"}
+    async with (
+        await linked.installation.client("bot") as writ,
+        httpx2.AsyncClient(headers=bearer, timeout=30) as http,
+        Client(streamable_http_client(url, http_client=http), cache=None) as client,
+    ):
+
+        async def ask(key: str, target: str, parameters: dict[str, Any]) -> str | None:
+            given = {"operation_type": "test_count", "target_id": target, "parameters": parameters}
+            done = await call(client, "request_operation", reason="count", idempotency_key=key, **given)
+            return done["status"] if done["status"] in ENDS else None
+
+        yield writ, ask
 
 
 class Round:
     """Operations around one partition: each is requested until it has an outcome, under one key, as a client does."""
 
-    def __init__(self, writ: Writ, name: str, path: Path) -> None:
+    def __init__(self, writ: Writ, ask: Ask, name: str, path: Path) -> None:
         self.writ, self.path = writ, path
+        self._ask = ask
         self.answers = dict[str, str]()
         self._name = name
         self._work = list[asyncio.Task[None]]()
@@ -85,10 +134,9 @@ class Round:
 
         async def ask() -> str | None:
             try:
-                done = await self.writ.run("test_count", target, parameters, idempotency_key=key, timeout=BOUND)
+                return await self._ask(key, target, parameters)
             except WritError:
                 return None  # it is asked again, as by a client
-            return done.outcome
 
         self.answers[key] = await eventually(ask, within=2 * BOUND, what=f"an outcome of {key}")
 
@@ -107,12 +155,14 @@ class Round:
 
     async def check(self) -> Counter[str]:
         """Check that each has one end on record, one effect if it succeeded and else none, and was told so."""
-        found = {key: await settled(self.writ, id_of("operator", key)) for key in self.answers}
+        found = {key: await settled(self.writ, id_of(self.writ.principal, key)) for key in self.answers}
         effects = Counter(self.path.read_text().split())
-        assert effects == Counter(id_of("operator", key) for key, outcome in found.items() if outcome == "succeeded")
+        assert effects == Counter(
+            id_of(self.writ.principal, key) for key, outcome in found.items() if outcome == "succeeded"
+        )
         for key, outcome in found.items():
             assert self.answers[key] in (outcome, "unknown"), (key, self.answers[key], outcome)
-            events = (await self.writ.trace(operation_id=id_of("operator", key))).events
+            events = (await self.writ.trace(operation_id=id_of(self.writ.principal, key))).events
             kinds = Counter(event.kind for event in events)
             assert kinds["finished"] + kinds["unknown"] + kinds["refused"] == 1, (key, kinds)
         return Counter(found.values())
@@ -138,8 +188,8 @@ async def test_partition_of_one_process_loses_doubles_and_falsifies_nothing(
 ) -> None:
     expected, links = TABLE[victim], linked.links
     folder = linked.installation.home.root.parent / "files"
-    async with await linked.installation.client() as writ:
-        ran = Round(writ, f"{victim}-{fault}-{seconds:g}", folder / f"{victim}-{fault}-{seconds:g}")
+    async with (by_gateway if victim == "gateway" else by_client)(linked) as (writ, ask):
+        ran = Round(writ, ask, f"{victim}-{fault}-{seconds:g}", folder / f"{victim}-{fault}-{seconds:g}")
         ran.request(2 * TARGETS, delay=1.0)
         await ran.effects(2)
         name = linked.name_of(victim)
