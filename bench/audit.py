@@ -16,7 +16,7 @@ from msgspec import Raw
 from bench.timing import Sample, measure
 from writ_audit.following import BATCH
 from writ_audit.index import Index, IndexPosition
-from writ_audit.projection import Change, project
+from writ_audit.projection import RecordChange, project
 from writ_contracts import journal
 from writ_contracts.audit import SearchQuery
 from writ_contracts.ids import operation_id
@@ -115,7 +115,7 @@ def _searching(index: Index, query: SearchQuery) -> Callable[[int], Awaitable[ob
 def _fill(index: Index, every: list[tuple[int, str, bytes]]) -> float:
     began = time.perf_counter()
     for start in range(0, len(every), BATCH):
-        changes: list[Change] = [project(*record, 0.0) for record in every[start : start + BATCH]]
+        changes: list[RecordChange] = [project(*record, 0.0) for record in every[start : start + BATCH]]
         index.apply(changes, IndexPosition(every[start][0] + len(changes) - 1, "o", "l"))
     return time.perf_counter() - began
 

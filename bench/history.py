@@ -15,7 +15,7 @@ from writ_bus.port import Entry
 from writ_contracts.subjects import inbox_prefix, operation_filter, parse_event
 from writ_contracts.wire import encode
 from writ_installation.files.home import Home
-from writ_installation.nats.server import Address, configuration, free_port
+from writ_installation.nats.server import ServerAddress, configuration, free_port
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, running_installation
@@ -28,7 +28,7 @@ AT_ONCE = 200
 
 async def write(home: Home, folder: Path, first: int, last: int) -> None:
     """Operations `first` to `last` (without it), read by every service, into the journal of a stopped installation."""
-    address = Address(host="127.0.0.1", port=free_port(), monitor_port=free_port())
+    address = ServerAddress(host="127.0.0.1", port=free_port(), monitor_port=free_port())
     config = folder / "loose.conf"
     config.write_text(configuration(home, address).replace('"sync_interval": "always"', '"sync_interval": "2m"'))
     server = await ServerProcess.start(

@@ -19,7 +19,7 @@ from bench.end_to_end import ENVIRON, PRINCIPAL, Requester
 from bench.ssh_peers import BareProcess, Call, Ssh, bare_kept, bare_new, connect, many
 from bench.ssh_place import Place, place
 from bench.timing import Sample, measure
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.credentials import Credentials
@@ -56,7 +56,7 @@ class Agent:
         self._backend = SshBackend(self._pool, ARCHIVE.operations)
         self._number = time.time_ns()
 
-    async def run(self, target: str, operation: str, parameters: dict[str, object]) -> Done:
+    async def run(self, target: str, operation: str, parameters: dict[str, object]) -> TaskResult:
         """One operation; raises RuntimeError unless it succeeded."""
         definition = CATALOGUE[operation]
         self._number += 1

@@ -149,7 +149,7 @@ def all_groups() -> str:
     methods = "\n".join(
         f'''\
     @cached_property
-    def {one.module}(self: "Runs") -> {one.class_name}:
+    def {one.module}(self: "OperationRunner") -> {one.class_name}:
         """{one.title}."""
         return {one.class_name}(self)
 '''
@@ -164,7 +164,7 @@ from typing import TYPE_CHECKING
 {lines}
 
 if TYPE_CHECKING:
-    from writ_client.groups.group import Runs
+    from writ_client.groups.group import OperationRunner
 
 
 class OperationGroups:

@@ -20,6 +20,7 @@ Each key with its type and what holds without it. What they mean together, and h
 
 PLACES: tuple[tuple[str, type[Struct]], ...] = (
     ("`policies`", policy_format.PolicyEntry),
+    ("`groups`", policy_format.GroupsEntry),
     ("a rule", policy_format.RuleEntry),
     ("a constraint: `parameter_constraints.<parameter>`", policy_format.Constraint),
     ("a window: `time_restrictions[]`", policy_format.WindowEntry),

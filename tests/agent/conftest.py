@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from writ_agent.agent import Agent, Settings
-from writ_agent.backends.port import Backend, Done, Progress, Task
+from writ_agent.agent import Agent, AgentSettings
+from writ_agent.backends.port import Backend, Progress, Task, TaskResult
 from writ_agent.reporting import outbox
-from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.spool import Spool
 from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims
@@ -69,8 +69,10 @@ class World:
         """One more agent, on a host with these clocks; stopped at the end of the test."""
         spool = self.stack.enter_context(Spool(self.folder / state, SECRET))
         agent = Agent(
-            Settings(version="0", slots=slots, waiting=waiting, heartbeat=0.3, kill_grace=0.3, stop_grace=stop_grace),
-            Identity(key=self.key, pool=pool, instance=new_instance()),
+            AgentSettings(
+                version="0", slots=slots, waiting=waiting, heartbeat=0.3, kill_grace=0.3, stop_grace=stop_grace
+            ),
+            AgentIdentity(key=self.key, pool=pool, instance=new_instance()),
             frozenset({self.executor.key.public}),
             bus=self.bus(),
             backend=backend or self.backend,
@@ -88,9 +90,9 @@ class World:
         """What it does lasts until this is set, and has succeeded then."""
         go_on = asyncio.Event()
 
-        async def wait(task: Task, progress: Progress) -> Done:
+        async def wait(task: Task, progress: Progress) -> TaskResult:
             await go_on.wait()
-            return Done(outcome="succeeded", effect="none" if task.operation.read_only else "done")
+            return TaskResult(outcome="succeeded", effect="none" if task.operation.read_only else "done")
 
         self.backend.scripts[operation] = wait
         return go_on
@@ -130,7 +132,7 @@ class Reader:
         self.go_on = asyncio.Event()
         world.backend.scripts[READ] = self._read
 
-    async def _read(self, task: Task, progress: Progress) -> Done:
+    async def _read(self, task: Task, progress: Progress) -> TaskResult:
         progress("reading")
         self.begun.append(task)
         number = len(self.begun)
@@ -138,7 +140,7 @@ class Reader:
             await self.go_on.wait()
         finally:
             self.ended.append(number)
-        return Done(outcome="succeeded", state={"reading": number})
+        return TaskResult(outcome="succeeded", state={"reading": number})
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 from tests.agent.conftest import READ, TARGET, Reader, World, gone, held, until
 
-from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.work import early_read
 
 
@@ -47,9 +47,9 @@ async def test_an_agent_that_stops_leaves_no_reading_behind(world: World, reader
 
 
 async def test_a_reading_that_fails_is_the_operations_own_failure(world: World, reader: Reader) -> None:
-    async def refuse(task: Task, progress: Progress) -> Done:
+    async def refuse(task: Task, progress: Progress) -> TaskResult:
         reader.begun.append(task)
-        return Done(outcome="failed", code="unreachable", message="nobody there")
+        return TaskResult(outcome="failed", code="unreachable", message="nobody there")
 
     world.backend.scripts[READ] = refuse
     await world.agent()
@@ -61,12 +61,12 @@ async def test_a_reading_that_fails_is_the_operations_own_failure(world: World, 
 async def test_one_that_nothing_ends_keeps_neither_its_place_nor_its_agent(
     world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def for_ever(task: Task, progress: Progress) -> Done:
+    async def for_ever(task: Task, progress: Progress) -> TaskResult:
         reader.begun.append(task)
         while not reader.go_on.is_set():
             with suppress(asyncio.CancelledError):
                 await reader.go_on.wait()
-        return Done(outcome="succeeded")
+        return TaskResult(outcome="succeeded")
 
     async def deaf(operation_id: str, grace: float) -> bool:
         return False

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_testing.fakes.backend import FakeBackend
@@ -35,7 +35,7 @@ class FakeHost:
     def trials(self) -> Iterator[Trial]:
         counted = self.change("t" * 26)
 
-        async def shows(done: Done | None) -> bool:
+        async def shows(done: TaskResult | None) -> bool:
             return counted.operation_id in self.backend.effects
 
         yield Trial(counted, shows)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tests.contracts.test_catalogue import CATALOGUE
 
 from writ_agent.backends.hostops_requests import done_of, names_of, probed_of, seen_of, surveyed
-from writ_agent.backends.port import Done, Task
-from writ_agent.reporting.receipts import Identity, ReceiptSubject, receipt_message
+from writ_agent.backends.port import Task, TaskResult
+from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_contracts.agents import Receipt, ReceiptMessage
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
@@ -52,7 +52,7 @@ answers = st.fixed_dictionaries(
 @settings(max_examples=50, deadline=None)
 @given(answers)
 def test_an_answer_of_a_host_is_an_outcome_or_an_error_of_writ(answer: dict[str, Any]) -> None:
-    assert isinstance(done_of(TASK, answer), Done)
+    assert isinstance(done_of(TASK, answer), TaskResult)
     for read in (
         lambda: names_of(seen_of("listing", answer)),
         lambda: probed_of(seen_of("probe", answer, TASK)),
@@ -70,7 +70,7 @@ def test_a_receipt_of_any_answer_can_be_read(answer: dict[str, Any]) -> None:
     run = ReceiptSubject(
         operation_id="a" * 26, attempt=1, principal="alice", instance="i", grant_digest=None, claim_digest=None
     )
-    identity = Identity(key=KEY, pool="ssh", instance="i")
+    identity = AgentIdentity(key=KEY, pool="ssh", instance="i")
     message = receipt_message(identity, run, done_of(TASK, answer), TASK.operation, 0.1)
     signed = decode(message, ReceiptMessage).receipt
     assert open_signed(signed, Receipt, [KEY.public]).operation_id == "a" * 26

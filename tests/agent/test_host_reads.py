@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World
 
-from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_contracts.agents import AskRead, Claim
 from writ_contracts.decisions import ReadAction
 from writ_contracts.errors import Untrusted
@@ -107,7 +107,7 @@ async def test_a_preview_of_a_host_that_is_another_one_is_refused_and_reported(
 async def test_an_operation_on_a_host_that_is_another_one_fails_and_is_reported(
     world: World, monkeypatch: pytest.MonkeyPatch, code: str, kind: str
 ) -> None:
-    async def stranger(task: Task, progress: Progress) -> Done:
+    async def stranger(task: Task, progress: Progress) -> TaskResult:
         raise Untrusted("it is another one", code=code)
 
     monkeypatch.setattr(world.backend, "run", stranger)

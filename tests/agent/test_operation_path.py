@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World, until
 
-from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.work import worker
 from writ_contracts.agents import Claim, ClaimAnswer, Receipt
 from writ_contracts.errors import Denied
@@ -118,13 +118,13 @@ async def test_heartbeats_tell_what_runs_and_what_ended(world: World) -> None:
 
 
 async def test_progress_is_relayed_at_most_twice_a_second(world: World) -> None:
-    async def chatty(task: Task, progress: Progress) -> Done:
+    async def chatty(task: Task, progress: Progress) -> TaskResult:
         progress("first" + "." * 1000)
         await world.executor.until(lambda: len(words) == 1)
         for number in range(100):
             progress(f"{number} of 100" + "." * 1000)
         await world.executor.until(lambda: len(words) == 2)
-        return Done(outcome="succeeded")
+        return TaskResult(outcome="succeeded")
 
     words = world.executor.progress
 
@@ -138,7 +138,7 @@ async def test_progress_is_relayed_at_most_twice_a_second(world: World) -> None:
 
 
 async def test_what_a_backend_refuses_has_failed_without_effect(world: World) -> None:
-    async def refuse(task: Task, progress: Progress) -> Done:
+    async def refuse(task: Task, progress: Progress) -> TaskResult:
         raise Denied("not here", code="permission_denied")
 
     world.backend.scripts["test_count"] = refuse
@@ -148,7 +148,7 @@ async def test_what_a_backend_refuses_has_failed_without_effect(world: World) ->
 
 
 async def test_a_defect_of_a_backend_is_unknown_for_a_change_and_its_message_is_not_told(world: World) -> None:
-    async def broken(task: Task, progress: Progress) -> Done:
+    async def broken(task: Task, progress: Progress) -> TaskResult:
         raise RuntimeError("secret words")
 
     world.backend.scripts |= {"test_count": broken, "test_noop": broken}
@@ -161,8 +161,8 @@ async def test_a_defect_of_a_backend_is_unknown_for_a_change_and_its_message_is_
 
 
 async def test_an_output_that_cannot_be_told_is_a_defect_not_a_lost_operation(world: World) -> None:
-    async def odd(task: Task, progress: Progress) -> Done:
-        return Done(outcome="succeeded", output={"object": object()}, effect="done")
+    async def odd(task: Task, progress: Progress) -> TaskResult:
+        return TaskResult(outcome="succeeded", output={"object": object()}, effect="done")
 
     world.backend.scripts["test_count"] = odd
     await world.agent()
@@ -171,8 +171,8 @@ async def test_an_output_that_cannot_be_told_is_a_defect_not_a_lost_operation(wo
 
 
 async def test_the_receipt_stays_small_however_much_is_put_out(world: World) -> None:
-    async def loud(task: Task, progress: Progress) -> Done:
-        return Done(
+    async def loud(task: Task, progress: Progress) -> TaskResult:
+        return TaskResult(
             outcome="succeeded",
             output={"echo": "x" * 900_000, "digest": "y" * 900_000},
             state={"a": "z" * 99_999},

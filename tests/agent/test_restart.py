@@ -10,8 +10,8 @@ from msgspec import structs
 from tests.agent.conftest import POOL, SECRET, TARGET, World, until
 
 from writ_agent.backends import processes
-from writ_agent.backends.port import Done, Task
-from writ_agent.reporting.receipts import Identity, ReceiptSubject, receipt_message
+from writ_agent.backends.port import Task, TaskResult
+from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
 from writ_contracts.decisions import Grant
 from writ_contracts.ids import encode_id
@@ -56,10 +56,10 @@ class Remote(FakeBackend):
         super().__init__()
         self.settled: list[Task] = []
 
-    async def settle(self, task: Task) -> Done:
+    async def settle(self, task: Task) -> TaskResult:
         """See Leftovers."""
         self.settled.append(task)
-        return Done(outcome="succeeded", effect="done")
+        return TaskResult(outcome="succeeded", effect="done")
 
 
 async def test_what_runs_elsewhere_is_asked_for_under_a_grant_that_policy_signed(world: World) -> None:
@@ -74,7 +74,7 @@ async def test_what_runs_elsewhere_is_asked_for_under_a_grant_that_policy_signed
 class Mute(Remote):
     """Works on a host that never answers."""
 
-    async def settle(self, task: Task) -> Done:
+    async def settle(self, task: Task) -> TaskResult:
         """See Leftovers."""
         self.settled.append(task)
         await asyncio.Event().wait()
@@ -131,8 +131,8 @@ async def test_a_receipt_that_was_not_acknowledged_is_sent_as_it_was(world: Worl
         grant_digest="5" * 64,
         claim_digest="6" * 64,
     )
-    identity = Identity(key=world.key, pool=POOL, instance="earlier")
-    body = receipt_message(identity, run, Done(outcome="succeeded", effect="done"), None, 0.1)
+    identity = AgentIdentity(key=world.key, pool=POOL, instance="earlier")
+    body = receipt_message(identity, run, TaskResult(outcome="succeeded", effect="done"), None, 0.1)
     await left(world.folder / "state", Parcel(subject=f"writ.receipt.{POOL}", body=body))
     await world.agent()
     assert (await world.executor.ended(ID)).outcome == "succeeded"
@@ -151,7 +151,11 @@ async def test_it_is_told_once_and_then_forgotten(world: World) -> None:
 
 async def test_processes_that_were_left_are_ended_first_wherever_they_went(world: World) -> None:
     left_over = await asyncio.create_subprocess_exec(
-        "sh", "-c", "trap '' TERM; setsid sleep 300 & sleep 300", env=processes.marked(ID), start_new_session=True
+        "sh",
+        "-c",
+        "trap '' TERM; setsid sleep 300 & sleep 300",
+        env=processes.marked_environ(ID),
+        start_new_session=True,
     )
     await until(lambda: len(processes.living(ID)) == 3)
     await left(world.folder / "state", intent("test_count"))

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tests.agent.conftest import POOL, TARGET, World, until
 from tests.agent.test_host_reads import ask
 
-from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.preflight.host_reads import READS_AT_ONCE, READS_WAITING
 from writ_agent.work.detached import DetachedOperations
 from writ_contracts.agents import ReadReply
@@ -26,14 +26,14 @@ class HangingTarget:
         self.running = 0
         world.backend.scripts["test_noop"] = self._run
 
-    async def _run(self, task: Task, progress: Progress) -> Done:
+    async def _run(self, task: Task, progress: Progress) -> TaskResult:
         if task.target.id == TARGET.id:
             self.running += 1
             try:
                 await self.go_on.wait()
             finally:
                 self.running -= 1
-        return Done(outcome="succeeded")
+        return TaskResult(outcome="succeeded")
 
 
 async def test_a_hanging_target_does_not_hold_the_slots_of_others(world: World) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.agent.conftest import TARGET, World, until
 
-from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_contracts.agents import Claim, ClaimAnswer
 from writ_contracts.signing import Signed
 from writ_testing.fakes.scripted_executor import DispatchedOperation
@@ -48,11 +48,13 @@ async def test_what_does_not_stop_is_not_confirmed_and_unknown(world: World) -> 
 
 
 async def test_a_cancel_of_what_its_host_goes_on_with_is_not_confirmed(world: World) -> None:
-    async def handed_over(task: Task, progress: Progress) -> Done:
+    async def handed_over(task: Task, progress: Progress) -> TaskResult:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            return Done(outcome="unknown", code="cancelled", message="the unit is activating (start)", effect="maybe")
+            return TaskResult(
+                outcome="unknown", code="cancelled", message="the unit is activating (start)", effect="maybe"
+            )
         raise AssertionError("it is always stopped")
 
     world.backend.scripts["test_sleep"] = handed_over
@@ -121,11 +123,11 @@ async def test_what_may_have_had_an_effect_when_its_time_was_up_is_unknown(world
 
 
 async def test_a_host_that_saw_its_time_up_as_a_cancel_is_told_as_out_of_time(world: World) -> None:
-    async def end(task: Task, progress: Progress) -> Done:
+    async def end(task: Task, progress: Progress) -> TaskResult:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            return Done(outcome="unknown", code="cancelled", message="its job goes on", effect="maybe")
+            return TaskResult(outcome="unknown", code="cancelled", message="its job goes on", effect="maybe")
         raise AssertionError("it is always stopped")
 
     world.backend.scripts["test_sleep"] = end
@@ -135,11 +137,11 @@ async def test_a_host_that_saw_its_time_up_as_a_cancel_is_told_as_out_of_time(wo
 
 
 async def test_what_succeeded_while_it_was_told_to_stop_has_succeeded(world: World) -> None:
-    async def finish(task: Task, progress: Progress) -> Done:
+    async def finish(task: Task, progress: Progress) -> TaskResult:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            return Done(outcome="succeeded", effect="done")
+            return TaskResult(outcome="succeeded", effect="done")
         raise AssertionError("it is always stopped")
 
     world.backend.scripts["test_sleep"] = finish

@@ -10,8 +10,8 @@ import pytest
 from msgspec import structs
 from tests.executor.conftest import POOL, World
 
-from writ_agent.agent import Agent, Settings
-from writ_agent.reporting.receipts import Identity
+from writ_agent.agent import Agent, AgentSettings
+from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.spool import ClaimSent, Spool
 from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims
@@ -44,8 +44,8 @@ class Installation:
     async def agent(self, state: str = "state") -> Agent:
         spool = self._stack.enter_context(Spool(self.folder / state, SECRET))
         agent = Agent(
-            Settings(version="0", heartbeat=0.1, kill_grace=0.3, stop_grace=0.3),
-            Identity(key=self.world.hands.key, pool=POOL, instance=new_instance()),
+            AgentSettings(version="0", heartbeat=0.1, kill_grace=0.3, stop_grace=0.3),
+            AgentIdentity(key=self.world.hands.key, pool=POOL, instance=new_instance()),
             frozenset({self.world.policy.key.public}),
             bus=MemoryBus(self.world.broker),
             backend=self.backend,

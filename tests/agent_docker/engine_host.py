@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Collection, Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_agent_docker.backend import DockerBackend
 from writ_containers import container_operations
 from writ_contracts.inventory import Target
@@ -35,6 +36,12 @@ class EngineHost:
             mount_roots=["/srv"],
         )
         self.backend = DockerBackend(credentials)
+
+    def again(self) -> "EngineHost":
+        """The agent started again: nothing is kept but the engine."""
+        other = copy(self)
+        other.backend = DockerBackend(self.engine.socket.parent / "credentials")
+        return other
 
     def task(self, name: str, operation_id: str, timeout: float = 20.0, **given: Any) -> Task:
         """With a timeout of its own."""
@@ -95,7 +102,7 @@ class EngineHost:
         """Compose needs an engine that has networks, a snapshot one that has images: tests/lab/test_docker_*.py."""
         return ("stack_deploy", "stack_update", "stack_remove", "stack_status", *container_operations.SHARED)
 
-    async def run(self, name: str, operation_id: str, **given: Any) -> Done:
+    async def run(self, name: str, operation_id: str, **given: Any) -> TaskResult:
         """Run it to its end."""
         return await asyncio.wait_for(self.backend.run(self.task(name, operation_id, **given), print), 30.0)
 

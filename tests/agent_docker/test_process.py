@@ -1,18 +1,21 @@
 """The Docker agent as the process that it is: secrets, whatever a text holds, and kill -9 at its steps."""
 
+import asyncio
 import base64
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.agent_docker.crash_cases import made_by
 from tests.hostops.test_injection import CORPUS
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
-from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
+from writ_testing.fakes.docker_engine import FakeEngine, Kind, fake_engine
 from writ_testing.installations.agent_processes import AgentInstallation, agent_installation
 from writ_testing.search import containing, files
 
@@ -133,6 +136,30 @@ async def test_killed_in_an_update_at(
     assert (await executor.ended(operation_id)).outcome == outcome
     (one,) = installation.engine.containers.values()
     assert (one["Name"], one["Config"]["Image"], one["State"]["Running"]) == ("/web", image, True)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["hang", "act_and_hang"])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6])
+async def test_killed_at_each_request_of_an_update(installation: Installation, number: int, kind: Kind) -> None:
+    engine, executor = installation.engine, installation.whole.executor
+    engine.add_image("box:2")
+    former = engine.put("web", running=True)["Id"]
+    engine.breaks = (number, kind)
+    first = await installation.whole.agent("docker")
+    given: dict[str, Any] = {"container_name": "web", "image": "box:2"}
+    operation_id = await executor.dispatch("container_update", installation.target, **given)
+    async with asyncio.timeout(30):
+        await engine.broken.wait()
+    await first.stop(signal.SIGKILL)
+    await installation.whole.agent("docker")
+    receipt = await executor.ended(operation_id)
+    assert (receipt.outcome, receipt.effect) == ("unknown", "maybe")
+    created = [one["Id"] for one in made_by(engine, operation_id)]
+    acted = number > 1 or kind == "act_and_hang"
+    assert len(created) == acted
+    removed = (number, kind) == (6, "act_and_hang")
+    assert engine.containers.keys() == {*created, *([] if removed else [former])}
 
 
 async def test_killed_while_the_engine_pulls_nothing_is_left(installation: Installation) -> None:

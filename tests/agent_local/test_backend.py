@@ -14,9 +14,9 @@ from tests.hostops.apt_root import AptRoot, trials
 from tests.hostops.old_python import carried, old_python
 
 from writ_agent.backends.hostops_requests import redact
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_agent.backends.processes import living
-from writ_agent.backends.routed import Routed
+from writ_agent.backends.routed import RoutedBackend
 from writ_agent.service import handlers_for
 from writ_agent_local.backend import LocalBackend
 from writ_agent_local.child import HostChild
@@ -40,7 +40,7 @@ class LocalHost:
         self.root.mkdir()
         self.target = Target(id="here", role="testing", backend="local", file_roots=[str(self.root)])
         local = LocalBackend([folder / "home"], folder / "markers")
-        self.backend = Routed(local, handlers_for("local", CATALOGUE, load_handlers()))
+        self.backend = RoutedBackend(local, handlers_for("local", CATALOGUE, load_handlers()))
 
     def change(self, operation_id: str) -> Task:
         return task(
@@ -126,7 +126,7 @@ class TestLocalBackendWithAnOldPython(BackendSuite):
 ID = encode_id(os.urandom(16))
 
 
-async def run(host: LocalHost, name: str, **given: object) -> Done:
+async def run(host: LocalHost, name: str, **given: object) -> TaskResult:
     return await host.backend.run(task(CATALOGUE[name], host.target, ID, **given), ProgressRecorder())
 
 

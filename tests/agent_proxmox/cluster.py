@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_agent_proxmox.api import Apis
 from writ_agent_proxmox.backend import ProxmoxBackend
 from writ_agent_proxmox.credentials import Credentials
@@ -40,7 +40,7 @@ class Cluster:
         ident = operation_id or encode_id(self._number.to_bytes(16, "big"))
         return task(CATALOGUE[name], self.target, ident, **parameters)
 
-    async def done(self, name: str, **parameters: Any) -> Done:
+    async def done(self, name: str, **parameters: Any) -> TaskResult:
         """Carry an operation out. Raises WritError."""
         return await self.backend.run(self.task(name, **parameters), ProgressRecorder())
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.agent_proxmox.cluster import DEAF, WEB, Cluster
 
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_testing.peers.proxmox import Proxmox
 from writ_testing.suites.backend import BackendSuite
 from writ_testing.suites.host_trials import Trial
@@ -40,16 +40,16 @@ class ProxmoxHost(Cluster):
         return any(one["id"] == str(DEAF) and one["status"] == "running" for one in tasks)
 
     def trials(self) -> Iterator[Trial]:
-        async def running(done: Done | None) -> bool:
+        async def running(done: TaskResult | None) -> bool:
             return bool(self.web.status == "running")
 
-        async def stopped(done: Done | None) -> bool:
+        async def stopped(done: TaskResult | None) -> bool:
             return bool(self.web.status == "stopped")
 
-        async def inspected(done: Done | None) -> bool:
+        async def inspected(done: TaskResult | None) -> bool:
             return done is not None and done.output["mounts"] == ["scsi0: local-lvm:vm-100-disk-0,size=8G"]
 
-        async def listed(done: Done | None) -> bool:
+        async def listed(done: TaskResult | None) -> bool:
             return done is not None and bool(next(iter(done.output.values())))
 
         yield Trial(self.task("container_start", container_name="web"), running)
@@ -68,19 +68,19 @@ class ProxmoxHost(Cluster):
     def snapshots(self) -> Iterator[Trial]:
         web = {"container_name": "web"}
 
-        async def first(done: Done | None) -> bool:
+        async def first(done: TaskResult | None) -> bool:
             return "first" in self.web.snapshots
 
-        async def second(done: Done | None) -> bool:
+        async def second(done: TaskResult | None) -> bool:
             return "second" in self.web.snapshots
 
-        async def back(done: Done | None) -> bool:
+        async def back(done: TaskResult | None) -> bool:
             return bool(self.web.config.get("parent") == "first")
 
-        async def gone(done: Done | None) -> bool:
+        async def gone(done: TaskResult | None) -> bool:
             return "second" not in self.web.snapshots
 
-        async def listed(done: Done | None) -> bool:
+        async def listed(done: TaskResult | None) -> bool:
             return done is not None and {one["snapshot_name"] for one in done.output["snapshots"]} == {
                 "first",
                 "second",
@@ -99,13 +99,13 @@ class ProxmoxHost(Cluster):
             stored = self.server.pve.storages["local"].get("volumes", {})
             return [one for one in stored.values() if one.get("notes") == "writ nightly-1"]
 
-        async def there(done: Done | None) -> bool:
+        async def there(done: TaskResult | None) -> bool:
             return len(volumes()) == 1
 
-        async def listed(done: Done | None) -> bool:
+        async def listed(done: TaskResult | None) -> bool:
             return done is not None and done.output["backups"][0]["backup_id"] == "nightly-1"
 
-        async def gone(done: Done | None) -> bool:
+        async def gone(done: TaskResult | None) -> bool:
             return not volumes()
 
         yield Trial(self.task("backup_create", backup_id="nightly-1", **web), there)
@@ -113,17 +113,17 @@ class ProxmoxHost(Cluster):
         yield Trial(self.task("backup_delete", backup_id="nightly-1"), gone)
 
     def creation(self) -> Iterator[Trial]:
-        async def cloned(done: Done | None) -> bool:
+        async def cloned(done: TaskResult | None) -> bool:
             guest = self.named("app")
             return guest is not None and str(guest.config.get("cores")) == "2" and "vmbr1" in guest.config["net0"]
 
-        async def made(done: Done | None) -> bool:
+        async def made(done: TaskResult | None) -> bool:
             return any(one.config["hostname"] == "ct1" and one.status == "running" for one in self.server.pve.cts)
 
-        async def gone(done: Done | None) -> bool:
+        async def gone(done: TaskResult | None) -> bool:
             return self.named("app") is None
 
-        async def no_container(done: Done | None) -> bool:
+        async def no_container(done: TaskResult | None) -> bool:
             return not self.server.pve.cts
 
         size: dict[str, Any] = {"cores": 2, "memory": 512, "bridge": "vmbr1", "vlan": 7, "tags": ["app"]}
@@ -136,10 +136,10 @@ class ProxmoxHost(Cluster):
     def movement(self) -> Iterator[Trial]:
         self.server.do(lambda pve: pve.add_node("pve2"))
 
-        async def grown(done: Done | None) -> bool:
+        async def grown(done: TaskResult | None) -> bool:
             return str(self.web.config["scsi0"]).endswith("size=16G")
 
-        async def moved(done: Done | None) -> bool:
+        async def moved(done: TaskResult | None) -> bool:
             return bool(self.web.node == "pve2")
 
         yield Trial(self.task("guest_resize", guest_name="web", disk="scsi0", size=16), grown)

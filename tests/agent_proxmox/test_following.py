@@ -72,7 +72,7 @@ async def test_a_change_whose_result_cannot_be_read_afterwards_is_a_success(
 ) -> None:
     sizes = [8.0]
 
-    async def once(of: work.Work, guest: Guest, disk: str) -> float:
+    async def once(of: work.GuestWork, guest: Guest, disk: str) -> float:
         if not sizes:
             raise Unreachable("the node went away", code="node_offline")
         return sizes.pop()

@@ -4,7 +4,7 @@ import asyncio
 
 from tests.agent_proxmox.cluster import Cluster
 
-from writ_agent.backends.port import Done
+from writ_agent.backends.port import TaskResult
 from writ_agent_proxmox.notes import Note
 from writ_testing.eventually import eventually
 
@@ -12,7 +12,7 @@ START = "/status/start"
 NOTE = Note(node="pve1", type="qmstart,vzstart", id="100")
 
 
-async def settled(cluster: Cluster, note: Note | None, operation: str = "container_start") -> Done:
+async def settled(cluster: Cluster, note: Note | None, operation: str = "container_start") -> TaskResult:
     """What the next agent says of an operation, and that it changed nothing."""
     task = cluster.task(operation, container_name="web")
     if note is not None:

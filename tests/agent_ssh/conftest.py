@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.hostops.apt_root import AptRoot, trials
 
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.credentials import Credentials
@@ -46,7 +46,7 @@ class SshHost:
     def task(self, name: str, operation_id: str = ID, **given: object) -> Task:
         return task(CATALOGUE[name], self.target, operation_id, **given)
 
-    async def run(self, name: str, operation_id: str = ID, **given: object) -> Done:
+    async def run(self, name: str, operation_id: str = ID, **given: object) -> TaskResult:
         return await self.backend.run(self.task(name, operation_id, **given), ProgressRecorder())
 
     def change(self, operation_id: str) -> Task:

@@ -11,7 +11,7 @@ from tests.agent_ssh.test_breaks import begun, kill_sessions
 from tests.agent_ssh.test_troubles import GRACE, LATE
 
 from writ_agent.backends.port import Task
-from writ_agent.work.running import Running
+from writ_agent.work.running import RunningOperation
 from writ_testing.eventually import eventually
 from writ_testing.stopwatch import stopwatch
 from writ_testing.suites.backend import ProgressRecorder
@@ -78,7 +78,7 @@ async def test_a_copy_whose_time_is_up_leaves_nothing(host: SshHost, source: Pat
     await host.pool.session(host.target)
     task = replace(copying(host, source), timeout=2.0)
     with stopwatch() as seconds:
-        done = await Running(host.backend, task, ProgressRecorder(), GRACE).wait()
+        done = await RunningOperation(host.backend, task, ProgressRecorder(), GRACE).wait()
     assert seconds() < 2.0 + LATE
     assert (done.outcome, done.code, done.effect, done.over) == ("failed", "timeout", "none", True)
     assert [path.name for path in host.root.iterdir()] == ["source"]

@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 
-from writ_agent.backends.port import Done, Task
-from writ_agent.work.running import Running
+from writ_agent.backends.port import Task, TaskResult
+from writ_agent.work.running import RunningOperation
 from writ_agent_ssh import bootstrap
 from writ_agent_ssh.session import Session
 from writ_contracts.errors import WritError
@@ -29,7 +29,7 @@ def kill_sessions(host: SshHost) -> None:
     processes.kill([pid for pid in host.server.sessions() if "sshd" in _name(pid)], signal.SIGKILL)
 
 
-async def begun(host: SshHost, task: Task) -> asyncio.Task[Done]:
+async def begun(host: SshHost, task: Task) -> asyncio.Task[TaskResult]:
     """The operation, under way on the host."""
     heard = ProgressRecorder()
     run = asyncio.create_task(host.backend.run(task, heard))
@@ -130,7 +130,7 @@ async def test_what_a_hostops_that_was_killed_left_behind_is_ended(host: SshHost
 @pytest.mark.usefixtures("patient")
 async def test_a_timeout_is_kept_on_the_host_itself(host: SshHost) -> None:
     await host.pool.session(host.target)
-    running = Running(
+    running = RunningOperation(
         host.backend, replace(host.task("test_sleep", stubborn=True), timeout=1.0), ProgressRecorder(), 0.5
     )
     with stopwatch() as seconds:
@@ -146,7 +146,7 @@ async def test_a_network_that_falls_silent_has_an_outcome_in_time(host: SshHost)
         host.target = host.server.target(connection=host.server.connection(port=proxy.port))
         await host.pool.session(host.target)
         heard = ProgressRecorder()
-        running = Running(host.backend, replace(host.task("test_sleep"), timeout=5.0), heard, 0.2)
+        running = RunningOperation(host.backend, replace(host.task("test_sleep"), timeout=5.0), heard, 0.2)
         await asyncio.wait_for(heard.first.wait(), 20)
         proxy.stall()
         with stopwatch() as seconds:

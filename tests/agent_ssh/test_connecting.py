@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 
-from writ_agent.backends.port import Done
+from writ_agent.backends.port import TaskResult
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 from writ_testing.peers.programs import program
@@ -21,7 +21,7 @@ async def code_of(host: SshHost, **connection: Any) -> str:
     """Why it cannot be reached; "" if it can."""
     host.target = host.server.target(connection=host.server.connection(**connection))
     try:
-        done: Done = await host.run("network_status")
+        done: TaskResult = await host.run("network_status")
     except WritError as error:
         return error.code
     return done.code

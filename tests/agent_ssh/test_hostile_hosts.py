@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tests.agent_ssh.conftest import ARCHIVE, SshHost, ssh_host
 from tests.agent_ssh.test_troubles import odd_host, timed
 
-from writ_agent.work.running import Running
+from writ_agent.work.running import RunningOperation
 from writ_agent_ssh.bootstrap import contents
 from writ_agent_ssh.channel import MOST_LOG
 from writ_agent_ssh.pace import BURST, RATE
@@ -136,7 +136,9 @@ async def test_a_host_that_floods_with_progress_is_read_at_a_bounded_pace(tmp_pa
     async with odd_host(tmp_path / "odd", flood) as host:
         await host.pool.session(host.target)
         heard, began = ProgressRecorder(), time.process_time()
-        running = Running(host.backend, replace(host.task("network_test", host="127.0.0.1"), timeout=1.5), heard, 0.5)
+        running = RunningOperation(
+            host.backend, replace(host.task("network_test", host="127.0.0.1"), timeout=1.5), heard, 0.5
+        )
         await running.wait()
         assert len(heard.words) * 400 < BURST + 6.0 * RATE
         assert time.process_time() - began < 2.0  # the event loop is free for others

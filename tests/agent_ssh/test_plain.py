@@ -13,8 +13,8 @@ from tests.agent_ssh.plain_host import ALWAYS, host_with, linked
 from tests.agent_ssh.test_breaks import begun, kill_sessions
 from tests.hostops.test_systemctl import SCRIPT, SHOWN
 
-from writ_agent.backends.port import Done
-from writ_agent.work.running import Running
+from writ_agent.backends.port import TaskResult
+from writ_agent.work.running import RunningOperation
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 from writ_testing.stopwatch import stopwatch
@@ -180,7 +180,7 @@ async def test_a_timeout_has_an_outcome_in_time(plain: PlainHost) -> None:
     task = replace(plain.ssh.task("service_restart", service_name="nginx"), timeout=1.0)
     await plain.ssh.pool.session(plain.ssh.target)
     with stopwatch() as seconds:
-        done = await Running(plain.ssh.backend, task, ProgressRecorder(), 0.5).wait()
+        done = await RunningOperation(plain.ssh.backend, task, ProgressRecorder(), 0.5).wait()
     assert seconds() < 1 + 5 + 2
     assert done.outcome in ("failed", "unknown")
     assert done.code in ("timeout", "cancelled")
@@ -216,7 +216,7 @@ async def test_a_systemctl_that_floods_or_hangs_has_an_outcome(plain: PlainHost,
     assert stat.S_ISFIFO((plain.folder / "never").stat().st_mode)
 
 
-async def under_way(plain: PlainHost) -> "asyncio.Task[Done]":
+async def under_way(plain: PlainHost) -> "asyncio.Task[TaskResult]":
     """A restart that systemd has been asked for."""
     run = await begun(plain.ssh, plain.ssh.task("service_restart", service_name="nginx"))
     await eventually(lambda: asked(plain, "restart"))

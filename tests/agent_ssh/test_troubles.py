@@ -16,9 +16,9 @@ from msgspec.structs import fields, replace
 from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 from tests.agent_ssh.test_breaks import begun, kill_sessions, workers
 
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_agent.config import AgentConfig
-from writ_agent.work.running import Running
+from writ_agent.work.running import RunningOperation
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_hostops.supervised import frames
@@ -88,10 +88,10 @@ async def odd_host(folder: Path, behaviour: str) -> AsyncIterator[SshHost]:
         yield host
 
 
-async def timed(host: SshHost, task: Task) -> Done:
+async def timed(host: SshHost, task: Task) -> TaskResult:
     """How it went, as the agent would tell it, in time."""
     with stopwatch() as seconds:
-        done = await Running(host.backend, replace(task, timeout=TIMEOUT), ProgressRecorder(), GRACE).wait()
+        done = await RunningOperation(host.backend, replace(task, timeout=TIMEOUT), ProgressRecorder(), GRACE).wait()
     assert seconds() < TIMEOUT + LATE
     return done
 
@@ -113,7 +113,7 @@ async def test_a_host_that_turns_odd_leaves_a_change_unknown_and_a_look_failed(t
 async def test_a_host_that_is_gone_for_good_leaves_a_change_unknown_in_time(host: SshHost) -> None:
     await host.pool.session(host.target)
     timeout = 5.0  # it has to begin within this
-    running = Running(
+    running = RunningOperation(
         host.backend, replace(change(host, delay=60.0), timeout=timeout), heard := ProgressRecorder(), GRACE
     )
     await asyncio.wait_for(heard.first.wait(), 20)

@@ -21,7 +21,6 @@ CORES = (
     "services/executor/writ_executor/steps/overdue.py",
     "services/policy/writ_policy/decisions/rulings.py",
     "services/policy/writ_policy/starts.py",
-    "services/policy/writ_policy/versions/proofs.py",
 )
 """Folders and single modules."""
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()

@@ -21,6 +21,7 @@ SKIPPED_ELSEWHERE = {
     "tests/faults/test_previous_release.py": "in a clone without its history, which has no release before this one",
     "tests/e2e/test_versions.py": "in a clone without its history, which has no version before this one",
     "tests/documents/test_readers.py": "where one isn't root, who alone can give files away; .ci/run is",
+    "tests/hostops/test_file_read.py": "where one isn't root, who alone can give folders away; .ci/run is",
     "tests/hostops/test_backup_restores.py": "where one isn't root, who alone has files of others; .ci/run is",
     "tests/hostops/test_process_kin.py": "where one isn't root, who alone starts processes of others; .ci/run is",
     "tests/hostops/test_restore_races.py": "where one isn't root, who alone restores what is others'; .ci/run is",

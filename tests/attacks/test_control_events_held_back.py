@@ -22,12 +22,12 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
 from writ_executor.journal.generations import control_events
 from writ_installation.files.principal_changes import KnownChanges, taken_in
-from writ_policy.state.copied_control_events import in_order
 from writ_proof.archive.signatures import Signatures
 from writ_proof.archive.write import control_digest
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.control_events import STORED_WITHIN
+from writ_trust.copied_control_events import in_order
 
 WEEK = 7 * 86_400.0
 RULES = [{"name": "control", "operations": [one.name for one in OPERATIONS], "allowed": True, "inherit": False}]

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from writ_audit.index import Index, IndexPosition
-from writ_audit.projection import Change, EventRow
+from writ_audit.projection import EventRow, RecordChange
 
 BATCH = 200
 
@@ -17,7 +17,9 @@ def main(path: Path) -> None:
         sequences = range(position + 1, position + 1 + BATCH)
         rows = [EventRow(sequence=number, subject="writ.journal.x", kind="finished", at=0.0) for number in sequences]
         position += BATCH
-        index.apply([Change(event=row) for row in rows], IndexPosition(position, "first", f"digest of {position}"))
+        index.apply(
+            [RecordChange(event=row) for row in rows], IndexPosition(position, "first", f"digest of {position}")
+        )
         print(position, flush=True)
 
 

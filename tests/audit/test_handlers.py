@@ -9,30 +9,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_audit.handlers import service
-from writ_audit.permission import Reader
+from writ_audit.permission import QueryReader
 from writ_bus.port import EndpointReply, Message
 from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
 from writ_contracts.errors import Unreachable
 from writ_contracts.subjects import query
 from writ_contracts.wire import MSGPACK, decode, encode
 from writ_runtime.answering import Respond
-from writ_runtime.metrics import Handled
+from writ_runtime.metrics import HandledMessage
 
 
 class Nothing:
     """A record in which nothing ever happened."""
 
-    async def trace(self, reader: Reader, asked: TraceQuery) -> TraceAnswer:
+    async def trace(self, reader: QueryReader, asked: TraceQuery) -> TraceAnswer:
         return TraceAnswer()
 
-    async def search(self, reader: Reader, asked: SearchQuery) -> SearchAnswer:
+    async def search(self, reader: QueryReader, asked: SearchQuery) -> SearchAnswer:
         return SearchAnswer()
 
 
 class Away(Nothing):
     """A record that cannot be reached."""
 
-    async def trace(self, reader: Reader, asked: TraceQuery) -> TraceAnswer:
+    async def trace(self, reader: QueryReader, asked: TraceQuery) -> TraceAnswer:
         raise Unreachable("the server is away")
 
 
@@ -42,9 +42,9 @@ def responding(reading: Any, endpoint: str, observe: Any) -> Respond:
     )
 
 
-def told(reading: Any, endpoint: str, message: Message) -> tuple[Any, Handled]:
+def told(reading: Any, endpoint: str, message: Message) -> tuple[Any, HandledMessage]:
     """The answer, and what was recorded of it."""
-    records: list[Handled] = []
+    records: list[HandledMessage] = []
     answer = asyncio.run(responding(reading, endpoint, records.append)(message))
     assert isinstance(answer, EndpointReply)
     (record,) = records

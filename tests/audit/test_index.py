@@ -11,7 +11,7 @@ import pytest
 from tests.audit import killed_writer
 
 from writ_audit.index import Index, IndexDamaged, IndexPosition
-from writ_audit.projection import Change, EventRow, OperationRow, OutcomeRow
+from writ_audit.projection import EventRow, OperationRow, OutcomeRow, RecordChange
 from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Unreachable
 
@@ -28,7 +28,7 @@ def index(path: Path) -> Iterator[Index]:
     index.close()
 
 
-def opened(sequence: int, operation: str = "op") -> Change:
+def opened(sequence: int, operation: str = "op") -> RecordChange:
     """A denied operation."""
     row = EventRow(sequence=sequence, subject="s", kind="refused", at=1.0, operation_id=operation, principal="alice")
     began = OperationRow(
@@ -44,7 +44,7 @@ def opened(sequence: int, operation: str = "op") -> Change:
     step = OutcomeRow(
         operation_id=operation, sequence=sequence, state="ended", outcome="denied", code="no_rule", at=1.0
     )
-    return Change(event=row, opened=began, step=step)
+    return RecordChange(event=row, opened=began, step=step)
 
 
 def count(path: Path) -> int:
@@ -71,7 +71,7 @@ def test_the_same_record_twice_changes_nothing(index: Index) -> None:
 
 
 def test_a_batch_that_fails_leaves_nothing_behind(path: Path, index: Index) -> None:
-    broken = Change(event=EventRow(sequence=2**70, subject="s", kind="refused", at=1.0))
+    broken = RecordChange(event=EventRow(sequence=2**70, subject="s", kind="refused", at=1.0))
     with pytest.raises(OverflowError):
         index.apply([opened(1), broken], IndexPosition(2))
     assert index.place == IndexPosition()

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from writ_cli.operations.backends import COLUMNS, Row, _show
+from writ_cli.operations.backends import COLUMNS, TargetRow, _show
 from writ_cli.operations.target_advice import advice
 from writ_cli.output import Screen
 from writ_contracts.backends import StepName, TargetReport, TargetTestStep
@@ -35,7 +35,7 @@ WELL = visit(
 CHANGED = visit("host_key_changed", ("connection", True, ""), ("host_key", False, "another"))
 AWAY = visit("tailscale_unavailable", ("connection", False, "tailscaled cannot be asked"))
 ROWS = [
-    Row(
+    TargetRow(
         target=f"web{number}",
         backend="ssh",
         pool="ssh",

@@ -9,7 +9,7 @@ from tests.client.scripted_api import ScriptedApi
 from writ_client import target_runs
 from writ_client.client import Writ
 from writ_client.target_runs import ManyTargets, TargetResult, each_request
-from writ_client.target_selection import Selector
+from writ_client.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
 from writ_contracts.requests import Failure, RequestAnswer, TargetView
 from writ_testing.memory.bus import MemoryBus
@@ -120,26 +120,26 @@ KNOWN = [
 @pytest.mark.parametrize(
     ("selector", "expected"),
     [
-        (Selector(), ["db-1", "web-1", "web-2"]),
-        (Selector(globs=("web-*",)), ["web-1", "web-2"]),
-        (Selector(globs=("web-2", "db-1")), ["db-1", "web-2"]),
-        (Selector(globs=("web-*",), roles=("production",)), ["web-1"]),
-        (Selector(roles=("production", "staging"), tags=("web",)), ["web-1", "web-2"]),
+        (TargetSelector(), ["db-1", "web-1", "web-2"]),
+        (TargetSelector(globs=("web-*",)), ["web-1", "web-2"]),
+        (TargetSelector(globs=("web-2", "db-1")), ["db-1", "web-2"]),
+        (TargetSelector(globs=("web-*",), roles=("production",)), ["web-1"]),
+        (TargetSelector(roles=("production", "staging"), tags=("web",)), ["web-1", "web-2"]),
     ],
 )
-def test_values_of_one_kind_add_up_and_kinds_restrict(selector: Selector, expected: list[str]) -> None:
+def test_values_of_one_kind_add_up_and_kinds_restrict(selector: TargetSelector, expected: list[str]) -> None:
     assert selector.of(KNOWN) == expected
 
 
 @pytest.mark.parametrize(
     ("selector", "missing"),
     [
-        (Selector(globs=("web-1", "wbe-*")), "there is no target 'wbe-\\*'"),
-        (Selector(roles=("testing",)), "no target of role 'testing'"),
-        (Selector(tags=("us",)), "no target with tag 'us'"),
-        (Selector(globs=("db-1",), tags=("web",)), "no target fits all"),
+        (TargetSelector(globs=("web-1", "wbe-*")), "there is no target 'wbe-\\*'"),
+        (TargetSelector(roles=("testing",)), "no target of role 'testing'"),
+        (TargetSelector(tags=("us",)), "no target with tag 'us'"),
+        (TargetSelector(globs=("db-1",), tags=("web",)), "no target fits all"),
     ],
 )
-def test_a_value_that_covers_no_target_is_refused(selector: Selector, missing: str) -> None:
+def test_a_value_that_covers_no_target_is_refused(selector: TargetSelector, missing: str) -> None:
     with pytest.raises(Invalid, match=missing):
         selector.of(KNOWN)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_agent_local.backend import LocalBackend
 from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
@@ -46,7 +46,7 @@ class EngineOnHost(NamedTuple):
     def task(self, name: str, **given: Any) -> Task:
         return replace(task(CATALOGUE[name], self.target, encode_id(os.urandom(16)), **given), timeout=20.0)
 
-    async def run(self, name: str, **given: Any) -> Done:
+    async def run(self, name: str, **given: Any) -> TaskResult:
         return await asyncio.wait_for(self.backend.run(self.task(name, **given), ProgressRecorder()), 30.0)
 
 

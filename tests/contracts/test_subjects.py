@@ -136,6 +136,7 @@ BUILT = [
     subjects.POLICY_DECIDE,
     subjects.POLICY_GRANT,
     subjects.POLICY_PEOPLE,
+    subjects.POLICY_VISIBLE,
     subjects.POLICY_FILE,
     subjects.published_policy(ID),
     subjects.NOTICE_POLICY,

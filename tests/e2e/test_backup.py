@@ -19,7 +19,7 @@ from writ_documents.atomic_files import DRAFT
 from writ_installation.archives.backup import restore
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home, host_token
-from writ_installation.nats.server import Address, BundledServer, free_port
+from writ_installation.nats.server import BundledServer, ServerAddress, free_port
 from writ_testing.eventually import eventually
 from writ_testing.fakes.bundles import rewritten
 from writ_testing.installations.installation import (
@@ -187,7 +187,7 @@ async def test_on_a_server_of_ones_own_all_streams_are_restored_or_none(tmp_path
     shutil.rmtree(installation.home.store)
     server = BundledServer(
         installation.home,
-        Address(host="127.0.0.1", port=free_port(), monitor_port=free_port()),
+        ServerAddress(host="127.0.0.1", port=free_port(), monitor_port=free_port()),
         lambda _: None,
         os.environ,
     )

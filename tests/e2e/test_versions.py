@@ -81,7 +81,7 @@ def accepting(python: Path | str) -> dict[str, str]:
 @asynccontextmanager
 async def agent(installation: RunningInstallation, python: Path) -> AsyncIterator[None]:
     """Of the pool, run by that interpreter, heard within the block."""
-    [service] = services.agents(services.Table(), installation.home, installation.url, {POOL: "local"}, {})
+    [service] = services.agents(services.ProcessTable(), installation.home, installation.url, {POOL: "local"}, {})
     with (installation.home.log / "agent.log").open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *(str(python), *service.argv[1:]),

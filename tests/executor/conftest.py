@@ -25,7 +25,7 @@ from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.metrics import Metrics
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 from writ_testing.fakes.scripted import ScriptedAgent, ScriptedPolicy
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -83,9 +83,9 @@ class World:
     def _agents(self) -> Agents:
         return Agents(agents=[AgentKey(pool=POOL, key=self.hands.key.public)])
 
-    def _file(self, name: str, value: T) -> Watched[T]:
+    def _file(self, name: str, value: T) -> WatchedFile[T]:
         (self.folder / name).touch()
-        return Watched(self.folder / name, lambda _: value)
+        return WatchedFile(self.folder / name, lambda _: value)
 
     async def ask(self, operation: str, principal: str = "alice", /, **wish: Any) -> RequestAnswer:
         """Send a request as a bare client would."""

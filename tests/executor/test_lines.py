@@ -13,7 +13,7 @@ from writ_contracts.life import Life, State
 from writ_contracts.subjects import limit_line, target_lock
 from writ_executor.journal import lines
 from writ_executor.journal.index import Index
-from writ_executor.journal.lines import HOLDING, Line, Ordered, may_start
+from writ_executor.journal.lines import HOLDING, OperationLine, OrderedIds, may_start
 
 LIMIT = RuleLimit(rule="few", kind="max_concurrent", most=3)
 STATES = [State.REQUESTED, State.AWAITING_APPROVAL, State.APPROVED, State.DISPATCHED, State.STARTED, State.ENDED]
@@ -32,7 +32,7 @@ def life(number: int, state: State, **changed: Any) -> Life:
 @settings(max_examples=60, deadline=None)
 @given(steps, st.integers(0, 30))
 def test_a_line_answers_as_a_search_over_all_would(taken: list[tuple[int, State]], up_to: int) -> None:
-    line, naive = Line(), dict[str, Life]()
+    line, naive = OperationLine(), dict[str, Life]()
     for number, state in taken:
         one = life(number, state)
         line.put(name_of(number), one)
@@ -50,7 +50,7 @@ def test_a_line_answers_as_a_search_over_all_would(taken: list[tuple[int, State]
 
 
 def test_removed_operations_do_not_stay_behind_one_that_waits() -> None:
-    ordered = Ordered()
+    ordered = OrderedIds()
     for number in range(10_000):
         ordered.add(number, name_of(number))
         if number:
@@ -69,15 +69,15 @@ def test_a_drain_of_ten_thousand_queued_operations_is_linear(
     for each in range(1, number + 1):
         index.put(life(each, State.REQUESTED, limits=limits, risk=risk))
     index.sequence = number
-    waiting = Line.waiting
+    waiting = OperationLine.waiting
 
-    def counted(self: Line, up_to: int) -> Any:
+    def counted(self: OperationLine, up_to: int) -> Any:
         nonlocal looked
         for one in waiting(self, up_to):
             looked += 1
             yield one
 
-    monkeypatch.setattr(Line, "waiting", counted)
+    monkeypatch.setattr(OperationLine, "waiting", counted)
     line = limit_line(LIMIT.rule, LIMIT.kind) if limits else target_lock("web-1")
     order = []
     while (one := index.next_in(line)) is not None:

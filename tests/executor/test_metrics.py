@@ -14,7 +14,7 @@ from writ_contracts.inventory import Target
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.audit_services import SILENCE, AuditServices
 from writ_executor.metrics import POOLS, Measures, deadline_of, metrics
-from writ_executor.success_rate import FEWEST, SECONDS, Success
+from writ_executor.success_rate import FEWEST, SECONDS, SuccessRate
 from writ_runtime.health import Attention
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
@@ -280,14 +280,14 @@ def test_as_read_counts_what_each_audit_service_has_read_by_its_last_word() -> N
 
 @pytest.mark.parametrize("refused", ["denied", "invalid", "cancelled", "rejected", "stale"])
 def test_a_refusal_is_neither_success_nor_failure(refused: str) -> None:
-    success = Success(time.time)
+    success = SuccessRate(time.time)
     success.ended(time.time(), refused)
     assert (success.counts(), success.ratio(), success.problem()) == ((0, 0), 1.0, None)
 
 
 def test_after_five_minutes_a_failure_counts_no_more() -> None:
     now = [1_000_000.0]
-    success = Success(lambda: now[0])
+    success = SuccessRate(lambda: now[0])
     for _ in range(FEWEST):
         success.ended(now[0], "failed")
     assert success.problem()

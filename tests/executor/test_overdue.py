@@ -10,9 +10,9 @@ from writ_contracts import journal
 from writ_contracts.life import Life, State
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
-from writ_executor.steps.overdue import LONGEST_SHORT, Age, Due, Patience, due, period_of
+from writ_executor.steps.overdue import LONGEST_SHORT, DueStep, WaitingAge, WaitingTimes, due, period_of
 
-PATIENCE = Patience(takeover=2.0, lease=15.0)
+PATIENCE = WaitingTimes(takeover=2.0, lease=15.0)
 SIGNED = Signed(payload=Raw(b"{}"), key="U" + "A" * 55, signature="")
 COMMON: dict[str, Any] = {"id": "e", "at": 100.0, "correlation_id": "c", "operation_id": "a" * 26}
 
@@ -70,46 +70,46 @@ def life(state: State, **changed: Any) -> Life:
 def test_the_time_to_decide_counts_by_the_servers_clock_also_after_a_restart() -> None:
     """A new replica grants a short period anew, but not this one: people were told the instant."""
     waiting = life(State.AWAITING_APPROVAL)
-    assert due(waiting, Age(seen=1.0, before=98.0), 0, PATIENCE) is Due.NOTHING
-    assert due(waiting, Age(seen=1.0, before=100.0), 0, PATIENCE) is Due.EXPIRE
+    assert due(waiting, WaitingAge(seen=1.0, before=98.0), 0, PATIENCE) is DueStep.NOTHING
+    assert due(waiting, WaitingAge(seen=1.0, before=100.0), 0, PATIENCE) is DueStep.EXPIRE
 
 
 def test_what_needs_approval_is_never_advanced_before_it_waits() -> None:
     needs = Verdict(decision="require_approval", rules=[], reason="", code="approval_required")
-    assert due(life(State.REQUESTED, verdict=needs), Age(seen=2.1), 0, PATIENCE) is Due.BEGIN
+    assert due(life(State.REQUESTED, verdict=needs), WaitingAge(seen=2.1), 0, PATIENCE) is DueStep.BEGIN
 
 
 @pytest.mark.parametrize(
     ("state", "seen", "silence", "expected"),
     [
-        (State.REQUESTED, 1.9, 0, Due.NOTHING),
-        (State.REQUESTED, 2.1, 0, Due.ADVANCE),
-        (State.REQUESTED, 100.1, 0, Due.EXPIRE),
-        (State.AWAITING_APPROVAL, 99.0, 0, Due.NOTHING),
-        (State.AWAITING_APPROVAL, 101.0, 0, Due.EXPIRE),
-        (State.APPROVED, 50.0, 0, Due.ADVANCE),
-        (State.APPROVED, 101.0, 0, Due.EXPIRE),
-        (State.DISPATCHED, 60.0, 0, Due.NOTHING),
-        (State.DISPATCHED, 60.1, 0, Due.EXPIRE),
-        (State.STARTED, 40.0, 15.0, Due.NOTHING),
-        (State.STARTED, 40.0, 15.1, Due.PROBE),
-        (State.STARTED, 65.0, 0, Due.NOTHING),
-        (State.STARTED, 65.1, 15.1, Due.MARK_UNKNOWN),
-        (State.STARTED, 65.1, 0, Due.NOTHING),  # an agent says that it still has it
-        (State.STARTED, 86_400.0, 0, Due.NOTHING),  # and is believed for as long as it says so
-        (State.STARTED, 14.9, 99.0, Due.NOTHING),  # whoever has it may not have been heard yet
-        (State.CANCELLING, 40.0, 0, Due.CANCEL),
-        (State.CANCELLING, 65.1, 15.1, Due.MARK_UNKNOWN),
-        (State.CANCELLING, 125.0, 0, Due.CANCEL),
-        (State.CANCELLING, 125.1, 0, Due.MARK_UNKNOWN),  # it was to stop, and only says that it runs
-        (State.UNKNOWN, 100.0, 0, Due.PROBE),
-        (State.UNKNOWN, 901.0, 0, Due.NOTHING),
-        (State.ENDED, 9999.0, 999.0, Due.NOTHING),
-        (State.ABSENT, 9999.0, 999.0, Due.NOTHING),
+        (State.REQUESTED, 1.9, 0, DueStep.NOTHING),
+        (State.REQUESTED, 2.1, 0, DueStep.ADVANCE),
+        (State.REQUESTED, 100.1, 0, DueStep.EXPIRE),
+        (State.AWAITING_APPROVAL, 99.0, 0, DueStep.NOTHING),
+        (State.AWAITING_APPROVAL, 101.0, 0, DueStep.EXPIRE),
+        (State.APPROVED, 50.0, 0, DueStep.ADVANCE),
+        (State.APPROVED, 101.0, 0, DueStep.EXPIRE),
+        (State.DISPATCHED, 60.0, 0, DueStep.NOTHING),
+        (State.DISPATCHED, 60.1, 0, DueStep.EXPIRE),
+        (State.STARTED, 40.0, 15.0, DueStep.NOTHING),
+        (State.STARTED, 40.0, 15.1, DueStep.PROBE),
+        (State.STARTED, 65.0, 0, DueStep.NOTHING),
+        (State.STARTED, 65.1, 15.1, DueStep.MARK_UNKNOWN),
+        (State.STARTED, 65.1, 0, DueStep.NOTHING),  # an agent says that it still has it
+        (State.STARTED, 86_400.0, 0, DueStep.NOTHING),  # and is believed for as long as it says so
+        (State.STARTED, 14.9, 99.0, DueStep.NOTHING),  # whoever has it may not have been heard yet
+        (State.CANCELLING, 40.0, 0, DueStep.CANCEL),
+        (State.CANCELLING, 65.1, 15.1, DueStep.MARK_UNKNOWN),
+        (State.CANCELLING, 125.0, 0, DueStep.CANCEL),
+        (State.CANCELLING, 125.1, 0, DueStep.MARK_UNKNOWN),  # it was to stop, and only says that it runs
+        (State.UNKNOWN, 100.0, 0, DueStep.PROBE),
+        (State.UNKNOWN, 901.0, 0, DueStep.NOTHING),
+        (State.ENDED, 9999.0, 999.0, DueStep.NOTHING),
+        (State.ABSENT, 9999.0, 999.0, DueStep.NOTHING),
     ],
 )
-def test_each_state_is_overdue_at_its_own_time(state: State, seen: float, silence: float, expected: Due) -> None:
-    assert due(life(state), Age(seen=seen), silence, PATIENCE) is expected
+def test_each_state_is_overdue_at_its_own_time(state: State, seen: float, silence: float, expected: DueStep) -> None:
+    assert due(life(state), WaitingAge(seen=seen), silence, PATIENCE) is expected
 
 
 @pytest.mark.parametrize("wrong", [-86_400.0, -3_600.0, 600.0, 86_400.0])
@@ -124,13 +124,17 @@ def test_what_the_writers_clock_showed_moves_no_deadline(state: State, wrong: fl
     off = structs.replace(off, **moved)
     assert period_of(off) == period_of(right)
     for seen in (0.0, 50.0, 70.0, 110.0):
-        assert due(off, Age(seen=seen), 0, PATIENCE) is due(right, Age(seen=seen), 0, PATIENCE)
+        assert due(off, WaitingAge(seen=seen), 0, PATIENCE) is due(right, WaitingAge(seen=seen), 0, PATIENCE)
 
 
-@pytest.mark.parametrize(("window", "expected"), [(LONGEST_SHORT, Due.ADVANCE), (LONGEST_SHORT + 1, Due.EXPIRE)])
-def test_a_new_replica_grants_a_short_period_anew_and_what_is_left_of_a_long_one(window: float, expected: Due) -> None:
+@pytest.mark.parametrize(
+    ("window", "expected"), [(LONGEST_SHORT, DueStep.ADVANCE), (LONGEST_SHORT + 1, DueStep.EXPIRE)]
+)
+def test_a_new_replica_grants_a_short_period_anew_and_what_is_left_of_a_long_one(
+    window: float, expected: DueStep
+) -> None:
     waiting = life(State.REQUESTED, start_by=100.0 + window)
-    assert due(waiting, Age(seen=3.0, before=window), 0, PATIENCE) is expected
+    assert due(waiting, WaitingAge(seen=3.0, before=window), 0, PATIENCE) is expected
 
 
 @given(
@@ -142,15 +146,15 @@ def test_a_new_replica_grants_a_short_period_anew_and_what_is_left_of_a_long_one
 def test_nothing_is_lost_that_an_agent_names_and_nobody_wants_stopped(
     state: State, seen: float, before: float, silence: float
 ) -> None:
-    what = due(life(state), Age(seen=seen, before=before), silence, PATIENCE)
-    assert what is not Due.MARK_UNKNOWN or state is State.CANCELLING
+    what = due(life(state), WaitingAge(seen=seen, before=before), silence, PATIENCE)
+    assert what is not DueStep.MARK_UNKNOWN or state is State.CANCELLING
 
 
 @pytest.mark.parametrize("changed", [{"dry_run": True}, {"target": "writ"}, {"risk": "read"}])
 def test_what_takes_no_lock_begins_again(changed: dict[str, Any]) -> None:
-    assert due(life(State.REQUESTED, **changed), Age(seen=3.0), 0, PATIENCE) is Due.BEGIN
+    assert due(life(State.REQUESTED, **changed), WaitingAge(seen=3.0), 0, PATIENCE) is DueStep.BEGIN
 
 
 def test_a_control_operation_is_carried_on_after_a_lease() -> None:
-    assert due(life(State.STARTED, target="writ"), Age(seen=14.0), 99, PATIENCE) is Due.NOTHING
-    assert due(life(State.STARTED, target="writ"), Age(seen=16.0), 99, PATIENCE) is Due.CONTROL
+    assert due(life(State.STARTED, target="writ"), WaitingAge(seen=14.0), 99, PATIENCE) is DueStep.NOTHING
+    assert due(life(State.STARTED, target="writ"), WaitingAge(seen=16.0), 99, PATIENCE) is DueStep.CONTROL

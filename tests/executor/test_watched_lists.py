@@ -13,13 +13,13 @@ from writ_executor.agents.presence import Presence
 from writ_executor.requests.targets import Targets
 from writ_runtime.clocks import boot_time
 from writ_runtime.list_reader.lists import read_agents, read_inventory
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 
 KEY, OTHER = "U" + "A" * 55, "U" + "B" * 55
 
 
 def targets(path: Path) -> Targets:
-    return Targets(Watched(path, read_inventory), Catalogue(BUILT_IN), Presence(lease=30.0, clock=boot_time))
+    return Targets(WatchedFile(path, read_inventory), Catalogue(BUILT_IN), Presence(lease=30.0, clock=boot_time))
 
 
 async def test_a_target_is_what_its_entry_says_now(tmp_path: Path) -> None:
@@ -35,10 +35,43 @@ async def test_a_target_is_what_its_entry_says_now(tmp_path: Path) -> None:
         await known.find("web-1")
 
 
+def many(role: str, *more: str) -> str:
+    entries = [f"  - {{id: {name}, role: {role}, backend: ssh}}\n" for name in ("web-1", *more)]
+    rest = [f"  - {{id: other-{number}, role: staging, backend: ssh}}\n" for number in range(2_000)]
+    return "targets:\n" + "".join([*entries, *rest])
+
+
+async def test_requests_go_on_while_a_large_inventory_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(many("production"))
+    known = targets(path)
+    former = await known.find("web-1")
+    path.write_text(many("staging", "web-2"))
+    assert await known.find("web-1") == former  # not waited for
+    assert (await known.find("web-2")).role == "staging"  # a target that is not known is
+    assert (await known.find("web-1")).role == "staging"
+    assert await known.is_granted("web-1", former)  # policy may have decided before it read the edit
+    assert await known.is_granted("web-1", await known.find("web-1"))
+    assert not await known.is_granted("web-2", former)
+
+
+async def test_a_grant_for_a_former_entry_counts_for_moments_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
+    known = targets(path)
+    former = await known.find("web-1")
+    path.write_text("targets: [{id: web-1, role: staging, backend: ssh}]")
+    assert await known.is_granted("web-1", former)
+    monkeypatch.setattr("writ_executor.requests.targets.SETTLING", 0.0)
+    assert not await known.is_granted("web-1", former)
+
+
 async def test_nobody_is_refused_by_the_agents_of_a_pool_that_a_target_has_left(tmp_path: Path) -> None:
     path, catalogue, presence = tmp_path / "inventory.yaml", Catalogue(BUILT_IN), Presence(lease=30.0, clock=boot_time)
     path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
-    known = Targets(Watched(path, read_inventory), catalogue, presence)
+    known = Targets(WatchedFile(path, read_inventory), catalogue, presence)
     for pool, operations in (("ssh", ["service_status"]), ("ssh-eu", ["service_restart"])):
         beat = Heartbeat(pool=pool, instance=pool, running=[], free_slots=1, operations=operations, version="1")
         presence.record(beat)
@@ -62,7 +95,7 @@ async def test_a_file_that_cannot_be_used_leaves_the_targets_as_they_were(tmp_pa
 async def test_a_key_counts_from_the_next_claim_and_one_that_was_taken_away_does_not(tmp_path: Path) -> None:
     path = tmp_path / "agents.yaml"
     path.write_text(f"agents: [{{pool: ssh, key: {KEY}}}]")
-    keys = AgentKeys(Watched(path, read_agents))
+    keys = AgentKeys(WatchedFile(path, read_agents))
     assert await keys.of("ssh") == {KEY}
     path.write_text(f"agents: [{{pool: ssh, key: {KEY}}}, {{pool: ssh, key: {OTHER}}}]")
     assert await keys.of("ssh") == {KEY, OTHER}

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from writ_gateway.http.asgi import Receive, Scope, Send
-from writ_gateway.http.bearer import IDENTITY, Bearer
+from writ_gateway.http.bearer import IDENTITY, BearerAuthentication
 from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.tokens import Tokens
 
@@ -51,7 +51,7 @@ def client(tmp_path: Path) -> httpx2.AsyncClient:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": scope[IDENTITY].principal.encode()})
 
-    application = Bearer(inner, Tokens(tmp_path / "none.json"), issuer)
+    application = BearerAuthentication(inner, Tokens(tmp_path / "none.json"), issuer)
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(application), base_url="https://writ.example")
 
 

@@ -16,7 +16,7 @@ from tests.gateway.test_access_tokens import ISSUER, KEY, URL, claims, signed
 from writ_contracts.errors import Unreachable
 from writ_gateway.http import fetching
 from writ_gateway.http.access_tokens import AccessTokens
-from writ_gateway.http.introspection import BURST, KEPT_SECONDS, Introspection, Introspector
+from writ_gateway.http.introspection import BURST, KEPT_SECONDS, IntrospectedTokens, IntrospectionEndpoint
 from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.key_sets import COOLDOWN_SECONDS, FRESH_SECONDS, FetchedKeys
 from writ_gateway.http.key_sets import KEPT_SECONDS as KEYS_KEPT
@@ -137,13 +137,13 @@ async def test_a_redirect_is_not_followed_and_an_address_is_https_or_on_loopback
     assert not fetching.is_safe("file:///etc/passwd")
 
 
-def introspector(server: Server) -> Introspector:
-    return Introspector(address=f"{server.url}/introspect", client="writ gateway", secret="s:e/c")
+def introspector(server: Server) -> IntrospectionEndpoint:
+    return IntrospectionEndpoint(address=f"{server.url}/introspect", client="writ gateway", secret="s:e/c")
 
 
 async def test_an_opaque_token_counts_while_the_server_says_that_it_is_active(server: Server) -> None:
     clock = Clock()
-    tokens = AccessTokens(issuer(), introspection=Introspection(introspector(server), clock=clock))
+    tokens = AccessTokens(issuer(), introspection=IntrospectedTokens(introspector(server), clock=clock))
     server.active["opaque"] = {"active": True, **claims()}
     found = await tokens.claims("opaque")
     assert found is not None
@@ -183,8 +183,8 @@ async def test_invented_tokens_do_not_become_a_flood_at_the_server() -> None:
         asked += 1
         return {"active": False}
 
-    at = Introspector(address="https://x", client="c", secret="s")
-    introspection = Introspection(at, ask, Clock())
+    at = IntrospectionEndpoint(address="https://x", client="c", secret="s")
+    introspection = IntrospectedTokens(at, ask, Clock())
     for number in range(int(BURST)):
         assert await introspection.claims(f"invented-{number}") is None
     with pytest.raises(Unreachable):

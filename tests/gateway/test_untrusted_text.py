@@ -8,7 +8,7 @@ from mcp.types import TextContent
 from tests.gateway.conftest import call, serving
 
 from writ_gateway.results import bounded
-from writ_gateway.untrusted import MOST_CHARACTERS, Bounded, visible
+from writ_gateway.untrusted import MOST_CHARACTERS, BoundedCopy, visible
 from writ_testing.installations.installation import RunningInstallation
 
 INJECTIONS = [
@@ -117,7 +117,7 @@ def test_a_long_text_is_cut_and_the_short_fields_stay() -> None:
 
 
 def test_a_long_list_is_cut_and_named() -> None:
-    copying = Bounded(100)
+    copying = BoundedCopy(100)
     assert len(copying.copy({"rows": ["x" * 10] * 50})["rows"]) < 12
     assert copying.cut == ["rows"]
 

@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+import os
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.hostops.conftest import Ask, names
@@ -41,6 +43,17 @@ def test_pieces_joined_are_the_file(ask: Ask, srv: Path, text: str, step: int) -
         if output["end"]:
             break
     assert read == text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
+def test_a_second_name_of_another_users_file_is_refused(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("x")
+    (srv / "mine").mkdir()
+    (srv / "mine" / "a").hardlink_to(srv / "a")
+    assert ask("file_read", file_path=f"{srv}/mine/a")["outcome"] == "succeeded"
+    os.chown(srv / "mine", 65534, 65534)
+    refused = ask("file_read", file_path=f"{srv}/mine/a")
+    assert (refused["outcome"], refused["code"]) == ("failed", "outside_roots")
 
 
 def test_bytes_that_are_no_text_are_read_as_base64(ask: Ask, srv: Path) -> None:

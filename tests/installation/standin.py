@@ -20,8 +20,8 @@ from writ_cli.error_output import refuse
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
 from writ_installation.processes.agent_kinds import AgentKind
-from writ_installation.processes.services import Table
-from writ_installation.supervisor.supervisor import Options, Supervisor
+from writ_installation.processes.services import ProcessTable
+from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
 from writ_runtime.health import Health, listening
 from writ_runtime.metrics import Metrics
 from writ_runtime.service import RunFile
@@ -56,14 +56,14 @@ async def _sulking() -> str | None:
     return f"will not ({HTTPStatus.IM_A_TEAPOT.phrase})"
 
 
-def table() -> Table:
+def table() -> ProcessTable:
     """Every service a stand-in."""
     command = (sys.executable, __file__, "service")
     services = {kind: (*command, kind) for kind in ("policy", "executor", "audit")}
-    return Table(**services, agents={"local": AgentKind(argv=(*command, "agent"), extra="server")})
+    return ProcessTable(**services, agents={"local": AgentKind(argv=(*command, "agent"), extra="server")})
 
 
-async def up(home: Path, options: Options) -> None:
+async def up(home: Path, options: SupervisorOptions) -> None:
     """As `writ up` does."""
     async with Stop() as stop:
         made = Supervisor(Home(home), options, os.environ, lambda text: print(text, flush=True), table())
@@ -75,7 +75,7 @@ def main() -> int:
     if sys.argv[1] == "service":
         asyncio.run(service(sys.argv[2]))
         return 0
-    options = msgspec.convert({"nats_port": 0, "look_seconds": 0.05, **json.loads(sys.argv[3])}, Options)
+    options = msgspec.convert({"nats_port": 0, "look_seconds": 0.05, **json.loads(sys.argv[3])}, SupervisorOptions)
     try:
         asyncio.run(up(Path(sys.argv[2]), options))
     except Exception as error:  # noqa: BLE001 - as the command does

@@ -21,7 +21,7 @@ from writ_installation.files import list_edits
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site as Installed
 from writ_installation.nats.cluster_certificate import for_servers
-from writ_installation.nats.leaf_sites import Site, add_site
+from writ_installation.nats.leaf_sites import NewSite, add_site
 from writ_installation.nats.server import sizes
 from writ_installation.nats.server_tls import pinned_ca
 from writ_installation.provisioner import folders
@@ -225,7 +225,7 @@ async def test_a_first_site_counts_when_nats_has_been_started_again_and_until_th
     home, keeper, _ = kept
     await eventually(lambda: _well(keeper), what="streams")
     hub, pool = free_port(), read_agents(home.agents).agents[0].pool
-    add_site(home, Site(name="depot", pools=(pool,), hub=(f"nats://127.0.0.1:{hub}",)), "127.0.0.1")
+    add_site(home, NewSite(name="depot", pools=(pool,), hub=(f"nats://127.0.0.1:{hub}",)), "127.0.0.1")
     await eventually(lambda: _told(keeper, "when it is started again"), what="that it has to be started again")
     await served.stop()
     await served.start()

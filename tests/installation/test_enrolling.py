@@ -10,7 +10,7 @@ from writ_bus.nats.tls import TlsOptions
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError, Denied, WritError
 from writ_enrolment import command, enrolment
-from writ_enrolment.enrolment import Joined, enrol
+from writ_enrolment.enrolment import EnrolledAgent, enrol
 from writ_installation.files import tokens
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
@@ -52,9 +52,11 @@ def test_the_agent_finds_the_files_of_tls_from_wherever_it_is_started(
 ) -> None:
     given: dict[str, str] = {}
 
-    async def enrolled(ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]) -> Joined:
+    async def enrolled(
+        ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]
+    ) -> EnrolledAgent:
         given.update(environment)
-        return Joined(pool=ticket.pool, key="", key_file="", environment_file="")
+        return EnrolledAgent(pool=ticket.pool, key="", key_file="", environment_file="")
 
     (tmp_path / "token").write_text(token)
     monkeypatch.setattr(command, "enrol", enrolled)

@@ -16,7 +16,7 @@ from msgspec import structs
 from writ_contracts.errors import ConfigError, Conflict
 from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation import initialise
-from writ_installation.administration.targets import Address, HostKey, NewTarget, add_ssh_target
+from writ_installation.administration.targets import HostKey, NewTarget, SshAddress, add_ssh_target
 from writ_installation.files import ssh_keys
 from writ_installation.files.create import SERVICES, create_installation
 from writ_installation.files.home import Home, host_token
@@ -172,7 +172,7 @@ def test_split_a_targets_key_is_the_ssh_agents_alone_who_enters_no_folder_of_the
     monkeypatch.setattr(initialise, "TLS_GROUP", SOMEBODY_ELSE)
     agent = pwd.getpwnam(SOMEBODY_ELSE)
     home = init(tmp_path / "etc", structs.replace(SITE, state=str(tmp_path / "var")))
-    wish = NewTarget(name="web-1", role="testing", address=Address("root", "web-1.example.org"))
+    wish = NewTarget(name="web-1", role="testing", address=SshAddress("root", "web-1.example.org"))
     added = asyncio.run(add_ssh_target(home, wish, HostKey(f"ssh-ed25519 {'A' * 68}", "SHA256:-")))
     key = Path(added.key_file)
     assert key == tmp_path / "etc-ssh" / "web-1"

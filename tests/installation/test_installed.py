@@ -8,7 +8,7 @@ import pytest
 from writ_contracts.errors import ConfigError, Unreachable
 from writ_installation.processes import installed
 from writ_installation.processes.agent_kinds import KINDS, MODULE
-from writ_installation.processes.services import Table
+from writ_installation.processes.services import ProcessTable
 
 
 def put(folder: Path, name: str, *files: str) -> None:
@@ -19,16 +19,16 @@ def put(folder: Path, name: str, *files: str) -> None:
 
 
 def test_what_is_here_is_not_asked_for() -> None:
-    installed.require(Table().core)
+    installed.require(ProcessTable().core)
     installed.refuse_former()
 
 
 def test_what_is_not_installed_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "find_spec", lambda name: None)
     with pytest.raises(Unreachable, match=r"writ_policy, writ_executor.* install `writops\[server\]`"):
-        installed.require(Table().core)
+        installed.require(ProcessTable().core)
     with pytest.raises(Unreachable, match=r"install `writops\[server,agent-ssh\]`"):
-        installed.require([*Table().core, KINDS["ssh"].argv])
+        installed.require([*ProcessTable().core, KINDS["ssh"].argv])
 
 
 def test_commands_that_are_not_ours_are_not_looked_for() -> None:

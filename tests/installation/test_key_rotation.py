@@ -16,8 +16,8 @@ from writ_documents.readers import read_agents
 from writ_installation.administration import key_steps
 from writ_installation.administration.key_list import list_keys
 from writ_installation.administration.key_rotation import (
-    Ends,
-    Rotated,
+    LastRecords,
+    RotationStep,
     announce,
     pending,
     pools_elsewhere,
@@ -54,8 +54,8 @@ def kill(*_: object) -> None:
 async def test_a_rotation_that_is_killed_before_it_saves_goes_on(
     home: Home, name: str, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, ends = home.key(name).public, Ends(event=5, version=1)
-    steps: list[Callable[[Home, str], Rotated]] = [announce, switch, lambda at, key: retire(at, key, ends)]
+    old, ends = home.key(name).public, LastRecords(event=5, version=1)
+    steps: list[Callable[[Home, str], RotationStep]] = [announce, switch, lambda at, key: retire(at, key, ends)]
     for number, step in enumerate(steps, 1):
         if number == call:
             with monkeypatch.context() as patched:
@@ -82,7 +82,7 @@ async def test_a_key_that_is_unknown_or_being_rotated_is_refused(home: Home) -> 
     with pytest.raises(Conflict):
         announce(home, "audit")
     with pytest.raises(Conflict):
-        retire(home, "audit", Ends())
+        retire(home, "audit", LastRecords())
     home.keys.joinpath("audit.next.seed").write_bytes(home.key("policy").seed)
     with pytest.raises(Conflict, match="another key than the announced one"):
         switch(home, "audit")

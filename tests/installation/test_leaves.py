@@ -16,8 +16,16 @@ from tests.installation.stand_in_installations import up
 from writ_contracts.errors import ConfigError, Invalid
 from writ_installation.files.home import Home, host_token
 from writ_installation.nats.cluster_certificate import for_servers
-from writ_installation.nats.leaf_sites import Shown, Site, add_site, check_listener, listener, read_leaves, write_site
-from writ_installation.nats.server import Address, configuration
+from writ_installation.nats.leaf_sites import (
+    LeafCertificate,
+    NewSite,
+    add_site,
+    check_listener,
+    listener,
+    read_leaves,
+    write_site,
+)
+from writ_installation.nats.server import ServerAddress, configuration
 from writ_nats_server.cluster import TlsFiles
 from writ_nats_server.leaf import Listener
 from writ_nats_server.process import check_config
@@ -25,7 +33,7 @@ from writ_testing.installations.installation import local_target, prepare
 from writ_testing.peers.nats_server import free_port
 
 HUB = ("nats://hub.example.org:7500",)
-ADDRESS = Address(host="127.0.0.1", port=4222, monitor_port=8222)
+ADDRESS = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
 
 
 @pytest.fixture
@@ -38,7 +46,7 @@ def home(tmp_path: Path) -> Home:
 async def test_a_site_is_let_in_with_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
     assert listener(home) is None
     assert "leafnodes" not in configuration(home, ADDRESS)
-    site = Site(name="depot", pools=("local-depot", "local-yard"), hub=HUB)
+    site = NewSite(name="depot", pools=("local-depot", "local-yard"), hub=HUB)
     add_site(home, site, "0.0.0.0")
     leaves = read_leaves(home.leaves)
     assert leaves is not None
@@ -53,7 +61,7 @@ async def test_a_site_is_let_in_with_a_key_for_each_of_its_pools(home: Home, tmp
 
 
 def test_the_same_site_again_has_the_same_keys(home: Home, tmp_path: Path) -> None:
-    site = Site(name="depot", pools=("local-depot",), hub=HUB)
+    site = NewSite(name="depot", pools=("local-depot",), hub=HUB)
     written = []
     for _ in range(2):
         add_site(home, site, "127.0.0.1")
@@ -63,19 +71,19 @@ def test_the_same_site_again_has_the_same_keys(home: Home, tmp_path: Path) -> No
 
 
 def test_a_certificate_for_the_hub_is_asked_for(home: Home, tmp_path: Path) -> None:
-    site = Site(name="depot", pools=("local-depot",), hub=("tls://hub:7422",), hub_ca="/etc/writ/ca.pem")
+    site = NewSite(name="depot", pools=("local-depot",), hub=("tls://hub:7422",), hub_ca="/etc/writ/ca.pem")
     add_site(home, site, "127.0.0.1")
     text = write_site(home, site, tmp_path / "out")[0].read_text()
     assert json.loads(text.partition("leafnodes: ")[2])["remotes"][0]["tls"]["ca_file"] == "/etc/writ/ca.pem"
 
 
 def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_path: Path) -> None:
-    site, made = Site(name="depot", pools=("local-depot",), hub=("tls://hub:7422",)), for_servers(["hub"])
-    shown = Shown(certificate=str(tmp_path / "hub.pem"), key=str(tmp_path / "hub.key"))
+    site, made = NewSite(name="depot", pools=("local-depot",), hub=("tls://hub:7422",)), for_servers(["hub"])
+    shown = LeafCertificate(certificate=str(tmp_path / "hub.pem"), key=str(tmp_path / "hub.key"))
     refused = [
         (shown, made.public, for_servers(["hub"]).private),
         (shown, made.public, _locked(made.private)),
-        (Shown(certificate="hub.pem", key="hub.key"), b"", b""),
+        (LeafCertificate(certificate="hub.pem", key="hub.key"), b"", b""),
     ]
     for one, certificate, key in refused:
         (tmp_path / "hub.pem").write_bytes(certificate)
@@ -90,7 +98,7 @@ def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_p
     assert (found := listener(home)) is not None
     assert found.tls == TlsFiles(certificate=shown.certificate, key=shown.key)
     with pytest.raises(Invalid, match="another certificate"):
-        add_site(home, site, "0.0.0.0", Shown(certificate=shown.key, key=shown.key))
+        add_site(home, site, "0.0.0.0", LeafCertificate(certificate=shown.key, key=shown.key))
 
 
 def _locked(private: bytes) -> bytes:
@@ -113,15 +121,15 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     home: Home, name: str, pools: tuple[str, ...], hub: tuple[str, ...], said: str
 ) -> None:
     with pytest.raises(Invalid, match=said):
-        add_site(home, Site(name=name, pools=pools, hub=hub), "127.0.0.1")
+        add_site(home, NewSite(name=name, pools=pools, hub=hub), "127.0.0.1")
     assert not home.leaves.exists()
     assert not list(home.keys.glob("leaf-*"))
 
 
 def test_a_second_site_wants_an_address_of_a_server_as_the_first_one_did(home: Home) -> None:
-    add_site(home, Site(name="depot", pools=("local-depot",), hub=HUB), "127.0.0.1")
+    add_site(home, NewSite(name="depot", pools=("local-depot",), hub=HUB), "127.0.0.1")
     with pytest.raises(Invalid, match="no address of a NATS server"):
-        add_site(home, Site(name="yard", pools=("local-yard",), hub=("http://hub",)), "127.0.0.1")
+        add_site(home, NewSite(name="yard", pools=("local-yard",), hub=("http://hub",)), "127.0.0.1")
     assert "yard" not in home.leaves.read_text()
 
 
@@ -148,6 +156,6 @@ async def test_nats_runs_on_where_leaves_yaml_wants_it_to_wait_where_it_cannot(t
         assert one.pid("nats") == before
         assert "192.0.2.1" not in one.home.server_config.read_text()
         one.home.leaves.unlink()
-        site = Site(name="depot", pools=(f"local-{host_token()}",), hub=("nats://hub",))
+        site = NewSite(name="depot", pools=(f"local-{host_token()}",), hub=("nats://hub",))
         with pytest.raises(ConfigError, match="at 192"):
             add_site(one.home, site, "192.0.2.1")

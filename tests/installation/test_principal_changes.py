@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from writ_contracts.catalogue.control import PrincipalManage
+from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.decisions import Decision, PolicyVersion
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.journal import ControlEvent
 from writ_contracts.principal_changes import entry_version
 from writ_contracts.records import Record
-from writ_contracts.wire import encode
+from writ_contracts.wire import decode, encode
 from writ_documents.readers import read_principals
 from writ_installation.administration.principals import add_principal, change_principal, rotate_principal
 from writ_installation.files.create import create_installation
@@ -25,10 +27,10 @@ from writ_installation.files.principal_changes import (
     principals_of,
     taken_in,
 )
-from writ_installation.nats.server import Address, plan
-from writ_trust.digests import keyed_digest
+from writ_installation.nats.server import ServerAddress, plan
+from writ_trust.digests import keyed_digest, of_all
 from writ_trust.keys import Key, generate_seed
-from writ_trust.statements import sign
+from writ_trust.statements import read, sign
 
 HERE = "a-b-c-d"
 POLICY, KEY = Key(generate_seed(), HERE), "ab" * 32
@@ -104,6 +106,63 @@ def test_a_forged_change_does_not_count(forged: Record) -> None:
     assert taken_in(KnownChanges(), [forged], {POLICY.public: 9}, HERE).changes == []
 
 
+def of(sequence: int, number: str, action: str) -> Record:
+    """Return the record of a change of bob's state by the operation of that number."""
+    body = {**CHANGE, "action": action}
+    made = record(sequence, operation_id=number * 26, parameters_digest=keyed_digest(KEY, body), decided=body)
+    event = msgspec.structs.replace(decode(made.data, ControlEvent), operation_id=number * 26)
+    return msgspec.structs.replace(made, data=encode(event))
+
+
+def copy(one: Record, sequence: int, of_sequence: int) -> Record:
+    return msgspec.structs.replace(one, sequence=sequence, headers={CARRIED_FROM: str(of_sequence)}, time=9e9)
+
+
+def archive(sequence: int, last: int, *control: Record) -> Record:
+    body = {**dict.fromkeys(("generation", "first", "events"), 1), "last": last, "digest": "0" * 64, "timeout": 9}
+    body = {**body, "reason": "full", "control": of_all(one.data for one in control)}
+    made = record(sequence, operation="journal_archive", parameters_digest=keyed_digest(KEY, body), decided=body)
+    event = msgspec.structs.replace(decode(made.data, ControlEvent), kind="journal_archive")
+    return msgspec.structs.replace(made, subject="writ.journal.control.journal_archive", data=encode(event))
+
+
+def actions(known: KnownChanges) -> list[str]:
+    return [one.change.action for one in known.changes]
+
+
+def test_a_forged_copy_puts_no_change_before_another() -> None:
+    enabled, disabled = of(3, "a", "enable"), of(5, "b", "disable")
+    known = taken_in(KnownChanges(), [enabled, disabled], {POLICY.public: 99}, HERE)
+    for found in (known, KnownChanges()):
+        forged = taken_in(found, [enabled, disabled, copy(disabled, 7, 2)], {POLICY.public: 99}, HERE)
+        assert actions(forged) == ["enable", "disable"]
+        assert forged.sequence == 7
+
+
+def test_a_copy_alone_makes_no_change_and_keeps_later_ones() -> None:
+    """A decision that was held back, stored as a copy: a copy has no time of storage by which it would be late."""
+    late, true = copy(of(3, "a", "enable"), 7, 3), of(8, "b", "disable")
+    assert actions(taken_in(KnownChanges(), [late, true], {POLICY.public: 99}, HERE)) == ["disable"]
+
+
+def test_copies_that_the_last_archive_names_count_in_their_first_order_by_the_key_of_then() -> None:
+    enabled, disabled = of(3, "a", "enable"), of(5, "b", "disable")
+    copies = [copy(disabled, 11, 5), copy(enabled, 12, 3)]
+    named = archive(13, 5, enabled, disabled)
+    assert actions(taken_in(KnownChanges(), [*copies, named], {POLICY.public: 99}, HERE)) == ["enable", "disable"]
+    later = Key(generate_seed(), HERE)
+    signed = msgspec.structs.replace(named, data=archived_by(later, named))
+    keys = {POLICY.public: 6, later.public: 99}
+    assert actions(taken_in(KnownChanges(), [*copies, signed], keys, HERE)) == ["enable", "disable"]
+    assert actions(taken_in(KnownChanges(), [*copies, archive(13, 5, disabled)], keys, HERE)) == []
+
+
+def archived_by(key: Key, named: Record) -> bytes:
+    event = decode(named.data, ControlEvent)
+    assert event.decision is not None
+    return encode(msgspec.structs.replace(event, decision=sign(key, read(event.decision, Decision))))
+
+
 @pytest.fixture
 async def home(tmp_path: Path) -> Home:
     home = Home(tmp_path / "home")
@@ -177,7 +236,7 @@ async def test_a_key_of_another_party_gives_a_principal_no_access_and_breaks_not
 async def test_no_key_of_writ_itself_is_a_principals_user_as_well(home: Home, party: str) -> None:
     """These keys are public, and NATS refuses a configuration that has one of them twice."""
     by_operation(home, "add", "eve", kind="human", key=home.public(party), roles=["dev"])
-    planned = plan(home, Address(host="127.0.0.1", port=4222, monitor_port=8222))
+    planned = plan(home, ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222))
     assert planned.principals.keys() == {"operator", "bob", "helper"}
 
 

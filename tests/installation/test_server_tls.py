@@ -16,7 +16,7 @@ from writ_installation.files.site import Site
 from writ_installation.initialise import init, upgrade
 from writ_installation.nats import server_tls
 from writ_installation.nats.certificates import end_of, issue, make_authority
-from writ_installation.nats.server import Address, configuration
+from writ_installation.nats.server import ServerAddress, configuration
 from writ_installation.nats.server_tls import encrypted, own_names, renew, set_up
 
 NOW, DAY = datetime.now(UTC).timestamp(), 86400.0
@@ -57,7 +57,7 @@ def handshake(home: Home, ca: bytes, name: str) -> None:
 
 
 def test_nats_beyond_loopback_requires_tls_by_the_installations_own_ca(home: Home) -> None:
-    text = configuration(home, Address(host="0.0.0.0", port=4222, monitor_port=8222))
+    text = configuration(home, ServerAddress(host="0.0.0.0", port=4222, monitor_port=8222))
     assert '"min_version": "1.3"' in text
     assert "allow_non_tls: false" in text
     ca = home.ca_file.read_bytes()
@@ -78,7 +78,7 @@ def test_nats_on_loopback_has_no_tls_and_no_ca(tmp_path: Path) -> None:
     home = init(tmp_path / "home", HERE)
     assert not home.tls_file.exists()
     assert not home.ca_key.exists()
-    assert "allow_non_tls" not in configuration(home, Address(host="127.0.0.1", port=4222, monitor_port=8222))
+    assert "allow_non_tls" not in configuration(home, ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222))
 
 
 def test_plaintext_beyond_loopback_is_an_explicit_choice(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_an_installation_of_before_offers_tls_once_it_is_upgraded(tmp_path: Path
     home.tls_file.unlink()
     assert "`writ init --upgrade`" in server_tls.exposure(home, "0.0.0.0")
     assert any("mode: offered" in line for line in upgrade(home.root))
-    assert "allow_non_tls: true" in configuration(home, Address(host="0.0.0.0", port=4222, monitor_port=8222))
+    assert "allow_non_tls: true" in configuration(home, ServerAddress(host="0.0.0.0", port=4222, monitor_port=8222))
     assert "mode: required" in server_tls.exposure(home, "0.0.0.0")
     assert upgrade(home.root) == []
 

@@ -1,6 +1,8 @@
 """`writ status` of processes that others start: the system, or containers."""
 
+import os
 import re
+import stat
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from writ_contracts.errors import ConfigError
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
-from writ_installation.status.control import status
+from writ_installation.status.control import private_log, status
 from writ_installation.status.foreign_processes import health_addresses
 from writ_runtime.health import Attention, Check, Health, listening
 from writ_runtime.metrics import Metrics
@@ -92,3 +94,18 @@ async def test_of_a_system_the_units_are_asked_where_they_answer(tmp_path: Path)
 async def test_what_names_no_process_is_said(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(ConfigError, match="WRIT_SERVICES"):
         await health_addresses(Home(tmp_path), {"WRIT_SERVICES": wrong})
+
+
+def test_log_of_a_detached_start_is_private_whatever_the_umask_and_its_mode_were(tmp_path: Path) -> None:
+    log = tmp_path / "up.log"
+    before = os.umask(0)
+    try:
+        with private_log(log) as output:
+            output.write(b"one")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    log.chmod(0o666)
+    with private_log(log) as output:
+        output.write(b"two")
+    assert (stat.S_IMODE(log.stat().st_mode), log.read_bytes()) == (0o600, b"onetwo")

@@ -20,7 +20,7 @@ from writ_installation.files.home import Home, host_token
 from writ_installation.processes import child
 from writ_installation.status.control import down, restart, status, to_restart
 from writ_installation.supervisor import supervisor
-from writ_installation.supervisor.supervisor import Options
+from writ_installation.supervisor.supervisor import SupervisorOptions
 from writ_testing.exhaustive import some
 from writ_testing.peers.nats_server import free_port
 from writ_testing.search import alive, files, folders, modes
@@ -191,7 +191,7 @@ async def test_a_chosen_port_that_somebody_takes_meanwhile_is_chosen_anew(
         taken.listen()
         ports = iter([free_port(), taken.getsockname()[1], free_port(), free_port()])
         monkeypatch.setattr(supervisor, "free_port", lambda *_: next(ports))
-        installation = supervisor.Supervisor(home, Options(nats_port=0), os.environ, lambda _: None)
+        installation = supervisor.Supervisor(home, SupervisorOptions(nats_port=0), os.environ, lambda _: None)
         server = installation._make_server()
         await installation._serve(server)
         await server.stop()
@@ -252,4 +252,4 @@ async def test_down_and_status_say_when_nothing_runs(tmp_path: Path) -> None:
 
 def test_the_pauses_between_restarts_grow_and_are_bounded() -> None:
     assert 0 < child.FIRST_PAUSE < child.LONGEST_PAUSE <= 30
-    assert Options().nats_port == 4222
+    assert SupervisorOptions().nats_port == 4222

@@ -15,7 +15,7 @@ from writ_contracts import subjects
 from writ_contracts.notices import Noted, Notice
 from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
-from writ_installation.nats.server import Address, BundledServer
+from writ_installation.nats.server import BundledServer, ServerAddress
 from writ_installation.processes.child import Child
 from writ_installation.provisioner.provisioner import Provisioner
 from writ_runtime.journal_notices import Notifier
@@ -58,7 +58,7 @@ async def test_nats_server_is_kept_after_a_defect_of_its_watcher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_once(monkeypatch, BundledServer, "_keep_running")
-    address = Address(host="127.0.0.1", port=free_port(), monitor_port=free_port())
+    address = ServerAddress(host="127.0.0.1", port=free_port(), monitor_port=free_port())
     server = BundledServer(prepare(tmp_path), address, lambda _: None, os.environ)
     await server.start()
     first = server.pid

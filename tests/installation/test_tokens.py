@@ -21,7 +21,7 @@ from writ_installation.files import list_edits, tokens
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.tokens import Token
-from writ_installation.nats.server import Address, configuration
+from writ_installation.nats.server import ServerAddress, configuration
 from writ_installation.provisioner.enrolments import Enrolments, finish
 from writ_testing.search import containing, files
 from writ_trust import enrolment_tickets
@@ -106,7 +106,7 @@ def test_half_a_token_is_none_and_is_not_shown(home: Home, cut: int) -> None:
 
 def test_nats_knows_a_token_until_its_key_is_let_in_or_it_expires(home: Home) -> None:
     token, _ = tokens.make(home, POOL, URL, 1e12)
-    address = Address(host="127.0.0.1", port=4222, monitor_port=8222)
+    address = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
     key = a_key().public
     assert token.key in configuration(home, address)
     tokens.use(home, token, key)

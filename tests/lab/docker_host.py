@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 from tests.lab.engine import Engine
 
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import Task, TaskResult
 from writ_agent_docker.backend import DockerBackend
 from writ_containers import container_operations
 from writ_contracts.inventory import Target
@@ -124,7 +124,7 @@ class DockerHost:
         """A pull needs a registry: test_docker_images.py; snapshots: test_docker_snapshots.py."""
         return ("image_pull", *container_operations.SHARED)
 
-    async def run(self, name: str, operation_id: str, **given: Any) -> Done:
+    async def run(self, name: str, operation_id: str, **given: Any) -> TaskResult:
         """Run it to its end."""
         return await asyncio.wait_for(self.backend.run(self.task(name, operation_id, **given), print), 60.0)
 

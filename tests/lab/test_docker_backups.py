@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests.lab.docker_host import BOX, DockerHost, make_images
 from tests.lab.engine import Engine, bare_engine
 
-from writ_agent.backends.port import Done
+from writ_agent.backends.port import TaskResult
 from writ_containers.backups import operations as backups
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
@@ -25,7 +25,11 @@ PASSWORD = "s3cret-restic-word"
 BY = (
     "for i in 1 2 3; do echo $i > /data/file-$i; done; ln -s file-1 '/data/li nk'; mkdir /data/sub; chmod 700 /data/sub"
 )
-SHOW = "cat /data/file-1 /other/x; readlink '/data/li nk'; ls -ld /data/sub"
+IN_SHOP = "echo sold > /shop/ledger; mkdir -m 750 /shop/own; chmod 1777 /shop"
+SHOW = (
+    "cat /data/file-1 /other/x /shop/ledger; readlink '/data/li nk'; ls -ld /data/sub /shop /shop/own | cut -c1-10"
+    "; cat /one-file"
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +48,20 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
     restic = [program("restic"), "--no-cache", "init"]
     subprocess.run(restic, env={"HOME": str(tmp_path), **environ}, check=True, capture_output=True, timeout=60)
     made.target = replace(made.target, backup=backup)
-    volumes = ("--volume", "data:/data", "--volume", "/other", "--volume", f"{made.root}:/host")
+    (made.root / "shop").mkdir()
+    (made.root / "one-file").write_text("alone\n")
+    (tmp_path / "beyond").mkdir()
+    volumes = ["--volume", "data:/data", "--volume", "/other", "--volume", f"{made.root}/shop:/shop"]
+    volumes += ["--volume", f"{made.root}/one-file:/one-file", "--volume", f"{tmp_path}/beyond:/beyond"]
     engine.docker("run", "--detach", "--name", "db", *volumes, "--env", "OWN=1", BOX)
-    engine.docker("exec", "db", "sh", "-c", f"{BY}; echo then > /other/x")
+    engine.docker("exec", "db", "sh", "-c", f"{BY}; echo then > /other/x; {IN_SHOP}")
     yield made
     await made.backend.close()
     engine.docker("rm", "--force", "--volumes", *engine.docker("ps", "--all", "--quiet").split())
     engine.docker("volume", "rm", *engine.docker("volume", "ls", "--quiet").split())
 
 
-async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given: Any) -> Done:
+async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given: Any) -> TaskResult:
     """With its preview before and its probe after it."""
     asked = host.task(name, encode_id(os.urandom(16)), **given)
     if asked.operation.preview:
@@ -68,17 +76,22 @@ async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given
 async def test_the_volumes_of_a_container_come_back_in_new_ones(host: DockerHost, quiesce: str) -> None:
     before = host.engine.docker("exec", "db", "sh", "-c", SHOW)
     done = await run(host, "backup_create", backup_id="first", container_name="db", quiesce=quiesce)
-    assert (done.outcome, done.output["files"]) == ("succeeded", 2)
+    assert (done.outcome, done.output["files"]) == ("succeeded", 3)
+    assert done.message == "left out: /beyond (not below mount_roots), /one-file (no folder)"
     assert PASSWORD not in repr(done)
     assert host.shown("db")["State"]["Status"] == "running"
     (entry,) = (await run(host, "backup_list", container_name="db")).output["backups"]
     assert (entry["backup_id"], entry["container_name"]) == ("first", "db")
     assert await host.backend.listing(host.target, "list_backups") == ["first"]
-    host.engine.docker("exec", "db", "sh", "-c", "rm -r /data/*; echo now > /data/file-1; echo now > /other/x")
+    host.engine.docker("exec", "db", "sh", "-c", "rm -r /data/* /shop/*; echo now > /data/file-1; echo now > /other/x")
     former = host.shown("db")
     done = await run(host, "backup_restore", backup_id="first", container_name="db")
-    assert (done.outcome, done.message) == ("succeeded", "the former volumes are left as they were")
     now = host.shown("db")
+    (shop,) = [one["Source"] for one in now["Mounts"] if one["Destination"] == "/shop"]
+    message = f"the former volumes are left as they were; its folders are now {shop}"
+    assert (done.outcome, done.message) == ("succeeded", message)
+    assert (Path(shop).parent, Path(shop).name.startswith("shop.restored-")) == (host.root, True)
+    assert not list((host.root / "shop").iterdir())
     assert now["Id"] != former["Id"]
     assert "OWN=1" in now["Config"]["Env"]
     assert host.engine.docker("exec", "db", "sh", "-c", SHOW) == before
@@ -102,6 +115,14 @@ async def test_an_id_is_taken_once_and_a_backup_fits_its_container(host: DockerH
     with pytest.raises(WritError) as refused:
         await run(host, "backup_restore", backup_id="first", container_name="bare")
     assert refused.value.code == "no_volumes"
+
+
+async def test_a_folder_is_not_restored_beside_its_mount_root(host: DockerHost) -> None:
+    await run(host, "backup_create", backup_id="first", container_name="db")
+    host.target = replace(host.target, mount_roots=[str(host.root / "shop")])
+    with pytest.raises(WritError) as refused:
+        await run(host, "backup_restore", backup_id="first", container_name="db")
+    assert refused.value.code == "backup_does_not_fit"
 
 
 async def test_a_restore_that_is_not_as_in_the_backup_changes_nothing(

@@ -11,7 +11,7 @@ from tests.lab.docker_host import BOX, DockerHost, make_images
 from tests.lab.engine import Engine, bare_engine
 from tests.lab.registry import PASSWORD, USER, registry
 
-from writ_agent.backends.port import Done
+from writ_agent.backends.port import TaskResult
 from writ_agent_docker.backend import DockerBackend
 from writ_containers.registries import Registries
 from writ_contracts.errors import WritError
@@ -67,7 +67,7 @@ def with_credentials(host: DockerHost, folder: Path, where: str) -> None:
     host.backend = DockerBackend(folder / "credentials", Registries(folder / "registries"))
 
 
-async def update(host: DockerHost, image: str, name: str = "web", **given: Any) -> Done:
+async def update(host: DockerHost, image: str, name: str = "web", **given: Any) -> TaskResult:
     asked = host.task("container_update", new_id(), container_name=name, image=image, **given)
     asked = replace(asked, baseline=await host.backend.baseline(asked))
     done = await host.backend.run(asked, ProgressRecorder())

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.lab.docker_host import BOX, DockerHost, make_images
 from tests.lab.engine import Engine, bare_engine
 
-from writ_agent.backends.port import Done
+from writ_agent.backends.port import TaskResult
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_testing.suites.backend import ProgressRecorder
@@ -39,7 +39,7 @@ def new_id() -> str:
     return encode_id(os.urandom(16))
 
 
-async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given: Any) -> Done:
+async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given: Any) -> TaskResult:
     """With its baseline, its preview before and its probe after it."""
     asked = host.task(name, new_id(), container_name="web", **given)
     if asked.operation.baseline:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.lab.docker_host import BOX, DockerHost, make_images
 from tests.lab.engine import Engine, bare_engine
 
-from writ_agent.backends.port import Done
+from writ_agent.backends.port import TaskResult
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 
@@ -39,7 +39,7 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
     engine.docker("volume", "prune", "--all", "--force")
 
 
-async def apply(host: DockerHost, text: str, verb: str = "deploy", **given: Any) -> Done:
+async def apply(host: DockerHost, text: str, verb: str = "deploy", **given: Any) -> TaskResult:
     return await host.run(f"stack_{verb}", encode_id(os.urandom(16)), stack_name="shop", compose=text, **given)
 
 

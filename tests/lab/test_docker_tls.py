@@ -9,7 +9,7 @@ from tests.lab.docker_host import BOX, CATALOGUE, make_images
 from tests.lab.engine import Engine, bare_engine
 from tests.lab.engine_certificates import Authority
 
-from writ_agent.backends.port import Done
+from writ_agent.backends.port import TaskResult
 from writ_agent_docker.backend import DockerBackend
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
@@ -50,7 +50,7 @@ class Served:
         self.target = Target(id="box", role="testing", backend="docker", connection=connection)
         self.backend = DockerBackend(credentials)
 
-    async def run(self, name: str, **given: Any) -> Done:
+    async def run(self, name: str, **given: Any) -> TaskResult:
         return await self.backend.run(task(CATALOGUE[name], self.target, "a" * 26, **given), ProgressRecorder())
 
 

@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 from tests.lab.hosts import Host, until, user_key
 
-from writ_agent.backends.port import Done, Task
-from writ_agent.work.running import Running
+from writ_agent.backends.port import Task, TaskResult
+from writ_agent.work.running import RunningOperation
 from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.credentials import Credentials
@@ -66,7 +66,7 @@ class Far:
             timeout=60.0,
         )
 
-    async def run(self, name: str, *, port: int = PORT, **given: object) -> Done:
+    async def run(self, name: str, *, port: int = PORT, **given: object) -> TaskResult:
         return await self.backend.run(self.task(name, port=port, **given), ProgressRecorder())
 
 
@@ -141,7 +141,7 @@ async def test_a_job_that_takes_too_long_is_taken_back(far: Far) -> None:
     task = replace(far.task("service_start", service_name="hanging"), timeout=2.0)
     await far.run("service_status", service_name="nginx")
     done = await asyncio.wait_for(
-        Running(far.backend, task, ProgressRecorder(), 20.0).wait(), 40
+        RunningOperation(far.backend, task, ProgressRecorder(), 20.0).wait(), 40
     )  # its start takes a minute
     assert done.code == "timeout"
     assert far.host.show("hanging", "Job") in ("", "0")

@@ -35,7 +35,7 @@ from writ_executor.metrics import metrics as executor_metrics
 from writ_executor.service import Executor
 from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.fakes.scripted import ScriptedAgent
@@ -103,8 +103,8 @@ class Services:
             start_window=SHORT,
             rate=10_000,
         )
-        inventory = Watched[Inventory](config.inventory, read_inventory)
-        agents = Watched[Agents](config.agents, read_agents)
+        inventory = WatchedFile[Inventory](config.inventory, read_inventory)
+        agents = WatchedFile[Agents](config.agents, read_agents)
         bus = MemoryBus(self.broker)
         one = Executor(config, bus, PARAMS, CATALOGUE, inventory, agents, executor_metrics())
         await one.serve()

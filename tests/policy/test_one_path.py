@@ -66,7 +66,7 @@ async def test_simulation_decision_and_eval_agree(asking: Asking) -> None:
     effects = set()
     for seed in range(40):
         r = Random(seed)
-        asking.files.policy(*map(without_facts, policy(r)), deny_by_default=r.random() < 0.7)
+        asking.files.policy(*map(without_facts, policy(r)), deny_by_default=r.random() < 0.7, list_by_rules=[])
         here = setting_of(asking)
         for operation, target in QUESTIONS:
             known = PARAMETERS[operation]

@@ -44,7 +44,7 @@ async def test_what_was_read_counts_though_the_reading_of_the_rest_was_cancelled
     sources = asking.service._sources
     await asking.decision(asking.subject())
 
-    async def cancelled() -> bool:
+    async def cancelled(*, waits: bool = True) -> bool:
         raise asyncio.CancelledError
 
     entry = {"id": "web-new", "role": "development", "backend": "local", "agent": "a"}
@@ -56,6 +56,36 @@ async def test_what_was_read_counts_though_the_reading_of_the_rest_was_cancelled
     decided = await asking.decide(structs.replace(asking.subject(), target="web-a"))
     assert decided.error is not None
     assert decided.error.code == "unknown_target"
+
+
+def large(text: str) -> str:
+    """An inventory that is too large to be waited for."""
+    rest = "".join(f"  - {{id: other-{number}, role: staging, backend: local}}\n" for number in range(2_000))
+    return f"targets:\n{text}{rest}"
+
+
+async def test_decisions_go_on_while_a_large_inventory_is_read(asking: Asking) -> None:
+    first = await asking.decision(asking.subject())
+    target = asking.subject().target
+    asking.files.write("inventory", large(f"  - {{id: {target}, role: development, backend: local, agent: a}}\n"))
+    assert (await asking.decision(asking.subject())).policy.inventory_digest == first.policy.inventory_digest
+    # That a target is unknown is said by the present file alone.
+    decided = await asking.decide(structs.replace(asking.subject(), target="other-7"))
+    assert decided.error is None
+    assert (await asking.decision(asking.subject())).policy.inventory_digest != first.policy.inventory_digest
+
+
+async def test_a_large_inventory_that_cannot_be_used_is_told_once_and_leaves_the_last_one(asking: Asking) -> None:
+    first = await asking.decision(asking.subject())
+    asking.files.write("inventory", large("  - {id: web-a, role: nowhere}\n"))
+    for _ in range(2):
+        await asking.service._sources.refresh(waits=True)
+        decision = await asking.decision(asking.subject())
+        assert decision.policy.inventory_digest == first.policy.inventory_digest
+    check = await asking.service.checks()["inventory"]()
+    assert check is not None
+    assert "nowhere" in check
+    assert b'writ_policy_load_errors_total{file="inventory"} 1.0' in asking.measured.exposition()[0]
 
 
 @pytest.mark.parametrize("name", ["policy", "inventory", "principals", "agents"])

@@ -125,7 +125,7 @@ def seal(manifest: Manifest, **more: Any) -> bytes:
     return encode(event)
 
 
-async def make(path: Path, bus: MemoryBus, plan: write.Plan) -> Manifest:
+async def make(path: Path, bus: MemoryBus, plan: write.ArchivePlan) -> Manifest:
     with BundleWriter(path) as writer:
         made = await write.write(bus.journal, writer, plan, [POLICY.public])
         assert made.checked.problems == []

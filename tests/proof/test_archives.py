@@ -21,7 +21,7 @@ from writ_installation.archives.backup import draft_of
 from writ_installation.files.home import Home
 from writ_proof.archive import check, read, write
 from writ_proof.archive.format import SEAL, Manifest, Segment, decode_line, digest_of
-from writ_proof.bundles import MANIFEST, BundleWriter, Damaged
+from writ_proof.bundles import MANIFEST, BundleWriter, DamagedBundle
 from writ_testing.fakes.bundles import rewritten
 from writ_trust.statements import sign
 
@@ -30,12 +30,12 @@ from writ_trust.statements import sign
 async def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An archive of eight operations in segments of seven events."""
     monkeypatch.setattr(write, "SEGMENT_EVENTS", 7)
-    plan = write.Plan(generation=1, first=1, last=3 * OPERATIONS, previous="")
+    plan = write.ArchivePlan(generation=1, first=1, last=3 * OPERATIONS, previous="")
     await make(tmp_path / "whole.writ", await journal_of(OPERATIONS), plan)
     return tmp_path / "whole.writ"
 
 
-def verify(path: Path) -> check.Verified:
+def verify(path: Path) -> check.VerifiedArchive:
     return check.verify(path, [POLICY.public])
 
 
@@ -151,7 +151,7 @@ def seal_other_parameters(members: dict[str, bytes]) -> None:
     ids=lambda change: change.__name__,
 )
 def test_what_was_done_to_an_archive_shows(whole: Path, change: Callable[[dict[str, bytes]], None]) -> None:
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedBundle):
         verify(rewritten(whole, change))
     assert verify(rewritten(whole, lambda _: None)).events == 24
 
@@ -166,7 +166,7 @@ def test_a_file_that_was_cut_or_whose_bits_flipped_is_no_archive_or_still_the_sa
         copy.write_bytes(data[:at] if chance.random() < 0.2 else data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         try:
             assert structs.replace(verify(copy), file="") == wanted  # a time stamp of zip's own, say
-        except Damaged:
+        except DamagedBundle:
             damaged += 1
     assert damaged > 100
 
@@ -177,7 +177,7 @@ async def test_a_signature_that_does_not_hold_is_told_with_its_event(tmp_path: P
     forged = structs.replace(requested, decision=sign(MALLORY, json.decode(requested.decision.payload, type=Decision)))
     for expected, event in ((0, forged), (7, started), (8, finished)):
         await append(bus, 2, event, expected)
-    plan = write.Plan(generation=1, first=1, last=9, previous="")
+    plan = write.ArchivePlan(generation=1, first=1, last=9, previous="")
     with BundleWriter(tmp_path / "one.writ") as writer:
         made = await write.write(bus.journal, writer, plan, [POLICY.public])
         assert [problem.sequence for problem in made.checked.problems] == [7]
@@ -189,20 +189,20 @@ async def test_a_signature_that_does_not_hold_is_told_with_its_event(tmp_path: P
 
 async def test_archives_follow_each_other(tmp_path: Path) -> None:
     bus = await journal_of(6)
-    first = await make(tmp_path / "1", bus, write.Plan(generation=1, first=1, last=9, previous=""))
+    first = await make(tmp_path / "1", bus, write.ArchivePlan(generation=1, first=1, last=9, previous=""))
     name = digest_of(first.encoded())
-    await make(tmp_path / "2", bus, write.Plan(generation=2, first=10, last=15, previous=name))
-    await make(tmp_path / "3", bus, write.Plan(generation=3, first=16, last=18, previous="0" * 64))
+    await make(tmp_path / "2", bus, write.ArchivePlan(generation=2, first=10, last=15, previous=name))
+    await make(tmp_path / "3", bus, write.ArchivePlan(generation=3, first=16, last=18, previous="0" * 64))
     archives = [verify(tmp_path / number) for number in "123"]
     check.follow(archives[:2])
     for wrong in (archives, archives[1::-1], [archives[0], archives[2]]):
-        with pytest.raises(Damaged, match="does not follow"):
+        with pytest.raises(DamagedBundle, match="does not follow"):
             check.follow(wrong)
 
 
 async def test_the_same_range_makes_the_same_manifest_and_a_range_with_a_hole_none(tmp_path: Path) -> None:
     bus = await journal_of(3)
-    plan = write.Plan(generation=1, first=1, last=9, previous="")
+    plan = write.ArchivePlan(generation=1, first=1, last=9, previous="")
     made = [await make(tmp_path / name, bus, plan) for name in "ab"]
     assert made[0].encoded() == made[1].encoded()
     with BundleWriter(tmp_path / "c") as writer, pytest.raises(Conflict):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.rules.asking import NOON, World, at, policy, rule
 
-from writ_rules.engine.facts import Facts, Need, ScanFinding, ScanReport, TargetListing
+from writ_rules.engine.facts import Facts, NeededListing, ScanFinding, ScanReport, TargetListing
 
 RESTARTS = rule("restarts", "service_restart")
 NOW = at(NOON)
@@ -25,7 +25,7 @@ def listed(constraint: dict[str, Any], *, allowed: bool = True) -> World:
 def test_a_list_that_nobody_asked_for_is_needed() -> None:
     ruling = listed({}).ask()
     assert (ruling.effect, ruling.code, ruling.rules) == ("deny", "facts_needed", ["listed"])
-    assert ruling.needs == [Need("list_services")]
+    assert ruling.needs == [NeededListing("list_services")]
 
 
 def test_what_the_target_lists_is_in_and_what_it_does_not_is_out() -> None:

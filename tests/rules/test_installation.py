@@ -13,7 +13,7 @@ from writ_documents.readers import read_inventory, read_principals
 from writ_rules.analysis.installation import as_warnings, lint_with
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.format import PolicyFile
-from writ_rules.validating import Among, validate_file
+from writ_rules.validating import ValidationContext, validate_file
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver", "operator"])
 BOT = Principal(id="bot", kind="agent", key=NOBODYS_KEY, roles=["assistant"], acts_for="bob")
@@ -142,9 +142,9 @@ def test_validating_with_files_refuses_what_can_not_be_done_there(tmp_path: Path
     one = "{name: a, operations: [service_restart], allowed: true, users: [eve]}"
     path.write_text(f"policies: {{global_policies: [{one}]}}")
     assert validate_file(path, CATALOGUE, "strict").valid
-    assert not validate_file(path, CATALOGUE, "strict", Among(principals=PEOPLE)).valid
-    assert validate_file(path, CATALOGUE, "permissive", Among(principals=PEOPLE)).valid
-    as_a_service = validate_file(path, CATALOGUE, "strict", Among(principals=PEOPLE, only_warn=True))
+    assert not validate_file(path, CATALOGUE, "strict", ValidationContext(principals=PEOPLE)).valid
+    assert validate_file(path, CATALOGUE, "permissive", ValidationContext(principals=PEOPLE)).valid
+    as_a_service = validate_file(path, CATALOGUE, "strict", ValidationContext(principals=PEOPLE, only_warn=True))
     assert as_a_service.valid
     assert [(said.problem.line, said.problem.column) for said in as_a_service.found] == [(1, 30), (1, 94)]
 

@@ -17,7 +17,7 @@ from writ_contracts.inventory import Target
 from writ_documents.document import FileErrors
 from writ_rules.engine.decide import Ruling
 from writ_rules.json_lines import answer
-from writ_rules.setting import Question, Setting, setting
+from writ_rules.setting import AccessQuestion, Setting, setting
 
 RESTARTS = rule("restarts", "service_restart")
 
@@ -226,7 +226,7 @@ def test_an_unknown_target_is_refused_and_not_judged_as_one_of_development() -> 
         told = json.loads(answer(here, json.dumps({**ASKED, "target": unknown}).encode(), now=0))
         assert told["decision"] == "invalid"
         with pytest.raises(Invalid):
-            here.ask(Question(principal="alice", operation="service_restart", target=unknown, at=at(NOON)))
+            here.ask(AccessQuestion(principal="alice", operation="service_restart", target=unknown, at=at(NOON)))
 
 
 def test_rules_are_known_by_their_own_names_at_every_load() -> None:

@@ -10,7 +10,7 @@ from writ_rules.analysis.lint import lint
 from writ_rules.analysis.reading import readings
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.findings import Severity
-from writ_rules.engine.format import placed
+from writ_rules.engine.groups import placed
 from writ_rules.engine.verbs import verbs
 from writ_rules.loading import findings_of
 
@@ -288,3 +288,27 @@ def test_days_of_a_maintenance_window_that_comes_once_are_told(key: dict[str, An
     expected = [("warning", "the window comes once: without a recurrence this is ignored")]
     assert said() == said(recurrence="none") == expected
     assert said(recurrence="weekly") == said(recurrence="monthly") == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        (name(pattern="[A-Z ]+!"), "no service_name that the operation takes fits the pattern"),
+        (name(pattern="-.*"), "no service_name that the operation takes fits the pattern"),
+        (name(pattern="a{200}", max_length=10), "what fits the pattern is longer than 10"),
+    ],
+)
+def test_a_pattern_that_nothing_of_the_parameter_fits_is_vacuous(keys: dict[str, Any], reason: str) -> None:
+    (text,) = found(rule("a", "service_restart", **keys))
+    assert text == f"lint: vacuous: 'a' never matches service_restart: {reason}"
+
+
+def test_an_approval_is_avoidable_by_a_wider_allow_with_another_number() -> None:
+    demanding = rule("slow", "service_restart", requires_approval=True, **timeout(min=30))
+    assert found(demanding, RESTART) == [
+        "warning: avoidable: 'restart' allows the same without an approval where timeout is another"
+    ]
+    by_name = rule("db", "service_restart", requires_approval=True, **name(pattern="db-.*"))
+    assert found(by_name, RESTART) == []
+    wide = rule("wide", "service_restart", requires_approval=True)
+    assert found(demanding, wide) == ["warning: shadowed: 'wide' allows all that 'slow' allows"]

@@ -19,7 +19,8 @@ from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.findings import Finding
-from writ_rules.engine.format import PlacedRule, PolicyFile, placed
+from writ_rules.engine.format import PlacedRule, PolicyFile
+from writ_rules.engine.groups import placed
 
 TARGETS = (
     Target(id="web-1", role="production", backend="local", docker={}, tags=["web"], gateway="gw-1"),

@@ -11,7 +11,7 @@ from writ_rules.analysis.mutants import Mutant, mutants
 from writ_rules.coverage import Counter
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.format import PolicyFile
-from writ_rules.suite_runs import Prepared, read_suite, run_case
+from writ_rules.suite_runs import PreparedSuite, read_suite, run_case
 from writ_rules.suites import suites_in
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ TEMPLATES = ROOT / "libs/cli/writ_cli/policy/templates"
 SUITES = [*suites_in(ROOT / "policies"), *suites_in(TEMPLATES)]
 
 
-def is_noticed(suite: Prepared, mutant: Mutant) -> bool:
+def is_noticed(suite: PreparedSuite, mutant: Mutant) -> bool:
     """Whether some case fails when this is the policy."""
     policy, findings = compile_policy(mutant.file, CATALOGUE)
     assert policy is not None, findings

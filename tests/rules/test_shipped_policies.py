@@ -9,8 +9,8 @@ from tests.rules.asking import CATALOGUE, warned
 
 from writ_documents.readers import read_agents, read_inventory
 from writ_rules.coverage import Counter, Coverage
-from writ_rules.suite_runs import Prepared, read_suite, run_case, run_suites
-from writ_rules.suites import Case, default_suite_path, is_suite, suites_in
+from writ_rules.suite_runs import PreparedSuite, read_suite, run_case, run_suites
+from writ_rules.suites import SuiteCase, default_suite_path, is_suite, suites_in
 
 ROOT = Path(__file__).parents[2]
 POLICIES, TEMPLATES = ROOT / "policies", ROOT / "libs/cli/writ_cli/policy/templates"
@@ -19,7 +19,7 @@ SHIPPED = [path for folder in (POLICIES, TEMPLATES) for path in sorted(folder.gl
 
 
 @cache
-def suite(path: Path) -> Prepared:
+def suite(path: Path) -> PreparedSuite:
     return read_suite(path, CATALOGUE, "strict")
 
 
@@ -28,7 +28,7 @@ def every_case() -> list[Any]:
 
 
 @pytest.mark.parametrize(("path", "case"), every_case())
-def test_a_case_is_decided_as_it_says(path: Path, case: Case) -> None:
+def test_a_case_is_decided_as_it_says(path: Path, case: SuiteCase) -> None:
     result = run_case(case, suite(path).setting, Counter())
     assert result.passed, result
 

@@ -10,7 +10,7 @@ from tests.rules.asking import CATALOGUE, NOBODYS_KEY, rule
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors
 from writ_rules.junit import junit
-from writ_rules.suite_runs import Runs, read_suite, run_suites
+from writ_rules.suite_runs import SuiteRuns, read_suite, run_suites
 
 TUESDAY = "2026-11-24T12:00:00Z"
 
@@ -55,7 +55,7 @@ def case(decision: str = "allow", **keys: Any) -> dict[str, Any]:
     }
 
 
-def run(path: Path) -> Runs:
+def run(path: Path) -> SuiteRuns:
     return run_suites([read_suite(path, CATALOGUE, "strict")])
 
 

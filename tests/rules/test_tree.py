@@ -13,7 +13,7 @@ from tests.rules.generate import PATTERNS
 
 from writ_rules.engine import index, tree
 from writ_rules.engine.case import Case
-from writ_rules.engine.clauses import Miss, Targets
+from writ_rules.engine.clauses import ClauseMiss, TargetClause
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.literals import beginnings
 from writ_rules.engine.patterns import glob, pattern
@@ -108,12 +108,12 @@ def test_what_is_decided_looks_at_no_more_rules_than_come_near(monkeypatch: pyte
     world = World(policy(global_policies=rules))
     asked: list[str] = []
 
-    def counted(self: Targets, case: Case) -> Miss | None:
+    def counted(self: TargetClause, case: Case) -> ClauseMiss | None:
         asked.append(case.target)
         return original(self, case)
 
-    original = Targets.miss
-    monkeypatch.setattr(Targets, "miss", counted)
+    original = TargetClause.miss
+    monkeypatch.setattr(TargetClause, "miss", counted)
     assert world.ask(target={"id": "app77-1"}).rules == ["r77"]
     assert len(asked) < 10
     denied = world.ask(target={"id": "other"})

@@ -14,14 +14,14 @@ from writ_contracts.requests import Failure, RequestAnswer
 from writ_contracts.wire import JSON, MSGPACK, decode
 from writ_runtime.answering import Reply, answering
 from writ_runtime.logs import Log
-from writ_runtime.metrics import Handled
+from writ_runtime.metrics import HandledMessage
 
 ID = "a" * 26
 ALICE = "writ.request.alice.test_noop"
 
 
-def run(handle: Any, subject: str = ALICE, content_type: str = JSON) -> tuple[RequestAnswer, Handled]:
-    records: list[Handled] = []
+def run(handle: Any, subject: str = ALICE, content_type: str = JSON) -> tuple[RequestAnswer, HandledMessage]:
+    records: list[HandledMessage] = []
     respond = answering("request", handle, RequestAnswer, records.append, Log("writ.test"))
     reply = asyncio.run(respond(Message(subject, b"", {"Content-Type": content_type})))
     assert reply.headers["Content-Type"] == content_type

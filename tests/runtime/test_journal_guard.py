@@ -7,7 +7,7 @@ from msgspec import structs
 
 from writ_bus.port import Entry
 from writ_contracts.errors import ConfigError
-from writ_runtime.journal_guard import CONFIRMED, JournalGuard, Mark
+from writ_runtime.journal_guard import CONFIRMED, JournalGuard, JournalMark
 from writ_runtime.metrics import Metrics
 from writ_runtime.state_file import StateFile
 from writ_testing.memory.broker import Broker
@@ -29,7 +29,7 @@ class Watched:
         await self.bus.journal.append(Entry(subject=line, data=data, event_id=f"e{number}", filter=line, expected=0))
 
     def guard(self, lost: int = 0) -> JournalGuard:
-        file = StateFile(self.path, Mark)
+        file = StateFile(self.path, JournalMark)
         return JournalGuard(self.bus.journal, Metrics(()), self.alarms.append, file=file, lost=lost)
 
 

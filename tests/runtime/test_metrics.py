@@ -12,7 +12,7 @@ from writ_bus import tracing
 from writ_runtime import metric_series as series_module
 from writ_runtime.logs import Log, configure
 from writ_runtime.metric_series import EXAMPLE_EVERY, AtMost
-from writ_runtime.metrics import Handled, Metrics, Observer
+from writ_runtime.metrics import HandledMessage, Metrics, Observer
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +163,7 @@ def test_a_bucket_takes_no_second_example_within_a_moment_and_a_later_one_after(
 def test_what_is_handled_for_an_operation_is_an_example_of_its_endpoint() -> None:
     metrics = Metrics(("claim",))
     fields = {"operation_id": "op1"}
-    metrics.handled(Handled(endpoint="claim", outcome="ok", seconds=0.002, fields=fields))
+    metrics.handled(HandledMessage(endpoint="claim", outcome="ok", seconds=0.002, fields=fields))
     assert 'operation_id="op1"' in examples(metrics, "writ_handled_seconds")["0.0025"]
 
 
@@ -184,9 +184,11 @@ def test_one_record_feeds_log_and_metrics() -> None:
     configure("executor", "info", "json", stream=stream)
     metrics = Metrics(("request", "claim"))
     observe = Observer(Log("x"), metrics)
-    observe(Handled(endpoint="request", outcome="refused", code="denied", seconds=0.002, fields={"operation": "op1"}))
-    observe(Handled(endpoint="claim", outcome="ok", seconds=0.001))
-    observe(Handled(endpoint="claim", outcome="failed", code="internal", seconds=0.001))
+    observe(
+        HandledMessage(endpoint="request", outcome="refused", code="denied", seconds=0.002, fields={"operation": "op1"})
+    )
+    observe(HandledMessage(endpoint="claim", outcome="ok", seconds=0.001))
+    observe(HandledMessage(endpoint="claim", outcome="failed", code="internal", seconds=0.001))
     told = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(line["event"], line["level"], line.get("code")) for line in told] == [
         ("request.handled", "info", "denied"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.errors import ConfigError
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 
 
 def number(path: Path) -> int:
@@ -39,20 +39,20 @@ async def test_an_unchanged_file_is_not_read_again(path: Path) -> None:
         readings.append(number(path))
         return readings[-1]
 
-    watched = Watched(path, counted)
+    watched = WatchedFile(path, counted)
     assert [await watched.refresh() for _ in range(3)] == [False, False, False]
     assert readings == [1]
 
 
 async def test_a_changed_file_is(path: Path) -> None:
-    watched = Watched(path, number)
+    watched = WatchedFile(path, number)
     replace(path, "2")
     assert await watched.refresh()
     assert watched.value == 2
 
 
 async def test_a_file_of_the_same_size_and_time_is_noticed_by_its_inode(path: Path) -> None:
-    watched = Watched(path, number)
+    watched = WatchedFile(path, number)
     times = path.stat()
     replace(path, "2")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -62,7 +62,7 @@ async def test_a_file_of_the_same_size_and_time_is_noticed_by_its_inode(path: Pa
 async def test_a_bad_file_leaves_the_last_good_version_in_force_loudly(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watched = Watched(path, number)
+    watched = WatchedFile(path, number)
     replace(path, "two")
     assert not await watched.refresh()
     assert (watched.value, watched.problem) == (1, "number: no number")
@@ -80,7 +80,7 @@ async def test_so_does_a_file_that_its_reader_has_a_defect_with(path: Path, capl
             raise TypeError("no such type")
         return value
 
-    watched = Watched(path, defective)
+    watched = WatchedFile(path, defective)
     replace(path, "2")
     assert not await watched.refresh()
     said = f"{path}: can't be read for a defect in writ: TypeError: no such type"
@@ -93,7 +93,7 @@ async def test_so_does_a_file_that_its_reader_has_a_defect_with(path: Path, capl
 
 
 async def test_a_file_that_vanishes_and_returns_is_followed(path: Path) -> None:
-    watched = Watched(path, number)
+    watched = WatchedFile(path, number)
     path.unlink()
     assert not await watched.refresh()
     assert (watched.value, watched.problem) == (1, "number: no number")
@@ -105,7 +105,7 @@ async def test_a_file_that_vanishes_and_returns_is_followed(path: Path) -> None:
 def test_there_is_no_first_version_to_fall_back_on(path: Path) -> None:
     path.write_text("none")
     with pytest.raises(ConfigError):
-        Watched(path, number)
+        WatchedFile(path, number)
 
 
 async def test_a_follower_sees_a_change_by_itself(path: Path) -> None:
@@ -118,7 +118,7 @@ async def test_a_follower_sees_a_change_by_itself(path: Path) -> None:
             loop.call_soon_threadsafe(seen.set)
         return value
 
-    watched = Watched(path, told)
+    watched = WatchedFile(path, told)
     follower = asyncio.create_task(watched.follow(interval=0.01))
     replace(path, "2")
     await asyncio.wait_for(seen.wait(), 10)
@@ -144,7 +144,7 @@ class Gate:
 
 async def test_who_comes_while_it_is_read_waits_for_it(path: Path) -> None:
     gate = Gate()
-    watched = Watched(path, gate.read)
+    watched = WatchedFile(path, gate.read)
     replace(path, "2")
     watched.begin()
     await asyncio.to_thread(gate.begun.wait, 20)
@@ -158,7 +158,7 @@ async def test_who_comes_while_it_is_read_waits_for_it(path: Path) -> None:
 
 async def test_a_reading_that_is_cancelled_has_not_been_one(path: Path) -> None:
     gate = Gate()
-    watched = Watched(path, gate.read)
+    watched = WatchedFile(path, gate.read)
     replace(path, "2")
     asked = asyncio.create_task(watched.refresh())
     await asyncio.to_thread(gate.begun.wait, 20)
@@ -171,7 +171,33 @@ async def test_a_reading_that_is_cancelled_has_not_been_one(path: Path) -> None:
 
 async def test_an_unchanged_file_is_not_begun(path: Path) -> None:
     gate = Gate()
-    watched = Watched(path, gate.read)
+    watched = WatchedFile(path, gate.read)
     watched.begin()
     assert not await watched.refresh()
     assert gate.readings == 1
+
+
+async def test_a_large_file_is_read_while_its_last_value_stays(path: Path) -> None:
+    go = threading.Event()
+
+    def gated(path: Path) -> int:
+        go.wait(10)
+        return number(path)
+
+    go.set()
+    watched = WatchedFile(path, gated)
+    go.clear()
+    replace(path, "2" + " " * 70_000)
+    assert await asyncio.wait_for(watched.refresh(waits=False), 5) is False
+    assert watched.value == 1
+    go.set()
+    assert await watched.refresh()
+    assert (watched.value, watched.age < 60) == (2, True)
+
+
+async def test_a_large_file_that_cannot_be_used_leaves_the_last_value(path: Path) -> None:
+    watched = WatchedFile(path, number)
+    replace(path, "x" * 70_000)
+    assert not await watched.refresh(waits=False)
+    assert not await watched.refresh()
+    assert (watched.value, watched.problem) == (1, "number: no number")

@@ -15,11 +15,11 @@ from writ_agent.preflight.host_reads import ENDPOINT_SLOTS, HostReads
 from writ_agent.reporting.heartbeats import Heartbeats
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
-from writ_agent.reporting.receipts import Identity
-from writ_agent.reporting.security_reports import Reporter
+from writ_agent.reporting.receipts import AgentIdentity
+from writ_agent.reporting.security_reports import SecurityReporter
 from writ_agent.reporting.spool import Spool
 from writ_agent.verification import Trust
-from writ_agent.work.cancels import Cancels
+from writ_agent.work.cancels import CancelEndpoint
 from writ_agent.work.in_flight import InFlightOperations
 from writ_agent.work.recovery import recover
 from writ_agent.work.worker import Worker, WorkerParts
@@ -38,7 +38,7 @@ from writ_runtime.people_directory import KnownDirectory
 _log = Log("writ.agent")
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class AgentSettings(Struct, frozen=True, kw_only=True):
     """Settings of an agent. Times in seconds."""
 
     version: str
@@ -55,8 +55,8 @@ class Agent:
 
     def __init__(  # long: one list of parts, each given those before it
         self,
-        settings: Settings,
-        identity: Identity,
+        settings: AgentSettings,
+        identity: AgentIdentity,
         policy_keys: Collection[str],
         *,
         bus: Bus,
@@ -86,9 +86,9 @@ class Agent:
         self._heartbeats = Heartbeats(bus, settings.heartbeat, self._heartbeat)
         self._meters = Meters(metrics, catalogue, self._free_slots)
         self._outbox = Outbox(bus, spool, lambda _: self._heartbeats.changed())
-        self._reporter = Reporter(self._outbox, identity, self._meters)
+        self._reporter = SecurityReporter(self._outbox, identity, self._meters)
         self._host_reads = HostReads(backend, trust, identity, self._reporter, self._meters, self.time.now)
-        self._cancels = Cancels(trust, self._in_flight, self._untold, self._reporter, self._meters)
+        self._cancels = CancelEndpoint(trust, self._in_flight, self._untold, self._reporter, self._meters)
         self._parts = self._put_together(trust)
         self._worker = Worker(self._parts)
         self._beating: asyncio.Task[None] | None = None

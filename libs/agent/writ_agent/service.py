@@ -4,14 +4,14 @@ import secrets
 import socket
 from collections.abc import Mapping
 
-from writ_agent.agent import Agent, Settings
+from writ_agent.agent import Agent, AgentSettings
 from writ_agent.backends.port import Backend, Handler, TargetTester
-from writ_agent.backends.routed import Routed
+from writ_agent.backends.routed import RoutedBackend
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent.ceiling import NO_CEILING, read_ceiling
 from writ_agent.config import AgentConfig
 from writ_agent.reporting.metrics import ENDPOINTS, show_target_health
-from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.spool import Spool
 from writ_contracts.errors import ConfigError
 from writ_contracts.operations import Catalogue
@@ -44,9 +44,11 @@ async def serve(
     number of operations which may wait for their hosts without a slot.
     """
     key, catalogue = load_key(config), load_catalogue()
-    identity = Identity(key=key, pool=config.pool, instance=new_instance())
+    identity = AgentIdentity(key=key, pool=config.pool, instance=new_instance())
     secret = bytes.fromhex(derive(key.seed, "writ.spool", config.pool))
-    routed = Routed(backend, handlers_for(backend.name, catalogue, load_handlers() if handlers is None else handlers))
+    routed = RoutedBackend(
+        backend, handlers_for(backend.name, catalogue, load_handlers() if handlers is None else handlers)
+    )
     with Spool(config.state_dir, secret) as spool:
         bus = await connect_as(f"agent-{config.pool}", config, key)
         agent = Agent(
@@ -102,8 +104,8 @@ def new_instance() -> str:
     return f"{printable(socket.gethostname()[:40])}-{secrets.token_hex(6)}"
 
 
-def _settings(config: AgentConfig, waiting: int) -> Settings:
-    return Settings(
+def _settings(config: AgentConfig, waiting: int) -> AgentSettings:
+    return AgentSettings(
         version=VERSION,
         slots=config.slots,
         waiting=waiting,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from writ_client.operation_wait import Requested
+from writ_client.operation_wait import RecordedRequest
 from writ_client.runs_operations import RunsOperations
 from writ_contracts.ids import WRIT_TARGET
 
@@ -17,7 +17,7 @@ class ApprovalWindows:
 
     async def request(
         self, operations: Sequence[str], targets: Sequence[str], *, uses: int, seconds: int, reason: str
-    ) -> Requested:
+    ) -> RecordedRequest:
         """Request a window. It waits for people's approval, and is open from then on for `seconds`.
 
         The window gets the id of this operation. Within it, `uses` of the operations on the targets need no approval of
@@ -28,7 +28,7 @@ class ApprovalWindows:
         given = {**wanted, "reason": reason}
         return await self._writ.request("window_request", WRIT_TARGET, given, reason=reason, wait=ENDED_WITHIN)
 
-    async def end(self, window_id: str, *, reason: str = "") -> Requested:
+    async def end(self, window_id: str, *, reason: str = "") -> RecordedRequest:
         """End a window before its time; its requester and its approvers always may."""
         wanted = {"window_id": window_id}
         return await self._writ.request("window_end", WRIT_TARGET, wanted, reason=reason, wait=ENDED_WITHIN)

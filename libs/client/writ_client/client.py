@@ -20,13 +20,13 @@ from writ_client.approval_windows import ApprovalWindows
 from writ_client.approvals import Approvals, Signer
 from writ_client.context import Context, open_bus, read_context
 from writ_client.groups.groups import OperationGroups
-from writ_client.operation_events import Event, Following
-from writ_client.operation_wait import History, OnEvent, Requested, outcome
+from writ_client.operation_events import Event, EventFollower
+from writ_client.operation_wait import HistoryReader, OnEvent, RecordedRequest, outcome
 from writ_client.policy_queries import PolicyQueries
 from writ_client.principal_changes import PrincipalChanges
 from writ_client.queries import Queries
 from writ_client.service_calls import ask
-from writ_client.target_runs import ManyTargets, Recap, TargetResult, each_request
+from writ_client.target_runs import ManyTargets, RunRecap, TargetResult, each_request
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.facts import Reported, ScanReport
@@ -41,7 +41,7 @@ CONTROL_SECONDS = 60.0
 CLOSE_SECONDS = 1.0
 
 
-class Options(TypedDict, total=False):
+class SubmitOptions(TypedDict, total=False):
     """The options passed by `run` to `submit`."""
 
     reason: str
@@ -59,7 +59,7 @@ class Writ(Queries, OperationGroups):
         super().__init__(bus, principal)
         self._key = key
         self._clock = clock
-        self._following = Following(bus, principal)
+        self._following = EventFollower(bus, principal)
         self.policy = PolicyQueries(bus, principal)
         self.approvals = Approvals(bus, key, principal, clock)
         self.principals = PrincipalChanges(self)
@@ -174,7 +174,7 @@ class Writ(Queries, OperationGroups):
         idempotency_key: str | None = None,
         timeout: float | None = None,
         on_event: OnEvent = lambda _: None,
-        **options: Unpack[Options],
+        **options: Unpack[SubmitOptions],
     ) -> requests.OperationView:
         """`submit` with these options, then `wait`; `on_event` gets the events on the way."""
         key = request_signing.new_key() if idempotency_key is None else idempotency_key
@@ -197,8 +197,8 @@ class Writ(Queries, OperationGroups):
         max_failures: int | None = None,
         timeout: float | None = None,
         on_result: Callable[[TargetResult], None] = lambda _: None,
-        **options: Unpack[Options],
-    ) -> Recap:
+        **options: Unpack[SubmitOptions],
+    ) -> RunRecap:
         """`run` on each of these targets, `serial` at a time (None: all at once), under one correlation id.
 
         Failed targets are in the recap and raise nothing. Once `max_failures` have failed, no other is begun.
@@ -216,8 +216,8 @@ class Writ(Queries, OperationGroups):
         wait: float,
         idempotency_key: str | None = None,
         on_event: OnEvent = lambda _: None,
-        **options: Unpack[Options],
-    ) -> Requested:
+        **options: Unpack[SubmitOptions],
+    ) -> RecordedRequest:
         """`submit`, then wait at most `wait` seconds for the outcome, and not at all for people who must approve first.
 
         Raises as `submit`. A running operation is no error: the reply has its state.
@@ -228,15 +228,15 @@ class Writ(Queries, OperationGroups):
             answer = await self.submit(operation, target, parameters, idempotency_key=key, **options)
             operation_id = answer.operation_id or id_of(self.principal, key)
             if wait <= 0 or answer.state == State.AWAITING_APPROVAL:
-                return Requested(operation_id, answer)
+                return RecordedRequest(operation_id, answer)
             undecided = answer.outcome is None
             waiting = outcome(
                 self, operation_id, heard, timeout=wait, on_event=on_event, undecided=undecided, accepted=True
             )
             try:
-                return Requested(operation_id, answer, await waiting)
+                return RecordedRequest(operation_id, answer, await waiting)
             except TimedOut:
-                return Requested(operation_id, answer)
+                return RecordedRequest(operation_id, answer)
 
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
@@ -255,7 +255,7 @@ class Writ(Queries, OperationGroups):
         """
         await self._following.start()
         with self._following.listen(operation_id) as heard:
-            async for event in History(self, operation_id, heard).events():
+            async for event in HistoryReader(self, operation_id, heard).events():
                 yield event
 
     async def cancel(

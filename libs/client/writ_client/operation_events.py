@@ -23,7 +23,7 @@ AT_ONCE = 256
 _ENDS = (journal.Refused, journal.Rejected, journal.Finished, journal.Unknown, journal.Resolved)
 
 
-class Happening(Struct, frozen=True):
+class SequencedEvent(Struct, frozen=True):
     """One event and its sequence in the journal; 0 for progress, which is not in it."""
 
     sequence: int
@@ -35,13 +35,13 @@ class Happening(Struct, frozen=True):
         return isinstance(self.event, _ENDS)
 
 
-class Following:
+class EventFollower:
     """Passes each event to the listeners of its operation."""
 
     def __init__(self, bus: Bus, principal: str) -> None:
         self._bus = bus
         self._principal = principal
-        self._listeners: dict[str, list[asyncio.Queue[Happening]]] = {}
+        self._listeners: dict[str, list[asyncio.Queue[SequencedEvent]]] = {}
         self._starting = asyncio.Lock()
         self._subscription: Subscription | None = None
 
@@ -61,9 +61,9 @@ class Following:
             self._subscription = None
 
     @contextmanager
-    def listen(self, operation_id: str) -> Iterator[asyncio.Queue[Happening]]:
+    def listen(self, operation_id: str) -> Iterator[asyncio.Queue[SequencedEvent]]:
         """Yield a queue of this operation's events while the block runs."""
-        queue: asyncio.Queue[Happening] = asyncio.Queue(LARGEST_BACKLOG)
+        queue: asyncio.Queue[SequencedEvent] = asyncio.Queue(LARGEST_BACKLOG)
         self._listeners.setdefault(operation_id, []).append(queue)
         try:
             yield queue
@@ -84,21 +84,21 @@ class Following:
                 queue.put_nowait(happening)
 
 
-def read(kind: str, data: bytes, headers: Mapping[str, str]) -> Happening | None:
+def read(kind: str, data: bytes, headers: Mapping[str, str]) -> SequencedEvent | None:
     """Return the event in a message; None for a kind this version does not know."""
     try:
         if kind == "progress":
-            return Happening(0, decode(data, Progress))
+            return SequencedEvent(0, decode(data, Progress))
         sequence = int(headers.get(SEQUENCE, "0"))
-        return Happening(sequence, decode(data, journal.OperationEvent))  # type: ignore[arg-type]
+        return SequencedEvent(sequence, decode(data, journal.OperationEvent))  # type: ignore[arg-type]
     except (Invalid, ValueError):
         return None
 
 
-def of_trace(sequence: int, kind: str, body: Mapping[str, object]) -> Happening | None:
+def of_trace(sequence: int, kind: str, body: Mapping[str, object]) -> SequencedEvent | None:
     """Return the event in a line of a trace; None for events without an operation."""
     event = read_body(kind, body)
-    return Happening(sequence, event) if isinstance(event, journal.OperationEvent) else None
+    return SequencedEvent(sequence, event) if isinstance(event, journal.OperationEvent) else None
 
 
 def read_body(kind: str, body: Mapping[str, object]) -> journal.JournalEvent | None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 from msgspec import Struct
 
-from writ_client.operation_events import Event, Happening, of_trace
+from writ_client.operation_events import Event, SequencedEvent, of_trace
 from writ_client.queries import Queries
 from writ_contracts import errors, life, views
 from writ_contracts.agents import Progress
@@ -23,10 +23,10 @@ LAG_SECONDS = 0.02
 """An event may arrive before the executor that is asked has read it: the next query follows after this time."""
 
 OnEvent = Callable[[Event], None]
-Heard = asyncio.Queue[Happening]
+Heard = asyncio.Queue[SequencedEvent]
 
 
-class Requested(Struct, frozen=True):
+class RecordedRequest(Struct, frozen=True):
     """A recorded request: its reply, and the operation if it ended while the requester waited."""
 
     operation_id: str
@@ -117,7 +117,7 @@ class EventHistory:
         except TimeoutError:
             return False
 
-    def _take(self, happening: Happening) -> bool:
+    def _take(self, happening: SequencedEvent) -> bool:
         self._on_event(happening.event)
         if isinstance(happening.event, Progress):
             return False
@@ -151,7 +151,7 @@ class StatePoll:
         return view
 
 
-class History:
+class HistoryReader:
     """The events of one operation, each once and in order, from the subscription and from the journal."""
 
     def __init__(self, queries: Queries, operation_id: str, heard: Heard) -> None:
@@ -182,7 +182,7 @@ class History:
             for event in await self._in_order(happening):
                 yield event
 
-    async def _in_order(self, happening: Happening | None) -> list[Event]:
+    async def _in_order(self, happening: SequencedEvent | None) -> list[Event]:
         """Return the event after missed ones before it: a gap is possible at silence, at an impossible step, and at the
         end.
         """
@@ -194,19 +194,19 @@ class History:
             passed.append(self._passed(happening))
         return passed
 
-    def _passed(self, happening: Happening) -> Event:
+    def _passed(self, happening: SequencedEvent) -> Event:
         self._last = happening.sequence
         self._state = life.TABLE.get((self._state, _tag(happening)), _AFTER.get(_tag(happening), self._state))
         return happening.event
 
-    async def _next(self, pause: float) -> Happening | None:
+    async def _next(self, pause: float) -> SequencedEvent | None:
         try:
             async with asyncio.timeout(pause):
                 return await self._heard.get()
         except TimeoutError:
             return None
 
-    async def _missed(self) -> list[Happening]:
+    async def _missed(self) -> list[SequencedEvent]:
         """Return events of the journal after the last one passed on; none while the audit service is away."""
         try:
             answer = await self._queries.trace(operation_id=self._operation_id)
@@ -220,5 +220,5 @@ _AFTER = {event: state for (_, event), state in life.TABLE.items()}
 """The state after an event, when the state before it is unknown."""
 
 
-def _tag(happening: Happening) -> str:
+def _tag(happening: SequencedEvent) -> str:
     return str(happening.event.__struct_config__.tag)

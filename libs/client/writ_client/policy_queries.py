@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from writ_bus.port import Bus
-from writ_client.request_combinations import Simulates
+from writ_client.request_combinations import Simulation
 from writ_client.service_calls import Reply, ask
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
@@ -25,7 +25,7 @@ HEAVY_SECONDS = 60.0
 """Timeout of queries that a policy service computes beside its decisions, one at a time."""
 
 
-class PolicyQueries(Simulates):
+class PolicyQueries(Simulation):
     """`writ.policy`: queries to the policy service."""
 
     def __init__(self, bus: Bus, principal: str) -> None:

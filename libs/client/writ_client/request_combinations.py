@@ -13,7 +13,7 @@ Simulated = list[tuple[EvalRequest, EvalResult]]
 """Each request with its decision."""
 
 
-class Simulates(ABC):
+class Simulation(ABC):
     """`simulate`, for classes with `eval`."""
 
     @abstractmethod

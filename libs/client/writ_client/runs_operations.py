@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from writ_client.operation_wait import OnEvent, Requested
+from writ_client.operation_wait import OnEvent, RecordedRequest
 from writ_contracts.requests import OperationView, RequestAnswer
 
 
@@ -34,5 +34,5 @@ class RunsOperations(Protocol):
 
     async def request(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, wait: float, reason: str = ""
-    ) -> Requested:
+    ) -> RecordedRequest:
         """See Writ."""

@@ -47,7 +47,7 @@ class TargetResult(Struct, frozen=True, kw_only=True):
         return self.outcome in OK
 
 
-class Recap(Struct, frozen=True, kw_only=True):
+class RunRecap(Struct, frozen=True, kw_only=True):
     """All targets of a run, in the order in which they were named."""
 
     correlation_id: str
@@ -102,7 +102,7 @@ class ManyTargets:
         self._results: dict[str, TargetResult] = {}
         self._failures = 0
 
-    async def run(self) -> Recap:
+    async def run(self) -> RunRecap:
         """Run it on all targets."""
         for batch in _batches(self._targets, self._serial):
             async with asyncio.TaskGroup() as group:
@@ -111,10 +111,10 @@ class ManyTargets:
         return self.recap
 
     @property
-    def recap(self) -> Recap:
+    def recap(self) -> RunRecap:
         """Every target: ended, pending, or skipped."""
         results = [self._results.get(target) or self._open(target) for target in self._targets]
-        return Recap(correlation_id=self._each.correlation_id, results=results)
+        return RunRecap(correlation_id=self._each.correlation_id, results=results)
 
     def _open(self, target: str) -> TargetResult:
         if target not in self._begun:

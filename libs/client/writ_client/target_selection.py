@@ -10,7 +10,7 @@ from writ_contracts.nearest_name import near
 from writ_contracts.requests import TargetView
 
 
-class Selector(Struct, frozen=True, kw_only=True):
+class TargetSelector(Struct, frozen=True, kw_only=True):
     """Several values of one kind are "or", several kinds are "and"; an empty kind does not restrict."""
 
     globs: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
-"""Which settings of a container break out of it, each with the flag that allows it; pure. The one judge of
-container_create and of stacks.
+"""Container settings with access to the host, each with the flag allowing it; pure. container_create and stacks are
+both judged here.
 
-The flags are parameters of the request, which policy refuses by default (`writ_contracts.catalogue.host_access`).
+The flags are parameters of the request; policy refuses them by default (`writ_contracts.catalogue.host_access`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,9 +34,9 @@ OWN_NAMESPACES = {
 
 
 class ContainerSettings(Struct, frozen=True, kw_only=True):
-    """What is judged of one container. `name` is for messages. `binds`: folders of the host. `namespaces` by the key of
-    the Compose file. `foreign`: what belongs to something else, such as an external volume. `ports`: address, first
-    and last port of the host. `volumes` and `networks` are those of the engine; what belongs to the stack is left out.
+    """The judged settings of one container. `name` is for messages. `binds`: folders of the host. `namespaces`: by the
+    key of the Compose file. `foreign`: resources owned by something else, such as an external volume. `ports`: address,
+    first and last port of the host. `volumes`, `networks`: names on the engine, without those of the stack itself.
     """
 
     name: str
@@ -56,14 +56,14 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
 
 
 class Breakout(NamedTuple):
-    """`flag`: the parameter that allows it. `what`: the setting, for people."""
+    """A setting with access to the host. `flag`: the parameter allowing it. `what`: the setting, for people."""
 
     flag: str
     what: str
 
 
 def breakouts(one: ContainerSettings, mount_roots: Sequence[str], socket: str) -> Iterator[Breakout]:
-    """Yield each setting that breaks out. `socket`: that of the target's own engine."""
+    """Yield each setting with access to the host. `socket`: the socket of the target's own engine."""
     if one.privileged:
         yield Breakout("allow_privileged", "privileged")
     yield from _network(one)
@@ -71,7 +71,7 @@ def breakouts(one: ContainerSettings, mount_roots: Sequence[str], socket: str) -
     yield from (Breakout("allow_capabilities", f"capability {name}") for name in added_capabilities(one))
     yield from (Breakout("allow_devices", f"device {device}") for device in one.devices)
     for path in one.binds:
-        yield from _bind(path, mount_roots, socket)
+        yield from bind_breakouts(path, mount_roots, socket)
     yield from _unconfined(one)
     yield from (Breakout("allow_shared", text) for text in one.foreign)
 
@@ -79,7 +79,7 @@ def breakouts(one: ContainerSettings, mount_roots: Sequence[str], socket: str) -
 def refuse_breakouts(
     containers: Sequence[ContainerSettings], given: Mapping[str, Any], mount_roots: Sequence[str], socket: str
 ) -> None:
-    """Raises Invalid (`breakout_refused`) naming each setting that breaks out whose flag is not set in `given`."""
+    """Raise Invalid (`breakout_refused`) naming each setting with host access whose flag is not set in `given`."""
     found = [(one.name, breakout) for one in containers for breakout in breakouts(one, mount_roots, socket)]
     refused = [f"{name}: {each.what} needs {each.flag}" for name, each in found if given.get(each.flag) is not True]
     if refused:
@@ -87,14 +87,14 @@ def refuse_breakouts(
 
 
 def is_beneath(path: str, roots: Sequence[str]) -> bool:
-    """Whether `path` is one of these folders or in one. A path that is not in its shortest form is in none."""
+    """Return True if `path` is one of these folders or inside one. A path not in its shortest form is inside none."""
     if str(PurePosixPath(path)) != path or ".." in PurePosixPath(path).parts:
         return False
     return any(PurePosixPath(path).is_relative_to(root) for root in roots if root.startswith("/"))
 
 
-def _bind(path: str, mount_roots: Sequence[str], socket: str) -> Iterator[Breakout]:
-    """The engine resolves symbolic links on its host when it mounts: docs/docker.md says who may write in a root."""
+def bind_breakouts(path: str, mount_roots: Sequence[str], socket: str) -> Iterator[Breakout]:
+    """Yield why a mount of the host breaks out. The engine resolves symbolic links there: see docs/docker.md."""
     if not is_beneath(path, mount_roots):
         yield Breakout("allow_host_mounts", f"the mount of {path}, which is not below mount_roots")
     holds = any(PurePosixPath(known).is_relative_to(path) for known in (*SOCKETS, socket))
@@ -103,7 +103,7 @@ def _bind(path: str, mount_roots: Sequence[str], socket: str) -> Iterator[Breako
 
 
 def added_capabilities(one: ContainerSettings) -> list[str]:
-    """Return the capabilities, as they are written, that the engine does not give to every container."""
+    """Return the capabilities, as written, beyond those of every container."""
     return [name for name in one.cap_add if capability(name) not in DEFAULT_CAPABILITIES]
 
 

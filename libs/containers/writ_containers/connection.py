@@ -15,8 +15,8 @@ Seconds = Annotated[float, Meta(gt=0, le=120)]
 
 
 class EngineAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`socket`: the Unix socket on the engine's host. `connect_timeout` and `reply_timeout`: seconds to connect, and to
-    answer a request that only reads. A longer path does not fit in a socket address (unix(7): 108 bytes).
+    """The address of an engine. `socket`: its Unix socket on the engine's host; a longer path does not fit into a
+    socket address (unix(7): 108 bytes). `connect_timeout`, `reply_timeout`: seconds to connect, and to answer a read.
     """
 
     socket: SocketPath = SOCKET

@@ -1,8 +1,8 @@
 """Bounds of a container's lists: images, published ports, mounts, networks, capabilities; pure. One judge for
 container_create, container_update and each service of a stack.
 
-A bound is a parameter `only_*` of the request, or the default that a rule has filled in for it. Without one the list is
-not bounded. An empty bound permits nothing.
+A bound is a parameter `only_*` of the request, or its default from a rule. Without a bound the list is unlimited. An
+empty bound permits nothing.
 """
 
 import ipaddress
@@ -31,14 +31,14 @@ class PortRange(NamedTuple):
 
 
 def port_range(address: str | None, published: str | None) -> PortRange:
-    """Return what a published port takes. Without an address the engine takes all, and without a port any free one."""
+    """Return the host ports of a published port: without an address on all addresses, without a port any free one."""
     first, _, last = (published or "").partition("-")
     ends = sorted((int(first), int(last or first))) if first and int(first) else ALL_PORTS
     return PortRange(_address(address or ANY_ADDRESS), *ends)
 
 
 def refuse_out_of_bounds(containers: Sequence[ContainerSettings], given: Mapping[str, Any]) -> None:
-    """Raises Invalid (`bounds_refused`) naming each setting that is outside a bound of `given`."""
+    """Raise Invalid (`bounds_refused`) naming each setting outside a bound of `given`."""
     refused = [
         f"{one.name}: {what} is outside {name}"
         for one in containers
@@ -104,7 +104,7 @@ def _is_within(port: PortRange, allowed: PortRange) -> bool:
 
 
 def _address(text: str) -> str:
-    """Return the shortest form; what is no address stays, and is within no bound but `*`."""
+    """Return the shortest form of an address. Any other text stays as it is, and is within no bound except `*`."""
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:

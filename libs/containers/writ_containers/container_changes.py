@@ -1,6 +1,6 @@
-"""container_start, _stop, _restart and _delete of the container that has the name now, judged by inspection afterwards.
+"""container_start, _stop, _restart and _delete, by the current container of a name and judged by inspection.
 
-An answer of the engine is one sign of the outcome; where it is an error or is missing, the container itself is asked.
+The engine's answer is one sign of the outcome; after an error or a lost answer the container itself is inspected.
 """
 
 import asyncio
@@ -10,21 +10,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Effect, Probed, Progress, Task
+from writ_agent.backends.port import Effect, ProbeResult, Progress, Task, TaskResult
 from writ_containers import container_judgement, container_view
+from writ_containers.created_container import CERTAIN_AFTER, PAUSE
 from writ_containers.engine import Engine
+from writ_containers.engine_errors import LOST
 from writ_containers.health_wait import last_lines, settled
 from writ_contracts.errors import Conflict, Unreachable, WritError
 
 Raw = Mapping[str, Any]
-PAUSE = 0.2
-CERTAIN_AFTER = 4.0
-"""Seconds, beyond the time to stop, after which an engine whose answer was lost has done what it was going to do."""
-LOST = frozenset({"connection_lost", "garbled"})
 
 
-async def change(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+async def change(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     raw = await engine.find(str(task.parameters["container_name"]))
     _refuse_another(task, raw)
     if _is_so(task, raw):
@@ -41,23 +39,25 @@ async def change(engine: Engine, task: Task, progress: Progress, until: float) -
             return _not_done(judged, error, until)
         if error.code not in (*LOST, "not_found"):
             message = f"{error}; {_reason(judged)}"
-            return Done(outcome="failed", code=error.code, message=message, effect="done")
+            return TaskResult(outcome="failed", code=error.code, message=message, effect="done")
     return await _end(engine, task, before, progress, until)
 
 
-async def judge(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def judge(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether it took effect, as the engine shows it now. Raises WritError."""
     raw = await engine.find_or_none(str(task.parameters["container_name"]))
     after = None if raw is None else container_view.baseline(raw)
     if verb_of(task) == "create":
-        verdict, reason = container_judgement.created(task.operation_id, container_view.operation_of(raw))
+        is_reached = raw is not None and (not task.parameters.get("start", True) or container_view.is_well(raw))
+        label = container_view.operation_of(raw)
+        verdict, reason = container_judgement.created(task.operation_id, label, is_reached=is_reached)
     else:
         verdict, reason = container_judgement.judge(verb_of(task), before, after)
-    return Probed(verdict=verdict, seen={**(after or {}), "reason": reason})
+    return ProbeResult(verdict=verdict, seen={**(after or {}), "reason": reason})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the call that it would make, and the container that it would act on."""
+    """Return the API call, and the container acted on."""
     raw = await engine.find(str(task.parameters["container_name"]))
     so = _is_so(task, raw)
     if not so:
@@ -95,7 +95,7 @@ def _call_text(task: Task, raw: Raw) -> str:
             return f"POST {path}/{verb}?t={_seconds(task, raw)}"
 
 
-async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: Progress, until: float) -> Done:
+async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: Progress, until: float) -> TaskResult:
     """The engine has done it."""
     match verb_of(task):
         case "delete":
@@ -110,20 +110,20 @@ async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: 
     return replace(_ended(end.raw), outcome="failed", code=end.code, message=message, output=output)
 
 
-async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: float) -> Done:
+async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: float) -> TaskResult:
     """The engine may still be removing it when it answers."""
     while (judged := await judge(engine, task, before)).verdict != "took_effect":
         if time.monotonic() > until:
-            return Done(outcome="unknown", code="not_confirmed", message=_reason(judged), effect="maybe")
+            return TaskResult(outcome="unknown", code="not_confirmed", message=_reason(judged), effect="maybe")
         await asyncio.sleep(PAUSE)
     output = {"container_name": task.parameters["container_name"], "container_id": before["container_id"]}
-    return Done(outcome="succeeded", output={**output, "removed": True}, effect="done")
+    return TaskResult(outcome="succeeded", output={**output, "removed": True}, effect="done")
 
 
-async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> Probed | None:
-    """What the container shows after an error: at once where the engine has answered; where its answer was lost, when
-    it has had its time. None where it could not be asked. A DELETE whose answer was lost is sent again by aiohttp, and
-    is answered with 404.
+async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> ProbeResult | None:
+    """Inspect the container after an error: at once if the engine has answered, else once its time is over.
+
+    None if it could not be inspected. aiohttp sends a DELETE with a lost answer again; its answer is then 404.
     """
     before = container_view.baseline(raw)
     if error.code not in LOST:
@@ -139,23 +139,23 @@ async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: 
         await asyncio.sleep(PAUSE)
 
 
-def _not_done(judged: Probed | None, error: WritError, until: float) -> Done:
-    """It failed where the container shows no effect although the engine answered, or had all the time that it needs."""
+def _not_done(judged: ProbeResult | None, error: WritError, until: float) -> TaskResult:
+    """Return a failure if the container shows no effect although the engine answered or had enough time."""
     answered = error.code not in LOST or time.monotonic() < until
     if judged is not None and judged.verdict == "no_effect" and answered:
-        return Done(outcome="failed", code=error.code, message=str(error), effect="none")
+        return TaskResult(outcome="failed", code=error.code, message=str(error), effect="none")
     reason = _reason(judged) if judged is not None else "it does not answer any more"
-    return Done(outcome="unknown", code=error.code, message=f"{error}; {reason}", effect="maybe")
+    return TaskResult(outcome="unknown", code=error.code, message=f"{error}; {reason}", effect="maybe")
 
 
-def _ended(raw: Raw, effect: Effect = "done") -> Done:
-    return Done(
+def _ended(raw: Raw, effect: Effect = "done") -> TaskResult:
+    return TaskResult(
         outcome="succeeded", output=container_view.state(raw), state=container_view.baseline(raw), effect=effect
     )
 
 
 def _is_so(task: Task, raw: Raw) -> bool:
-    """Whether nothing is to be done."""
+    """Return True if the container already is as requested."""
     runs = container_view.is_running(raw)
     return {"start": runs, "stop": not runs}.get(verb_of(task), False)
 
@@ -177,7 +177,7 @@ def _force(task: Task) -> bool:
 
 
 def _seconds(task: Task, raw: Raw) -> int:
-    """From its stop signal to SIGKILL: its own time, but never so long that the operation's own time ends before."""
+    """Return seconds from stop signal to SIGKILL: the container's own, cut so that the operation ends in its time."""
     return max(0, min(container_view.stop_seconds(raw), int(task.timeout * 0.8)))
 
 
@@ -186,5 +186,5 @@ def _longest(task: Task, raw: Raw) -> float:
     return CERTAIN_AFTER + (_seconds(task, raw) if stops else 0)
 
 
-def _reason(judged: Probed) -> str:
+def _reason(judged: ProbeResult) -> str:
     return str(judged.seen.get("reason", ""))

@@ -14,7 +14,7 @@ DEFAULT_NETWORK = "bridge"
 
 
 def settings(given: ContainerCreate) -> ContainerSettings:
-    """Return what is judged of it."""
+    """Return the judged settings of a container to be created."""
     return ContainerSettings(
         name=given.container_name,
         privileged=given.privileged,
@@ -30,7 +30,7 @@ def settings(given: ContainerCreate) -> ContainerSettings:
 
 
 def config(given: ContainerCreate, operation_id: str) -> dict[str, Any]:
-    """Return the body. Every value stays one value: nothing here is put together into a line that is parsed again."""
+    """Return the request body. Every value stays one value: none is joined into text for a later parser."""
     body: dict[str, Any] = {
         "Image": given.image,
         "Labels": {**given.labels, OPERATION_LABEL: operation_id},
@@ -95,9 +95,7 @@ def _port(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _mount(text: str) -> dict[str, Any]:
-    """Return `source:path[:ro]` as a mount: unlike a bind, a mount of a folder that is missing is an error and creates
-    none.
-    """
+    """Return `source:path[:ro]` as a mount. A missing folder is an error; a bind would create it."""
     source, path, *options = text.split(":")
     kind = "bind" if source.startswith("/") else "volume"
     return {"Type": kind, "Source": source, "Target": path, "ReadOnly": options == ["ro"]}

@@ -1,43 +1,48 @@
-"""container_create: find or pull the image, create, start, wait for health; what fails halfway is removed again."""
+"""container_create: find or pull the image, create, start, wait for health. A failure halfway is undone."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_containers import container_config, container_view
+from writ_containers.created_container import create_container, remove_created, where_to_look
 from writ_containers.engine import Engine
 from writ_containers.health_wait import last_lines, settled
 from writ_containers.settings_check import check_settings
 from writ_contracts.catalogue.containers import ContainerCreate
-from writ_contracts.errors import Conflict, Invalid, WritError
+from writ_contracts.errors import Conflict, WritError
 from writ_contracts.inventory import Target
 
 Raw = Mapping[str, Any]
 
 
-async def create(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+async def create(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     given: ContainerCreate = task.arguments()
     check(engine, given, task.target)
     await _have_image(engine, given.image, progress)
     container_id = await _created(engine, given, task)
+    if container_id is None:
+        message = f"the engine does not answer; {where_to_look(task.operation_id)}"
+        return TaskResult(outcome="unknown", code="connection_lost", message=message, effect="maybe")
     try:
         return await _started(engine, given, container_id, progress, until)
     except WritError as error:
-        gone = await taken_away(engine, task.operation_id)
-        message = f"{error}; {'it was removed again' if gone else 'it may be left: look for its name'}"
-        return Done(outcome="failed", code=error.code, message=message, effect="none" if gone else "maybe")
+        if await remove_created(engine, task.operation_id):
+            return TaskResult(outcome="failed", code=error.code, message=f"{error}; it was removed again")
+        message = f"{error}; {where_to_look(task.operation_id)}"
+        return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
 
 
 def check(engine: Engine, given: ContainerCreate, target: Target) -> None:
-    """Raises Invalid for what breaks out of the container without its flag, or is outside a bound."""
+    """Raise Invalid for a setting with host access without its flag, or outside a bound."""
     check_settings([container_config.settings(given)], given, target, engine.address.socket)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the calls that it would make; variables by name only."""
+    """Return the API calls; variables by name only."""
     given: ContainerCreate = task.arguments()
     check(engine, given, task.target)
     if (taken := await engine.find_or_none(given.container_name)) is not None:
@@ -50,39 +55,25 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     return {"calls": calls, "body": container_config.shown(body)}
 
 
-async def taken_away(engine: Engine, operation_id: str) -> bool:
-    """Remove what this operation created, found by its label. Whether it is seen to be gone."""
-    try:
-        for one in await engine.containers({container_view.OPERATION_LABEL: operation_id}):
-            await engine.remove(str(one["Id"]), force=True)
-        return not await engine.containers({container_view.OPERATION_LABEL: operation_id})
-    except WritError:
-        return False
-
-
 async def _have_image(engine: Engine, image: str, progress: Progress) -> None:
     if await engine.image(image) is None:
         progress(f"pulls {image}")
         await engine.pull(image, progress)
 
 
-async def _created(engine: Engine, given: ContainerCreate, task: Task) -> str:
-    """The id; where the answer was lost, the engine is asked for the label."""
+async def _created(engine: Engine, given: ContainerCreate, task: Task) -> str | None:
+    """The id; None where nobody knows."""
+    body = container_config.config(given, task.operation_id)
     try:
-        return await engine.create(given.container_name, container_config.config(given, task.operation_id))
+        return await create_container(engine, given.container_name, body, task.operation_id)
     except Conflict as error:
         taken = await engine.find_or_none(given.container_name)
         raise error if taken is None else _taken(given.container_name, taken) from error
-    except WritError as error:
-        if error.code not in ("connection_lost", "garbled"):
-            raise
-        ours = await engine.containers({container_view.OPERATION_LABEL: task.operation_id})
-        if not ours:
-            raise Invalid(f"{error}; nothing was created", code=error.code) from error
-        return str(ours[0]["Id"])
 
 
-async def _started(engine: Engine, given: ContainerCreate, container_id: str, progress: Progress, until: float) -> Done:
+async def _started(
+    engine: Engine, given: ContainerCreate, container_id: str, progress: Progress, until: float
+) -> TaskResult:
     if not given.start:
         raw = await engine.inspect(container_id)
         return _done(raw)
@@ -95,9 +86,9 @@ async def _started(engine: Engine, given: ContainerCreate, container_id: str, pr
     return replace(done, outcome="failed", code=end.code, message=f"created and started: {end.message}", output=output)
 
 
-def _done(raw: Raw) -> Done:
+def _done(raw: Raw) -> TaskResult:
     state = container_view.state(raw)
-    return Done(outcome="succeeded", output=state, state=container_view.baseline(raw), effect="done")
+    return TaskResult(outcome="succeeded", output=state, state=container_view.baseline(raw), effect="done")
 
 
 def _taken(name: str, raw: Raw) -> Conflict:

@@ -1,6 +1,6 @@
-"""The handler of all operations on engines, for every agent that reaches one. Nothing ever runs on the agent's host.
+"""The handler of all operations on engines, for every agent with a way to one. Nothing runs on the agent's host.
 
-An engine that does not answer takes the time of its own operations alone: each target has a connection of its own.
+A dead engine delays only its own operations: each target has a connection of its own.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_agent.backends.running_tasks import RunningTasks
 from writ_containers import container_operations
 from writ_containers.engine import Engine
@@ -35,8 +35,8 @@ class ContainerHandler:
         self._engines = engines
         self._running = RunningTasks()
 
-    async def run(self, task: Task, progress: Progress) -> Done:
-        stopped = Done(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
+    async def run(self, task: Task, progress: Progress) -> TaskResult:
+        stopped = TaskResult(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
         return await self._running.run(task.operation_id, self._run(task, progress), stopped)
 
     async def stop(self, operation_id: str, grace: float) -> bool:
@@ -55,7 +55,7 @@ class ContainerHandler:
         async with self._engines.engine(task.target) as engine:
             return await container_operations.preview(engine, task)
 
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         async with self._engines.engine(task.target) as engine:
             return await container_operations.probe(engine, task, baseline)
 
@@ -66,6 +66,6 @@ class ContainerHandler:
     async def close(self) -> None:
         await self._engines.close()
 
-    async def _run(self, task: Task, progress: Progress) -> Done:
+    async def _run(self, task: Task, progress: Progress) -> TaskResult:
         async with self._engines.engine(task.target) as engine:
             return await container_operations.run(engine, task, progress)

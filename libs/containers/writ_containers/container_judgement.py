@@ -1,6 +1,6 @@
-"""Whether an operation on a container took effect, by what was seen before and after it; pure.
+"""The effect of an operation on a container, judged by its baselines before and after; pure.
 
-`before` is a baseline (`container_view.baseline`), `after` the same later, or None where no container has the name.
+`before` is a baseline (`container_view.baseline`), `after` the same later, or None without a container of the name.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,16 @@ def judge(verb: str, before: Seen, after: Seen | None) -> Judgement:
     return {"start": _started, "stop": _stopped, "restart": _restarted}[verb](before, after)
 
 
-def created(operation_id: str, label: str | None) -> Judgement:
-    """Return the verdict on container_create by the operation's label on the container of that name."""
+def created(operation_id: str, label: str | None, *, is_reached: bool) -> Judgement:
+    """Return the verdict on container_create by the operation's label on the container of that name. `is_reached`: it
+    is as it was to be, started and well.
+    """
     if label is None:
         return Judgement("no_effect", "no container has the name")
     if label != operation_id:
         return Judgement("no_effect", "the container of that name was not created by this operation")
+    if not is_reached:
+        return Judgement("unknown", "this operation created the container, which is not started or not well")
     return Judgement("took_effect", "the container bears the label of this operation")
 
 

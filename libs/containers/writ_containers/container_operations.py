@@ -1,4 +1,4 @@
-"""The operations that an engine has, by name: run, baseline, probe, preview, listings. Cancelling `run` ends it."""
+"""Operations on an engine, by name: run, baseline, probe, preview, listings. Cancelling `run` ends the operation."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from writ_agent.backends.hostops_requests import redact, redacted
-from writ_agent.backends.port import Done, Probed, Progress, Task, cannot_list
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, cannot_list
 from writ_containers import (
     container_changes,
     container_create,
@@ -19,6 +19,7 @@ from writ_containers import (
     stack_operations,
 )
 from writ_containers.backups import operations as backups
+from writ_containers.created_container import remove_created
 from writ_containers.engine import Engine
 from writ_containers.secret_values import secret_values
 from writ_contracts.errors import WritError
@@ -42,8 +43,8 @@ a container handles its own stop (`container_replace`).
 """
 
 
-async def run(engine: Engine, task: Task, progress: Progress) -> Done:
-    """Carry it out. Raises WritError for what was refused before any effect."""
+async def run(engine: Engine, task: Task, progress: Progress) -> TaskResult:
+    """Carry out the operation. Raises WritError if refused before any effect."""
     until = time.monotonic() + max(task.timeout - SPARE_SECONDS, task.timeout / 2)
     secrets = secret_values(task)
     try:
@@ -68,7 +69,7 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
     return {} if raw is None else container_view.baseline(raw)
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether it took effect. Raises WritError."""
     match task.operation.name:
         case name if name in stack_operations.OPERATIONS:
@@ -86,7 +87,7 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return what it would do, without secret values that the request fills in anywhere. Raises WritError."""
+    """Return the preview, without secret values of the request in any place. Raises WritError."""
     secrets = secret_values(task)
     try:
         shown: dict[str, Any] = redacted(await _preview(engine, task), secrets)
@@ -135,7 +136,7 @@ async def listing(engine: Engine, target: Target, source: str) -> list[str]:
             raise cannot_list(source)
 
 
-async def _run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def _run(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     match task.operation.name:
         case name if name in READS:
             return await _read(engine, task)
@@ -155,42 +156,42 @@ async def _run(engine: Engine, task: Task, progress: Progress, until: float) -> 
             return await container_changes.change(engine, task, progress, until)
 
 
-async def _read(engine: Engine, task: Task) -> Done:
+async def _read(engine: Engine, task: Task) -> TaskResult:
     match task.operation.name:
         case "container_list":
             shown = map(container_view.listed, await engine.containers())
             wanted = [one for one in shown if one["state"] == "running" or not task.parameters["running"]]
-            return Done(
+            return TaskResult(
                 outcome="succeeded", output={"containers": sorted(wanted, key=lambda one: one["container_name"])}
             )
         case "stack_status":
-            return Done(outcome="succeeded", output=await stack_operations.status(engine, task))
+            return TaskResult(outcome="succeeded", output=await stack_operations.status(engine, task))
     raw = await engine.find(str(task.parameters["container_name"]))
     if task.operation.name == "container_inspect":
-        return Done(outcome="succeeded", output=container_view.details(raw), state=container_view.baseline(raw))
+        return TaskResult(outcome="succeeded", output=container_view.details(raw), state=container_view.baseline(raw))
     log = await engine.logs(str(raw["Id"]), task.parameters["lines"], LONGEST_LOG)
-    return Done(outcome="succeeded", output={"container_name": task.parameters["container_name"], "log": log})
+    return TaskResult(outcome="succeeded", output={"container_name": task.parameters["container_name"], "log": log})
 
 
-async def _cancelled(engine: Engine, task: Task) -> Done:
-    """It was told to stop. What it had created is removed; of another change the container shows how far it came."""
+async def _cancelled(engine: Engine, task: Task) -> TaskResult:
+    """Handle a cancel: remove created containers. After another change the container shows its progress."""
     if task.operation.read_only or task.operation.name in ENDS_CLEAN:
-        return Done(outcome="cancelled", code="cancelled")
+        return TaskResult(outcome="cancelled", code="cancelled")
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             if task.operation.name == "container_create":
-                return _cancelled_create(await container_create.taken_away(engine, task.operation_id))
+                return _cancelled_create(await remove_created(engine, task.operation_id))
             judged = await probe(engine, task, task.baseline)
     except (WritError, TimeoutError):
-        return Done(outcome="unknown", code="cancelled", effect="maybe", over=False)
+        return TaskResult(outcome="unknown", code="cancelled", effect="maybe", over=False)
     message = str(judged.seen.get("reason", ""))
     if judged.verdict == "no_effect" and task.operation.name in ("container_stop", "container_restart"):
         # The engine goes on with a stop although nobody waits for it any more.
-        return Done(outcome="unknown", code="cancelled", message=message, effect="maybe", over=False)
-    return Done(outcome="unknown", code="cancelled", message=message, effect="maybe")
+        return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=False)
+    return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe")
 
 
-def _cancelled_create(gone: bool) -> Done:
+def _cancelled_create(gone: bool) -> TaskResult:
     if gone:
-        return Done(outcome="cancelled", code="cancelled", message="what it had created was removed again")
-    return Done(outcome="unknown", code="cancelled", effect="maybe", over=False)
+        return TaskResult(outcome="cancelled", code="cancelled", message="what it had created was removed again")
+    return TaskResult(outcome="unknown", code="cancelled", effect="maybe", over=False)

@@ -1,7 +1,7 @@
-"""A container made again as it is, from another image: the body for POST /containers/create; pure.
+"""The same container from another image: the body for POST /containers/create; pure.
 
-The engine shows a container's own settings mixed with those of its image. A setting that equals the image's came from
-there, so it is left out, and the new image gives its own. This is how Watchtower and Compose tell them apart.
+The engine shows a container's own settings mixed with those of its image. A setting equal to the image's came from
+there, so it is left out, and the new image gives its own. Watchtower and Compose tell them apart in the same way.
 """
 
 import re
@@ -25,7 +25,7 @@ _ENGINE_NAMED = re.compile(r"[0-9a-f]{64}")
 
 
 def check_recreatable(raw: Raw) -> None:
-    """Raises Invalid for a container that belongs to a stack, or that its end would remove."""
+    """Raise Invalid for a container of a stack, or one removed by its own end."""
     labels = (raw.get("Config") or {}).get("Labels") or {}
     if project := labels.get(PROJECT_LABEL):
         raise Invalid(f"it belongs to the stack {str(project)[:64]}: use stack_update", code="belongs_to_stack")
@@ -53,8 +53,9 @@ def recreated(raw: Raw, former_image: Raw | None, image: str, operation_id: str)
 
 
 def settings(raw: Raw, info: Raw, image: str) -> ContainerSettings:
-    """Return what is judged of a container that exists and gets `image`. `info`: of its engine; on cgroups of version 1
-    each container has the host's cgroup namespace unless it was given another, so this is no wish of anybody there.
+    """Return the judged settings of an existing container with another `image`.
+
+    `info`: of its engine. With cgroups of version 1 the host's cgroup namespace is the default, and counts as not set.
     """
     host = raw.get("HostConfig") or {}
     mode = str(host.get("NetworkMode") or "")
@@ -84,13 +85,13 @@ def settings(raw: Raw, info: Raw, image: str) -> ContainerSettings:
 
 
 def _added(own: Any, theirs: Any) -> dict[str, Any]:
-    """What a container adds to its image's entries."""
+    """Return the container's entries beyond its image's."""
     known = theirs or {}
     return {name: value for name, value in (own or {}).items() if name not in known or known[name] != value}
 
 
 def _anonymous(raw: Raw) -> Iterator[dict[str, Any]]:
-    """Volumes that the engine named itself, for paths that the image declares: their data stays with the container."""
+    """Return volumes with a name of the engine's, for paths declared by the image: their data is the container's."""
     host = raw.get("HostConfig") or {}
     named = {str(text).split(":")[1] for text in host.get("Binds") or () if ":" in str(text)}
     named |= {str(one.get("Target")) for one in host.get("Mounts") or ()}
@@ -101,7 +102,7 @@ def _anonymous(raw: Raw) -> Iterator[dict[str, Any]]:
 
 
 def _endpoints(raw: Raw) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The networks with what the container asked for there; the engine adds the short id as an alias by itself."""
+    """Return the networks with the container's own settings; the engine itself adds the short id as an alias."""
     mode = str((raw.get("HostConfig") or {}).get("NetworkMode") or "")
     if mode.startswith(WITHOUT_NETWORKS):
         return
@@ -127,7 +128,7 @@ def _ports(host: Raw) -> Iterator[PortRange]:
 
 
 def _volumes(host: Raw) -> Iterator[str]:
-    """Those that somebody named. What the engine named itself is the container's own."""
+    """Return the volumes with a chosen name; those named by the engine belong to the container."""
     sources = [text.partition(":")[0] for text in map(str, host.get("Binds") or ()) if ":" in text]
     sources += [str(one.get("Source") or "") for one in host.get("Mounts") or () if one.get("Type") == "volume"]
     yield from (one for one in sources if one and not one.startswith("/") and not _ENGINE_NAMED.fullmatch(one))

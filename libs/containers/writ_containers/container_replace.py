@@ -12,30 +12,30 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Progress, Task
+from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_containers import container_view
+from writ_containers.created_container import create_container, labelled, where_to_look
 from writ_containers.engine import Engine
-from writ_containers.health_wait import Started, last_lines, settled
-from writ_contracts.errors import Invalid, WritError
+from writ_containers.health_wait import HealthResult, last_lines, settled
+from writ_contracts.errors import WritError
 
 Raw = Mapping[str, Any]
 ROLL_BACK_SECONDS = 5.0
 """Kept free for the way back, besides the time that the former container had to stop."""
 CANCEL_SECONDS = 3.0
-LOST = frozenset({"connection_lost", "garbled"})
 
 
-class Names(NamedTuple):
-    """`new`: until it takes the name. `former`: of the one that is kept meanwhile."""
+class ReplacementNames(NamedTuple):
+    """Temporary names. `new`: of the new container until it takes the name. `former`: of the former one meanwhile."""
 
     name: str
     new: str
     former: str
 
 
-def names_for(name: str, operation_id: str) -> Names:
-    """Return the names that belong to this operation alone."""
-    return Names(name, f"{name}.new-{operation_id[-10:]}", f"{name}.former-{operation_id[-10:]}")
+def names_for(name: str, operation_id: str) -> ReplacementNames:
+    """Return the temporary names of this operation."""
+    return ReplacementNames(name, f"{name}.new-{operation_id[-10:]}", f"{name}.former-{operation_id[-10:]}")
 
 
 async def replace_container(
@@ -46,9 +46,9 @@ async def replace_container(
     progress: Progress,
     until: float,
     fill: Callable[[str], Awaitable[None]] | None = None,
-) -> Done:
-    """Carry it out; `until` in monotonic seconds. `fill` prepares the new container before anything is stopped. Raises
-    WritError for what was refused before any effect.
+) -> TaskResult:
+    """Replace the container until `until`, in monotonic seconds. `fill` prepares the new one before the former one is
+    stopped. Raises WritError if refused before any effect.
     """
     try:
         return await _replaced(engine, task, raw, body, progress, until, fill)
@@ -64,9 +64,12 @@ async def _replaced(
     progress: Progress,
     until: float,
     fill: Callable[[str], Awaitable[None]] | None,
-) -> Done:
+) -> TaskResult:
     names = names_for(str(raw["Name"]).removeprefix("/"), task.operation_id)
-    container_id = await _created(engine, names.new, body, task.operation_id)
+    container_id = await create_container(engine, names.new, body, task.operation_id)
+    if container_id is None:
+        message = f"the engine does not answer; {where_to_look(task.operation_id)}"
+        return TaskResult(outcome="unknown", code="connection_lost", message=message, effect="maybe")
     ran, seconds = container_view.is_running(raw), container_view.stop_seconds(raw)
     try:
         if fill is not None:
@@ -86,12 +89,12 @@ async def _replaced(
 
 
 async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operation_id: str) -> bool:
-    """Remove what the operation created, and give the former container its name and its state back. Return whether
-    this was seen.
+    """Remove the operation's containers, and give the former one its name and state back. Return True once this is
+    seen.
     """
     try:
-        for one in await engine.containers({container_view.OPERATION_LABEL: operation_id}):
-            await engine.remove(str(one["Id"]), force=True)
+        for container_id in await labelled(engine, operation_id):
+            await engine.remove(container_id, force=True)
         former = await engine.inspect(former_id)
         if former.get("Name") != f"/{name}":
             await engine.rename(former_id, name)
@@ -105,28 +108,15 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
     return seen.get("Id") == former_id and container_view.is_running(seen) == ran
 
 
-async def _created(engine: Engine, name: str, body: Raw, operation_id: str) -> str:
-    """The id; where the answer was lost, the engine is asked for the label."""
-    try:
-        return await engine.create(name, body)
-    except WritError as error:
-        if error.code not in LOST:
-            raise
-        ours = await engine.containers({container_view.OPERATION_LABEL: operation_id})
-        if not ours:
-            raise Invalid(f"{error}; nothing was created", code=error.code) from error
-        return str(ours[0]["Id"])
-
-
-async def _well(engine: Engine, container_id: str, ran: bool, until: float, progress: Progress) -> Started:
+async def _well(engine: Engine, container_id: str, ran: bool, until: float, progress: Progress) -> HealthResult:
     """A container whose former one did not run is not started either."""
     if not ran:
-        return Started(await engine.inspect(container_id))
+        return HealthResult(await engine.inspect(container_id))
     await engine.start(container_id)
     return await settled(engine, container_id, max(until, time.monotonic() + 1.0), progress)
 
 
-async def _cancelled(engine: Engine, task: Task, raw: Raw) -> Done:
+async def _cancelled(engine: Engine, task: Task, raw: Raw) -> TaskResult:
     name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
@@ -134,33 +124,33 @@ async def _cancelled(engine: Engine, task: Task, raw: Raw) -> Done:
     except TimeoutError:
         back = False
     if back:
-        return Done(outcome="cancelled", code="cancelled", message="the former container has its place again")
+        return TaskResult(outcome="cancelled", code="cancelled", message="the former container has its place again")
     former = names_for(name, task.operation_id).former
-    return Done(outcome="unknown", code="cancelled", message=f"look for {former}", effect="maybe")
+    return TaskResult(outcome="unknown", code="cancelled", message=f"look for {former}", effect="maybe")
 
 
 async def _rolled_back(
     engine: Engine, task: Task, raw: Raw, code: str, message: str, output: Mapping[str, Any]
-) -> Done:
+) -> TaskResult:
     name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
     back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id)
     shown = {**output, "rolled_back": back}
     if back:
         told = f"{message}; the former container has its place again"
-        return Done(outcome="failed", code=code, message=told, output=shown, effect="done" if ran else "none")
+        return TaskResult(outcome="failed", code=code, message=told, output=shown, effect="done" if ran else "none")
     former = names_for(name, task.operation_id).former
     told = f"{message}; the former container could not be put back: look for {former}"
-    return Done(outcome="failed", code=code, message=told, output=shown, effect="maybe")
+    return TaskResult(outcome="unknown", code=code, message=told, output=shown, effect="maybe")
 
 
-async def _finished(engine: Engine, raw: Raw, names: Names, new: Raw) -> Done:
+async def _finished(engine: Engine, raw: Raw, names: ReplacementNames, new: Raw) -> TaskResult:
     state = container_view.state({**new, "Name": f"/{names.name}"})
     output = {
         **state,
         "former_image": str((raw.get("Config") or {}).get("Image", "")),
         "former_image_digest": str(raw.get("Image", "")),
     }
-    done = Done(outcome="succeeded", output=output, state=container_view.baseline(new), effect="done")
+    done = TaskResult(outcome="succeeded", output=output, state=container_view.baseline(new), effect="done")
     try:
         await engine.remove(str(raw["Id"]), force=True)
     except WritError as error:

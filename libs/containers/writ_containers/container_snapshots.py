@@ -1,14 +1,14 @@
 """Snapshots of containers: an image committed from the container, under a local name and with labels.
 
-The image has what the container's own file system has; volumes and mounted folders are not in it. A name that no
-registry serves, and no repository digest, tell a snapshot from an image that somebody pulled with the same labels.
+The image has the container's own file system, without volumes and mounted folders. A name served by no registry and a
+missing repository digest tell a snapshot from a pulled image with the same labels.
 """
 
 import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Done, Probed, Progress, Task, Verdict
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
 from writ_containers import container_recreate, container_update, container_view
 from writ_containers.container_replace import replace_container
 from writ_containers.container_view import OPERATION_LABEL
@@ -24,15 +24,15 @@ DESCRIPTION_LABEL = "io.writops.snapshot.description"
 MOST = 1000
 
 
-async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+async def run(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     container, name = _names(task)
     match task.operation.name:
         case "snapshot_list":
             found = [_entry(image) for image in await _snapshots(engine, container)]
             ordered = sorted(found, key=lambda one: one["created_at"] or 0.0, reverse=True)
             shown = {"snapshots": ordered[:MOST], "truncated": len(ordered) > MOST}
-            return Done(outcome="succeeded", output=shown)
+            return TaskResult(outcome="succeeded", output=shown)
         case "snapshot_create":
             return await _create(engine, task, container, name)
         case "snapshot_delete":
@@ -46,7 +46,7 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
     return container_view.baseline(await engine.find(_names(task)[0]))
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether it took effect. Raises WritError."""
     if task.operation.name == "snapshot_restore":
         return await container_update.probe(engine, task, before)
@@ -55,14 +55,16 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
     seen = {} if image is None else {"reference": str(image.get("Id"))}
     if task.operation.name == "snapshot_delete":
         gone: Verdict = "took_effect" if image is None else "no_effect"
-        return Probed(verdict=gone, seen={**seen, "reason": "the snapshot is gone" if image is None else "it is there"})
+        return ProbeResult(
+            verdict=gone, seen={**seen, "reason": "the snapshot is gone" if image is None else "it is there"}
+        )
     ours = image is not None and _labels(image).get(OPERATION_LABEL) == task.operation_id
     reason = "this operation made the snapshot" if ours else "no snapshot of this operation"
-    return Probed(verdict="took_effect" if ours else "no_effect", seen={**seen, "reason": reason})
+    return ProbeResult(verdict="took_effect" if ours else "no_effect", seen={**seen, "reason": reason})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the actions that it would take. Raises WritError."""
+    """Return the actions of the operation. Raises WritError."""
     container, name = _names(task)
     match task.operation.name:
         case "snapshot_create":
@@ -87,11 +89,11 @@ async def names(engine: Engine) -> list[str]:
 
 
 def tag(container: str, name: str) -> str:
-    """Return the tag; names of snapshots and containers have characters that tags lack."""
+    """Return the tag, without the characters of snapshot and container names which a tag may not have."""
     return hashlib.sha256(f"{container}\0{name}".encode()).hexdigest()[:40]
 
 
-async def _create(engine: Engine, task: Task, container: str, name: str) -> Done:
+async def _create(engine: Engine, task: Task, container: str, name: str) -> TaskResult:
     raw = await engine.find(container)
     await _refuse_taken(engine, container, name)
     labels = {
@@ -107,22 +109,22 @@ async def _create(engine: Engine, task: Task, container: str, name: str) -> Done
         if image is None or _labels(image).get(OPERATION_LABEL) != task.operation_id:
             certain = error.code not in ("connection_lost", "garbled")
             outcome, effect = ("failed", "none") if certain else ("unknown", "maybe")
-            return Done(outcome=outcome, code=error.code, message=str(error), effect=effect)  # type: ignore[arg-type]
+            return TaskResult(outcome=outcome, code=error.code, message=str(error), effect=effect)  # type: ignore[arg-type]
     image = await _the_one(engine, container, name)
-    return Done(outcome="succeeded", output=_state(name, image), state=_state(name, image), effect="done")
+    return TaskResult(outcome="succeeded", output=_state(name, image), state=_state(name, image), effect="done")
 
 
-async def _delete(engine: Engine, container: str, name: str) -> Done:
+async def _delete(engine: Engine, container: str, name: str) -> TaskResult:
     image = await _the_one(engine, container, name)
     try:
         await engine.remove_image(f"{REPOSITORY}:{tag(container, name)}")
     except Conflict as error:
         raise Conflict(f"a container was made from this snapshot: {error}", code="snapshot_in_use") from error
     output = {"snapshot_name": name, "removed": True}
-    return Done(outcome="succeeded", output=output, state={"reference": str(image.get("Id"))}, effect="done")
+    return TaskResult(outcome="succeeded", output=output, state={"reference": str(image.get("Id"))}, effect="done")
 
 
-async def _restore(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
+async def _restore(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     container, name = _names(task)
     raw = await engine.find(container)
     known = task.baseline.get("container_id")
@@ -133,7 +135,7 @@ async def _restore(engine: Engine, task: Task, progress: Progress, until: float)
     former = await engine.image(str(raw.get("Image")))
     body = container_recreate.recreated(raw, former, str(image["Id"]), task.operation_id)
     done = await replace_container(engine, task, raw, body, progress, until)
-    return Done(
+    return TaskResult(
         outcome=done.outcome,
         code=done.code,
         message=done.message,
@@ -165,7 +167,7 @@ async def _refuse_taken(engine: Engine, container: str, name: str) -> None:
 
 
 def _is_local(image: Raw, container: str, name: str) -> bool:
-    """Whether it was committed here: labels alone may come with any image that somebody pulled."""
+    """Return True for an image committed here: a pulled image may have the same labels."""
     return f"{REPOSITORY}:{tag(container, name)}" in (image.get("RepoTags") or ()) and not _pulled(image)
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_containers import container_recreate, container_view
 from writ_containers.container_replace import names_for, replace_container
+from writ_containers.created_container import labelled
 from writ_containers.engine import Engine
 from writ_containers.settings_check import check_settings
 from writ_contracts.catalogue.containers import ContainerUpdate
@@ -14,8 +15,8 @@ from writ_contracts.errors import Conflict
 Raw = Mapping[str, Any]
 
 
-async def update(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+async def update(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     given: ContainerUpdate = task.arguments()
     raw = await _checked(engine, given, task)
     image = await engine.image(given.image)
@@ -25,12 +26,12 @@ async def update(engine: Engine, task: Task, progress: Progress, until: float) -
         image = await engine.image(given.image)
     if image is not None and image.get("Id") == raw.get("Image") and not given.recreate:
         message = "it has this image already"
-        return Done(outcome="succeeded", output=container_view.state(raw), message=message, effect="none")
+        return TaskResult(outcome="succeeded", output=container_view.state(raw), message=message, effect="none")
     return await replace_container(engine, task, raw, await _body(engine, given, task, raw), progress, until)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the calls that it would make."""
+    """Return the API calls."""
     given: ContainerUpdate = task.arguments()
     raw = await _checked(engine, given, task)
     image = await engine.image(given.image)
@@ -46,22 +47,25 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     return {**shown, "calls": [*calls, f"DELETE {path}"]}
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether it took effect: the label of the operation and the former id tell."""
     name = str(task.parameters["container_name"])
     raw = await engine.find_or_none(name)
     seen = {} if raw is None else container_view.baseline(raw)
-    if raw is not None and container_view.operation_of(raw) == task.operation_id and _as_well(raw, before):
-        return Probed(verdict="took_effect", seen={**seen, "reason": "the container was made by this operation"})
-    left = await engine.containers({container_view.OPERATION_LABEL: task.operation_id})
+    former = await engine.find_or_none(names_for(name, task.operation_id).former)
+    if raw is not None and container_view.operation_of(raw) == task.operation_id and _as_well(raw, before, former):
+        kept = "" if former is None else f"; the former one is left as {names_for(name, task.operation_id).former}"
+        reason = f"the container was made by this operation{kept}"
+        return ProbeResult(verdict="took_effect", seen={**seen, "reason": reason})
+    left = await labelled(engine, task.operation_id)
     same = seen.get("container_id") == before.get("container_id") and seen.get("state") == before.get("state")
     if not left and (same or not before):
-        return Probed(verdict="no_effect", seen={**seen, "reason": "it is the former container"})
-    return Probed(verdict="unknown", seen={**seen, "reason": _halfway(name, task.operation_id, bool(left), raw)})
+        return ProbeResult(verdict="no_effect", seen={**seen, "reason": "it is the former container"})
+    return ProbeResult(verdict="unknown", seen={**seen, "reason": _halfway(name, task.operation_id, bool(left), raw)})
 
 
 async def _checked(engine: Engine, given: ContainerUpdate, task: Task) -> Raw:
-    """The container, which may be made again with what it is allowed now: another program gets all its settings."""
+    """Return the container, if its settings are allowed by the current flags: the new image gets all of them."""
     raw = await engine.find(given.container_name)
     known = task.baseline.get("container_id")
     if known and known != raw.get("Id"):
@@ -77,11 +81,10 @@ async def _body(engine: Engine, given: ContainerUpdate, task: Task, raw: Raw) ->
     return container_recreate.recreated(raw, former, given.image, task.operation_id)
 
 
-def _as_well(raw: Raw, before: Mapping[str, Any]) -> bool:
-    """Whether it runs and is well, or is not meant to run."""
-    if before.get("state") != "running":
-        return True
-    return container_view.is_running(raw) and container_view.health(raw) in ("", "healthy")
+def _as_well(raw: Raw, before: Mapping[str, Any], former: Raw | None) -> bool:
+    """Whether it is well or not meant to run. Without a baseline, as in a restore, it is so once the former is gone."""
+    meant = before.get("state") == "running" if before else former is not None
+    return container_view.is_well(raw) if meant else True
 
 
 def _halfway(name: str, operation_id: str, created: bool, raw: Raw | None) -> str:

@@ -1,4 +1,4 @@
-"""What the engine's inspect means, as outputs of the catalogue and as baselines; pure."""
+"""The engine's inspect documents as outputs of the catalogue and as baselines; pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -56,12 +56,12 @@ def listed(one: Raw) -> dict[str, str]:
 
 
 def names(one: Raw) -> list[str]:
-    """Return its own name; with links of old it has others, below that of the linking container."""
+    """Return the container's own name. Legacy links add names below the linking container's."""
     return [name[1:] for name in one.get("Names") or () if name.startswith("/") and "/" not in name[1:]]
 
 
 def baseline(raw: Raw) -> dict[str, Any]:
-    """Return what tells afterwards whether an operation took effect; public and small."""
+    """Return the state by which a later one shows the effect of an operation; public and small."""
     return {
         "container_id": str(raw.get("Id", "")),
         "created": str(raw.get("Created", "")),
@@ -82,21 +82,29 @@ def health(raw: Raw) -> str:
     return "" if found == "none" else found
 
 
+def is_well(raw: Raw) -> bool:
+    """Whether it runs and is healthy, or was started and has ended without an error."""
+    if is_running(raw):
+        return not raw["State"].get("Restarting") and health(raw) in ("", "healthy")
+    state = raw.get("State", {})
+    return state.get("StartedAt") not in ("", NEVER, None) and state.get("ExitCode") == 0
+
+
 def operation_of(raw: Raw | None) -> str | None:
-    """Return the id of the operation that created it; empty where none did, None where there is no container."""
+    """Return the id of the operation which created it: empty if none did, None without a container."""
     if raw is None:
         return None
     return str((raw.get("Config", {}).get("Labels") or {}).get(OPERATION_LABEL, ""))
 
 
 def stop_seconds(raw: Raw) -> int:
-    """Return the time that the container has between its stop signal and SIGKILL (the engine's default is 10 s)."""
+    """Return the seconds between a container's stop signal and SIGKILL (the engine's default is 10)."""
     seconds = raw.get("Config", {}).get("StopTimeout")
     return 10 if seconds is None else int(seconds)
 
 
 def unix_time(text: str) -> float | None:
-    """Return Unix seconds of an RFC 3339 time; None for the engine's zero time and for what is none."""
+    """Return Unix seconds of an RFC 3339 time; None for the engine's zero time and for any other text."""
     if not text or text == NEVER:
         return None
     try:

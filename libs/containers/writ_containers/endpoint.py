@@ -15,13 +15,13 @@ LARGEST_IDENTITY = 65536
 
 
 class SocketEndpoint(Struct, frozen=True):
-    """A socket that this process can connect to."""
+    """A Unix socket on this host."""
 
     path: str
 
 
 class TlsEndpoint(Struct, frozen=True):
-    """`ca`: PEM of what is trusted. `identity`: PEM of our certificate and its key."""
+    """An engine over TLS. `ca`: PEM of the trusted certificates. `identity`: PEM of our certificate and its key."""
 
     host: str
     port: int
@@ -46,7 +46,7 @@ def endpoint_of(connection: Connection, identity: Path) -> Endpoint:
 
 
 def url(endpoint: Endpoint) -> str:
-    """Return the URL for HTTP; that of a socket is only a name, since the connector knows the socket."""
+    """Return the base URL. For a socket it is only a name: the connector has the path."""
     match endpoint:
         case SocketEndpoint():
             return "unix://localhost"

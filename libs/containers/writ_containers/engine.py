@@ -1,12 +1,13 @@
 """One engine over its HTTP API: the only importer of aiodocker, and about a dozen calls of it.
 
-Traps of aiodocker 0.27 that are kept out here: without `url` it reads DOCKER_HOST and `~/.docker`; without
+It avoids these traps of aiodocker 0.27: without `url` the library reads DOCKER_HOST and `~/.docker`; without
 `api_version` it negotiates; its pool of 100 makes an inspect wait behind 100 open streams; it puts names into URLs
-without quoting them, so a name is looked up once (its grammar has no character that matters in a URL), and ids are used
-from then on.
+without quoting them. So a name is looked up once (its grammar has no character special in a URL), and ids are used from
+then on.
 """
 
 import asyncio
+import base64
 import json
 import re
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 from writ_containers.connection import EngineAddress
 from writ_containers.endpoint import Endpoint, connector, url
-from writ_containers.engine_errors import STREAM, one_line, translated
+from writ_containers.engine_errors import STREAM, one_line, translated, translated_delete
 from writ_containers.http_client import aiodocker, aiohttp
 from writ_containers.registries import Registries
 from writ_containers.snapshot_names import is_snapshot
@@ -29,12 +30,14 @@ T = TypeVar("T")
 Raw = Mapping[str, Any]
 LOG_BYTES = 8 * 1024
 CHUNK = 256 * 1024
+FOLDER_MODE = 1 << 31
+"""Go's os.ModeDir, in which the engine's path stat has the mode."""
 _ID = re.compile(r"[0-9a-f]{64}").fullmatch
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
 
 
 class Engine:
-    """A kept connection; make it in the loop that uses it, and close it."""
+    """A kept connection to one engine. Create it in the event loop of its use, and close it."""
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class Engine:
         registries: Registries | None = None,
         stack_files: StackFiles | None = None,
     ) -> None:
-        """Raises Invalid for certificates that are none."""
+        """Raise Invalid for unreadable certificates."""
         self.endpoint = endpoint
         self._base = f"{url(endpoint)}/{API_VERSION}"
         self.address = address
@@ -57,22 +60,22 @@ class Engine:
         )
 
     async def close(self) -> None:
-        """End every connection. aiodocker leaves a connector that it was given to us."""
+        """Close every connection. aiodocker does not close a connector which was given to it."""
         await self._docker.close()
         await self._connector.close()
 
     async def version(self) -> Raw:
-        """GET /version."""
+        """Return the reply of GET /version."""
         return await self._read(self._docker.version())
 
     async def info(self) -> Raw:
-        """GET /info."""
+        """Return the reply of GET /info."""
         return await self._read(self._docker.system.info())
 
     async def find(self, name: str) -> Raw:
         """Return the container of exactly this name. Raises Invalid (`container_not_found`).
 
-        The engine takes the beginning of an id for a name as well: what it found must bear the name.
+        The engine also finds a container by the beginning of its id, so the found one is checked for the name.
         """
         if _NAME(name) is None:
             raise Invalid("container_name does not fit Docker's grammar", code="invalid_parameters")
@@ -128,16 +131,26 @@ class Engine:
 
     async def pause(self, container_id: str) -> None:
         """POST /containers/{id}/pause."""
-        with translated():
-            await self._docker.containers.container(_check_id(container_id)).pause()
+        await self._read(self._docker.containers.container(_check_id(container_id)).pause())
 
     async def unpause(self, container_id: str) -> None:
         """POST /containers/{id}/unpause."""
+        await self._read(self._docker.containers.container(_check_id(container_id)).unpause())
+
+    async def is_folder(self, container_id: str, path: str) -> bool:
+        """HEAD /containers/{id}/archive: whether the path is a folder there."""
+        address = f"{self._base}/containers/{_check_id(container_id)}/archive"
         with translated():
-            await self._docker.containers.container(_check_id(container_id)).unpause()
+            async with (
+                asyncio.timeout(self.address.reply_timeout),
+                self._docker.session.head(address, params={"path": path}) as response,
+            ):
+                await _check_status(response)
+                stat = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
+                return bool(int(stat["mode"]) & FOLDER_MODE)
 
     async def archive(self, container_id: str, path: str) -> AsyncIterator[bytes]:
-        """GET /containers/{id}/archive: yield the tar of a path; a stream that breaks off raises TimedOut."""
+        """GET /containers/{id}/archive: yield the tar of a path. A broken stream raises TimedOut."""
         address = f"{self._base}/containers/{_check_id(container_id)}/archive"
         with translated():
             async with self._docker.session.get(address, params={"path": path}) as response:
@@ -162,7 +175,7 @@ class Engine:
 
     async def remove(self, container_id: str, *, force: bool) -> None:
         """DELETE /containers/{id}. Its volumes stay."""
-        with translated():
+        with translated_delete():
             await self._docker.containers.container(_check_id(container_id)).delete(force=force)
 
     async def networks(self, labels: Mapping[str, str]) -> list[Raw]:
@@ -172,7 +185,7 @@ class Engine:
 
     async def remove_network(self, network_id: str) -> None:
         """DELETE /networks/{id}."""
-        with translated():
+        with translated_delete():
             networks: Any = self._docker.networks
             await (await networks.get(_check_id(network_id))).delete()
 
@@ -183,10 +196,10 @@ class Engine:
         return [str(one["Name"]) for one in found.get("Volumes") or ()]
 
     async def remove_volume(self, name: str) -> None:
-        """DELETE /volumes/{name}, with all that is in it."""
+        """Remove a volume with its contents: DELETE /volumes/{name}."""
         if _NAME(name) is None:
             raise TimedOut("the engine named a volume by something that is no name", code="garbled")
-        with translated():
+        with translated_delete():
             volumes: Any = self._docker.volumes
             await (await volumes.get(name)).delete()
 
@@ -212,12 +225,13 @@ class Engine:
 
     async def remove_image(self, reference: str) -> None:
         """DELETE /images/{name}. Raises Conflict while a container uses it."""
-        with translated():
+        with translated_delete():
             await self._docker.images.delete(reference)
 
     async def pull(self, reference: str, progress: Callable[[str], None]) -> None:
-        """POST /images/create, to the end of its stream; only its last line says that it is whole. The engine ends the
-        pull where we close the connection, which aiodocker would leave open.
+        """POST /images/create, to the end of its stream: only the last line reports success.
+
+        The engine ends the pull when the connection closes; aiodocker would leave it open.
         """
         if is_snapshot(reference):
             raise Invalid(f"{reference} is the name of a snapshot, which no registry has", code="image_not_found")
@@ -248,7 +262,9 @@ class Engine:
 
 async def _check_status(response: "aiohttp.ClientResponse") -> None:
     if response.status >= 400:
-        raise aiodocker.exceptions.DockerError(response.status, str((await response.json()).get("message", "")))
+        text = await response.read()  # an answer to HEAD has none
+        message = json.loads(text).get("message", "") if text else response.reason
+        raise aiodocker.exceptions.DockerError(response.status, str(message))
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, list[str]]:
@@ -266,7 +282,7 @@ def _absent(name: str) -> Invalid:
 
 
 def _has_tag(reference: str) -> bool:
-    """Whether it names one image; of a reference without a tag the engine would pull every tag."""
+    """Return True for a reference to one image: without a tag the engine would pull every tag."""
     return "@" in reference or ":" in reference.rpartition("/")[2]
 
 

@@ -1,4 +1,4 @@
-"""The engine's errors as ours. Each has a code that says for certain whether the engine may have acted.
+"""The engine's errors as ours. Each code tells for certain if the engine may have acted.
 
 Unreachable   `unreachable`       no connection: nothing was done
 Untrusted     `certificate_changed`  another certificate than the pinned one: nothing was sent
@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from writ_containers.http_client import aiodocker, aiohttp
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted, WritError
 
+LOST = frozenset({"connection_lost", "garbled"})
+"""Codes of requests that were sent and may have been done."""
 NO_CONNECTION = 900
 """aiodocker's own status for every aiohttp.ClientConnectionError, whether the request was sent or not."""
 STREAM = 0
@@ -23,7 +25,7 @@ LONGEST_MESSAGE = 400
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise ours for every error of aiodocker, of aiohttp below it, and for a reply that is no JSON of the engine's."""
+    """Translate each error of aiodocker, of aiohttp below it, and each reply without the engine's JSON."""
     try:
         yield
     except aiodocker.exceptions.DockerError as error:
@@ -38,6 +40,16 @@ def translated() -> Iterator[None]:
         raise TimedOut("the engine did not answer in time", code="connection_lost") from error
     except (ValueError, TypeError, KeyError) as error:
         raise TimedOut(f"the engine's answer is not understood: {type(error).__name__}", code="garbled") from error
+
+
+@contextmanager
+def translated_delete() -> Iterator[None]:
+    """As `translated`. aiohttp sends a DELETE again over a new connection: no connection says nothing of the first."""
+    try:
+        with translated():
+            yield
+    except Unreachable as error:
+        raise TimedOut(str(error), code="connection_lost") from error
 
 
 def _answered(error: "aiodocker.exceptions.DockerError") -> WritError:

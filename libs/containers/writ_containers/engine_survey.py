@@ -1,4 +1,4 @@
-"""A survey of an engine for target tests: its versions, and the operations that it lacks."""
+"""A survey of an engine for target tests: its versions, and its missing operations."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,7 +23,7 @@ class EngineSurvey(Struct, frozen=True, kw_only=True):
 
 
 async def survey(engine: Engine) -> EngineSurvey:
-    """Return what the engine is. Raises WritError."""
+    """Return the engine's versions and features. Raises WritError."""
     version, info = await engine.version(), await engine.info()
     compose = await command.version()
     versions = _versions(version, info) | ({"compose": compose} if compose else {})

@@ -1,4 +1,4 @@
-"""Waiting for a container that was started: until it is healthy, or has not ended for a moment."""
+"""Waiting for a started container: until it is healthy or, without a health check, has run for a moment."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ POLL = 0.1
 SLOWEST_POLL = 1.0
 
 
-class Started(NamedTuple):
+class HealthResult(NamedTuple):
     """The container as it was seen last; `code` and `message` are empty where all is well."""
 
     raw: Raw
@@ -25,7 +25,7 @@ class Started(NamedTuple):
     message: str = ""
 
 
-async def settled(engine: Engine, container_id: str, until: float, progress: Callable[[str], None]) -> Started:
+async def settled(engine: Engine, container_id: str, until: float, progress: Callable[[str], None]) -> HealthResult:
     """Return how it goes at `until` (monotonic seconds) at the latest. Raises WritError."""
     began, pause = time.monotonic(), POLL
     while True:
@@ -34,32 +34,34 @@ async def settled(engine: Engine, container_id: str, until: float, progress: Cal
         if (end := _judged(raw, time.monotonic() - began)) is not None:
             return end
         if left <= 0:
-            return Started(raw, "not_healthy", f"its health check says {health(raw) or 'nothing'} when time is over")
+            return HealthResult(
+                raw, "not_healthy", f"its health check says {health(raw) or 'nothing'} when time is over"
+            )
         progress(f"waits for its health check ({health(raw)})" if health(raw) else "waits whether it stays up")
         await asyncio.sleep(min(pause, max(left, 0.0)))
         pause = min(pause * 1.5, SLOWEST_POLL)
 
 
-def _judged(raw: Raw, seconds: float) -> Started | None:
+def _judged(raw: Raw, seconds: float) -> HealthResult | None:
     """None while it is too early to say."""
     if not is_running(raw):
         code = raw.get("State", {}).get("ExitCode")
-        return Started(raw, "container_exited", f"it ended with exit code {code}") if code else Started(raw)
+        return HealthResult(raw, "container_exited", f"it ended with exit code {code}") if code else HealthResult(raw)
     if raw.get("State", {}).get("Restarting"):
-        return Started(raw, "container_exited", "it ended, and is started again and again")
+        return HealthResult(raw, "container_exited", "it ended, and is started again and again")
     match health(raw):
         case "":
-            return Started(raw) if seconds >= SETTLING else None
+            return HealthResult(raw) if seconds >= SETTLING else None
         case "healthy":
-            return Started(raw)
+            return HealthResult(raw)
         case "unhealthy":
-            return Started(raw, "not_healthy", "its health check fails")
+            return HealthResult(raw, "not_healthy", "its health check fails")
         case _:
             return None
 
 
 async def last_lines(engine: Engine, container_id: str) -> str:
-    """Return the end of its log; empty where it can't be read, as with a log driver that only sends."""
+    """Return the end of the container's log; empty if unreadable, as with a log driver without reads."""
     try:
         return await engine.logs(container_id, LOG_LINES)
     except WritError:

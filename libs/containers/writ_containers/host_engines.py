@@ -1,12 +1,12 @@
-"""A backend of hosts with the engines on them: their operations beside those of the hosts.
+"""A backend of hosts with engines: operations on containers beside those on the host.
 
-An engine that is dead or undeclared takes nothing from its host: the other operations of the target go on.
+A dead or undeclared engine leaves its host alone: the other operations of the target go on.
 """
 
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Backend, Handler, TargetTestResult, Task
-from writ_agent.backends.routed import Routed
+from writ_agent.backends.routed import RoutedBackend
 from writ_containers.connection import engine_address
 from writ_containers.container_handler import ContainerHandler, Engines
 from writ_containers.container_operations import LISTINGS, OWN, SHARED
@@ -18,8 +18,8 @@ from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
 
-class BackendWithEngines(Routed):
-    """A backend of hosts that also carries out the operations on the engine of a target (`docker` in its entry)."""
+class BackendWithEngines(RoutedBackend):
+    """A backend of hosts, with the operations on a target's engine (`docker` in its entry)."""
 
     def __init__(self, backend: Backend, engines: Engines) -> None:
         self.containers = ContainerHandler(engines)

@@ -1,17 +1,17 @@
-"""image_pull: fetch an image, judged by the image that the engine has afterwards."""
+"""image_pull: fetch an image, judged by the engine's image afterwards."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Done, Probed, Progress, Task, Verdict
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
 from writ_containers.engine import Engine
 from writ_contracts.errors import WritError
 
 Raw = Mapping[str, Any]
 
 
-async def pull(engine: Engine, task: Task, progress: Progress) -> Done:
-    """Carry it out. Raises WritError for what had no effect: an engine keeps no image of a pull that broke off."""
+async def pull(engine: Engine, task: Task, progress: Progress) -> TaskResult:
+    """Pull the image. Raises WritError without any effect: an engine keeps no image of a broken pull."""
     reference = str(task.parameters["image"])
     before = await baseline(engine, task)
     await engine.pull(reference, progress)
@@ -19,26 +19,28 @@ async def pull(engine: Engine, task: Task, progress: Progress) -> Done:
     if image is None:
         raise WritError(f"the engine pulled {reference} and has no such image", code="not_confirmed")
     output = {**state(reference, image), "changed": before.get("image_digest") != str(image.get("Id"))}
-    return Done(outcome="succeeded", output=output, state=_seen(image), effect="done" if output["changed"] else "none")
+    return TaskResult(
+        outcome="succeeded", output=output, state=_seen(image), effect="done" if output["changed"] else "none"
+    )
 
 
 async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the image that the engine has by this name; nothing where it has none."""
+    """Return the engine's image of this name; nothing without one."""
     image = await engine.image(str(task.parameters["image"]))
     return {} if image is None else _seen(image)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the call that it would make, and the image that is there."""
+    """Return the API call, and the current image."""
     return {"calls": [f"POST /images/create?fromImage={task.parameters['image']}"], **await baseline(engine, task)}
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether the engine has another image by this name than before."""
     after = await baseline(engine, task)
     verdict: Verdict = "no_effect" if after == dict(before) else "took_effect" if after else "unknown"
     reason = "the engine has the image that it had" if verdict == "no_effect" else "the engine has another image"
-    return Probed(verdict=verdict, seen={**after, "reason": reason})
+    return ProbeResult(verdict=verdict, seen={**after, "reason": reason})
 
 
 def state(reference: str, image: Raw) -> dict[str, Any]:

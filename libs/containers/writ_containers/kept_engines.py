@@ -15,7 +15,7 @@ MOST = 500
 Where = tuple[EngineAddress, Endpoint]
 
 
-class _Kept:
+class _SharedEngine:
     """An engine with the number of its users: it is closed by the last of them once another has replaced it."""
 
     def __init__(self, where: Where, engine: Engine) -> None:
@@ -29,7 +29,7 @@ class _Kept:
 
 
 class KeptEngines:
-    """Engines by target. `locate` raises WritError for a target that is not served."""
+    """Kept connections to engines, by target. `locate` raises WritError for a target not served here."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class KeptEngines:
         self._locate = locate
         self._registries = registries or Registries()
         self._stack_files = stack_files
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _SharedEngine] = {}
 
     @asynccontextmanager
     async def engine(self, target: Target) -> AsyncIterator[Engine]:
@@ -68,11 +68,11 @@ class KeptEngines:
         for one in kept:
             await one.engine.close()
 
-    async def _of(self, name: str, where: Where) -> _Kept:
+    async def _of(self, name: str, where: Where) -> _SharedEngine:
         known = self._kept.get(name)
         if known is not None and known.where == where:
             return known
-        made = _Kept(where, self._made(where))
+        made = _SharedEngine(where, self._made(where))
         if known is None and len(self._kept) >= MOST:
             name_of_first = next(iter(self._kept))
             known = self._kept.pop(name_of_first)

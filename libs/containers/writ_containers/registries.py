@@ -27,7 +27,7 @@ RegistryFolder = Annotated[
 
 
 class Registries:
-    """`folder`: None where this agent has no credentials. Read for each pull, so that a file can be replaced."""
+    """Credentials of registries. `folder`: None without any; read for each pull, so a file can be replaced."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
@@ -67,7 +67,7 @@ CODE = "invalid_registry_credentials"
 
 
 def registry_of(image: str) -> str:
-    """Return host and port of the registry that an image comes from."""
+    """Return host and port of an image's registry."""
     registry = split_name(image).registry
     return registry if registry not in (".", "..") else HUB
 

@@ -1,4 +1,4 @@
-"""The texts of a task that no message may show, although the engine may repeat them in one of its own."""
+"""The secret texts of a task: no message may show them, although the engine may repeat them in its own."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ SHORTEST = 4
 
 
 def secret_values(task: Task) -> list[str]:
-    """Return every text in the parameters that are not public, also within lists and mappings."""
+    """Return every text in the non-public parameters, also within lists and mappings."""
     names = hidden(task.operation.parameters, task.parameters)
     return [text for name in names for text in _texts(task.parameters[name]) if len(text) >= SHORTEST]
 

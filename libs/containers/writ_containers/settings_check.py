@@ -1,5 +1,5 @@
-"""The check of settings before an engine gets them: what breaks out of a container, and what is outside a bound. Each
-operation that creates containers uses it, in its preview too.
+"""The check of container settings before an engine gets them: access to the host, and bounds. All operations creating
+containers use it, in their previews too.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from writ_contracts.inventory import Target
 
 
 def check_settings(judged: Sequence[ContainerSettings], given: ContainerAccess, target: Target, socket: str) -> None:
-    """Raises Invalid (`breakout_refused`, `bounds_refused`). `socket`: that of the target's own engine."""
+    """Raise Invalid (`breakout_refused`, `bounds_refused`). `socket`: the socket of the target's own engine."""
     parameters = structs.asdict(given)
     refuse_breakouts(judged, parameters, target.mount_roots, socket)
     refuse_out_of_bounds(judged, parameters)

@@ -1,4 +1,4 @@
-"""Compose files of a target's stack folder, on the host that the agent works on or on another."""
+"""Compose files of a target's stack folder, on the agent's host or on another."""
 
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ from writ_documents.document import FileErrors
 
 
 class StackFiles(Protocol):
-    """The files that `source` of a stack names."""
+    """The files named by `source` of a stack."""
 
     async def read(self, target: Target, name: str) -> str:
         """Return the text. Raises WritError (`no_stack_dir`, `compose_refused`, …)."""

@@ -1,4 +1,4 @@
-"""stack_deploy, stack_update and stack_remove, judged by the containers that the engine shows, not by a status."""
+"""stack_deploy, stack_update and stack_remove, judged by the engine's containers, not by an exit status."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Probed, Progress, Task, Verdict
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
 from writ_containers import container_view
 from writ_containers.compose import command
 from writ_containers.compose.judged import compose_json, images, own_names, public_digest, replicas, settings, shown
@@ -15,7 +15,7 @@ from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
 from writ_containers.engine import Engine
 from writ_containers.settings_check import check_settings
-from writ_containers.stack_view import Service, differences, judged, services_of, snapshot
+from writ_containers.stack_view import StackService, differences, judged, services_of, snapshot
 from writ_contracts.catalogue.stacks import StackApply, StackRemove
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
@@ -26,8 +26,8 @@ APPLY = ("stack_deploy", "stack_update")
 OPERATIONS = frozenset({*APPLY, "stack_remove"})
 
 
-async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+async def run(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     if task.operation.name == "stack_remove":
         return await _remove(engine, task, until)
     given: StackApply = task.arguments()
@@ -60,8 +60,8 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
     return snapshot(await _containers(engine, str(task.parameters["stack_name"])))
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
-    """Return whether it took effect: the file is not known any more, so a stack that is as before says nothing."""
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
+    """Return the effect of the operation. The file is gone by now, so an unchanged stack proves nothing."""
     found = await _containers(engine, str(task.parameters["stack_name"]))
     seen = snapshot(found)
     verdict: Verdict = "unknown"
@@ -71,11 +71,11 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed
         verdict = "no_effect"
     elif seen != dict(before) and all(one.up for one in services_of(found).values()):
         verdict = "took_effect"
-    return Probed(verdict=verdict, seen={**seen, "reason": f"{len(found)} containers of the stack"})
+    return ProbeResult(verdict=verdict, seen={**seen, "reason": f"{len(found)} containers of the stack"})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return what would change. Raises WritError."""
+    """Return the changes by the operation. Raises WritError."""
     name = str(task.parameters["stack_name"])
     found = services_of(await _containers(engine, name))
     if task.operation.name == "stack_remove":
@@ -88,7 +88,7 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
 
 
 async def stack_of(engine: Engine, given: StackApply, target: Target) -> Stack:
-    """Return the stack that may be run. Raises Invalid (`compose_refused`, `no_stack_dir`, and as check_settings)."""
+    """Return the stack, if permitted. Raises Invalid (`compose_refused`, `no_stack_dir`, and as check_settings)."""
     text = given.compose
     if text is None:
         text = await engine.stack_files.read(target, given.source or "")
@@ -105,7 +105,7 @@ async def _refuse_absent(engine: Engine, task: Task) -> None:
 
 
 async def _refuse_taken(engine: Engine, stack: Stack, name: str) -> None:
-    """Raises Invalid where a volume or network of the stack would be one that exists and is not the stack's."""
+    """Raise Invalid if a volume or network of the stack would be an existing one of another owner."""
     own = {container_view.PROJECT_LABEL: name}
     volumes = set(await engine.volumes({})) - set(await engine.volumes(own))
     networks = _names(await engine.networks({})) - _names(await engine.networks(own))
@@ -122,7 +122,7 @@ def _names(networks: list[Mapping[str, Any]]) -> set[str]:
     return {str(one.get("Name", "")) for one in networks}
 
 
-async def _settled(engine: Engine, given: StackApply, stack: Stack, ended: tuple[int, str], until: float) -> Done:
+async def _settled(engine: Engine, given: StackApply, stack: Stack, ended: tuple[int, str], until: float) -> TaskResult:
     """Wait until every service is up, one of them has failed, or time is over."""
     wanted = {name: replicas(service) for name, service in stack.services.items()}
     while True:
@@ -137,18 +137,18 @@ async def _settled(engine: Engine, given: StackApply, stack: Stack, ended: tuple
 def _done(
     given: StackApply,
     stack: Stack,
-    services: Mapping[str, Service],
+    services: Mapping[str, StackService],
     found: list[Mapping[str, Any]],
     ended: tuple[int, str],
     problem: str,
-) -> Done:
+) -> TaskResult:
     output = {
         "stack_name": given.stack_name,
         "compose_digest": public_digest(stack),
         "services": {name: one.text for name, one in services.items()},
         "log": ended[1],
     }
-    done = Done(outcome="succeeded", output=output, state=snapshot(found), effect="done")
+    done = TaskResult(outcome="succeeded", output=output, state=snapshot(found), effect="done")
     if ended[0] == 0 and not problem:
         return done
     if ended[0] != 0:
@@ -157,14 +157,14 @@ def _done(
     return replace(done, outcome="failed", code="stack_not_up", message=problem, effect=effect)
 
 
-async def _remove(engine: Engine, task: Task, until: float) -> Done:
-    """By the labels that Compose has put on all that belongs to the stack; no file is needed for it."""
+async def _remove(engine: Engine, task: Task, until: float) -> TaskResult:
+    """Remove the stack by the labels of Compose on all its parts; no file is needed."""
     given: StackRemove = task.arguments()
     found = await _containers(engine, given.stack_name)
     networks = await engine.networks({container_view.PROJECT_LABEL: given.stack_name})
     volumes = await _volumes(engine, given.stack_name) if given.volumes else []
     if not found and not networks and not volumes:
-        return Done(outcome="succeeded", output={"stack_name": given.stack_name, "removed": True}, effect="none")
+        return TaskResult(outcome="succeeded", output={"stack_name": given.stack_name, "removed": True}, effect="none")
     await _stop_all(engine, found, until)
     for one in found:
         await engine.remove(str(one["Id"]), force=True)
@@ -174,9 +174,9 @@ async def _remove(engine: Engine, task: Task, until: float) -> Done:
         await engine.remove_volume(volume)
     if left := await _containers(engine, given.stack_name):
         message = f"{len(left)} of its containers are left"
-        return Done(outcome="failed", code="engine_conflict", message=message, effect="done")
+        return TaskResult(outcome="failed", code="engine_conflict", message=message, effect="done")
     output = {"stack_name": given.stack_name, "removed": True, "volumes": volumes}
-    return Done(outcome="succeeded", output=output, effect="done")
+    return TaskResult(outcome="succeeded", output=output, effect="done")
 
 
 async def _stop_all(engine: Engine, found: list[Mapping[str, Any]], until: float) -> None:
@@ -189,7 +189,7 @@ async def _stop_all(engine: Engine, found: list[Mapping[str, Any]], until: float
 
 
 async def _containers(engine: Engine, name: str) -> list[Mapping[str, Any]]:
-    """All containers of the stack, inspected; one that goes meanwhile is gone."""
+    """Inspect all containers of the stack; one removed meanwhile is left out."""
     found = []
     for one in await engine.containers({container_view.PROJECT_LABEL: name}):
         try:

@@ -1,4 +1,4 @@
-"""The containers of a stack as services: what runs, whether it is up, and what a file would change; pure."""
+"""The containers of a stack as services: their states, and the changes by a file; pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ ONEOFF = "com.docker.compose.oneoff"
 Raw = Mapping[str, Any]
 
 
-class Service(NamedTuple):
+class StackService(NamedTuple):
     """`up`: each of its containers runs and is healthy, or has ended with 0. `ended`: one ended with an error."""
 
     containers: int
@@ -22,14 +22,16 @@ class Service(NamedTuple):
     ended: bool
 
 
-class End(NamedTuple):
-    """`final`: waiting changes nothing any more. `message`: what is up and what is not; empty if all is."""
+class StackEnd(NamedTuple):
+    """The state of a stack. `final`: waiting changes nothing any more. `message`: services up and down; empty if all
+    are up.
+    """
 
     final: bool
     message: str
 
 
-def services_of(found: Sequence[Raw]) -> dict[str, Service]:
+def services_of(found: Sequence[Raw]) -> dict[str, StackService]:
     """Return the services by name, without one-off containers."""
     by_name: dict[str, list[Raw]] = {}
     for raw in found:
@@ -40,23 +42,23 @@ def services_of(found: Sequence[Raw]) -> dict[str, Service]:
 
 
 def snapshot(found: Sequence[Raw]) -> dict[str, Any]:
-    """Return what tells afterwards whether something changed; public and small."""
+    """Return the state by which a later one shows a change; public and small."""
     return {"containers": sorted([seen["container_id"][:12], seen["started"]] for seen in map(baseline, found))[:100]}
 
 
-def judged(wanted: Mapping[str, int], services: Mapping[str, Service]) -> End:
+def judged(wanted: Mapping[str, int], services: Mapping[str, StackService]) -> StackEnd:
     """Return whether the stack is as wanted."""
     lacking = {name: count for name, count in wanted.items() if count and not _is_up(services.get(name), count)}
     if not lacking:
-        return End(True, "")
+        return StackEnd(True, "")
     is_over = any((one := services.get(name)) is not None and one.ended for name in lacking)
     down = ", ".join(f"{name} ({services[name].text if name in services else 'absent'})" for name in sorted(lacking))
     running = ", ".join(sorted(set(wanted) - lacking.keys())) or "nothing"
-    return End(is_over, f"up: {running}; not up: {down}")
+    return StackEnd(is_over, f"up: {running}; not up: {down}")
 
 
-def differences(stack: Stack, services: Mapping[str, Service]) -> dict[str, str]:
-    """Return what a deploy would do with each service, as far as images and numbers show it."""
+def differences(stack: Stack, services: Mapping[str, StackService]) -> dict[str, str]:
+    """Return the action of a deploy on each service, as far as images and numbers show it."""
     changes = {name: "is removed" for name in services if name not in stack.services}
     for name, service in stack.services.items():
         runs, count = services.get(name), replicas(service)
@@ -71,9 +73,9 @@ def differences(stack: Stack, services: Mapping[str, Service]) -> dict[str, str]
     return changes
 
 
-def _service(of_it: Sequence[Raw]) -> Service:
+def _service(of_it: Sequence[Raw]) -> StackService:
     states = [_state(raw) for raw in of_it]
-    return Service(
+    return StackService(
         containers=len(of_it),
         images=tuple(sorted({str(raw["Config"].get("Image", "")) for raw in of_it})),
         text=", ".join(sorted(set(states))),
@@ -90,7 +92,7 @@ def _state(raw: Raw) -> str:
 
 
 def _is_well(raw: Raw) -> bool:
-    """A container that has ended with 0 has done what it was for, unless it is to be started always."""
+    """Return True for a running container, and for one ended with status 0 unless its restart policy is `always`."""
     if is_running(raw):
         return not raw["State"].get("Restarting") and health(raw) in ("", "healthy")
     policy = (raw["HostConfig"].get("RestartPolicy") or {}).get("Name") or "no"
@@ -103,5 +105,5 @@ def _has_failed(raw: Raw) -> bool:
     return health(raw) == "unhealthy" or (not is_running(raw) and bool(raw["State"].get("ExitCode")))
 
 
-def _is_up(service: Service | None, count: int) -> bool:
+def _is_up(service: StackService | None, count: int) -> bool:
     return service is not None and service.up and service.containers >= count

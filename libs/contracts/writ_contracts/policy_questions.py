@@ -154,6 +154,15 @@ class NearMiss(Struct, frozen=True, kw_only=True):
     opens_at: float | None = None
 
 
+class EmergencyDecision(Struct, frozen=True, kw_only=True):
+    """The decision if an emergency were in force for the target, where none is."""
+
+    decision: str
+    code: str
+    reason: str
+    rules: list[str]
+
+
 class Explanation(Struct, frozen=True, kw_only=True):
     """A decision with its basis.
 
@@ -184,6 +193,9 @@ class Explanation(Struct, frozen=True, kw_only=True):
     limits: list[RuleLimit] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
     timeout: int | None = None
+    ends_at: float | None = None
+    """The time at which a deny ends by the windows of its rules."""
+    in_emergency: EmergencyDecision | None = None
 
 
 class PolicyExplainAnswer(Struct, frozen=True, kw_only=True):

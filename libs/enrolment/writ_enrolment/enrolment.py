@@ -38,7 +38,7 @@ PLAINTEXT = "WRIT_NATS_PLAINTEXT"
 TLS = ("WRIT_TLS_CA", "WRIT_TLS_CERT", "WRIT_TLS_KEY")
 
 
-class Joined(Struct, frozen=True, kw_only=True):
+class EnrolledAgent(Struct, frozen=True, kw_only=True):
     """The agent's files, in the chosen folder; only their owner can read secrets in them."""
 
     pool: str
@@ -47,7 +47,7 @@ class Joined(Struct, frozen=True, kw_only=True):
     environment_file: str
 
 
-async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]) -> Joined:
+async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]) -> EnrolledAgent:
     """Enrol this host; return when NATS accepts its agent. `environment`: further variables for the agent's file.
 
     Raises Denied where the token is invalid or used, Conflict where this host has enrolled for the pool before,
@@ -72,7 +72,9 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
         **environment,
     }
     atomic_files.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
-    return Joined(pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file))
+    return EnrolledAgent(
+        pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file)
+    )
 
 
 def tls_variables(environ: Mapping[str, str]) -> dict[str, str]:

@@ -77,7 +77,7 @@ class HostError(Exception):
         return "cancelled" if self.code == "cancelled" else "failed"
 
 
-class Raced(HostError):
+class RacedChange(HostError):
     """Another program changed the file between the check and the change. The change was undone."""
 
     def __init__(self, path: str) -> None:

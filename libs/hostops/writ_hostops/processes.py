@@ -17,6 +17,8 @@ _POLL = 0.02
 _FORCE = 2.0
 _BEGINS = 1.0
 """Seconds within which a fork execs its program, or ends."""
+_EXEC = 0.5
+"""Seconds for an exec under any load."""
 
 
 def boot_id() -> str:
@@ -44,14 +46,8 @@ def marked(operation_id: str) -> List[int]:
     """Return this user's living processes that were started for an operation. Other programs can set the variable as
     well.
     """
-    mark = f"{MARK}={operation_id}".encode()
-    return [
-        pid
-        for pid in _pids()
-        if pid != os.getpid()
-        and _is_ours(pid)
-        and mark in _read(f"/proc/{pid}/environ").encode("utf-8", "surrogateescape").split(b"\0")
-    ]
+    mark = f"{MARK}={operation_id}"
+    return [pid for pid in _pids() if pid != os.getpid() and _is_ours(pid) and mark in _environ(pid).split("\0")]
 
 
 def living(operation_id: str) -> List[int]:
@@ -109,6 +105,24 @@ def _is_ours(pid: int) -> bool:
     return False
 
 
+def _environ(pid: int) -> str:
+    """Return the process's initial environment. During an exec it is empty for a moment, which is waited for."""
+    until = time.monotonic() + _EXEC
+    while True:
+        text = _read(f"/proc/{pid}/environ")
+        if text or not _in_exec(pid) or time.monotonic() > until:
+            return text
+        time.sleep(_POLL)
+
+
+def _in_exec(pid: int) -> bool:
+    """Return whether it has a program and no arguments yet; kernel threads and zombies have no program."""
+    try:
+        return not _read(f"/proc/{pid}/cmdline") and bool(os.readlink(f"/proc/{pid}/exe"))
+    except OSError:
+        return False
+
+
 def _beginning() -> bool:
     """Return whether a fork of a dead process of ours may exist. It looks like us or shows nothing yet, and its parent
     is the reaper of orphans, one of our ancestors.
@@ -120,13 +134,7 @@ def _beginning() -> bool:
 
 
 def _looks_like(pid: int, ours: str) -> bool:
-    words = _read(f"/proc/{pid}/cmdline")
-    if words:
-        return words == ours
-    try:
-        return bool(os.readlink(f"/proc/{pid}/exe"))  # in the middle of an exec; kernel threads and zombies have none
-    except OSError:
-        return False
+    return _read(f"/proc/{pid}/cmdline") == ours or _in_exec(pid)
 
 
 def _ancestors() -> List[int]:

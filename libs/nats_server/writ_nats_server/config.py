@@ -85,7 +85,7 @@ class Rights(Struct, frozen=True):
     """What of `publish` is refused all the same."""
 
 
-class Party(Struct, frozen=True, kw_only=True):
+class AccountUsers(Struct, frozen=True, kw_only=True):
     """Users of one account with the same rights. `name` is the name of their service and inbox."""
 
     role: Role
@@ -121,33 +121,37 @@ class Party(Struct, frozen=True, kw_only=True):
         return self.role not in (Role.PRINCIPAL, Role.GATEWAY, Role.ENROLLER)
 
 
-def parties(plan: ServerPlan) -> list[Party]:
+def parties(plan: ServerPlan) -> list[AccountUsers]:
     """Return all parties of the registry."""
     services = [
-        Party(role=role, account=account, name=role.value, keys=plan.roles.get(role, ()))
+        AccountUsers(role=role, account=account, name=role.value, keys=plan.roles.get(role, ()))
         for role, account in SERVICES.items()
     ]
     principals = [
-        Party(role=Role.PRINCIPAL, also=also, account=principal_account(who), name=who, keys=keys, tokens=tokens)
+        AccountUsers(role=Role.PRINCIPAL, also=also, account=principal_account(who), name=who, keys=keys, tokens=tokens)
         for who, keys in plan.principals.items()
         for also, tokens in [(Role.SCANNER if who in plan.scanners else None, {"principal": who})]
     ]
     pools = [
-        Party(role=Role.AGENT, account=pool_account(pool), name=f"agent-{pool}", keys=keys, tokens={"pool": pool})
+        AccountUsers(
+            role=Role.AGENT, account=pool_account(pool), name=f"agent-{pool}", keys=keys, tokens={"pool": pool}
+        )
         for pool, keys in plan.pools.items()
     ]
     tokens = [
-        Party(role=Role.ENROLLER, account=token_account(one), name=f"enrol-{one}", keys=[key], tokens={"token": one})
+        AccountUsers(
+            role=Role.ENROLLER, account=token_account(one), name=f"enrol-{one}", keys=[key], tokens={"token": one}
+        )
         for one, key in plan.tokens.items()
     ]
     return services + principals + pools + tokens + [one for name in plan.gateways for one in delegated(plan, name)]
 
 
-def delegated(plan: ServerPlan, name: str) -> list[Party]:
+def delegated(plan: ServerPlan, name: str) -> list[AccountUsers]:
     """Return a gateway's rights on behalf of each of its principals: all of them share its account and its one key."""
     account = gateway_account(name)
     return [
-        Party(role=Role.GATEWAY, account=account, name=name, keys=(), tokens={"principal": who})
+        AccountUsers(role=Role.GATEWAY, account=account, name=name, keys=(), tokens={"principal": who})
         for who in plan.gateways[name].principals
     ]
 
@@ -156,7 +160,7 @@ def _discovered(service: str) -> list[str]:
     return [subject for verb in DISCOVERY for subject in (verb, f"{verb}.{service}", f"{verb}.{service}.*")]
 
 
-def rights(party: Party) -> Rights:
+def rights(party: AccountUsers) -> Rights:
     """Return the permissions of each key of the party."""
     listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
     servers = PINGED if party.account in SERVER_READERS else ()
@@ -218,7 +222,7 @@ def render(plan: ServerPlan) -> str:
     return server_file(plan, settings)
 
 
-def _add_users(accounts: Accounts, plan: ServerPlan, everybody: Sequence[Party]) -> None:
+def _add_users(accounts: Accounts, plan: ServerPlan, everybody: Sequence[AccountUsers]) -> None:
     for party in everybody:
         accounts.add(party.account, *(user(key, rights(party)) for key in party.keys))
     for name, gateway in plan.gateways.items():
@@ -252,7 +256,7 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
     return accounts.blocks
 
 
-def _link(accounts: Accounts, party: Party, keys: Sequence[str]) -> None:
+def _link(accounts: Accounts, party: AccountUsers, keys: Sequence[str]) -> None:
     """Add the rights of the pool's agents, with a pull under its other name."""
     if keys:
         pull, known_as = renamed(party)
@@ -260,7 +264,7 @@ def _link(accounts: Accounts, party: Party, keys: Sequence[str]) -> None:
         accounts.service(CORE, party.account, pull, many=True, known_as=known_as)
 
 
-def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> None:
+def _connect(accounts: Accounts, party: AccountUsers, everybody: Sequence[AccountUsers]) -> None:
     """Let the others reach `party`, by the registry."""
     named = party.role in (Role.PRINCIPAL, Role.GATEWAY)  # what agents send is signed, and says itself who they are
     for channel in CHANNELS:
@@ -277,7 +281,7 @@ def _connect(accounts: Accounts, party: Party, everybody: Sequence[Party]) -> No
             accounts.service(party.account, STATUS, subject, many=True)
 
 
-def _cross(accounts: Accounts, channel: Channel, sender: Party, receiver: Party, *, share: bool) -> None:
+def _cross(accounts: Accounts, channel: Channel, sender: AccountUsers, receiver: AccountUsers, *, share: bool) -> None:
     """Let a message cross: the first receiver of a channel replies, the others only listen."""
     subject = channel.subject(**{**sender.tokens, **receiver.tokens})
     if receiver.role is channel.receivers[0]:
@@ -286,7 +290,7 @@ def _cross(accounts: Accounts, channel: Channel, sender: Party, receiver: Party,
         accounts.stream(sender.account, receiver.account, subject)
 
 
-def _lend(accounts: Accounts, party: Party) -> None:
+def _lend(accounts: Accounts, party: AccountUsers) -> None:
     """Let the party use its part of JetStream."""
     for one in lent(party.role, party.tokens):
         accounts.service(
@@ -300,13 +304,13 @@ def _lend(accounts: Accounts, party: Party) -> None:
         )
 
 
-def renamed(pool: Party) -> tuple[str, str]:
+def renamed(pool: AccountUsers) -> tuple[str, str]:
     """Return the subject of a pull, and its name on a link."""
     pull, *_ = lent(pool.role, pool.tokens)
     return pull.name, next_of(pool.tokens["pool"])
 
 
-def link_rights(pool: Party) -> Rights:
+def link_rights(pool: AccountUsers) -> Rights:
     """Return the rights of the pool's agents, with a pull under its other name."""
     own, (pull, known_as) = rights(pool), renamed(pool)
     return Rights([known_as if one == pull else one for one in own.publish], own.subscribe, answers=own.answers)

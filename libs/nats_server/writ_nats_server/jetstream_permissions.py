@@ -13,7 +13,7 @@ from writ_contracts.registry import Role
 READ = {
     Role.EXECUTOR: (subjects.JOURNAL_STREAM, subjects.POLICIES_STREAM),
     Role.POLICY: (subjects.JOURNAL_STREAM, subjects.POLICIES_STREAM, subjects.SCANS_STREAM),
-    Role.AUDIT: (subjects.JOURNAL_STREAM,),
+    Role.AUDIT: (subjects.JOURNAL_STREAM, subjects.POLICIES_STREAM),
 }
 KEPT = {subjects.PARAMS_STREAM: subjects.PARAMS, subjects.RESULTS_STREAM: subjects.RESULTS}
 """The stores of executors, by stream."""
@@ -22,7 +22,7 @@ BATCH_SILENCE = "5s"
 """The pieces of a batch come at once: see `Accounts.service`."""
 
 
-class Lent(Struct, frozen=True):
+class LentSubject(Struct, frozen=True):
     """One subject of JetStream's API in an account without JetStream.
 
     `known_as`: another name for it there. Under its own name such an account's own, empty JetStream answers
@@ -39,26 +39,26 @@ class Lent(Struct, frozen=True):
         return self.known_as or self.subject
 
 
-def lent(role: Role, tokens: Mapping[str, str]) -> list[Lent]:
+def lent(role: Role, tokens: Mapping[str, str]) -> list[LentSubject]:
     """Return all subjects the role may use."""
     if role is Role.AGENT:
         return _work_of(tokens["pool"])
     read = READ.get(role, ())
-    found = [Lent(f"$JS.API.DIRECT.GET.{stream}", answers="batch") for stream in read]
+    found = [LentSubject(f"$JS.API.DIRECT.GET.{stream}", answers="batch") for stream in read]
     kept = KEPT if role is Role.EXECUTOR else {}
     for stream, prefix in kept.items():
-        found.append(Lent(f"$JS.API.DIRECT.GET.{stream}.{prefix}"))
-        found.append(Lent(f"$JS.API.STREAM.PURGE.{stream}", purge_of(stream)))
+        found.append(LentSubject(f"$JS.API.DIRECT.GET.{stream}.{prefix}"))
+        found.append(LentSubject(f"$JS.API.STREAM.PURGE.{stream}", purge_of(stream)))
     found += [led(stream) for stream in (*read, *kept)]
-    return [*found, Lent(JOURNAL_INFO, USAGE), Lent(JOURNAL_INFO, CLOCK)] if read else found
+    return [*found, LentSubject(JOURNAL_INFO, USAGE), LentSubject(JOURNAL_INFO, CLOCK)] if read else found
 
 
-def led(stream: str) -> Lent:
+def led(stream: str) -> LentSubject:
     """Return single reads of a stream, by its leader."""
-    return Lent(f"$JS.API.STREAM.MSG.GET.{stream}", leader_of(stream))
+    return LentSubject(f"$JS.API.STREAM.MSG.GET.{stream}", leader_of(stream))
 
 
-def _work_of(pool: str) -> list[Lent]:
+def _work_of(pool: str) -> list[LentSubject]:
     """Return the subjects to pull and to ack; the ack subject has two forms, and the server chooses one."""
     stream, durable = subjects.JOURNAL_STREAM, subjects.consumer(pool)
     names = (
@@ -66,5 +66,7 @@ def _work_of(pool: str) -> list[Lent]:
         f"$JS.ACK.{stream}.{durable}.>",
         f"$JS.ACK.*.*.{stream}.{durable}.>",
     )
-    clock = Lent(f"$JS.API.CONSUMER.INFO.{stream}.{durable}", CLOCK)  # has the server's time, and nothing of others
-    return [*(Lent(name, answers="many") for name in names), clock]
+    clock = LentSubject(
+        f"$JS.API.CONSUMER.INFO.{stream}.{durable}", CLOCK
+    )  # has the server's time, and nothing of others
+    return [*(LentSubject(name, answers="many") for name in names), clock]

@@ -28,7 +28,7 @@ _STREAM = subjects.JOURNAL_STREAM
 Step = Callable[[str], None]
 
 
-class State(Struct, frozen=True):
+class JournalStreamState(Struct, frozen=True):
     """The state of the journal's stream. `open`: it accepts events; `in_step`: every replica has all of it."""
 
     usage: Usage
@@ -36,17 +36,19 @@ class State(Struct, frozen=True):
     in_step: bool
 
 
-async def state(replies: Replies) -> State:
+async def state(replies: Replies) -> JournalStreamState:
     """Return the present state."""
     info = await call(replies, f"STREAM.INFO.{_STREAM}", {})
     has, config = info["state"], info["config"]
     usage = Usage(has["bytes"], config["max_bytes"], has["last_seq"], has["messages"], max(has["first_seq"], 1))
     replicas = (info.get("cluster") or {}).get("replicas") or []
     in_step = all(one.get("current") and not one.get("lag") for one in replicas)
-    return State(usage, config["subjects"] == [subjects.JOURNAL], in_step)
+    return JournalStreamState(usage, config["subjects"] == [subjects.JOURNAL], in_step)
 
 
-async def take_out(replies: Replies, sizes: Sizes, first: int, last: int, step: Step = lambda _: None) -> State:
+async def take_out(
+    replies: Replies, sizes: Sizes, first: int, last: int, step: Step = lambda _: None
+) -> JournalStreamState:
     """Remove the events from `first` to `last`, and no others; repeat it after a crash.
 
     `step` gets each completed step. Raises Conflict where the journal is in another state (it has events before
@@ -119,7 +121,7 @@ async def _config(replies: Replies) -> dict[str, Any]:
     return config
 
 
-async def _in_step(replies: Replies, least: int = 0) -> State:
+async def _in_step(replies: Replies, least: int = 0) -> JournalStreamState:
     """Return the state once every replica has all of it, up to `least` or later: a replica behind must not get a lower
     limit.
     """

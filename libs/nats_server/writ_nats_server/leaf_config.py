@@ -12,7 +12,7 @@ from msgspec import Struct
 from writ_contracts.registry import Role
 from writ_nats_server.accounts import pool_account
 from writ_nats_server.cluster import TLS_VERSION
-from writ_nats_server.config import Party, link_rights, renamed, user
+from writ_nats_server.config import AccountUsers, link_rights, renamed, user
 from writ_nats_server.config_file import AnyServer, server_file
 
 ENCRYPTED = ("tls://", "wss://")
@@ -47,7 +47,7 @@ def render_leaf(plan: LeafPlan) -> str:
 
 
 def _account(link: Link) -> dict[str, Any]:
-    party = Party(
+    party = AccountUsers(
         role=Role.AGENT,
         account=pool_account(link.pool),
         name=f"agent-{link.pool}",

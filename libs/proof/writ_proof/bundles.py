@@ -25,7 +25,7 @@ MOST_IN_MEMORY = 64 << 20
 _LEVEL = 6
 
 
-class Damaged(WritError):
+class DamagedBundle(WritError):
     """Raised when a file has changed since it was made."""
 
     default_code = "damaged"
@@ -39,7 +39,7 @@ class Member(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Sink:
+class MemberWriter:
     """The writer of a member's content, which counts the bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -100,13 +100,13 @@ class BundleWriter:
         return False
 
     @contextmanager
-    def member(self, name: str) -> Iterator[Sink]:
+    def member(self, name: str) -> Iterator[MemberWriter]:
         """Add a file, written within the block."""
         info = zipfile.ZipInfo(name)
         info.compress_type = zipfile.ZIP_DEFLATED
         info.external_attr = 0o600 << 16
         with _disk(self.path), self._zip.open(info, "w", force_zip64=True) as file:
-            yield Sink(file)
+            yield MemberWriter(file)
 
     def put(self, name: str, data: bytes) -> Member:
         """Add a file with this content."""
@@ -159,7 +159,7 @@ class Bundle:
             while chunk := file.read(CHUNK):
                 seen += len(chunk)
                 if most is not None and seen > most:
-                    raise Damaged(f"{self.path}: {name} has more than {most} bytes")
+                    raise DamagedBundle(f"{self.path}: {name} has more than {most} bytes")
                 yield chunk
 
     def lines(self, name: str) -> Iterator[bytes]:
@@ -168,7 +168,7 @@ class Bundle:
         for chunk in self.chunks(name):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > MOST_IN_MEMORY:
-                raise Damaged(f"{self.path}: {name} has a line without an end")
+                raise DamagedBundle(f"{self.path}: {name} has a line without an end")
             yield from lines
         if rest:
             yield rest
@@ -184,7 +184,7 @@ class Bundle:
         """Raises Damaged unless it has exactly these members, each once."""
         if sorted(self.names) != sorted(expected):
             strange = sorted(set(self.names) ^ set(expected)) or self.names
-            raise Damaged(f"{self.path}: its members are not those of its manifest: {', '.join(strange)[:300]}")
+            raise DamagedBundle(f"{self.path}: its members are not those of its manifest: {', '.join(strange)[:300]}")
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def _as_made(path: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise Damaged(f"{path}: it is no whole bundle: {error}") from error
+        raise DamagedBundle(f"{path}: it is no whole bundle: {error}") from error
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from writ_rules.engine.findings import Severity
 from writ_rules.engine.format import PolicyFile
 from writ_rules.loading import compile_document
 from writ_rules.setting import PolicySource, Setting, setting
-from writ_rules.suite_runs import Prepared, Result, run_suites
+from writ_rules.suite_runs import PreparedSuite, SuiteResult, run_suites
 from writ_rules.suites import SuiteEntry, cases_of, principals_of, suite_of, targets_of
 from writ_rules.validating import FileFinding, Validation
 
@@ -73,7 +73,7 @@ def run_suite(text: str, source: PolicySource, among: Setting) -> PolicyTestAnsw
         cases = cases_of(document, entry, source, among)
     except FileErrors as errors:
         return PolicyTestAnswer(problems=problems_of(errors))
-    runs = run_suites([Prepared(name="suite", source=source, setting=among, cases=cases)])
+    runs = run_suites([PreparedSuite(name="suite", source=source, setting=among, cases=cases)])
     failures = runs.suites[0].failures
     coverage = runs.coverage[0]
     return PolicyTestAnswer(
@@ -95,7 +95,7 @@ def _made_up(entry: SuiteEntry, among: Setting) -> Setting:
     )
 
 
-def failed(result: Result) -> FailedCase:
+def failed(result: SuiteResult) -> FailedCase:
     """Return a failed case in the form of the wire."""
     return FailedCase(
         case=result.case.name,

@@ -10,7 +10,8 @@ from msgspec import Struct
 from writ_documents import shapes
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.decide import Ruling
-from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.groups import placed
 from writ_rules.engine.rules import Rule
 from writ_rules.setting import PolicySource
 

@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from msgspec import structs
+
 from writ_contracts import parameters as params
 from writ_contracts.policy_questions import (
     ApprovalDemand,
     ApprovalStep,
+    EmergencyDecision,
     Explanation,
     NearMiss,
     PolicyCanIAnswer,
@@ -17,14 +20,14 @@ from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.obligations import Demand, People
-from writ_rules.setting import Question, Setting
+from writ_rules.setting import AccessQuestion, Setting
 
 
 def explain(
     setting: Setting, query: PolicyExplainQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
 ) -> Explanation:
     """Explain a decision. Raises Invalid for an unknown name or parameters the operation refuses."""
-    question = Question(
+    question = AccessQuestion(
         principal=query.principal or asker,
         operation=query.operation,
         target=query.target,
@@ -37,14 +40,24 @@ def explain(
     )
     request = setting.request(question)
     ruling = decide(setting.policy, request, setting.control, setting.people, question.facts)
-    return explanation(setting, request, ruling)
+    return structs.replace(explanation(setting, request, ruling), in_emergency=_in_emergency(setting, question, ruling))
+
+
+def _in_emergency(setting: Setting, question: AccessQuestion, ruling: Ruling) -> EmergencyDecision | None:
+    """Return what an emergency would change of a decision that is no plain allow; None where one is in force, or asked
+    about.
+    """
+    if ruling.effect == "allow" or ruling.emergency or question.emergency is not None:
+        return None
+    then = setting.ask(structs.replace(question, emergency=True))
+    return EmergencyDecision(decision=then.effect, code=then.code, reason=then.reason, rules=then.rules)
 
 
 def can_i(
     setting: Setting, query: PolicyCanIQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
 ) -> PolicyCanIAnswer:
     """Return the decision for the asker. Raises Invalid."""
-    question = Question(
+    question = AccessQuestion(
         principal=asker,
         operation=query.operation,
         target=query.target,
@@ -82,6 +95,7 @@ def explanation(setting: Setting, request: DecisionRequest, ruling: Ruling) -> E
         limits=ruling.limits,
         needs=[need.source for need in ruling.needs],
         timeout=ruling.timeout,
+        ends_at=ruling.ends_at,
     )
 
 

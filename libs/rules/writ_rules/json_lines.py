@@ -13,7 +13,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.policy_questions import EvalRequest, EvalResult
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.times import instant
-from writ_rules.setting import Question, Setting
+from writ_rules.setting import AccessQuestion, Setting
 from writ_rules.supplied_facts import facts_of
 
 LONGEST_LINE = 2_000_000
@@ -59,10 +59,10 @@ def decided(setting: Setting, question: EvalRequest, *, now: float, facts: Facts
     )
 
 
-def question_of(question: EvalRequest, now: float, facts: Facts = NO_FACTS) -> Question:
+def question_of(question: EvalRequest, now: float, facts: Facts = NO_FACTS) -> AccessQuestion:
     """Return the question of a request. Raises ValueError for a bad time."""
     at = now if question.at is None else instant(question.at)
-    return Question(
+    return AccessQuestion(
         principal=question.principal,
         operation=question.operation,
         target=question.target,

@@ -3,10 +3,10 @@
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from writ_rules.suite_runs import Result, Runs, SuiteRun
+from writ_rules.suite_runs import SuiteResult, SuiteRun, SuiteRuns
 
 
-def junit(runs: Runs) -> bytes:
+def junit(runs: SuiteRuns) -> bytes:
     """Return one `testsuite` for each file and one `testcase` for each combination."""
     root = Element("testsuites", name="writ policy test")
     root.set("tests", str(sum(len(run.results) for run in runs.suites)))
@@ -26,7 +26,7 @@ def _suite(root: Element, run: SuiteRun) -> None:
         _case(suite, run, result)
 
 
-def _case(suite: Element, run: SuiteRun, result: Result) -> None:
+def _case(suite: Element, run: SuiteRun, result: SuiteResult) -> None:
     position = result.case.place
     case = _element(
         suite, "testcase", name=result.case.title, classname=run.policy, file=position.file, line=position.line

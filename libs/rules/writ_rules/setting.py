@@ -27,7 +27,7 @@ from writ_rules.engine.people import people_of
 from writ_rules.loading import Mode, compile_document
 
 
-class Question(Struct, frozen=True, kw_only=True):
+class AccessQuestion(Struct, frozen=True, kw_only=True):
     """A question: may this principal do this operation there, at this instant (Unix seconds)? `approvals`: the
     approvers, in order.
 
@@ -58,7 +58,7 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
     control: ControlState = ControlState()
     label: str = ""
 
-    def request(self, question: Question) -> DecisionRequest:
+    def request(self, question: AccessQuestion) -> DecisionRequest:
         """Resolve the names of a question. Raises Invalid for an unknown name or bad parameters."""
         operation = self.catalogue.find(question.operation)
         target = self.targets.get(question.target)
@@ -83,7 +83,7 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
             person=person_of(principal.id, self.principals),
         )
 
-    def ask(self, question: Question) -> Ruling:
+    def ask(self, question: AccessQuestion) -> Ruling:
         """Return the decision. Raises Invalid."""
         return decide(self.policy, self.request(question), self.control, self.people, question.facts)
 

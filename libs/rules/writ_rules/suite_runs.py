@@ -12,13 +12,13 @@ from writ_rules.coverage import Counter, Coverage
 from writ_rules.engine.decide import Ruling
 from writ_rules.loading import Mode
 from writ_rules.setting import PolicySource, Setting, read_policy, setting
-from writ_rules.suites import Case, cases_of, principals_of, sibling_path, suite_of, targets_of
+from writ_rules.suites import SuiteCase, cases_of, principals_of, sibling_path, suite_of, targets_of
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class SuiteResult(Struct, frozen=True, kw_only=True):
     """One combination: its decision, and the differences from the case (none: it passed)."""
 
-    case: Case
+    case: SuiteCase
     decision: str
     code: str
     rules: list[str]
@@ -35,15 +35,15 @@ class SuiteRun(Struct, frozen=True, kw_only=True):
 
     suite: str
     policy: str
-    results: list[Result]
+    results: list[SuiteResult]
 
     @property
-    def failures(self) -> list[Result]:
+    def failures(self) -> list[SuiteResult]:
         """Return the failed results."""
         return [result for result in self.results if not result.passed]
 
 
-class Runs(Struct, frozen=True, kw_only=True):
+class SuiteRuns(Struct, frozen=True, kw_only=True):
     """Several suites, and their coverage of each policy."""
 
     suites: list[SuiteRun]
@@ -55,25 +55,25 @@ class Runs(Struct, frozen=True, kw_only=True):
         return sum(len(run.failures) for run in self.suites)
 
 
-class Prepared(Struct, frozen=True, eq=False, kw_only=True):
+class PreparedSuite(Struct, frozen=True, eq=False, kw_only=True):
     """A suite whose files are read and whose names all exist."""
 
     name: str
     source: PolicySource
     setting: Setting
-    cases: list[Case]
+    cases: list[SuiteCase]
 
 
-def read_suite(path: Path, catalogue: Catalogue, mode: Mode, *, policy: Path | None = None) -> Prepared:
+def read_suite(path: Path, catalogue: Catalogue, mode: Mode, *, policy: Path | None = None) -> PreparedSuite:
     """Read a suite with its policy, or another. Raises FileErrors with the mistakes of any of its files."""
     document = yaml_file.read(path)
     entry = suite_of(document)
     source = read_policy(policy or sibling_path(path, entry.policy), catalogue, mode)
     here = setting(source.policy, catalogue, targets_of(path, entry), principals_of(path, entry))
-    return Prepared(name=str(path), source=source, setting=here, cases=cases_of(document, entry, source, here))
+    return PreparedSuite(name=str(path), source=source, setting=here, cases=cases_of(document, entry, source, here))
 
 
-def run_suites(suites: Iterable[Prepared]) -> Runs:
+def run_suites(suites: Iterable[PreparedSuite]) -> SuiteRuns:
     """Run all suites; suites of one policy count towards one coverage."""
     counters: dict[str, tuple[Counter, PolicySource]] = {}
     runs = []
@@ -82,20 +82,20 @@ def run_suites(suites: Iterable[Prepared]) -> Runs:
         counter, _ = counters.setdefault(policy, (Counter(), suite.source))
         results = [run_case(case, suite.setting, counter) for case in suite.cases]
         runs.append(SuiteRun(suite=suite.name, policy=policy, results=results))
-    return Runs(suites=runs, coverage=[counter.of(source) for counter, source in counters.values()])
+    return SuiteRuns(suites=runs, coverage=[counter.of(source) for counter, source in counters.values()])
 
 
-def run_case(case: Case, here: Setting, counter: Counter) -> Result:
+def run_case(case: SuiteCase, here: Setting, counter: Counter) -> SuiteResult:
     try:
         ruling = here.ask(case.question)
     except Invalid as error:
         wrong = _differences(case, {"decision": "invalid", "code": error.code})
-        return Result(case=case, decision="invalid", code=error.code, rules=[], reason=str(error), wrong=wrong)
+        return SuiteResult(case=case, decision="invalid", code=error.code, rules=[], reason=str(error), wrong=wrong)
     counter.count(ruling)
     wrong = _differences(
         case, {"decision": ruling.effect, "code": ruling.code, "rules": ruling.rules, **_terms(ruling)}
     )
-    return Result(
+    return SuiteResult(
         case=case,
         decision=ruling.effect,
         code=ruling.code,
@@ -105,7 +105,7 @@ def run_case(case: Case, here: Setting, counter: Counter) -> Result:
     )
 
 
-def _differences(case: Case, got: Mapping[str, object]) -> list[str]:
+def _differences(case: SuiteCase, got: Mapping[str, object]) -> list[str]:
     expected = {"decision": case.decision, "rules": case.rules, "code": case.code, **case.terms}
     if isinstance(effective := got.get("effective"), dict) and "effective" in expected:
         got = {**got, "effective": {name: effective.get(name) for name in case.terms["effective"]}}

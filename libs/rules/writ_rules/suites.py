@@ -24,7 +24,7 @@ from writ_rules.engine.format import ApprovalEntry
 from writ_rules.engine.obligations import Demand
 from writ_rules.engine.rules import presence_of, steps_of
 from writ_rules.engine.times import duration, instant
-from writ_rules.setting import PolicySource, Question, Setting
+from writ_rules.setting import AccessQuestion, PolicySource, Setting
 from writ_rules.supplied_facts import facts_of
 
 NonEmptyText = Annotated[str, Meta(min_length=1)]
@@ -93,12 +93,12 @@ class SuiteEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     description: str = ""
 
 
-class Case(Struct, frozen=True, kw_only=True):
+class SuiteCase(Struct, frozen=True, kw_only=True):
     """One combination, ready to be decided. `terms`: the expected terms of an allow. `place`: its position."""
 
     name: str
     title: str
-    question: Question
+    question: AccessQuestion
     decision: Expected
     rules: list[str] | None
     code: str | None
@@ -149,7 +149,7 @@ def principals_of(suite: Path, entry: SuiteEntry) -> list[Principal]:
     ]
 
 
-def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, setting: Setting) -> list[Case]:
+def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, setting: Setting) -> list[SuiteCase]:
     """Return all combinations of all cases. Raises FileErrors with the position of each unknown name."""
     found: list[Problem] = []
     rules = {place.rule for place in rule_places(source)}
@@ -160,7 +160,7 @@ def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, settin
         "rules": rules,
         "approvals": setting.principals,
     }
-    cases: list[Case] = []
+    cases: list[SuiteCase] = []
     for at, entry in enumerate(suite.cases):
         keys: Keys = ("cases", at)
         found += _unknown(document, keys, entry, known)
@@ -198,16 +198,16 @@ def _instants(
                 found.append(problem)
 
 
-def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: Problem) -> Iterator[Case]:
+def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: Problem) -> Iterator[SuiteCase]:
     sets, terms = _listed(entry.parameters), _terms(entry)
     matrix = product(entry.callers, entry.targets, entry.operations, enumerate(sets), instants)
     for caller, target, operation, (number, parameters), (text, at) in matrix:
         more = f", parameters {number + 1}" if len(sets) > 1 else ""
         more += f", {text}" if len(instants) > 1 else ""
-        yield Case(
+        yield SuiteCase(
             name=entry.name,
             title=f"{entry.name} ({caller} {operation} {target}{more})",
-            question=Question(
+            question=AccessQuestion(
                 principal=caller,
                 operation=operation,
                 target=target,

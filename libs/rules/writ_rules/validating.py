@@ -9,6 +9,7 @@ from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors, Problem
+from writ_rules.analysis.expired import expired
 from writ_rules.analysis.installation import as_warnings, lint_with
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.people import People
@@ -22,18 +23,19 @@ class FileFinding(Struct, frozen=True):
     problem: Problem
 
 
-class Among(Struct, frozen=True, eq=False, kw_only=True):
+class ValidationContext(Struct, frozen=True, eq=False, kw_only=True):
     """Targets and principals a policy must fit, and the principals with their enrolled credentials; None: unknown.
-    `only_warn`: as a service does, which loads the policy all the same.
+    `only_warn`: as a service does, which loads the policy all the same. `now`: Unix seconds, to find what is over.
     """
 
     targets: Sequence[Target] | None = None
     principals: Sequence[Principal] | None = None
     people: People | None = None
     only_warn: bool = False
+    now: float | None = None
 
 
-NOTHING_KNOWN = Among()
+NOTHING_KNOWN = ValidationContext()
 
 
 class Validation(Struct, frozen=True, kw_only=True):
@@ -46,7 +48,7 @@ class Validation(Struct, frozen=True, kw_only=True):
     rules: int = 0
 
 
-def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
+def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: ValidationContext = NOTHING_KNOWN) -> Validation:
     """Validate the policy in a file."""
     try:
         document = yaml_file.read(path)
@@ -55,7 +57,9 @@ def validate_file(path: Path, catalogue: Catalogue, mode: Mode, among: Among = N
     return validate(document, catalogue, mode, among)
 
 
-def validate_text(text: str, name: str, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
+def validate_text(
+    text: str, name: str, catalogue: Catalogue, mode: Mode, among: ValidationContext = NOTHING_KNOWN
+) -> Validation:
     """Validate the policy in a text; `name` stands for the file in positions."""
     try:
         document = yaml_file.parse(text.encode(errors="surrogatepass"), name)
@@ -64,7 +68,9 @@ def validate_text(text: str, name: str, catalogue: Catalogue, mode: Mode, among:
     return validate(document, catalogue, mode, among)
 
 
-def validate(document: Document, catalogue: Catalogue, mode: Mode, among: Among = NOTHING_KNOWN) -> Validation:
+def validate(
+    document: Document, catalogue: Catalogue, mode: Mode, among: ValidationContext = NOTHING_KNOWN
+) -> Validation:
     """Validate the policy in a document: valid if a service in this mode would load it, and it fits its
     installation.
     """
@@ -76,6 +82,7 @@ def validate(document: Document, catalogue: Catalogue, mode: Mode, among: Among 
     if policy is not None:
         missing = lint_with(entry, catalogue, targets=among.targets, principals=among.principals, people=among.people)
         findings = [*findings, *(as_warnings(missing) if among.only_warn else missing)]
+        findings += [] if among.now is None else expired(entry, among.now)
     found = [
         FileFinding(finding.severity, document.problem(finding.keys, finding.message, at_key=finding.at_key))
         for finding in findings

@@ -15,7 +15,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.failures import failure_of, outcome_of
 from writ_contracts.requests import Failure
 from writ_runtime.logs import Log
-from writ_runtime.metrics import Handled
+from writ_runtime.metrics import HandledMessage
 
 OF_PRINCIPALS = frozenset({"request", "query", "approval", "scan"})
 LogFields = Mapping[str, object]
@@ -29,7 +29,7 @@ class Reply(Struct, frozen=True):
     fields: LogFields = {}
 
 
-Observe = Callable[[Handled], None]
+Observe = Callable[[HandledMessage], None]
 Handle = Callable[[Message], Awaitable[Any]]
 """Gives the body of the reply (a Struct) or a Reply; raises WritError."""
 
@@ -51,7 +51,7 @@ def answering(endpoint: str, handle: Handle, refused: Callable[..., Any], observ
         code = failure.code if failure else ""
         outcome = outcome_of(code) if failure else "ok"
         seconds = time.perf_counter() - started
-        observe(Handled(endpoint=endpoint, outcome=outcome, seconds=seconds, code=code, fields=reply.fields))
+        observe(HandledMessage(endpoint=endpoint, outcome=outcome, seconds=seconds, code=code, fields=reply.fields))
         data, content_type = wire.encode_as(reply.body, message.headers.get("Content-Type", wire.JSON))
         return EndpointReply(data, {"Content-Type": content_type})
 

@@ -30,7 +30,7 @@ FILE = "journal.json"
 _log = Log("writ.journal")
 
 
-class Mark(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JournalMark(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One event of one stream. Without a sequence no event is known yet."""
 
     created: str = ""
@@ -47,7 +47,7 @@ class JournalGuard:
         measured: Metrics,
         alarm: Callable[[str], None],
         *,
-        file: StateFile[Mark] | None = None,
+        file: StateFile[JournalMark] | None = None,
         lost: int = 0,
     ) -> None:
         """`alarm` is called once with the reason, when the loss is certain. `file`: the stored mark.
@@ -58,7 +58,7 @@ class JournalGuard:
         self._alarm = alarm
         self._file = file
         self._lost = lost
-        self._mark = (file.read() if file else None) or Mark()
+        self._mark = (file.read() if file else None) or JournalMark()
         self._kept = self._mark
         self._latest: Record | None = None
         self._found = 0
@@ -67,11 +67,11 @@ class JournalGuard:
         declare(measured, lambda: float(self._found >= CONFIRMED))
 
     @property
-    def mark(self) -> Mark:
+    def mark(self) -> JournalMark:
         """Return the mark of the last event read from the known journal."""
         latest, self._latest = self._latest, None
         if latest is not None and self.problem is None and latest.sequence > self._mark.sequence:
-            self._mark = Mark(created=self._mark.created, sequence=latest.sequence, digest=digest_of(latest))
+            self._mark = JournalMark(created=self._mark.created, sequence=latest.sequence, digest=digest_of(latest))
         return self._mark
 
     def require_known(self) -> None:
@@ -79,7 +79,7 @@ class JournalGuard:
         if self.problem is not None:
             raise Unreachable(f"this service does not trust the journal: {self.problem}"[:500])
 
-    def begin(self, mark: Mark) -> None:
+    def begin(self, mark: JournalMark) -> None:
         """Begin with a mark from elsewhere than the file."""
         self._mark = mark
 
@@ -105,7 +105,7 @@ class JournalGuard:
             self._alarm(self.problem)
         return True
 
-    async def _difference(self, mark: Mark, usage: Usage) -> str | None:
+    async def _difference(self, mark: JournalMark, usage: Usage) -> str | None:
         known = f"event {mark.sequence} was read from the journal that was made at {mark.created or 'an unknown time'}"
         if mark.created and usage.created and mark.created != usage.created:
             return f"{known}; this one was made at {usage.created}"
@@ -122,7 +122,7 @@ class JournalGuard:
         last = await self._journal.last(JOURNAL)
         sequence, digest = (last.sequence, digest_of(last)) if last else (0, "")
         if anew or sequence > self._mark.sequence or not self._mark.created:
-            self._mark = Mark(created=usage.created, sequence=sequence, digest=digest)
+            self._mark = JournalMark(created=usage.created, sequence=sequence, digest=digest)
         if self._file is not None and self._mark != self._kept:
             try:
                 await asyncio.to_thread(self._file.write, self._mark)

@@ -23,7 +23,7 @@ CHECKS = 32
 FEW = 64
 
 
-class Handled(Struct, frozen=True, kw_only=True):
+class HandledMessage(Struct, frozen=True, kw_only=True):
     """The outcome of one message, for log and metrics alike.
 
     `endpoint` is its kind, never its subject. `outcome`: ok, refused (as it should be) or failed (a defect or a peer).
@@ -74,7 +74,7 @@ class Metrics:
         for name, number in tasks.take_ended().items():
             self._ended_tasks.add(number, task=name)
 
-    def handled(self, record: Handled) -> None:
+    def handled(self, record: HandledMessage) -> None:
         """Count and time one message."""
         self._handled.add(endpoint=record.endpoint, outcome=record.outcome, code=record.code)
         self._seconds.observe(record.seconds, str(record.fields.get("operation_id", "")), endpoint=record.endpoint)
@@ -159,7 +159,7 @@ class Observer:
     def __init__(self, log: Log, metrics: Metrics) -> None:
         self._log, self._metrics = log, metrics
 
-    def __call__(self, record: Handled) -> None:
+    def __call__(self, record: HandledMessage) -> None:
         """Log and count the record. Only a failure is logged as an error; a refusal is not."""
         self._metrics.handled(record)
         level = logging.ERROR if record.outcome == "failed" else logging.INFO

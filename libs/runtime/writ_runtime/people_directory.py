@@ -8,12 +8,15 @@ from collections.abc import Collection
 from pathlib import Path
 from threading import Lock
 
+import msgspec
+
 from writ_contracts.errors import ConfigError, Unreachable, Untrusted
+from writ_contracts.people import PeopleDirectory, Posture
 from writ_contracts.signing import Signed
 from writ_runtime.logs import Log
 from writ_runtime.state_file import StateFile
 from writ_trust.people import BAD, Directory, check_successor, open_directory
-from writ_trust.statements import digest
+from writ_trust.statements import digest, read
 
 FILE = "people.json"
 _log = Log("writ.people")
@@ -89,3 +92,13 @@ def known_directory(state_dir: Path, people_key: str, installation: str) -> Know
 def people_keys(text: str) -> frozenset[str]:
     """Return the pinned keys of a configuration: none, one, or several during a replacement."""
     return frozenset(key.strip() for key in text.split(",") if key.strip())
+
+
+def posture_of(path: Path | None) -> Posture:
+    """Return the posture in a file of the folder that policy reads too; without a usable file, the usual one."""
+    if path is None:
+        return "team"
+    try:
+        return read(msgspec.json.decode(path.read_bytes(), type=Signed), PeopleDirectory).posture
+    except (OSError, msgspec.DecodeError, Untrusted):
+        return "team"

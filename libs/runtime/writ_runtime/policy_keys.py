@@ -22,7 +22,7 @@ LARGEST = 1 << 20
 _log = Log("writ.keys")
 
 
-class Ranges(Mapping[str, int]):
+class KeyRanges(Mapping[str, int]):
     """Keys with the last event or version for which each counts, as of now."""
 
     def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
@@ -64,9 +64,9 @@ class PolicyKeys:
         self.digest = ""
         """Of the file's content; empty without one."""
         self.problem: str | None = None
-        self.live: Collection[str] = Ranges(self._read_live)
-        self.events: Mapping[str, int] = Ranges(lambda: {**self._former, **self._known("events")})
-        self.versions: Mapping[str, int] = Ranges(lambda: {**self._former_versions, **self._known("versions")})
+        self.live: Collection[str] = KeyRanges(self._read_live)
+        self.events: Mapping[str, int] = KeyRanges(lambda: {**self._former, **self._known("events")})
+        self.versions: Mapping[str, int] = KeyRanges(lambda: {**self._former_versions, **self._known("versions")})
         if path is not None and stamp(path) is not None:
             self._read(path)
 

@@ -5,12 +5,15 @@ A change is another modification time, size or inode. Reading happens in a threa
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from writ_bus import tasks
 from writ_contracts.errors import ConfigError
+from writ_runtime.list_reader.lists import SMALL
 from writ_runtime.logs import Log
 
 Reading = TypeVar("Reading")
@@ -19,7 +22,7 @@ Stamp = tuple[int, int, int]
 _log = Log("writ.files")
 
 
-class Watched(Generic[Reading]):
+class WatchedFile(Generic[Reading]):
     """`value` is the last good reading; `problem` the fault of the present file, or None."""
 
     def __init__(self, path: Path, read: Callable[[Path], Reading]) -> None:
@@ -28,10 +31,16 @@ class Watched(Generic[Reading]):
         self._read = read
         self._stamp = stamp(path)
         self.value = read(path)
+        self._taken = -inf
         self.problem: str | None = None
         self._readings = 0
         self._reading = asyncio.Lock()
         self._begun: asyncio.Task[bool] | None = None
+
+    @property
+    def age(self) -> float:
+        """Return the seconds since another `value` was read; without an end for the first."""
+        return time.monotonic() - self._taken
 
     async def follow(self, interval: float = 1.0) -> None:
         """Check every `interval` seconds, until cancelled."""
@@ -44,9 +53,17 @@ class Watched(Generic[Reading]):
         if stamp(self._path) != self._stamp and not self._reading.locked():
             self._begun = tasks.spawn(self.refresh(), "read file")
 
-    async def refresh(self) -> bool:
-        """Read again if the file changed; True if `value` is new. Concurrent callers wait for the same read."""
-        if stamp(self._path) == self._stamp:
+    async def refresh(self, *, waits: bool = True) -> bool:
+        """Read again if the file changed; True if `value` is new. Concurrent callers wait for the same read.
+
+        `waits`: false lets `value` stay while a large file is read. A small one is read in less time than its callers
+        would notice.
+        """
+        now = stamp(self._path)
+        if now == self._stamp:
+            return False
+        if not waits and now is not None and now[1] > SMALL:
+            self.begin()
             return False
         readings = self._readings
         async with self._reading:
@@ -63,7 +80,7 @@ class Watched(Generic[Reading]):
             self.problem = str(refusal(error, str(self._path)))
             _log.error("file.refused", path=str(self._path), error=self.problem, effect="the last good version stays")
             return
-        self.problem = None
+        self.problem, self._taken = None, time.monotonic()
         self._readings += 1
         _log.info("file.read", path=str(self._path))
 

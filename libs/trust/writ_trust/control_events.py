@@ -1,9 +1,19 @@
 """Control events, which count only with policy's own decision on exactly their parameters. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from msgspec import Struct
 
+from writ_contracts.catalogue.control import (
+    EmergencyConfirm,
+    EmergencyDeclare,
+    EmergencyReview,
+    JournalArchive,
+    PrincipalManage,
+    StopLift,
+)
+from writ_contracts.catalogue.windows import WindowRequest
 from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
@@ -19,6 +29,25 @@ ANY_TIME = ("stop_set", "window_end", "journal_archive", "policy_publish", "poli
 """Kinds that count whenever they are stored. The first two only narrow; archives follow on each other; and versions of
 the policy have a bound of their own.
 """
+
+DECIDED: Mapping[str, type[Struct]] = MappingProxyType(
+    {
+        "stop_lift": StopLift,
+        "emergency_declare": EmergencyDeclare,
+        "emergency_confirm": EmergencyConfirm,
+        "emergency_review": EmergencyReview,
+        "journal_archive": JournalArchive,
+        "principal_manage": PrincipalManage,
+        "window_request": WindowRequest,
+    }
+)
+"""Kinds that count only if policy allowed exactly these parameters."""
+
+
+def is_decided(event: ControlEvent, keys: Collection[str], installation: str) -> bool:
+    """Return whether policy, by one of these keys, allowed exactly this event on its author's signature."""
+    decision = allowed_by_policy(event, event.kind, keys, installation)
+    return decision is not None and covers_parameters(decision, event, DECIDED[event.kind])
 
 
 def stored_late(event: ControlEvent, record: Record) -> bool:

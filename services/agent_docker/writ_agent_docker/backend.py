@@ -20,7 +20,7 @@ AWAY = frozenset({"unreachable", "no_credentials", "invalid_connection", "certif
 
 
 class DockerBackend(ContainerHandler):
-    """`credentials`: the folder that names the targets of this agent."""
+    """The backend of Docker engines. `credentials`: the folder with a file for each target of this agent."""
 
     name = "docker"
 

@@ -1,4 +1,4 @@
-"""What the Docker agent reads from its environment: what every agent reads, and which targets it serves."""
+"""Settings of the Docker agent, from its environment: those of every agent, and its folder of targets."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from writ_runtime.config import env
 
 
 class Config(AgentConfig, frozen=True, kw_only=True):
-    """Where an engine listens stands in the target's inventory entry (`connection`)."""
+    """Settings. The address of an engine is in the target's inventory entry (`connection`)."""
 
     credentials: Annotated[
         Path,

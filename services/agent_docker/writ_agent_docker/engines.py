@@ -1,7 +1,7 @@
-"""The engines of Docker targets: an agent goes only to those that the owner of its host has put down.
+"""The engines of Docker targets: an agent uses only those declared by the owner of its host.
 
-Any folder could hold a socket, so a target needs a file of its name in the folder of credentials. For an engine over
-TLS the file holds our certificate and its key.
+An inventory entry could name any socket, so a target needs a file of its name in the folder of credentials. For an
+engine over TLS the file has our certificate and its key.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from writ_contracts.inventory import Target
 
 
 def engines_of(credentials: Path, registries: Registries) -> KeptEngines:
-    """Return the engines of the targets that have a file in this folder."""
+    """Return the engines of the targets with a file in this folder."""
 
     def locate(target: Target) -> Where:
         identity = credentials / target.id

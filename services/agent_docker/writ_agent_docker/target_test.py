@@ -1,4 +1,4 @@
-"""A test of a target: its engine over a connection of its own, and what of the catalogue it has."""
+"""A test of a target: its engine over a connection of its own, and the operations available there."""
 
 from collections.abc import Collection
 

@@ -19,7 +19,7 @@ from writ_agent.backends.hostops_requests import (
     survey_request,
     surveyed,
 )
-from writ_agent.backends.port import Done, Progress, TargetTestResult, Task
+from writ_agent.backends.port import Progress, TargetTestResult, Task, TaskResult
 from writ_agent.backends.processes import end
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_local.child import HostChild
@@ -46,7 +46,7 @@ class LocalBackend(HostopsBackend):
         self.target_health = TargetHealth()
         self._sound: str | None = "not tried yet"
 
-    async def run(self, task: Task, progress: Progress) -> Done:
+    async def run(self, task: Task, progress: Progress) -> TaskResult:
         """Run in a child process, which `stop` ends with all its descendants."""
         starting = self._children[task.operation_id] = tasks.start(HostChild.start(task.operation_id), "hostops")
         try:
@@ -56,7 +56,9 @@ class LocalBackend(HostopsBackend):
             # A killed hostops leaves its child processes behind, which nothing watches any more.
             return done_of(task, reply, reply is not None or await end(task.operation_id, LEFT_BEHIND_SECONDS))
         except OSError as error:
-            return Done(outcome="failed", code="unavailable", message=f"no process could be started: {error.strerror}")
+            return TaskResult(
+                outcome="failed", code="unavailable", message=f"no process could be started: {error.strerror}"
+            )
         finally:
             if self._children.get(task.operation_id) is starting:
                 del self._children[task.operation_id]

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from writ_agent.backends.hostops_requests import redact
-from writ_agent.backends.processes import end, marked
+from writ_agent.backends.processes import end, marked_environ
 from writ_bus import tasks
 from writ_runtime.logs import Log
 
@@ -47,7 +47,7 @@ class HostChild:
             stdout=PIPE,
             stderr=PIPE,
             cwd="/",
-            env=marked(operation_id, _ENVIRONMENT),
+            env=marked_environ(operation_id, _ENVIRONMENT),
             start_new_session=True,
             limit=LONGEST_LINE,
         )

@@ -5,11 +5,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from writ_agent.backends.port import Probed
-from writ_agent_proxmox.work import Work
+from writ_agent.backends.port import ProbeResult
+from writ_agent_proxmox.work import GuestWork
 
-Run = Callable[[Work], Awaitable[dict[str, Any]]]
-Probe = Callable[[Work, Mapping[str, Any]], Awaitable[Probed]]
+Run = Callable[[GuestWork], Awaitable[dict[str, Any]]]
+Probe = Callable[[GuestWork, Mapping[str, Any]], Awaitable[ProbeResult]]
 
 
 class Actions(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task, cannot_list, lacks
+from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult, cannot_list, lacks
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.api import Apis
@@ -15,8 +15,8 @@ from writ_agent_proxmox.listings import LISTINGS
 from writ_agent_proxmox.notes import Notes
 from writ_agent_proxmox.operations import OPERATIONS
 from writ_agent_proxmox.target_test import find
-from writ_agent_proxmox.upid import End, parse_upid
-from writ_agent_proxmox.work import Ended, Work
+from writ_agent_proxmox.upid import TaskEnd, parse_upid
+from writ_agent_proxmox.work import GuestWork, OperationEnded
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
 
@@ -34,9 +34,9 @@ class ProxmoxBackend:
         self.operations = frozenset(OPERATIONS)
         self.target_health = TargetHealth()
         self._apis, self._notes = apis, notes
-        self._works: dict[str, Work] = {}
+        self._works: dict[str, GuestWork] = {}
 
-    async def run(self, task: Task, progress: Progress) -> Done:
+    async def run(self, task: Task, progress: Progress) -> TaskResult:
         """Carry it out. Raises WritError for a refusal before any effect."""
         actions, work = _actions(task), self._work(task, progress)
         self._works[task.operation_id] = work
@@ -52,13 +52,13 @@ class ProxmoxBackend:
         work = self._works.get(operation_id)
         return work is None or await work.stop(grace)
 
-    async def settle(self, task: Task) -> Done:
+    async def settle(self, task: Task) -> TaskResult:
         """See Leftovers. A task goes on without its agent; the node knows its end."""
         note = await asyncio.to_thread(self._notes.read, task.operation_id)
         if note is None:
             code, message = "agent_restarted", "the agent ended before anything was sent"
             # Executors have what may be repeated, and has no outcome, done again.
-            return Done(outcome="unknown" if task.operation.idempotent else "failed", code=code, message=message)
+            return TaskResult(outcome="unknown" if task.operation.idempotent else "failed", code=code, message=message)
         work = self._work(task, _silent)
         upid = parse_upid(note.upid) or await work.search(note, SETTLE_SECONDS)
         if upid is None:
@@ -81,7 +81,7 @@ class ProxmoxBackend:
             raise lacks(task, "preview")
         return await read(self._work(task, _silent))
 
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         read = _actions(task).probe
         if read is None:
             raise lacks(task, "probe")
@@ -101,11 +101,11 @@ class ProxmoxBackend:
         """Needs nothing of its own host."""
         return None
 
-    async def _run(self, actions: Actions, work: Work) -> Done:
+    async def _run(self, actions: Actions, work: GuestWork) -> TaskResult:
         task = work.task
         try:
             output = await _followed(actions, work)
-        except Ended as ended:
+        except OperationEnded as ended:
             self.target_health.record(task.target.id, "")
             return ended.done
         except WritError as error:
@@ -114,20 +114,20 @@ class ProxmoxBackend:
                 raise
             if work.completed:
                 message = f"it was carried out, and could not be read afterwards: {error}"[:500]
-                return Done(outcome="succeeded", state=work.state(), message=message, effect="done")
+                return TaskResult(outcome="succeeded", state=work.state(), message=message, effect="done")
             message = f"a first step was carried out, then: {error}"[:500]
-            return Done(outcome="failed", code=error.code, message=message, effect="maybe", state=work.state())
+            return TaskResult(outcome="failed", code=error.code, message=message, effect="maybe", state=work.state())
         self.target_health.record(task.target.id, "")
         if "log" in task.operation.output.__struct_fields__:
             output.setdefault("log", "\n".join(work.log)[-LOG_CHARACTERS:])
         message = f"its task ended with {work.warnings} warnings" if work.warnings else ""
         state = {} if task.operation.read_only else work.state()
-        return Done(
+        return TaskResult(
             outcome="succeeded", output=output, state=state, message=message, effect="done" if work.steps else "none"
         )
 
-    def _work(self, task: Task, progress: Progress) -> Work:
-        return Work(self._apis.of(task.target), self._notes, task, progress)
+    def _work(self, task: Task, progress: Progress) -> GuestWork:
+        return GuestWork(self._apis.of(task.target), self._notes, task, progress)
 
 
 def _actions(task: Task) -> Actions:
@@ -138,7 +138,7 @@ def _actions(task: Task) -> Actions:
         raise Invalid(f"agents of backend proxmox have no {task.operation.name}", code="unsupported") from None
 
 
-async def _followed(actions: Actions, work: Work) -> dict[str, Any]:
+async def _followed(actions: Actions, work: GuestWork) -> dict[str, Any]:
     """Run it; once more where the guest has moved to another node before anything was done."""
     try:
         return await actions.run(work)
@@ -148,21 +148,21 @@ async def _followed(actions: Actions, work: Work) -> dict[str, Any]:
     return await actions.run(work)
 
 
-def _settled(end: End, upid: str, *, last: bool) -> Done:
+def _settled(end: TaskEnd, upid: str, *, last: bool) -> TaskResult:
     """The outcome of a task whose agent was killed."""
     state = {"tasks": [upid], "warnings": end.warnings}
     if end.kind in ("ok", "warnings") and last:
-        return Done(outcome="succeeded", effect="done", state=state)
+        return TaskResult(outcome="succeeded", effect="done", state=state)
     if end.kind == "failed":
-        return Done(outcome="failed", code="task_failed", message=end.text[:500], effect="maybe", state=state)
+        return TaskResult(outcome="failed", code="task_failed", message=end.text[:500], effect="maybe", state=state)
     over = end.kind in ("ok", "warnings")
     return _unsettled(
         "the agent ended between two steps" if over else f"its task: {end.text or 'no status'}", over=over
     )
 
 
-def _unsettled(message: str, *, over: bool) -> Done:
-    return Done(outcome="unknown", code="agent_restarted", message=message[:500], effect="maybe", over=over)
+def _unsettled(message: str, *, over: bool) -> TaskResult:
+    return TaskResult(outcome="unknown", code="agent_restarted", message=message[:500], effect="maybe", over=over)
 
 
 def _silent(message: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from writ_agent.backends.port import Probed
+from writ_agent.backends.port import ProbeResult
 from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.api import Api
 from writ_agent_proxmox.creation import refuse_taken
@@ -16,7 +16,7 @@ from writ_agent_proxmox.guests import Guest, Kind, all_guests, free_vmid, some_n
 from writ_agent_proxmox.power import status_of
 from writ_agent_proxmox.settings import BackupStorage, backup_storage_of
 from writ_agent_proxmox.snapshots import guest_name
-from writ_agent_proxmox.work import Change, Work
+from writ_agent_proxmox.work import GuestWork, TaskCall
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 
@@ -37,7 +37,7 @@ class Backup(Struct, frozen=True, kw_only=True):
     size: int
 
 
-async def create(work: Work) -> dict[str, Any]:
+async def create(work: GuestWork) -> dict[str, Any]:
     """Back a guest up. Raises Invalid (`exists`)."""
     guest, place = await work.guest(guest_name(work)), backup_storage_of(work.task.target)
     ident = str(work.task.parameters["backup_id"])
@@ -52,13 +52,13 @@ async def create(work: Work) -> dict[str, Any]:
     }
     path = ("nodes", guest.node, "vzdump")
     await work.do(
-        Change(method="post", path=path, node=guest.node, type=("vzdump",), id=str(guest.vmid), parameters=given)
+        TaskCall(method="post", path=path, node=guest.node, type=("vzdump",), id=str(guest.vmid), parameters=given)
     )
     made = await find(work)
     return {"backup_id": ident, "reference": made.volume, "size": made.size, "created_at": made.created_at}
 
 
-async def listing(work: Work) -> dict[str, Any]:
+async def listing(work: GuestWork) -> dict[str, Any]:
     """List them, newest first. Raises Invalid (`not_found`) for an unknown guest."""
     found, names = await backups(work.api, work.task.target), await _names(work.api)
     if "container_name" in work.task.parameters:
@@ -69,7 +69,7 @@ async def listing(work: Work) -> dict[str, Any]:
     return {"backups": [_entry(one, names) for one in rows[:most]], "truncated": len(rows) > most}
 
 
-async def restore(work: Work) -> dict[str, Any]:
+async def restore(work: GuestWork) -> dict[str, Any]:
     """Restore over the stopped guest with this name, or into a new guest with this name within the target. Raises
     Invalid.
     """
@@ -87,11 +87,11 @@ async def restore(work: Work) -> dict[str, Any]:
         given |= {"unique": True, "hostname" if backup.kind == "lxc" else "name": guest_name(work)}
     kinds = ("qmrestore", "qmcreate", "vzrestore", "vzcreate")
     path = ("nodes", node, backup.kind)
-    await work.do(Change(method="post", path=path, node=node, type=kinds, id=str(vmid), parameters=given))
+    await work.do(TaskCall(method="post", path=path, node=node, type=kinds, id=str(vmid), parameters=given))
     return {"backup_id": backup.id, "reference": backup.volume}
 
 
-async def delete(work: Work) -> dict[str, Any]:
+async def delete(work: GuestWork) -> dict[str, Any]:
     """Delete one; nothing happens where there is none."""
     ident, place = str(work.task.parameters["backup_id"]), backup_storage_of(work.task.target)
     backup = next((one for one in await backups(work.api, work.task.target) if one.id == ident), None)
@@ -99,18 +99,18 @@ async def delete(work: Work) -> dict[str, Any]:
         return {"backup_id": ident, "removed": False}
     path = ("nodes", backup.node, "storage", place.storage, "content", backup.volume)
     owner = f"{backup.vmid}@{place.storage}"
-    await work.do(Change(method="delete", path=path, node=backup.node, type=("imgdel",), id=owner))
+    await work.do(TaskCall(method="delete", path=path, node=backup.node, type=("imgdel",), id=owner))
     return {"backup_id": ident, "reference": backup.volume, "removed": True}
 
 
-async def preview_create(work: Work) -> dict[str, Any]:
+async def preview_create(work: GuestWork) -> dict[str, Any]:
     """Return the guest to be backed up, and the storage."""
     guest, place = await work.guest(guest_name(work)), backup_storage_of(work.task.target)
     would = f"back up {guest.id} to {place.storage} ({place.mode})"
     return {"backup_id": work.task.parameters["backup_id"], "would": would}
 
 
-async def preview_restore(work: Work) -> dict[str, Any]:
+async def preview_restore(work: GuestWork) -> dict[str, Any]:
     """Return the guest to be replaced or created."""
     backup, guest = await find(work), await _guest_or_none(work)
     if guest is not None:
@@ -121,23 +121,23 @@ async def preview_restore(work: Work) -> dict[str, Any]:
     return {"backup_id": backup.id, "reference": backup.volume, "would": f"restore {backup.volume} {into}"}
 
 
-async def preview_delete(work: Work) -> dict[str, Any]:
+async def preview_delete(work: GuestWork) -> dict[str, Any]:
     """Return the backup to be deleted. Raises Invalid (`not_found`)."""
     backup = await find(work)
     return {"backup_id": backup.id, "reference": backup.volume, "would": f"delete {backup.volume}"}
 
 
-async def probe(work: Work, before: Mapping[str, Any]) -> Probed:
+async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Look whether the backup is there, or gone."""
     found = {one.id for one in await backups(work.api, work.task.target)}
     there = work.task.parameters["backup_id"] in found
     wanted = work.task.operation.name == "backup_create"
-    return Probed(verdict="took_effect" if there is wanted else "no_effect", seen={"there": there})
+    return ProbeResult(verdict="took_effect" if there is wanted else "no_effect", seen={"there": there})
 
 
-async def probe_restore(work: Work, before: Mapping[str, Any]) -> Probed:
+async def probe_restore(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Nothing on the guest tells whether it was restored."""
-    return Probed(verdict="unknown")
+    return ProbeResult(verdict="unknown")
 
 
 async def backups(api: Api, target: Target) -> list[Backup]:
@@ -151,7 +151,7 @@ async def backups(api: Api, target: Target) -> list[Backup]:
     return [one for one in found if whole or one.vmid in ours]
 
 
-async def find(work: Work) -> Backup:
+async def find(work: GuestWork) -> Backup:
     """Return the backup with this id. Raises Invalid (`not_found`, `ambiguous`)."""
     ident = str(work.task.parameters["backup_id"])
     found = [one for one in await backups(work.api, work.task.target) if one.id == ident]
@@ -198,12 +198,12 @@ def _origin(backup: Backup) -> dict[str, Any]:
     return {"archive": backup.volume}
 
 
-async def _guest_or_none(work: Work) -> Guest | None:
+async def _guest_or_none(work: GuestWork) -> Guest | None:
     name = guest_name(work)
     return next((guest for guest in await all_guests(work.api) if guest.name == name), None)
 
 
-async def _refuse_other(work: Work, guest: Guest, backup: Backup) -> None:
+async def _refuse_other(work: GuestWork, guest: Guest, backup: Backup) -> None:
     if (guest.vmid, guest.kind) != (backup.vmid, backup.kind):
         raise Invalid(f"backup {backup.id} is of guest {backup.vmid}, not of {guest.name}", code="other_guest")
     if await status_of(work, guest) != "stopped":

@@ -5,11 +5,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from writ_agent.backends.port import Probed
+from writ_agent.backends.port import ProbeResult
 from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.guests import Guest, all_guests, find_guest, free_vmid, some_node
 from writ_agent_proxmox.power import baseline, power, reached, shown, status_of
-from writ_agent_proxmox.work import Change, Work
+from writ_agent_proxmox.work import GuestWork, TaskCall
 from writ_contracts.errors import Invalid
 
 _CREATE = ("VM.Audit", "VM.Allocate", "VM.Clone", "VM.Config.CPU", "VM.Config.Memory", "VM.Config.Network")
@@ -18,7 +18,7 @@ DEFAULT_DISK = 8
 _NO_PLACE = ("command", "env", "ports", "mounts", "restart_policy")
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class GuestPlan(Struct, frozen=True, kw_only=True):
     """A guest to be created. None keeps the template's value."""
 
     name: str
@@ -41,7 +41,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         return f"{device},bridge={self.bridge}{vlan}" if self.bridge else None
 
 
-async def create(work: Work) -> dict[str, Any]:
+async def create(work: GuestWork) -> dict[str, Any]:
     """Create it from a container's template, or as a clone. Raises Invalid, Denied."""
     plan = plan_of(work)
     others = await all_guests(work.api)
@@ -54,7 +54,7 @@ async def create(work: Work) -> dict[str, Any]:
     return await _cloned(work, plan, find_guest(others, plan.template), vmid)
 
 
-async def delete(work: Work) -> dict[str, Any]:
+async def delete(work: GuestWork) -> dict[str, Any]:
     """Delete it; a running one only by force. Raises Invalid (`running`)."""
     guest, given = await work.guest(work.name), work.task.parameters
     if await status_of(work, guest) != "stopped":
@@ -63,7 +63,7 @@ async def delete(work: Work) -> dict[str, Any]:
         await work.do(power(guest, "stop", last=False))
         await reached(work, guest, "stopped")
     await work.do(
-        Change(
+        TaskCall(
             method="delete",
             path=guest.path,
             node=guest.node,
@@ -75,7 +75,7 @@ async def delete(work: Work) -> dict[str, Any]:
     return {"container_name": guest.name, "container_id": guest.id, "removed": True}
 
 
-async def preview_create(work: Work) -> dict[str, Any]:
+async def preview_create(work: GuestWork) -> dict[str, Any]:
     """Return the guest to be created."""
     plan = plan_of(work)
     await refuse_taken(work, plan.name)
@@ -84,26 +84,26 @@ async def preview_create(work: Work) -> dict[str, Any]:
     return {"container_name": plan.name, "would": f"create guest {plan.name} from {plan.template}"}
 
 
-async def preview_delete(work: Work) -> dict[str, Any]:
+async def preview_delete(work: GuestWork) -> dict[str, Any]:
     """Return the guest to be deleted, and its present state."""
     seen = await baseline(work)
     purge = " and its jobs" if work.task.parameters.get("purge", False) else ""
     return {"would": f"delete {seen['guest']}{purge}", **seen}
 
 
-async def probe_create(work: Work, before: Mapping[str, Any]) -> Probed:
+async def probe_create(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Look for the name."""
     there = plan_of(work).name in {guest.name for guest in await all_guests(work.api)}
-    return Probed(verdict="took_effect" if there else "no_effect", seen={"there": there})
+    return ProbeResult(verdict="took_effect" if there else "no_effect", seen={"there": there})
 
 
-async def probe_delete(work: Work, before: Mapping[str, Any]) -> Probed:
+async def probe_delete(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Look for the vmid of the baseline: a guest of the same name may have taken its place."""
     there = before.get("guest") in {guest.id for guest in await all_guests(work.api)}
-    return Probed(verdict="no_effect" if there else "took_effect", seen={"there": there})
+    return ProbeResult(verdict="no_effect" if there else "took_effect", seen={"there": there})
 
 
-def plan_of(work: Work) -> Plan:
+def plan_of(work: GuestWork) -> GuestPlan:
     """Return the plan within the target's scope. Raises Invalid (`unsupported`, `outside_target`)."""
     given, scope = dict(work.task.parameters), work.api.connection
     if work.task.operation.name == "container_create":
@@ -112,7 +112,7 @@ def plan_of(work: Work) -> Plan:
         given |= {"guest_name": given["container_name"], "template": given["image"], "cores": _cores(given)}
         given["bridge"] = given.get("network")
     tags = (*given.get("tags", ()), *((scope.tag,) if scope.tag else ()))
-    return Plan(
+    return GuestPlan(
         name=given["guest_name"],
         template=given["template"],
         node=within("node", given.get("node"), scope.node),
@@ -136,7 +136,7 @@ def within(what: str, wanted: str | None, scope: str | None) -> str | None:
     return wanted or scope
 
 
-async def refuse_taken(work: Work, name: str) -> None:
+async def refuse_taken(work: GuestWork, name: str) -> None:
     """Raises Invalid (`exists`) for the name of any guest of the cluster, even outside of the target: a second guest
     would change the spelling of the first, and so evade the policy's rules.
     """
@@ -152,7 +152,7 @@ def _cores(given: Mapping[str, Any]) -> int | None:
     return int(cpus) if cpus is not None else None
 
 
-def _from_template(plan: Plan, guest: Guest) -> Change:
+def _from_template(plan: GuestPlan, guest: Guest) -> TaskCall:
     if plan.storage is None:
         raise Invalid("storage: name one, or declare connection.storage of the target", code="invalid_parameter")
     given: dict[str, Any] = {
@@ -166,10 +166,10 @@ def _from_template(plan: Plan, guest: Guest) -> Change:
         **({"pool": plan.pool} if plan.pool else {}),
     }
     path = ("nodes", guest.node, "lxc")
-    return Change(method="post", path=path, node=guest.node, type=("vzcreate",), id=str(guest.vmid), parameters=given)
+    return TaskCall(method="post", path=path, node=guest.node, type=("vzcreate",), id=str(guest.vmid), parameters=given)
 
 
-async def _cloned(work: Work, plan: Plan, source: Guest, vmid: int) -> dict[str, Any]:
+async def _cloned(work: GuestWork, plan: GuestPlan, source: Guest, vmid: int) -> dict[str, Any]:
     if plan.disk is not None:
         raise Invalid("disk: a clone has the template's; let it grow by guest_resize", code="unsupported")
     network = ("name=eth0", "ip=dhcp") if source.kind == "lxc" else ("virtio", "")
@@ -180,7 +180,7 @@ async def _cloned(work: Work, plan: Plan, source: Guest, vmid: int) -> dict[str,
         kinds = ("qmconfig", "vzconfig")
         method, path = ("put" if guest.kind == "lxc" else "post"), (*guest.path, "config")
         await work.do(
-            Change(
+            TaskCall(
                 method=method,
                 path=path,
                 node=guest.node,
@@ -196,7 +196,7 @@ async def _cloned(work: Work, plan: Plan, source: Guest, vmid: int) -> dict[str,
     return shown(guest, await status_of(work, guest))
 
 
-def _clone(plan: Plan, source: Guest, vmid: int, *, last: bool) -> Change:
+def _clone(plan: GuestPlan, source: Guest, vmid: int, *, last: bool) -> TaskCall:
     given: dict[str, Any] = {"newid": vmid, "hostname" if source.kind == "lxc" else "name": plan.name}
     if plan.full:
         given |= {"full": True, **({"storage": plan.storage} if plan.storage else {})}
@@ -205,12 +205,12 @@ def _clone(plan: Plan, source: Guest, vmid: int, *, last: bool) -> Change:
     if plan.node and plan.node != source.node:
         given["target"] = plan.node
     path, kinds = (*source.path, "clone"), ("qmclone", "vzclone")
-    return Change(
+    return TaskCall(
         method="post", path=path, node=source.node, type=kinds, id=str(source.vmid), parameters=given, last=last
     )
 
 
-def _settings(plan: Plan, device: str, address: str) -> dict[str, Any]:
+def _settings(plan: GuestPlan, device: str, address: str) -> dict[str, Any]:
     network = plan.network(device)
     given = {
         "cores": plan.cores,

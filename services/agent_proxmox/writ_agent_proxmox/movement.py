@@ -4,19 +4,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Probed
+from writ_agent.backends.port import ProbeResult
 from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.creation import within
 from writ_agent_proxmox.guests import Guest
 from writ_agent_proxmox.power import baseline
-from writ_agent_proxmox.work import Change, Work
+from writ_agent_proxmox.work import GuestWork, TaskCall
 from writ_contracts.errors import Invalid
 
 _SIZE = re.compile(r"(?:^|,)size=(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[KMGT]?)(?:,|$)")
 _GIB = {"": 2.0**-30, "K": 2.0**-20, "M": 2.0**-10, "G": 1.0, "T": 1024.0}
 
 
-async def migrate(work: Work) -> dict[str, Any]:
+async def migrate(work: GuestWork) -> dict[str, Any]:
     """Move it; nothing happens where it is there. Raises Invalid (`outside_target`)."""
     guest, node = await work.guest(work.name), _node(work)
     if guest.node != node:
@@ -28,26 +28,26 @@ async def migrate(work: Work) -> dict[str, Any]:
         kinds = ("qmigrate", "vzmigrate", "hamigrate")
         path = (*guest.path, "migrate")
         await work.do(
-            Change(method="post", path=path, node=guest.node, type=kinds, id=str(guest.vmid), parameters=move)
+            TaskCall(method="post", path=path, node=guest.node, type=kinds, id=str(guest.vmid), parameters=move)
         )
         guest = await work.guest(work.name)
     return {"guest_name": guest.name, "node": guest.node}
 
 
-async def preview_migrate(work: Work) -> dict[str, Any]:
+async def preview_migrate(work: GuestWork) -> dict[str, Any]:
     """Say where it would go."""
     seen, node = await baseline(work), _node(work)
     there = seen["node"] == node
     return {"would": f"nothing: {seen['guest']} is on {node}" if there else f"move {seen['guest']} to {node}", **seen}
 
 
-async def probe_migrate(work: Work, before: Mapping[str, Any]) -> Probed:
+async def probe_migrate(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Compare its node."""
     guest = await work.guest(work.name)
-    return Probed(verdict="took_effect" if guest.node == _node(work) else "no_effect", seen={"node": guest.node})
+    return ProbeResult(verdict="took_effect" if guest.node == _node(work) else "no_effect", seen={"node": guest.node})
 
 
-async def resize(work: Work) -> dict[str, Any]:
+async def resize(work: GuestWork) -> dict[str, Any]:
     """Grow a disk; nothing happens if it has the size already. Raises Invalid (`not_found`, `unsupported`)."""
     guest, disk, wanted = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
@@ -57,23 +57,23 @@ async def resize(work: Work) -> dict[str, Any]:
         given = {"disk": disk, "size": f"{wanted}G"}
         path = (*guest.path, "resize")
         await work.do(
-            Change(method="put", path=path, node=guest.node, type=("resize",), id=str(guest.vmid), parameters=given)
+            TaskCall(method="put", path=path, node=guest.node, type=("resize",), id=str(guest.vmid), parameters=given)
         )
     return {"guest_name": guest.name, "disk": disk, "size": await _size(work, guest, disk)}
 
 
-async def preview_resize(work: Work) -> dict[str, Any]:
+async def preview_resize(work: GuestWork) -> dict[str, Any]:
     """Say which size it has, and would have."""
     guest, disk, wanted = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
     return {"would": f"let {disk} of {guest.id} grow from {size:g} to {wanted} GiB", "size": size}
 
 
-async def probe_resize(work: Work, before: Mapping[str, Any]) -> Probed:
+async def probe_resize(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Compare its size."""
     guest, disk, wanted = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
-    return Probed(verdict="took_effect" if size >= wanted else "no_effect", seen={"size": size})
+    return ProbeResult(verdict="took_effect" if size >= wanted else "no_effect", seen={"size": size})
 
 
 def gibibytes(disk: str) -> float | None:
@@ -82,7 +82,7 @@ def gibibytes(disk: str) -> float | None:
     return float(found["number"]) * _GIB[found["unit"]] if found else None
 
 
-async def _size(work: Work, guest: Guest, disk: str) -> float:
+async def _size(work: GuestWork, guest: Guest, disk: str) -> float:
     config = await work.api.get(*guest.path, "config")
     size = gibibytes(str(config.get(disk, "")))
     if size is None:
@@ -90,11 +90,11 @@ async def _size(work: Work, guest: Guest, disk: str) -> float:
     return size
 
 
-def _wanted(work: Work) -> tuple[str, int]:
+def _wanted(work: GuestWork) -> tuple[str, int]:
     return str(work.task.parameters["disk"]), int(work.task.parameters["size"])
 
 
-def _node(work: Work) -> str:
+def _node(work: GuestWork) -> str:
     return str(within("node", work.task.parameters["node"], work.api.connection.node))
 
 

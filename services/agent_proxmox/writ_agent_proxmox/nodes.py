@@ -6,11 +6,11 @@ from typing import Any
 from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.guests import guests_of
 from writ_agent_proxmox.upid import parse_upid
-from writ_agent_proxmox.work import Work
+from writ_agent_proxmox.work import GuestWork
 from writ_contracts.errors import Invalid
 
 
-async def guest_list(work: Work) -> dict[str, Any]:
+async def guest_list(work: GuestWork) -> dict[str, Any]:
     """List the target's guests."""
     rows = await work.api.get("cluster", "resources", type="vm")
     statuses = {row.get("vmid"): str(row.get("status") or "") for row in rows}
@@ -31,7 +31,7 @@ async def guest_list(work: Work) -> dict[str, Any]:
     }
 
 
-async def node_status(work: Work) -> dict[str, Any]:
+async def node_status(work: GuestWork) -> dict[str, Any]:
     """Show the nodes, including offline ones, and the state of the quorum."""
     rows = await work.api.get("cluster", "resources", type="node")
     cluster = await work.api.get("cluster", "status")
@@ -39,13 +39,13 @@ async def node_status(work: Work) -> dict[str, Any]:
     return {"quorate": quorate, "nodes": [_node(row) for row in rows if _ours(work, row)]}
 
 
-async def storage_status(work: Work) -> dict[str, Any]:
+async def storage_status(work: GuestWork) -> dict[str, Any]:
     """Show the storages of each node."""
     rows = await work.api.get("cluster", "resources", type="storage")
     return {"storages": [_storage(row) for row in rows if _ours(work, row)]}
 
 
-async def task_log(work: Work) -> dict[str, Any]:
+async def task_log(work: GuestWork) -> dict[str, Any]:
     """Show the end of a task's log. Raises Invalid (`outside_target`) for a task on a guest of no concern here."""
     upid = parse_upid(work.task.parameters["upid"])
     if upid is None:
@@ -65,7 +65,7 @@ async def task_log(work: Work) -> dict[str, Any]:
     }
 
 
-async def _refuse_outside(work: Work, node: str, ident: str) -> None:
+async def _refuse_outside(work: GuestWork, node: str, ident: str) -> None:
     scope = work.api.connection
     if scope.node is None and scope.pool is None and scope.tag is None:
         return
@@ -74,7 +74,7 @@ async def _refuse_outside(work: Work, node: str, ident: str) -> None:
         raise Invalid("the task is of no guest of this target", code="outside_target")
 
 
-def _ours(work: Work, row: Mapping[str, Any]) -> bool:
+def _ours(work: GuestWork, row: Mapping[str, Any]) -> bool:
     return work.api.connection.node in (None, row.get("node"))
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Probed
+from writ_agent.backends.port import ProbeResult
 from writ_agent_proxmox.actions import Actions, Run
 from writ_agent_proxmox.guests import Guest
-from writ_agent_proxmox.work import Change, Work
+from writ_agent_proxmox.work import GuestWork, TaskCall
 
 RESERVE = 10.0
 """Seconds of an operation's timeout that are left for the API beside a guest's own shutdown."""
@@ -21,10 +21,10 @@ HA = ("hastart", "hastop")
 """Guests under high availability: the manager is asked, and the task ends before the guest has changed."""
 
 
-def power(guest: Guest, verb: str, parameters: Mapping[str, Any] | None = None, *, last: bool = True) -> Change:
+def power(guest: Guest, verb: str, parameters: Mapping[str, Any] | None = None, *, last: bool = True) -> TaskCall:
     """Return the change for a verb of `status/`."""
     kind = TYPES[verb][guest.kind == "lxc"]
-    return Change(
+    return TaskCall(
         method="post",
         path=(*guest.path, "status", verb),
         node=guest.node,
@@ -35,7 +35,7 @@ def power(guest: Guest, verb: str, parameters: Mapping[str, Any] | None = None, 
     )
 
 
-async def start(work: Work) -> dict[str, Any]:
+async def start(work: GuestWork) -> dict[str, Any]:
     """Start it unless it runs."""
     guest = await work.guest(work.name)
     if await status_of(work, guest) != "running":
@@ -43,7 +43,7 @@ async def start(work: Work) -> dict[str, Any]:
     return await reached(work, guest, "running")
 
 
-async def stop(work: Work) -> dict[str, Any]:
+async def stop(work: GuestWork) -> dict[str, Any]:
     """Shut it down unless it is stopped; `force` turns it off once its grace is over."""
     guest = await work.guest(work.name)
     if await status_of(work, guest) != "stopped":
@@ -52,7 +52,7 @@ async def stop(work: Work) -> dict[str, Any]:
     return await reached(work, guest, "stopped")
 
 
-async def restart(work: Work) -> dict[str, Any]:
+async def restart(work: GuestWork) -> dict[str, Any]:
     """Restart it; start it if it does not run."""
     guest = await work.guest(work.name)
     if await status_of(work, guest) == "stopped":
@@ -62,7 +62,7 @@ async def restart(work: Work) -> dict[str, Any]:
     return await reached(work, guest, "running")
 
 
-async def inspect(work: Work) -> dict[str, Any]:
+async def inspect(work: GuestWork) -> dict[str, Any]:
     """Return state and settings; of the configuration only the parts without credentials."""
     guest = await work.guest(work.name)
     config = await work.api.get(*guest.path, "config")
@@ -76,7 +76,7 @@ async def inspect(work: Work) -> dict[str, Any]:
     }
 
 
-async def reached(work: Work, guest: Guest, status: str) -> dict[str, Any]:
+async def reached(work: GuestWork, guest: Guest, status: str) -> dict[str, Any]:
     """Wait until a guest has this status, and return its state: under high availability its task ends before.
     Raises Ended where the operation is stopped meanwhile.
     """
@@ -86,7 +86,7 @@ async def reached(work: Work, guest: Guest, status: str) -> dict[str, Any]:
     return shown(guest, status)
 
 
-async def status_of(work: Work, guest: Guest) -> str:
+async def status_of(work: GuestWork, guest: Guest) -> str:
     """Return `running` or `stopped`, as its node has it now."""
     return str((await work.current(guest)).get("status", ""))
 
@@ -96,7 +96,7 @@ def shown(guest: Guest, status: str) -> dict[str, Any]:
     return {"container_name": guest.name, "container_id": guest.id, "state": status}
 
 
-async def baseline(work: Work) -> dict[str, Any]:
+async def baseline(work: GuestWork) -> dict[str, Any]:
     """Return status, process and uptime, by which a restart is told."""
     guest = await work.guest(work.name)
     current = await work.current(guest)
@@ -106,27 +106,27 @@ async def baseline(work: Work) -> dict[str, Any]:
 def probe_status(status: str) -> Any:
     """Return a probe for a status."""
 
-    async def probe(work: Work, before: Mapping[str, Any]) -> Probed:
+    async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
         seen = await baseline(work)
-        return Probed(verdict="took_effect" if seen["status"] == status else "no_effect", seen=seen)
+        return ProbeResult(verdict="took_effect" if seen["status"] == status else "no_effect", seen=seen)
 
     return probe
 
 
-async def probe_restart(work: Work, before: Mapping[str, Any]) -> Probed:
+async def probe_restart(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Compare process and uptime with the baseline."""
     seen = await baseline(work)
     if seen["status"] != "running":
-        return Probed(verdict="unknown", seen=seen)
+        return ProbeResult(verdict="unknown", seen=seen)
     began_later = before.get("status") != "running" or seen["pid"] != before.get("pid")
     shorter = (seen["uptime"] or 0) < (before.get("uptime") or 0)
-    return Probed(verdict="took_effect" if began_later or shorter else "no_effect", seen=seen)
+    return ProbeResult(verdict="took_effect" if began_later or shorter else "no_effect", seen=seen)
 
 
 def preview(verb: str, done: str) -> Run:
     """Return the call to be sent as a preview; nothing where the guest has the status already."""
 
-    async def look(work: Work) -> dict[str, Any]:
+    async def look(work: GuestWork) -> dict[str, Any]:
         seen = await baseline(work)
         would = f"nothing: {seen['guest']} is {done}" if seen["status"] == done else f"{verb} {seen['guest']}"
         return {"would": would, **seen}
@@ -134,7 +134,7 @@ def preview(verb: str, done: str) -> Run:
     return look
 
 
-def grace(work: Work) -> int:
+def grace(work: GuestWork) -> int:
     """Return the seconds for a guest to shut down by itself."""
     return max(1, int(work.task.timeout - min(RESERVE, work.task.timeout / 3)))
 

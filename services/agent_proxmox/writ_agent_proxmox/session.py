@@ -31,7 +31,7 @@ _NEVER_SENT = frozenset({"NewConnectionError", "NameResolutionError", "ConnectTi
 _LOGGERS = ("proxmoxer", "proxmoxer.core", "proxmoxer.backends.https", "urllib3")
 
 
-class Garbled(Exception):
+class UnusableReply(Exception):
     """Raised for an unusable reply: not JSON, without data, too large, too slow, or a redirect."""
 
 
@@ -74,7 +74,7 @@ class Session:
             yield
         except ResourceException as error:
             raise self._refusal(error, changing=changing) from None
-        except (requests.RequestException, Garbled) as error:
+        except (requests.RequestException, UnusableReply) as error:
             raise self._broken(error, changing=changing) from None
 
     def _refusal(self, error: Any, *, changing: bool) -> WritError:
@@ -90,8 +90,8 @@ class Session:
         if _never_sent(error):
             return Unreachable(f"{self._where} cannot be reached", code="unreachable")
         kind = TimedOut if changing else Unreachable
-        word = str(error) if isinstance(error, Garbled) else "the connection broke before the reply"
-        return kind(f"{self._where}: {word}", code="garbled" if isinstance(error, Garbled) else "no_reply")
+        word = str(error) if isinstance(error, UnusableReply) else "the connection broke before the reply"
+        return kind(f"{self._where}: {word}", code="garbled" if isinstance(error, UnusableReply) else "no_reply")
 
 
 class _Json:
@@ -106,7 +106,7 @@ class _Json:
         try:
             return json.loads(response.content)["data"]
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise Garbled("the reply is not JSON with data") from None
+            raise UnusableReply("the reply is not JSON with data") from None
 
     def loads_errors(self, response: requests.Response) -> str:
         """Return the body's message and errors by field; empty where it has none, as on a real PVE."""
@@ -122,13 +122,13 @@ class _Json:
 def _bounded(response: requests.Response, **_: Any) -> None:
     """Read the body within bounds. Raises Garbled for a redirect, and for a too large or too slow body."""
     if 300 <= response.status_code < 400:
-        raise Garbled("the reply is a redirect")
+        raise UnusableReply("the reply is a redirect")
     until, read = time.monotonic() + WHOLE_SECONDS, bytearray()
     for piece in response.iter_content(65_536):
         read += piece
         if len(read) > MOST_BYTES or time.monotonic() > until:
             response.close()
-            raise Garbled("the reply is too large or too slow")
+            raise UnusableReply("the reply is too large or too slow")
     response._content = bytes(read)  # requests has no other way to keep a body that was read in pieces
 
 

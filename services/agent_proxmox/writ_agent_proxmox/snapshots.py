@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent.backends.port import Probed
+from writ_agent.backends.port import ProbeResult
 from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.guests import Guest
-from writ_agent_proxmox.work import Change, Work
+from writ_agent_proxmox.work import GuestWork, TaskCall
 from writ_contracts.errors import Invalid
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,39}")
@@ -15,7 +15,7 @@ _TAKEN = frozenset({"current", "pending", "vzdump"})
 _RIGHTS = ("VM.Audit", "VM.Snapshot")
 
 
-async def create(work: Work) -> dict[str, Any]:
+async def create(work: GuestWork) -> dict[str, Any]:
     """Create one. Raises Invalid (`invalid_parameter`, `exists`)."""
     guest, name = await work.guest(guest_name(work)), checked(work)
     if name in await snapshots(work, guest):
@@ -25,14 +25,14 @@ async def create(work: Work) -> dict[str, Any]:
     return await _shown(work, guest, name)
 
 
-async def listing(work: Work) -> dict[str, Any]:
+async def listing(work: GuestWork) -> dict[str, Any]:
     """List them, newest first."""
     guest = await work.guest(guest_name(work))
     found = [_entry(name, row) for name, row in (await snapshots(work, guest)).items()]
     return {"snapshots": sorted(found, key=lambda one: -(one["created_at"] or 0.0))}
 
 
-async def restore(work: Work) -> dict[str, Any]:
+async def restore(work: GuestWork) -> dict[str, Any]:
     """Go back to one. Raises Invalid (`not_found`)."""
     guest, name = await work.guest(guest_name(work)), checked(work)
     await _present(work, guest, name)
@@ -40,7 +40,7 @@ async def restore(work: Work) -> dict[str, Any]:
     return await _shown(work, guest, name)
 
 
-async def delete(work: Work) -> dict[str, Any]:
+async def delete(work: GuestWork) -> dict[str, Any]:
     """Delete one; nothing happens where there is none."""
     guest, name = await work.guest(guest_name(work)), checked(work)
     there = name in await snapshots(work, guest)
@@ -49,7 +49,7 @@ async def delete(work: Work) -> dict[str, Any]:
     return {"snapshot_name": name, "removed": there}
 
 
-async def preview(work: Work) -> dict[str, Any]:
+async def preview(work: GuestWork) -> dict[str, Any]:
     """Return the intended change, and the present state."""
     guest, name = await work.guest(guest_name(work)), checked(work)
     there = name in await snapshots(work, guest)
@@ -59,41 +59,41 @@ async def preview(work: Work) -> dict[str, Any]:
     return {"snapshot_name": name, "would": f"{verb} snapshot {name} of {guest.id}, which {_there(there)}"}
 
 
-async def baseline(work: Work) -> dict[str, Any]:
+async def baseline(work: GuestWork) -> dict[str, Any]:
     """Return the snapshot from which the guest's state comes."""
     guest = await work.guest(guest_name(work))
     return {"guest": guest.id, "parent": await _parent(work, guest)}
 
 
-async def probe(work: Work, before: Mapping[str, Any]) -> Probed:
+async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Look whether the snapshot is there, or gone."""
     guest, name = await work.guest(guest_name(work)), checked(work)
     there = name in await snapshots(work, guest)
     wanted = work.task.operation.name == "snapshot_create"
-    return Probed(verdict="took_effect" if there is wanted else "no_effect", seen={"there": there})
+    return ProbeResult(verdict="took_effect" if there is wanted else "no_effect", seen={"there": there})
 
 
-async def probe_restore(work: Work, before: Mapping[str, Any]) -> Probed:
+async def probe_restore(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Compare the snapshot from which the state comes; an unchanged one is no evidence."""
     parent = await _parent(work, await work.guest(guest_name(work)))
     if parent != checked(work):
-        return Probed(verdict="no_effect", seen={"parent": parent})
-    return Probed(verdict="unknown" if before.get("parent") == parent else "took_effect", seen={"parent": parent})
+        return ProbeResult(verdict="no_effect", seen={"parent": parent})
+    return ProbeResult(verdict="unknown" if before.get("parent") == parent else "took_effect", seen={"parent": parent})
 
 
-async def snapshots(work: Work, guest: Guest) -> dict[str, Mapping[str, Any]]:
+async def snapshots(work: GuestWork, guest: Guest) -> dict[str, Mapping[str, Any]]:
     """Return the snapshots by name."""
     return {str(row["name"]): row for row in await _rows(work, guest) if row.get("name") != "current"}
 
 
-def guest_name(work: Work) -> str:
+def guest_name(work: GuestWork) -> str:
     """Return the guest's name. Raises Invalid (`unsupported`) for a path."""
     if "container_name" not in work.task.parameters:
         raise Invalid("on Proxmox only guests have snapshots and backups: give container_name", code="unsupported")
     return work.name
 
 
-def checked(work: Work) -> str:
+def checked(work: GuestWork) -> str:
     """Return the name, as Proxmox allows it. Raises Invalid (`invalid_parameter`)."""
     name = str(work.task.parameters["snapshot_name"])
     if _NAME.fullmatch(name) and name.lower() not in _TAKEN:
@@ -104,29 +104,29 @@ def checked(work: Work) -> str:
     raise Invalid(message, code="invalid_parameter")
 
 
-async def _present(work: Work, guest: Guest, name: str) -> None:
+async def _present(work: GuestWork, guest: Guest, name: str) -> None:
     if name not in await snapshots(work, guest):
         raise Invalid(f"guest {guest.name} has no snapshot {name}", code="not_found")
 
 
-async def _shown(work: Work, guest: Guest, name: str) -> dict[str, Any]:
+async def _shown(work: GuestWork, guest: Guest, name: str) -> dict[str, Any]:
     row = (await snapshots(work, guest)).get(name, {})
     return {"snapshot_name": name, "reference": f"{guest.id}@{name}", "created_at": _time(row)}
 
 
-async def _parent(work: Work, guest: Guest) -> str:
+async def _parent(work: GuestWork, guest: Guest) -> str:
     return next((str(row.get("parent", "")) for row in await _rows(work, guest) if row.get("name") == "current"), "")
 
 
-async def _rows(work: Work, guest: Guest) -> list[Mapping[str, Any]]:
+async def _rows(work: GuestWork, guest: Guest) -> list[Mapping[str, Any]]:
     return list(await work.api.get(*guest.path, "snapshot"))
 
 
 def _change(
     guest: Guest, method: str, more: tuple[str, ...], kind: tuple[str, ...], given: Mapping[str, Any]
-) -> Change:
+) -> TaskCall:
     path = (*guest.path, "snapshot", *more)
-    return Change(method=method, path=path, node=guest.node, type=kind, id=str(guest.vmid), parameters=given)
+    return TaskCall(method=method, path=path, node=guest.node, type=kind, id=str(guest.vmid), parameters=given)
 
 
 def _entry(name: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Upid(Struct, frozen=True):
     user: str
 
 
-class End(Struct, frozen=True):
+class TaskEnd(Struct, frozen=True):
     """The end of a task; `warnings` is their number, `text` the exit status as Proxmox words it."""
 
     kind: Kind
@@ -39,14 +39,14 @@ def parse_upid(text: object) -> Upid | None:
     return Upid(found[0], found["node"], found["type"], found["id"], found["user"]) if found else None
 
 
-def end_of(exitstatus: object) -> End:
+def end_of(exitstatus: object) -> TaskEnd:
     """Return the meaning of an exit status: warnings are a success, no status is no failure either."""
     text = exitstatus if isinstance(exitstatus, str) else ""
     if text == "OK":
-        return End("ok", text)
+        return TaskEnd("ok", text)
     if found := _WARNINGS.fullmatch(text):
-        return End("warnings", text, int(found["count"]))
-    return End("failed" if text and text != "unexpected status" else "unknown", text)
+        return TaskEnd("warnings", text, int(found["count"]))
+    return TaskEnd("failed" if text and text != "unexpected status" else "unknown", text)
 
 
 def percent_of(lines: list[str]) -> int | None:

@@ -13,12 +13,12 @@ from typing import Any, cast
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Effect, Progress, Task
+from writ_agent.backends.port import Effect, Progress, Task, TaskResult
 from writ_agent_proxmox.api import Api
 from writ_agent_proxmox.guests import Guest, all_guests, find_guest
 from writ_agent_proxmox.notes import Note, Notes
 from writ_agent_proxmox.replies import lock_in
-from writ_agent_proxmox.upid import End, Upid, end_of, parse_upid, percent_of
+from writ_agent_proxmox.upid import TaskEnd, Upid, end_of, parse_upid, percent_of
 from writ_contracts.errors import Conflict, Denied, TimedOut, Untrusted, WritError
 from writ_runtime.faults import fault
 
@@ -33,15 +33,15 @@ LOG_LINES, LOG_PAGE = 40, 500
 STOP_SECONDS = 1.5
 
 
-class Ended(Exception):
+class OperationEnded(Exception):
     """The operation is over before its last step; `done` says how."""
 
-    def __init__(self, done: Done) -> None:
+    def __init__(self, done: TaskResult) -> None:
         super().__init__(done.message)
         self.done = done
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class TaskCall(Struct, frozen=True, kw_only=True):
     """A call which starts a task of `type` and `id` on a node. `last`: no other follows."""
 
     method: str
@@ -53,7 +53,7 @@ class Change(Struct, frozen=True, kw_only=True):
     last: bool = True
 
 
-class Work:
+class GuestWork:
     """`task` on the API of its target."""
 
     def __init__(self, api: Api, notes: Notes, task: Task, progress: Progress) -> None:
@@ -80,7 +80,7 @@ class Work:
         """Return its status as its node has it now. Raises Unreachable (`node_offline`)."""
         return cast("Mapping[str, Any]", await self.api.get(*guest.path, "status", "current"))
 
-    async def do(self, change: Change) -> End:
+    async def do(self, change: TaskCall) -> TaskEnd:
         """Send it and follow its task; a lock is waited for within a bound. Raises Ended unless it succeeded, and
         WritError where nothing of it happened.
         """
@@ -94,7 +94,7 @@ class Work:
             except Conflict as error:
                 if error.code != "guest_locked" or time.monotonic() > until:
                     raise
-                lock, end = "", End("failed")
+                lock, end = "", TaskEnd("failed")
             if lock is None or time.monotonic() > until:
                 end = self._judged(end, lock)
                 self.completed = change.last
@@ -127,19 +127,19 @@ class Work:
         """Mark its end: nothing of it goes on any more."""
         self._over.set()
 
-    async def follow(self, upid: Upid, seconds: float | None = None) -> End:
+    async def follow(self, upid: Upid, seconds: float | None = None) -> TaskEnd:
         """Return a task's end; `unknown` if it does not end within these seconds."""
         began, pause, start, read_at, killed = time.monotonic(), FIRST_PAUSE, 0, time.monotonic(), False
         while True:
             status = await self._status(upid)
-            if isinstance(status, End):
+            if isinstance(status, TaskEnd):
                 if status.kind != "ok" or start:
                     await self._read_log(upid, start)
                 return status
             if self._stopping.is_set() and not killed:
                 killed = await self._kill(upid)
             if seconds is not None and time.monotonic() - began > seconds:
-                return End("unknown", "it still runs")
+                return TaskEnd("unknown", "it still runs")
             if time.monotonic() - read_at > LOG_EVERY:
                 start, read_at = await self._read_log(upid, start), time.monotonic()
             await self.pause(pause)
@@ -160,7 +160,7 @@ class Work:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _once(self, change: Change) -> End:
+    async def _once(self, change: TaskCall) -> TaskEnd:
         note = Note(node=change.node, type=",".join(change.type), id=change.id, last=change.last)
         note = replace(note, known=[upid.text for upid in await self._tasks(note)])
         await asyncio.to_thread(self._notes.write, self.task.operation_id, note)
@@ -172,16 +172,16 @@ class Work:
         except TimedOut as error:
             return await self._found(note, error)
         if (upid := parse_upid(reply)) is None:
-            return End("ok")  # carried out at once, as PVE does with some of them
+            return TaskEnd("ok")  # carried out at once, as PVE does with some of them
         return await self._followed(note, upid)
 
-    async def _found(self, note: Note, error: TimedOut) -> End:
+    async def _found(self, note: Note, error: TimedOut) -> TaskEnd:
         upid = await self.search(note, SEARCH_SECONDS)
         if upid is None:
-            raise Ended(self._unknown(f"no reply, and no task of it is to be found: {error}", "no_reply"))
+            raise OperationEnded(self._unknown(f"no reply, and no task of it is to be found: {error}", "no_reply"))
         return await self._followed(note, upid)
 
-    async def _followed(self, note: Note, upid: Upid) -> End:
+    async def _followed(self, note: Note, upid: Upid) -> TaskEnd:
         self.upids.append(upid.text)
         await asyncio.to_thread(self._notes.write, self.task.operation_id, replace(note, upid=upid.text))
         fault("proxmox.followed")
@@ -195,18 +195,18 @@ class Work:
         types, ours = note.type.split(","), (self.api.token.id, self.api.token.user)
         return [one for one in found if one and one.type in types and one.id == note.id and one.user in ours]
 
-    async def _status(self, upid: Upid) -> End | None:
+    async def _status(self, upid: Upid) -> TaskEnd | None:
         """The end of a task; None where it runs, or cannot be asked for just now. Raises nothing: the task began."""
         try:
             status = await self.api.get("nodes", upid.node, "tasks", upid.text, "status")
         except (Denied, Untrusted) as error:
-            return End("unknown", f"it cannot be followed any more: {error}")
+            return TaskEnd("unknown", f"it cannot be followed any more: {error}")
         except WritError as error:
             return self._refused(error)
         self._refused_since = None
         return end_of(status.get("exitstatus")) if status.get("status") == "stopped" else None
 
-    def _refused(self, error: WritError) -> End | None:
+    def _refused(self, error: WritError) -> TaskEnd | None:
         """The end of following, where the node has refused to tell of the task for a while. An absent one may come
         back.
         """
@@ -214,7 +214,9 @@ class Work:
             return None
         now = time.monotonic()
         since = self._refused_since = now if self._refused_since is None else self._refused_since
-        return End("unknown", f"its node does not tell of it: {error}") if now - since > UNKNOWN_TASK_SECONDS else None
+        return (
+            TaskEnd("unknown", f"its node does not tell of it: {error}") if now - since > UNKNOWN_TASK_SECONDS else None
+        )
 
     async def _read_log(self, upid: Upid, start: int) -> int:
         """Read on in the log, tell the percentage, return the next line's number."""
@@ -239,19 +241,25 @@ class Work:
         """Raises Ended where the operation is to stop."""
         if self._stopping.is_set():
             effect: Effect = "maybe" if self.steps else "none"
-            raise Ended(Done(outcome="cancelled", code="cancelled", message="it was stopped", effect=effect))
+            raise OperationEnded(
+                TaskResult(outcome="cancelled", code="cancelled", message="it was stopped", effect=effect)
+            )
 
-    def _judged(self, end: End, lock: str | None) -> End:
+    def _judged(self, end: TaskEnd, lock: str | None) -> TaskEnd:
         """Count a success. Raises Ended for anything else."""
         if end.kind in ("ok", "warnings"):
             self.steps, self.warnings = self.steps + 1, self.warnings + end.warnings
             return end
         if end.kind == "unknown":
-            raise Ended(self._unknown(f"nobody knows how its task ended: {end.text or 'no status'}", "task_unknown"))
+            raise OperationEnded(
+                self._unknown(f"nobody knows how its task ended: {end.text or 'no status'}", "task_unknown")
+            )
         if self._stopping.is_set():
-            raise Ended(Done(outcome="cancelled", code="cancelled", message=self._worded(end.text), effect="maybe"))
-        raise Ended(
-            Done(
+            raise OperationEnded(
+                TaskResult(outcome="cancelled", code="cancelled", message=self._worded(end.text), effect="maybe")
+            )
+        raise OperationEnded(
+            TaskResult(
                 outcome="failed",
                 code="guest_locked" if lock else "task_failed",
                 message=self._worded(f"the guest is locked ({lock}): {end.text}" if lock else end.text),
@@ -264,8 +272,8 @@ class Work:
         """Return the public facts about the tasks."""
         return {"tasks": self.upids, "warnings": self.warnings}
 
-    def _unknown(self, text: str, code: str) -> Done:
-        return Done(
+    def _unknown(self, text: str, code: str) -> TaskResult:
+        return TaskResult(
             outcome="unknown", code=code, message=self._worded(text), effect="maybe", over=False, state=self.state()
         )
 

@@ -18,7 +18,7 @@ from writ_agent.backends.hostops_requests import (
     secrets_of,
     seen_of,
 )
-from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task
+from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult
 from writ_agent_ssh.channel import ConnectionDropped
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import HostSession
@@ -56,14 +56,14 @@ class SshBackend(HostopsBackend):
         self.target_health = pool.target_health
         self._runs: dict[str, _RunningOperation] = {}
 
-    async def run(self, task: Task, progress: Progress) -> Done:
+    async def run(self, task: Task, progress: Progress) -> TaskResult:
         """Run on the host, after one attempt to reach it. Raises WritError for a failure before the begin."""
         run = self._runs[task.operation_id] = _RunningOperation(task)
         until = time.monotonic() + task.timeout
         try:
             session = await self._connected(run)
             if session is None:
-                return Done(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
+                return TaskResult(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
             fault("ssh.connected")
             message = request("run", task, self.declared(task.target))
             try:
@@ -92,10 +92,10 @@ class SshBackend(HostopsBackend):
             self._pool.drop(run.task.target)  # it hangs; the next one gets a connection of its own
             return run.task.operation.read_only  # a read ends with its connection
 
-    async def settle(self, task: Task) -> Done:
+    async def settle(self, task: Task) -> TaskResult:
         """Settle as in Leftovers. The host ended reads itself when the connection broke."""
         if task.operation.read_only:
-            return Done(outcome="unknown", code="agent_restarted", message="the agent ended while it ran")
+            return TaskResult(outcome="unknown", code="agent_restarted", message="the agent ended while it ran")
         done = await Settlement(self._pool, task).once()
         never = done.outcome == "failed" and done.code == "connection_lost"
         # Executors have what may be repeated, and has no outcome, done again.
@@ -130,18 +130,18 @@ class SshBackend(HostopsBackend):
             run.connecting.cancel()
             raise
 
-    async def _broken(self, run: _RunningOperation, session: HostSession, error: WritError, until: float) -> Done:
+    async def _broken(self, run: _RunningOperation, session: HostSession, error: WritError, until: float) -> TaskResult:
         """Settle an operation whose connection ended before the answer."""
         if run.task.operation.read_only:
             if run.stopping:
-                return Done(
+                return TaskResult(
                     outcome="cancelled", code="cancelled", message="the host did not answer any more", over=True
                 )
-            return Done(outcome="failed", code=error.code, message=str(error), over=True)
+            return TaskResult(outcome="failed", code=error.code, message=str(error), over=True)
         run.settlement = Settlement(self._pool, run.task, session.boot_id, end=run.stopping)
         return await run.settlement.wait(until, lambda: self._probe_now(run.task))
 
-    async def _probe_now(self, task: Task) -> Probed | None:
+    async def _probe_now(self, task: Task) -> ProbeResult | None:
         """Probe the effect if the baseline makes it conclusive; else None."""
         return await self.probe(task, task.baseline) if task.operation.probe else None
 

@@ -10,9 +10,9 @@ from asyncssh.constants import EXTENDED_DATA_STDERR
 
 from writ_agent.backends.hostops_requests import redact
 from writ_agent_ssh.archive import Archive
-from writ_agent_ssh.opening import BootstrapLine, Opening, TooMuchNoise
-from writ_agent_ssh.pace import Pace
-from writ_agent_ssh.set_aside import Reading
+from writ_agent_ssh.opening import BootstrapLine, BootstrapOutput, TooMuchNoise
+from writ_agent_ssh.pace import ChannelPace
+from writ_agent_ssh.set_aside import HostReading
 from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import CODES
 from writ_hostops.supervised import frames
@@ -61,9 +61,9 @@ class PendingRequest:
 class Channel(asyncssh.SSHClientSession[bytes]):
     """Cuts the bytes of the channel into frames. Anything else ends it."""
 
-    def __init__(self, nonce: str, archive: Archive, folder: str, reading: Reading) -> None:
+    def __init__(self, nonce: str, archive: Archive, folder: str, reading: HostReading) -> None:
         self._reading = reading
-        self._opening: Opening | None = Opening(nonce)
+        self._opening: BootstrapOutput | None = BootstrapOutput(nonce)
         self._archive = archive
         self._folder = folder
         self._nonce = nonce
@@ -75,7 +75,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._status: int | None = None
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
         self._next = 0
-        self._pace = Pace(asyncio.get_running_loop().time())
+        self._pace = ChannelPace(asyncio.get_running_loop().time())
         self.hello: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
         self.gone = False
 
@@ -165,7 +165,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
                 raise frames.BrokenFrame("it asks for the archive again")
             case "SEND":
                 self._sent = True
-                self._opening = Opening(self._nonce)  # whether it could be unpacked
+                self._opening = BootstrapOutput(self._nonce)  # whether it could be unpacked
                 self._write(self._archive.data)
             case "OLD":
                 self._end(Invalid(f"the host has Python {line.why}; 3.9 is needed", code="no_python"))

@@ -19,7 +19,7 @@ from writ_agent_ssh import algorithms
 from writ_agent_ssh.credentials import Credential, Credentials
 from writ_agent_ssh.host_keys import KnownHosts, PinnedHostKeys
 from writ_agent_ssh.offer import listen
-from writ_agent_ssh.settings import Address, Connection
+from writ_agent_ssh.settings import Connection, JumpHost
 from writ_agent_ssh.tailscale import Carrier, Tailnet
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_runtime.logs import Log
@@ -39,7 +39,7 @@ class SocketForward(Protocol):
 class Link:
     """An open connection. `lost` once either side has closed it."""
 
-    def __init__(self, hops: list[asyncssh.SSHClientConnection], watch: "Watch") -> None:
+    def __init__(self, hops: list[asyncssh.SSHClientConnection], watch: "ConnectionWatch") -> None:
         self._hops = hops
         self._watch = watch
 
@@ -97,7 +97,7 @@ class Link:
             self.abort()
 
 
-class Watch(asyncssh.SSHClient):
+class ConnectionWatch(asyncssh.SSHClient):
     """Notices the end of the connection."""
 
     def __init__(self) -> None:
@@ -128,8 +128,8 @@ async def connect(
     …), Unreachable; leaves nothing open.
     """
     hops: list[asyncssh.SSHClientConnection] = []
-    watch = Watch()
-    own = Address(host=connection.host, user=connection.user, port=connection.port)
+    watch = ConnectionWatch()
+    own = JumpHost(host=connection.host, user=connection.user, port=connection.port)
     try:
         async with asyncio.timeout(connection.connect_timeout):
             for address in connection.jump:
@@ -156,7 +156,7 @@ async def connect(
     return Link(hops, watch)
 
 
-async def _carried(connection: Connection, tailnet: Tailnet | None, watch: Watch) -> socket.socket | None:
+async def _carried(connection: Connection, tailnet: Tailnet | None, watch: ConnectionWatch) -> socket.socket | None:
     """Return a socket to the pinned peer of the tailnet, if the inventory names one (and then no jump hosts); else
     None.
     """
@@ -169,7 +169,7 @@ async def _carried(connection: Connection, tailnet: Tailnet | None, watch: Watch
 
 
 async def _hop(
-    hops: list[asyncssh.SSHClientConnection], address: Address, options: dict[str, Any], trusted: PinnedHostKeys
+    hops: list[asyncssh.SSHClientConnection], address: JumpHost, options: dict[str, Any], trusted: PinnedHostKeys
 ) -> asyncssh.SSHClientConnection:
     where = f"{address.host}:{address.port}"
     tunnel = hops[-1] if hops else ()
@@ -194,7 +194,7 @@ async def tell_why(
 
 
 async def _raw(
-    hops: list[asyncssh.SSHClientConnection], address: Address
+    hops: list[asyncssh.SSHClientConnection], address: JumpHost
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a connection without SSH. asyncssh's streams are like asyncio's."""
     if not hops:

@@ -22,7 +22,7 @@ class TooMuchNoise(Exception):
     """More output than any shell's greeting, without our line."""
 
 
-class Opening:
+class BootstrapOutput:
     """Finds the line of one bootstrap in the output."""
 
     def __init__(self, nonce: str) -> None:

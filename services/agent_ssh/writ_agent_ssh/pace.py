@@ -9,7 +9,7 @@ FRAME_COST = 256
 """Bytes that a frame counts besides its own: a small one takes as long to read."""
 
 
-class Pace:
+class ChannelPace:
     """The debt of one channel. Times are monotonic seconds."""
 
     def __init__(self, now: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from writ_agent_ssh.archive import COMMAND, Archive
 from writ_agent_ssh.channel import Channel, ConnectionDropped, PendingRequest, Progress, Told
 from writ_agent_ssh.link import Link
-from writ_agent_ssh.set_aside import Reading
+from writ_agent_ssh.set_aside import HostReading
 from writ_bus import tasks
 from writ_contracts.errors import Unreachable
 from writ_hostops.supervised import frames
@@ -65,7 +65,7 @@ class Session:
         self._pings = tasks.spawn(self._keep_pinging(), "ssh pings")
 
     @classmethod
-    async def start(cls, link: Link, archive: Archive, folder: str, seconds: float, reading: Reading) -> "Session":
+    async def start(cls, link: Link, archive: Archive, folder: str, seconds: float, reading: HostReading) -> "Session":
         """Start within so many seconds. Raises Invalid (`no_python`, `unusable_folder`), Unreachable (`garbled`, …)."""
         nonce = secrets.token_hex(16)
         channel = Channel(nonce, archive, folder, reading)

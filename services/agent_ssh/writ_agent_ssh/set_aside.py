@@ -23,7 +23,7 @@ _SIZE, _LONGEST_NAME = 256, 255
 _log = Log("writ.agent.ssh")
 
 
-class Reading:
+class HostReading:
     """Entered while bytes of one target's host are read."""
 
     def __init__(self, page: mmap.mmap | bytearray, target: str) -> None:
@@ -53,9 +53,9 @@ class SetAside:
             self._page, self._known = _page(folder / "reading"), _read(self._path)
             self._blame(bytes(self._page[1 : 1 + self._page[0]]).decode(errors="replace"))
 
-    def reading(self, target: str) -> Reading:
+    def reading(self, target: str) -> HostReading:
         """Return the context of a connection to this target."""
-        return Reading(self._page, target)
+        return HostReading(self._page, target)
 
     def check(self, target: str) -> None:
         """Raises Untrusted (`set_aside`) for a host that is set aside."""

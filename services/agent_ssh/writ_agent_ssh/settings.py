@@ -17,7 +17,7 @@ Tag = Annotated[str, Meta(pattern=r"^tag:[A-Za-z][A-Za-z0-9-]{0,62}(?!\n)$")]
 Line = Annotated[str, Meta(pattern=r"^[^\n\r\x00]{1,8000}(?!\n)$")]
 
 
-class Address(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JumpHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A jump host."""
 
     host: Host
@@ -39,7 +39,7 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Port = 22
     host_keys: list[Line] = []
     host_key_alias: Host | None = None
-    jump: list[Address] = []
+    jump: list[JumpHost] = []
     kex: list[str] | None = None
     ciphers: list[str] | None = None
     macs: list[str] | None = None

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from writ_agent.backends.hostops_requests import done_of
-from writ_agent.backends.port import Done, Probed, Task
+from writ_agent.backends.port import ProbeResult, Task, TaskResult
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import HostSession
 from writ_contracts.errors import Unreachable, WritError
@@ -20,7 +20,7 @@ POLL = 0.25
 RECONNECT_SECONDS = 3.0
 SILENT_SECONDS = 3.0
 """Seconds for which a stop waits for an unreachable host."""
-Probe = Callable[[], Awaitable[Probed | None]]
+Probe = Callable[[], Awaitable[ProbeResult | None]]
 
 
 async def _no_probe() -> None:
@@ -38,7 +38,7 @@ class Settlement:
         self._in_touch = False
         self._certain: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-    async def wait(self, until: float, probe: Probe) -> Done:
+    async def wait(self, until: float, probe: Probe) -> TaskResult:
         """Return the outcome, at the latest at `until` (monotonic) or after `end`. Until then the host is asked
         repeatedly.
         """
@@ -47,7 +47,7 @@ class Settlement:
             self._certain.set_result(done.over)
         return done
 
-    async def once(self) -> Done:
+    async def once(self) -> TaskResult:
         """Return the outcome that the host knows now. Raises WritError if it cannot be asked."""
         session = await self._answering()
         reply = await session.settle(self._task.operation_id, self._task.attempt, end=False)
@@ -62,7 +62,7 @@ class Settlement:
         async with asyncio.timeout(None if self._in_touch else SILENT_SECONDS):
             return await asyncio.shield(self._certain)
 
-    async def _found(self, until: float, probe: Probe) -> Done:
+    async def _found(self, until: float, probe: Probe) -> TaskResult:
         reason = "the connection broke while it ran"
         while True:
             try:
@@ -93,12 +93,12 @@ class Settlement:
             raise Unreachable("the host does not answer", code="unreachable") from None
         return session
 
-    async def _outcome_of(self, reply: dict[str, Any], session: HostSession, probe: Probe) -> Done:
+    async def _outcome_of(self, reply: dict[str, Any], session: HostSession, probe: Probe) -> TaskResult:
         certain = bool(reply.get("certain", False))
         match reply.get("seen"):
             case "never":
                 message = "nothing was run: the connection broke before it reached the host"
-                return Done(outcome="failed", code="connection_lost", message=message)
+                return TaskResult(outcome="failed", code="connection_lost", message=message)
             case "ended":
                 return done_of(self._task, reply.get("result"), over=certain)
             case "running":
@@ -108,7 +108,7 @@ class Settlement:
             case _:
                 return self._unknown(f"the host does not know: {reply.get('message', '')}", over=certain)
 
-    async def _probed(self, reply: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> Done:
+    async def _probed(self, reply: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> TaskResult:
         """Return the outcome of an operation that began, whose process is gone without a result."""
         rebooted = bool(reply.get("rebooted")) or bool(self._boot_id and session.boot_id != self._boot_id)
         code, why = ("host_rebooted", "the host was rebooted") if rebooted else ("connection_lost", "it ended unseen")
@@ -117,14 +117,14 @@ class Settlement:
         except WritError:
             probed = None
         if probed is not None and probed.verdict == "took_effect":
-            return Done(outcome="succeeded", state=probed.seen, effect="done", over=certain)
+            return TaskResult(outcome="succeeded", state=probed.seen, effect="done", over=certain)
         if probed is not None and probed.verdict == "no_effect" and certain:
             message = f"the connection broke and {why}; it did not take effect"
-            return Done(outcome="failed", code=code, message=message, state=probed.seen)
+            return TaskResult(outcome="failed", code=code, message=message, state=probed.seen)
         return self._unknown(f"the connection broke, and {why} while it ran", over=certain, code=code)
 
-    def _unknown(self, message: str, *, over: bool, code: str = "connection_lost") -> Done:
-        return Done(outcome="unknown", code=code, message=message[:500], effect="maybe", over=over)
+    def _unknown(self, message: str, *, over: bool, code: str = "connection_lost") -> TaskResult:
+        return TaskResult(outcome="unknown", code=code, message=message[:500], effect="maybe", over=over)
 
     async def _pause(self) -> None:
         try:

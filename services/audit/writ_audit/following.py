@@ -13,7 +13,7 @@ from typing import Any
 
 from writ_audit.index import Index, IndexDamaged, IndexPosition
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
-from writ_audit.projection import Change, project
+from writ_audit.projection import RecordChange, project
 from writ_bus import tasks, tracing
 from writ_bus.port import Journal
 from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted, WritError
@@ -52,10 +52,12 @@ class Follower:
         on_query: Callable[[bool], None] = lambda _: None,
         security: SecurityEvents | None = None,
         policy_keys: Collection[str] = (),
+        on_record: Callable[[Record], None] = lambda _: None,
     ) -> None:
         """`security`: records irregular events of operations. `policy_keys`: those by which signatures are verified, of
-        all times; without any none is.
+        all times; without any none is. `on_record` gets every event, in order.
         """
+        self._on_record = on_record
         self._policy_keys = policy_keys
         self._signatures = Signatures(policy_keys, by_directory=False)
         self._security = security
@@ -175,15 +177,16 @@ class Follower:
         async with self._moved:
             self._moved.notify_all()
 
-    async def _examine(self, records: list[Record]) -> list[Change]:
+    async def _examine(self, records: list[Record]) -> list[RecordChange]:
         """Return the changes by the records, one after the other, since each is decoded once; record irregular ones."""
         if self._security is not None:
             await self._learn(records)
-        changes = list[Change]()
+        changes = list[RecordChange]()
         for record in records:
             changes.append(project(record.sequence, record.subject, record.data, record.time))
             if wrong := self._wrong(record):
                 await self._report(wrong)
+            self._on_record(record)
         return changes
 
     async def _learn(self, records: list[Record]) -> None:
@@ -226,7 +229,7 @@ class Follower:
         if self._security is not None:
             await self._security.record(finding)
 
-    def _count(self, records: list[Record], changes: list[Change]) -> None:
+    def _count(self, records: list[Record], changes: list[RecordChange]) -> None:
         for record, change in zip(records, changes, strict=True):
             self._on_event(change.event.kind, len(record.data))
             if change.event.kind == "unreadable":
@@ -263,7 +266,7 @@ async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _leave_spans(records: list[Record], changes: list[Change], began: int) -> None:
+def _leave_spans(records: list[Record], changes: list[RecordChange], began: int) -> None:
     """Emit a span for each event, as part of its writer's trace."""
     for record, change in zip(records, changes, strict=True):
         if tracing.TRACEPARENT in record.headers:

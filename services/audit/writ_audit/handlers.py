@@ -4,8 +4,8 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from writ_audit.permission import Reader
-from writ_audit.reading import Reading
+from writ_audit.permission import QueryReader
+from writ_audit.reading import QueryEndpoint
 from writ_bus.port import Endpoint, Message, Service
 from writ_bus.sender import sender_key
 from writ_contracts import wire
@@ -22,7 +22,7 @@ _log = Log("writ.audit")
 Query = TypeVar("Query", bound=Struct)
 
 
-def service(version: str, reading: Reading, observe: Observer) -> Service:
+def service(version: str, reading: QueryEndpoint, observe: Observer) -> Service:
     """The micro service, to be served."""
     handlers = Handlers(reading)
     trace = answering("trace", handlers.trace, TraceAnswer, observe, _log)
@@ -41,7 +41,7 @@ def service(version: str, reading: Reading, observe: Observer) -> Service:
 class Handlers:
     """One method an endpoint."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: QueryEndpoint) -> None:
         self._reading = reading
 
     async def trace(self, message: Message) -> TraceAnswer:
@@ -53,8 +53,8 @@ class Handlers:
         return await self._reading.search(reader, query)
 
 
-def _read(message: Message, kind: type[Query]) -> tuple[Reader, Query]:
+def _read(message: Message, kind: type[Query]) -> tuple[QueryReader, Query]:
     principal, _ = parse_query(message.subject)
     content_type = message.headers.get("Content-Type", wire.JSON)
     query = wire.decode(message.data, kind, content_type=content_type, limit=QUERY_BYTES)
-    return Reader(principal, sender_key(message)), query
+    return QueryReader(principal, sender_key(message)), query

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from writ_audit.projection import Change, OperationRow
+from writ_audit.projection import OperationRow, RecordChange
 from writ_audit.search_conditions import search_conditions, search_terms
 from writ_contracts.audit import SearchQuery, SearchRow
 from writ_contracts.errors import Unreachable, WritError
@@ -169,7 +169,7 @@ class Index:
         """Return the position of the index."""
         return self._place
 
-    def apply(self, changes: Sequence[Change], place: IndexPosition) -> None:
+    def apply(self, changes: Sequence[RecordChange], place: IndexPosition) -> None:
         """Apply the changes and move to `place`, all or nothing."""
         with self._write_lock, _errors(), self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
@@ -278,13 +278,13 @@ def _read_place(connection: sqlite3.Connection) -> IndexPosition:
     return IndexPosition(*row)
 
 
-def _operations(changes: Sequence[Change]) -> Iterator[Struct]:
+def _operations(changes: Sequence[RecordChange]) -> Iterator[Struct]:
     for change in changes:
         if change.opened is not None:
-            yield _New(**structs.asdict(change.opened), sequence=0, state="", code="", updated_at=0.0)
+            yield _FirstRow(**structs.asdict(change.opened), sequence=0, state="", code="", updated_at=0.0)
 
 
-class _New(OperationRow, frozen=True, kw_only=True):
+class _FirstRow(OperationRow, frozen=True, kw_only=True):
     """A row as first written; the outcome row of the same event follows at once."""
 
     sequence: int

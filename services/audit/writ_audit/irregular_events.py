@@ -48,7 +48,7 @@ class IrregularEvent(Struct, frozen=True, kw_only=True):
     what: str
 
 
-class Start(Struct, frozen=True, kw_only=True):
+class GrantedStart(Struct, frozen=True, kw_only=True):
     """A grant in the journal: the digests by which a receipt names it, and its claimant."""
 
     grant: str
@@ -65,7 +65,7 @@ class OperationHistory(Struct, kw_only=True):
     control: bool = False
     demanded: bool = False
     approved: bool = False
-    starts: list[Start] = []
+    starts: list[GrantedStart] = []
 
 
 class OperationHistories:
@@ -169,7 +169,10 @@ def _advance(history: OperationHistory, event: journal.OperationEvent) -> None:
             history.approved = True
         case journal.Granted():
             claimed = {"key": event.claim.key, "instance": event.instance}
-            history.starts = [*history.starts, Start(grant=digest(event.grant), claim=digest(event.claim), **claimed)]
+            history.starts = [
+                *history.starts,
+                GrantedStart(grant=digest(event.grant), claim=digest(event.claim), **claimed),
+            ]
         case _:
             return
 

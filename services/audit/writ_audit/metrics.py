@@ -45,6 +45,11 @@ class Measures:
             {"result": READS},
         )
         self._security = security_counter(measured)
+        self._second = measured.counter(
+            "writ_audit_second_decisions_total",
+            "Recorded decisions made a second time: same, differs (a security event), or open for lack of facts.",
+            {"result": ("same", "differs", "open")},
+        )
         measured.measure("writ_audit_lag_events", "Events of the journal not indexed yet.", lag)
         measured.measure("writ_audit_position", "Last sequence indexed.", position)
 
@@ -56,6 +61,10 @@ class Measures:
     def read(self, *, current: bool) -> None:
         """Count a query which waited for the index."""
         self._reads.add(result="current" if current else "behind")
+
+    def decided_again(self, result: str) -> None:
+        """Count a decision that was made a second time."""
+        self._second.add(result=result)
 
     def alarmed(self, kind: SecurityKind) -> None:
         """Count a security finding."""

@@ -25,7 +25,7 @@ TIMEOUT = 5.0
 BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
-class Reader(Struct, frozen=True):
+class QueryReader(Struct, frozen=True):
     """The reader's principal, by the subject, and key, by the NATS server."""
 
     principal: str
@@ -36,7 +36,7 @@ class Reader(Struct, frozen=True):
         return self.principal in (principal, acts_for)
 
 
-class Permission:
+class ReadPermission:
     """Asks policy for permission to read."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Permission:
         self._trusted = policy_keys
         self._installation = installation
 
-    async def check(self, reader: Reader, owner: str | None, parameters: dict[str, Any]) -> None:
+    async def check(self, reader: QueryReader, owner: str | None, parameters: dict[str, Any]) -> None:
         """Raises Denied unless the reader may read the records of `owner` (None: everybody's). An allowed read is
         recorded first; raises errors of the append.
         """
@@ -77,7 +77,7 @@ class Permission:
             await self._reads.record(reader.principal, parameters, decided.decision)
 
     async def allows(
-        self, reader: Reader, owner: str | None, parameters: dict[str, Any], *, asked_for: bool = True
+        self, reader: QueryReader, owner: str | None, parameters: dict[str, Any], *, asked_for: bool = True
     ) -> bool:
         """Decide as `check` does. A refusal is recorded if the record was `asked_for`, and not if it is merely left
         out.

@@ -97,13 +97,13 @@ class TermRow(Struct, frozen=True):
     first_sequence: int
 
 
-class _Named(Struct, frozen=True):
+class _DecisionNames(Struct, frozen=True):
     """Of a decision only this: decoding all of it for each event would take most of the time of an index."""
 
     emergency: str = ""
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class RecordChange(Struct, frozen=True, kw_only=True):
     """All changes by one record."""
 
     event: EventRow
@@ -112,7 +112,7 @@ class Change(Struct, frozen=True, kw_only=True):
     terms: tuple[TermRow, ...] = ()
 
 
-def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Change:
+def project(sequence: int, subject: str, data: bytes, stored_at: float) -> RecordChange:
     """Return the change by one record. `stored_at` (Unix seconds) replaces an unreadable time of its own."""
     try:
         event = event_of(subject, data)
@@ -120,11 +120,11 @@ def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Chang
         return _unreadable(sequence, subject, stored_at)
     row = _row(sequence, subject, event)
     if not isinstance(event, _OPERATION_EVENTS) or not row.principal:
-        return Change(event=row)
-    return Change(event=row, opened=_opened(row, event), step=_step(row, event), terms=tuple(_terms(row, event)))
+        return RecordChange(event=row)
+    return RecordChange(event=row, opened=_opened(row, event), step=_step(row, event), terms=tuple(_terms(row, event)))
 
 
-def _unreadable(sequence: int, subject: str, stored_at: float) -> Change:
+def _unreadable(sequence: int, subject: str, stored_at: float) -> RecordChange:
     where = parse_event(subject)
     row = EventRow(
         sequence=sequence,
@@ -134,7 +134,7 @@ def _unreadable(sequence: int, subject: str, stored_at: float) -> Change:
         operation_id=where.operation_id if where else "",
         principal=where.principal if where else "",
     )
-    return Change(event=row)
+    return RecordChange(event=row)
 
 
 def _row(sequence: int, subject: str, event: Any) -> EventRow:
@@ -230,7 +230,7 @@ def _emergency(event: journal.OperationEvent) -> str:
     if not isinstance(signed, Signed):
         return ""
     try:
-        return msgspec.json.decode(bytes(signed.payload), type=_Named).emergency
+        return msgspec.json.decode(bytes(signed.payload), type=_DecisionNames).emergency
     except msgspec.DecodeError:
         return ""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from writ_audit.following import Follower
 from writ_audit.index import Index, LinkedEvent, OperationOwner
-from writ_audit.permission import Permission, Reader
+from writ_audit.permission import QueryReader, ReadPermission
 from writ_audit.projection import SECURITY, project
 from writ_bus.port import Journal
 from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceEvent, TraceQuery, UnknownName, names_of
@@ -30,23 +30,23 @@ MOST_EVENTS = 2_000
 NOT_FOUND = "no such operation, or not yours to read"
 
 
-class Reading:
+class QueryEndpoint:
     """Answers queries of principals."""
 
-    def __init__(self, journal: Journal, index: Index, follower: Follower, permission: Permission) -> None:
+    def __init__(self, journal: Journal, index: Index, follower: Follower, permission: ReadPermission) -> None:
         self._journal = journal
         self._index = index
         self._follower = follower
         self._permission = permission
 
-    async def trace(self, reader: Reader, query: TraceQuery) -> TraceAnswer:
+    async def trace(self, reader: QueryReader, query: TraceQuery) -> TraceAnswer:
         """Return the events of an operation or of a correlation id. Raises WritError."""
         if query.operation_id is not None:
             records = await self._operation(reader, query.operation_id)
             return self._trace_answer([record for record in records if record.sequence > query.after], withheld=0)
         return await self._correlation(reader, query.correlation_id or "", query.after)
 
-    async def search(self, reader: Reader, query: SearchQuery) -> SearchAnswer:
+    async def search(self, reader: QueryReader, query: SearchQuery) -> SearchAnswer:
         """Return operations, newest first; those of others only with policy's permission. Raises WritError."""
         await self._follower.current(CATCH_UP)
         only_of = await self._limited_to(reader, query)
@@ -68,7 +68,7 @@ class Reading:
             found += _misspelt("rule", [query.rule], self._index.rules())
         return found
 
-    async def _limited_to(self, reader: Reader, query: SearchQuery) -> str | None:
+    async def _limited_to(self, reader: QueryReader, query: SearchQuery) -> str | None:
         """Return the reader if the search is limited to their own operations; else None."""
         principals, targets = names_of(query, "principal"), names_of(query, "target")
         if principals == [reader.principal]:
@@ -81,7 +81,7 @@ class Reading:
         allowed = await self._permission.allows(reader, owner, chosen, asked_for=bool(principals))
         return None if allowed else reader.principal
 
-    async def _operation(self, reader: Reader, operation_id: str) -> list[Record]:
+    async def _operation(self, reader: QueryReader, operation_id: str) -> list[Record]:
         owner = reader.principal
         records = await self._journal.read(operation_filter(owner, operation_id))
         if not records:
@@ -92,7 +92,7 @@ class Reading:
         linked = await asyncio.to_thread(self._index.linked, operation_id, correlation_id)
         return await self._with(records, linked)
 
-    async def _others(self, reader: Reader, operation_id: str) -> OperationOwner:
+    async def _others(self, reader: QueryReader, operation_id: str) -> OperationOwner:
         await self._follower.current(CATCH_UP)
         known = await asyncio.to_thread(self._index.operation, operation_id)
         if known is None:
@@ -108,7 +108,7 @@ class Reading:
         rest = await self._fetch([sequence for sequence in linked if sequence not in have])
         return sorted([*records, *rest], key=_sequence)
 
-    async def _correlation(self, reader: Reader, correlation_id: str, after: int) -> TraceAnswer:
+    async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceAnswer:
         await self._follower.current(CATCH_UP)
         found = await asyncio.to_thread(self._index.correlated, correlation_id, after, MOST_EVENTS + 1)
         readable = await self._readable(reader, correlation_id, found[:MOST_EVENTS])
@@ -118,7 +118,9 @@ class Reading:
         withheld = min(len(found), MOST_EVENTS) - len(readable)
         return self._trace_answer(records, withheld=withheld, more=len(found) > MOST_EVENTS)
 
-    async def _readable(self, reader: Reader, correlation_id: str, found: Sequence[LinkedEvent]) -> list[LinkedEvent]:
+    async def _readable(
+        self, reader: QueryReader, correlation_id: str, found: Sequence[LinkedEvent]
+    ) -> list[LinkedEvent]:
         """Return the readable events: the reader's own, those policy allows, and security events between them
         without a principal.
         """

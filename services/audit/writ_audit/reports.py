@@ -33,7 +33,7 @@ MOST_WAITING, REMEMBERED = 256, 1_000
 _log = Log("writ.audit")
 
 
-class Reports:
+class ReportEndpoint:
     """Subscribes to `writ.report.<pool>`; one replica of audit handles each report."""
 
     def __init__(self, journal: Journal, follower: Follower, security: SecurityEvents, installation: str) -> None:

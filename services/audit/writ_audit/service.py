@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 
 from writ_audit.config import Config
+from writ_audit.decision_samples import DecisionSamples
 from writ_audit.following import Follower
 from writ_audit.handlers import service
 from writ_audit.index import Index
@@ -12,10 +13,10 @@ from writ_audit.metrics import Measures
 from writ_audit.notifications.delivery import Deliveries
 from writ_audit.notifications.notifiers import BUILT_IN
 from writ_audit.notifications.settings import read_notifications
-from writ_audit.permission import Permission
-from writ_audit.reading import Reading
+from writ_audit.permission import ReadPermission
+from writ_audit.reading import QueryEndpoint
 from writ_audit.recorded_reads import RecordedReads
-from writ_audit.reports import Reports
+from writ_audit.reports import ReportEndpoint
 from writ_audit.servers import Servers
 from writ_bus.errors import BusError
 from writ_bus.port import Bus, Serving
@@ -28,7 +29,7 @@ from writ_contracts.version import LEVEL, VERSION
 from writ_contracts.wire import encode
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Check
-from writ_runtime.journal_guard import FILE, JournalGuard, Mark
+from writ_runtime.journal_guard import FILE, JournalGuard, JournalMark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
@@ -53,7 +54,7 @@ class Audit:
         if self._index.rebuilt:
             _log.warning("index.rebuilt", reason=self._index.rebuilt)
         self._notifier = Notifier(subjects.NOTICE_AUDIT)
-        file, lost = StateFile(config.state_dir / FILE, Mark), config.journal_lost
+        file, lost = StateFile(config.state_dir / FILE, JournalMark), config.journal_lost
         self._guard = JournalGuard(bus.journal, measured, self._journal_replaced, file=file, lost=lost)
         self._servers = Servers(measured)
         self._time = ServerClock(bus, clocks)
@@ -61,6 +62,7 @@ class Audit:
         measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         self._security = SecurityEvents(bus.journal, self._time.now, measures.alarmed)
         keys = PolicyKeys(config.policy_key, config.keyring)
+        self._samples = DecisionSamples(config, bus, keys, self._security, measures.decided_again, self._time.now)
         self._follower = Follower(
             bus.journal,
             self._index,
@@ -69,12 +71,13 @@ class Audit:
             lambda current: measures.read(current=current),
             self._security,
             keys.events,
+            self._samples.offer,
         )
-        self._reports = Reports(bus.journal, self._follower, self._security, config.installation)
+        self._reports = ReportEndpoint(bus.journal, self._follower, self._security, config.installation)
         self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
-        permission = Permission(bus, keys.live, config.installation, self._notifier.tell, reads)
-        reading = Reading(bus.journal, self._index, self._follower, permission)
+        permission = ReadPermission(bus, keys.live, config.installation, self._notifier.tell, reads)
+        reading = QueryEndpoint(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
@@ -103,6 +106,7 @@ class Audit:
             group.create_task(unending("notices", self._notifier.run(self._bus)))
             group.create_task(unending("security events", self._security.run()))
             group.create_task(unending("clock", self._time.follow()))
+            group.create_task(unending("second decisions", self._samples.run()))
             group.create_task(unending("reports", self._reports.watch()))
             group.create_task(unending("servers", self._servers.watch(self._bus)))
             group.create_task(unending("position", self._report_position()))

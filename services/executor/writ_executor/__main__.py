@@ -10,12 +10,12 @@ from writ_runtime.connect import connect_as, load_key
 from writ_runtime.list_reader.lists import read_agents, read_inventory
 from writ_runtime.plugins import load_catalogue
 from writ_runtime.service import StopStep, ended, run, running
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 
 
 async def main(config: Config) -> None:
     key, shared = load_key(config), _shared_key(config)
-    inventory, agents = Watched(config.inventory, read_inventory), Watched(config.agents, read_agents)
+    inventory, agents = WatchedFile(config.inventory, read_inventory), WatchedFile(config.agents, read_agents)
     measured = metrics()
     async with running("executor", config, measured) as process:
         bus = await connect_as("executor", config, key, on_violation=lambda kind, what: executor.violation(kind, what))  # noqa: PLW0108

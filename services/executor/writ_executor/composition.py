@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from writ_contracts.life import Life, State
 from writ_executor.admission.admission import Admission
-from writ_executor.agents.notices import Notices
+from writ_executor.agents.notices import NoticeEndpoint
 from writ_executor.agents.presence import Presence
-from writ_executor.control.archiving import Archiving
-from writ_executor.control.operations import Controls
-from writ_executor.control.policy_versions import Publishing
+from writ_executor.control.archiving import ArchiveOperation
+from writ_executor.control.operations import ControlOperations
+from writ_executor.control.policy_versions import PolicyVersionOperations
 from writ_executor.control.principals import PrincipalChanges
 from writ_executor.foundation import Foundation
 from writ_executor.journal.audit_services import AuditServices
@@ -20,9 +20,10 @@ from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.storage_watch import StorageWatch
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
-from writ_executor.requests.intake import Intake
-from writ_executor.requests.queries import Queries
-from writ_executor.requests.screening import Screening
+from writ_executor.requests.intake import RequestEndpoint
+from writ_executor.requests.queries import QueryEndpoint
+from writ_executor.requests.screening import RequestScreening
+from writ_executor.requests.visible import VisibleTargets
 from writ_executor.requests.waiting import WaitingReasons
 from writ_executor.rounds.accepted import AcceptedOperations
 from writ_executor.rounds.restored_journal import RestoredJournal
@@ -31,13 +32,13 @@ from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.cancels import Cancels
-from writ_executor.steps.claims import Claims
+from writ_executor.steps.claims import ClaimEndpoint
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
 from writ_executor.steps.kept_parameters import KeptParameters
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.pending_previews import PendingPreviews
-from writ_executor.steps.receipts import Receipts
+from writ_executor.steps.receipts import ReceiptEndpoint
 from writ_runtime.buckets import Buckets
 from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.stop_history import StopHistory
@@ -57,11 +58,11 @@ class Components:
     """Stores while the storage is judged to be broken."""
     admission: Admission
     sweep: Sweep
-    intake: Intake
-    claims: Claims
-    receipts: Receipts
-    queries: Queries
-    notices: Notices
+    intake: RequestEndpoint
+    claims: ClaimEndpoint
+    receipts: ReceiptEndpoint
+    queries: QueryEndpoint
+    notices: NoticeEndpoint
     audit_services: AuditServices
     policy: PolicyClient
     generations: Generations
@@ -93,7 +94,9 @@ def compose(base: Foundation) -> Components:
         index, lives, steps.dispatcher, steps.host_reads, controls, steps.approvals, steps.previews, base.background
     )
     base.follower.heard = _after_verdict(base.background, accepted, outcomes)
-    screening = Screening(base.targets, base.admission, accepted, dry_run_only=config.dry_run_only)
+    screening = RequestScreening(
+        base.targets, VisibleTargets(base.policy), base.admission, accepted, dry_run_only=config.dry_run_only
+    )
     return Components(
         index=index,
         background=base.background,
@@ -108,7 +111,7 @@ def compose(base: Foundation) -> Components:
         claims=_claims(base, outcomes),
         receipts=_receipts(base, steps),
         queries=_queries(base, screening, generations),
-        notices=Notices(recorder),
+        notices=NoticeEndpoint(recorder),
         audit_services=audit_services,
         policy=base.policy,
         generations=generations,
@@ -150,12 +153,12 @@ def _steps(base: Foundation) -> _Steps:
     )
 
 
-def _controls(base: Foundation, steps: _Steps, generations: Generations) -> Controls:
+def _controls(base: Foundation, steps: _Steps, generations: Generations) -> ControlOperations:
     bus, index, recorder, lives, vault = base.bus, base.index, base.recorder, base.lives, base.vault
-    publishing = Publishing(bus, index, recorder, lives, vault, base.policy)
-    archiving = Archiving(bus, recorder, vault, generations, base.config.remember)
+    publishing = PolicyVersionOperations(bus, index, recorder, lives, vault, base.policy)
+    archiving = ArchiveOperation(bus, recorder, vault, generations, base.config.remember)
     principals = PrincipalChanges(bus, recorder, lives, vault, index, steps.outcomes)
-    return Controls(
+    return ControlOperations(
         recorder,
         lives,
         vault,
@@ -170,7 +173,7 @@ def _controls(base: Foundation, steps: _Steps, generations: Generations) -> Cont
     )
 
 
-def _sweep(base: Foundation, steps: _Steps, controls: Controls, accepted: AcceptedOperations) -> Sweep:
+def _sweep(base: Foundation, steps: _Steps, controls: ControlOperations, accepted: AcceptedOperations) -> Sweep:
     return Sweep(
         base.config,
         base.catalogue,
@@ -191,8 +194,8 @@ def _sweep(base: Foundation, steps: _Steps, controls: Controls, accepted: Accept
     )
 
 
-def _intake(base: Foundation, screening: Screening, accepted: AcceptedOperations) -> Intake:
-    return Intake(
+def _intake(base: Foundation, screening: RequestScreening, accepted: AcceptedOperations) -> RequestEndpoint:
+    return RequestEndpoint(
         base.config,
         base.catalogue,
         base.targets,
@@ -207,8 +210,8 @@ def _intake(base: Foundation, screening: Screening, accepted: AcceptedOperations
     )
 
 
-def _claims(base: Foundation, outcomes: OutcomeRecorder) -> Claims:
-    return Claims(
+def _claims(base: Foundation, outcomes: OutcomeRecorder) -> ClaimEndpoint:
+    return ClaimEndpoint(
         base.config.installation,
         base.index,
         base.catalogue,
@@ -227,8 +230,8 @@ def _claims(base: Foundation, outcomes: OutcomeRecorder) -> Claims:
     )
 
 
-def _receipts(base: Foundation, steps: _Steps) -> Receipts:
-    return Receipts(
+def _receipts(base: Foundation, steps: _Steps) -> ReceiptEndpoint:
+    return ReceiptEndpoint(
         base.config.installation,
         base.keys,
         base.lives,
@@ -240,13 +243,14 @@ def _receipts(base: Foundation, steps: _Steps) -> Receipts:
     )
 
 
-def _queries(base: Foundation, screening: Screening, generations: Generations) -> Queries:
+def _queries(base: Foundation, screening: RequestScreening, generations: Generations) -> QueryEndpoint:
     config, index = base.config, base.index
-    return Queries(
+    return QueryEndpoint(
         base.catalogue,
         index,
         base.lives,
         base.targets,
+        VisibleTargets(base.policy),
         base.vault,
         base.policy,
         screening,

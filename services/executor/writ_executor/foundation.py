@@ -6,7 +6,7 @@ from writ_bus.port import Bus
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
-from writ_executor.agents.alarms import Alarms
+from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
 from writ_executor.config import Config
@@ -14,7 +14,7 @@ from writ_executor.journal.audit_level import LEVELS, AuditDetail
 from writ_executor.journal.follower import Follower
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
 from writ_executor.metrics import Measures
@@ -25,7 +25,7 @@ from writ_runtime.clocks import ServerClock
 from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.metrics import Metrics
 from writ_runtime.policy_keys import PolicyKeys
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +44,10 @@ class Foundation:
     recorder: Recorder
     guard: JournalGuard
     follower: Follower
-    lives: Lives
+    lives: OperationTable
     vault: Vault
     policy: PolicyClient
-    alarms: Alarms
+    alarms: SecurityEventRecorder
     targets: Targets
     keys: AgentKeys
     audit_detail: AuditDetail
@@ -59,8 +59,8 @@ def lay_foundation(
     bus: Bus,
     key: bytes,
     catalogue: Catalogue,
-    inventory: Watched[Inventory],
-    agents: Watched[Agents],
+    inventory: WatchedFile[Inventory],
+    agents: WatchedFile[Agents],
     measures: Measures,
     measured: Metrics,
     time: ServerClock,
@@ -84,10 +84,10 @@ def lay_foundation(
         recorder=recorder,
         guard=guard,
         follower=Follower(bus, index, key, measures.success, guard),
-        lives=Lives(bus, index, measures),
+        lives=OperationTable(bus, index, measures),
         vault=Vault(bus, key, storage),
         policy=PolicyClient(bus, trusted, config.installation, presence, measures),
-        alarms=Alarms(recorder),
+        alarms=SecurityEventRecorder(recorder),
         targets=Targets(inventory, catalogue, presence),
         keys=AgentKeys(agents),
         audit_detail=LEVELS[config.audit_level],

@@ -17,7 +17,7 @@ from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
 from writ_executor.journal.usage import Amount, Owner
-from writ_executor.success_rate import Success
+from writ_executor.success_rate import SuccessRate
 from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Metrics
 from writ_runtime.security_events import security_counter
@@ -44,7 +44,7 @@ class Measures:
     def __init__(self, measured: Metrics, catalogue: Catalogue, clock: Callable[[], float]) -> None:
         """`clock`: the journal server's time."""
         self.pools = AtMost(POOLS)
-        self.success = Success(clock)
+        self.success = SuccessRate(clock)
         pool, operations = {"pool": self.pools}, {"operation": tuple(catalogue)}
         self._ended = measured.counter(
             "writ_operations_total",

@@ -40,7 +40,7 @@ from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 
 CONCURRENCY = 256
 """Concurrent requests of one kind; more wait."""
@@ -60,8 +60,8 @@ class Executor:
         bus: Bus,
         key: bytes,
         catalogue: Catalogue,
-        inventory: Watched[Inventory],
-        agents: Watched[Agents],
+        inventory: WatchedFile[Inventory],
+        agents: WatchedFile[Agents],
         measured: Metrics,
         clocks: Clocks = SYSTEM,
     ) -> None:

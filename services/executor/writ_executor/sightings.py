@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from writ_contracts.life import Life, State
-from writ_executor.steps.overdue import Age, phase_of
+from writ_executor.steps.overdue import WaitingAge, phase_of
 
 
 class Sighting(Struct, frozen=True):
@@ -26,16 +26,16 @@ class Sightings:
     def __init__(self) -> None:
         self._by_operation: dict[str, Sighting] = {}
 
-    def age(self, life: Life, boot: float, server: float) -> Age:
+    def age(self, life: Life, boot: float, server: float) -> WaitingAge:
         """Return how old the operation's present phase is. The first call for a phase begins to count."""
         what = life.what
         if what is None:
-            return Age(seen=0.0)
+            return WaitingAge(seen=0.0)
         known = self._by_operation.get(what.operation_id)
         event = _phase_id(life)
         if known is None or known.event != event:
             known = self._by_operation[what.operation_id] = Sighting(event, boot, _before(life, server))
-        return Age(seen=max(boot - known.boot, 0.0), before=known.before)
+        return WaitingAge(seen=max(boot - known.boot, 0.0), before=known.before)
 
     def keep(self, operation_ids: Iterable[str]) -> None:
         """Forget all other operations."""

@@ -15,7 +15,7 @@ FEWEST = 10
 LEAST = 0.8
 
 
-class Success:
+class SuccessRate:
     """Ends in steps of ten seconds, so a flood takes no more memory than idle times."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

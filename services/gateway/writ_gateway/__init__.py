@@ -1,7 +1,7 @@
 """The MCP gateway: operations of Writ as tools of AI agents. It requests what its caller may, and approves nothing.
 
-The packages `mcp` and `mcp.server` import clients and a framework of decorators, which the gateway does not use: 12 MB
-of each process. So the modules that it uses are imported here first, with those two as empty packages.
+The packages `mcp` and `mcp.server` import clients and a framework of decorators, unused by the gateway: 12 MB of each
+process. So its modules of the SDK are imported here first, with those two as empty packages.
 """
 
 import sys
@@ -21,7 +21,7 @@ MODULES = (
 
 
 def _empty(name: str) -> ModuleType:
-    """Return the package without what its `__init__` imports."""
+    """Return the package as an empty module: its `__init__` does not run."""
     module, spec = ModuleType(name), find_spec(name)
     assert spec is not None  # noqa: S101 - it is installed: the distribution requires it
     module.__spec__, module.__path__ = spec, list(spec.submodule_search_locations or ())
@@ -36,4 +36,4 @@ if "mcp" not in sys.modules:
             import_module(name)
     finally:
         for name in PACKAGES:
-            sys.modules.pop(name, None)  # who imports them later gets them whole
+            sys.modules.pop(name, None)  # a later import of the two gets the whole packages

@@ -1,4 +1,4 @@
-"""The caller of one MCP request: the program, as it names itself, and what its token is limited to. Pure."""
+"""The caller of one MCP request: the client program, as it names itself, and the limits of its token. Pure."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -13,14 +13,14 @@ LONGEST = 100
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """`operations` and `targets` are globs; a request for what fits none of them is not sent."""
+    """Globs of `operations` and `targets` limit a token: a request without a match is not sent."""
 
     client: ClientInfo | None = None
     operations: Sequence[str] = ("*",)
     targets: Sequence[str] = ("*",)
 
     def check(self, operation: str, target: str) -> None:
-        """Raises Denied (`token_limit`) for what the token is not for. Cancels of one's own are for every token."""
+        """Raise Denied (`token_limit`) for a request outside the token's globs. Cancels are allowed to every token."""
         if not _fits(operation, self.operations):
             raise Denied(f"this token is not for {operation}, only for {_listed(self.operations)}", code="token_limit")
         if not _fits(target, self.targets):
@@ -28,7 +28,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 
 
 def client_info(name: str, version: str, session: str) -> ClientInfo:
-    """Return what a client says of itself, short and with nothing invisible in it."""
+    """Return the name and version that a client reports, cut short and without invisible characters."""
     return ClientInfo(name=_short(name), version=_short(version), session=_short(session))
 
 

@@ -1,6 +1,6 @@
-"""The client that every tool uses: operations on targets, cancels, requests and ends of windows, and nothing else.
+"""The client of all tools: operations on targets, cancels, requests and ends of windows, and nothing else.
 
-This is where "no tool approves" holds: a tool has no other way to send a request.
+It enforces "no tool approves": a tool has no other way to send a request.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,10 @@ WINDOWS = (WINDOW_REQUEST, WINDOW_END)
 
 
 class AgentClient(Writ):
-    """`caller`: the program and the token behind a request. `read_only`: it requests only what changes nothing, and dry
-    runs. `public_only`: it reads no output that the catalogue does not class as public, such as the content of a file
-    or a container's environment.
+    """`Writ` for one caller, limited to tools' operations.
+
+    `caller`: the program and the token behind a request. `read_only`: request read-only operations and dry runs alone.
+    `public_only`: read only outputs of the class public; file contents and containers' environments are not.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class AgentClient(Writ):
 
     @property
     def may_sign(self) -> bool:
-        """Whether requests are signed with the principal's own key."""
+        """True if requests are signed with the principal's own key."""
         return self._key is not None
 
     async def cancel_soon(self, operation_id: str, reason: str) -> None:

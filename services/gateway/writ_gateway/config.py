@@ -1,4 +1,4 @@
-"""What the gateway reads from its environment."""
+"""Settings of the gateway, from its environment."""
 
 from pathlib import Path
 from typing import Annotated, Literal

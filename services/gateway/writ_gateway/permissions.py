@@ -1,4 +1,4 @@
-"""Operations that a caller may request at all, by the policy: for lists only. The decision is made at the request."""
+"""The operations in a caller's lists, by the policy. Lists decide nothing: each request is decided by itself."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ FRESH_SECONDS = 30.0
 
 
 class Permissions:
-    """The names of the operations that the policy allows to one principal, with some parameters at some time."""
+    """The operations that the policy allows to one principal with at least some parameters, at some time."""
 
     def __init__(self, writ: Writ, clock: Callable[[], float] = time.monotonic) -> None:
         self._writ = writ

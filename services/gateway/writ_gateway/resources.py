@@ -1,4 +1,4 @@
-"""Resources: what a client may attach without a call of the model. Each is the result of a tool that only reads."""
+"""Resources of MCP: documents for a client to attach without a tool call. Each is the result of a read-only tool."""
 
 import re
 from collections.abc import Mapping

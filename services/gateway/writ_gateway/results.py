@@ -1,4 +1,4 @@
-"""The shapes of results, and the words that tell a language model what to do next. Pure functions."""
+"""The shapes of results, and advice to a language model on its next step. Pure functions."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -6,7 +6,7 @@ from typing import Any
 
 from writ_client.tools.results import OPEN_STATUSES
 from writ_gateway.schemas import Schema
-from writ_gateway.untrusted import Bounded, visible
+from writ_gateway.untrusted import BoundedCopy, visible
 
 Result = dict[str, Any]
 WELL = frozenset({"ok", "problems", "succeeded", "previewed", *OPEN_STATUSES})
@@ -59,7 +59,7 @@ def shape(properties: Mapping[str, Schema]) -> Schema:
 
 
 def operation_shape(output: Schema | None = None) -> Schema:
-    """The schema of one operation; `output`: that of its output."""
+    """Return the schema of one operation; `output` is the schema of its output."""
     return shape(
         {
             "operation_id": _TEXT,
@@ -81,12 +81,12 @@ def operation_shape(output: Schema | None = None) -> Schema:
 
 
 def error(code: str, message: str, *, retry: bool = False) -> Result:
-    """A call that came to nothing."""
+    """Return the result of a failed call."""
     return {"status": "error", "code": code, "message": visible(message)[:2000], "retry": retry}
 
 
 def advised(result: Result) -> Result:
-    """With what to do next, and the call that does it."""
+    """Add advice on the next step, and the call for it."""
     status = str(result.get("status", ""))
     told: Result = {"advice": ADVICE[status]} if status in ADVICE else {}
     if status in OPEN_STATUSES and result.get("operation_id"):
@@ -95,8 +95,8 @@ def advised(result: Result) -> Result:
 
 
 def bounded(result: Result) -> Result:
-    """With no more text than a model should read, nothing invisible in it, and a word on what came from hosts."""
-    copying = Bounded()
+    """Bound the text of a result, show invisible characters, and name the fields with text from hosts."""
+    copying = BoundedCopy()
     kept: Result = copying.copy(result)
     if copying.cut:
         kept["cut"] = copying.cut

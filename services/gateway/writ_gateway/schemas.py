@@ -68,7 +68,7 @@ def _without_null(node: Schema) -> Schema:
 
 
 def slim(schema: Schema) -> Schema:
-    """The schema without patterns, lengths and defaults, for lists that a model reads with each request."""
+    """Return the schema without patterns, lengths and defaults: a model reads the tool list with each request."""
     return {
         key: {name: slim(part) for name, part in value.items()} if key == "properties" else value
         for key, value in schema.items()

@@ -1,4 +1,4 @@
-"""All that a tool works with on behalf of one caller."""
+"""The session of one caller: client, catalogue and permissions for its tools."""
 
 from collections.abc import Awaitable, Callable
 
@@ -29,14 +29,14 @@ class Session:
         return Session(self.writ.called_by(caller), self.catalogue, self._permissions)
 
     async def permitted(self) -> list[Operation]:
-        """The operations on targets that the caller may request, by name."""
+        """Return the operations on targets permitted to the caller, sorted by name."""
         may = await self._permissions.operations()
         return sorted(
             (one for one in self.catalogue.values() if one.name in may and not one.control), key=lambda one: one.name
         )
 
     async def listed(self) -> list[Operation]:
-        """The operations that decide which tools are listed: the permitted ones, and `window_request` if it is one."""
+        """Return the operations by which tools are listed: the permitted ones, and `window_request` if permitted."""
         permitted = await self.permitted()
         if self.writ.may_sign and WINDOW_REQUEST in await self._permissions.operations():
             permitted.append(self.catalogue.find(WINDOW_REQUEST))
@@ -47,7 +47,7 @@ class Call:
     """One call of a tool: its session, and where its progress goes."""
 
     def __init__(self, session: Session, on_event: OnEvent, *, longest_wait: float | None = None) -> None:
-        """`longest_wait`: seconds after which an operation that goes on is returned as it is, whatever was asked."""
+        """`longest_wait`: seconds of any wait; an operation unfinished by then is returned as it is."""
         self.session = session
         self.on_event = on_event
         self.longest_wait = longest_wait

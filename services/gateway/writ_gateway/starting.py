@@ -1,4 +1,4 @@
-"""From the environment to a running server, and an exit status for what goes wrong on the way."""
+"""Start the server from its environment; each failure of the start has an exit status."""
 
 import asyncio
 import os

@@ -1,8 +1,8 @@
 """Tasks of MCP (extension io.modelcontextprotocol/tasks, 2026-07-28): operations, for clients that declare it.
 
 A task is an operation by another name: its id is the operation's, the record is its store, and nothing is kept here.
-Who may read the operation may read the task. One that waits for an approval is `working`: what a client answers is no
-approval, so a task never asks for input.
+Whoever may read the operation may read the task. A task waiting for an approval is `working`: no input of a client
+can approve it, so a task never asks for input.
 """
 
 from collections.abc import Awaitable, Callable
@@ -44,7 +44,7 @@ def declared(context: Context) -> bool:
 
 
 def is_open(result: Result) -> bool:
-    """Return whether a tool's result is that of an operation which goes on."""
+    """Return True for the result of an operation not yet ended."""
     return result.get("status") in OPEN_STATUSES and bool(result.get("operation_id"))
 
 
@@ -99,7 +99,7 @@ class TaskHandlers:
             server.add_request_handler(name, TaskParams, handler)
 
     async def created(self, session: Session, operation_id: str) -> dict[str, Any]:
-        """Return an operation that has begun as the result of the call that requested it."""
+        """Return the task of an operation as the result of the call by which it was requested."""
         view = await session.writ.get(operation_id)
         return {"resultType": "task", **task_of(view, self._finished)}
 
@@ -133,7 +133,7 @@ class TaskHandlers:
 
 
 async def _reached(asking: Awaitable[T]) -> T:
-    """Return the answer. Raises MCPError: for an id that is none of the caller's operations as for one that is none."""
+    """Return the answer. Raises the same MCPError for an unknown id and for another caller's operation."""
     try:
         return await asking
     except Invalid as error:

@@ -1,4 +1,4 @@
-"""Tools as data: a name, schemas, annotations, and the function that a call runs."""
+"""Tools as data: name, schemas, annotations, and the function run by a call."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, TypeVar
@@ -16,10 +16,10 @@ Ours = TypeVar("Ours", bound=Arguments)
 
 
 class Tool(Struct, frozen=True, kw_only=True):
-    """`run` gets the arguments as they came, and raises Invalid for what is wrong with them.
+    """One tool. `run` gets the arguments as the client sent them, and raises Invalid for each wrong one.
 
-    `needs`: the tool is listed where the caller may request an operation for which this holds. `small`: it belongs to
-    the small profile, too. `starts`: its result is an operation, which may go on after it.
+    `needs`: list the tool if this holds for any operation permitted to the caller. `small`: the tool is in the small
+    profile too. `starts`: its result is an operation, which may go on after the call.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""All tools of one server, and what a call of one comes to: a result on every path, bounded, and errors with a code."""
+"""All tools of one server, and their calls: a bounded result on every path, and errors with a code."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from writ_gateway.tools import finding, following, judging, requesting, windows
 
 
 class Toolbox:
-    """The tools of a profile. A read-only one has no tool that changes a target."""
+    """The tools of a profile. A read-only toolbox has no tool for changes."""
 
     def __init__(self, catalogue: Catalogue, profile: Profile, *, read_only: bool = False) -> None:
         every = [*finding.TOOLS, *requesting.TOOLS, *windows.TOOLS, *judging.TOOLS, *following.TOOLS]
@@ -26,13 +26,11 @@ class Toolbox:
         return iter(self._by_name.values())
 
     def find(self, name: str) -> Tool | None:
-        """The tool of that name."""
+        """Return the tool by its name, or None."""
         return self._by_name.get(name)
 
     def listed(self, permitted: Iterable[Operation]) -> list[Tool]:
-        """The tools that are of use to a caller with these operations, in the same order each time. `window_request`
-        may be one of them.
-        """
+        """Return the tools useful with these permitted operations, `window_request` included, in a fixed order."""
         may = list(permitted)
         return [tool for tool in self._by_name.values() if tool.needs is None or any(map(tool.needs, may))]
 

@@ -1,7 +1,7 @@
 """Text from hosts on its way to a language model: bounded, with nothing invisible in it. Pure functions.
 
-A file, a service's name or an error message may hold instructions written for the model. Nothing here can tell; so
-such text only ever stands in named fields of a result, and the result says that these are data.
+A file, a service's name or an error message may hold instructions written for the model. They cannot be recognised, so
+such text stands in named fields of a result alone, and the result calls these fields data.
 """
 
 import re
@@ -12,7 +12,7 @@ MOST_CHARACTERS = 24_000
 """Of all text of one result, about 8,000 tokens."""
 MOST_ITEMS = 500
 SHORT = 200
-# Control characters, and what shows as nothing or reorders what is shown: zero width, bidirectional, Unicode tags.
+# Control characters, and invisible or reordering characters: zero width, bidirectional, Unicode tags.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -24,11 +24,11 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(lambda found: f"\\u{{{ord(found.group()):x}}}", text)
 
 
-class Bounded:
-    """Copies plain data: at most `most` characters of long texts, as much of short ones, and `MOST_ITEMS` of a list.
+class BoundedCopy:
+    """A bounded copy of plain data: at most `most` characters of long texts, as many of short, `MOST_ITEMS` a list.
 
-    Short texts have room of their own, so that no file hides how an operation ended. `cut`: the fields that are not
-    whole.
+    Short texts have room of their own, so the content of a file never displaces an operation's outcome. `cut`: the
+    shortened fields.
     """
 
     def __init__(self, most: int = MOST_CHARACTERS) -> None:

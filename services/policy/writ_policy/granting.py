@@ -19,7 +19,7 @@ from writ_contracts.records import Record
 from writ_contracts.wire import encode
 from writ_policy.approvals.announcing import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
-from writ_policy.approvals.recorded import Approvals, approvals_of, first_decision
+from writ_policy.approvals.recorded import CountedApprovals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
 from writ_policy.decisions.judging import JudgeFactory
@@ -36,7 +36,7 @@ Gather = Callable[[AskGrant | Decide, Judge], Awaitable[KnownFacts]]
 """Returns the facts of a question, checked, together with those that policy has itself."""
 
 
-class Granting:
+class GrantEndpoint:
     """Answers AskGrant."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Granting:
         self._limits = Limits(journal, key.installation)
         self._keys = keys
 
-    async def recorded(self, ask: Decide, judge: Judge) -> Approvals | None:
+    async def recorded(self, ask: Decide, judge: Judge) -> CountedApprovals | None:
         """Return the recorded approvals of the question's operation; None for an operation without a record.
         Raises ForgedStart if the question claims a decision missing in the journal.
         """
@@ -98,7 +98,8 @@ class Granting:
         records, control = await asyncio.gather(
             self._journal.read(own), self._journal.last(subjects.CONTROL)
         )  # a stop that is stored by now counts
-        judge = await self._judging.at(max(ask.control_sequence, control.sequence if control else 0))
+        least = max(ask.control_sequence, control.sequence if control else 0)
+        judge = await self._judging.at(least, target=subject.target)
         claim = check_claim(ask, judge.world)
         recorded = recorded_of(records, subject)
         check_first_decision(recorded, subject, self._keys, self._key.installation)
@@ -126,7 +127,7 @@ class Granting:
         recorded: RecordedOperation,
         records: Sequence[Record],
         claim: Claim,
-        given: Approvals,
+        given: CountedApprovals,
     ) -> RuledRequest:
         """Decide again, for the start: by the approvals of the operation or those of a window, and all its names."""
         subject = ask.subject

@@ -7,7 +7,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
 from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state import control_views
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_policy.state.sources import FILES
 from writ_rules.engine.compile import ROLES
 from writ_rules.engine.control import ControlState
@@ -22,7 +22,7 @@ EFFECTS = ("allow", "deny", "require_approval")
 
 def metrics() -> Metrics:
     """Return the metrics, with the endpoints of this service."""
-    return Metrics(endpoints=("decide", "grant", "scan", *(one.name for one in QUESTIONS)))
+    return Metrics(endpoints=("decide", "grant", "visible", "scan", *(one.name for one in QUESTIONS)))
 
 
 class Measures:
@@ -74,7 +74,7 @@ class Measures:
         """Count a file with unusable new content, or `store` for a version."""
         self._refused.add(file=file)
 
-    def in_force(self, world: World) -> None:
+    def in_force(self, world: PolicySnapshot) -> None:
         """Export the name of the policy in force."""
         self._info.set(name=world.version.name, version=world.version.version, digest=world.version.digest[:12])
         self._version.set(world.version.number)

@@ -13,9 +13,9 @@ from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
 from writ_policy.analysis_process.pool import AnalysisPool
-from writ_policy.approvals.deciding import Approvals
-from writ_policy.approvals.pending import Pending
-from writ_policy.approvals.standing import Standings
+from writ_policy.approvals.deciding import ApprovalEndpoint
+from writ_policy.approvals.pending import PendingApprovals
+from writ_policy.approvals.standing import RecordedOperations
 from writ_policy.config import Config
 from writ_policy.decisions.agent_plugins import agent_plugins
 from writ_policy.decisions.judging import JudgeFactory
@@ -25,6 +25,7 @@ from writ_policy.endpoints.people import PeopleEndpoints
 from writ_policy.endpoints.queries import BURST, RATE, endpoint
 from writ_policy.endpoints.scans import Scans
 from writ_policy.endpoints.versions import VersionQueries
+from writ_policy.endpoints.visible import VisibleEndpoint
 from writ_policy.highest_version import FILE as HIGHEST
 from writ_policy.highest_version import EnforcedVersion, HighestVersion
 from writ_policy.metrics import STORE, Measures
@@ -39,7 +40,7 @@ from writ_policy.windows.open_windows import OpenWindows
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Attention, Check, Detail
-from writ_runtime.journal_guard import FILE, LOOK_EVERY, JournalGuard, Mark
+from writ_runtime.journal_guard import FILE, LOOK_EVERY, JournalGuard, JournalMark
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
@@ -125,6 +126,7 @@ class PolicyService:
             versions,
             installation=self._key.installation,
             versions_lost=self._config.versions_lost,
+            on_forged=lambda why: security.tell("broken_record", f"everything is stopped: {why}", None, None),
         )
         await follower.read()
         self._follower = follower
@@ -135,7 +137,7 @@ class PolicyService:
         def alarm(why: str) -> None:
             security.tell("journal_replaced", f"seen by policy: {why}", None, None)
 
-        file, lost = StateFile(self._config.state_dir / FILE, Mark), self._config.journal_lost
+        file, lost = StateFile(self._config.state_dir / FILE, JournalMark), self._config.journal_lost
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
 
     def _service(  # long: one list of endpoints, each given its parts
@@ -166,14 +168,19 @@ class PolicyService:
         analysis = AnalysisQueries(
             self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
         )
-        standings = Standings(bus.journal, keys, clock)
-        approvals = Approvals(bus, judging, standings, security, self._observe)
-        pending = Pending(bus.journal, judging, standings, clock, self._key)
+        standings = RecordedOperations(bus.journal, keys, clock)
+        approvals = ApprovalEndpoint(bus, judging, standings, security, self._observe)
+        pending = PendingApprovals(bus.journal, judging, standings, clock, self._key)
         people = PeopleEndpoints(judging, self._observe)
         handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name(), **people.by_name()}
         buckets = Buckets(RATE, BURST)
         query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
-        own = [scans.endpoint(), approvals.endpoint(), people.endpoint()]
+        own = [
+            scans.endpoint(),
+            approvals.endpoint(),
+            people.endpoint(),
+            VisibleEndpoint(judging, self._observe).endpoint(),
+        ]
         return Service(
             name="policy",
             version=VERSION,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from writ_agent.backends.coroutine import CoroutineHandler
-from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task
+from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult
 from writ_agent.backends.target_health import TargetHealth
 from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import ConfigError, Invalid, TimedOut, WritError
@@ -44,12 +44,12 @@ class RouterBackend(CoroutineHandler):
         shown = {name: task.parameters[name] for name in ("mac", "blocked", "version") if name in task.parameters}
         return {"would": task.operation.summary, **shown, "now": await _read(self._api(task.target), task)}
 
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         """Compare with the baseline; secret parameters are not known here."""
         seen = await _read(self._api(task.target), task)
         if "installing" in seen:
-            return Probed(verdict="unknown", seen=seen)
-        return Probed(verdict="no_effect" if seen == dict(baseline) else "took_effect", seen=seen)
+            return ProbeResult(verdict="unknown", seen=seen)
+        return ProbeResult(verdict="no_effect" if seen == dict(baseline) else "took_effect", seen=seen)
 
     async def test_target(self, target: Target) -> TargetTestResult:
         """Connect, and read the firmware's version."""
@@ -65,7 +65,7 @@ class RouterBackend(CoroutineHandler):
         self.target_health.record(target.id, found.code)
         return found
 
-    async def _carry_out(self, task: Task, progress: Progress) -> Done:
+    async def _carry_out(self, task: Task, progress: Progress) -> TaskResult:
         """Carry out one operation. Raises WritError for what was refused before any effect."""
         carry = CARRIERS.get(task.operation.name)
         if carry is None:
@@ -74,27 +74,27 @@ class RouterBackend(CoroutineHandler):
             return await carry(self._api(task.target), task, progress)
         except TimedOut as error:
             if task.operation.read_only:
-                return Done(outcome="failed", code=error.code, message=str(error))
-            return Done(outcome="unknown", code=error.code, message=str(error), effect="maybe")
+                return TaskResult(outcome="failed", code=error.code, message=str(error))
+            return TaskResult(outcome="unknown", code=error.code, message=str(error), effect="maybe")
 
     def _api(self, target: Target) -> RouterApi:
         return RouterApi(str(target.connection.get("url", "")), self._token)
 
 
-async def _devices(api: RouterApi, task: Task, progress: Progress) -> Done:
-    return Done(outcome="succeeded", output={"devices": await api.call("GET", "devices")})
+async def _devices(api: RouterApi, task: Task, progress: Progress) -> TaskResult:
+    return TaskResult(outcome="succeeded", output={"devices": await api.call("GET", "devices")})
 
 
-async def _block(api: RouterApi, task: Task, progress: Progress) -> Done:
+async def _block(api: RouterApi, task: Task, progress: Progress) -> TaskResult:
     mac, blocked = task.parameters["mac"], task.parameters["blocked"]
     await api.call("PUT", "devices", mac, body={"blocked": blocked})
     devices = await api.call("GET", "devices")  # `succeeded` is only for what was seen
     if devices.get(mac) is not blocked:
-        return Done(outcome="unknown", code="unconfirmed", message=f"{mac} does not show it", effect="maybe")
-    return Done(outcome="succeeded", output={"mac": mac, "blocked": blocked}, effect="done")
+        return TaskResult(outcome="unknown", code="unconfirmed", message=f"{mac} does not show it", effect="maybe")
+    return TaskResult(outcome="succeeded", output={"mac": mac, "blocked": blocked}, effect="done")
 
 
-async def _install(api: RouterApi, task: Task, progress: Progress) -> Done:
+async def _install(api: RouterApi, task: Task, progress: Progress) -> TaskResult:
     wanted = {"id": task.operation_id, "version": task.parameters["version"], "key": task.parameters["key"]}
     begun = asyncio.create_task(api.call("POST", "firmware", body=wanted))
     try:
@@ -105,24 +105,24 @@ async def _install(api: RouterApi, task: Task, progress: Progress) -> Done:
     except asyncio.CancelledError:
         await begun  # a request that is under way cannot be taken back
         if (await api.call("DELETE", "firmware", task.operation_id))["stopped"]:
-            return Done(outcome="cancelled", code="cancelled", message="nothing was installed")
-        return Done(outcome="unknown", code="cancelled", message="it was at its end", effect="maybe")
+            return TaskResult(outcome="cancelled", code="cancelled", message="nothing was installed")
+        return TaskResult(outcome="unknown", code="cancelled", message="it was at its end", effect="maybe")
     if status["version"] != wanted["version"]:
-        return Done(outcome="unknown", code="unconfirmed", message=f"it has {status['version']}", effect="maybe")
-    return Done(outcome="succeeded", output={"version": status["version"]}, effect="done")
+        return TaskResult(outcome="unknown", code="unconfirmed", message=f"it has {status['version']}", effect="maybe")
+    return TaskResult(outcome="succeeded", output={"version": status["version"]}, effect="done")
 
 
-async def _status(api: RouterApi, task: Task, progress: Progress) -> Done:
-    return Done(outcome="succeeded", output=_state(task, await _service(api, task)))
+async def _status(api: RouterApi, task: Task, progress: Progress) -> TaskResult:
+    return TaskResult(outcome="succeeded", output=_state(task, await _service(api, task)))
 
 
-async def _restart(api: RouterApi, task: Task, progress: Progress) -> Done:
+async def _restart(api: RouterApi, task: Task, progress: Progress) -> TaskResult:
     before = await _service(api, task)
     await api.call("POST", "services", task.parameters["service_name"], "restart")
     now = await _service(api, task)
     if not now["running"] or now["starts"] == before["starts"]:
-        return Done(outcome="unknown", code="unconfirmed", message="it shows no new start", effect="maybe")
-    return Done(outcome="succeeded", output={**_state(task, now), "changed": True}, effect="done")
+        return TaskResult(outcome="unknown", code="unconfirmed", message="it shows no new start", effect="maybe")
+    return TaskResult(outcome="succeeded", output={**_state(task, now), "changed": True}, effect="done")
 
 
 async def _service(api: RouterApi, task: Task) -> dict[str, Any]:
@@ -149,7 +149,7 @@ async def _read(api: RouterApi, task: Task) -> dict[str, Any]:
             return {"starts": service["starts"], "names": []}  # a router's service has one name
 
 
-CARRIERS: Mapping[str, Callable[[RouterApi, Task, Progress], Awaitable[Done]]] = {
+CARRIERS: Mapping[str, Callable[[RouterApi, Task, Progress], Awaitable[TaskResult]]] = {
     "router_devices": _devices,
     "router_block": _block,
     "router_install": _install,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from writ_agent.backends.port import Backend, Done, Task
+from writ_agent.backends.port import Backend, Task, TaskResult
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import Target
 from writ_router.backend import RouterBackend
@@ -47,19 +47,19 @@ class TrialHost:
         state = self.state
         state.seconds = 0.3
 
-        async def blocked(done: Done | None) -> bool:
+        async def blocked(done: TaskResult | None) -> bool:
             return state.devices[CAMERA]
 
-        async def installed(done: Done | None) -> bool:
+        async def installed(done: TaskResult | None) -> bool:
             return state.version == "2.0"
 
-        async def restarted(done: Done | None) -> bool:
+        async def restarted(done: TaskResult | None) -> bool:
             return state.starts["dnsmasq"] == 2
 
-        async def listed(done: Done | None) -> bool:
+        async def listed(done: TaskResult | None) -> bool:
             return done is not None and done.output["devices"] == state.devices
 
-        async def running(done: Done | None) -> bool:
+        async def running(done: TaskResult | None) -> bool:
             return done is not None and done.output["active_state"] == "active"
 
         yield Trial(self.change("block"), blocked)

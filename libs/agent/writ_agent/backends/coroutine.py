@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
-from writ_agent.backends.port import Done, Effect, Progress, Task
+from writ_agent.backends.port import Effect, Progress, Task, TaskResult
 from writ_agent.backends.processes import end
 from writ_agent.backends.running_tasks import RunningTasks
 
-Function = Callable[[Task, Progress], Awaitable[Done]]
+Function = Callable[[Task, Progress], Awaitable[TaskResult]]
 
 
 class CoroutineHandler:
     """A handler from a coroutine function. A stop cancels the function and ends every process of the operation
-    (`processes.marked`).
+    (`processes.marked_environ`).
 
     The function may catch the cancellation and return a Done with its effect; otherwise the effect is `maybe`.
     """
@@ -26,12 +26,12 @@ class CoroutineHandler:
         """Return the running operations."""
         return self._running.operations
 
-    async def run(self, task: Task, progress: Progress) -> Done:
+    async def run(self, task: Task, progress: Progress) -> TaskResult:
         effect: Effect = "none" if task.operation.read_only else "maybe"
-        stopped = Done(outcome="cancelled", code="cancelled", effect=effect)
+        stopped = TaskResult(outcome="cancelled", code="cancelled", effect=effect)
         return await self._running.run(task.operation_id, self._call(task, progress), stopped)
 
-    async def _call(self, task: Task, progress: Progress) -> Done:
+    async def _call(self, task: Task, progress: Progress) -> TaskResult:
         return await self._function(task, progress)
 
     async def stop(self, operation_id: str, grace: float) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from writ_agent.backends.hostops_requests import (
     Action,
-    Result,
+    HostopsResult,
     allowed,
     listing_request,
     names_of,
@@ -15,7 +15,7 @@ from writ_agent.backends.hostops_requests import (
     secrets_of,
     seen_of,
 )
-from writ_agent.backends.port import Probed, Task, cannot_list
+from writ_agent.backends.port import ProbeResult, Task, cannot_list
 from writ_contracts.inventory import Target
 from writ_hostops.operations import LISTINGS
 
@@ -29,7 +29,7 @@ class HostopsBackend(ABC):
     async def preview(self, task: Task) -> dict[str, Any]:
         return (await self._read("preview", task)).output
 
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         return probed_of(await self._read("probe", task, baseline))
 
     async def listing(self, target: Target, source: str) -> list[str]:
@@ -51,7 +51,7 @@ class HostopsBackend(ABC):
         """Return the target's declarations for hostops."""
         return allowed(target)
 
-    async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> Result:
+    async def _read(self, action: Action, task: Task, baseline: Mapping[str, Any] | None = None) -> HostopsResult:
         """Read the host. Raises WritError for a refusal by hostops."""
         message = request(action, task, self.declared(task.target), baseline)
         return seen_of(action, await self.read_host(task.target, message, secrets_of(task), task.timeout), task)

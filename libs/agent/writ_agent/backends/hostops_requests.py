@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Effect, Probed, TargetTestResult, Task, Verdict
+from writ_agent.backends.port import Effect, ProbeResult, TargetTestResult, Task, TaskResult, Verdict
 from writ_contracts.agents import ReceiptOutcome
 from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Invalid, WritError
@@ -27,7 +27,7 @@ MOST_TEXTS = 256
 _VERDICTS: Mapping[str, Verdict] = {"succeeded": "took_effect", "not_done": "no_effect"}
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class HostopsResult(Struct, frozen=True, kw_only=True):
     """hostops' last line about a request."""
 
     outcome: ReceiptOutcome
@@ -118,7 +118,7 @@ def _texts(output: Mapping[str, Any], name: str) -> dict[str, str]:
     return {str(key): str(value) for key, value in values.items()}
 
 
-def names_of(listing: Result) -> list[str]:
+def names_of(listing: HostopsResult) -> list[str]:
     """Return the names of a listing. Raises WritError for names of another type than text."""
     names = listing.output.get("names", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -139,10 +139,10 @@ def allowed(target: Target, forbidden: Iterable[str] = (), state_dir: str = "") 
     }
 
 
-def result_of(reply: Mapping[str, Any] | None) -> Result | None:
+def result_of(reply: Mapping[str, Any] | None) -> HostopsResult | None:
     """Return the result; None for another line."""
     try:
-        return None if reply is None else msgspec.convert(reply, Result)
+        return None if reply is None else msgspec.convert(reply, HostopsResult)
     except msgspec.ValidationError:
         return None
 
@@ -151,7 +151,7 @@ LONG_SECRET = 8
 """Shortest secret removed from a host's output: shorter ones occur in any text."""
 
 
-def told_of(task: Task, reply: Mapping[str, Any] | None) -> Result | None:
+def told_of(task: Task, reply: Mapping[str, Any] | None) -> HostopsResult | None:
     """Return the result without the task's secrets in recorded fields."""
     result = result_of(reply)
     long = [secret for secret in secrets_of(task) if len(secret) >= LONG_SECRET]
@@ -167,12 +167,12 @@ def told_of(task: Task, reply: Mapping[str, Any] | None) -> Result | None:
     )
 
 
-def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> Done:
+def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> TaskResult:
     """Return the outcome of a run. `over`: without a result, hostops and all its children are seen to be gone."""
     result = told_of(task, reply)
     if result is None:
         return without_word(task, over)
-    return Done(
+    return TaskResult(
         outcome=result.outcome,
         output=result.output,
         state=result.state,
@@ -183,15 +183,15 @@ def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> D
     )
 
 
-def without_word(task: Task, over: bool) -> Done:
+def without_word(task: Task, over: bool) -> TaskResult:
     """Return the outcome of a killed or crashed hostops."""
     message = "hostops ended without a result"
     if task.operation.read_only:
-        return Done(outcome="cancelled", code="ended", message=message, over=over)
-    return Done(outcome="unknown", code="ended", message=message, effect="maybe", over=over)
+        return TaskResult(outcome="cancelled", code="ended", message=message, over=over)
+    return TaskResult(outcome="unknown", code="ended", message=message, effect="maybe", over=over)
 
 
-def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = None) -> Result:
+def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = None) -> HostopsResult:
     """Return the result of a read. Raises WritError for a refusal by hostops."""
     result = result_of(reply) if task is None else told_of(task, reply)
     if result is None:
@@ -201,10 +201,10 @@ def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = No
     return result
 
 
-def probed_of(result: Result) -> Probed:
+def probed_of(result: HostopsResult) -> ProbeResult:
     """Return the verdict of a probe, with its reason."""
     verdict = _VERDICTS.get(str(result.output.get("verdict")), "unknown")
-    return Probed(verdict=verdict, seen={**result.state, "reason": str(result.output.get("reason", ""))})
+    return ProbeResult(verdict=verdict, seen={**result.state, "reason": str(result.output.get("reason", ""))})
 
 
 def secrets_of(task: Task) -> list[str]:

@@ -45,7 +45,7 @@ class Task(Struct, frozen=True, kw_only=True):
         return msgspec.convert(dict(self.parameters), kind or self.operation.parameters)
 
 
-class Done(Struct, frozen=True, kw_only=True):
+class TaskResult(Struct, frozen=True, kw_only=True):
     """The outcome of a run. `output` is complete, with secrets; `state` and `message` are public.
 
     `cancelled`: it was stopped on request. `over`: nothing of it runs any more.
@@ -60,7 +60,7 @@ class Done(Struct, frozen=True, kw_only=True):
     over: bool = True
 
 
-class Probed(Struct, frozen=True, kw_only=True):
+class ProbeResult(Struct, frozen=True, kw_only=True):
     """The result of a probe, from the host's present state."""
 
     verdict: Verdict
@@ -71,7 +71,7 @@ class Probed(Struct, frozen=True, kw_only=True):
 class Handler(Protocol):
     """The implementation of one or several operations."""
 
-    async def run(self, task: Task, progress: Progress) -> Done:
+    async def run(self, task: Task, progress: Progress) -> TaskResult:
         """Carry out the task. Raises WritError for a refusal before any effect; any other exception is a defect."""
 
     async def stop(self, operation_id: str, grace: float) -> bool:
@@ -108,7 +108,7 @@ class Baselines(Protocol):
 class Probes(Protocol):
     """A backend able to find out later if an operation took effect."""
 
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         """Read the target, and change nothing."""
 
 
@@ -164,7 +164,7 @@ class Leftovers(Protocol):
     restart. Other backends start processes on this host, which are found by their mark.
     """
 
-    async def settle(self, task: Task) -> Done | None:
+    async def settle(self, task: Task) -> TaskResult | None:
         """Return the fate of a task as granted, without its parameters: `unknown` if it still runs, None if it ran on
         this host.
 

@@ -8,17 +8,17 @@ from msgspec import structs
 from writ_agent.backends.port import (
     Backend,
     Baselines,
-    Done,
     Handler,
     Leftovers,
     Listings,
     Previews,
-    Probed,
+    ProbeResult,
     Probes,
     Progress,
     TargetTester,
     TargetTestResult,
     Task,
+    TaskResult,
     cannot_list,
     cannot_test_targets,
     lacks,
@@ -28,7 +28,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 
 
-class Routed:
+class RoutedBackend:
     """A backend with plugin handlers beside its own operations. A capability missing in the handler is
     `unsupported`.
     """
@@ -44,7 +44,7 @@ class Routed:
         self._handlers = handlers
         self._running: dict[str, Handler] = {}
 
-    async def run(self, task: Task, progress: Progress) -> Done:
+    async def run(self, task: Task, progress: Progress) -> TaskResult:
         """Run the task by its handler."""
         handler = self._of(task)
         self._running[task.operation_id] = handler
@@ -66,7 +66,7 @@ class Routed:
             case _:
                 raise lacks(task, "baseline")
 
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         """Probe by the operation's handler."""
         match self._of(task):
             case Probes() as handler:
@@ -106,7 +106,7 @@ class Routed:
             case _:
                 raise cannot_test_targets(self.name)
 
-    async def settle(self, task: Task) -> Done | None:
+    async def settle(self, task: Task) -> TaskResult | None:
         """Settle by the operation's handler; None if it works by processes of this host."""
         match self._of(task):
             case Leftovers() as handler:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Coroutine
 from typing import Any
 
-from writ_agent.backends.port import Done
+from writ_agent.backends.port import TaskResult
 from writ_bus import tasks
 
 
@@ -12,14 +12,14 @@ class RunningTasks:
     """The tasks by operation id. The caller of `run` and a stop may both cancel a task."""
 
     def __init__(self) -> None:
-        self._tasks: dict[str, asyncio.Task[Done]] = {}
+        self._tasks: dict[str, asyncio.Task[TaskResult]] = {}
 
     @property
     def operations(self) -> Collection[str]:
         """Return the ids of the running operations."""
         return self._tasks.keys()
 
-    async def run(self, operation_id: str, work: Coroutine[Any, Any, Done], stopped: Done) -> Done:
+    async def run(self, operation_id: str, work: Coroutine[Any, Any, TaskResult], stopped: TaskResult) -> TaskResult:
         """Return the outcome of the work, or `stopped` if a stop cancelled it. Raises as the work."""
         task = self._tasks[operation_id] = tasks.start(work, "operation")
         try:
@@ -31,7 +31,7 @@ class RunningTasks:
             self._tasks.pop(operation_id, None)
         return stopped if task.cancelled() else task.result()
 
-    def cancel(self, operation_id: str) -> asyncio.Task[Done] | None:
+    def cancel(self, operation_id: str) -> asyncio.Task[TaskResult] | None:
         """Cancel the task of an operation and return it; None without one."""
         task = self._tasks.get(operation_id)
         if task is not None:

@@ -14,8 +14,8 @@ from writ_agent.preflight.signed_preview import signed_preview
 from writ_agent.preflight.target_test import find, target_report
 from writ_agent.preflight.target_turns import TargetTurns
 from writ_agent.reporting.metrics import Meters
-from writ_agent.reporting.receipts import Identity
-from writ_agent.reporting.security_reports import ALARMS, Reporter
+from writ_agent.reporting.receipts import AgentIdentity
+from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.verification import (
     SecurityRefusal,
     Trust,
@@ -33,7 +33,7 @@ from writ_contracts.operations import Operation
 from writ_contracts.requests import Failure
 from writ_contracts.wire import canonical, decode, encode
 from writ_runtime.logs import Log
-from writ_runtime.metrics import Handled
+from writ_runtime.metrics import HandledMessage
 
 BASELINE_SECONDS = 5.0
 LONGEST_LOOK = 60.0
@@ -55,8 +55,8 @@ class HostReads:
         self,
         backend: Backend,
         trust: Trust,
-        identity: Identity,
-        reporter: Reporter,
+        identity: AgentIdentity,
+        reporter: SecurityReporter,
         meters: Meters,
         now: Callable[[], float],
     ) -> None:
@@ -97,7 +97,7 @@ class HostReads:
         outcome = "ok" if not code else "failed" if code == "internal" else "refused"
         fields = {"operation_id": operation_id}
         self._meters.observe(
-            Handled(endpoint="look", outcome=outcome, code=code, seconds=time.monotonic() - began, fields=fields)
+            HandledMessage(endpoint="look", outcome=outcome, code=code, seconds=time.monotonic() - began, fields=fields)
         )
         return encode(reply)
 

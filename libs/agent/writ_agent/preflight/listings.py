@@ -12,7 +12,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Backend, Baselines, Listings, Task, cannot_list
-from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.receipts import AgentIdentity
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.facts import MOST_LISTED_BYTES, MOST_NAMES, OTHER_NAMES, Listing
@@ -35,7 +35,7 @@ class ListedNames(NamedTuple):
 
 
 async def list_under(
-    backend: Backend, identity: Identity, signed: Signed, grant: ReadGrant, task: Task, seconds: float
+    backend: Backend, identity: AgentIdentity, signed: Signed, grant: ReadGrant, task: Task, seconds: float
 ) -> tuple[list[Signed], set[str]]:
     """Return a signed listing for each source of this verified read grant, and the codes of failed ones.
 
@@ -92,7 +92,7 @@ async def _other_names(backend: Backend, task: Task) -> Sequence[str]:
     return [str(name) for name in names]
 
 
-def _listing(identity: Identity, signed: Signed, grant: ReadGrant, source: str, found: ListedNames) -> Listing:
+def _listing(identity: AgentIdentity, signed: Signed, grant: ReadGrant, source: str, found: ListedNames) -> Listing:
     return Listing(
         operation_id=grant.operation_id,
         source=source,

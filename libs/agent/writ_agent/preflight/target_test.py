@@ -6,7 +6,7 @@ import time
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Backend, TargetTester, TargetTestResult, cannot_test_targets
-from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.verification import Trust
 from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.bounds import cut
@@ -44,7 +44,7 @@ async def _found(backend: Backend, target: Target, seconds: float) -> TargetTest
 
 
 def target_report(
-    trust: Trust, identity: Identity, grant: ReadGrant, found: tuple[TargetTestResult, float]
+    trust: Trust, identity: AgentIdentity, grant: ReadGrant, found: tuple[TargetTestResult, float]
 ) -> TargetReport:
     """Return the test report, with the operations offered by the target's entry."""
     result, seconds = found

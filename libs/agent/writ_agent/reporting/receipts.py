@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from writ_agent.backends.port import Done
+from writ_agent.backends.port import TaskResult
 from writ_contracts.agents import Receipt, ReceiptMessage
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import recorded
@@ -22,7 +22,7 @@ MAX_FULL_BYTES = 1_800_000
 """The server takes messages of 2 MB."""
 
 
-class Identity(Struct, frozen=True, kw_only=True):
+class AgentIdentity(Struct, frozen=True, kw_only=True):
     """The signer: this process of this pool."""
 
     key: Key
@@ -49,7 +49,7 @@ class ReceiptSubject(Struct, frozen=True, kw_only=True):
 
 
 def receipt_message(
-    identity: Identity, run: ReceiptSubject, done: Done, operation: Operation | None, duration: float
+    identity: AgentIdentity, run: ReceiptSubject, done: TaskResult, operation: Operation | None, duration: float
 ) -> bytes:
     """Return a ReceiptMessage. `duration` in seconds. Without the operation no output counts as public."""
     size = len(canonical(done.output))

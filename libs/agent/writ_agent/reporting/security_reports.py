@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
-from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.spool import Parcel
 from writ_agent.verification import SecurityRefusal
 from writ_contracts import subjects
@@ -27,10 +27,10 @@ ALARMS: Mapping[str, SecurityKind] = {
 _log = Log("writ.agent")
 
 
-class Reporter:
+class SecurityReporter:
     """Reports refusals. In a flood, refusals beyond `MOST_PENDING` unsent reports go to the log alone."""
 
-    def __init__(self, outbox: Outbox, identity: Identity, meters: Meters) -> None:
+    def __init__(self, outbox: Outbox, identity: AgentIdentity, meters: Meters) -> None:
         self._outbox = outbox
         self._identity = identity
         self._meters = meters

@@ -63,17 +63,17 @@ class Parcel(Struct, frozen=True, kw_only=True, tag="parcel"):
 Entry = ClaimSent | Intent | Parcel
 
 
-class _Cleared(Struct, frozen=True, kw_only=True, tag="cleared"):
+class _ClearedEntry(Struct, frozen=True, kw_only=True, tag="cleared"):
     """No entry under this key any more."""
 
 
-class _Begun(Struct, frozen=True, kw_only=True, tag="begun"):
+class _BegunEntry(Struct, frozen=True, kw_only=True, tag="begun"):
     """An operation began under this key, and nothing else of it is kept."""
 
 
 class _Line(Struct, frozen=True, kw_only=True):
     key: str
-    entry: Entry | _Cleared | _Begun
+    entry: Entry | _ClearedEntry | _BegunEntry
 
 
 _decoder = msgspec.json.Decoder(_Line)
@@ -132,7 +132,7 @@ class Spool:
         """Forget the entry. If this is lost in a crash, its message is sent or settled once more."""
         if self._live.pop(key, None) is not None and self.problem is None:
             try:
-                self._append(self._encode(key, _Cleared()))
+                self._append(self._encode(key, _ClearedEntry()))
             except OSError as error:
                 _log.warning("spool.clear_failed", error=str(error))
 
@@ -198,8 +198,8 @@ class Spool:
         else:
             self._live[key] = entry
 
-    def _note(self, key: str, entry: Entry | _Begun) -> None:
-        if isinstance(entry, Intent | _Begun):
+    def _note(self, key: str, entry: Entry | _BegunEntry) -> None:
+        if isinstance(entry, Intent | _BegunEntry):
             self._begun[key] = None
             if len(self._begun) > REMEMBERED:
                 self._begun.popitem(last=False)
@@ -210,7 +210,7 @@ class Spool:
         return self._size > 3 * alive
 
     def _rewrite(self) -> None:
-        begun = [(key, _Begun()) for key in self._begun if not isinstance(self._live.get(key), Intent)]
+        begun = [(key, _BegunEntry()) for key in self._begun if not isinstance(self._live.get(key), Intent)]
         lines = b"".join(self._encode(key, entry) for key, entry in [*begun, *self._live.items()])
         write_atomically(self._path, lines)
         sync_folder(self._folder)
@@ -235,16 +235,16 @@ class Spool:
         live: dict[str, Entry] = {}
         for line in lines:
             match line:
-                case _Line(key=key, entry=_Cleared()):
+                case _Line(key=key, entry=_ClearedEntry()):
                     live.pop(key, None)
-                case _Line(key=key, entry=_Begun() as entry):
+                case _Line(key=key, entry=_BegunEntry() as entry):
                     self._note(key, entry)
                 case _Line(key=key, entry=ClaimSent() | Intent() | Parcel() as entry):
                     live[key] = entry
                     self._note(key, entry)
         return live
 
-    def _encode(self, key: str, entry: Entry | _Cleared | _Begun) -> bytes:
+    def _encode(self, key: str, entry: Entry | _ClearedEntry | _BegunEntry) -> bytes:
         hidden = encrypt(self._secret, entry.body) if isinstance(entry, Parcel) else b""
         kept = msgspec.structs.replace(entry, body=hidden) if isinstance(entry, Parcel) else entry
         body = _encoder.encode(_Line(key=key, entry=kept))

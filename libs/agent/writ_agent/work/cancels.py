@@ -5,17 +5,17 @@ from collections.abc import Callable, Collection
 
 from writ_agent.preflight.host_reads import failure
 from writ_agent.reporting.metrics import Meters
-from writ_agent.reporting.security_reports import Reporter
+from writ_agent.reporting.security_reports import SecurityReporter
 from writ_agent.verification import SecurityRefusal, Trust, verify_cancel
 from writ_agent.work.in_flight import InFlightOperations
 from writ_bus.port import Message
 from writ_contracts.agents import AskCancel, Cancelled
 from writ_contracts.errors import WritError
 from writ_contracts.wire import decode, encode
-from writ_runtime.metrics import Handled
+from writ_runtime.metrics import HandledMessage
 
 
-class Cancels:
+class CancelEndpoint:
     """Answers each AskCancel. `ended`: ids of ended operations whose receipt is on its way."""
 
     def __init__(
@@ -23,7 +23,7 @@ class Cancels:
         trust: Trust,
         in_flight: InFlightOperations,
         ended: Callable[[], Collection[str]],
-        reporter: Reporter,
+        reporter: SecurityReporter,
         meters: Meters,
     ) -> None:
         self._trust = trust
@@ -41,7 +41,7 @@ class Cancels:
         except WritError as error:
             cancelled = Cancelled(error=failure(error))
         self._meters.observe(
-            Handled(
+            HandledMessage(
                 endpoint="cancel",
                 outcome="refused" if cancelled.error else "ok",
                 code=cancelled.error.code if cancelled.error else "",

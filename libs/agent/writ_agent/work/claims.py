@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from writ_agent.reporting.receipts import Identity
+from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.verification import SentClaim
 from writ_bus.errors import Forbidden, Full, TimedOut, Unreachable
 from writ_bus.port import Bus, Delivery
@@ -35,7 +35,7 @@ _log = Log("writ.agent")
 
 
 def make_claim(
-    identity: Identity, work: Dispatched, baseline: dict[str, Any], now: float, plugins: PluginDigests
+    identity: AgentIdentity, work: Dispatched, baseline: dict[str, Any], now: float, plugins: PluginDigests
 ) -> SentClaim:
     """Make a unique claim: a fresh nonce, and a fresh key for the parameters. Its time runs from `now` (boot clock)."""
     seal = SealKey()

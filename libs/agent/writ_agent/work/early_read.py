@@ -8,9 +8,9 @@ import asyncio
 
 from writ_agent.backends.port import Backend, Task
 from writ_agent.preflight.host_reads import task_of
-from writ_agent.reporting.security_reports import Reporter
+from writ_agent.reporting.security_reports import SecurityReporter
 from writ_agent.verification import SecurityRefusal, Trust, verify_early_read_grant
-from writ_agent.work.running import Running
+from writ_agent.work.running import RunningOperation
 from writ_bus import tasks
 from writ_contracts.errors import WritError
 from writ_contracts.journal import Dispatched
@@ -26,7 +26,13 @@ class EarlyRead:
     """One early read: begun with the claim, taken with the grant, and dropped if it was not taken."""
 
     def __init__(
-        self, work: Dispatched, backend: Backend, trust: Trust, reporter: Reporter, grace: float, time: ServerClock
+        self,
+        work: Dispatched,
+        backend: Backend,
+        trust: Trust,
+        reporter: SecurityReporter,
+        grace: float,
+        time: ServerClock,
     ) -> None:
         """Begin the read, as soon as the caller waits for something. `grace` as in Running."""
         self._time = time
@@ -35,7 +41,7 @@ class EarlyRead:
         self._reporter = reporter
         self._grace = grace
         self._task: Task | None = None
-        self._running: Running | None = None
+        self._running: RunningOperation | None = None
         self._dropping: asyncio.Task[bool] | None = None
         self._began = time.clocks.boot()
         self._beginning = tasks.start(self._begin(work), "early read")
@@ -48,7 +54,7 @@ class EarlyRead:
             if verified is not None:
                 grant, operation = verified
                 self._task = task_of(grant, operation, operation.check(work.parameters), work.attempt, work.timeout)
-                self._running = Running(self._backend, self._task, _silent, self._grace)
+                self._running = RunningOperation(self._backend, self._task, _silent, self._grace)
         except SecurityRefusal as refused:
             await self._reporter.report(refused, work.operation_id, work.principal)
         except WritError as error:
@@ -61,7 +67,7 @@ class EarlyRead:
         if self._task != task or self._time.clocks.boot() - self._began > FRESH:
             await self.drop()
 
-    def take(self) -> Running | None:
+    def take(self) -> RunningOperation | None:
         """Return the running read, which the caller then owns."""
         running, self._running = self._running, None
         return running

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from writ_agent.work.early_read import EarlyRead
-from writ_agent.work.running import Cause, Running
+from writ_agent.work.running import Cause, RunningOperation
 from writ_contracts.journal import Dispatched
 
 REMEMBERED = 20_000
@@ -20,7 +20,7 @@ class InFlightOperation:
         self.owners = {work.principal}
         """Principals that may cancel it without a signature. Before the grant those in the event."""
         self.early_read: EarlyRead | None = None
-        self.running: Running | None = None
+        self.running: RunningOperation | None = None
         self.stopped: Cause | None = None
 
     async def drop_early_read(self) -> bool:

@@ -6,7 +6,7 @@ the agent: the backend asks there. A claim without a begin ran nothing.
 
 import asyncio
 
-from writ_agent.backends.port import Done, Leftovers, Task
+from writ_agent.backends.port import Leftovers, Task, TaskResult
 from writ_agent.backends.processes import end
 from writ_agent.reporting.receipts import ReceiptSubject, receipt_message
 from writ_agent.reporting.spool import ClaimSent, Intent, Parcel
@@ -39,9 +39,9 @@ async def _report_leftover(parts: WorkerParts, key: str, entry: ClaimSent | Inte
     await parts.outbox.post(key, Parcel(subject=subjects.receipt(parts.identity.pool), body=body))
 
 
-async def _ended(parts: WorkerParts, entry: ClaimSent | Intent, operation: Operation | None) -> Done:
+async def _ended(parts: WorkerParts, entry: ClaimSent | Intent, operation: Operation | None) -> TaskResult:
     if isinstance(entry, ClaimSent):
-        return Done(outcome="failed", code="agent_restarted", message="nothing was run: its agent ended before")
+        return TaskResult(outcome="failed", code="agent_restarted", message="nothing was run: its agent ended before")
     read_only = operation is not None and operation.read_only
     try:
         if settled := await _settled(parts, entry):
@@ -52,7 +52,7 @@ async def _ended(parts: WorkerParts, entry: ClaimSent | Intent, operation: Opera
     return _unseen(read_only, over=await end(entry.operation_id, parts.kill_grace))
 
 
-async def _settled(parts: WorkerParts, intent: Intent) -> Done | None:
+async def _settled(parts: WorkerParts, intent: Intent) -> TaskResult | None:
     """Return the fate from the backend; None if it ran on this host. Raises WritError, TimeoutError."""
     if not isinstance(parts.backend, Leftovers) or intent.grant is None:
         return None
@@ -70,8 +70,8 @@ async def _settled(parts: WorkerParts, intent: Intent) -> Done | None:
         return await parts.backend.settle(task)
 
 
-def _unseen(read_only: bool, over: bool) -> Done:
-    return Done(
+def _unseen(read_only: bool, over: bool) -> TaskResult:
+    return TaskResult(
         outcome="unknown",
         code="agent_restarted",
         message="the agent ended while it ran" if over else "the agent ended while it ran, and it may still run",

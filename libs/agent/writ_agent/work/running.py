@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Handler, Progress, Task
+from writ_agent.backends.port import Handler, Progress, Task, TaskResult
 from writ_bus import tasks
 from writ_contracts.agents import ReceiptOutcome
 from writ_contracts.bounds import check_values
@@ -24,7 +24,7 @@ _SAID: dict[Cause, tuple[str, str]] = {
 _log = Log("writ.agent")
 
 
-class Running:
+class RunningOperation:
     """One running operation. Call `wait` once; anyone may call `stop`."""
 
     def __init__(self, handler: Handler, task: Task, progress: Progress, grace: float) -> None:
@@ -40,7 +40,7 @@ class Running:
         """Return true if it changes this target now."""
         return not self._run.done() and not self._task.operation.read_only and self._task.target.id == target
 
-    async def wait(self) -> Done:
+    async def wait(self) -> TaskResult:
         """Return the outcome, at the latest after timeout, grace and the time to kill it."""
         await asyncio.wait({self._run}, timeout=self._task.timeout)
         if not self._run.done():
@@ -79,19 +79,19 @@ class Running:
         self._run.cancel()
         await asyncio.wait({self._run}, timeout=1.0)
 
-    async def _guarded(self, progress: Progress) -> Done:
+    async def _guarded(self, progress: Progress) -> TaskResult:
         try:
             done = await self._handler.run(self._task, progress)
             _check_result(done)
             return done
         except WritError as error:
-            return Done(outcome="failed", code=error.code, message=str(error))
+            return TaskResult(outcome="failed", code=error.code, message=str(error))
         except Exception as error:  # noqa: BLE001 - a defect of the backend: its effect is unknown
             _log.error("agent.backend_broke", operation_id=self._task.operation_id, exception=error)
             over = await self._handler.stop(self._task.operation_id, self._grace)
             return _broken(self._task, error, over)
 
-    def _judge(self, done: Done) -> Done:
+    def _judge(self, done: TaskResult) -> TaskResult:
         """Return `done` with the reason, which the backend cannot know."""
         if done.outcome == "cancelled" and not (done.over and self._certain):
             return replace(done, outcome="unknown", code=done.code or "not_confirmed", over=False)
@@ -106,23 +106,23 @@ class Running:
             return replace(done, outcome="failed", code=done.code or "internal")
         return done
 
-    def _not_seen_to_end(self) -> Done:
+    def _not_seen_to_end(self) -> TaskResult:
         code, message = _SAID.get(self._cause or "timeout", ("not_confirmed", "it was stopped on request"))
         effect: Literal["none", "maybe"] = "none" if self._task.operation.read_only else "maybe"
-        return Done(
+        return TaskResult(
             outcome="unknown", code=code, message=f"{message}, and was not seen to end", effect=effect, over=False
         )
 
 
-def not_begun(cause: Cause) -> Done:
+def not_begun(cause: Cause) -> TaskResult:
     """Return the outcome of an operation stopped before it began."""
     if cause == "cancel":
-        return Done(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
+        return TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
     code, message = _SAID[cause]
-    return Done(outcome="failed", code=code, message=f"{message}, before it began")
+    return TaskResult(outcome="failed", code=code, message=f"{message}, before it began")
 
 
-def _check_result(done: Done) -> None:
+def _check_result(done: TaskResult) -> None:
     """Raises ValueError for a result which cannot be sent: a defect of the backend, with an unknown effect."""
     canonical([done.output, done.state, done.code, done.message])
     try:
@@ -132,8 +132,8 @@ def _check_result(done: Done) -> None:
         raise ValueError(f"the result is not within the bounds: {error}") from error
 
 
-def _broken(task: Task, error: Exception, over: bool) -> Done:
+def _broken(task: Task, error: Exception, over: bool) -> TaskResult:
     message = f"a defect of the agent ({type(error).__name__}); its log has the details"
     if task.operation.read_only:
-        return Done(outcome="failed", code="internal", message=message, over=over)
-    return Done(outcome="unknown", code="internal", message=message, effect="maybe", over=over)
+        return TaskResult(outcome="failed", code="internal", message=message, over=over)
+    return TaskResult(outcome="unknown", code="internal", message=message, effect="maybe", over=over)

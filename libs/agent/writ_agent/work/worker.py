@@ -8,20 +8,20 @@ from collections.abc import Callable, Coroutine
 
 from msgspec import Struct
 
-from writ_agent.backends.port import Backend, Done, Task
+from writ_agent.backends.port import Backend, Task, TaskResult
 from writ_agent.preflight.host_reads import HostReads
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.outbox import Outbox
 from writ_agent.reporting.progress import ProgressRelay
-from writ_agent.reporting.receipts import Identity, ReceiptSubject, receipt_message
-from writ_agent.reporting.security_reports import ALARMS, Reporter
+from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
+from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
 from writ_agent.verification import SecurityRefusal, SentClaim, Trust, VerifiedGrant, verify_grant
 from writ_agent.work.claims import ask, make_claim
 from writ_agent.work.detached import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
-from writ_agent.work.running import Running, not_begun
+from writ_agent.work.running import RunningOperation, not_begun
 from writ_bus import tracing
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
@@ -34,7 +34,7 @@ from writ_contracts.wire import decode
 from writ_runtime.clocks import ServerClock
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log, bound
-from writ_runtime.metrics import Handled
+from writ_runtime.metrics import HandledMessage
 from writ_runtime.people_directory import KnownDirectory
 from writ_trust.people import Directory
 from writ_trust.statements import digest
@@ -50,11 +50,11 @@ class WorkerParts(Struct, frozen=True, kw_only=True):
     bus: Bus
     backend: Backend
     trust: Trust
-    identity: Identity
+    identity: AgentIdentity
     spool: Spool
     people: KnownDirectory
     outbox: Outbox
-    reporter: Reporter
+    reporter: SecurityReporter
     host_reads: HostReads
     meters: Meters
     in_flight: InFlightOperations
@@ -171,7 +171,7 @@ class Worker:
             answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot)
         except TimedOut as error:
             # It may be granted to us, and will not run: say so, and let the next delivery find out.
-            done = Done(outcome="failed", code="not_begun", message=f"nothing was run: {error}")
+            done = TaskResult(outcome="failed", code="not_begun", message=f"nothing was run: {error}")
             await self._send_receipt(_run(claimed, None), done, None, claimed.sent_at)
             await _acknowledge(delivery.nak(LONGEST_DELAY))
             return None
@@ -217,7 +217,7 @@ class Worker:
             return None
         return EarlyRead(work, parts.backend, parts.trust, parts.reporter, parts.kill_grace, parts.time)
 
-    async def _perform(self, entry: InFlightOperation, verified: VerifiedGrant) -> Done:
+    async def _perform(self, entry: InFlightOperation, verified: VerifiedGrant) -> TaskResult:
         """Run it, and wait. Raises SecurityRefusal if the grant expired while the disk was slow."""
         task = _task(verified)
         if entry.early_read is not None:
@@ -230,14 +230,14 @@ class Worker:
             self._parts.bus, verified.grant.pool, verified.grant.operation_id, verified.grant.principal
         )
         begun = entry.early_read.take() if entry.early_read is not None else None
-        entry.running = begun or Running(self._parts.backend, task, relay, self._parts.kill_grace)
+        entry.running = begun or RunningOperation(self._parts.backend, task, relay, self._parts.kill_grace)
         self._parts.changed()
         try:
             return await entry.running.wait()
         finally:
             relay.close()
 
-    async def _watch(self, verified: VerifiedGrant, done: Done) -> None:
+    async def _watch(self, verified: VerifiedGrant, done: TaskResult) -> None:
         """Report a host's codes which are signs of an attack as security events."""
         if kind := ALARMS.get(done.code):
             refusal = SecurityRefusal(
@@ -251,10 +251,12 @@ class Worker:
         if isinstance(error, SecurityRefusal):
             await self._parts.reporter.report(error, work.operation_id, work.principal)
         code = error.code if isinstance(error, WritError) else "spool_failed"
-        done = Done(outcome="failed", code=code, message=f"nothing was run: {error}")
+        done = TaskResult(outcome="failed", code=code, message=f"nothing was run: {error}")
         await self._send_receipt(_run(claimed, answer), done, None, began)
 
-    async def _send_receipt(self, run: ReceiptSubject, done: Done, operation: Operation | None, began: float) -> None:
+    async def _send_receipt(
+        self, run: ReceiptSubject, done: TaskResult, operation: Operation | None, began: float
+    ) -> None:
         seconds = self._boot() - began
         body = receipt_message(self._parts.identity, run, done, operation, seconds)
         parcel = Parcel(subject=subjects.receipt(self._parts.identity.pool), body=body)
@@ -263,13 +265,15 @@ class Worker:
             await self._parts.outbox.post(f"{run.operation_id}.{run.attempt}", parcel, durable=durable)
         self._count(run.operation_id, done, operation.name if operation else "", seconds)
 
-    def _count(self, operation_id: str, done: Done, operation: str, seconds: float) -> None:
+    def _count(self, operation_id: str, done: TaskResult, operation: str, seconds: float) -> None:
         meters = self._parts.meters
         meters.count_end(operation, done.outcome)
         meters.seconds.observe(seconds, operation_id, operation=operation)
         outcome = "ok" if done.outcome == "succeeded" else "refused" if done.effect == "none" else "failed"
         fields = {"operation": operation, "ended": done.outcome, "effect": done.effect}
-        meters.observe(Handled(endpoint="operation", outcome=outcome, code=done.code, seconds=seconds, fields=fields))
+        meters.observe(
+            HandledMessage(endpoint="operation", outcome=outcome, code=done.code, seconds=seconds, fields=fields)
+        )
 
 
 def _key(work: Dispatched) -> str:

@@ -119,7 +119,7 @@ class _Reloaded(Struct, frozen=True):
     error: ApiError | None = None
 
 
-class _Answer(Struct, frozen=True):
+class _ServerReply(Struct, frozen=True):
     server: _ServerName
     data: msgspec.Raw
 
@@ -167,7 +167,7 @@ async def _ping(bus: Bus, subject: str, question: dict[str, Any], kind: type[Rep
     """Return the replies by the name of the server."""
     try:
         answers = [
-            msgspec.json.decode(message.data, type=_Answer)
+            msgspec.json.decode(message.data, type=_ServerReply)
             for message in await bus.request_many(subject, msgspec.json.encode(question), timeout=WITHIN)
         ]
         return [(answer.server.name, msgspec.json.decode(answer.data, type=kind)) for answer in answers]

@@ -30,7 +30,7 @@ class Replies:
         self._connection = connection
         self._prefix = f"{connection.options.inbox_prefix}.{NUID().next().decode()}."
         self._next = count()
-        self._waiting: dict[str, _Expected] = {}
+        self._waiting: dict[str, _ExpectedReply] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._rings = inf
 
@@ -55,7 +55,7 @@ class Replies:
             if expected.subject.lower() == subject:
                 expected.fail(error)
 
-    def expect(self, expected: "_Expected") -> tuple[str, str]:
+    def expect(self, expected: "_ExpectedReply") -> tuple[str, str]:
         """Return a token and its reply subject; replies there go to `expected` until it is due."""
         token = format(next(self._next), "x")
         self._waiting[token] = expected
@@ -78,12 +78,12 @@ class Replies:
         if soonest < inf:
             self._ring_at(soonest)
 
-    def forget(self, expected: "_Expected") -> None:
+    def forget(self, expected: "_ExpectedReply") -> None:
         del self._waiting[expected.token]
 
     async def one(self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None) -> Msg:
         """Return the first reply. Raises TimedOut, Forbidden, Unreachable (not connected, or nobody listens there)."""
-        with _Expected(self, subject, timeout) as expected:
+        with _ExpectedReply(self, subject, timeout) as expected:
             await self._connection.publish(subject, data, expected.reply, headers)
             answer: Msg = await expected.future
         if is_status(answer, NO_RESPONDERS):
@@ -99,7 +99,7 @@ class Replies:
             if is_last(message):
                 expected.end(message)
 
-        with _Expected(self, subject, timeout, take) as expected:
+        with _ExpectedReply(self, subject, timeout, take) as expected:
             await self._connection.publish(subject, data, expected.reply)
             await expected.future
         return answers
@@ -109,7 +109,7 @@ class Replies:
     ) -> list[Msg]:
         """Return all replies within `timeout`. Raises Forbidden, Unreachable (not connected)."""
         answers: list[Msg] = []
-        with _Expected(self, subject, timeout, answers.append) as over, suppress(TimedOut):
+        with _ExpectedReply(self, subject, timeout, answers.append) as over, suppress(TimedOut):
             await self._connection.publish(subject, data, over.reply, headers)
             await over.future
         return [answer for answer in answers if not is_status(answer, NO_RESPONDERS)]
@@ -120,7 +120,7 @@ def is_status(message: Msg, status: str) -> bool:
     return not message.data and message.headers is not None and message.headers.get("Status") == status
 
 
-class _Expected:
+class _ExpectedReply:
     """One waiting request: a reply subject, and a future for the first reply, a refusal, or the time-out."""
 
     __slots__ = ("_replies", "_take", "due", "future", "reply", "subject", "timeout", "token")

@@ -12,7 +12,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.site import Site
 from writ_installation.initialise import init as make
 from writ_installation.initialise import upgrade
-from writ_installation.nats.server import LOOPBACK, Address
+from writ_installation.nats.server import LOOPBACK, ServerAddress
 from writ_installation.nats.server_tls import Mode
 from writ_installation.nats.urls import checked_servers
 from writ_installation.provisioner import folders
@@ -79,7 +79,7 @@ async def init(
         added = upgrade(root)
         _show_added(settings, root, added)
         return Exit.DONE
-    address = Address(host=listen, port=nats_port, monitor_port=monitor_port)
+    address = ServerAddress(host=listen, port=nats_port, monitor_port=monitor_port)
     site = Site(
         url=address.url if url is None else checked_servers(url),
         listen=listen,

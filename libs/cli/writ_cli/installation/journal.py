@@ -116,7 +116,7 @@ async def verify(settings: Settings, files: tuple[Path, ...], policy_keys: tuple
     return Exit.DONE
 
 
-def _show_result(settings: Settings, one: check.Verified) -> None:
+def _show_result(settings: Settings, one: check.VerifiedArchive) -> None:
     screen = settings.screen
     screen.line(f"{one.file}: archive {one.generation}, events {one.first} to {one.last}, as they were stored")
     screen.fields(

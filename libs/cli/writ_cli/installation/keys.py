@@ -10,7 +10,7 @@ from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_installation.administration.key_list import ListedKey, list_keys
-from writ_installation.administration.key_rotation import Rotated, pending
+from writ_installation.administration.key_rotation import RotationStep, pending
 from writ_installation.administration.key_steps import SETTLE, rotate, supervised
 from writ_installation.administration.principals import admitted, rotate_principal
 
@@ -72,11 +72,11 @@ async def _principal(settings: Settings, name: str) -> int:
     if changed is None:
         raise Invalid(f"there is no principal {name}")
     await admitted(settings.home, name, settings.home.key(f"{PRINCIPAL}{name}").seed)
-    _told(settings, Rotated(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))
+    _told(settings, RotationStep(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))
     return Exit.DONE
 
 
-def _told(settings: Settings, made: Rotated) -> None:
+def _told(settings: Settings, made: RotationStep) -> None:
     if settings.screen.json:
         settings.screen.data(made)
         return

@@ -7,7 +7,7 @@ import click
 from writ_cli.exit_status import Exit
 from writ_cli.options import local
 from writ_cli.settings import Settings
-from writ_installation.nats.leaf_sites import Shown, Site, add_site, write_site
+from writ_installation.nats.leaf_sites import LeafCertificate, NewSite, add_site, write_site
 from writ_installation.nats.server import LOOPBACK
 from writ_installation.nats.server_tls import check_exposed
 
@@ -57,11 +57,16 @@ async def add(
     Writes a folder for the site: leaf.conf for its nats-server, and each pool's agent key and environment. The link has
     the rights of the pool's agents and no others. A second call writes the same files again.
     """
-    new_site = Site(name=site, pools=pools, hub=hub, host=host, port=port, monitor_port=monitor_port, hub_ca=hub_ca)
+    new_site = NewSite(name=site, pools=pools, hub=hub, host=host, port=port, monitor_port=monitor_port, hub_ca=hub_ca)
     if (certificate is None) != (key is None):
         raise click.UsageError("--certificate and --key go together")
     check_exposed(",".join(hub), "", settings.environ)
-    add_site(settings.home, new_site, listen, Shown(certificate=certificate, key=key) if certificate and key else None)
+    add_site(
+        settings.home,
+        new_site,
+        listen,
+        LeafCertificate(certificate=certificate, key=key) if certificate and key else None,
+    )
     files = write_site(settings.home, new_site, out or Path(site))
     if settings.screen.json:
         settings.screen.data({"site": site, "pools": list(pools), "files": [str(path) for path in files]})

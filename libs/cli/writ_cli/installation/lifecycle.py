@@ -22,14 +22,14 @@ from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
 from writ_installation.files.create import create_installation
 from writ_installation.files.lock import holder
-from writ_installation.nats.server import LOOPBACK, Address, configuration
+from writ_installation.nats.server import LOOPBACK, ServerAddress, configuration
 from writ_installation.nats.server_tls import Mode, check_exposed, check_names, pinned_ca, with_scheme
 from writ_installation.nats.urls import checked_servers
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.processes.services import Replicas, agent_elsewhere
 from writ_installation.status import control
 from writ_installation.status.server_url import public_url, running_url
-from writ_installation.supervisor.supervisor import Options, Supervisor
+from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
 from writ_runtime.signals import Stop
 
 REPLICAS = click.IntRange(1, 32)
@@ -96,7 +96,7 @@ async def up(
         return _write_server_config(settings, config_file, listen, nats_port)
     if running_url(home) is not None and holder(home.lock) is not None:
         return _already_up(settings)
-    options = Options(
+    options = SupervisorOptions(
         nats_port=nats_port,
         health_port=health_port,
         listen=listen,
@@ -114,7 +114,7 @@ async def up(
     return Exit.DONE
 
 
-async def _up_detached(settings: Settings, options: Options) -> int:
+async def _up_detached(settings: Settings, options: SupervisorOptions) -> int:
     report = await control.detach(settings.home, _arguments(settings, options))
     _ready(settings, report, detached=True)
     for note in policy_notes(await control.status(settings.home, settings.environ)):
@@ -122,7 +122,7 @@ async def _up_detached(settings: Settings, options: Options) -> int:
     return Exit.DONE
 
 
-def _arguments(settings: Settings, options: Options) -> list[str]:
+def _arguments(settings: Settings, options: SupervisorOptions) -> list[str]:
     ports = ["--nats-port", str(options.nats_port), "--health-port", str(options.health_port)]
     words = ["--home", str(settings.home.root), "--listen", options.listen]
     tls = ["--tls", options.tls] if options.tls else []
@@ -151,7 +151,7 @@ def _already_up(settings: Settings) -> int:
 
 def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
     create_installation(settings.home)
-    address = Address(host=listen, port=port or 4222, monitor_port=MONITOR_PORT)
+    address = ServerAddress(host=listen, port=port or 4222, monitor_port=MONITOR_PORT)
     write_atomically(path.absolute(), configuration(settings.home, address).encode())
     settings.screen.line(f"{path}: start nats-server with it (-c {path}), then NATS_URL=… writ up")
     return Exit.DONE

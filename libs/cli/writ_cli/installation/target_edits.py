@@ -18,13 +18,13 @@ from writ_contracts.nearest_name import near
 from writ_documents import yaml_file
 from writ_documents.readers import read_inventory
 from writ_installation.administration.target_edits import (
-    Remaining,
+    RemainingParts,
     remove_target,
     rename_target,
     set_values,
     tag_target,
 )
-from writ_installation.administration.targets import Address, verified_host_key
+from writ_installation.administration.targets import SshAddress, verified_host_key
 
 _name = click.argument("name", shell_complete=completion.targets)
 
@@ -163,7 +163,7 @@ async def repin(settings: Settings, name: str, host_key: str) -> int:
     connection = target.connection
     if target.backend != "ssh" or "host" not in connection:
         raise Invalid(f"{name} is no SSH target with a host of its own")
-    address = Address(str(connection.get("user", "root")), str(connection["host"]), int(connection.get("port", 22)))
+    address = SshAddress(str(connection.get("user", "root")), str(connection["host"]), int(connection.get("port", 22)))
     shown = verified_host_key(host_key, address, lambda key: confirmed_host_key(key, address))
     set_values(settings.home, name, {"connection": {**connection, "host_keys": [shown.line]}})
     if settings.screen.json:
@@ -185,7 +185,7 @@ def _known(settings: Settings, name: str) -> Target:
     return targets[name]
 
 
-def _show_remaining(settings: Settings, left: Remaining) -> None:
+def _show_remaining(settings: Settings, left: RemainingParts) -> None:
     screen = settings.screen
     screen.line(f"{left.target} is no target any more")
     if left.credentials:

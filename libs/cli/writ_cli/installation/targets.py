@@ -17,10 +17,10 @@ from writ_contracts.inventory import Role
 from writ_installation.administration.docker_targets import EngineFolders, NewEngine, engine_socket
 from writ_installation.administration.targets import (
     SERVED_WITHIN,
-    Added,
-    Address,
+    AddedTarget,
     HostKey,
     NewTarget,
+    SshAddress,
     add_ssh_target,
     address_of,
     refuse_known,
@@ -131,7 +131,7 @@ def _done(name: str, *, served: bool | None) -> int:
     return Exit.DONE
 
 
-def confirmed_host_key(key: HostKey, address: Address) -> bool:
+def confirmed_host_key(key: HostKey, address: SshAddress) -> bool:
     """Return whether a person at a terminal confirms the host key."""
     kind = key.line.partition(" ")[0]
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -143,7 +143,7 @@ def confirmed_host_key(key: HostKey, address: Address) -> bool:
     return str(answer).strip().lower() == "yes"
 
 
-def _show(screen: Screen, added: Added, address: Address, *, split: bool) -> None:
+def _show(screen: Screen, added: AddedTarget, address: SshAddress, *, split: bool) -> None:
     name, port = added.target.id, f"-p {address.port} " if address.port != 22 else ""
     screen.line(f"{name} is a target now, of role {added.target.role}; its host key is pinned in inventory.yaml")
     screen.line(f"Let its key in, in ~/.ssh/authorized_keys of {address.user} on {address.host}:")

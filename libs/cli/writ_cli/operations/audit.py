@@ -1,8 +1,8 @@
-"""`writ trace` and `writ audit search`: queries of the journal."""
+"""`writ trace`, `writ audit search` and `writ audit redecide`: queries of the journal."""
 
 import time
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 import msgspec
@@ -17,6 +17,9 @@ from writ_cli.settings import Settings
 from writ_contracts.audit import SearchQuery, TraceAnswer
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import Outcome
+
+if TYPE_CHECKING:
+    from writ_installation.administration.second_decisions import DecidedAgain
 
 
 @click.command()
@@ -146,6 +149,37 @@ async def search(  # long: one option for each filter
         click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one.nearest)}", err=True)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE
+
+
+@audit.command("redecide")
+@click.option("--after", type=click.IntRange(0), default=0, metavar="N", help="Events after this sequence.")
+@click.option("--until", type=click.IntRange(1), metavar="N", help="Events up to this sequence.")
+@click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
+@asking
+async def redecide(settings: Settings, after: int, until: int | None, since: str | None) -> int:
+    """Make recorded decisions a second time: by the policy, files and control events of their time.
+
+    Works in $WRIT_HOME, with audit's key. The exit status is 1 if the policy does not give one of them.
+    """
+    from writ_installation.administration import second_decisions  # noqa: PLC0415 - the engine of rules is large
+
+    begin = None if since is None else times.instant(since, now=time.time())
+    found = await second_decisions.redecide(settings.home, settings.where().url, after=after, until=until, since=begin)
+    if settings.screen.json:
+        settings.screen.data(found)
+    else:
+        _show_decided(settings, found)
+    return Exit.FAILED if found.differs else Exit.DONE
+
+
+def _show_decided(settings: Settings, found: "DecidedAgain") -> None:
+    screen = settings.screen
+    for one in found.decisions:
+        screen.line(f"event {one.sequence}, operation {one.operation_id} of {one.principal}: {one.text}")
+    for why, count in found.open.items():
+        screen.line(f"open, {count}: {why}")
+    total = "every decision that could be made a second time is the same" if not found.differs else "SOME DIFFER"
+    screen.line(f"events {found.first} to {found.last}: {total} ({found.same} same, {found.differs} different)")
 
 
 def _term(word: str) -> tuple[str, str]:

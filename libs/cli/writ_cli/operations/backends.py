@@ -26,7 +26,7 @@ PROGRAMS = ("python", "systemd", "apt", "restic", "btrfs", "zfs")
 COLUMNS = ("target", "connection", "host key", "credentials", "versions", "operations", "what to do")
 
 
-class Row(Struct, frozen=True, kw_only=True):
+class TargetRow(Struct, frozen=True, kw_only=True):
     """One target. `visit` is None where no agent could report; code and message are empty where all is well."""
 
     target: str
@@ -76,7 +76,7 @@ def _chosen(known: Sequence[TargetView], selected: Sequence[str]) -> list[Target
     return [by_id[name] for name in dict.fromkeys(selected)] if selected else list(known)
 
 
-async def _row(writ: Writ, view: TargetView, turns: asyncio.Semaphore) -> Row:
+async def _row(writ: Writ, view: TargetView, turns: asyncio.Semaphore) -> TargetRow:
     async with turns:
         try:
             visit = await _patiently(writ, view.id)
@@ -86,12 +86,12 @@ async def _row(writ: Writ, view: TargetView, turns: asyncio.Semaphore) -> Row:
     return _row_of(view, visit)
 
 
-def _row_of(view: TargetView, visit: TargetReport) -> Row:
+def _row_of(view: TargetView, visit: TargetReport) -> TargetRow:
     if visit.code:
         return _ill(view, visit.code, visit.message, advice(_trouble(visit), view.pool, view.backend), visit)
     without = any(why.startswith(WITHOUT_PYTHON) for why in visit.lacking.values())
     todo = advice("no_python", view.pool) if without else ""
-    return Row(target=view.id, backend=view.backend, pool=view.pool, well=True, advice=todo, visit=visit)
+    return TargetRow(target=view.id, backend=view.backend, pool=view.pool, well=True, advice=todo, visit=visit)
 
 
 def _trouble(visit: TargetReport) -> str:
@@ -110,8 +110,8 @@ async def _patiently(writ: Writ, target: str) -> TargetReport:
             await asyncio.sleep(UNHURRIED)
 
 
-def _ill(view: TargetView, code: str, message: str, todo: str, visit: TargetReport | None = None) -> Row:
-    return Row(
+def _ill(view: TargetView, code: str, message: str, todo: str, visit: TargetReport | None = None) -> TargetRow:
+    return TargetRow(
         target=view.id,
         backend=view.backend,
         pool=view.pool,
@@ -123,7 +123,7 @@ def _ill(view: TargetView, code: str, message: str, todo: str, visit: TargetRepo
     )
 
 
-def _show(screen: Screen, rows: Sequence[Row]) -> None:
+def _show(screen: Screen, rows: Sequence[TargetRow]) -> None:
     screen.table(COLUMNS, [list(_cells(row)) for row in rows], drop=("host key", "versions", "credentials"), spill=True)
     for row in rows:
         if row.message:
@@ -132,7 +132,7 @@ def _show(screen: Screen, rows: Sequence[Row]) -> None:
             screen.line(f"{row.target} has no {', '.join(names)}: {why}")
 
 
-def _cells(row: Row) -> Iterator[object]:
+def _cells(row: TargetRow) -> Iterator[object]:
     name = Text(row.target, style="green" if row.well else "red")
     steps = {step.name: step for step in row.visit.steps} if row.visit else {}
 
@@ -165,7 +165,7 @@ def _count(visit: TargetReport | None) -> str:
     return f"{own} of {own + lacking}" if lacking else f"all {own}"
 
 
-def _lacking(row: Row) -> Iterable[tuple[str, list[str]]]:
+def _lacking(row: TargetRow) -> Iterable[tuple[str, list[str]]]:
     by_reason: dict[str, list[str]] = defaultdict(list)
     for name, why in (row.visit.lacking if row.visit and row.well else {}).items():
         by_reason[why].append(name)

@@ -14,7 +14,7 @@ from writ_cli.operations.target_choice import TargetChoice, offered
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
-from writ_client.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, Recap, TargetResult
+from writ_client.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, RunRecap, TargetResult
 from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Invalid
 
@@ -29,7 +29,7 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
         await refuse_unknown(writ, each.operation)
         targets = await _chosen(writ, each.operation, choice)
         choice.confirm(each.operation, targets)
-        shown = Results(settings.screen, choice, len(targets))
+        shown = RunResults(settings.screen, choice, len(targets))
         many = ManyTargets(
             writ,
             each,
@@ -83,7 +83,7 @@ async def _outcomes(writ: Writ, operation: str, run: str) -> dict[str, str | Non
     return found
 
 
-def status_of(recap: Recap) -> Exit:
+def status_of(recap: RunRecap) -> Exit:
     """0 where all are well; the status of those that are not, if it is one; 7 if one is unknown; else 1."""
     statuses = {_STATUS.get(one.outcome) or of_outcome(one.outcome) for one in recap.results if not one.ok}
     if Exit.UNKNOWN in statuses:
@@ -91,7 +91,7 @@ def status_of(recap: Recap) -> Exit:
     return statuses.pop() if len(statuses) == 1 else Exit.FAILED if statuses else Exit.DONE
 
 
-class Results:
+class RunResults:
     """What is shown: a line for each target when it ends, progress beneath on a terminal, and the recap."""
 
     def __init__(self, screen: Screen, choice: TargetChoice, count: int) -> None:
@@ -103,7 +103,7 @@ class Results:
         self.interrupted = False
         self._status = screen.err.status(self._progress(), spinner="dots") if screen.live else None
 
-    def __enter__(self) -> "Results":
+    def __enter__(self) -> "RunResults":
         if self._status is not None:
             self._status.start()
         return self
@@ -132,7 +132,7 @@ class Results:
         why = "" if result.ok else f"  {result.code}: {result.message}" if result.code else f"  {result.message}"
         self._screen.line(f"{result.target}  ", outcome(result.outcome), took, why)
 
-    def recap(self, recap: Recap) -> None:
+    def recap(self, recap: RunRecap) -> None:
         """The sum, and what goes on or was not begun."""
         if self._screen.json:
             for result in recap.results:
@@ -158,7 +158,7 @@ class Results:
                 by_outcome.setdefault(one.outcome, []).append(one.target)
         self._screen.fields((word, ", ".join(names)) for word, names in by_outcome.items())
 
-    def _say_what_goes_on(self, recap: Recap) -> None:
+    def _say_what_goes_on(self, recap: RunRecap) -> None:
         counts = recap.counts
         going, left = counts.get(PENDING, 0), counts.get(SKIPPED, 0)
         click.echo(f"writ: {going} operations go on (`writ op list`), {left} targets were not begun", err=True)

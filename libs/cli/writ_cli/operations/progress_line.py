@@ -15,7 +15,7 @@ from writ_contracts import journal
 from writ_contracts.agents import Progress
 
 
-class Live:
+class ProgressLine:
     """`with Live(screen) as live: live.show(event)`."""
 
     def __init__(self, screen: Screen) -> None:

@@ -13,7 +13,7 @@ from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
 from writ_cli.operations.known_operations import refuse_unknown, refuse_wrong_parameters
 from writ_cli.operations.many_targets import run_many
-from writ_cli.operations.progress_line import Live
+from writ_cli.operations.progress_line import ProgressLine
 from writ_cli.operations.run_diff import RunPreview, preview_of, problem_of, show_run_diff
 from writ_cli.operations.target_choice import TargetChoice, choosing
 from writ_cli.options import asking
@@ -22,7 +22,7 @@ from writ_cli.settings import Settings
 from writ_cli.suggestions import suggestion
 from writ_client import request_signing
 from writ_client.client import Writ
-from writ_client.operation_wait import Requested
+from writ_client.operation_wait import RecordedRequest
 from writ_client.target_runs import EachRequest, each_request
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
@@ -177,7 +177,7 @@ async def _wait(
 ) -> int:
     number, screen = operation_id(writ.principal, arguments.key), settings.screen
     try:
-        with Live(screen) as live:
+        with ProgressLine(screen) as live:
             answer = await _submit(writ, arguments)
             _tell_waiting(screen, answer)
             view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
@@ -215,7 +215,7 @@ def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
     return Exit.DONE if answer.outcome is None else of_outcome(answer.outcome)
 
 
-def show_requested(screen: Screen, requested: Requested) -> int:
+def show_requested(screen: Screen, requested: RecordedRequest) -> int:
     """Show what became of a request until now; return its exit status, that of a pending one without an outcome."""
     if requested.view is not None:
         return show_view(screen, requested.view, requested.answer.verdict)

@@ -9,7 +9,7 @@ import click
 from msgspec import Struct
 
 from writ_cli import completion
-from writ_client.target_selection import Selector
+from writ_client.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Role
@@ -77,11 +77,11 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
         return self.targets[0] if self.targets else None
 
     @property
-    def selector(self) -> Selector:
+    def selector(self) -> TargetSelector:
         """Which targets they cover. Raises UsageError for `--all` beside others."""
         if self.everything and (self.targets or self.roles or self.tags):
             raise click.UsageError("--all is every target: leave it out, or the other options")
-        return Selector(globs=self.targets, roles=self.roles, tags=self.tags)
+        return TargetSelector(globs=self.targets, roles=self.roles, tags=self.tags)
 
     def batch(self, count: int) -> int | None:
         """How many at a time. Raises Invalid."""

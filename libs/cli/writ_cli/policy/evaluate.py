@@ -24,7 +24,7 @@ from writ_rules.setting import Setting
 CHUNK = 1 << 18
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """A stream of bytes that returns available data."""
 
     def read1(self, size: int, /) -> bytes:
@@ -68,10 +68,10 @@ async def evaluate(
     return Exit.DONE
 
 
-def _opened(requests: str) -> AbstractContextManager[Source]:
+def _opened(requests: str) -> AbstractContextManager[ByteSource]:
     if requests == "-":
-        return nullcontext(cast(Source, sys.stdin.buffer))
-    return cast(AbstractContextManager[Source], Path(requests).open("rb"))
+        return nullcontext(cast(ByteSource, sys.stdin.buffer))
+    return cast(AbstractContextManager[ByteSource], Path(requests).open("rb"))
 
 
 def _decide(setting: Setting, batches: Iterator[list[bytes]]) -> None:
@@ -94,7 +94,7 @@ def _write(answers: Iterable[bytes]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _batches(source: Source) -> Iterator[list[bytes]]:
+def _batches(source: ByteSource) -> Iterator[list[bytes]]:
     """Yield the whole lines of each read. A line that is too long is cut, which its result says; its rest is
     dropped.
     """

@@ -59,15 +59,18 @@ async def explain(
     A recorded request is decided as if it came at its time, by the policy in force now, with its public parameters.
 
     Tells the decision, the rules that make it, every other rule that was considered with the first clause that failed
-    (what it wanted, what it got), what came nearest, who could approve, and when a window opens. Nothing is recorded or
-    done. About others only who may read the policy (`audit_read`) can ask. Exit status 3: denied; 4: with an approval.
+    (what it wanted, what it got), what came nearest, who could approve, when a window opens or a deny ends, and what an
+    emergency would change. Nothing is recorded or done. About others only who may read the policy (`audit_read`) can
+    ask. Exit status 3: denied; 4: with an approval.
     """
     files = named(policy_file, inventory, principals, mode)
     one = await _recorded(settings, operation) if _is_id(operation) else None
     if one is not None and (words or target or who):
         raise click.UsageError("the record of an operation has its target, principal and parameters: leave them out")
     if one is None:
-        one = Asked(operation, target_of(operation, target), parameters_of(operation, words), who, None, False)
+        one = ExplainedRequest(
+            operation, target_of(operation, target), parameters_of(operation, words), who, None, False
+        )
     async with answering(settings, files) as source:
         found = await source.explain(
             one.operation,
@@ -86,7 +89,7 @@ async def explain(
     return of_decision(found.decision)
 
 
-class Asked(Struct, frozen=True):
+class ExplainedRequest(Struct, frozen=True):
     """The request whose decision is explained. `at`: Unix seconds, None for now."""
 
     operation: str
@@ -101,7 +104,7 @@ def _is_id(text: str) -> bool:
     return len(text) >= LEAST_ID and is_prefix(text) and text not in load_catalogue()
 
 
-async def _recorded(settings: Settings, text: str) -> Asked:
+async def _recorded(settings: Settings, text: str) -> ExplainedRequest:
     """Return the recorded request of an operation. Raises NotFound and Invalid."""
     async with await settings.connect() as writ:
         operation_id = await operation_of(writ, text)
@@ -110,7 +113,7 @@ async def _recorded(settings: Settings, text: str) -> Asked:
     if first is None:
         raise Invalid(f"the record has no request of {operation_id} that may be read", code="not_found")
     parameters, dry_run = dict(first.get("parameters") or {}), bool(first.get("dry_run"))
-    return Asked(first["operation"], first["target"], parameters, first["principal"], first["at"], dry_run)
+    return ExplainedRequest(first["operation"], first["target"], parameters, first["principal"], first["at"], dry_run)
 
 
 def _show(screen: Screen, found: Explanation) -> None:
@@ -129,6 +132,8 @@ def _show(screen: Screen, found: Explanation) -> None:
             ("at most", "; ".join(f"{limit.most} by {limit.kind} of '{limit.rule}'" for limit in found.limits)),
             ("turns on", ", ".join(found.needs)),
             ("emergency", found.emergency),
+            ("denied until", None if found.ends_at is None else times.date(found.ends_at)),
+            ("in an emergency", _in_emergency(found)),
         ]
     )
     for demand in found.approvals:
@@ -142,6 +147,14 @@ def _show(screen: Screen, found: Explanation) -> None:
         )
     if found.trace_omitted:
         screen.line(f"and {found.trace_omitted} more rules that were considered")
+
+
+def _in_emergency(found: Explanation) -> str | None:
+    """Return the decision that an emergency would make; nothing where it would be the same."""
+    then = found.in_emergency
+    if then is None or (then.decision, then.rules) == (found.decision, found.rules):
+        return None if then is None else "the same"
+    return f"{decision(then.decision)}: {then.reason}"
 
 
 def _approval(demand: ApprovalDemand) -> Iterator[str]:

@@ -44,7 +44,7 @@ RUNNING = click.option(
 )
 
 
-class Files(Struct, frozen=True, kw_only=True):
+class PolicyFiles(Struct, frozen=True, kw_only=True):
     """The files of the options."""
 
     policy: Path
@@ -60,17 +60,17 @@ def offline(command: Command) -> Command:
     return command
 
 
-def named(policy_file: Path | None, inventory: Path | None, principals: Path | None, mode: Mode) -> Files | None:
+def named(policy_file: Path | None, inventory: Path | None, principals: Path | None, mode: Mode) -> PolicyFiles | None:
     """Return the files, if a policy is among them; Invalid where the others stand alone."""
     if policy_file is not None:
-        return Files(policy=policy_file, inventory=inventory, principals=principals, mode=mode)
+        return PolicyFiles(policy=policy_file, inventory=inventory, principals=principals, mode=mode)
     if inventory is not None or principals is not None:
         raise click.UsageError("--inventory and --principals go with --policy; without it the running Writ is asked")
     return None
 
 
 @asynccontextmanager
-async def answering(settings: Settings, files: Files | None) -> AsyncIterator[OfflinePolicy | PolicyQueries]:
+async def answering(settings: Settings, files: PolicyFiles | None) -> AsyncIterator[OfflinePolicy | PolicyQueries]:
     """Yield the source of decisions: the files, or without them the running Writ, as the present principal."""
     if files is not None:
         yield OfflinePolicy(read(settings, files), _asker(settings))
@@ -90,14 +90,14 @@ def _asker(settings: Settings) -> str | None:
         return None
 
 
-def read(settings: Settings, files: Files) -> Setting:
+def read(settings: Settings, files: PolicyFiles) -> Setting:
     """Return the setting of the policy. Raises ConfigError with all mistakes of a file."""
     catalogue = load_catalogue(evaluators=True)
     source = read_policy(files.policy, catalogue, files.mode)
     return among(settings, files, source.policy, catalogue)
 
 
-def among(settings: Settings, files: Files, policy: Any, catalogue: Catalogue) -> Setting:
+def among(settings: Settings, files: PolicyFiles, policy: Any, catalogue: Catalogue) -> Setting:
     """Return the setting of a policy with the targets and principals of the options."""
     inventory = files.inventory or _of_home(settings.home.inventory, "--inventory")
     principals = files.principals or _of_home(settings.home.principals, "--principals")

@@ -3,9 +3,11 @@
 import click
 
 from writ_cli.policy import (
+    convert,
     diff,
     evaluate,
     explain,
+    format_files,
     init,
     permissions,
     recover,
@@ -30,7 +32,9 @@ def policy() -> None:
 
 for command in (
     init.init,
+    convert.convert,
     validate.validate,
+    format_files.format_command,
     test_suites.test,
     evaluate.evaluate,
     explain.explain,

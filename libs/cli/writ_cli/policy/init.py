@@ -17,7 +17,7 @@ from writ_rules.suites import default_suite_path
 TEMPLATES = ("homelab", "production", "ci-runner", "ai-assistant", "change-freeze")
 
 
-class Started(Struct, frozen=True, kw_only=True):
+class InitialFiles(Struct, frozen=True, kw_only=True):
     """The two files, as `-o json` has them. Stable: fields may be added."""
 
     template: str
@@ -46,7 +46,7 @@ async def init(settings: Settings, file: Path, template: str) -> int:
     suite = default_suite_path(file)
     _write(file, suite, template)
     if settings.screen.json:
-        settings.screen.data(Started(template=template, policy=str(file), suite=str(suite)))
+        settings.screen.data(InitialFiles(template=template, policy=str(file), suite=str(suite)))
     else:
         settings.screen.line(f"{file} is the policy, {suite} has its cases")
         rows = (

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from writ_client.request_combinations import Simulates
+from writ_client.request_combinations import Simulation
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts.errors import Invalid
@@ -13,7 +13,7 @@ from writ_rules import answers, explaining, json_lines
 from writ_rules.setting import Setting
 
 
-class OfflinePolicy(Simulates):
+class OfflinePolicy(Simulation):
     """`asker`: the principal of queries about oneself."""
 
     def __init__(self, setting: Setting, asker: str | None) -> None:

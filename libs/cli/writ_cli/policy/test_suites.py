@@ -20,7 +20,7 @@ from writ_rules.answers import covered, failed
 from writ_rules.coverage import Coverage
 from writ_rules.junit import junit
 from writ_rules.loading import Mode
-from writ_rules.suite_runs import Prepared, Runs, SuiteRun, read_suite, run_suites
+from writ_rules.suite_runs import PreparedSuite, SuiteRun, SuiteRuns, read_suite, run_suites
 from writ_rules.suites import default_suite_path, is_suite, suites_in
 from writ_runtime.plugins import load_catalogue
 
@@ -43,7 +43,7 @@ class CoverageReport(Struct, frozen=True, kw_only=True):
     rules: list[RuleCovered]
 
 
-class Tested(Struct, frozen=True, kw_only=True):
+class TestRunReport(Struct, frozen=True, kw_only=True):
     """All suites with the coverage of their policies."""
 
     suites: list[SuiteReport]
@@ -85,7 +85,9 @@ async def test(
         runs = run_suites(_prepared(suites, policy_file, mode))
         if junit_file is not None:
             _write(junit_file, runs)
-        tested = Tested(suites=[_report(run) for run in runs.suites], coverage=[_covered(one) for one in runs.coverage])
+        tested = TestRunReport(
+            suites=[_report(run) for run in runs.suites], coverage=[_covered(one) for one in runs.coverage]
+        )
     if settings.screen.json:
         settings.screen.data(tested)
     else:
@@ -94,7 +96,7 @@ async def test(
     return Exit.FAILED if any(suite.failed for suite in tested.suites) or short else Exit.DONE
 
 
-async def _by_running_writ(settings: Settings, suites: list[Path], policy: Path | None) -> Tested:
+async def _by_running_writ(settings: Settings, suites: list[Path], policy: Path | None) -> TestRunReport:
     """Run the suites on the policy in force, or on a file's."""
     document = None if policy is None else text_of(policy)
     name = "the policy in force" if policy is None else str(policy)
@@ -111,7 +113,7 @@ async def _by_running_writ(settings: Settings, suites: list[Path], policy: Path 
                 )
             )
             coverage.append(CoverageReport(policy=name, percent=answer.percent, rules=answer.coverage))
-    return Tested(suites=reports, coverage=coverage)
+    return TestRunReport(suites=reports, coverage=coverage)
 
 
 def _suites(paths: Iterable[Path]) -> Iterator[Path]:
@@ -127,10 +129,10 @@ def _suites(paths: Iterable[Path]) -> Iterator[Path]:
             yield default_suite_path(path)
 
 
-def _prepared(suites: list[Path], policy: Path | None, mode: Mode) -> list[Prepared]:
+def _prepared(suites: list[Path], policy: Path | None, mode: Mode) -> list[PreparedSuite]:
     """Return all suites, or raise with the problems of all."""
     catalogue = load_catalogue(evaluators=True)
-    prepared: list[Prepared] = []
+    prepared: list[PreparedSuite] = []
     problems: list[Problem] = []
     for path in suites:
         try:
@@ -142,7 +144,7 @@ def _prepared(suites: list[Path], policy: Path | None, mode: Mode) -> list[Prepa
     return prepared
 
 
-def _write(path: Path, runs: Runs) -> None:
+def _write(path: Path, runs: SuiteRuns) -> None:
     path.write_bytes(junit(runs))
 
 
@@ -157,7 +159,7 @@ def _covered(coverage: Coverage) -> CoverageReport:
     return CoverageReport(policy=coverage.policy, percent=coverage.percent, rules=covered(coverage))
 
 
-def _show(screen: Screen, tested: Tested, *, coverage: bool) -> None:
+def _show(screen: Screen, tested: TestRunReport, *, coverage: bool) -> None:
     for suite in tested.suites:
         _show_suite(screen, suite)
     for each in tested.coverage if coverage else ():

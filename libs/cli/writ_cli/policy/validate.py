@@ -1,5 +1,6 @@
 """`writ policy validate`: all problems of policy files and their suites, each with its position."""
 
+import time
 from pathlib import Path
 
 import click
@@ -21,11 +22,11 @@ from writ_rules.answers import problems_of, validated
 from writ_rules.loading import Mode
 from writ_rules.suite_runs import read_suite
 from writ_rules.suites import is_suite
-from writ_rules.validating import Among, validate_file
+from writ_rules.validating import ValidationContext, validate_file
 from writ_runtime.plugins import load_catalogue
 
 
-class Validated(Struct, frozen=True, kw_only=True):
+class ValidatedFile(Struct, frozen=True, kw_only=True):
     """One file as `-o json` has it. Stable: fields may be added."""
 
     file: str
@@ -71,11 +72,11 @@ async def validate(
     return Exit.DONE if all(each.valid for each in found) else Exit.INVALID
 
 
-def _lists(inventory: Path | None, principals: Path | None) -> tuple[Among, list[Validated]]:
+def _lists(inventory: Path | None, principals: Path | None) -> tuple[ValidationContext, list[ValidatedFile]]:
     """Return the content of the named files, and their problems."""
     targets: list[Target] | None = None
     people: list[Principal] | None = None
-    wrong: list[Validated] = []
+    wrong: list[ValidatedFile] = []
     try:
         targets = None if inventory is None else read_inventory(inventory).targets
     except FileErrors as errors:
@@ -84,10 +85,10 @@ def _lists(inventory: Path | None, principals: Path | None) -> tuple[Among, list
         people = None if principals is None else read_people(principals).principals
     except FileErrors as errors:
         wrong.append(_of(Path(principals or ""), PolicyValidateAnswer(problems=problems_of(errors))))
-    return Among(targets=targets, principals=people), wrong
+    return ValidationContext(targets=targets, principals=people, now=time.time()), wrong
 
 
-def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: Among) -> Validated:
+def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: ValidationContext) -> ValidatedFile:
     if not is_suite(path):
         return _of(path, validated(validate_file(path, catalogue, mode, among)))
     try:
@@ -97,15 +98,17 @@ def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: Among) -> Vali
     return _of(path, PolicyValidateAnswer(valid=True, name=suite.source.policy.name))
 
 
-def _validated(path: Path, answer: PolicyValidateAnswer) -> Validated:
+def _validated(path: Path, answer: PolicyValidateAnswer) -> ValidatedFile:
     return _of(path, structs.replace(answer, problems=of_files(answer.problems, {"policy": str(path)})))
 
 
-def _of(path: Path, answer: PolicyValidateAnswer) -> Validated:
-    return Validated(file=str(path), valid=answer.valid, name=answer.name, rules=answer.rules, problems=answer.problems)
+def _of(path: Path, answer: PolicyValidateAnswer) -> ValidatedFile:
+    return ValidatedFile(
+        file=str(path), valid=answer.valid, name=answer.name, rules=answer.rules, problems=answer.problems
+    )
 
 
-def _show(screen: Screen, found: Validated) -> None:
+def _show(screen: Screen, found: ValidatedFile) -> None:
     show_problems(screen, found.problems, found.file)
     verdict = Text("valid", style="green") if found.valid else Text("refused", style="red")
     policy = f", policy '{found.name}' with {found.rules} rules" if found.rules else ""

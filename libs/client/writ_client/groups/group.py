@@ -19,7 +19,7 @@ class RunOptions(TypedDict, total=False):
     on_event: OnEvent
 
 
-class Runs(Protocol):
+class OperationRunner(Protocol):
     """A client which runs operations."""
 
     async def run(
@@ -32,7 +32,7 @@ class Runs(Protocol):
 class OperationGroup:
     """The operations on one kind of thing. Raises the errors of `Writ.run`; a denial is an outcome of the view."""
 
-    def __init__(self, client: Runs) -> None:
+    def __init__(self, client: OperationRunner) -> None:
         self._client = client
 
     async def _run(

@@ -18,73 +18,73 @@ from writ_client.groups.storages import Storages
 from writ_client.groups.tasks import Tasks
 
 if TYPE_CHECKING:
-    from writ_client.groups.group import Runs
+    from writ_client.groups.group import OperationRunner
 
 
 class OperationGroups:
     """A mixin for a client which runs operations."""
 
     @cached_property
-    def services(self: "Runs") -> Services:
+    def services(self: "OperationRunner") -> Services:
         """System services."""
         return Services(self)
 
     @cached_property
-    def containers(self: "Runs") -> Containers:
+    def containers(self: "OperationRunner") -> Containers:
         """Containers, and guests of Proxmox."""
         return Containers(self)
 
     @cached_property
-    def images(self: "Runs") -> Images:
+    def images(self: "OperationRunner") -> Images:
         """Images of Docker engines."""
         return Images(self)
 
     @cached_property
-    def stacks(self: "Runs") -> Stacks:
+    def stacks(self: "OperationRunner") -> Stacks:
         """Compose stacks."""
         return Stacks(self)
 
     @cached_property
-    def backups(self: "Runs") -> Backups:
+    def backups(self: "OperationRunner") -> Backups:
         """Backups."""
         return Backups(self)
 
     @cached_property
-    def snapshots(self: "Runs") -> Snapshots:
+    def snapshots(self: "OperationRunner") -> Snapshots:
         """Snapshots."""
         return Snapshots(self)
 
     @cached_property
-    def files(self: "Runs") -> Files:
+    def files(self: "OperationRunner") -> Files:
         """Files."""
         return Files(self)
 
     @cached_property
-    def network(self: "Runs") -> Network:
+    def network(self: "OperationRunner") -> Network:
         """The network, as a target sees it."""
         return Network(self)
 
     @cached_property
-    def packages(self: "Runs") -> Packages:
+    def packages(self: "OperationRunner") -> Packages:
         """System packages."""
         return Packages(self)
 
     @cached_property
-    def guests(self: "Runs") -> Guests:
+    def guests(self: "OperationRunner") -> Guests:
         """Guests of Proxmox VE."""
         return Guests(self)
 
     @cached_property
-    def nodes(self: "Runs") -> Nodes:
+    def nodes(self: "OperationRunner") -> Nodes:
         """Nodes of Proxmox VE."""
         return Nodes(self)
 
     @cached_property
-    def storages(self: "Runs") -> Storages:
+    def storages(self: "OperationRunner") -> Storages:
         """Storages of Proxmox VE."""
         return Storages(self)
 
     @cached_property
-    def tasks(self: "Runs") -> Tasks:
+    def tasks(self: "OperationRunner") -> Tasks:
         """Tasks of Proxmox VE."""
         return Tasks(self)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from writ_client.operation_wait import Requested
+from writ_client.operation_wait import RecordedRequest
 from writ_contracts.life import State
 from writ_contracts.policy_questions import EvalRequest, EvalResult, Explanation
 from writ_contracts.requests import OperationView, SimulateAnswer, Verdict
@@ -52,7 +52,7 @@ def operation_result(view: OperationView) -> Result:
     }
 
 
-def request_result(requested: Requested, operation_type: str, target_id: str) -> Result:
+def request_result(requested: RecordedRequest, operation_type: str, target_id: str) -> Result:
     """Return the state or outcome of a request, with the decision on it."""
     answer = requested.answer
     judged = {"policy_evaluation": verdict_result(answer.verdict)} if answer.verdict is not None else {}

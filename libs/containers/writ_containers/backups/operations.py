@@ -1,7 +1,7 @@
-"""backup_create, _list, _restore and _delete of a container's volumes.
+"""backup_create, _list, _restore and _delete of a container's volumes and folders of the host.
 
-A restore never writes into a volume in use. The container is made again with new volumes, which are filled and compared
-with the backup first; then it takes the place of the former one, whose volumes stay as they are.
+A restore never writes into a volume or folder in use. The container is made again with new ones, which are filled and
+compared with the backup first; then it takes the place of the former one, whose data stays as it is.
 """
 
 import asyncio
@@ -13,23 +13,31 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
 from writ_containers import container_recreate, container_update, container_view
+from writ_containers.backups.mounted_data import (
+    MountedData,
+    check_fits,
+    mounted_data,
+    new_folders,
+    with_new_places,
+)
 from writ_containers.backups.repository import BackupPart, Repository, complete, file_name, repository_of
 from writ_containers.backups.tar_digest import TarDigest, digest_of
 from writ_containers.container_replace import replace_container
-from writ_containers.container_view import OPERATION_LABEL
+from writ_containers.created_container import CERTAIN_AFTER, PAUSE
 from writ_containers.engine import Engine
 from writ_contracts.catalogue.backups import BackupCreate, BackupRestore
 from writ_contracts.errors import Conflict, Invalid, TimedOut, WritError
 from writ_contracts.inventory import Target
 
 Raw = Mapping[str, Any]
+NOT_RESUMED = "not_resumed"
 OPERATIONS = ("backup_create", "backup_list", "backup_restore", "backup_delete")
 
 
-async def run(engine: Engine, task: Task, progress: Progress, until: float) -> Done:
-    """Carry it out; `until` in monotonic seconds. Raises WritError for what was refused before any effect."""
+async def run(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     repository = repository_of(task.target, task.operation_id)
     match task.operation.name:
         case "backup_create":
@@ -42,36 +50,41 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> D
             return await _list(repository, task)
 
 
-async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> Probed:
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
     """Return whether it took effect. Raises WritError."""
     if task.operation.name == "backup_restore":
         return await container_update.probe(engine, task, before)
     found = await _parts(repository_of(task.target, task.operation_id), str(task.parameters["backup_id"]))
     if task.operation.name == "backup_delete":
         reason = "the repository has it" if found else "the repository has no such backup"
-        return Probed(verdict="no_effect" if found else "took_effect", seen={"reason": reason})
+        return ProbeResult(verdict="no_effect" if found else "took_effect", seen={"reason": reason})
     ours = [one for one in found if one.operation_id == task.operation_id]
-    if complete(ours):
-        return Probed(verdict="took_effect", seen={"reason": "the repository has the backup of this operation"})
-    reason = "the repository has a part of it" if ours else "the repository has no backup of this operation"
-    return Probed(verdict="unknown" if ours else "no_effect", seen={"reason": reason})
+    quiet = await _still_quiet(engine, task)
+    verdict: Verdict = "took_effect" if complete(ours) else "unknown" if ours else "no_effect"
+    kept = {"took_effect": "the backup", "unknown": "a part of the backup", "no_effect": "no backup"}[verdict]
+    reason = f"the repository has {kept} of this operation{quiet}"
+    return ProbeResult(verdict="unknown" if quiet else verdict, seen={"reason": reason})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return what it would do. Raises WritError."""
+    """Return the preview. Raises WritError."""
     repository = repository_of(task.target, task.operation_id)
     backup_id = str(task.parameters["backup_id"])
     if task.operation.name == "backup_create":
         raw = await engine.find(_container(task))
         await _refuse_taken(repository, backup_id)
-        return {"backup_id": backup_id, "would": f"back up {', '.join(_volumes(raw))} of {_container(task)}"}
+        data = await mounted_data(engine, raw, task.target)
+        would = f"back up {', '.join(data.paths)} of {_container(task)}{_without(data)}"
+        return {"backup_id": backup_id, "would": would}
     parts = await _the_one(repository, backup_id)
     if task.operation.name == "backup_delete":
         return {"backup_id": backup_id, "would": f"delete the backup of {parts[0].container}"}
     raw = await engine.find(_container(task))
-    _check_fits(raw, parts)
+    data = await mounted_data(engine, raw, task.target)
+    check_fits(data, parts, task.target)
     paths = ", ".join(part.path for part in parts)
-    return {"backup_id": backup_id, "would": f"make {_container(task)} again with new volumes for {paths}"}
+    would = f"make {_container(task)} again with new volumes and folders for {paths}"
+    return {"backup_id": backup_id, "would": would, "folders": new_folders(data, parts, task.operation_id)}
 
 
 async def names(target: Target) -> list[str]:
@@ -79,13 +92,14 @@ async def names(target: Target) -> list[str]:
     return sorted({one.backup_id for one in await repository_of(target, "listing").parts()})
 
 
-async def _create(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> Done:
+async def _create(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> TaskResult:
     given: BackupCreate = task.arguments()
     raw = await engine.find(_container(task))
-    paths = _volumes(raw)
+    data = await mounted_data(engine, raw, task.target)
+    paths = data.paths
     await _refuse_taken(repository, given.backup_id)
     try:
-        async with asyncio.timeout(until - time.monotonic()), _quiet(engine, raw, given.quiesce):
+        async with _quiet(engine, raw, given.quiesce), asyncio.timeout(until - time.monotonic()):
             for number, path in enumerate(paths, 1):
                 progress(f"backs up {path}")
                 tags = _tags(given.backup_id, task.operation_id, _container(task), path, f"{number}/{len(paths)}")
@@ -93,34 +107,42 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
                 await repository.store(tags, file_name(number), stream, full=given.backup_type == "full")
     except (WritError, TimeoutError) as error:
         code = error.code if isinstance(error, WritError) else "timeout"
-        return await _given_up(repository, task.operation_id, code, str(error) or "it took too long")
+        done = await _given_up(repository, task.operation_id, code, str(error) or "it took too long")
+        return replace(done, outcome="unknown", effect="maybe") if code == NOT_RESUMED else done
     except asyncio.CancelledError:
         done = await _given_up(repository, task.operation_id, "cancelled", "it was stopped")
         return replace(done, outcome="cancelled" if done.effect == "none" else "unknown")
     parts = [one for one in await _parts(repository, given.backup_id) if one.operation_id == task.operation_id]
     if not complete(parts):
         return await _given_up(repository, task.operation_id, "tool_failed", "the repository has not all of it")
-    return Done(outcome="succeeded", output=_shown(parts), state={"backup_id": given.backup_id}, effect="done")
+    return TaskResult(
+        outcome="succeeded",
+        output=_shown(parts),
+        state={"backup_id": given.backup_id},
+        message=_without(data).removeprefix("; "),
+        effect="done",
+    )
 
 
-async def _given_up(repository: Repository, operation_id: str, code: str, message: str) -> Done:
+async def _given_up(repository: Repository, operation_id: str, code: str, message: str) -> TaskResult:
     """A part of a backup is taken out again."""
     try:
         await repository.forget([one for one in await repository.parts() if one.operation_id == operation_id])
     except WritError:
-        return Done(outcome="failed", code=code, message=f"{message}; a part of it is left", effect="maybe")
-    return Done(outcome="failed", code=code, message=message, effect="none")
+        return TaskResult(outcome="failed", code=code, message=f"{message}; a part of it is left", effect="maybe")
+    return TaskResult(outcome="failed", code=code, message=message, effect="none")
 
 
-async def _restore(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> Done:
+async def _restore(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> TaskResult:
     given: BackupRestore = task.arguments()
     raw = await engine.find(_container(task))
     container_recreate.check_recreatable(raw)
     parts = await _the_one(repository, given.backup_id)
-    _check_fits(raw, parts)
+    data = await mounted_data(engine, raw, task.target)
+    check_fits(data, parts, task.target)
     former = await engine.image(str(raw.get("Image")))
     body = container_recreate.recreated(raw, former, str(raw["Image"]), task.operation_id)
-    body["HostConfig"] = _with_new_volumes(body["HostConfig"], parts, _container(task), task.operation_id)
+    body["HostConfig"] = with_new_places(body["HostConfig"], data, parts, _container(task), task.operation_id)
 
     async def fill(container_id: str) -> None:
         for part in parts:
@@ -129,11 +151,14 @@ async def _restore(engine: Engine, repository: Repository, task: Task, progress:
 
     done = await replace_container(engine, task, raw, body, progress, until, fill)
     output = {"backup_id": given.backup_id, "reference": parts[0].reference, "log": str(done.output.get("log", ""))}
-    message = done.message
+    folders = new_folders(data, parts, task.operation_id)
     if done.outcome == "succeeded":
-        message = f"{message}; " if message else ""
-        message += "the former volumes are left as they were"
-    return Done(
+        rest = "the former volumes are left as they were"
+        rest += f"; its folders are now {', '.join(folders)}" if folders else ""
+    else:
+        rest = f"what was filled may be left: {', '.join(folders)}" if folders else ""
+    message = "; ".join(filter(None, (done.message, rest)))
+    return TaskResult(
         outcome=done.outcome, code=done.code, message=message, output=output, state=done.state, effect=done.effect
     )
 
@@ -155,23 +180,23 @@ async def _fill(engine: Engine, repository: Repository, container_id: str, part:
         raise TimedOut(f"{part.path} is not as in the backup after it was restored", code="not_verified")
 
 
-async def _delete(repository: Repository, backup_id: str) -> Done:
+async def _delete(repository: Repository, backup_id: str) -> TaskResult:
     parts = await _the_one(repository, backup_id)
     await repository.forget(parts)
     if await _parts(repository, backup_id):
-        return Done(outcome="failed", code="tool_failed", message="the repository still has it", effect="maybe")
+        return TaskResult(outcome="failed", code="tool_failed", message="the repository still has it", effect="maybe")
     output = {"backup_id": backup_id, "reference": parts[0].reference, "removed": True}
-    return Done(outcome="succeeded", output=output, effect="done")
+    return TaskResult(outcome="succeeded", output=output, effect="done")
 
 
-async def _list(repository: Repository, task: Task) -> Done:
+async def _list(repository: Repository, task: Task) -> TaskResult:
     wanted, limit = task.parameters.get("container_name"), int(task.parameters.get("limit", 100))
     grouped: dict[str, list[BackupPart]] = {}
     for part in await repository.parts():
         grouped.setdefault(part.backup_id, []).append(part)
     found = [_entry(parts) for parts in grouped.values() if complete(parts) and wanted in (None, parts[0].container)]
     found.sort(key=lambda one: float(one["created_at"]), reverse=True)
-    return Done(outcome="succeeded", output={"backups": found[:limit], "truncated": len(found) > limit})
+    return TaskResult(outcome="succeeded", output={"backups": found[:limit], "truncated": len(found) > limit})
 
 
 @asynccontextmanager
@@ -186,7 +211,34 @@ async def _quiet(engine: Engine, raw: Raw, how: str) -> AsyncIterator[None]:
         await begin
         yield
     finally:
-        await asyncio.shield(engine.unpause(container_id) if how == "pause" else engine.start(container_id))
+        await asyncio.shield(_resume(engine, container_id, how))
+
+
+async def _resume(engine: Engine, container_id: str, how: str) -> None:
+    """Let the container go on; an engine that is restarted meanwhile is asked again. Raises WritError."""
+    until = time.monotonic() + CERTAIN_AFTER
+    while True:
+        try:
+            if how == "stop":
+                await engine.start(container_id)
+            elif (await engine.inspect(container_id)).get("State", {}).get("Status") == "paused":
+                await engine.unpause(container_id)
+            return
+        except WritError as error:
+            if time.monotonic() > until:
+                message = f"the container is left as it was during the backup ({how}): {error}"
+                raise WritError(message, code=NOT_RESUMED) from error
+        await asyncio.sleep(PAUSE)
+
+
+async def _still_quiet(engine: Engine, task: Task) -> str:
+    """Return a remark on a container that a killed agent has left paused or stopped; empty for one that runs."""
+    raw = await engine.find_or_none(_container(task))
+    state = "" if raw is None else str(raw.get("State", {}).get("Status", ""))
+    if state == "paused":
+        return f"; the container is paused: docker unpause {_container(task)}"
+    stopped = state == "exited" and task.parameters.get("quiesce") == "stop"
+    return f"; the container is stopped: docker start {_container(task)}" if stopped else ""
 
 
 async def _parts(repository: Repository, backup_id: str) -> list[BackupPart]:
@@ -205,37 +257,8 @@ async def _refuse_taken(repository: Repository, backup_id: str) -> None:
         raise Conflict(f"there is a backup {backup_id} already", code="exists")
 
 
-def _volumes(raw: Raw) -> list[str]:
-    """The paths of its writable volumes. Raises Invalid (`no_volumes`). Folders of the host are the host's."""
-    mounts = raw.get("Mounts") or ()
-    found = sorted(str(one["Destination"]) for one in mounts if one.get("Type") == "volume" and one.get("RW"))
-    if not found:
-        message = "it has no volume that it may write; folders of the host are backed up by target_path"
-        raise Invalid(message, code="no_volumes")
-    return found
-
-
-def _check_fits(raw: Raw, parts: list[BackupPart]) -> None:
-    if lacking := {part.path for part in parts} - set(_volumes(raw)):
-        message = f"the container has no volume at {', '.join(sorted(lacking))}, which the backup has"
-        raise Invalid(message, code="backup_does_not_fit")
-
-
-def _with_new_volumes(host: Raw, parts: list[BackupPart], name: str, operation_id: str) -> dict[str, Any]:
-    paths = {part.path for part in parts}
-    kept = [one for one in host.get("Mounts") or () if one.get("Target") not in paths]
-    binds = [one for one in host.get("Binds") or () if str(one).split(":")[1] not in paths]
-    options = {"Labels": {OPERATION_LABEL: operation_id}, "NoCopy": True}
-    made = [
-        {
-            "Type": "volume",
-            "Source": f"{name[:100]}.restored-{operation_id[-10:]}-{part.number}",
-            "Target": part.path,
-            "VolumeOptions": options,
-        }
-        for part in parts
-    ]
-    return {**host, "Binds": binds, "Mounts": [*kept, *made]}
+def _without(data: MountedData) -> str:
+    return f"; left out: {', '.join(data.left_out)}" if data.left_out else ""
 
 
 def _tags(backup_id: str, operation_id: str, container: str, path: str, part: str) -> dict[str, str]:

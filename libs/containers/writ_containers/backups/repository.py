@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 import msgspec
 from msgspec import Struct
 
-from writ_agent.backends.processes import end, marked
+from writ_agent.backends.processes import end, marked_environ
 from writ_bus.tasks import start
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.inventory import Backup, Target
@@ -51,7 +51,7 @@ class BackupPart(Struct, frozen=True, kw_only=True):
 
 
 class Repository:
-    """`operation_id` marks the processes, so that a stop finds all of them."""
+    """A restic repository. `operation_id` marks its processes, so a stop finds all of them."""
 
     def __init__(self, backup: Backup, operation_id: str) -> None:
         self._backup = backup
@@ -66,7 +66,7 @@ class Repository:
         return sorted((_part(one) for one in _items(out)), key=lambda one: (one.created_at, one.number))
 
     async def store(self, tags: Mapping[str, str], name: str, stream: AsyncIterator[bytes], *, full: bool) -> None:
-        """Store one file. A stream that breaks off leaves no snapshot: restic is killed before its input ends."""
+        """Store one file. A broken stream leaves no snapshot: restic is killed before its input ends."""
         given = [f"--tag={tag}={quote(value, safe='/')}" for tag, value in tags.items()]
         words = ["backup", "--stdin", f"--stdin-filename={name}", f"--host={self.host}", f"--tag={TAG}", *given]
         async with self._running([*words, *(["--force"] if full else [])], stdin=True) as process:
@@ -126,7 +126,7 @@ class Repository:
                 stdout=PIPE,
                 stderr=PIPE,
                 cwd="/",
-                env=marked(self._operation_id, environment),
+                env=marked_environ(self._operation_id, environment),
             )
         except OSError as error:
             message = f"restic can't be started where the agent runs: {error.strerror}"
@@ -134,7 +134,7 @@ class Repository:
 
 
 def repository_of(target: Target, operation_id: str) -> Repository:
-    """Return the repository that a target declares. Raises Invalid (`not_declared`, `unsupported`, `unavailable`)."""
+    """Return the repository declared by a target. Raises Invalid (`not_declared`, `unsupported`, `unavailable`)."""
     if target.backend == "ssh":
         message = "the data would pass the agent: back up a folder of the host by target_path"
         raise Invalid(f"containers of hosts over SSH are not backed up; {message}", code="unsupported")

@@ -1,7 +1,7 @@
-"""`docker compose`, run on a file that is given to it whole, with nothing of the agent's own environment.
+"""`docker compose` on a complete file from standard input, without the agent's own environment.
 
-Measured with Compose 2.26: it fills in variables of its environment and of `.env`, and reads `~/.docker`; so the
-environment is empty, HOME and the project's folder are an empty folder, and no `$` is left in the file.
+Compose 2.26 substitutes variables of its environment and of `.env`, and reads `~/.docker` (measured). So its
+environment is empty, HOME and the project's folder are an empty folder, and the file has no `$`.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from writ_agent.backends.processes import end, marked
+from writ_agent.backends.processes import end, marked_environ
 from writ_containers.endpoint import Endpoint, docker_environment
 from writ_contracts.errors import Unreachable
 
@@ -52,10 +52,10 @@ async def version() -> str:
 async def _run(
     operation_id: str, command: Sequence[str], environment: dict[str, str], folder: str, stdin: bytes = b""
 ) -> tuple[int, str]:
-    """Whatever it has started ends with it, also where we are cancelled."""
+    """Run the command. Its child processes end with it, also at a cancel."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, cwd=folder, env=marked(operation_id, environment)
+            *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, cwd=folder, env=marked_environ(operation_id, environment)
         )
     except OSError as error:
         raise Unreachable(

@@ -1,6 +1,6 @@
 """`${NAME}` in the values of a Compose file, filled from the request's `env` and nothing else; pure.
 
-It is done on values that have been read already, so that no value can bring a key, a list item or a line with it.
+Only parsed values are filled in, so no value can add a key, a list item or a line.
 Source: compose-spec, 12-interpolation.
 """
 

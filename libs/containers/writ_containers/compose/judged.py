@@ -15,7 +15,7 @@ NAMESPACES = ("pid", "ipc", "uts", "userns_mode", "cgroup")
 
 
 def settings(stack: Stack) -> list[ContainerSettings]:
-    """Return what is judged, service by service, and last what the stack as a whole takes from elsewhere."""
+    """Return the judged settings of each service, and last the stack's own: volumes and networks from elsewhere."""
     whole = ContainerSettings(name="stack", foreign=list(_foreign(stack)))
     return [*(_settings(name, service, stack) for name, service in stack.services.items()), whole]
 
@@ -26,7 +26,7 @@ def images(stack: Stack) -> list[str]:
 
 
 def replicas(service: Service) -> int:
-    """Return the number of containers that it should have."""
+    """Return the wanted number of containers."""
     if service.scale is not None:
         return service.scale
     given = service.deploy.replicas if service.deploy is not None else None
@@ -40,7 +40,7 @@ def compose_json(stack: Stack, name: str) -> bytes:
 
 
 def shown(stack: Stack) -> dict[str, Any]:
-    """Return it without the values of what may be secret: names of variables and labels stay."""
+    """Return the stack without possibly secret values; the names of variables and labels stay."""
     data = msgspec.to_builtins(stack)
     for service in data["services"].values():
         for key in SECRET_KEYS:
@@ -78,13 +78,13 @@ def _settings(name: str, service: Service, stack: Stack) -> ContainerSettings:
 
 
 def _volumes(service: Service, stack: Stack) -> list[str]:
-    """The names on the engine of the volumes that are not of the stack."""
+    """Return the engine's names of volumes outside the stack."""
     sources = [volume.source for volume in service.volumes if volume.type == "volume" and volume.source]
     return [name for source in sources if (name := _shared_name(source, stack.volumes.get(source)))]
 
 
 def _networks(service: Service, stack: Stack) -> list[str]:
-    """The names on the engine of the networks that are not of the stack."""
+    """Return the engine's names of networks outside the stack."""
     if mode := _without_own(service.network_mode, stack):
         return [mode] if mode != "none" else []
     if service.network_mode:
@@ -94,10 +94,9 @@ def _networks(service: Service, stack: Stack) -> list[str]:
 
 
 def own_names(stack: Stack, name: str, kind: Literal["volumes", "networks"]) -> set[str]:
-    """Return the names on the engine of the volumes or networks of the stack itself, of this project name.
+    """Return the engine's names of the stack's own volumes or networks, by this project name.
 
-    Compose joins the name and the key, so those of stack `shop` may be those of a stack `shop_prod`, and Compose only
-    warns of one that is not its own.
+    Compose joins name and key, so stacks `shop` and `shop_prod` can have the same one, and Compose only warns then.
     """
     declared = dict(getattr(stack, kind))
     if kind == "networks":
@@ -106,7 +105,7 @@ def own_names(stack: Stack, name: str, kind: Literal["volumes", "networks"]) -> 
 
 
 def _shared_name(key: str, declared: Network | NamedVolume | None) -> str:
-    """Return the name of what may belong to something else; empty for what is of the stack."""
+    """Return the name of a resource possibly owned by something else; empty for the stack's own."""
     if declared is None or not (declared.external or declared.name is not None):
         return ""
     return declared.name or key
@@ -125,7 +124,7 @@ def _network_of_others(mode: str) -> list[str]:
 
 
 def _foreign(stack: Stack) -> list[str]:
-    """A fixed name may be that of somebody else's."""
+    """Return resources with a fixed name, since it may be another owner's."""
     kinds = {"network": stack.networks, "volume": stack.volumes}
     return [
         f"{kind} {key} by a name of its own" if not one.external else f"external {kind} {key}"

@@ -1,4 +1,4 @@
-"""A Compose text as a Stack: short forms become long ones, and what is not allowed is refused by its name; pure.
+"""A Compose text as a Stack: short forms become long ones, and keys not allowed are refused by name; pure.
 
 Messages name keys and never values, which may be secret.
 """
@@ -92,7 +92,7 @@ def _deploy(data: Any, where: str) -> None:
 
 
 def _known(data: dict[str, Any], kind: type[msgspec.Struct], reasons: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Without extensions (`x-…`). Raises Invalid for the first key that the type does not have."""
+    """Return the mapping without extensions (`x-…`). Raises Invalid for the first unknown key."""
     kept = {key: value for key, value in data.items() if not key.startswith("x-")}
     for key in kept:
         if key not in kind.__struct_fields__:
@@ -118,7 +118,7 @@ def _pairs(data: Any, where: str) -> dict[str, str]:
 
 
 def _labels(data: Any, where: str) -> dict[str, str]:
-    """Without those by which Compose and Writ know what belongs to whom."""
+    """Return the labels without those of Compose and Writ, by which both know their own."""
     labels = _pairs(data, where)
     if any(name.startswith(RESERVED_LABELS) for name in labels):
         raise refused(where, "has a reserved name: io.writops and com.docker")
@@ -231,14 +231,14 @@ def _converted(data: Any, kind: type[Any], where: str) -> Any:
 
 
 def _without_values(message: str) -> str:
-    """What msgspec says, but for the values that it quotes."""
+    """Return the message of msgspec without the quoted values."""
     if "matching regex" in message:
         return "does not fit its grammar"
     return f"is not as it must be: {_QUOTED.sub('‹value›', message.partition(' - at `$')[0])[:200]}"
 
 
 def _refer(stack: Stack) -> None:
-    """Raises Invalid for a volume or network that the file does not declare."""
+    """Raise Invalid for an undeclared volume or network."""
     for name, service in stack.services.items():
         for volume in service.volumes:
             if volume.type == "volume" and volume.source is not None and volume.source not in stack.volumes:

@@ -1,4 +1,4 @@
-"""Why the keys that people use and a stack may not are refused, and how to do without; pure."""
+"""The reasons for refused keys of Compose files, each with an alternative; pure."""
 
 SERVICE = {
     "annotations": "are read by runtimes",

@@ -1,7 +1,7 @@
-"""The part of the Compose specification that a stack may use; each key that is not here is refused by its name.
+"""The permitted part of the Compose specification; every other key is refused by its name.
 
-Source: compose-spec/spec.md (05-services, 06-networks, 07-volumes). Short forms are read by `parse.py` into these long
-ones, so that nothing is read twice in two ways: by our judge, and by Compose.
+Source: compose-spec/spec.md (05-services, 06-networks, 07-volumes). `parse.py` turns short forms into these long ones,
+so our judge and Compose cannot read one text in two ways.
 """
 
 from typing import Annotated, Literal
@@ -24,20 +24,20 @@ Published = Annotated[str, Meta(pattern=r"^[0-9]{1,5}(?:-[0-9]{1,5})?(?!\n)$")]
 
 
 class BindOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A missing folder is an error: an engine that creates it does so as root, wherever a link leads."""
+    """Options of a bind mount. A missing folder is an error: the engine would create it as root, through any link."""
 
     create_host_path: bool = True
 
 
 class TmpfsOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Of a tmpfs."""
+    """Options of a tmpfs mount."""
 
     size: Size | None = None
     mode: int | None = None
 
 
 class Volume(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One mount."""
+    """A mount of a service, in long form."""
 
     type: Literal["bind", "volume", "tmpfs"]
     source: str | None = None
@@ -57,7 +57,7 @@ class PublishedPort(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Dependency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On another service."""
+    """A dependency on another service."""
 
     condition: Literal["service_started", "service_healthy", "service_completed_successfully"] = "service_started"
     restart: bool = False
@@ -65,7 +65,7 @@ class Dependency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class HealthCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a container shows that it is well."""
+    """The health check of a container."""
 
     test: Words | None = None
     interval: Duration | None = None
@@ -77,7 +77,7 @@ class HealthCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class Logging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Drivers that keep logs on the host; the others send them elsewhere."""
+    """Logging drivers with logs on the host; the others send them elsewhere."""
 
     driver: Literal["json-file", "local", "journald", "none"] = "json-file"
     options: Mapping = {}
@@ -93,7 +93,7 @@ class Attachment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Of one container."""
+    """Limits of one container."""
 
     cpus: Number | None = None
     memory: Size | None = None
@@ -117,7 +117,7 @@ class RestartRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class Deploy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What of it holds without a swarm."""
+    """The part of `deploy` with an effect outside a swarm."""
 
     replicas: Annotated[int, Meta(ge=0, le=100)] | None = None
     resources: Resources | None = None
@@ -125,7 +125,7 @@ class Deploy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
 
 class UlimitPair(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Soft and hard."""
+    """A soft and a hard limit."""
 
     soft: int
     hard: int
@@ -217,7 +217,7 @@ class NamedVolume(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class Stack(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The whole file."""
+    """A whole Compose file."""
 
     services: Annotated[dict[Name, Service], Meta(min_length=1, max_length=100)]
     networks: dict[Name, Network] = {}

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Optional
 
-from writ_hostops.errors import HostError, Raced, system_errors
+from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import CHUNK, FileFacts, chunks, facts_of, state_at, state_of, version_of
 from writ_hostops.files.file_locks import locked
@@ -41,9 +41,9 @@ def run(call: Call) -> HostAnswer:
         for _ in range(ATTEMPTS):
             try:
                 return _copy(call, copy)
-            except Raced:
+            except RacedChange:
                 call.progress("the destination was changed by another program at the same moment; reading it again")
-        raise Raced(copy.dest.path)
+        raise RacedChange(copy.dest.path)
 
 
 def preview(call: Call) -> HostAnswer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from writ_hostops.errors import HostError, Raced
+from writ_hostops.errors import HostError, RacedChange
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import ABSENT, FileFacts, state_at
 from writ_hostops.files.file_locks import locked
@@ -21,11 +21,11 @@ def run(call: Call) -> HostAnswer:
         for _ in range(ATTEMPTS):
             try:
                 facts = _delete(call, place, if_digest)
-            except Raced:
+            except RacedChange:
                 call.progress("the file was changed by another program at the same moment; reading it again")
             else:
                 return HostAnswer(output={"changed": True, **_output(path, facts)}, state=dict(ABSENT), effect="done")
-        raise Raced(path)
+        raise RacedChange(path)
 
 
 def preview(call: Call) -> HostAnswer:

@@ -178,6 +178,9 @@ def _open_regular(place: OpenedPlace) -> int:
         # One of several names: the others may lie anywhere on the file system, also where Writ keeps its keys.
         if status.st_nlink > 1 and _is_among(status, place.own):
             raise HostError("outside_roots", f"{place.path} is a second name of a file that belongs to Writ itself")
+        # Without fs.protected_hardlinks the folder's owner can name a file there that only another user may read.
+        if status.st_nlink > 1 and status.st_uid != os.fstat(place.folder).st_uid:
+            raise HostError("outside_roots", f"{place.path} is a second name of a file of another user than its folder")
         return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(handle)

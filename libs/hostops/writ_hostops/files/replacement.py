@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional
 
 from writ_hostops import syscalls
-from writ_hostops.errors import HostError, Raced, system_errors
+from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.files.content import FileFacts, facts_of, sha256_of, version_of
 from writ_hostops.files.file_locks import beside, remove
 from writ_hostops.files.open_beneath import OpenedPlace, open_existing
@@ -142,11 +142,11 @@ def take_away(place: OpenedPlace, temporary: str, old: ExistingFile, stop: Stop)
         try:
             _rename_to_free(place, place.name, temporary)
         except FileNotFoundError:
-            raise Raced(place.path) from None
+            raise RacedChange(place.path) from None
         if not _is_still(place, temporary, old):
             with _undoing(place):
                 _rename_to_free(place, temporary, place.name)
-            raise Raced(place.path)
+            raise RacedChange(place.path)
     _settle(place, temporary)
 
 
@@ -194,14 +194,14 @@ def _move_in(place: OpenedPlace, temporary: str) -> None:
     try:
         _rename_to_free(place, temporary, place.name)
     except FileExistsError:
-        raise Raced(place.path) from None
+        raise RacedChange(place.path) from None
 
 
 def _swap_in(place: OpenedPlace, temporary: str, old: ExistingFile, new: os.stat_result) -> None:
     try:
         _exchange(place, temporary)
     except FileNotFoundError:
-        raise Raced(place.path) from None
+        raise RacedChange(place.path) from None
     except OSError as error:
         if error.errno not in _FLAG_UNKNOWN:
             raise
@@ -214,7 +214,7 @@ def _swap_in(place: OpenedPlace, temporary: str, old: ExistingFile, new: os.stat
         if not os.path.samestat(os.stat(temporary, dir_fd=place.folder, follow_symlinks=False), new):
             # A third one has already replaced ours, and so the other's: theirs is the last word.
             _exchange(place, temporary)
-    raise Raced(place.path)
+    raise RacedChange(place.path)
 
 
 def _exchange(place: OpenedPlace, temporary: str) -> None:
@@ -234,7 +234,7 @@ def _rename_to_free(place: OpenedPlace, old: str, new: str) -> None:
 
 def _replace_after_check(place: OpenedPlace, temporary: str, old: ExistingFile) -> None:
     if not _is_still(place, place.name, old):
-        raise Raced(place.path)
+        raise RacedChange(place.path)
     os.rename(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
 
 

@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass
 from typing import Any, Dict, Optional
 
-from writ_hostops.errors import HostError, Raced
+from writ_hostops.errors import HostError, RacedChange
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import FileFacts, mode_text, named_facts, state_at, state_of, version_of
 from writ_hostops.files.diff import file_diff
@@ -56,9 +56,9 @@ def run(call: Call) -> HostAnswer:
         for _ in range(ATTEMPTS):
             try:
                 return _write(call, place, arguments)
-            except Raced:
+            except RacedChange:
                 call.progress("the file was changed by another program at the same moment; reading it again")
-        raise Raced(arguments.path)
+        raise RacedChange(arguments.path)
 
 
 def preview(call: Call) -> HostAnswer:

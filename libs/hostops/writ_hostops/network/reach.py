@@ -29,7 +29,7 @@ def run(call: Call) -> HostAnswer:
         raise fields.wrong("port", "is needed for protocol tcp")
     if protocol in ("icmp", "dns") and port:
         raise fields.wrong("port", f"has no meaning for protocol {protocol}")
-    test = _Test(call, host, count)
+    test = _ReachTest(call, host, count)
     if protocol == "dns":
         test.resolve()
     else:
@@ -37,7 +37,7 @@ def run(call: Call) -> HostAnswer:
     return HostAnswer(output=test.output())
 
 
-class _Test:
+class _ReachTest:
     """Counts the tries and times the answers."""
 
     def __init__(self, call: Call, host: str, count: int) -> None:

@@ -27,14 +27,14 @@ AGENT = "agent-"
 Step = Literal["announced", "switched", "retired"]
 
 
-class Ends(Struct, frozen=True, kw_only=True):
+class LastRecords(Struct, frozen=True, kw_only=True):
     """The last event of the journal and the last version of the policy, for which a former key of policy's counts."""
 
     event: int = 0
     version: int = 0
 
 
-class Rotated(Struct, frozen=True, kw_only=True):
+class RotationStep(Struct, frozen=True, kw_only=True):
     """The step that was taken, with the keys before and after."""
 
     name: str
@@ -57,7 +57,7 @@ def pending(home: Home, name: str) -> Step:
     return "switched" if ring.find(name, "next") else "announced"
 
 
-def announce(home: Home, name: str) -> Rotated:
+def announce(home: Home, name: str) -> RotationStep:
     """Make the new key, and have it trusted. Raises Invalid for an unknown name, Conflict during a rotation."""
     if name not in rotatable(home):
         raise Invalid(f"no key {name} is here: there are {', '.join(rotatable(home))}")
@@ -68,10 +68,10 @@ def announce(home: Home, name: str) -> Rotated:
         _list_agent(home, name, new.public)
     known = [] if ring.find(name, "current") else [_entry(name, old.public, "current", _since(home, name))]
     save_keys(home.keyring_file, [*ring.keys, *known, _entry(name, new.public, "next", time.time())])
-    return Rotated(name=name, step="announced", old=old.public, new=new.public)
+    return RotationStep(name=name, step="announced", old=old.public, new=new.public)
 
 
-def switch(home: Home, name: str) -> Rotated:
+def switch(home: Home, name: str) -> RotationStep:
     """Put the new key in the place of the old one, which is gone with this."""
     ring = home.keyring()
     new, old = ring.find(name, "next"), ring.find(name, "current")
@@ -86,10 +86,10 @@ def switch(home: Home, name: str) -> Rotated:
         raise Conflict(f"{home.seed_file(name)} is another key than the announced one, {new.key}")
     save_keys(home.keyring_file, [_moved(one, old.key, new.key) for one in ring.keys])
     write_public(home)
-    return Rotated(name=name, step="switched", old=old.key, new=new.key)
+    return RotationStep(name=name, step="switched", old=old.key, new=new.key)
 
 
-def retire(home: Home, name: str, ends: Ends) -> Rotated:
+def retire(home: Home, name: str, ends: LastRecords) -> RotationStep:
     """End the trust in the old key, as of now."""
     ring, new = home.keyring(), home.public(name)
     write_public(home)  # where the rotation was interrupted before
@@ -100,7 +100,7 @@ def retire(home: Home, name: str, ends: Ends) -> Rotated:
     if name.startswith(AGENT) and any(agent.key == old.key for agent in read_agents(home.agents).agents):
         list_edits.replace(home.agents, "agents", None, unique="key", value=old.key)
     save_keys(home.keyring_file, [gone if one == old else one for one in ring.keys])
-    return Rotated(name=name, step="retired", old=old.key, new=new)
+    return RotationStep(name=name, step="retired", old=old.key, new=new)
 
 
 def pools_elsewhere(home: Home) -> list[str]:

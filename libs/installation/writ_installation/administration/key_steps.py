@@ -10,8 +10,8 @@ from writ_contracts import subjects
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_contracts.keyring import POLICY
 from writ_installation.administration.key_rotation import (
-    Ends,
-    Rotated,
+    LastRecords,
+    RotationStep,
     announce,
     pending,
     pools_elsewhere,
@@ -31,7 +31,7 @@ FOLLOWED_WITHIN = 180.0
 SETTLE = 10.0
 """Seconds for what the old key signed last to be stored and used: an agent whose answer was lost asks again after 5."""
 PAUSE = 0.05
-Tell = Callable[[Rotated], None]
+Tell = Callable[[RotationStep], None]
 
 
 async def rotate(home: Home, name: str, tell: Tell, *, settle: float = SETTLE, hosts_ready: bool = False) -> None:
@@ -53,7 +53,7 @@ def supervised(home: Home) -> bool:
     return not home.split and not home.servers.exists()
 
 
-async def _step(home: Home, name: str, settle: float, hosts_ready: bool) -> Rotated:
+async def _step(home: Home, name: str, settle: float, hosts_ready: bool) -> RotationStep:
     match pending(home, name):
         case "announced":
             return announce(home, name)
@@ -66,7 +66,7 @@ async def _step(home: Home, name: str, settle: float, hosts_ready: bool) -> Rota
                 )
             return switch(home, name)
         case "retired":
-            return retire(home, name, await _ends(home, settle) if name == POLICY else Ends())
+            return retire(home, name, await _ends(home, settle) if name == POLICY else LastRecords())
 
 
 async def followed(home: Home, within: float = FOLLOWED_WITHIN) -> None:
@@ -82,7 +82,7 @@ async def followed(home: Home, within: float = FOLLOWED_WITHIN) -> None:
         await asyncio.sleep(PAUSE)
 
 
-async def _ends(home: Home, settle: float) -> Ends:
+async def _ends(home: Home, settle: float) -> LastRecords:
     """Return the present ends of the journal and of the versions. Raises Unreachable where NATS is not there."""
     url = running_url(home) or os.environ.get("NATS_URL")
     if not url:
@@ -93,4 +93,4 @@ async def _ends(home: Home, settle: float) -> Ends:
         usage, version = await bus.journal.usage(), await bus.policies.last(subjects.POLICIES)
     finally:
         await bus.drain(1.0)
-    return Ends(event=usage.last_sequence, version=version.sequence if version else 0)
+    return LastRecords(event=usage.last_sequence, version=version.sequence if version else 0)

@@ -33,7 +33,7 @@ ADMITTED_WITHIN = 30.0
 PAUSE = 0.1
 
 
-class Added(Struct, frozen=True, kw_only=True):
+class AddedPrincipal(Struct, frozen=True, kw_only=True):
     """`admitted`: the running server accepts the key; None where none is running."""
 
     principal: Principal
@@ -43,7 +43,7 @@ class Added(Struct, frozen=True, kw_only=True):
 
 async def add_principal(
     home: Home, name: str, kind: str, roles: list[str], acts_for: str | None, via: str | None = None
-) -> Added:
+) -> AddedPrincipal:
     """Add a principal with a new key, and the gateway `via` if it is missing. Raises Conflict if there is one, Invalid
     for an unknown human or for a human who is to come through a gateway.
     """
@@ -72,7 +72,7 @@ async def add_principal(
         _replace(home, name, entry)
     principal = next(one for one in read_principals(home.principals).principals if one.id == name)
     key_file = str(home.seed_file(f"principal-{name}"))
-    return Added(principal=principal, key_file=key_file, admitted=await admitted(home, name, key.seed))
+    return AddedPrincipal(principal=principal, key_file=key_file, admitted=await admitted(home, name, key.seed))
 
 
 def change_principal(home: Home, change: PrincipalManage) -> Principal | None:

@@ -22,7 +22,7 @@ from writ_installation.files.home import Home
 SECTION = "targets"
 
 
-class Remaining(Struct, frozen=True, kw_only=True):
+class RemainingParts(Struct, frozen=True, kw_only=True):
     """Parts of a removed target that stay: files of its credentials, and its pool if it has no other target."""
 
     target: str
@@ -30,7 +30,7 @@ class Remaining(Struct, frozen=True, kw_only=True):
     pool: str | None
 
 
-def remove_target(home: Home, name: str) -> Remaining:
+def remove_target(home: Home, name: str) -> RemainingParts:
     """Remove the entry. Raises Conflict where other targets are reached through it, or the file is in flow style;
     Invalid for an unknown one.
     """
@@ -41,7 +41,7 @@ def remove_target(home: Home, name: str) -> Remaining:
     _edit(home, lambda text: entry_edits.without_entry(text, SECTION, _position(text, name)))
     pool_left = any(one.pool == target.pool for one in targets if one.id != name)
     files = [str(file) for file in _credentials(home, target, name)]
-    return Remaining(target=name, credentials=files, pool=None if pool_left else target.pool)
+    return RemainingParts(target=name, credentials=files, pool=None if pool_left else target.pool)
 
 
 def rename_target(home: Home, old: str, new: str) -> list[str]:

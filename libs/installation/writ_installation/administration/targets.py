@@ -43,7 +43,7 @@ class HostKey(Struct, frozen=True):
     fingerprint: str
 
 
-class Address(Struct, frozen=True):
+class SshAddress(Struct, frozen=True):
     """User, host and port."""
 
     user: str
@@ -56,14 +56,14 @@ class NewTarget(Struct, frozen=True, kw_only=True):
 
     name: str
     role: str
-    address: Address
+    address: SshAddress
     pool: str | None = None
     file_roots: tuple[str, ...] = ()
     key_file: Path | None = None
     more: dict[str, Any] = {}
 
 
-class Added(Struct, frozen=True, kw_only=True):
+class AddedTarget(Struct, frozen=True, kw_only=True):
     """`public_key` belongs into authorized_keys on the host. `served`: an agent here is ready for it; None where Writ
     is not up.
     """
@@ -75,13 +75,13 @@ class Added(Struct, frozen=True, kw_only=True):
     served: bool | None
 
 
-def address_of(text: str) -> Address:
+def address_of(text: str) -> SshAddress:
     """Parse `USER@HOST[:PORT]`, an IPv6 address in brackets. Raises Invalid."""
     parts = _ADDRESS.fullmatch(text)
     port = int(parts["port"] or 22) if parts else 0
     if parts is None or port > 65535:
         raise Invalid(f"{text[:200]!r} is not USER@HOST[:PORT]")
-    return Address(parts["user"], parts["v6"] or parts["host"], port)
+    return SshAddress(parts["user"], parts["v6"] or parts["host"], port)
 
 
 def refuse_relative(file_roots: Iterable[str]) -> None:
@@ -91,7 +91,7 @@ def refuse_relative(file_roots: Iterable[str]) -> None:
             raise Invalid(f"the file root {folder[:200]!r} is no absolute path")
 
 
-def verified_host_key(host_key: str, address: Address, confirm: Callable[[HostKey], bool]) -> HostKey:
+def verified_host_key(host_key: str, address: SshAddress, confirm: Callable[[HostKey], bool]) -> HostKey:
     """Return the host key to pin: the given line, or the key the host shows if its fingerprint is the given one or
     somebody confirms it. Raises Untrusted for another one, Unreachable, Invalid.
     """
@@ -121,7 +121,7 @@ def refuse_known(home: Home, name: str) -> None:
         raise Conflict(f"there is a target {name} already")
 
 
-async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added:
+async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> AddedTarget:
     """Add the target with a key of its own; return when a running Writ has an agent for it. Raises Conflict,
     Invalid.
     """
@@ -137,7 +137,7 @@ async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added
         entry["file_roots"] = list(new.file_roots)
     target = put_entry(home, entry | new.more)
     served = await served_within(home, target)
-    return Added(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
+    return AddedTarget(target=target, host_key=host_key, key_file=str(path), public_key=public, served=served)
 
 
 def put_entry(home: Home, entry: dict[str, Any]) -> Target:

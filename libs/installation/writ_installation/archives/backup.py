@@ -28,15 +28,15 @@ from writ_documents.atomic_files import DRAFT, sync_folder, write_atomically
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, holder
-from writ_installation.nats.server import LOOPBACK, Address, BundledServer, free_port
+from writ_installation.nats.server import LOOPBACK, BundledServer, ServerAddress, free_port
 from writ_installation.processes.report import read_report
-from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, Damaged, Member
+from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, DamagedBundle, Member
 
 FORMAT = "writ.backup.v1"
 _FILES, _PACKED = "home/", "streams/"
 
 
-class Packed(Struct, frozen=True, kw_only=True):
+class PackedStream(Struct, frozen=True, kw_only=True):
     """One stream in the file."""
 
     name: str
@@ -54,7 +54,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     made_at: float
     policy_key: str
     last: int
-    streams: list[Packed]
+    streams: list[PackedStream]
     members: list[Member]
 
 
@@ -87,13 +87,13 @@ async def back_up(home: Home, path: Path, url: str | None, show: Callable[[str],
     return manifest
 
 
-async def _pack(bus: NatsBus, writer: BundleWriter) -> tuple[list[Packed], list[Member]]:
-    streams, members = list[Packed](), list[Member]()
+async def _pack(bus: NatsBus, writer: BundleWriter) -> tuple[list[PackedStream], list[Member]]:
+    streams, members = list[PackedStream](), list[Member]()
     for name in subjects.STREAMS:
         member = f"{_PACKED}{name}.snapshot"
         with writer.member(member) as sink:
             info = await snapshots.take(bus, name, sink.write)
-        streams.append(Packed(name=name, member=member, info=info))
+        streams.append(PackedStream(name=name, member=member, info=info))
         members.append(Member(name=member, bytes=sink.bytes, sha256=sink.sha256))
     return streams, members
 
@@ -125,7 +125,7 @@ async def _server(home: Home, url: str | None, show: Callable[[str], None]) -> A
         return
     home.make_folders()
     with held(home.lock):
-        address = Address(host=LOOPBACK, port=free_port(), monitor_port=free_port())
+        address = ServerAddress(host=LOOPBACK, port=free_port(), monitor_port=free_port())
         server = BundledServer(home, address, show, os.environ)
         await server.start()
         try:
@@ -141,13 +141,13 @@ def read_manifest(path: Path) -> Manifest:
         try:
             manifest = msgspec.json.decode(bundle.read(MANIFEST), type=Manifest)
         except msgspec.DecodeError as error:
-            raise Damaged(f"{path}: its manifest is none: {error}") from error
+            raise DamagedBundle(f"{path}: its manifest is none: {error}") from error
         if manifest.format != FORMAT or tuple(one.name for one in manifest.streams) != subjects.STREAMS:
-            raise Damaged(f"{path}: it is no backup of Writ that this version reads")
+            raise DamagedBundle(f"{path}: it is no backup of Writ that this version reads")
         bundle.must_have(MANIFEST, *(member.name for member in manifest.members))
         for member in manifest.members:
             if bundle.digest(member.name) != member.sha256:
-                raise Damaged(f"{path}: {member.name} is not as it was backed up")
+                raise DamagedBundle(f"{path}: {member.name} is not as it was backed up")
             _inside(path, member.name)
     return manifest
 
@@ -157,7 +157,7 @@ def _inside(path: Path, name: str) -> PurePosixPath:
     member_path = PurePosixPath(name.removeprefix(_FILES))
     known = name.startswith((_FILES, _PACKED))
     if not known or member_path.is_absolute() or ".." in member_path.parts or not member_path.parts:
-        raise Damaged(f"{path}: {name} is no place in a home")
+        raise DamagedBundle(f"{path}: {name} is no place in a home")
     return member_path
 
 
@@ -208,7 +208,7 @@ async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None,
                 file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 write_atomically(file, b"".join(bundle.chunks(member.name)))  # of any size, as it was packed
         if draft.key("policy").public != manifest.policy_key:
-            raise Damaged(f"{path}: its policy key is not the one of its manifest")
+            raise DamagedBundle(f"{path}: its policy key is not the one of its manifest")
         async with _server(draft, url, show) as bus:
             await _restore_streams(bus, path, manifest, bundle)
     now = Restored(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)
@@ -229,7 +229,7 @@ async def _restore_streams(bus: NatsBus, path: Path, manifest: Manifest, bundle:
         raise
 
 
-def _compare(path: Path, stream: Packed, state: dict[str, Any]) -> None:
+def _compare(path: Path, stream: PackedStream, state: dict[str, Any]) -> None:
     """Check that the journal and policies are complete; other streams may have lost expired messages."""
     kept = stream.name in (subjects.JOURNAL_STREAM, subjects.POLICIES_STREAM)
     expected = [stream.info.state.get(name) for name in ("first_seq", "last_seq", "messages")]

@@ -29,8 +29,8 @@ from writ_nats_server import journal_generations
 from writ_nats_server.streams import restore_journal_configuration
 from writ_proof.archive import check, write
 from writ_proof.archive.format import SEAL, Manifest, digest_of
-from writ_proof.archive.write import Plan
-from writ_proof.bundles import BundleWriter, Damaged
+from writ_proof.archive.write import ArchivePlan
+from writ_proof.bundles import BundleWriter, DamagedBundle
 from writ_runtime.faults import fault
 
 MOST_EVENTS = 200_000
@@ -39,10 +39,10 @@ ARCHIVE_SECONDS = 1200.0
 ROOM = 1 << 20
 
 
-class Archived(Struct, frozen=True, kw_only=True):
+class ArchiveResult(Struct, frozen=True, kw_only=True):
     """The result. `more`: events that may still be archived, each time in a file of its own."""
 
-    archive: check.Verified
+    archive: check.VerifiedArchive
     freed: int
     more: int
 
@@ -59,7 +59,7 @@ class Archiver:
 
     async def archive(
         self, path: Path, *, reason: str, until: float | None = None, damage: bool = False, supersede: bool = False
-    ) -> Archived:
+    ) -> ArchiveResult:
         """Archive the next range to that file, and remove it from the journal. Raises WritError; nothing is removed
         then.
 
@@ -80,7 +80,7 @@ class Archiver:
             verified = self._verified(path, announced)
             fault("journal.verified")
             freed = await self._take_out(announced)
-            return Archived(archive=verified, freed=freed, more=max(standing.cut - verified.last, 0))
+            return ArchiveResult(archive=verified, freed=freed, more=max(standing.cut - verified.last, 0))
 
     async def _begin(self, path: Path, standing: JournalAnswer, reason: str, *, damage: bool) -> Announced:
         plan = await self._plan(standing)
@@ -88,14 +88,14 @@ class Archiver:
             made = await write.write(self._bus.journal, writer, plan, self._policy_keys, self._people)
             if made.checked.problems and not damage:
                 first = made.checked.problems[0]
-                raise Damaged(f"event {first.sequence}: {first.what}; --with-damage archives it all the same")
+                raise DamagedBundle(f"event {first.sequence}: {first.what}; --with-damage archives it all the same")
             fault("journal.exported")
             announced = await self._give_up(made.manifest, reason, room=standing.bytes // 4)
             fault("journal.announced")
             self._publish(writer, announced)
         return announced
 
-    async def _plan(self, standing: JournalAnswer) -> Plan:
+    async def _plan(self, standing: JournalAnswer) -> ArchivePlan:
         """Return the next archive, which replaces an announced one if that is still in the journal."""
         following = next_of(await archives(self._bus.journal), standing.first)
         last = min(standing.cut, following.first - 1 + MOST_EVENTS)
@@ -104,11 +104,13 @@ class Archiver:
         if last < following.first:
             free = f"what is from event {following.first} on is kept for {standing.held_by}"
             raise Invalid(f"nothing to archive: {free}")
-        return Plan(generation=following.generation, first=following.first, last=last, previous=following.previous)
+        return ArchivePlan(
+            generation=following.generation, first=following.first, last=last, previous=following.previous
+        )
 
     async def _again(self, path: Path, announced: Announced, *, supersede: bool) -> bool:
         """Write the file of an announced range that is still in the journal; return whether that was possible."""
-        plan = Plan(
+        plan = ArchivePlan(
             generation=announced.generation,
             first=announced.first,
             last=announced.last,
@@ -120,7 +122,7 @@ class Archiver:
                 self._publish(writer, announced)
                 return True
         if not supersede:
-            raise Damaged(
+            raise DamagedBundle(
                 f"the journal from {plan.first} to {plan.last} is not what archive {plan.generation} is of, which"
                 f" operation {announced.operation_id} announced. Was it made with other --policy-key?"
                 " --supersede announces another one in its place"
@@ -162,7 +164,7 @@ class Archiver:
         async with turn(self._home.streams_lock):
             await restore_journal_configuration(self._bus.replies, sizes(self._home))
 
-    def _verified(self, path: Path, announced: Announced) -> check.Verified:
+    def _verified(self, path: Path, announced: Announced) -> check.VerifiedArchive:
         verified = check.verify(path, self._policy_keys, self._people)
         if verified.digest != announced.digest:
             raise Conflict(f"{path} exists already: it is archive {verified.generation}, and not the one that counts")

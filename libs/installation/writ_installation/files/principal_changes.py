@@ -9,21 +9,24 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from writ_contracts import subjects
 from writ_contracts.catalogue.control import PrincipalManage
-from writ_contracts.copied_control_events import origin
-from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.copied_control_events import CARRIED_FROM
+from writ_contracts.errors import ConfigError, Invalid, Untrusted
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
 from writ_contracts.principal_changes import is_active, principals_in_force, read_change
 from writ_contracts.records import Record
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import decode
 from writ_documents import atomic_files
 from writ_documents.readers import read_principals
 from writ_installation.files.home import Home
 from writ_runtime.logs import Log
-from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
+from writ_trust.control_events import allowed_by_policy, covers_parameters, is_decided, stored_late
+from writ_trust.copied_control_events import in_order
 
 KIND = "principal_manage"
+CHANGES = subjects.control_event(KIND)
 _log = Log("writ.keeper")
 
 
@@ -74,21 +77,28 @@ def admitted_principals(home: Home, held_keys: Iterable[str]) -> list[Principal]
 def taken_in(
     known: KnownChanges, records: Sequence[Record], keys: Mapping[str, int], installation: str
 ) -> KnownChanges:
-    """Return the changes that all these records of the journal make: each once, in their first order. `keys`: policy's,
+    """Return the changes that the journal's control events make: each once, in their first order. `keys`: policy's,
     each with the last event for which it counts.
 
     A change that is known was verified before, perhaps by an earlier key of policy. One that policy did not allow does
-    not count, nor does a known one that the journal does not have any more.
+    not count, nor does a known one that the journal does not have any more. Copies count as the last archive names
+    them. If they are others, none of them counts and the known changes stay: policy stops everything then.
     """
     before, changes = {one.operation_id: one for one in known.changes}, dict[str, VerifiedChange]()
-    for record in sorted(records, key=_first_sequence):
-        event = decode_event(record.data)
-        if not isinstance(event, ControlEvent):
+
+    def counts(event: ControlEvent, sequence: int) -> bool:
+        return is_decided(event, _trusted(keys, sequence), installation)
+
+    try:
+        ordered = in_order(records, counts)
+    except Untrusted as error:
+        _log.error("keeper.copies_refused", error=str(error), effect="no copy of a control event counts")
+        ordered = {one.sequence: one for one in records if CARRIED_FROM not in one.headers}
+        changes = dict(before)
+    for first, record in ordered.items():
+        if record.subject != CHANGES:
             continue
-        trusted = [key for key, last in keys.items() if record.sequence <= last]  # not the sequence that a copy names
-        change = before.get(event.operation_id)
-        if change is None and not stored_late(event, record):
-            change = verified(event, trusted, installation)
+        change = _change(record, before, _trusted(keys, first), installation)
         if change is None:
             _log.warning("keeper.change_not_allowed", sequence=record.sequence, effect="it does not count")
         else:
@@ -97,11 +107,21 @@ def taken_in(
     return KnownChanges(sequence=sequence, changes=list(changes.values()))
 
 
-def _first_sequence(record: Record) -> int:
+def _trusted(keys: Mapping[str, int], sequence: int) -> list[str]:
+    return [key for key, last in keys.items() if sequence <= last]
+
+
+def _change(
+    record: Record, before: Mapping[str, VerifiedChange], keys: Sequence[str], installation: str
+) -> VerifiedChange | None:
     try:
-        return origin(record.headers, record.sequence)
+        event = decode(record.data, ControlEvent)
     except Invalid:
-        return record.sequence
+        return None
+    change = before.get(event.operation_id)
+    if change is None and not stored_late(event, record):
+        change = verified(event, keys, installation)
+    return change
 
 
 def verified(event: ControlEvent, keys: Sequence[str], installation: str) -> VerifiedChange | None:

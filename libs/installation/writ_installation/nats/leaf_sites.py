@@ -41,7 +41,7 @@ class Leaf(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: PublicKey
 
 
-class Shown(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LeafCertificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The certificate of our server for leaf nodes, and its key: PEM files on the server's machine."""
 
     certificate: str
@@ -53,7 +53,7 @@ class Leaves(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     listen: str
     port: Port = LEAF_PORT
-    tls: Shown | None = None
+    tls: LeafCertificate | None = None
     leaves: list[Leaf]
 
     def links(self) -> dict[str, list[str]]:
@@ -64,7 +64,7 @@ class Leaves(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return found
 
 
-class Site(Struct, frozen=True, kw_only=True):
+class NewSite(Struct, frozen=True, kw_only=True):
     """A site to add: the pools of its agents, our address for it, and its leaf node's address for agents."""
 
     name: str
@@ -109,7 +109,7 @@ def check_listener(new: Listener | None, now: Listener | None) -> None:
         raise ConfigError(f"NATS cannot wait for leaf nodes at {where}: {error.strerror or error}") from error
 
 
-def add_site(home: Home, site: Site, listen: str, tls: Shown | None = None) -> None:
+def add_site(home: Home, site: NewSite, listen: str, tls: LeafCertificate | None = None) -> None:
     """Add its links, with new keys for missing ones. Raises Invalid, ConfigError."""
     try:
         msgspec.convert(site.name, Name)
@@ -148,7 +148,7 @@ def key_name(site: str, pool: str) -> str:
     return f"leaf-{site}-{pool}"
 
 
-def _usable(shown: Shown) -> None:
+def _usable(shown: LeafCertificate) -> None:
     """Raises Invalid unless the server can read the pair from any working directory."""
     try:
         for path in (shown.certificate, shown.key):
@@ -160,7 +160,7 @@ def _usable(shown: Shown) -> None:
         raise Invalid(f"{shown.certificate} with the key {shown.key} cannot be used: {error}") from error
 
 
-def write_site(home: Home, site: Site, folder: Path) -> list[Path]:
+def write_site(home: Home, site: NewSite, folder: Path) -> list[Path]:
     """Write the site's files, for its owner alone: the leaf node's configuration, each pool's key and settings."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     agents = read_agents(home.agents).agents

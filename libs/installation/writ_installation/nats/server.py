@@ -51,7 +51,7 @@ QUIET_PORTS = range(20_000, 32_768)
 """Below the ports that Linux assigns to connecting sockets (ip(7), `ip_local_port_range`)."""
 
 
-class Address(Struct, frozen=True, kw_only=True):
+class ServerAddress(Struct, frozen=True, kw_only=True):
     """The bundled server's address; the monitor (health, reloads) is always on loopback."""
 
     host: str
@@ -76,18 +76,18 @@ def free_port(host: str = LOOPBACK) -> int:
         return int(listener.getsockname()[1])
 
 
-def address_of(site: Site) -> Address:
+def address_of(site: Site) -> ServerAddress:
     """Return the address of a site's server."""
-    return Address(host=site.listen, port=site.port, monitor_port=site.monitor_port)
+    return ServerAddress(host=site.listen, port=site.port, monitor_port=site.monitor_port)
 
 
-def configuration(home: Home, address: Address) -> str:
+def configuration(home: Home, address: ServerAddress) -> str:
     """Return the server's configuration for the present principals.yaml and agents.yaml."""
     sizes(home)  # chosen now, so that they can be changed before the streams are made
     return render(plan(home, address))
 
 
-def plan(home: Home, address: Address) -> ServerPlan:
+def plan(home: Home, address: ServerAddress) -> ServerPlan:
     """Return the plan of a server for the present files and valid tokens."""
     leaves = read_leaves(home.leaves)
     links = leaves.links() if leaves else {}
@@ -177,7 +177,9 @@ async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptio
 class BundledServer:
     """A nats-server of our own: a child process that is restarted when it dies."""
 
-    def __init__(self, home: Home, address: Address, show: Callable[[str], None], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, home: Home, address: ServerAddress, show: Callable[[str], None], environ: Mapping[str, str]
+    ) -> None:
         self.address = address
         self.encrypted = is_on(home)
         self.url = self._url()
@@ -202,7 +204,7 @@ class BundledServer:
         """Its process id while it runs."""
         return self._server.pid if self._server is not None and not self._server.exited.is_set() else None
 
-    def move(self, address: Address) -> None:
+    def move(self, address: ServerAddress) -> None:
         """Change the address, before the start."""
         self.address = address
         self.url = self._url()

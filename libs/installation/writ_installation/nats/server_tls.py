@@ -46,7 +46,7 @@ class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     names: Annotated[list[ServerName], Meta(max_length=64)] = []
 
 
-class Issued(Struct, frozen=True, kw_only=True):
+class IssuedCertificate(Struct, frozen=True, kw_only=True):
     """The certificate in use: its names, its end in Unix seconds, and the CA's certificates behind it."""
 
     number: int
@@ -116,10 +116,10 @@ def _one_at_a_time(home: Home) -> Iterator[None]:
         os.close(folder)
 
 
-def issued(home: Home) -> Issued | None:
+def issued(home: Home) -> IssuedCertificate | None:
     """Return the certificate in use; None before the first. Raises ConfigError."""
     try:
-        return msgspec.json.decode(_state(home).read_bytes(), type=Issued)
+        return msgspec.json.decode(_state(home).read_bytes(), type=IssuedCertificate)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
@@ -146,7 +146,7 @@ def is_due(home: Home, now: float) -> bool:
     return _ends_soon(known, now)
 
 
-def _ends_soon(known: Issued, now: float) -> bool:
+def _ends_soon(known: IssuedCertificate, now: float) -> bool:
     return known.ends - now < RENEWED.total_seconds()
 
 
@@ -190,7 +190,7 @@ def _issue(home: Home, names: list[str], number: int, now: float) -> str:
     atomic_files.save(_key(home, number), made.private)  # in a shared folder for the group of NATS's user alone
     atomic_files.save(_certificate(home, number), made.public + chain.encode())
     ends = end_of(made.public).timestamp()
-    state = Issued(number=number, names=names, ends=ends, chain=chain)
+    state = IssuedCertificate(number=number, names=names, ends=ends, chain=chain)
     atomic_files.save(_state(home), msgspec.json.format(msgspec.json.encode(state)))
     for old in range(max(number - 8, 1), number - KEPT + 1):
         _key(home, old).unlink(missing_ok=True)

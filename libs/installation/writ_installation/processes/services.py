@@ -36,7 +36,7 @@ class Replicas(Struct, frozen=True, kw_only=True):
     """MCP gateways over HTTP: none or one, since it has a port of its own."""
 
 
-class Table(Struct, frozen=True, kw_only=True):
+class ProcessTable(Struct, frozen=True, kw_only=True):
     """The command of each kind of service; tests replace them with tiny ones."""
 
     policy: Argv = (*MODULE, "writ_policy")
@@ -75,7 +75,7 @@ def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name in _NEEDED or name.startswith(_OURS)}
 
 
-def core(table: Table, home: Home, url: str, replicas: Replicas, environ: Mapping[str, str]) -> list[Service]:
+def core(table: ProcessTable, home: Home, url: str, replicas: Replicas, environ: Mapping[str, str]) -> list[Service]:
     """Return policy, audit, the executors, and the gateway if there is to be one."""
     rules = environ.get("SYSTEMMANAGER_POLICY_CONFIG") or str(home.policy)
     kinds = [
@@ -91,7 +91,7 @@ def core(table: Table, home: Home, url: str, replicas: Replicas, environ: Mappin
 
 
 def agents(
-    table: Table, home: Home, url: str, pools: Mapping[str, str], environ: Mapping[str, str], each: int = 1
+    table: ProcessTable, home: Home, url: str, pools: Mapping[str, str], environ: Mapping[str, str], each: int = 1
 ) -> list[Service]:
     """Return `each` agents for each of these pools, of the backend the pool is for."""
     found = []

@@ -13,7 +13,7 @@ from writ_installation.nats.server import options_of
 from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.enrolments import Enrolments, finish
 from writ_installation.provisioner.principal_changes import PrincipalChangeEndpoint
-from writ_installation.provisioner.rounds import Rounds
+from writ_installation.provisioner.reconciler import Rounds
 from writ_runtime.journal_notices import Notifier
 
 CLOSED_WITHIN = 5.0

@@ -18,7 +18,7 @@ from writ_documents.readers import read_agents
 from writ_installation.files import create, ssh_keys
 from writ_installation.files.create import Machine
 from writ_installation.files.home import Home
-from writ_installation.nats.server import Address, plan, sizes
+from writ_installation.nats.server import ServerAddress, plan, sizes
 from writ_installation.nats.server_tls import (
     LOCAL_NAMES,
     Mode,
@@ -118,7 +118,7 @@ def write_servers(home: Home) -> bool:
 def configurations(home: Home) -> dict[Path, str]:
     """Return the configurations by file."""
     servers = names(home)
-    one = plan(home, Address(host=EVERYWHERE, port=CLIENT_PORT, monitor_port=MONITOR_PORT))
+    one = plan(home, ServerAddress(host=EVERYWHERE, port=CLIENT_PORT, monitor_port=MONITOR_PORT))
     tls = (
         replace(one.tls, certificate=_mounted(home, one.tls.certificate), key=_mounted(home, one.tls.key))
         if one.tls

@@ -11,10 +11,10 @@ from writ_contracts.provisioning import Provision, Provisioned
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
-from writ_installation.files.principal_changes import KIND, keep_changes, known_changes, taken_in
+from writ_installation.files.principal_changes import keep_changes, known_changes, taken_in
 from writ_installation.nats.server import options_of
 from writ_installation.nats.server_tls import client_tls
-from writ_installation.provisioner.rounds import Rounds
+from writ_installation.provisioner.reconciler import Rounds
 from writ_runtime.logs import Log
 
 LARGEST = 4096
@@ -38,7 +38,7 @@ class PrincipalChangeEndpoint:
         known = known_changes(self._home)
         bus = await connect(options_of(self._home, "bootstrap", url, client_tls(self._home, self._environ)))
         try:
-            records = await bus.journal.read(subjects.control_event(KIND))
+            records = await bus.journal.read(subjects.CONTROL)
         finally:
             await bus.drain(1.0)
         found = taken_in(known, records, self._home.policy_keys(), self._home.installation)

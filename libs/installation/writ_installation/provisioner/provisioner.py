@@ -7,11 +7,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from writ_bus.errors import BusError
 from writ_bus.nats.bus import connect
 from writ_bus.nats.monitoring import reload_all
 from writ_bus.nats.tls import TlsOptions
-from writ_contracts.errors import ConfigError
 from writ_documents import atomic_files
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
@@ -20,7 +18,7 @@ from writ_installation.nats.server import address_of, configuration, make_stream
 from writ_installation.nats.server_tls import client_tls, renew, tls_state
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.folders import write_servers
-from writ_installation.provisioner.rounds import Rounds
+from writ_installation.provisioner.reconciler import Reconciler, Rounds
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.watched_file import stamp
@@ -39,7 +37,7 @@ class Provisioner:
         self._environ = environ
         self._rounds = Rounds()
         self._enrolment_endpoint = EnrolmentEndpoint(home, environ, self._rounds)
-        self._seen: list[object] | None = None
+        self._reconciler = Reconciler(self._rounds, self._files, self._settle, self._note)
         self._reload_due = True
         self._problem: str | None = "not made yet"
         self._warning = ""
@@ -61,11 +59,7 @@ class Provisioner:
     async def follow(self) -> None:
         """Check twice a second for changed files, and retry failed steps."""
         while True:
-            number, now = self._rounds.begin(), self._files()
-            if now != self._seen or self._problem is not None:
-                await self._try(now)
-            if self._problem is None:
-                self._rounds.done(number)
+            await self._reconciler.round()
             await self._rounds.pause(LOOK_SECONDS)
 
     def _files(self) -> list[object]:
@@ -79,17 +73,14 @@ class Provisioner:
         """Stop enrolling."""
         await self._enrolment_endpoint.close()
 
-    async def _try(self, now: list[object]) -> None:
-        try:
-            await self._settle()
-        except (BusError, ConfigError, OSError) as error:
-            if str(error) != self._problem:
-                _log.warning("keeper.not_settled", error=str(error))
-            self._problem = str(error)
+    def _note(self, failure: Exception | None) -> None:
+        if failure is not None:
+            self._problem = str(failure)
+            _log.warning("keeper.not_settled", error=self._problem)
             return
         _log.info("keeper.settled")
         self.settled.set()
-        self._seen, self._problem = now, None
+        self._problem = None
 
     def _tls(self) -> TlsOptions | None:
         return client_tls(self._home, self._environ)

@@ -7,6 +7,8 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
 
 from msgspec import Struct
 
@@ -225,13 +227,20 @@ def _process(home: Home, name: str) -> ProcessReport:
     return next(one for one in running(home).processes if one.name == name)
 
 
+def private_log(path: Path) -> BinaryIO:
+    """Open a log to append to, which nobody else may read or write, whatever the umask is."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "ab")
+
+
 async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN) -> InstallationReport:
     """Start `writ up` in a session of its own, and return when it is ready. Raises Unreachable with the end of its log,
     or Invalid where it ended with status 2: a user's mistake.
     """
     home.make_folders()
     log = home.log / "up.log"
-    with log.open("ab") as output:
+    with private_log(log) as output:
         before = output.tell()
         process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
             [*MODULE, "writ_cli", "up", *arguments],

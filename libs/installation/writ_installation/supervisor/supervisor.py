@@ -7,6 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 
 from msgspec import Struct, structs
@@ -21,7 +22,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
 from writ_installation.nats.external_server import ExternalServer, Server, hint
-from writ_installation.nats.server import LOOPBACK, Address, BundledServer, free_port, make_streams
+from writ_installation.nats.server import LOOPBACK, BundledServer, ServerAddress, free_port, make_streams
 from writ_installation.nats.server_tls import (
     Mode,
     client_tls,
@@ -37,7 +38,7 @@ from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
-from writ_installation.provisioner.rounds import Rounds
+from writ_installation.provisioner.reconciler import Reconciler, Rounds
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_installation.supervisor.replacement import replace_process
@@ -50,7 +51,7 @@ DISK_SECONDS = 1.5
 ShowLine = Callable[[str], None]
 
 
-class Options(Struct, frozen=True, kw_only=True):
+class SupervisorOptions(Struct, frozen=True, kw_only=True):
     """Options of `writ up`. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
 
     `health_port`: that of the first process, the others follow in order; 0: each takes a free one.
@@ -76,16 +77,16 @@ class Supervisor:
     def __init__(
         self,
         home: Home,
-        options: Options,
+        options: SupervisorOptions,
         environ: Mapping[str, str],
         show: ShowLine,
-        table: services.Table | None = None,
+        table: services.ProcessTable | None = None,
     ) -> None:
         self._home = home
         self._options = options
         self._environ = environ
         self._show = show
-        self._table = table or services.Table()
+        self._table = table or services.ProcessTable()
         self._credentials = credential_folders(self._table.agents, home, environ)
         self._children: list[Child] = []
         self._server: Server | None = None
@@ -141,7 +142,7 @@ class Supervisor:
         self._set_up_tls(options)
         return BundledServer(self._home, self._address(), self._show, self._environ)
 
-    def _set_up_tls(self, options: Options) -> None:
+    def _set_up_tls(self, options: SupervisorOptions) -> None:
         """Have NATS speak TLS where others reach it, unless the caller or `tls.yaml` says otherwise."""
         mode, names = options.tls, own_names(options.listen)
         if mode is not None:
@@ -150,10 +151,10 @@ class Supervisor:
         if mode is not None or self._home.tls_file.exists() or not is_loopback_host(options.listen):
             set_up(self._home, mode or "required", names, time.time())
 
-    def _address(self) -> Address:
+    def _address(self) -> ServerAddress:
         listen = self._options.listen
         port = self._options.nats_port or free_port(listen)
-        return Address(host=listen, port=port, monitor_port=free_port())
+        return ServerAddress(host=listen, port=port, monitor_port=free_port())
 
     async def _serve(self, server: Server) -> None:
         """Start the server. Another process may take the chosen port before that: then choose again."""
@@ -227,31 +228,22 @@ class Supervisor:
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
     async def _follow(self, server: Server, observed: list[object]) -> None:
+        reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
             await self._rounds.pause(self._options.look_seconds)
-            number = self._rounds.begin()
             await self._look_at_disk(server)
             self._report()
-            now = self._files()
-            try:
-                if now != observed:
-                    await self._adapt(server)
-                    observed, self._problem = now, ""
-                self._rounds.done(number)
-            except ConfigError as error:
-                observed = now
-                self._not_taken_in(f"nothing changed, since a file is wrong: {error}")
-            except (BusError, Unreachable, OSError, ExceptionGroup) as error:
-                self._not_taken_in(f"a change could not be taken in, trying again: {_reason(error)}")
+            await reconciler.round()
 
     async def _look_at_disk(self, server: Server) -> None:
         if time.monotonic() - self._disk_seen > DISK_SECONDS:
             await server.look_at_disk()
             self._disk_seen = time.monotonic()
 
-    def _not_taken_in(self, problem: str) -> None:
-        self._problem = problem
-        self._show(problem)
+    def _note(self, failure: Exception | None) -> None:
+        self._problem = "" if failure is None else _described(failure)
+        if self._problem:
+            self._show(self._problem)
 
     def _files(self) -> list[object]:
         """Return a state that changes when a file of the owner's does, or a token is made, used or revoked, or
@@ -341,6 +333,12 @@ def _process(one: BundledServer | Child) -> ProcessReport:
     name = one.name if isinstance(one, Child) else "nats"
     problem = "" if isinstance(one, Child) else one.problem
     return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts, problem=problem)
+
+
+def _described(failure: Exception) -> str:
+    if isinstance(failure, ConfigError):
+        return f"nothing changed, since a file is wrong: {failure}"
+    return f"a change could not be applied, trying again: {_reason(failure)}"
 
 
 def _reason(error: Exception) -> str:

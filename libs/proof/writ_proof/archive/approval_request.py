@@ -12,7 +12,7 @@ SKEW = 60.0
 """Seconds by which the clock that stamps a removal may be behind the journal's."""
 
 
-class Request(Struct, frozen=True):
+class RequestDigests(Struct, frozen=True):
     """The digests which approvals of a request must name, and the person who must not be an approver."""
 
     requested: str
@@ -24,7 +24,7 @@ class Request(Struct, frozen=True):
 
 
 def credentials_of(
-    signed: SignedApproval, people: Directory | None, known: Request | None, at: float
+    signed: SignedApproval, people: Directory | None, known: RequestDigests | None, at: float
 ) -> list[Credential]:
     """Return the signing credential, if it counted when the verdict was recorded. An nkey is the one named by the
     approval.
@@ -39,6 +39,6 @@ def credentials_of(
     return [entry.credential] if entry is not None and counted else []
 
 
-def may_be_own(found: ProvenApproval, known: Request, people: Directory | None) -> bool:
+def may_be_own(found: ProvenApproval, known: RequestDigests, people: Directory | None) -> bool:
     """Return true if an AI agent's own human approved its request while one person ran the installation."""
     return people is not None and found.approval.approver != known.principal and found.presence.meets(TOUCH)

@@ -19,14 +19,14 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import decode
 from writ_proof.archive.format import FORMAT, SEAL, Manifest, Segment, decode_line, digest_of
-from writ_proof.archive.signatures import Problem, Signatures
-from writ_proof.bundles import MANIFEST, Bundle, Damaged
+from writ_proof.archive.signatures import DamagedEvent, Signatures
+from writ_proof.bundles import MANIFEST, Bundle, DamagedBundle
 from writ_trust.digests import keyed_digest, same
 from writ_trust.people import Directory
 from writ_trust.statements import digest, open_signed
 
 
-class Verified(Struct, frozen=True, kw_only=True):
+class VerifiedArchive(Struct, frozen=True, kw_only=True):
     """An intact archive. `by`: the principal who archived it; `problems`: events already damaged in the journal."""
 
     file: str
@@ -39,10 +39,10 @@ class Verified(Struct, frozen=True, kw_only=True):
     by: str
     at: float
     signatures: int
-    problems: list[Problem]
+    problems: list[DamagedEvent]
 
 
-def verify(path: Path, policy_keys: Collection[str], people: Directory | None = None) -> Verified:
+def verify(path: Path, policy_keys: Collection[str], people: Directory | None = None) -> VerifiedArchive:
     """Verify all of it, approvals by the newest directory of people's credentials. Raises Damaged, Unreachable where it
     cannot be read.
     """
@@ -57,8 +57,8 @@ def verify(path: Path, policy_keys: Collection[str], people: Directory | None = 
     unverified = {problem.sequence for problem in signatures.problems} - set(manifest.damaged)
     if unverified:
         first = next(problem for problem in signatures.problems if problem.sequence in unverified)
-        raise Damaged(f"{path}: event {first.sequence}: {first.what}")
-    return Verified(
+        raise DamagedBundle(f"{path}: event {first.sequence}: {first.what}")
+    return VerifiedArchive(
         file=str(path),
         generation=manifest.generation,
         first=manifest.first,
@@ -73,12 +73,12 @@ def verify(path: Path, policy_keys: Collection[str], people: Directory | None = 
     )
 
 
-def follow(archives: Sequence[Verified]) -> None:
+def follow(archives: Sequence[VerifiedArchive]) -> None:
     """Check the order of the archives. Raises Damaged."""
     for before, after in pairwise(archives):
         expected = (before.generation + 1, before.last + 1, before.digest)
         if (after.generation, after.first, after.previous) != expected:
-            raise Damaged(f"{after.file}: it does not follow {before.file}: archive {expected[0]} does")
+            raise DamagedBundle(f"{after.file}: it does not follow {before.file}: archive {expected[0]} does")
 
 
 def read_manifest(path: Path, encoded: bytes) -> Manifest:
@@ -86,16 +86,16 @@ def read_manifest(path: Path, encoded: bytes) -> Manifest:
     try:
         manifest = msgspec.json.decode(encoded, type=Manifest)
     except msgspec.DecodeError as error:
-        raise Damaged(f"{path}: its manifest is none: {error}") from error
+        raise DamagedBundle(f"{path}: its manifest is none: {error}") from error
     if manifest.format != FORMAT:
-        raise Damaged(f"{path}: it is {manifest.format[:60]}, not {FORMAT}")
+        raise DamagedBundle(f"{path}: it is {manifest.format[:60]}, not {FORMAT}")
     expected = manifest.first
     for segment in manifest.segments:
         if segment.first != expected or segment.last - segment.first + 1 != segment.events:
-            raise Damaged(f"{path}: {segment.name} does not begin at {expected}, or has too few or many events")
+            raise DamagedBundle(f"{path}: {segment.name} does not begin at {expected}, or has too few or many events")
         expected = segment.last + 1
     if expected != manifest.last + 1 or manifest.events != manifest.last - manifest.first + 1:
-        raise Damaged(f"{path}: its segments end at {expected - 1}, not at {manifest.last}")
+        raise DamagedBundle(f"{path}: its segments end at {expected - 1}, not at {manifest.last}")
     return manifest
 
 
@@ -111,13 +111,13 @@ def _segment(bundle: Bundle, segment: Segment) -> Iterator[Record]:
         whole.update(line + b"\n")
         record = decode_line(line)
         if record.sequence != sequence:
-            raise Damaged(f"{bundle.path}: {segment.name}: event {record.sequence} is where {sequence} should be")
+            raise DamagedBundle(f"{bundle.path}: {segment.name}: event {record.sequence} is where {sequence} should be")
         sequence += 1
         yield record
     if sequence != segment.last + 1:
-        raise Damaged(f"{bundle.path}: {segment.name} ends at {sequence - 1}, not at {segment.last}")
+        raise DamagedBundle(f"{bundle.path}: {segment.name} ends at {sequence - 1}, not at {segment.last}")
     if whole.hexdigest() != segment.sha256:
-        raise Damaged(f"{bundle.path}: {segment.name} is not what the manifest says: an event in it was changed")
+        raise DamagedBundle(f"{bundle.path}: {segment.name} is not what the manifest says: an event in it was changed")
 
 
 def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys: Collection[str]) -> ControlEvent:
@@ -128,7 +128,7 @@ def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys:
         check_decision(event, policy_keys)
         _check_range(event, parameters, policy_keys)
     except (Invalid, Untrusted) as error:
-        raise Damaged(f"{path}: its seal does not hold: {error}") from error
+        raise DamagedBundle(f"{path}: its seal does not hold: {error}") from error
     stated = (
         parameters.generation,
         parameters.first,
@@ -139,7 +139,9 @@ def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys:
     )
     has = (manifest.generation, manifest.first, manifest.last, manifest.events, name, manifest.control)
     if stated != has:
-        raise Damaged(f"{path}: its seal is that of another archive: the manifest was changed, or was never archived")
+        raise DamagedBundle(
+            f"{path}: its seal is that of another archive: the manifest was changed, or was never archived"
+        )
     return event
 
 

@@ -12,14 +12,14 @@ import msgspec
 from msgspec import Struct, field
 
 from writ_contracts.records import Record
-from writ_proof.bundles import Damaged
+from writ_proof.bundles import DamagedBundle
 
 FORMAT = "writ.journal.archive.v1"
 SEAL = "seal.json"
 SEGMENT_EVENTS = 5_000
 
 
-class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EventLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One event. `data` is its exact text; in base64 where it is not UTF-8."""
 
     sequence: int
@@ -73,7 +73,7 @@ def encode_line(record: Record) -> bytes:
         text, packed = record.data.decode(), False
     except UnicodeDecodeError:
         text, packed = base64.b64encode(record.data).decode(), True
-    line = Line(
+    line = EventLine(
         sequence=record.sequence,
         subject=record.subject,
         time=record.time,
@@ -87,8 +87,8 @@ def encode_line(record: Record) -> bytes:
 def decode_line(text: bytes) -> Record:
     """Return the event. Raises Damaged."""
     try:
-        line = msgspec.json.decode(text, type=Line)
+        line = msgspec.json.decode(text, type=EventLine)
         data = base64.b64decode(line.data, validate=True) if line.base64 else line.data.encode()
     except (msgspec.DecodeError, ValueError) as error:
-        raise Damaged(f"a line is no event: {error}") from error
+        raise DamagedBundle(f"a line is no event: {error}") from error
     return Record(line.sequence, line.subject, data, line.headers, line.time)

@@ -23,7 +23,7 @@ from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed, Statement
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event, kind_of
-from writ_proof.archive.approval_request import SKEW, Request, credentials_of, may_be_own
+from writ_proof.archive.approval_request import SKEW, RequestDigests, credentials_of, may_be_own
 from writ_proof.archive.control_record import ControlRecord
 from writ_trust.approvals import ProvenApproval, approval_digest, prove_approval
 from writ_trust.control_events import stored_late
@@ -35,7 +35,7 @@ MOST_TOLD = 1_000
 T = TypeVar("T", bound=Struct)
 
 
-class Problem(Struct, frozen=True):
+class DamagedEvent(Struct, frozen=True):
     """A damaged event, with the reason."""
 
     sequence: int
@@ -62,7 +62,7 @@ class Signatures:
         """By operation: the claimant (key, instance) of each start by the digests of its grant and claim, until it has
         ended.
         """
-        self._requests: dict[str, Request] = {}
+        self._requests: dict[str, RequestDigests] = {}
         """By operation: the request whose decision demands approvals, until it has ended."""
         self._approvals: dict[str, set[str]] = {}
         """By operation: digests of its approvals."""
@@ -71,7 +71,7 @@ class Signatures:
         self._previews: dict[str, str] = {}
         """By operation: digest of its preview, which its approvals must name."""
         self.signed = 0
-        self.problems: list[Problem] = []
+        self.problems: list[DamagedEvent] = []
 
     def take(self, record: Record) -> None:
         """Check the next event."""
@@ -79,7 +79,7 @@ class Signatures:
             self.check(record)
         except (Invalid, Untrusted) as error:
             if len(self.problems) < MOST_TOLD:
-                self.problems.append(Problem(record.sequence, str(error)))
+                self.problems.append(DamagedEvent(record.sequence, str(error)))
 
     def check(self, record: Record) -> None:
         """Check the next event. Raises Untrusted for a bad signature, Invalid for unreadable content."""
@@ -167,7 +167,7 @@ class Signatures:
     def _demanded(self, record: Record, event: journal.Requested, decision: Decision) -> None:
         """Remember the digests which approvals of this request must name."""
         if decision.effect != "allow" and not event.dry_run:  # an effect of a newer release is no allow
-            self._requests[event.operation_id] = Request(
+            self._requests[event.operation_id] = RequestDigests(
                 sha256(record.data).hexdigest(),
                 digest(event.decision),
                 event.principal,

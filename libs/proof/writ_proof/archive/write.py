@@ -23,7 +23,7 @@ class StoredEvents(Protocol):
         """Return the events under `filter` with a sequence above `after`, in order, at most `limit` of them."""
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class ArchivePlan(Struct, frozen=True, kw_only=True):
     """The range of an archive, and its generation. `previous`: the digest of the preceding one, "" for the first."""
 
     generation: int
@@ -32,7 +32,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     previous: str
 
 
-class Made(Struct, frozen=True, kw_only=True):
+class WrittenArchive(Struct, frozen=True, kw_only=True):
     manifest: Manifest
     bytes: int
     checked: Signatures
@@ -41,10 +41,10 @@ class Made(Struct, frozen=True, kw_only=True):
 async def write(
     journal: StoredEvents,
     writer: BundleWriter,
-    plan: Plan,
+    plan: ArchivePlan,
     policy_keys: Collection[str],
     people: Directory | None = None,
-) -> Made:
+) -> WrittenArchive:
     """Write all of the range, and the manifest. Raises Conflict where an event of it is missing."""
     signatures, segments, size = Signatures(policy_keys, people), list[Segment](), 0
     for first in range(plan.first, plan.last + 1, SEGMENT_EVENTS):
@@ -64,7 +64,7 @@ async def write(
         damaged=[problem.sequence for problem in signatures.problems],
     )
     writer.put(MANIFEST, manifest.encoded())
-    return Made(manifest=manifest, bytes=size, checked=signatures)
+    return WrittenArchive(manifest=manifest, bytes=size, checked=signatures)
 
 
 async def _read(journal: StoredEvents, first: int, last: int) -> list[Record]:

@@ -25,7 +25,7 @@ from writ_rules.analysis.questions import Asker, example
 from writ_rules.analysis.space import options, relevant, request
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import Parameter
+from writ_rules.engine.conditions import ParameterCondition
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.rules import Rule
@@ -250,20 +250,20 @@ def _grant(rule: Rule, verb: Verb) -> Grant:
         parameters=[
             text
             for clause in conditions
-            if isinstance(clause, Parameter) and not clause.implied
+            if isinstance(clause, ParameterCondition) and not clause.implied
             for text in _words(clause, verb)
         ],
         windows="" if rule.times is None else rule.times.wanted,
         other=[
             clause.wanted
             for clause in conditions
-            if not isinstance(clause, Parameter) and clause is not rule.times and hasattr(clause, "wanted")
+            if not isinstance(clause, ParameterCondition) and clause is not rule.times and hasattr(clause, "wanted")
         ],
         approval="" if rule.demand is None else str(rule.demand),
     )
 
 
-def _words(clause: Parameter, verb: Verb) -> Iterable[str]:
+def _words(clause: ParameterCondition, verb: Verb) -> Iterable[str]:
     """Return the constraint in words; without values for a sensitive or secret parameter."""
     shown = [check.wanted for check in clause.checks if clause.name in verb.public or not check.tells]
     shown += ["required"] if clause.required else []

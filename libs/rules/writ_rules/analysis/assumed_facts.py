@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from writ_rules.engine.case import DecisionRequest
-from writ_rules.engine.conditions import SEVERITIES, Condition, Parameter, Scan
+from writ_rules.engine.conditions import SEVERITIES, Condition, ParameterCondition, ScanCondition
 from writ_rules.engine.facts import NO_FACTS, Facts, ScanFinding, ScanReport, Severity, TargetListing
 from writ_rules.engine.listings import SOURCES
 from writ_rules.engine.rules import Rule
@@ -43,7 +43,7 @@ def suppositions(
     """
     conditions = [condition for rule in rules for condition in rule.conditions[operation]]
     sources = sorted({source for source in _sources(conditions) if source in SOURCES})
-    scanners = sorted({one.scanner for one in conditions if isinstance(one, Scan)})
+    scanners = sorted({one.scanner for one in conditions if isinstance(one, ScanCondition)})
     found: dict[object, AssumedFacts] = {}
     listings = product((True, False), repeat=len(sources))
     reports = list(product((UNREPORTED, CLEAN, *SEVERITIES), repeat=len(scanners)))
@@ -98,7 +98,7 @@ def _findings(worst: str, at: float) -> Iterator[ScanFinding]:
 
 def _sources(conditions: Iterable[Condition]) -> Iterator[str]:
     for condition in conditions:
-        if isinstance(condition, Parameter) and condition.listed is not None:
+        if isinstance(condition, ParameterCondition) and condition.listed is not None:
             yield condition.listed.source
 
 

@@ -69,7 +69,7 @@ class Diff(Struct, frozen=True, kw_only=True):
     principals: list[Principal] = field(default_factory=list)
 
 
-class Changes:
+class ChangeCollection:
     """Collected changes; those of the same roles are merged."""
 
     def __init__(self, question_space: QuestionSpace) -> None:

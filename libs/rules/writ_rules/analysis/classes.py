@@ -12,7 +12,7 @@ from writ_rules.analysis.space import ANY_TARGET, ANYBODY, case_of, signature
 from writ_rules.engine.case import Case
 from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import Attribute, Evaluated
+from writ_rules.engine.conditions import AttributeCondition, EvaluatorCondition
 from writ_rules.engine.obligations import ADMIN_DEMAND
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
@@ -48,7 +48,9 @@ def target_classes(
     distinguishing: dict[Any, None] = {}
     for rule in rules:
         distinguishing |= dict.fromkeys(clause for clause in rule.scope if not isinstance(clause, InEffect))
-        distinguishing |= dict.fromkeys(clause for clause in rule.conditions[name] if isinstance(clause, Attribute))
+        distinguishing |= dict.fromkeys(
+            clause for clause in rule.conditions[name] if isinstance(clause, AttributeCondition)
+        )
     opaque = judged_elsewhere(verb, rules)
     return _grouped(
         (
@@ -108,13 +110,13 @@ def judged_elsewhere(verb: Verb, rules: Iterable[Rule]) -> bool:
     """Return whether an evaluator of a plugin is involved. Its distinctions are unknown, so no two members share a
     class.
     """
-    return any(isinstance(one, Evaluated) for rule in rules for one in rule.conditions[verb.operation.name])
+    return any(isinstance(one, EvaluatorCondition) for rule in rules for one in rule.conditions[verb.operation.name])
 
 
 def asks_more(verb: Verb, rules: Iterable[Rule]) -> bool:
     """Return whether the decision depends on the identity of target or principal, beyond the scope of the rules."""
     distinguishing = (one for rule in rules for one in rule.conditions[verb.operation.name])
-    return any(isinstance(one, Attribute | Evaluated) for one in distinguishing)
+    return any(isinstance(one, AttributeCondition | EvaluatorCondition) for one in distinguishing)
 
 
 def populated(question_space: QuestionSpace, policies: Iterable[Policy]) -> QuestionSpace:

@@ -8,10 +8,10 @@ from itertools import combinations, product
 from writ_rules.analysis.domains import domain
 from writ_rules.analysis.implication import canonical
 from writ_rules.analysis.instants import instants
-from writ_rules.analysis.reading import Reading, Verbs
+from writ_rules.analysis.reading import RuleReading, Verbs
 from writ_rules.analysis.samples import candidates, optional
-from writ_rules.engine.checks import Unanswerable, checks
-from writ_rules.engine.conditions import SEVERITIES, Times
+from writ_rules.engine.checks import UnanswerableCheck, checks
+from writ_rules.engine.conditions import SEVERITIES, TimeCondition
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import ScanEntry, present
 from writ_rules.engine.times import Occasion
@@ -20,7 +20,7 @@ from writ_rules.engine.verbs import Verb
 MOST_COMPARED = 20_000
 
 
-def conflicts(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -> Iterator[Finding]:
+def conflicts(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARED) -> Iterator[Finding]:
     """Yield a finding for each rule whose default contradicts an earlier rule's, where both can match one request.
 
     One more finding says when there are more pairs than are compared.
@@ -46,8 +46,8 @@ def conflicts(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED)
                 yield Finding(Severity.LINT, keys, text)
 
 
-def _by_parameter(rules: Sequence[Reading], verbs: Verbs) -> dict[tuple[str, str], list[Reading]]:
-    found: dict[tuple[str, str], list[Reading]] = {}
+def _by_parameter(rules: Sequence[RuleReading], verbs: Verbs) -> dict[tuple[str, str], list[RuleReading]]:
+    found: dict[tuple[str, str], list[RuleReading]] = {}
     for rule in rules:
         for name, constraint in rule.constraints.items() if rule.entry.allowed else ():
             for operation in rule.operations if constraint.default is not None else ():
@@ -56,7 +56,7 @@ def _by_parameter(rules: Sequence[Reading], verbs: Verbs) -> dict[tuple[str, str
     return found
 
 
-def _both_match(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
+def _both_match(one: RuleReading, other: RuleReading, verb: Verb, name: str) -> bool:
     """Return whether one request can match both rules, as far as is known: without an example the answer is no."""
     return (
         _same_people_and_targets(one, other)
@@ -69,7 +69,7 @@ def _both_match(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
     )
 
 
-def _same_people_and_targets(one: Reading, other: Reading) -> bool:
+def _same_people_and_targets(one: RuleReading, other: RuleReading) -> bool:
     if one.roles.isdisjoint(other.roles) and not (one.inherited or other.inherited):
         return False
     for key in ("users", "principal_kinds"):
@@ -99,7 +99,7 @@ def _meet(one: str, other: str) -> bool:
     return (one[0] == other[0] or "?" in (one[0], other[0])) and _meet(one[1:], other[1:])
 
 
-def _same_facts(one: Reading, other: Reading) -> bool:
+def _same_facts(one: RuleReading, other: RuleReading) -> bool:
     """Return whether both rules' facts can hold together. One report cannot hold a finding and none; of two different
     evaluators it is unknown whether both ever agree, so they count as exclusive.
     """
@@ -117,13 +117,13 @@ def _exclude(one: ScanEntry, other: ScanEntry) -> bool:
     return SEVERITIES.index(found.severity) >= SEVERITIES.index(none.severity)
 
 
-def _same_time(one: Reading, other: Reading) -> bool:
+def _same_time(one: RuleReading, other: RuleReading) -> bool:
     since, until = max(one.since, other.since), min(one.until, other.until)
     if since >= until:
         return False
     if not one.windows or not other.windows:
         return True
-    both = [Times(rule.windows, "") for rule in (one, other)]
+    both = [TimeCondition(rule.windows, "") for rule in (one, other)]
     around = since if since > float("-inf") else min(until, 0.0)
     return any(
         all(any(window.holds(_local(window, moment)) for window in times.windows) for times in both)
@@ -136,7 +136,7 @@ def _local(window: Occasion, moment: float) -> datetime:
     return datetime.fromtimestamp(moment, window.zone)
 
 
-def _same_value(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
+def _same_value(one: RuleReading, other: RuleReading, verb: Verb, name: str) -> bool:
     constraints = [rule.constraints[name] for rule in (one, other) if name in rule.constraints]
     may_miss = optional(verb, name) and domain(verb, name).default is None
     if may_miss and not any(each.needs_value or each.default is not None for each in constraints):
@@ -146,6 +146,6 @@ def _same_value(one: Reading, other: Reading, verb: Verb, name: str) -> bool:
         try:
             if all(check.holds(value) for check in listed):
                 return True
-        except Unanswerable:
+        except UnanswerableCheck:
             continue
     return False

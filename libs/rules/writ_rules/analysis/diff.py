@@ -16,7 +16,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.changes import Change as Change
-from writ_rules.analysis.changes import ChangeKind, Changes, Kind
+from writ_rules.analysis.changes import ChangeCollection, ChangeKind, Kind
 from writ_rules.analysis.changes import Diff as Diff
 from writ_rules.analysis.classes import (
     asks_more,
@@ -31,13 +31,14 @@ from writ_rules.analysis.classes import (
 )
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.questions import Asker, approved
-from writ_rules.analysis.space import Option, Relevant, options, relevant, request
+from writ_rules.analysis.space import Option, RelevantRules, options, relevant, request
 from writ_rules.analysis.terms import terms
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
-from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.groups import placed
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
@@ -51,7 +52,7 @@ _KINDS: dict[tuple[Effect, Effect], Kind] = {
     ("allow", "require_approval"): "newly_needs_approval",
     ("require_approval", "allow"): "no_longer_needs_approval",
 }
-_SECTIONS = {"global_policies", "role_policies", "emergency_policies"}
+_SECTIONS = {"groups", "global_policies", "role_policies", "emergency_policies"}
 _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_all_operations"}
 
 
@@ -87,7 +88,7 @@ class _Side:
             for scope in placed(file.policies)
         }
 
-    def text(self, found: Relevant) -> tuple[Counter[bytes], ...]:
+    def text(self, found: RelevantRules) -> tuple[Counter[bytes], ...]:
         """Return the texts of these rules, without their order."""
         return tuple(
             Counter(self.texts[rule.name] for rule in rules) for rules in (found.own, found.inherited, found.emergency)
@@ -113,7 +114,7 @@ class _Comparison:
         self.question_space, self.at = question_space, at
         self.people = populated(question_space, self.policies)
         self.asker = Asker(self.people.people())
-        self.found = Changes(question_space)
+        self.found = ChangeCollection(question_space)
         self.differing = _differing(*self.sides)
         self.known: dict[tuple[object, ...], dict[ChangeKind, _Difference]] = {}
         self.bounded: dict[str, None] = {}
@@ -140,7 +141,7 @@ class _Comparison:
                 if not (same and texts[0] == texts[1]):
                     self._compare(verb, targets, members, found)
 
-    def _compare(self, verb: Verb, targets: list[Target], members: list[Principal], found: list[Relevant]) -> None:
+    def _compare(self, verb: Verb, targets: list[Target], members: list[Principal], found: list[RelevantRules]) -> None:
         names = [tuple(rule.name for rule in rules.all()) for rules in found]
         key: tuple[object, ...] = (verb.operation.name, targets[0].role, targets[0].gateway is not None, *names)
         if asks_more(verb, [rule for each in found for rule in each.all()]):
@@ -156,7 +157,7 @@ class _Comparison:
                     self.found.note(change_kind, *shown, changed=changed, targets=targets, principals=alike)
 
     def _differences(
-        self, verb: Verb, target: Target, principal: Principal, found: list[Relevant]
+        self, verb: Verb, target: Target, principal: Principal, found: list[RelevantRules]
     ) -> dict[ChangeKind, _Difference]:
         kinds: dict[ChangeKind, _Difference] = {}
         tried = options(verb, self.policies, found, self.at, about=self._may_matter(found))
@@ -205,7 +206,7 @@ class _Comparison:
         before, after = (self.asker.ask(policy, asked, known) for policy in self.policies)
         return asked, known, before, after
 
-    def _may_matter(self, found: list[Relevant]) -> list[Rule] | None:
+    def _may_matter(self, found: list[RelevantRules]) -> list[Rule] | None:
         """Return the differing rules if a request matching none of them is decided alike; None where this is not
         certain.
 
@@ -229,7 +230,7 @@ class _Comparison:
         found = tuple(terms(verb, (self.sides[0].rules, self.sides[1].rules), before, after))
         return ("other_terms", found) if found else None
 
-    def _changed(self, found: list[Relevant], before: Ruling, after: Ruling) -> list[str]:
+    def _changed(self, found: list[RelevantRules], before: Ruling, after: Ruling) -> list[str]:
         """Return the differing rules: among the deciding ones, else among all which could apply; else the policy's own
         keys.
         """
@@ -248,3 +249,6 @@ class _Comparison:
         before, after = (policy.enable_dry_run for policy in self.policies)
         if before != after:
             yield "dry runs become possible" if after else "dry runs are refused from now on"
+        limited, now_limited = (policy.list_by_rules for policy in self.policies)
+        if limited != now_limited:
+            yield f"only what its rules reach is listed for: {', '.join(sorted(now_limited)) or 'nobody'}"

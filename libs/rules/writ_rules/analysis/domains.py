@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from writ_contracts.parameters import defaults
-from writ_rules.engine.checks import Check, Unanswerable, checks, whole
+from writ_rules.analysis.automata import PatternComparisons
+from writ_rules.engine.checks import Check, UnanswerableCheck, checks, whole
 from writ_rules.engine.format import Constraint, present
 from writ_rules.engine.lint import FITS, suited
 from writ_rules.engine.verbs import Verb
@@ -127,7 +128,9 @@ def taken(verb: Verb, name: str, values: Iterable[Any]) -> Iterator[Any]:
             continue
 
 
-def impossible(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> str | None:
+def impossible(
+    verb: Verb, name: str, constraint: Constraint, patterns: PatternComparisons, *, deny: bool
+) -> str | None:
     """Return the reason why schema and constraint together permit no value; None if there may be one."""
     known = domain(verb, name)
     if not fits(known, constraint):
@@ -140,7 +143,18 @@ def impossible(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> 
     shortest, longest = lengths(known, constraint)
     if known.types <= SIZED and shortest > longest:
         return f"nothing is at least {_text_of(shortest)} and at most {_text_of(longest)} long"
-    return None
+    return _no_text(verb, name, constraint, patterns, longest) if known.types == {"string"} else None
+
+
+def _no_text(verb: Verb, name: str, constraint: Constraint, patterns: PatternComparisons, longest: float) -> str | None:
+    """Return the reason why no text fits the pattern, the operation's own grammar and the greatest length."""
+    if constraint.pattern is None:
+        return None
+    grammars = [meta.pattern for meta in metas(verb, name) if meta.pattern is not None]
+    needed = max((patterns.shortest(each, constraint.pattern) for each in grammars), default=0)
+    if needed == inf:
+        return f"no {name} that the operation takes fits the pattern"
+    return None if needed <= longest else f"what fits the pattern is longer than {_text_of(longest)}"
 
 
 def bounds(known: Domain, constraint: Constraint) -> tuple[float, float]:
@@ -172,7 +186,7 @@ def _all_hold(required: Iterable[Check], value: Any) -> bool:
 def _holds(check: Check, value: Any) -> bool | None:
     try:
         return check.holds(value)
-    except Unanswerable:
+    except UnanswerableCheck:
         return None
 
 

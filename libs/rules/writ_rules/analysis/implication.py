@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import json
 
 from writ_rules.analysis.domains import NUMBERS, SCALARS, SIZED, Domain, accepted, bounds, domain, lengths, takes
-from writ_rules.analysis.reading import ALL_ROLES, CONDITIONS, Reading, Verbs
+from writ_rules.analysis.reading import ALL_ROLES, CONDITIONS, RuleReading, Verbs
 from writ_rules.engine.checks import whole
 from writ_rules.engine.format import Constraint, RuleEntry, present
 from writ_rules.engine.patterns import glob
@@ -28,19 +28,19 @@ UNKNOWN = tuple(sorted(set(RuleEntry.__struct_fields__) - KNOWN))
 _WHOLE_WEEK = frozenset(range(7))
 
 
-def implied(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
+def implied(narrow: RuleReading, wide: RuleReading, verbs: Verbs) -> bool:
     """Return true if `wide` covers and matches every request covered or matched by `narrow`."""
     if not follows_by_bits(narrow, wide):
         return False
     return _scope(narrow, wide) and _conditions(narrow, wide, verbs)
 
 
-def follows_by_bits(narrow: Reading, wide: Reading) -> bool:
+def follows_by_bits(narrow: RuleReading, wide: RuleReading) -> bool:
     """Return the result of the quick test: sets of words, and the kinds of clauses."""
     return not narrow.about & ~wide.about and not wide.asks & ~narrow.asks
 
 
-def _scope(narrow: Reading, wide: Reading) -> bool:
+def _scope(narrow: RuleReading, wide: RuleReading) -> bool:
     if narrow.since < wide.since or narrow.until > wide.until:
         return False
     if narrow.inherited and not (wide.inherited or (not wide.entry.allowed and wide.roles >= ALL_ROLES)):
@@ -65,7 +65,7 @@ def _glob_covers(wide: str, narrow: str) -> bool:
     return narrow.split("*", maxsplit=1)[0].split("?", maxsplit=1)[0].startswith(prefix)
 
 
-def _conditions(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
+def _conditions(narrow: RuleReading, wide: RuleReading, verbs: Verbs) -> bool:
     if not all(_same(narrow.entry, wide.entry, key) for key in UNKNOWN):
         return False
     if not all(_requires_as_much(narrow.entry, wide.entry, key) for key in CONDITIONS):
@@ -82,7 +82,7 @@ def _conditions(narrow: Reading, wide: Reading, verbs: Verbs) -> bool:
     )
 
 
-def _flags_lack(narrow: Reading, wide: Reading, verb: Verb) -> bool:
+def _flags_lack(narrow: RuleReading, wide: RuleReading, verb: Verb) -> bool:
     """Return true if `narrow` matches a request with a flag not named by `wide`, which allows."""
     lacking = verb.breakouts - named(wide.entry) if wide.entry.allowed else frozenset[str]()
     return bool(lacking & named(narrow.entry) if narrow.entry.allowed else lacking)
@@ -134,7 +134,7 @@ def _end(window: Window) -> int:
     return window.end if window.end > window.start else window.end + DAY
 
 
-def _parameter(verb: Verb, name: str, narrow: Reading, wide: Reading) -> bool:
+def _parameter(verb: Verb, name: str, narrow: RuleReading, wide: RuleReading) -> bool:
     one, other = narrow.constraints.get(name) or Constraint(), wide.constraints[name]
     known = domain(verb, name)
     deny = not wide.entry.allowed, not narrow.entry.allowed

@@ -13,11 +13,12 @@ from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
 from writ_rules.analysis.pairs import demand
 from writ_rules.analysis.question_space import offered
-from writ_rules.analysis.reading import ALL_ROLES, Reading, readings
+from writ_rules.analysis.reading import ALL_ROLES, RuleReading, readings
 from writ_rules.engine.case import show
 from writ_rules.engine.conditioning import attribute
 from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import PolicyFile, RuleEntry, placed, present
+from writ_rules.engine.format import PolicyFile, RuleEntry, present
+from writ_rules.engine.groups import placed
 from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, ApproverStep, Demand, progress
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.people import People, people_of
@@ -80,7 +81,7 @@ class _Targets:
         self._scopes: dict[Any, list[Target]] = {}
         self._globs: dict[Any, set[str]] = {}
 
-    def about(self, rules: Iterable[Reading]) -> Iterator[Finding]:
+    def about(self, rules: Iterable[RuleReading]) -> Iterator[Finding]:
         for rule in rules:
             yield from _unknown(rule, "targets", lambda word: bool(self._named(word)), "no target is")
             for key, problem in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
@@ -94,7 +95,7 @@ class _Targets:
                 yield from self._other_kinds(rule, name)
             yield from self._reach(rule)
 
-    def _other_kinds(self, rule: Reading, name: str) -> Iterator[Finding]:
+    def _other_kinds(self, rule: RuleReading, name: str) -> Iterator[Finding]:
         """Yield findings for targets whose attribute is of a kind the rule can't compare: text "1" and the number 1."""
         deny = not rule.entry.allowed
         asked = attribute(name, deny, (rule.entry.target_attributes or {})[name])
@@ -104,7 +105,7 @@ class _Targets:
             text = f"can't be compared with {show(values[odd[0]])} of {_named(odd)}: '{rule.name}' {then}"
             yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text)
 
-    def _reach(self, rule: Reading) -> Iterator[Finding]:
+    def _reach(self, rule: RuleReading) -> Iterator[Finding]:
         scope = self._scope(rule)
         if not scope:
             text = f"no target of the inventory is one that '{rule.name}' is about"
@@ -118,12 +119,12 @@ class _Targets:
             text = f"no target that '{rule.name}' is about has {_named(missing)}"
             yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "operations"), text)
 
-    def _scope(self, rule: Reading) -> list[Target]:
+    def _scope(self, rule: RuleReading) -> list[Target]:
         entry = rule.entry
         key = (rule.roles, rule.inherited, _key(entry.targets), _key(entry.target_tags))
         return _cached(self._scopes, key, lambda: [one for one in self._targets if self._is_about(rule, one)])
 
-    def _is_about(self, rule: Reading, target: Target) -> bool:
+    def _is_about(self, rule: RuleReading, target: Target) -> bool:
         entry = rule.entry
         behind = rule.inherited and target.gateway is not None and target.role != "gateway"
         if target.role not in rule.roles and not behind:
@@ -153,7 +154,7 @@ class _Principals:
         self._scopes: dict[Any, list[Principal]] = {}
         self._unable: dict[Any, list[Principal]] = {}
 
-    def about(self, rules: Sequence[Reading], *, admin: bool) -> Iterator[Finding]:
+    def about(self, rules: Sequence[RuleReading], *, admin: bool) -> Iterator[Finding]:
         for rule in rules:
             yield from _unknown(rule, "users", self._ids.__contains__, "no principal is")
             yield from _unknown(rule, "user_roles", self._roles.__contains__, "no principal has role")
@@ -166,7 +167,7 @@ class _Principals:
         if admin:
             yield from self._admin(rules)
 
-    def _approval(self, rule: Reading) -> Iterator[Finding]:
+    def _approval(self, rule: RuleReading) -> Iterator[Finding]:
         asked = demand(rule.entry)
         if asked is None:
             return
@@ -182,7 +183,7 @@ class _Principals:
             text = f"nobody can give this approval to {_named([one.id for one in unable])}"
             yield Finding(Severity.WARNING, keys, text)
 
-    def _admin(self, rules: Iterable[Reading]) -> Iterator[Finding]:
+    def _admin(self, rules: Iterable[RuleReading]) -> Iterator[Finding]:
         """Yield findings for principals with operations of risk admin and no possible approver besides themselves."""
         unable: dict[str, None] = {}
         for rule in rules:
@@ -194,7 +195,7 @@ class _Principals:
             keys = ("policies", "require_approval_for_admin")
             yield Finding(Severity.WARNING, keys, text + _named(list(unable)))
 
-    def _lacking(self, rule: Reading, asked: Demand) -> list[Principal]:
+    def _lacking(self, rule: RuleReading, asked: Demand) -> list[Principal]:
         """Return the principals in the rule's scope without enough approvers."""
         key = (self._scope_key(rule), asked.steps, asked.presence)
         return _cached(
@@ -217,12 +218,12 @@ class _Principals:
                 return f"{few} of role {roles} has a credential that proves {presence}: `writ credential enroll`"
         return "those who could are the ones who ask, or too few for all steps"
 
-    def _scope(self, rule: Reading) -> list[Principal]:
+    def _scope(self, rule: RuleReading) -> list[Principal]:
         return _cached(
             self._scopes, self._scope_key(rule), lambda: [one for one in self._all if _is_about(rule.entry, one)]
         )
 
-    def _scope_key(self, rule: Reading) -> Any:
+    def _scope_key(self, rule: RuleReading) -> Any:
         return (_key(rule.entry.users), _key(rule.entry.user_roles), _key(rule.entry.principal_kinds))
 
 
@@ -238,7 +239,7 @@ def _offers(target: Target, verb: Verb) -> bool:
     return offered(target, verb.operation)
 
 
-def _unknown(rule: Reading, key: str, known: Callable[[str], bool], problem: str) -> Iterator[Finding]:
+def _unknown(rule: RuleReading, key: str, known: Callable[[str], bool], problem: str) -> Iterator[Finding]:
     if key == "target_roles" and rule.roles >= ALL_ROLES:
         return
     for at, word in enumerate(getattr(rule.entry, key) or ()):

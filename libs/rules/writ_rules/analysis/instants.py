@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from writ_rules.engine.clauses import InEffect
-from writ_rules.engine.maintenance import LONGEST_DAYS, Once, Repeated
+from writ_rules.engine.maintenance import LONGEST_DAYS, RepeatedWindow, SingleWindow
 from writ_rules.engine.times import DAY, Occasion, Window
 
 MINUTE = 60.0
@@ -56,27 +56,27 @@ def _edges(window: Occasion, base: float) -> Iterator[float]:
     seconds: tuple[int, ...] = ()
     if isinstance(window, Window):
         seconds = (window.start, window.end)
-    elif isinstance(window, Repeated):
+    elif isinstance(window, RepeatedWindow):
         ahead = range(-LONGEST_DAYS, 2 * LONGEST_DAYS)
         seconds = (window.start, window.start + window.length)
     for days in ahead:
         day = today + timedelta(days=days)
-        if isinstance(window, Repeated) and not _starts_on(window, day):
+        if isinstance(window, RepeatedWindow) and not _starts_on(window, day):
             continue
         for second in seconds:
             moment = _moment(window, day, second)
             yield from (moment, moment - MINUTE, moment + MINUTE)
 
 
-def _starts_on(window: Repeated, day: date) -> bool:
+def _starts_on(window: RepeatedWindow, day: date) -> bool:
     weekday = window.weekdays is None or day.weekday() in window.weekdays
     return weekday and (window.month_days is None or day.day in window.month_days)
 
 
 def _dates(window: Occasion) -> Iterator[float]:
-    if isinstance(window, Once):
+    if isinstance(window, SingleWindow):
         yield from (window.start.timestamp(), window.end.timestamp())
-    elif isinstance(window, Repeated):
+    elif isinstance(window, RepeatedWindow):
         yield _moment(window, window.first, window.start)
     elif isinstance(window, Window):
         if window.first is not None:

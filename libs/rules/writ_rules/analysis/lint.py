@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from writ_contracts.inventory import WRIT
 from writ_contracts.operations import Catalogue
+from writ_rules.analysis.automata import PatternComparisons
 from writ_rules.analysis.conflicts import conflicts
 from writ_rules.analysis.pairs import MOST_COMPARED, covered
-from writ_rules.analysis.reading import Reading, readings
+from writ_rules.analysis.reading import RuleReading, readings
 from writ_rules.analysis.spellings import misspelled
 from writ_rules.analysis.vacuous import vacuous
 from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import PolicyFile, placed
+from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.groups import placed
 from writ_rules.engine.times import instant
 from writ_rules.engine.verbs import verbs
 
@@ -35,9 +37,9 @@ def lint(
     }
     every = readings(placed(file.policies), known)
     reported = {rule.at for rule in every if rule.placed_rule.keys in wrong}
-    found = list(_in_effect(file))
+    found, patterns = list(_in_effect(file)), PatternComparisons()
     for rule in every:
-        mistakes = [] if rule.at in reported else [*vacuous(rule, known), *misspelled(rule, known)]
+        mistakes = [] if rule.at in reported else [*vacuous(rule, known, patterns), *misspelled(rule, known)]
         reported |= {rule.at for finding in mistakes if finding.severity is Severity.LINT}
         found += mistakes
     rest = [rule for rule in every if rule.at not in reported]
@@ -56,7 +58,7 @@ def _in_effect(file: PolicyFile) -> Iterator[Finding]:
         yield Finding(Severity.LINT, ("policies", "expires_at"), text)
 
 
-def _emergencies(file: PolicyFile, rules: Sequence[Reading]) -> Iterator[Finding]:
+def _emergencies(file: PolicyFile, rules: Sequence[RuleReading]) -> Iterator[Finding]:
     """Yield a finding when there are emergency rules and nobody can declare an emergency."""
     if not any(rule.emergency for rule in rules) or not file.policies.deny_by_default:
         return

@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from msgspec import structs
+
 from writ_contracts.credentials import KEY
+from writ_rules.analysis.domains import NUMBERS, domain
 from writ_rules.analysis.implication import canonical, implied
-from writ_rules.analysis.reading import Reading, Verbs
+from writ_rules.analysis.reading import RuleReading, Verbs
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import RuleEntry, present
 from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER
@@ -25,7 +28,7 @@ _CLOSELY = 40
 GATEWAY = frozenset({"gateway"})
 
 
-def covered(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -> list[Finding]:
+def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARED) -> list[Finding]:
     """Return a finding for each rule without an effect of its own, and one if there are too many pairs to compare."""
     index = _index(rules)
     found: list[Finding] = []
@@ -42,8 +45,8 @@ def covered(rules: Sequence[Reading], verbs: Verbs, most: int = MOST_COMPARED) -
     return found
 
 
-def _index(rules: Sequence[Reading]) -> dict[tuple[str, str], list[Reading]]:
-    index: dict[tuple[str, str], list[Reading]] = {}
+def _index(rules: Sequence[RuleReading]) -> dict[tuple[str, str], list[RuleReading]]:
+    index: dict[tuple[str, str], list[RuleReading]] = {}
     for rule in rules:
         for operation in rule.operations:
             for role in rule.roles:
@@ -51,13 +54,13 @@ def _index(rules: Sequence[Reading]) -> dict[tuple[str, str], list[Reading]]:
     return index
 
 
-def _smallest(rule: Reading, index: Mapping[tuple[str, str], list[Reading]]) -> list[Reading]:
+def _smallest(rule: RuleReading, index: Mapping[tuple[str, str], list[RuleReading]]) -> list[RuleReading]:
     """Return the smallest list of rules with every rule which can cover this one."""
     cells = [(operation, role) for operation in rule.operations for role in rule.roles]
     return min((index[cell] for cell in cells), key=len, default=[])
 
 
-def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator[Finding]:
+def _about(narrow: RuleReading, likely: Sequence[RuleReading], verbs: Verbs) -> Iterator[Finding]:
     for wide in likely:
         kind = _relation(narrow, wide)
         if kind is None or not implied(narrow, wide, verbs):
@@ -65,6 +68,10 @@ def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator
         if kind == "overridden":
             text = f"overridden: '{wide.name}' denies all that '{narrow.name}' allows"
             yield Finding(Severity.LINT, narrow.placed_rule.keys, text)
+            continue
+        if kind == "shadowed" and (name := _avoided_by(narrow, wide, verbs)):
+            text = f"avoidable: '{wide.name}' allows the same without an approval where {name} is another"
+            yield Finding(Severity.WARNING, (*narrow.placed_rule.keys, "parameter_constraints", name), text)
             continue
         if not narrow.sure or not _adds_nothing(narrow, wide):
             continue
@@ -81,7 +88,7 @@ def _about(narrow: Reading, likely: Sequence[Reading], verbs: Verbs) -> Iterator
             yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)
 
 
-def _relation(narrow: Reading, wide: Reading) -> str | None:
+def _relation(narrow: RuleReading, wide: RuleReading) -> str | None:
     """Return the name of the relation, should the wider rule match all the narrower one matches."""
     one, other = narrow.entry, wide.entry
     if not other.allowed:
@@ -97,7 +104,23 @@ def _relation(narrow: Reading, wide: Reading) -> str | None:
     return "shadowed"
 
 
-def _adds_nothing(narrow: Reading, wide: Reading) -> bool:
+def _avoided_by(narrow: RuleReading, wide: RuleReading, verbs: Verbs) -> str:
+    """Return the number that the requester may leave out, such as a timeout, by which alone the demand of the narrower
+    rule is avoided.
+    """
+    if demand(narrow.entry) is None or demand(wide.entry) is not None:
+        return ""
+    for name in narrow.constraints:
+        known = [domain(verbs[one], name) for one in narrow.operations if name in verbs[one].types]
+        if not known or not all(each.optional and each.types <= NUMBERS for each in known):
+            continue
+        constraints = {other: each for other, each in narrow.constraints.items() if other != name}
+        if implied(structs.replace(narrow, constraints=constraints), wide, verbs):
+            return name
+    return ""
+
+
+def _adds_nothing(narrow: RuleReading, wide: RuleReading) -> bool:
     """Return whether an allow has the same demands, limits and values without the narrower rule."""
     one, other = narrow.entry, wide.entry
     if not one.allowed:
@@ -112,7 +135,7 @@ def _adds_nothing(narrow: Reading, wide: Reading) -> bool:
     )
 
 
-def _default(rule: Reading, name: str) -> bytes:
+def _default(rule: RuleReading, name: str) -> bytes:
     return canonical(rule.constraints[name].default if name in rule.constraints else None)
 
 

@@ -24,7 +24,7 @@ CONDITIONS = ("maintenance_windows_only", "target_attributes", "scans", "evaluat
 """Conditions besides windows and parameters: one rule implies another only if both have equal values for these."""
 
 
-class Reading(Struct, frozen=True, eq=False, kw_only=True):
+class RuleReading(Struct, frozen=True, eq=False, kw_only=True):
     """One enabled rule. `sure`: it never errs. `inherited`: it also binds targets behind gateways."""
 
     placed_rule: PlacedRule
@@ -81,7 +81,7 @@ class _Bits:
         return self.whole[key] if words is None else sum(1 << self._at[key, word] for word in set(words))
 
 
-def readings(every: Sequence[PlacedRule], verbs: Verbs) -> list[Reading]:
+def readings(every: Sequence[PlacedRule], verbs: Verbs) -> list[RuleReading]:
     """Return the enabled rules. Rules with errors, which have findings of their own, are left out."""
     enabled = [(at, placed_rule) for at, placed_rule in enumerate(every) if placed_rule.entry.enabled]
     bits = _Bits([placed_rule.entry for _, placed_rule in enabled], verbs)
@@ -94,7 +94,7 @@ def readings(every: Sequence[PlacedRule], verbs: Verbs) -> list[Reading]:
     return found
 
 
-def _reading(at: int, placed_rule: PlacedRule, verbs: Verbs, bits: _Bits) -> Reading:
+def _reading(at: int, placed_rule: PlacedRule, verbs: Verbs, bits: _Bits) -> RuleReading:
     entry = placed_rule.entry
     operations = tuple(dict.fromkeys(name for name in present(entry.operations) if name in verbs))
     roles = _roles(placed_rule)
@@ -107,7 +107,7 @@ def _reading(at: int, placed_rule: PlacedRule, verbs: Verbs, bits: _Bits) -> Rea
     about = bits.of("operations", operations) | bits.of("roles", roles)
     for key, words in lists.items():
         about |= bits.of(key, words)
-    return Reading(
+    return RuleReading(
         placed_rule=placed_rule,
         at=at,
         operations=operations,

@@ -25,7 +25,7 @@ class NoSample(Exception):
 def samples(pattern: str) -> list[str]:
     """Return a few strings, short ones first; empty where none can be derived."""
     try:
-        return list(dict.fromkeys(islice(_sequence(_tree(pattern)), MOST)))
+        return list(dict.fromkeys(islice(_sequence(tree_of(pattern)), MOST)))
     except (re.error, NoSample, OverflowError, RecursionError):
         return []
 
@@ -35,7 +35,7 @@ def named(pattern: str) -> list[str]:
     match.
     """
     try:
-        codes = dict.fromkeys(_characters(_tree(pattern)))
+        codes = dict.fromkeys(_characters(tree_of(pattern)))
     except (re.error, OverflowError, RecursionError):
         return []
     return [
@@ -48,7 +48,7 @@ def alternatives_ending(pattern: str, end: str) -> tuple[int, int]:
     unknown.
     """
     try:
-        tree = _tree(pattern)
+        tree = tree_of(pattern)
         found = [] if tree.state.flags & re.IGNORECASE else list(_ending(tree, end))
     except (re.error, OverflowError, RecursionError):
         return 0, 0
@@ -72,7 +72,7 @@ def _ending(items: Iterable[Any], end: str) -> Iterator[bool]:
     yield tail == end
 
 
-def _tree(pattern: str) -> Any:
+def tree_of(pattern: str) -> Any:
     """Parse the pattern, with RE2's classes in Python's syntax. A mistranslation yields samples without a match, and no
     harm.
     """

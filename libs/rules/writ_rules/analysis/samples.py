@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, UnsetType, json, structs
 from writ_rules.analysis import regexes
 from writ_rules.analysis.domains import taken
 from writ_rules.analysis.joint_samples import joined
-from writ_rules.engine.checks import Check, Items, Length, Matches, NumberLimit, Values
+from writ_rules.engine.checks import Check, ItemsCheck, LengthCheck, NumberLimit, PatternCheck, ValuesCheck
 from writ_rules.engine.verbs import Verb
 
 GENERIC = (
@@ -42,7 +42,7 @@ def candidates(verb: Verb, name: str, checks: Iterable[Check]) -> list[Any]:
     suggested = list(_of_hint(verb.hints[name], ()))
     needed = [value for check in listed for value in suggestions(check)]
     texts = [value for value in (*suggested, *needed) if isinstance(value, str)]
-    lengths = [check.limit for check in listed if isinstance(check, Length)]
+    lengths = [check.limit for check in listed if isinstance(check, LengthCheck)]
     more = [value for length in lengths for value in _of_length(length, texts, suggested)]
     if texts or "string" in verb.types[name]:
         more += [*GENERIC, *(text + "x" for text in texts)]
@@ -55,7 +55,7 @@ def candidates(verb: Verb, name: str, checks: Iterable[Check]) -> list[Any]:
 
 
 def _of_patterns(verb: Verb, name: str, checks: list[Check], texts: list[Any]) -> Iterable[str]:
-    patterns = tuple(dict.fromkeys(check.pattern for check in checks if isinstance(check, Matches)))
+    patterns = tuple(dict.fromkeys(check.pattern for check in checks if isinstance(check, PatternCheck)))
     if not patterns:
         return ()
     return joined(verb, name, patterns, tuple(text for text in texts if isinstance(text, str)))
@@ -75,14 +75,14 @@ def suggestions(check: Check) -> Iterator[Any]:
             yield from (check.limit + 0.5, check.limit - 0.5, int(check.limit), int(check.limit) + 1)
         else:
             yield from (check.limit + 0.5, check.limit - 0.5)
-    elif isinstance(check, Values):
+    elif isinstance(check, ValuesCheck):
         for _, value in sorted(check.values, key=str):
             yield value
             if isinstance(value, float) and value.is_integer():  # 60.0 in a policy is 60 in a request
                 yield int(value)
-    elif isinstance(check, Items):
+    elif isinstance(check, ItemsCheck):
         yield from ([], *([value] for value in suggestions(check.values)), list(suggestions(check.values)))
-    elif isinstance(check, Matches):
+    elif isinstance(check, PatternCheck):
         yield from regexes.samples(check.pattern.text)
 
 

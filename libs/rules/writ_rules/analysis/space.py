@@ -26,7 +26,7 @@ from writ_rules.analysis.synthetic import NOBODYS_KEY
 from writ_rules.engine.case import Case, DecisionRequest
 from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.compile import Policy, is_behind_gateway
-from writ_rules.engine.conditions import Parameter, Scan
+from writ_rules.engine.conditions import ParameterCondition, ScanCondition
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
@@ -39,7 +39,7 @@ ANYBODY = Principal(id="anybody", kind="human", key=NOBODYS_KEY)
 ANY_TARGET = WRIT
 
 
-class Relevant(Struct, frozen=True, eq=False, kw_only=True):
+class RelevantRules(Struct, frozen=True, eq=False, kw_only=True):
     """The rules of one policy whose scope covers a target and a principal, for any parameters and time."""
 
     own: tuple[Rule, ...]
@@ -59,7 +59,7 @@ class Option(Struct, frozen=True, eq=False, kw_only=True):
     assumed: AssumedFacts = NOTHING
 
 
-class Tried(Struct, frozen=True, eq=False, kw_only=True):
+class TriedRequests(Struct, frozen=True, eq=False, kw_only=True):
     """Kinds of requests, `every` of them or as many as may be tried. `notes`: limits of the result."""
 
     options: list[Option]
@@ -84,7 +84,7 @@ def request(operation: Operation, target: Target, principal: Principal, option: 
     )
 
 
-def relevant(policy: Policy, operation: str, target: Target, principal: Principal) -> Relevant:
+def relevant(policy: Policy, operation: str, target: Target, principal: Principal) -> RelevantRules:
     """Return the rules which could apply."""
     case = case_of(policy.verbs[operation], target, principal)
     gateway = policy.inherited.get(operation, ()) if is_behind_gateway(target) else ()
@@ -97,19 +97,19 @@ def relevant(policy: Policy, operation: str, target: Target, principal: Principa
         tuple(rule for rule in rules if _is_about(rule, case))
         for rules in (policy.own(operation, target), gateway, emergency)
     )
-    return Relevant(own=own, inherited=inherited, emergency=urgent)
+    return RelevantRules(own=own, inherited=inherited, emergency=urgent)
 
 
 def options(
     verb: Verb,
     policies: Sequence[Policy],
-    found: Sequence[Relevant],
+    found: Sequence[RelevantRules],
     at: float,
     *,
     at_only: bool = False,
     exactly: Mapping[str, Any] | None = None,
     about: Sequence[Rule] | None = None,
-) -> Tried:
+) -> TriedRequests:
     """Return one request of each kind.
 
     `at_only`: at this instant and no other; `exactly`: with these parameters; `about`: only requests one of these rules
@@ -133,7 +133,7 @@ def options(
         if parameters is None:
             parameters = repairs.whole({**rest, **{name: value for name, value in given.items() if value is not UNSET}})
         made.append(Option(parameters=parameters, at=picked[-3], emergency=picked[-2], assumed=picked[-1]))
-    return Tried(options=made, every=prod(len(axis) for axis in axes), notes=list(notes))
+    return TriedRequests(options=made, every=prod(len(axis) for axis in axes), notes=list(notes))
 
 
 def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:
@@ -167,10 +167,10 @@ def _answer(clause: Any, case: Case) -> bool | None:
     return True if miss is None else None if miss.erred else False
 
 
-def _parameters(rules: Iterable[Rule], verb: Verb) -> list[Parameter]:
+def _parameters(rules: Iterable[Rule], verb: Verb) -> list[ParameterCondition]:
     """The rules' constraints on parameters. A flag named by none of them keeps its default."""
     conditions = (clause for rule in rules for clause in rule.conditions[verb.operation.name])
-    return [clause for clause in conditions if isinstance(clause, Parameter) and not clause.implied]
+    return [clause for clause in conditions if isinstance(clause, ParameterCondition) and not clause.implied]
 
 
 def _values(
@@ -211,7 +211,9 @@ def _may_match(verb: Verb, name: str, value: Any, about: Sequence[Rule], at: flo
 
 def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:
     name = verb.operation.name
-    asked = list(dict.fromkeys(one for rule in rules for one in rule.conditions[name] if isinstance(one, Scan)))
+    asked = list(
+        dict.fromkeys(one for rule in rules for one in rule.conditions[name] if isinstance(one, ScanCondition))
+    )
 
     def answers(assumed: AssumedFacts) -> object:
         case = case_of(verb, ANY_TARGET, ANYBODY, at=at, known=Facts({}, scans(assumed, ANY_TARGET.id, at)))

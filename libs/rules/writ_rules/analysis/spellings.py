@@ -8,7 +8,7 @@ from typing import Any
 
 from writ_contracts.catalogue.grammar import UNIT_PATTERN
 from writ_rules.analysis.domains import metas
-from writ_rules.analysis.reading import Reading, Verbs
+from writ_rules.analysis.reading import RuleReading, Verbs
 from writ_rules.analysis.regexes import alternatives_ending
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import Constraint
@@ -16,7 +16,7 @@ from writ_rules.engine.format import Constraint
 ENDING = ".service"
 
 
-def misspelled(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
+def misspelled(rule: RuleReading, verbs: Verbs) -> Iterator[Finding]:
     """Yield findings for names and patterns of the rule which match no unit."""
     severity = Severity.WARNING if rule.entry.allowed else Severity.LINT
     for name, constraint in rule.constraints.items():

@@ -18,7 +18,7 @@ from writ_contracts.operations import Operation
 from writ_rules.analysis.combinations import spread_over
 from writ_rules.analysis.samples import suggestions
 from writ_rules.engine import clauses
-from writ_rules.engine.conditions import Attribute
+from writ_rules.engine.conditions import AttributeCondition
 from writ_rules.engine.rules import Rule
 
 MOST_TARGETS, MOST_PRINCIPALS, MOST_ROLES, MOST_VALUES = 2_000, 600, 6, 8
@@ -87,14 +87,16 @@ def too_many(operation: Operation, rules: Iterable[Rule], *, of_targets: bool, o
 def _target_axes(operation: Operation, rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
     clauses_of_rules = [clause for rule in rules for clause in _clauses(rule, operation.name)]
     ids = list(dict.fromkeys(_id(text) for clause in clauses_of_rules for text in _names(clause)))
-    tags = sorted({tag for clause in clauses_of_rules if isinstance(clause, clauses.Tags) for tag in clause.tags})
+    tags = sorted({tag for clause in clauses_of_rules if isinstance(clause, clauses.TagClause) for tag in clause.tags})
     tag_sets = [(), *((tag,) for tag in tags), *([tuple(tags)] if len(tags) > 1 else [])]
     return list(product(ROLES, ("", GATEWAY))), [tag_sets, _attributes(clauses_of_rules), [None, *ids]]
 
 
 def _principal_axes(rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
     clauses_of_rules = [clause for rule in rules for clause in rule.people]
-    users = sorted({who for clause in clauses_of_rules if isinstance(clause, clauses.Users) for who in clause.ids})
+    users = sorted(
+        {who for clause in clauses_of_rules if isinstance(clause, clauses.PrincipalClause) for who in clause.ids}
+    )
     roles = sorted(
         {role for clause in clauses_of_rules if isinstance(clause, clauses.UserRoles) for role in clause.roles}
     )
@@ -111,9 +113,11 @@ def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:
     clauses_of_rules = list(_clauses(rule, operation.name))
     name = next((_id(text) for clause in clauses_of_rules for text in _names(clause)), None)
     tags = tuple(
-        sorted(min(clause.tags) for clause in clauses_of_rules if isinstance(clause, clauses.Tags) and clause.tags)
+        sorted(min(clause.tags) for clause in clauses_of_rules if isinstance(clause, clauses.TagClause) and clause.tags)
     )
-    values = {clause.name: _fitting_values(clause) for clause in clauses_of_rules if isinstance(clause, Attribute)}
+    values = {
+        clause.name: _fitting_values(clause) for clause in clauses_of_rules if isinstance(clause, AttributeCondition)
+    }
     for each in islice(product(*values.values()), MOST_VALUES):
         for role, gateway in product(sorted(rule.roles or ROLES), ("", GATEWAY)):
             yield (role, gateway), tags, dict(zip(values, each, strict=True)), name
@@ -123,9 +127,9 @@ def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:
 
 def _by(rule: Rule) -> Iterator[tuple[Any, ...]]:
     """Yield principals in the rule's scope: of each of its kinds, with one of its roles, as one of its users."""
-    kinds = [kind for clause in rule.people if isinstance(clause, clauses.Kinds) for kind in sorted(clause.kinds)]
+    kinds = [kind for clause in rule.people if isinstance(clause, clauses.KindClause) for kind in sorted(clause.kinds)]
     roles = tuple(min(clause.roles) for clause in rule.people if isinstance(clause, clauses.UserRoles) and clause.roles)
-    users = [min(clause.ids) for clause in rule.people if isinstance(clause, clauses.Users) and clause.ids]
+    users = [min(clause.ids) for clause in rule.people if isinstance(clause, clauses.PrincipalClause) and clause.ids]
     for kind in kinds or get_args(Kind):
         yield kind, roles, users[0] if users else None
 
@@ -153,7 +157,7 @@ def _clauses(rule: Rule, operation: str) -> Iterator[Any]:
 
 
 def _names(clause: Any) -> Iterator[str]:
-    if isinstance(clause, clauses.Targets):
+    if isinstance(clause, clauses.TargetClause):
         yield from sorted(clause.ids)
         yield from (glob.text for glob in clause.globs)
 
@@ -162,7 +166,7 @@ def _attributes(clauses_of_rules: Iterable[Any]) -> list[dict[str, Any]]:
     """Return no attributes, each constrained value alone, and the first value of each together."""
     found: dict[str, dict[str, Any]] = {}
     for clause in clauses_of_rules:
-        if isinstance(clause, Attribute):
+        if isinstance(clause, AttributeCondition):
             for value in _fitting_values(clause):
                 found.setdefault(clause.name, {})[f"{type(value).__name__} {value}"] = value
     alone = [{name: value} for name, values in found.items() for value in values.values()]
@@ -170,7 +174,7 @@ def _attributes(clauses_of_rules: Iterable[Any]) -> list[dict[str, Any]]:
     return [{}, *alone, *([together] if len(together) > 1 else [])]
 
 
-def _fitting_values(clause: Attribute) -> list[Any]:
+def _fitting_values(clause: AttributeCondition) -> list[Any]:
     return [value for check in clause.checks for value in suggestions(check)][:MOST_VALUES]
 
 

@@ -12,8 +12,8 @@ from writ_rules.analysis.domains import domain, metas
 from writ_rules.analysis.joint_samples import MOST_PATTERNS
 from writ_rules.analysis.samples import LONGEST
 from writ_rules.engine.case import SECRET
-from writ_rules.engine.checks import Check, Length, Matches
-from writ_rules.engine.conditions import Evaluated, Scan
+from writ_rules.engine.checks import Check, LengthCheck, PatternCheck
+from writ_rules.engine.conditions import EvaluatorCondition, ScanCondition
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
@@ -25,7 +25,12 @@ _SPECIAL = frozenset(".^$*+?{}[]()|\\")
 
 def of_evaluators(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
     """Yield a note for each evaluator: it judges only the tried requests."""
-    asked = {one.name for rule in rules for one in rule.conditions[verb.operation.name] if isinstance(one, Evaluated)}
+    asked = {
+        one.name
+        for rule in rules
+        for one in rule.conditions[verb.operation.name]
+        if isinstance(one, EvaluatorCondition)
+    }
     for name in sorted(asked):
         yield f"what evaluator '{name}' says of other requests than those tried is not known"
 
@@ -35,7 +40,7 @@ def of_scans(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
     ages: dict[str, set[float]] = {}
     for rule in rules:
         for one in rule.conditions[verb.operation.name]:
-            if isinstance(one, Scan):
+            if isinstance(one, ScanCondition):
                 ages.setdefault(one.scanner, set()).add(one.max_age)
     for scanner, found in sorted(ages.items()):
         if len(found) > 1:
@@ -56,14 +61,14 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
     if len(patterns) > MOST_PATTERNS:
         yield f"of {len(patterns)} patterns for {name}, {MOST_PATTERNS} were tried together"
     for check in checks:
-        if isinstance(check, Length):
+        if isinstance(check, LengthCheck):
             telling = check.limit + (check.clause == "max_length")
             if LONGEST < telling <= domain(verb, name).longest:
                 yield f"no {name} that is {telling} long was tried"
 
 
-def _patterns(checks: Iterable[Check]) -> list[Matches]:
-    return list(dict.fromkeys(check for check in checks if isinstance(check, Matches)))
+def _patterns(checks: Iterable[Check]) -> list[PatternCheck]:
+    return list(dict.fromkeys(check for check in checks if isinstance(check, PatternCheck)))
 
 
 def of_pairs(
@@ -88,7 +93,7 @@ def of_pairs(
         yield f"{len(alike) - MOST_PAIRS} more pairs of patterns for {name} were not told apart"
 
 
-def _is_within(verb: Verb, name: str, one: Matches, other: Matches) -> bool:
+def _is_within(verb: Verb, name: str, one: PatternCheck, other: PatternCheck) -> bool:
     """Return whether one pattern certainly permits nothing the other stops: it permits a single text, or the other
     permits all or the same.
     """
@@ -97,7 +102,7 @@ def _is_within(verb: Verb, name: str, one: Matches, other: Matches) -> bool:
     return not _SPECIAL & set(one.pattern.text) or _takes_all(verb, name, other)
 
 
-def _takes_all(verb: Verb, name: str, check: Matches) -> bool:
+def _takes_all(verb: Verb, name: str, check: PatternCheck) -> bool:
     """Return whether the pattern permits everything the operation's own schema permits."""
     own = {_core(meta.pattern) for meta in metas(verb, name) if meta.pattern is not None}
     return _core(check.pattern.text) in _ALL | own

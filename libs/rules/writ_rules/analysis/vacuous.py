@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 
 from writ_contracts.inventory import WRIT
+from writ_rules.analysis.automata import PatternComparisons
 from writ_rules.analysis.domains import domain, impossible
-from writ_rules.analysis.reading import Reading, Verbs
+from writ_rules.analysis.reading import RuleReading, Verbs
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import present
 from writ_rules.engine.patterns import glob
@@ -15,21 +16,21 @@ MOST_DAYS = 400
 """Longest dated window, in days, that is checked day by day."""
 
 
-def vacuous(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
+def vacuous(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> Iterator[Finding]:
     """Yield the reasons why the rule, or a part of it, can never match."""
     yield from _in_effect(rule)
     yield from _windows(rule)
     yield from _control(rule, verbs)
-    yield from _parameters(rule, verbs)
+    yield from _parameters(rule, verbs, patterns)
 
 
-def _in_effect(rule: Reading) -> Iterator[Finding]:
+def _in_effect(rule: RuleReading) -> Iterator[Finding]:
     if rule.since >= rule.until:
         text = f"vacuous: '{rule.name}' expires before it takes effect"
         yield Finding(Severity.LINT, (*rule.placed_rule.keys, "expires_at"), text)
 
 
-def _windows(rule: Reading) -> Iterator[Finding]:
+def _windows(rule: RuleReading) -> Iterator[Finding]:
     keys = (*rule.placed_rule.keys, "time_restrictions")
     listed = [(at, each) for at, each in enumerate(rule.entry.time_restrictions or ()) if each is not None]
     closed = [(at, why) for (at, _), window in zip(listed, rule.windows, strict=True) if (why := never_opens(window))]
@@ -73,7 +74,7 @@ def _opens_on(window: Window, day: date) -> bool:
     return False
 
 
-def _control(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
+def _control(rule: RuleReading, verbs: Verbs) -> Iterator[Finding]:
     """Yield findings for control operations, which act on Writ itself: one role, one id and no tags."""
     control = [name for name in rule.operations if verbs[name].operation.control]
     if not control:
@@ -97,14 +98,14 @@ def _control(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, rule.placed_rule.keys, f"'{rule.name}' never matches some operations: {text}")
 
 
-def _parameters(rule: Reading, verbs: Verbs) -> Iterator[Finding]:
+def _parameters(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> Iterator[Finding]:
     never: set[str] = set()
     reasons: list[tuple[str, str, str, bool]] = []
     for name, constraint in rule.constraints.items():
         for operation in rule.operations:
             if name not in verbs[operation].types:
                 continue
-            why = impossible(verbs[operation], name, constraint, deny=not rule.entry.allowed)
+            why = impossible(verbs[operation], name, constraint, patterns, deny=not rule.entry.allowed)
             if why is None:
                 continue
             known = domain(verbs[operation], name)

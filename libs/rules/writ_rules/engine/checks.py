@@ -13,7 +13,7 @@ from writ_rules.engine.format import AttributeConstraint, Constraint, present
 from writ_rules.engine.patterns import Pattern, pattern
 
 
-class Unanswerable(Exception):
+class UnanswerableCheck(Exception):
     """Raised when a check can't be judged on this value; the message gives the reason, without the value. `need`: the
     missing list.
     """
@@ -69,11 +69,11 @@ class NumberLimit(Struct, frozen=True):
 
     def holds(self, value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, NUMBERS):
-            raise Unanswerable("not a number")
+            raise UnanswerableCheck("not a number")
         return bool(value >= self.limit) if self.clause == "min" else bool(value <= self.limit)
 
 
-class Length(Struct, frozen=True):
+class LengthCheck(Struct, frozen=True):
     """The check of `min_length` or `max_length`: inclusive, characters of a string or items of a list or mapping."""
 
     clause: str
@@ -83,11 +83,11 @@ class Length(Struct, frozen=True):
 
     def holds(self, value: Any) -> bool:
         if not isinstance(value, SIZED):
-            raise Unanswerable("has no length")
+            raise UnanswerableCheck("has no length")
         return len(value) >= self.limit if self.clause == "min_length" else len(value) <= self.limit
 
 
-class Values(Struct, frozen=True):
+class ValuesCheck(Struct, frozen=True):
     """The check of `allowed_values` or `denied_values`: scalars; true is not 1. `kinds` are the comparable ones; None:
     any.
     """
@@ -100,18 +100,18 @@ class Values(Struct, frozen=True):
 
     def holds(self, value: Any) -> bool:
         if isinstance(value, MANY):
-            raise Unanswerable("not a single value")
+            raise UnanswerableCheck("not a single value")
         if self.kinds is not None and kind(value) not in self.kinds:
             # Text "1" beside number 1: taken for different, a deny would let pass what it was written to stop.
-            raise Unanswerable(f"a {kind(value)}, which none of the values is")
+            raise UnanswerableCheck(f"a {kind(value)}, which none of the values is")
         found = plain(value) in self.values
         return found if self.clause == "allowed_values" else not found
 
 
-class Items(Struct, frozen=True):
+class ItemsCheck(Struct, frozen=True):
     """The check of `allowed_items`: each item of the list is one of these values."""
 
-    values: Values
+    values: ValuesCheck
     wanted: str
     clause: str = "allowed_items"
     tells: bool = True
@@ -119,20 +119,20 @@ class Items(Struct, frozen=True):
     def holds(self, value: Any) -> bool:
         """An item that certainly fails outweighs one that can't be compared."""
         if not isinstance(value, list):
-            raise Unanswerable("not a list")
-        erred: Unanswerable | None = None
+            raise UnanswerableCheck("not a list")
+        erred: UnanswerableCheck | None = None
         for item in value:
             try:
                 if not self.values.holds(item):
                     return False
-            except Unanswerable as error:
+            except UnanswerableCheck as error:
                 erred = error
         if erred is not None:
             raise erred
         return True
 
 
-class Matches(Struct, frozen=True):
+class PatternCheck(Struct, frozen=True):
     """The check of `pattern`: it must match the whole string."""
 
     pattern: Pattern
@@ -142,11 +142,11 @@ class Matches(Struct, frozen=True):
 
     def holds(self, value: Any) -> bool:
         if not isinstance(value, str):
-            raise Unanswerable("not a string")
+            raise UnanswerableCheck("not a string")
         try:
             return self.pattern.covers(value)
         except UnicodeEncodeError as error:
-            raise Unanswerable("not valid text") from error
+            raise UnanswerableCheck("not valid text") from error
 
 
 def has_type(value: Any, name: str) -> bool:
@@ -185,22 +185,22 @@ def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple
     if constraint.max is not None:
         found.append(NumberLimit("max", constraint.max, f"at most {constraint.max}"))
     if constraint.min_length is not None:
-        found.append(Length("min_length", constraint.min_length, f"at least {constraint.min_length} long"))
+        found.append(LengthCheck("min_length", constraint.min_length, f"at least {constraint.min_length} long"))
     if constraint.max_length is not None:
-        found.append(Length("max_length", constraint.max_length, f"at most {constraint.max_length} long"))
+        found.append(LengthCheck("max_length", constraint.max_length, f"at most {constraint.max_length} long"))
     if constraint.allowed_values is not None:
         found.append(_values("allowed_values", "one of ", constraint, constraint.allowed_values))
     if constraint.denied_values is not None:
         found.append(_values("denied_values", "none of ", constraint, constraint.denied_values))
     if constraint.pattern is not None:
-        found.append(Matches(pattern(constraint.pattern, deny=deny), constraint.pattern[:160]))
+        found.append(PatternCheck(pattern(constraint.pattern, deny=deny), constraint.pattern[:160]))
     if isinstance(constraint, Constraint) and constraint.allowed_items is not None:
         values = _values("allowed_values", "each one of ", constraint, constraint.allowed_items)
-        found.append(Items(values, values.wanted))
+        found.append(ItemsCheck(values, values.wanted))
     return tuple(found)
 
 
-def _values(clause: str, word: str, constraint: Constraint | AttributeConstraint, values: list[Any]) -> Values:
+def _values(clause: str, word: str, constraint: Constraint | AttributeConstraint, values: list[Any]) -> ValuesCheck:
     """Return the check of a list of values. An empty list has no kind to compare by: a parameter always fails it, an
     attribute can't be judged.
     """
@@ -209,9 +209,9 @@ def _values(clause: str, word: str, constraint: Constraint | AttributeConstraint
     return made if listed or isinstance(constraint, AttributeConstraint) else structs.replace(made, kinds=None)
 
 
-def values_of(clause: str, wanted: str, values: list[Any]) -> Values:
+def values_of(clause: str, wanted: str, values: list[Any]) -> ValuesCheck:
     """Return the check against these values."""
-    return Values(clause, frozenset(map(plain, values)), wanted, frozenset(map(kind, values)))
+    return ValuesCheck(clause, frozenset(map(plain, values)), wanted, frozenset(map(kind, values)))
 
 
 def plain(value: Any) -> tuple[bool, Any]:

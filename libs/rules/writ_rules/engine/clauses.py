@@ -13,7 +13,7 @@ from writ_rules.engine.patterns import Pattern
 from writ_rules.engine.times import UTC_ZONE, when_text
 
 
-class Miss(Struct, frozen=True, gc=False):
+class ClauseMiss(Struct, frozen=True, gc=False):
     """A clause which does not hold, with both values; `erred` when it can't be judged, `need` the missing list."""
 
     clause: str
@@ -26,7 +26,7 @@ class Miss(Struct, frozen=True, gc=False):
 class Clause(Protocol):
     """One clause of a scope."""
 
-    def miss(self, case: Case) -> Miss | None:
+    def miss(self, case: Case) -> ClauseMiss | None:
         """Return None when the clause holds for the request."""
 
 
@@ -37,21 +37,21 @@ class InEffect(Struct, frozen=True):
     until: float
     wanted: str
 
-    def miss(self, case: Case) -> Miss | None:
+    def miss(self, case: Case) -> ClauseMiss | None:
         """Return a miss outside this time: the rule then counts as absent."""
         if self.since <= case.at < self.until:
             return None
-        return Miss("effective", self.wanted, when_text(case.local(UTC_ZONE)))
+        return ClauseMiss("effective", self.wanted, when_text(case.local(UTC_ZONE)))
 
 
-class Users(Struct, frozen=True):
+class PrincipalClause(Struct, frozen=True):
     """The principal is one of these."""
 
     ids: frozenset[str]
     wanted: str
 
-    def miss(self, case: Case) -> Miss | None:
-        return None if case.who in self.ids else Miss("users", self.wanted, case.who)
+    def miss(self, case: Case) -> ClauseMiss | None:
+        return None if case.who in self.ids else ClauseMiss("users", self.wanted, case.who)
 
 
 class UserRoles(Struct, frozen=True):
@@ -60,45 +60,45 @@ class UserRoles(Struct, frozen=True):
     roles: frozenset[str]
     wanted: str
 
-    def miss(self, case: Case) -> Miss | None:
+    def miss(self, case: Case) -> ClauseMiss | None:
         if self.roles.isdisjoint(case.roles):
-            return Miss("user_roles", self.wanted, ", ".join(case.request.principal.roles) or ABSENT)
+            return ClauseMiss("user_roles", self.wanted, ", ".join(case.request.principal.roles) or ABSENT)
         return None
 
 
-class Kinds(Struct, frozen=True):
+class KindClause(Struct, frozen=True):
     """The principal is of one of these kinds: human, agent, service."""
 
     kinds: frozenset[str]
     wanted: str
 
-    def miss(self, case: Case) -> Miss | None:
+    def miss(self, case: Case) -> ClauseMiss | None:
         kind = case.request.principal.kind
-        return None if kind in self.kinds else Miss("principal_kinds", self.wanted, kind)
+        return None if kind in self.kinds else ClauseMiss("principal_kinds", self.wanted, kind)
 
 
-class Targets(Struct, frozen=True):
+class TargetClause(Struct, frozen=True):
     """The target's id is one of these or matches one of the globs."""
 
     ids: frozenset[str]
     globs: tuple[Pattern, ...]
     wanted: str
 
-    def miss(self, case: Case) -> Miss | None:
+    def miss(self, case: Case) -> ClauseMiss | None:
         if case.target in self.ids or any(glob.covers(case.target) for glob in self.globs):
             return None
-        return Miss("targets", self.wanted, case.target)
+        return ClauseMiss("targets", self.wanted, case.target)
 
 
-class Tags(Struct, frozen=True):
+class TagClause(Struct, frozen=True):
     """The target has one of these tags."""
 
     tags: frozenset[str]
     wanted: str
 
-    def miss(self, case: Case) -> Miss | None:
+    def miss(self, case: Case) -> ClauseMiss | None:
         if self.tags.isdisjoint(case.tags):
-            return Miss("target_tags", self.wanted, ", ".join(case.request.target.tags) or ABSENT)
+            return ClauseMiss("target_tags", self.wanted, ", ".join(case.request.target.tags) or ABSENT)
         return None
 
 

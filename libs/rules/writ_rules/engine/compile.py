@@ -9,16 +9,17 @@ from typing import get_args
 
 from msgspec import Struct
 
-from writ_contracts.inventory import Role, Target
+from writ_contracts.inventory import Kind, Role, Target
 from writ_contracts.operations import Catalogue
-from writ_rules.engine import lint
+from writ_rules.engine import groups, lint
 from writ_rules.engine.approval_windows import WindowTerms, window_terms_of
 from writ_rules.engine.clauses import InEffect
-from writ_rules.engine.conditions import Evaluated, Parameter
+from writ_rules.engine.conditions import EvaluatorCondition, ParameterCondition
 from writ_rules.engine.emergency_terms import EmergencyTerms, terms_of
 from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import PlacedRule, PolicyFile, placed
-from writ_rules.engine.rules import Rule, Workshop
+from writ_rules.engine.format import PlacedRule, PolicyFile, present
+from writ_rules.engine.groups import placed
+from writ_rules.engine.rules import Rule, RuleCompiler
 from writ_rules.engine.tree import Trees, trees
 from writ_rules.engine.verbs import Verb, verbs
 
@@ -31,7 +32,8 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     `index`: rules by (operation, target role); `inherited`: the gateway's rules binding targets behind it, by
     operation. `emergency`: rules without effect outside an emergency; `urgent` is their index. All of these are in the
     order of their names; `trees` hold the same rules by their clauses. `naming`: the (operation, target role) pairs
-    where a deny depends on the name of the thing.
+    where a deny depends on the name of the thing. `list_by_rules`: kinds of principals that list only what their rules
+    reach (`reach`).
     """
 
     name: str
@@ -39,6 +41,7 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     deny_by_default: bool
     enable_dry_run: bool
     require_approval_for_admin: bool
+    list_by_rules: frozenset[Kind]
     in_effect: InEffect
     index: Mapping[tuple[str, str], tuple[Rule, ...]]
     inherited: Mapping[str, tuple[Rule, ...]]
@@ -71,14 +74,19 @@ def is_behind_gateway(target: Target) -> bool:
 def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | None, list[Finding]]:
     """Return the policy, unless there is an error among the findings."""
     entry = file.policies
-    workshop = Workshop(verbs(catalogue), entry, catalogue.evaluators)
+    workshop = RuleCompiler(verbs(catalogue), entry, catalogue.evaluators)
     every = placed(entry)
     made = [(item, workshop.rule(item)) for item in every]
     ready = sorted((rule for item, rule in made if item.entry.enabled), key=lambda rule: rule.name)
     in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
     terms = terms_of(entry.emergencies, workshop.notes.attempt)
     window_terms = window_terms_of(entry.approval_windows, workshop.notes.attempt)
-    findings = [*workshop.notes.findings, *_named_twice(every), *lint.lint(file, every, workshop.verbs)]
+    findings = [
+        *groups.findings(entry),
+        *workshop.notes.findings,
+        *_named_twice(every),
+        *lint.lint(file, every, workshop.verbs),
+    ]
     if any(finding.severity is Severity.ERROR for finding in findings):
         return None, findings
     ordinary = [rule for rule in ready if not rule.emergency]
@@ -90,6 +98,7 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
         deny_by_default=entry.deny_by_default,
         enable_dry_run=entry.enable_dry_run,
         require_approval_for_admin=entry.require_approval_for_admin,
+        list_by_rules=frozenset(["agent"] if entry.list_by_rules is None else present(entry.list_by_rules)),
         in_effect=in_effect,
         index=MappingProxyType(index),
         inherited=MappingProxyType(inherited),
@@ -132,7 +141,10 @@ def _naming(rules: Iterable[Rule], catalogue: Catalogue) -> Iterator[tuple[str, 
         for operation in rule.operations:
             named = catalogue[operation].named
             asked = rule.conditions[operation] if named else ()
-            if any(isinstance(one, Evaluated) or (isinstance(one, Parameter) and one.name == named) for one in asked):
+            if any(
+                isinstance(one, EvaluatorCondition) or (isinstance(one, ParameterCondition) and one.name == named)
+                for one in asked
+            ):
                 roles = ROLES if rule.roles is None or rule.inherited else rule.roles
                 yield from ((operation, role) for role in roles)
 

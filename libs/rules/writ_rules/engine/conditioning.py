@@ -11,7 +11,14 @@ from writ_rules.engine import times
 from writ_rules.engine.case import show
 from writ_rules.engine.checks import Check, checks, values_of
 from writ_rules.engine.clauses import listed
-from writ_rules.engine.conditions import Attribute, Condition, Evaluated, Parameter, Scan, Times
+from writ_rules.engine.conditions import (
+    AttributeCondition,
+    Condition,
+    EvaluatorCondition,
+    ParameterCondition,
+    ScanCondition,
+    TimeCondition,
+)
 from writ_rules.engine.findings import Keys
 from writ_rules.engine.format import (
     AttributeConstraint,
@@ -22,18 +29,18 @@ from writ_rules.engine.format import (
     ScanEntry,
     present,
 )
-from writ_rules.engine.listings import MAX_AGE, Listed
+from writ_rules.engine.listings import MAX_AGE, AllowlistSource
 from writ_rules.engine.maintenance import maintenance, parts
-from writ_rules.engine.notes import Notes
+from writ_rules.engine.notes import CompilerNotes
 from writ_rules.engine.times import Occasion
 
 Evaluators = Mapping[str, Evaluator]
 
 
-class Conditioning:
+class ConditionCompiler:
     """Makes the conditions of all rules of a policy, and notes the mistakes."""
 
-    def __init__(self, notes: Notes, policy: PolicyEntry, evaluators: Evaluators) -> None:
+    def __init__(self, notes: CompilerNotes, policy: PolicyEntry, evaluators: Evaluators) -> None:
         self._notes = notes
         self._evaluators = evaluators
         self._maintenance = self._maintenance_windows(policy)
@@ -49,7 +56,7 @@ class Conditioning:
             *self._evaluated(placed),
         ]
 
-    def _times(self, placed: PlacedRule) -> Times | None:
+    def _times(self, placed: PlacedRule) -> TimeCondition | None:
         entries = placed.entry.time_restrictions or ()
         made = [
             self._notes.whole((*placed.keys, "time_restrictions", at), times.parts(entry), partial(times.window, entry))
@@ -58,9 +65,9 @@ class Conditioning:
         ]
         windows = tuple(window for window in made if window is not None)
         text = " or ".join(map(str, windows))
-        return self._notes.share(["times", text], Times(windows, text[:300])) if windows else None
+        return self._notes.share(["times", text], TimeCondition(windows, text[:300])) if windows else None
 
-    def _maintenance_windows(self, policy: PolicyEntry) -> Times:
+    def _maintenance_windows(self, policy: PolicyEntry) -> TimeCondition:
         found = list[Occasion]()
         entries = policy.maintenance_windows or ()
         keyed_entries = entries.items() if isinstance(entries, Mapping) else enumerate(entries)
@@ -71,7 +78,7 @@ class Conditioning:
                 made = self._notes.whole(keys, parts(entry), partial(maintenance, name, entry))
                 found += [made] if made is not None else []
         wanted = f"inside {' or '.join(map(str, found))}"[:300] if found else "inside a maintenance window"
-        return Times(tuple(found), wanted, "maintenance_windows_only")
+        return TimeCondition(tuple(found), wanted, "maintenance_windows_only")
 
     def _attributes(self, placed: PlacedRule) -> list[Condition]:
         deny = not placed.entry.allowed
@@ -101,7 +108,7 @@ class Conditioning:
                 (*keys, "pattern"), tuple[Check, ...](), lambda entry: checks(entry, deny=deny), entry
             )
             source = self._notes.attempt((*keys, "max_age"), None, _listed, entry)
-            parameter = Parameter(name, entry.default, entry.needs_value, made, source)
+            parameter = ParameterCondition(name, entry.default, entry.needs_value, made, source)
             found.append(self._notes.share(["parameter", name, deny, entry], parameter))
         return found
 
@@ -115,7 +122,7 @@ class Conditioning:
                 found.append(self._notes.share(["evaluator", entry], made))
         return found
 
-    def _evaluator(self, entry: EvaluatorEntry) -> Evaluated:
+    def _evaluator(self, entry: EvaluatorEntry) -> EvaluatorCondition:
         evaluator = self._evaluators.get(entry.name)
         if evaluator is None:
             raise ValueError(
@@ -125,26 +132,26 @@ class Conditioning:
             options = msgspec.convert(entry.with_, evaluator.options)
         except msgspec.ValidationError as error:
             raise ValueError(f"'{entry.name}' can't take these options: {error}") from error
-        return Evaluated(entry.name, evaluator, options, evaluator.summary[:160])
+        return EvaluatorCondition(entry.name, evaluator, options, evaluator.summary[:160])
 
 
-def attribute(name: str, deny: bool, wanted: Any) -> Attribute:
+def attribute(name: str, deny: bool, wanted: Any) -> AttributeCondition:
     """Return the condition on an attribute. Raises ValueError for a bad pattern."""
     if isinstance(wanted, AttributeConstraint):
         made = checks(wanted, deny=deny)
-        return Attribute(name, "; ".join(check.wanted for check in made)[:160], deny, made)
+        return AttributeCondition(name, "; ".join(check.wanted for check in made)[:160], deny, made)
     values = present(wanted) if isinstance(wanted, list) else [wanted]
     text = show(values[0]) if len(values) == 1 else f"one of {show(values)}"
-    return Attribute(name, text, deny, (values_of("allowed_values", text, values),))
+    return AttributeCondition(name, text, deny, (values_of("allowed_values", text, values),))
 
 
-def _scan(entry: ScanEntry) -> Scan:
+def _scan(entry: ScanEntry) -> ScanCondition:
     wanted = f"{'a' if entry.present else 'no'} finding of severity {entry.severity} or worse"
-    return Scan(entry.scanner, entry.severity, entry.present, times.age(entry.max_age), wanted)
+    return ScanCondition(entry.scanner, entry.severity, entry.present, times.age(entry.max_age), wanted)
 
 
-def _listed(entry: Constraint) -> Listed | None:
+def _listed(entry: Constraint) -> AllowlistSource | None:
     if entry.allowlist_source is None:
         return None
     age = MAX_AGE if entry.max_age is None else times.age(entry.max_age)
-    return Listed(entry.allowlist_source, age, f"in {entry.allowlist_source}"[:160])
+    return AllowlistSource(entry.allowlist_source, age, f"in {entry.allowlist_source}"[:160])

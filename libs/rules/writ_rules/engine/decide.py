@@ -1,6 +1,7 @@
 """The decision: a pure function of a request, a policy, the control state and the facts, at an instant.
 
-All rules which could apply are judged and appear in the trace, even when the first denies. `Weighing` combines them.
+All rules which could apply are judged and appear in the trace, even when the first denies. `WeighedRequest` combines
+them.
 """
 
 from msgspec import structs
@@ -19,7 +20,7 @@ from writ_rules.engine.ruling import Ruling as Ruling
 from writ_rules.engine.ruling import stricter
 from writ_rules.engine.trace import Part, Trace
 from writ_rules.engine.tree import TreeMatches
-from writ_rules.engine.weigh import Considered, Weighing, allows
+from writ_rules.engine.weigh import ConsideredRules, WeighedRequest, allows
 
 ASSUMED = "assumed"
 """The id of an emergency the request assumes and nobody declared."""
@@ -105,5 +106,5 @@ def _by_rules(
     if counts and (rules := policy.urgent.get((operation, role))):
         urgent = Part(rules, TreeMatches(policy.trees.urgent(operation, role), operation, case))
     trace = Trace((own, gateway, urgent), case, lifted=bool(allows(urgent.found.matching)))
-    considered = Considered(own.found, gateway.found, urgent.found, emergency, trace)
-    return Weighing(policy, request, considered, people).ruling()
+    considered = ConsideredRules(own.found, gateway.found, urgent.found, emergency, trace)
+    return WeighedRequest(policy, request, considered, people).ruling()

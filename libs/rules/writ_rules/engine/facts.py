@@ -52,7 +52,7 @@ class Facts(Struct, frozen=True):
 NO_FACTS = Facts(MappingProxyType({}), MappingProxyType({}))
 
 
-class Need(Struct, frozen=True):
+class NeededListing(Struct, frozen=True):
     """A listing needed and missing for a decision. A failed or outdated one is not needed again."""
 
     source: str

@@ -18,6 +18,7 @@ Item = TypeVar("Item")
 _SHOWN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=_SHOWN)]
 """A name is shown in logs and on terminals as it is, so it may not move a cursor, end a line or reverse the text."""
+GroupName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}(?!\n)$")]
 Scalar = str | int | float | bool
 Count = Annotated[int, Meta(ge=1)]
 Length = Annotated[int, Meta(ge=0)]
@@ -153,11 +154,13 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Annotated[Name, Meta(description="unique in the file; decisions name it")]
     allowed: Annotated[bool, Meta(description="whether it allows or denies")]
-    operations: Annotated[list[Name | None], Meta(description="names of the catalogue")]
+    operations: Annotated[list[Name | None], Meta(description="names of the catalogue, or `group:NAME`")]
     description: Text = ""
     enabled: Annotated[bool, Meta(description="false: as if absent")] = True
     target_roles: Annotated[list[Role | None] | None, Meta(description="scope: roles of targets")] = None
-    targets: Annotated[list[Name | None] | None, Meta(description="scope: ids, with `*` and `?`")] = None
+    targets: Annotated[list[Name | None] | None, Meta(description="scope: ids, with `*` and `?`, or `group:NAME`")] = (
+        None
+    )
     target_tags: Annotated[list[Name | None] | None, Meta(description="scope: any of these tags")] = None
     users: Annotated[list[Name | None] | None, Meta(description="scope: ids of principals")] = None
     user_roles: Annotated[list[Name | None] | None, Meta(description="scope: any of these roles")] = None
@@ -207,6 +210,19 @@ class ApprovalWindowsEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fie
     most_uses: Annotated[int, Meta(ge=1, le=1000, description="operations of one window")] = 50
 
 
+GroupMembers = Annotated[
+    dict[GroupName, list[Name | None] | None] | None,
+    Meta(description="by name; a rule names one as `group:NAME`, and so may a group"),
+]
+
+
+class GroupsEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Names for lists that several rules have."""
+
+    operations: GroupMembers = None
+    targets: GroupMembers = None
+
+
 class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole policy, under the key `policies`."""
 
@@ -226,6 +242,10 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = True
     enable_dry_run: Annotated[bool, Meta(description="false: dry runs are refused")] = True
     require_approval_for_admin: Annotated[bool, Meta(description="risk admin needs an approval")] = True
+    list_by_rules: Annotated[
+        list[Kind | None] | None,
+        Meta(description="kinds of principals that list only what their rules reach; none: `agent`"),
+    ] = None
     audit_all_operations: Annotated[bool, Meta(description="everything is recorded in any case")] = True
     created_at: Text = ""
     created_by: Text = ""
@@ -235,6 +255,7 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         list[MaintenanceWindow | None] | dict[str, MaintenanceWindow | None] | None,
         Meta(description="for `maintenance_windows_only`"),
     ] = None
+    groups: Annotated[GroupsEntry | None, Meta(description="lists of operations and targets, for several rules")] = None
     global_policies: Annotated[list[RuleEntry | None] | None, Meta(description="rules for targets of any role")] = None
     role_policies: Annotated[
         dict[Role, list[RuleEntry | None] | None] | None, Meta(description="rules by role of target")
@@ -274,8 +295,8 @@ def present(items: Iterable[Item | None] | None) -> list[Item]:
     return [item for item in items or () if item is not None]
 
 
-def placed(policy: PolicyEntry) -> list[PlacedRule]:
-    """Return all rules of a policy, in the order of the file's sections."""
+def written(policy: PolicyEntry) -> list[PlacedRule]:
+    """Return all rules of a policy as the file has them, in the order of its sections."""
     found = _section("global_policies", None, ("policies", "global_policies"), policy.global_policies)
     for role, rules in (policy.role_policies or {}).items():
         found += _section(f"role_policies.{role}", role, ("policies", "role_policies", role), rules)

@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 
 from writ_rules.engine.case import Case
-from writ_rules.engine.checks import Check, Matches, Values, plain
+from writ_rules.engine.checks import Check, PatternCheck, ValuesCheck, plain
 from writ_rules.engine.checks import kind as kind_of
-from writ_rules.engine.clauses import Kinds, Tags, Targets, UserRoles, Users
-from writ_rules.engine.conditions import Attribute, Parameter
+from writ_rules.engine.clauses import KindClause, PrincipalClause, TagClause, TargetClause, UserRoles
+from writ_rules.engine.conditions import AttributeCondition, ParameterCondition
 from writ_rules.engine.literals import LONGEST, Beginning, beginnings
 
 Item = TypeVar("Item")
@@ -80,27 +80,29 @@ def _once(found: list[tuple[Item, ...]]) -> Iterable[Item]:
 
 def _kind(clause: Any) -> Any:
     """Return the common key of clauses in one index; None for clauses which fit in none."""
-    if isinstance(clause, Users | UserRoles | Kinds | Tags):
+    if isinstance(clause, PrincipalClause | UserRoles | KindClause | TagClause):
         return type(clause)
-    if isinstance(clause, Targets):
+    if isinstance(clause, TargetClause):
         known = all(beginnings(glob.text) is not None for glob in clause.globs)
-        return Targets if known else None
-    if isinstance(clause, Parameter) and clause.default is None:
-        if any(isinstance(check, Matches) and beginnings(check.pattern.text) is not None for check in clause.checks):
+        return TargetClause if known else None
+    if isinstance(clause, ParameterCondition) and clause.default is None:
+        if any(
+            isinstance(check, PatternCheck) and beginnings(check.pattern.text) is not None for check in clause.checks
+        ):
             return "text", clause.name
         if any(_lists(check) for check in clause.checks):
             return "values", clause.name
-    if isinstance(clause, Attribute) and any(_lists(check) for check in clause.checks):
+    if isinstance(clause, AttributeCondition) and any(_lists(check) for check in clause.checks):
         return "attribute", clause.name
     return None
 
 
 def _lists(check: Check) -> bool:
-    return isinstance(check, Values) and check.clause == "allowed_values"
+    return isinstance(check, ValuesCheck) and check.clause == "allowed_values"
 
 
 def _index(key: Any, alike: Sequence[Item], clause_of: Callable[[Item], Any]) -> Index[Item]:
-    if key is Targets:
+    if key is TargetClause:
         return _by_text(lambda case: case.target, ((item, _targets(clause_of(item))) for item in alike), alike)
     if isinstance(key, tuple) and key[0] == "text":
         text = _Text(key[1])
@@ -111,10 +113,10 @@ def _index(key: Any, alike: Sequence[Item], clause_of: Callable[[Item], Any]) ->
 
 
 _WORDS: Mapping[Any, tuple[Callable[[Case], Iterable[Any]], Callable[[Any], Iterable[Any]]]] = {
-    Users: (lambda case: (case.who,), lambda clause: clause.ids),
+    PrincipalClause: (lambda case: (case.who,), lambda clause: clause.ids),
     UserRoles: (lambda case: case.roles, lambda clause: clause.roles),
-    Kinds: (lambda case: (case.request.principal.kind,), lambda clause: clause.kinds),
-    Tags: (lambda case: case.tags, lambda clause: clause.tags),
+    KindClause: (lambda case: (case.request.principal.kind,), lambda clause: clause.kinds),
+    TagClause: (lambda case: case.tags, lambda clause: clause.tags),
 }
 
 
@@ -153,22 +155,22 @@ ODD = "odd"
 
 def _values(clause: Any) -> Iterator[Any]:
     """Yield the values the clause permits, and those it can't judge: there it errs, so it may not be left out."""
-    listed = next(check for check in clause.checks if isinstance(check, Values) and _lists(check))
+    listed = next(check for check in clause.checks if isinstance(check, ValuesCheck) and _lists(check))
     yield from listed.values
-    if isinstance(clause, Parameter) or clause.deny:
+    if isinstance(clause, ParameterCondition) or clause.deny:
         yield ODD
         kinds = frozenset() if listed.kinds is None else frozenset({"text", "number", "truth value"}) - listed.kinds
         yield from ((ODD, each) for each in kinds)
 
 
-def _targets(clause: Targets) -> Iterator[Beginning]:
+def _targets(clause: TargetClause) -> Iterator[Beginning]:
     yield from (Beginning(text, whole=True) for text in clause.ids)
     for glob in clause.globs:
         yield from beginnings(glob.text) or ()
 
 
-def _begun(clause: Parameter) -> Iterator[Beginning]:
-    patterns = (check.pattern.text for check in clause.checks if isinstance(check, Matches))
+def _begun(clause: ParameterCondition) -> Iterator[Beginning]:
+    patterns = (check.pattern.text for check in clause.checks if isinstance(check, PatternCheck))
     yield from next(found for text in patterns if (found := beginnings(text)) is not None)
 
 

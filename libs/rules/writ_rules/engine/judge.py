@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from writ_contracts.decisions import TraceEntry
 from writ_rules.engine.case import Case
-from writ_rules.engine.clauses import Clause, Miss
-from writ_rules.engine.conditions import Parameter, Scan
+from writ_rules.engine.clauses import Clause, ClauseMiss
+from writ_rules.engine.conditions import ParameterCondition, ScanCondition
 from writ_rules.engine.rules import Rule
 
 UNASKED = object()
@@ -17,13 +17,13 @@ INHERITED = "role_policies.gateway, inherited"
 RESTRICTS = "restricts what other rules allow"
 
 
-class Judged(Struct, frozen=True, eq=False, gc=False):
+class JudgedRule(Struct, frozen=True, eq=False, gc=False):
     """A judged rule. `miss` None: it matches. `covers`: its scope does. `depth`: the number of clauses which held
     before. `needs`: the missing lists behind an error.
     """
 
     rule: Rule
-    miss: Miss | None = None
+    miss: ClauseMiss | None = None
     covers: bool = True
     depth: int = 0
     needs: tuple[str, ...] = ()
@@ -44,26 +44,26 @@ class Judged(Struct, frozen=True, eq=False, gc=False):
         return not self.covers, -self.depth, self.rule.name
 
 
-def answer(clause: Clause, case: Case) -> Miss | None:
+def answer(clause: Clause, case: Case) -> ClauseMiss | None:
     """Return the result of a condition, which many rules share: it is judged once for each request."""
     known: Any = case.answers.get(clause, UNASKED)
     if known is UNASKED:
         known = case.answers[clause] = clause.miss(case)
-    found: Miss | None = known
+    found: ClauseMiss | None = known
     return found
 
 
-def judge(rule: Rule, operation: str, case: Case) -> Judged:
+def judge(rule: Rule, operation: str, case: Case) -> JudgedRule:
     """Judge a rule. A clause certain to fail outweighs one which can't be judged."""
     for clause in rule.people:
         if (miss := clause.miss(case)) is not None:
-            return Judged(rule, miss, covers=False, depth=0)
+            return JudgedRule(rule, miss, covers=False, depth=0)
     depth = 1
     for clause in rule.scope:
         if (miss := clause.miss(case)) is not None:
-            return Judged(rule, miss, covers=False, depth=depth)
+            return JudgedRule(rule, miss, covers=False, depth=depth)
         depth += 1
-    erred: tuple[Miss, ...] = ()
+    erred: tuple[ClauseMiss, ...] = ()
     for condition in rule.conditions[operation]:
         miss = answer(condition, case)
         if miss is None:
@@ -71,17 +71,17 @@ def judge(rule: Rule, operation: str, case: Case) -> Judged:
         elif miss.erred:
             erred = (*erred, miss)
         else:
-            return Judged(rule, miss, depth=depth)
-    return erring(rule, erred, depth) if erred else Judged(rule, depth=depth)
+            return JudgedRule(rule, miss, depth=depth)
+    return erring(rule, erred, depth) if erred else JudgedRule(rule, depth=depth)
 
 
-def erring(rule: Rule, misses: tuple[Miss, ...], depth: int = 0) -> Judged:
+def erring(rule: Rule, misses: tuple[ClauseMiss, ...], depth: int = 0) -> JudgedRule:
     """Return a rule of which no clause fails, and some can't be judged."""
     needs = tuple(sorted({miss.need for miss in misses if miss.need}))
-    return Judged(rule, misses[0], depth=depth, needs=needs)
+    return JudgedRule(rule, misses[0], depth=depth, needs=needs)
 
 
-def overridden_by_emergency(judged: Judged) -> bool:
+def overridden_by_emergency(judged: JudgedRule) -> bool:
     """Return whether a matching allow of an emergency cancels this rule's deny, or its error."""
     rule = judged.rule
     if rule.emergency:
@@ -92,15 +92,15 @@ def overridden_by_emergency(judged: Judged) -> bool:
 def sources(rule: Rule, operation: str, case: Case) -> Iterator[str]:
     """Yield the facts the rule used, with the age of each."""
     for condition in rule.conditions[operation]:
-        if isinstance(condition, Scan) and (report := case.facts.scans.get(condition.scanner)):
+        if isinstance(condition, ScanCondition) and (report := case.facts.scans.get(condition.scanner)):
             yield f"{condition.scanner}'s report, {case.at - report.at:.0f} s old"
-        elif isinstance(condition, Parameter) and condition.listed is not None:
+        elif isinstance(condition, ParameterCondition) and condition.listed is not None:
             listing = case.facts.listings.get(condition.listed.source)
             if listing is not None:
                 yield f"{listing.source}, {case.at - listing.at:.0f} s old"
 
 
-def trace_step(judged: Judged, section: str = "", note: str = "") -> TraceEntry:
+def trace_step(judged: JudgedRule, section: str = "", note: str = "") -> TraceEntry:
     """Return the rule's entry of the trace."""
     rule, miss = judged.rule, judged.miss
     if section == INHERITED and rule.effect != "deny":

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from writ_rules.engine.checks import Check, Unanswerable, checks, kind, whole
+from writ_rules.engine.checks import Check, UnanswerableCheck, checks, kind, whole
 from writ_rules.engine.findings import Finding, Keys, Severity
-from writ_rules.engine.format import AttributeConstraint, Constraint, PlacedRule, PolicyFile, placed, present
+from writ_rules.engine.format import AttributeConstraint, Constraint, PlacedRule, PolicyFile, present
+from writ_rules.engine.groups import placed
 from writ_rules.engine.listings import SOURCES
-from writ_rules.engine.nearest import Nearest
+from writ_rules.engine.nearest import NearestNames
 from writ_rules.engine.verbs import ANY, Verb
 
 Verbs = Mapping[str, Verb]
@@ -55,7 +56,7 @@ def lint(file: PolicyFile, every: Iterable[PlacedRule], verbs: Verbs) -> list[Fi
     """Return the findings of all checks."""
     found = list(_policy(file))
     rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[Finding]], ...]
-    named = partial(_operations, Nearest()), partial(_parameters, Nearest())
+    named = partial(_operations, NearestNames()), partial(_parameters, NearestNames())
     rule_checks = (*named, _items, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
     windows = present(_windows(file.policies.maintenance_windows))
     for item in every:
@@ -91,7 +92,7 @@ def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
     return [*entries.values()] if isinstance(entries, dict) else entries or []
 
 
-def _operations(nearest: Nearest, placed: PlacedRule, verbs: Verbs) -> Iterator[Finding]:
+def _operations(nearest: NearestNames, placed: PlacedRule, verbs: Verbs) -> Iterator[Finding]:
     keys = (*placed.keys, "operations")
     if not present(placed.entry.operations):
         yield Finding(Severity.LINT, keys, "an empty list: the rule covers nothing")
@@ -202,7 +203,7 @@ def _excludes_all(wanted: AttributeConstraint) -> str:
     return "" if possible else "each of allowed_values is excluded by the rest"
 
 
-def _parameters(nearest: Nearest, placed: PlacedRule, verbs: Verbs) -> Iterator[Finding]:
+def _parameters(nearest: NearestNames, placed: PlacedRule, verbs: Verbs) -> Iterator[Finding]:
     having = [verbs[name] for name in present(placed.entry.operations) if name in verbs]
     known = sorted({parameter for verb in having for parameter in verb.types})
     for name, constraint in (placed.entry.parameter_constraints or {}).items():
@@ -217,7 +218,7 @@ def _parameters(nearest: Nearest, placed: PlacedRule, verbs: Verbs) -> Iterator[
                     yield from _constraint(keys, name, constraint, verb)
 
 
-def _contradictions(nearest: Nearest, keys: Keys, constraint: Constraint) -> Iterator[Finding]:
+def _contradictions(nearest: NearestNames, keys: Keys, constraint: Constraint) -> Iterator[Finding]:
     yield from _ranges(keys, constraint)
     source = constraint.allowlist_source
     if source is not None and source not in SOURCES:
@@ -289,7 +290,7 @@ def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Itera
 def _holds(check: Check, value: Any) -> bool:
     try:
         return check.holds(value)
-    except Unanswerable:
+    except UnanswerableCheck:
         return False
 
 
@@ -299,7 +300,7 @@ def _breaks(check: Check, default: Any) -> bool:
     """
     try:
         return not check.holds(default)
-    except Unanswerable:
+    except UnanswerableCheck:
         return False
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from writ_rules.engine.case import Case, show
-from writ_rules.engine.checks import Unanswerable
+from writ_rules.engine.checks import UnanswerableCheck
 
 MAX_AGE = 60.0
 UNIT = ".service"
@@ -50,7 +50,7 @@ SOURCES: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
 """The listings of targets, and the test for a value in each."""
 
 
-class Listed(Struct, frozen=True):
+class AllowlistSource(Struct, frozen=True):
     """One list, at most `max_age` seconds old."""
 
     source: str
@@ -61,20 +61,20 @@ class Listed(Struct, frozen=True):
         """Return whether the value, or each item of it, is listed. Raises Unanswerable."""
         texts = _texts(value)
         if texts is None:
-            raise Unanswerable("is neither text nor a whole number, nor a list of such")
+            raise UnanswerableCheck("is neither text nor a whole number, nor a list of such")
         names = self._names(case)
         return all(SOURCES[self.source](text, names) for text in texts)
 
     def _names(self, case: Case) -> frozenset[str]:
         if self.source not in SOURCES:
-            raise Unanswerable("is not a list that targets have")
+            raise UnanswerableCheck("is not a list that targets have")
         listing = case.facts.listings.get(self.source)
         if listing is None:
-            raise Unanswerable("has not been asked for", need=self.source)
+            raise UnanswerableCheck("has not been asked for", need=self.source)
         if listing.failure:
-            raise Unanswerable(f"could not be listed: {show(listing.failure)}")
+            raise UnanswerableCheck(f"could not be listed: {show(listing.failure)}")
         if not abs(case.at - listing.at) <= self.max_age:
-            raise Unanswerable(f"could not be checked: the list is {case.at - listing.at:.0f} s old")
+            raise UnanswerableCheck(f"could not be checked: the list is {case.at - listing.at:.0f} s old")
         return listing.names
 
 

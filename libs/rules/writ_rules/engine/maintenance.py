@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from writ_rules.engine.format import MaintenanceWindow, present
-from writ_rules.engine.times import DAY, LAST_DAY, Occasion, first_at, wall_clock, weekday, zone
+from writ_rules.engine.times import DAY, LAST_DAY, Occasion, closing, first_at, wall_clock, weekday, zone
 
 LONGEST_DAYS = 31
 LOOK_AHEAD_DAYS = 366
 
 
-class Once(Struct, frozen=True, kw_only=True):
+class SingleWindow(Struct, frozen=True, kw_only=True):
     """A window from one instant to before another."""
 
     name: str
@@ -33,11 +33,19 @@ class Once(Struct, frozen=True, kw_only=True):
         """Return its start, if later than `at`."""
         return self.start if self.start.timestamp() > at else None
 
+    def closes(self, at: float) -> datetime | None:
+        return self.end if self.holds(wall_clock(at, self.zone)) else None
+
+    @property
+    def ended(self) -> datetime:
+        """Return its end."""
+        return self.end
+
     def __str__(self) -> str:
         return f"'{self.name}'"
 
 
-class Repeated(Struct, frozen=True, kw_only=True):
+class RepeatedWindow(Struct, frozen=True, kw_only=True):
     """A window on each of its days from `first` on: `length` seconds of the wall clock, `start` seconds after
     midnight.
     """
@@ -74,6 +82,26 @@ class Repeated(Struct, frozen=True, kw_only=True):
                 return opening
         return None
 
+    def closes(self, at: float) -> datetime | None:
+        """Return the end of the period that is open at `at`; None where it is closed, or open without an end."""
+        return closing(self, at, self._end)
+
+    def _end(self, local: datetime) -> datetime:
+        """Return the latest end of the periods that are open at this moment."""
+        second = local.hour * 3600 + local.minute * 60 + local.second
+        days = next(
+            days
+            for days in range((self.start + self.length - 1) // DAY + 1)
+            if self.start <= second + days * DAY < self.start + self.length
+            and self._starts_on(local.date() - timedelta(days=days))
+        )
+        day, rest = divmod(self.start + self.length, DAY)
+        return first_at(local.date() + timedelta(days=day - days), rest, self.zone)
+
+    @property
+    def ended(self) -> None:
+        """Return no end: it comes again."""
+
     def __str__(self) -> str:
         return f"'{self.name}'"
 
@@ -92,7 +120,7 @@ def maintenance(name: str, entry: MaintenanceWindow) -> Occasion:
     if entry.recurrence in (None, "none"):
         if end.timestamp() <= start.timestamp():
             raise ValueError("end_time is not after start_time")
-        return Once(name=name, start=start, end=end, zone=where)
+        return SingleWindow(name=name, start=start, end=end, zone=where)
     local, until = (_local(moment, where) for moment in (start, end))
     length = (until - local) // timedelta(seconds=1)
     if length <= 0:
@@ -105,7 +133,7 @@ def maintenance(name: str, entry: MaintenanceWindow) -> Occasion:
         weekdays = {local.weekday()}
     if entry.recurrence == "monthly" and month_days is None:
         month_days = {local.day}
-    return Repeated(
+    return RepeatedWindow(
         name=name,
         first=local.date(),
         start=local.hour * 3600 + local.minute * 60 + local.second,

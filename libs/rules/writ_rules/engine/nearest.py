@@ -8,7 +8,7 @@ MOST = 200
 """A search takes as long as compiling a rule, and a file may have a hundred thousand unknown words."""
 
 
-class Nearest:
+class NearestNames:
     """Suggestions for one file."""
 
     def __init__(self) -> None:

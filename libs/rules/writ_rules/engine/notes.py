@@ -10,7 +10,7 @@ from writ_rules.engine.findings import Finding, Keys, Severity
 Made = TypeVar("Made")
 
 
-class Notes:
+class CompilerNotes:
     """The notes of one file."""
 
     def __init__(self) -> None:

@@ -3,17 +3,21 @@ opening.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
+from math import inf
 
 from msgspec import Struct
 
 from writ_contracts.credentials import KEY
 from writ_contracts.decisions import Effect
 from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses import InEffect
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import Times
-from writ_rules.engine.judge import Judged
+from writ_rules.engine.conditions import TimeCondition
+from writ_rules.engine.judge import JudgedRule
 from writ_rules.engine.obligations import Demand, People, progress
 from writ_rules.engine.rules import Rule
+from writ_rules.engine.times import UTC_ZONE, wall_clock, when_text
 
 LONGEST = 1000
 MOST_NAMES, MOST_APPROVERS = 5, 20
@@ -28,14 +32,39 @@ class ReasonedEffect(Struct, frozen=True):
     could_approve: list[str] = []
 
 
-def denied(denying: list[Rule]) -> str:
-    """Return the reason of a deny, with the description of the rule."""
+def denied(denying: list[Rule], ends: tuple[float, str] | None) -> str:
+    """Return the reason of a deny, with the description of the rule, and the end of the deny if it has one."""
     names = names_of(denying)
     sentence = next(rule.description for rule in denying if rule.name == names[0])
-    return _cut(f"{_rules(names)} {'denies' if len(names) == 1 else 'deny'} it" + (f": {sentence}" if sentence else ""))
+    until = f" until {ends[1]}" if ends else ""
+    verb = "denies" if len(names) == 1 else "deny"
+    return _cut(f"{_rules(names)} {verb} it{until}" + (f": {sentence}" if sentence else ""))
 
 
-def erred(erring: list[Judged], names: list[str]) -> str:
+def ending(denying: list[Rule], request: DecisionRequest) -> tuple[float, str] | None:
+    """Return the time at which the last of these rules stops denying this request by its windows or its own end, also
+    for people; None where one has no end in sight.
+    """
+    last: datetime | None = None
+    for rule in denying:
+        end = _end_of(rule, request)
+        if end is None:
+            return None
+        last = end if last is None else max(last, end)
+    return None if last is None else (last.timestamp(), when_text(last))
+
+
+def _end_of(rule: Rule, request: DecisionRequest) -> datetime | None:
+    ends = [
+        condition.closes(request.at)
+        for condition in rule.conditions[request.operation.name]
+        if isinstance(condition, TimeCondition)
+    ]
+    ends += [wall_clock(one.until, UTC_ZONE) for one in rule.scope if isinstance(one, InEffect) and one.until < inf]
+    return min((end for end in ends if end is not None), default=None)
+
+
+def erred(erring: list[JudgedRule], names: list[str]) -> str:
     """Return the reason of an erring rule."""
     miss = next(each.miss for each in erring if each.rule.name == names[0])
     what = f": {miss.clause} ({miss.wanted}) {miss.got}" if miss else ""
@@ -59,15 +88,15 @@ def nowhere(policy: Policy, request: DecisionRequest, restricting: list[Rule]) -
     return _cut(f"no rule allows {operation} on a {role} target{known}" + (only and f"{only} what others allow"))
 
 
-def opening(near: Judged, request: DecisionRequest) -> tuple[float, str] | None:
+def opening(near: JudgedRule, request: DecisionRequest) -> tuple[float, str] | None:
     """Return the next opening of the window, if a closed window is the miss."""
     for condition in near.rule.conditions[request.operation.name]:
-        if isinstance(condition, Times) and near.miss is not None and condition.clause == near.miss.clause:
+        if isinstance(condition, TimeCondition) and near.miss is not None and condition.clause == near.miss.clause:
             return condition.opens(request.at)
     return None
 
 
-def missed(sentence: str, near: Judged, opens: tuple[float, str] | None) -> str:
+def missed(sentence: str, near: JudgedRule, opens: tuple[float, str] | None) -> str:
     """Return the reason with the nearest rule and its miss."""
     miss, name = near.miss, near.rule.name
     if miss is None:

@@ -11,11 +11,11 @@ from writ_contracts.decisions import Effect
 from writ_rules.engine import clauses, times
 from writ_rules.engine.checks import values_of
 from writ_rules.engine.clauses import Clause, listed
-from writ_rules.engine.conditioning import Conditioning, Evaluators
-from writ_rules.engine.conditions import Condition, Parameter, Scan, Times
+from writ_rules.engine.conditioning import ConditionCompiler, Evaluators
+from writ_rules.engine.conditions import Condition, ParameterCondition, ScanCondition, TimeCondition
 from writ_rules.engine.findings import Keys
 from writ_rules.engine.format import ApprovalEntry, PlacedRule, PolicyEntry, RuleEntry, StepEntry, present
-from writ_rules.engine.notes import Notes
+from writ_rules.engine.notes import CompilerNotes
 from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER, ApproverStep, Demand, RuleLimit
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.verbs import Verb
@@ -42,7 +42,7 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
     overridable: bool
     people: tuple[Clause, ...]
     scope: tuple[Clause, ...]
-    times: Times | None
+    times: TimeCondition | None
     conditions: Mapping[str, tuple[Condition, ...]]
     asks_facts: bool
     defaults: Mapping[str, Mapping[str, Any]]
@@ -57,26 +57,26 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
 
 
 @cache
-def refused_flag(name: str) -> Parameter:
+def refused_flag(name: str) -> ParameterCondition:
     """Return the condition of an unset flag; one for all rules, so it is judged once a request."""
     wanted = "one of false, since no rule names it"
-    return Parameter(name, None, False, (values_of("allowed_values", wanted, [False]),), implied=True)
+    return ParameterCondition(name, None, False, (values_of("allowed_values", wanted, [False]),), implied=True)
 
 
-class Workshop:
+class RuleCompiler:
     """Compiles a policy's entries to rules, and notes the mistakes."""
 
     def __init__(self, verbs: Mapping[str, Verb], policy: PolicyEntry, evaluators: Evaluators) -> None:
         self.verbs = verbs
-        self.notes = Notes()
-        self._conditioning = Conditioning(self.notes, policy, evaluators)
+        self.notes = CompilerNotes()
+        self._conditioning = ConditionCompiler(self.notes, policy, evaluators)
 
     def rule(self, placed: PlacedRule) -> Rule:
         """Compile one rule. Mistakes are noted as errors, and the rule is then unusable."""
         entry = placed.entry
         operations = tuple(dict.fromkeys(name for name in present(entry.operations) if name in self.verbs))
         conditions = self._conditioning.of(placed)
-        parameters = [one for one in conditions if isinstance(one, Parameter)]
+        parameters = [one for one in conditions if isinstance(one, ParameterCondition)]
         return Rule(
             name=entry.name,
             section=placed.section,
@@ -89,13 +89,14 @@ class Workshop:
             people=_people(entry),
             scope=self._scope(placed),
             times=next(
-                (one for one in conditions if isinstance(one, Times) and one.clause == "time_restrictions"), None
+                (one for one in conditions if isinstance(one, TimeCondition) and one.clause == "time_restrictions"),
+                None,
             ),
             conditions={
                 name: (*_binding(conditions, self.verbs[name]), *_unnamed(entry, self.verbs[name]))
                 for name in operations
             },
-            asks_facts=any(isinstance(one, Scan) or getattr(one, "listed", None) for one in conditions),
+            asks_facts=any(isinstance(one, ScanCondition) or getattr(one, "listed", None) for one in conditions),
             defaults={name: _defaults(self.verbs[name], parameters) for name in operations},
             demand=self._demand(placed),
             limits=_limits(entry),
@@ -109,7 +110,7 @@ class Workshop:
         if entry.targets is not None:
             found.append(_targets(present(entry.targets)))
         if entry.target_tags is not None:
-            found.append(clauses.Tags(frozenset(present(entry.target_tags)), listed(present(entry.target_tags))))
+            found.append(clauses.TagClause(frozenset(present(entry.target_tags)), listed(present(entry.target_tags))))
         return tuple(found)
 
     def in_effect(self, keys: Keys, since: str | None, until: str | None) -> clauses.InEffect:
@@ -131,10 +132,10 @@ class Workshop:
 
 
 def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:
-    return tuple(one for one in conditions if not isinstance(one, Parameter) or one.name in verb.types)
+    return tuple(one for one in conditions if not isinstance(one, ParameterCondition) or one.name in verb.types)
 
 
-def _unnamed(entry: RuleEntry, verb: Verb) -> tuple[Parameter, ...]:
+def _unnamed(entry: RuleEntry, verb: Verb) -> tuple[ParameterCondition, ...]:
     """A setting which breaks out of a container is allowed only by a rule naming its flag."""
     if not entry.allowed:
         return ()
@@ -161,21 +162,21 @@ def _roles(placed: PlacedRule) -> frozenset[str] | None:
 def _people(entry: RuleEntry) -> tuple[Clause, ...]:
     found: list[Clause] = []
     if entry.users is not None:
-        found.append(clauses.Users(frozenset(present(entry.users)), listed(present(entry.users))))
+        found.append(clauses.PrincipalClause(frozenset(present(entry.users)), listed(present(entry.users))))
     if entry.user_roles is not None:
         found.append(clauses.UserRoles(frozenset(present(entry.user_roles)), listed(present(entry.user_roles))))
     if entry.principal_kinds is not None:
         kinds = present(entry.principal_kinds)
-        found.append(clauses.Kinds(frozenset(kinds), listed(kinds)))
+        found.append(clauses.KindClause(frozenset(kinds), listed(kinds)))
     return tuple(found)
 
 
-def _targets(ids: list[str]) -> clauses.Targets:
+def _targets(ids: list[str]) -> clauses.TargetClause:
     globs = [text for text in ids if "*" in text or "?" in text]
-    return clauses.Targets(frozenset(ids) - frozenset(globs), tuple(glob(text) for text in globs), listed(ids))
+    return clauses.TargetClause(frozenset(ids) - frozenset(globs), tuple(glob(text) for text in globs), listed(ids))
 
 
-def _defaults(verb: Verb, parameters: list[Parameter]) -> dict[str, Any]:
+def _defaults(verb: Verb, parameters: list[ParameterCondition]) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.default is not None and each.name in verb.types}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct, field, structs
 
 from writ_contracts.decisions import Effect, TraceEntry
-from writ_rules.engine.facts import Need
+from writ_rules.engine.facts import NeededListing
 from writ_rules.engine.obligations import Demand, RuleLimit, by_rule
 from writ_rules.engine.trace import Trace
 
@@ -18,9 +18,9 @@ class Ruling(Struct, frozen=True, kw_only=True):
 
     `needs`: listings to fetch before the request is decided again; with the code `facts_needed` alone. `limits`: upper
     limits of operations at once, which executors keep. `nearest`: the allow rule nearest to matching, when none did,
-    and `opens_at` the opening of its window (Unix seconds). `could_approve`: the possible next approvers. `emergency`:
-    the one in force for the target. `passed_over`: the people who could have approved it without that. `account`: the
-    trace of each rule.
+    and `opens_at` the opening of its window (Unix seconds). `ends_at`: the end of a deny, where it has one.
+    `could_approve`: the possible next approvers. `emergency`: the one in force for the target. `passed_over`: the
+    people who could have approved it without that. `account`: the trace of each rule.
     """
 
     effect: Effect
@@ -31,10 +31,11 @@ class Ruling(Struct, frozen=True, kw_only=True):
     account: Trace = field(default_factory=Trace)
     demands: list[Demand] = field(default_factory=list)
     limits: list[RuleLimit] = field(default_factory=list)
-    needs: list[Need] = field(default_factory=list)
+    needs: list[NeededListing] = field(default_factory=list)
     timeout: int | None = None
     nearest: TraceEntry | None = None
     opens_at: float | None = None
+    ends_at: float | None = None
     could_approve: list[str] = field(default_factory=list)
     emergency: str = ""
     passed_over: list[str] = field(default_factory=list)

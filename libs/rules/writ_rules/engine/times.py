@@ -61,6 +61,13 @@ class Occasion(Protocol):
     def opens(self, at: float) -> datetime | None:
         """Return the next opening after `at` (Unix seconds), if in sight."""
 
+    def closes(self, at: float) -> datetime | None:
+        """Return the end of the period that is open at `at`; None where it is closed, or open without an end."""
+
+    @property
+    def ended(self) -> datetime | None:
+        """Return the end of the last period; None where there is no last one."""
+
 
 class Window(Struct, frozen=True, kw_only=True):
     """A window of seconds of the day from `start` to before `end`, on these weekdays (0 is Monday), between these
@@ -101,10 +108,41 @@ class Window(Struct, frozen=True, kw_only=True):
                 return opening
         return None
 
+    def closes(self, at: float) -> datetime | None:
+        """Return the end of the period that is open at `at`; None where it is closed, or open without an end."""
+        return closing(self, at, self._end)
+
+    def _end(self, local: datetime) -> datetime:
+        """Return the next end after this moment in the window."""
+        second = local.hour * 3600 + local.minute * 60 + local.second
+        return first_at(local.date() + timedelta(days=second >= self.end), self.end, self.zone)
+
+    @property
+    def ended(self) -> datetime | None:
+        """Return the end of the last day's window, where there is a last day."""
+        if self.last is None or self.last > LAST_DAY:
+            return None
+        return first_at(self.last + timedelta(days=self.end <= self.start), self.end, self.zone)
+
     def __str__(self) -> str:
         dates = "" if self.first is None else f" from {self.first}"
         dates += "" if self.last is None else f" until {self.last}"
         return f"{_days_text(self.days)} {_clock_text(self.start)}-{_clock_text(self.end)} {self.zone.key}{dates}"
+
+
+def closing(occasion: Occasion, at: float, end_of: Callable[[datetime], datetime]) -> datetime | None:
+    """Return the first end, by `end_of`, at which the occasion is not open again at once; None if there is none in
+    sight.
+    """
+    local = wall_clock(at, occasion.zone)
+    for _ in range(LOOK_AHEAD_DAYS if occasion.holds(local) else 0):
+        ahead = end_of(local)
+        if ahead.timestamp() <= local.timestamp():
+            return None
+        local = ahead
+        if not occasion.holds(local):
+            return local
+    return None
 
 
 def window(entry: WindowEntry) -> Window:

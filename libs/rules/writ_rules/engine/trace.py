@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from writ_contracts.decisions import TraceEntry
 from writ_rules.engine.case import Case
-from writ_rules.engine.judge import Judged, judge, overridden_by_emergency, sources, trace_step
+from writ_rules.engine.judge import JudgedRule, judge, overridden_by_emergency, sources, trace_step
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.tree import TreeMatches
 
@@ -50,7 +50,7 @@ class Trace:
         if self._case is None:
             return
         for part in self._parts:
-            yield from (self._step(Judged(rule), part) for rule in sorted(part.found.matching, key=_name))
+            yield from (self._step(JudgedRule(rule), part) for rule in sorted(part.found.matching, key=_name))
         for part in self._parts:
             yield from (self._step(one, part) for one in sorted(part.found.erring, key=lambda one: one.rule.name))
         operation = self._case.request.operation.name
@@ -59,7 +59,7 @@ class Trace:
             rest = (rule for rule in part.rules if rule not in known)
             yield from (self._step(judge(rule, operation, self._case), part) for rule in rest)
 
-    def _step(self, judged: Judged, part: Part) -> TraceEntry:
+    def _step(self, judged: JudgedRule, part: Part) -> TraceEntry:
         """Return the entry of a rule, with the facts it used and a note if the emergency cancelled it."""
         rule, notes = judged.rule, list[str]()
         if rule.asks_facts and self._case is not None and (judged.covers or judged.depth):

@@ -10,15 +10,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from writ_rules.engine.case import Case
-from writ_rules.engine.clauses import Clause, InEffect, Kinds, Miss, Tags, Targets, UserRoles, Users
+from writ_rules.engine.clauses import (
+    Clause,
+    ClauseMiss,
+    InEffect,
+    KindClause,
+    PrincipalClause,
+    TagClause,
+    TargetClause,
+    UserRoles,
+)
 from writ_rules.engine.index import FEW, Index, indexed
-from writ_rules.engine.judge import Judged, answer, erring, judge
+from writ_rules.engine.judge import JudgedRule, answer, erring, judge
 from writ_rules.engine.rules import Rule
 
 PEOPLE, SCOPE, CONDITION = range(3)
 
 
-class Few(Struct, frozen=True, eq=False):
+class RuleList(Struct, frozen=True, eq=False):
     """Rules judged one by one."""
 
     rules: tuple[Rule, ...]
@@ -29,7 +38,7 @@ class Branch(Struct, frozen=True, eq=False):
 
     clause: Clause
     step: int
-    then: "Node | Few"
+    then: "Node | RuleList"
     allow: Rule | None
 
 
@@ -48,10 +57,10 @@ class Node(Struct, frozen=True, eq=False):
     near: tuple[tuple[Branch, ...], ...]
 
 
-NO_RULES = Few(())
+NO_RULES = RuleList(())
 
 
-def grown(rules: Iterable[Rule], operation: str) -> Node | Few:
+def grown(rules: Iterable[Rule], operation: str) -> Node | RuleList:
     """Return the tree of these rules."""
     return _grown([(rule, clauses_of(rule, operation)) for rule in rules], 0)
 
@@ -61,9 +70,9 @@ def clauses_of(rule: Rule, operation: str) -> tuple[Clause, ...]:
     return (*rule.people, *rule.scope, *rule.conditions[operation])
 
 
-def _grown(entries: Sequence[tuple[Rule, tuple[Clause, ...]]], at: int) -> Node | Few:
+def _grown(entries: Sequence[tuple[Rule, tuple[Clause, ...]]], at: int) -> Node | RuleList:
     if len(entries) <= FEW:
-        return Few(tuple(rule for rule, _ in entries))
+        return RuleList(tuple(rule for rule, _ in entries))
     ends, below = list[Rule](), dict[Clause, list[tuple[Rule, tuple[Clause, ...]]]]()
     for rule, clauses in entries:
         if len(clauses) == at:
@@ -98,9 +107,9 @@ def _name(rule: Rule) -> str:
 
 
 def _step(clause: Clause) -> int:
-    if isinstance(clause, Users | UserRoles | Kinds):
+    if isinstance(clause, PrincipalClause | UserRoles | KindClause):
         return PEOPLE
-    return SCOPE if isinstance(clause, InEffect | Targets | Tags) else CONDITION
+    return SCOPE if isinstance(clause, InEffect | TargetClause | TagClause) else CONDITION
 
 
 class TreeMatches:
@@ -111,16 +120,16 @@ class TreeMatches:
 
     __slots__ = ("_case", "_operation", "_trees", "covers", "erring", "limits", "matching")
 
-    def __init__(self, trees: Sequence[Node | Few], operation: str, case: Case) -> None:
+    def __init__(self, trees: Sequence[Node | RuleList], operation: str, case: Case) -> None:
         self.matching: list[Rule] = []
-        self.erring: list[Judged] = []
+        self.erring: list[JudgedRule] = []
         self.covers = self.limits = False
         self._trees, self._operation, self._case = trees, operation, case
         for tree in trees:
             self._walk(tree, ())
 
-    def _walk(self, tree: Node | Few, erred: tuple[Miss, ...]) -> None:
-        if isinstance(tree, Few):
+    def _walk(self, tree: Node | RuleList, erred: tuple[ClauseMiss, ...]) -> None:
+        if isinstance(tree, RuleList):
             for rule in tree.rules:
                 self._judge(rule)
             return
@@ -147,18 +156,18 @@ class TreeMatches:
         elif judged.miss.erred:
             self.erring.append(judged)
 
-    def _ask(self, branch: Branch) -> Miss | None:
+    def _ask(self, branch: Branch) -> ClauseMiss | None:
         case = self._case
         return answer(branch.clause, case) if branch.step == CONDITION else branch.clause.miss(case)
 
-    def nearest(self) -> Judged | None:
+    def nearest(self) -> JudgedRule | None:
         """Return the allow rule nearest to a match."""
         best = min((found for tree in self._trees for found in self._misses(tree, 1)), key=_nearness, default=None)
         return None if best is None else judge(best[1], self._operation, self._case)
 
-    def _misses(self, tree: Node | Few, depth: int) -> Iterator[tuple[tuple[bool, int], Rule]]:
+    def _misses(self, tree: Node | RuleList, depth: int) -> Iterator[tuple[tuple[bool, int], Rule]]:
         """Yield the nearest rule below each node, with its nearness; `depth`: the number of clauses held before."""
-        if isinstance(tree, Few):
+        if isinstance(tree, RuleList):
             judged = [judge(rule, self._operation, self._case) for rule in tree.rules if rule.effect != "deny"]
             yield from (((not one.covers, -one.depth), one.rule) for one in judged if one.miss is not None)
             return
@@ -188,19 +197,19 @@ def _nearness(found: tuple[tuple[bool, int], Rule]) -> tuple[tuple[bool, int], s
 class Trees(Struct, frozen=True, eq=False):
     """The trees of a policy. Rules for any role are in a tree of their own (role ""), so they are stored once."""
 
-    ordinary: Mapping[tuple[str, str], Node | Few]
-    gateway: Mapping[str, Node | Few]
-    emergency: Mapping[tuple[str, str], Node | Few]
+    ordinary: Mapping[tuple[str, str], Node | RuleList]
+    gateway: Mapping[str, Node | RuleList]
+    emergency: Mapping[tuple[str, str], Node | RuleList]
 
-    def own(self, operation: str, role: str) -> tuple[Node | Few, ...]:
+    def own(self, operation: str, role: str) -> tuple[Node | RuleList, ...]:
         """Return the trees for targets of the role, outside emergencies."""
         return _pair(self.ordinary, operation, role)
 
-    def urgent(self, operation: str, role: str) -> tuple[Node | Few, ...]:
+    def urgent(self, operation: str, role: str) -> tuple[Node | RuleList, ...]:
         """Return the trees of the emergency rules."""
         return _pair(self.emergency, operation, role)
 
-    def inherited(self, operation: str) -> tuple[Node | Few, ...]:
+    def inherited(self, operation: str) -> tuple[Node | RuleList, ...]:
         """Return the trees of the rules binding targets behind a gateway."""
         return (self.gateway.get(operation, NO_RULES),)
 
@@ -211,7 +220,7 @@ def trees(ordinary: Iterable[Rule], inherited: Mapping[str, Iterable[Rule]], eme
     return Trees(_by_role(ordinary), gateway, _by_role(emergency))
 
 
-def _by_role(rules: Iterable[Rule]) -> dict[tuple[str, str], Node | Few]:
+def _by_role(rules: Iterable[Rule]) -> dict[tuple[str, str], Node | RuleList]:
     found: dict[tuple[str, str], list[Rule]] = {}
     for rule in rules:
         for operation in rule.operations:
@@ -220,5 +229,5 @@ def _by_role(rules: Iterable[Rule]) -> dict[tuple[str, str], Node | Few]:
     return {place: grown(some, place[0]) for place, some in found.items()}
 
 
-def _pair(known: Mapping[tuple[str, str], Node | Few], operation: str, role: str) -> tuple[Node | Few, ...]:
+def _pair(known: Mapping[tuple[str, str], Node | RuleList], operation: str, role: str) -> tuple[Node | RuleList, ...]:
     return tuple(tree for key in ((operation, role), (operation, "")) if (tree := known.get(key)) is not None)

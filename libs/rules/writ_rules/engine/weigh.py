@@ -7,15 +7,15 @@ else is allowed.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_contracts.operations import Risk
 from writ_rules.engine import reasons
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.checks import plain
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.facts import Need
-from writ_rules.engine.judge import INHERITED, Judged, overridden_by_emergency, trace_step
+from writ_rules.engine.facts import NeededListing
+from writ_rules.engine.judge import INHERITED, JudgedRule, overridden_by_emergency, trace_step
 from writ_rules.engine.obligations import ADMIN_DEMAND, People, by_rule
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.ruling import Ruling
@@ -26,7 +26,7 @@ OF_TEAMS = frozenset({"principal_manage"})
 """Operations of risk admin that need an approval in a team, whatever the policy says."""
 
 
-class Considered(Struct, frozen=True, eq=False):
+class ConsideredRules(Struct, frozen=True, eq=False):
     """The rules of the target's own role, those of its gateway, and the emergency rules while an emergency is in
     force.
     """
@@ -38,12 +38,12 @@ class Considered(Struct, frozen=True, eq=False):
     account: Trace
 
 
-class Weighing(Struct, frozen=True, eq=False):
+class WeighedRequest(Struct, frozen=True, eq=False):
     """One request with its judged rules."""
 
     policy: Policy
     request: DecisionRequest
-    considered: Considered
+    considered: ConsideredRules
     people: People
 
     def ruling(self) -> Ruling:
@@ -54,10 +54,12 @@ class Weighing(Struct, frozen=True, eq=False):
         erring = [*own.erring, *gateway.erring, *urgent.erring]
         denying = [rule for rule in matching if rule.effect == "deny"]
         if lifting:
-            denying = [rule for rule in denying if not overridden_by_emergency(Judged(rule))]
+            denying = [rule for rule in denying if not overridden_by_emergency(JudgedRule(rule))]
             erring = [one for one in erring if not overridden_by_emergency(one)]
         if denying:
-            return self._deny("denied", reasons.denied(denying), reasons.names_of(denying))
+            ends = reasons.ending(denying, self.request)
+            ruling = self._deny("denied", reasons.denied(denying, ends), reasons.names_of(denying))
+            return ruling if ends is None else structs.replace(ruling, ends_at=ends[0])
         if erring:
             return self._erred(erring)
         allowing = [*allows(own.matching), *lifting]
@@ -90,11 +92,11 @@ class Weighing(Struct, frozen=True, eq=False):
             effective=self.request.effective,
             rules=rules,
             account=self.considered.account,
-            needs=[Need(source) for source in needs],
+            needs=[NeededListing(source) for source in needs],
             emergency=self.considered.emergency,
         )
 
-    def _erred(self, erring: list[Judged]) -> Ruling:
+    def _erred(self, erring: list[JudgedRule]) -> Ruling:
         names = reasons.names_of(one.rule for one in erring)
         if not all(each.needs for each in erring):
             return self._deny("rule_error", reasons.erred(erring, names), names)
@@ -105,7 +107,7 @@ class Weighing(Struct, frozen=True, eq=False):
         near = [near for found in (self.considered.own, self.considered.urgent) if (near := found.nearest())]
         return self._missed("no_rule", "no rule allows it", min(near, key=lambda one: one.nearness, default=None))
 
-    def _missed(self, code: str, text: str, near: Judged | None) -> Ruling:
+    def _missed(self, code: str, text: str, near: JudgedRule | None) -> Ruling:
         if near is None:
             restricting = allows(self.considered.gateway.matching)
             return self._deny(code, reasons.nowhere(self.policy, self.request, restricting), [])

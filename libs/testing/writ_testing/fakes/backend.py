@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from writ_agent.backends.coroutine import CoroutineHandler
-from writ_agent.backends.port import Done, Probed, Progress, TargetTestResult, Task, cannot_list
+from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult, cannot_list
 from writ_agent.backends.target_health import TargetHealth
 from writ_contracts.errors import Denied, WritError
 from writ_contracts.inventory import Target
 
-Script = Callable[[Task, Progress], Awaitable[Done]]
+Script = Callable[[Task, Progress], Awaitable[TaskResult]]
 
 
 class FakeBackend(CoroutineHandler):
@@ -62,20 +62,20 @@ class FakeBackend(CoroutineHandler):
         self.target_health.record(target.id, self.found.code)
         return self.found
 
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         self.looks.append("probe")
-        return Probed(
+        return ProbeResult(
             verdict="took_effect" if task.operation_id in self.effects else "no_effect",
             seen={"effects": len(self.effects)},
         )
 
-    async def _perform(self, task: Task, progress: Progress) -> Done:
+    async def _perform(self, task: Task, progress: Progress) -> TaskResult:
         self.tasks.append(task)
         if script := self.scripts.get(task.operation.name):
             return await script(task, progress)
         match task.operation.name:
             case "test_noop":
-                return Done(outcome="succeeded")
+                return TaskResult(outcome="succeeded")
             case "test_sleep":
                 return await self._sleep(task, progress)
             case "test_count":
@@ -83,20 +83,20 @@ class FakeBackend(CoroutineHandler):
             case "test_fail":
                 raise Denied("refused as asked for", code="permission_denied")
             case _:
-                return Done(outcome="succeeded", output=dict(task.parameters), effect="done")
+                return TaskResult(outcome="succeeded", output=dict(task.parameters), effect="done")
 
-    async def _sleep(self, task: Task, progress: Progress) -> Done:
+    async def _sleep(self, task: Task, progress: Progress) -> TaskResult:
         progress("asleep")
         await asyncio.sleep(float(task.parameters["seconds"]))
-        return Done(outcome="succeeded", effect="done")
+        return TaskResult(outcome="succeeded", effect="done")
 
-    async def _count(self, task: Task, progress: Progress) -> Done:
+    async def _count(self, task: Task, progress: Progress) -> TaskResult:
         try:
             await asyncio.sleep(float(task.parameters["delay"]))
         except asyncio.CancelledError:
-            return Done(outcome="cancelled", code="cancelled", message="before it counted")
+            return TaskResult(outcome="cancelled", code="cancelled", message="before it counted")
         self.effects.append(task.operation_id)
-        return Done(outcome="succeeded", output={"lines": len(self.effects)}, effect="done")
+        return TaskResult(outcome="succeeded", output={"lines": len(self.effects)}, effect="done")
 
 
 class PluginBackend(FakeBackend):

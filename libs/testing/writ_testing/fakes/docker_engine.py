@@ -4,7 +4,7 @@ Shapes and status codes are those of Docker Engine 26.1, of which each was looke
 """
 
 import asyncio
-import json
+import base64
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from writ_testing.fakes.engine_http import Answer, Request, leave, read_request, send_answer
+from writ_testing.fakes.engine_storage import EngineStorage, labels_wanted
 
 Kind = Literal["cut", "act_and_cut", "cut_body", "hang", "act_and_hang", "half_close", "garble"]
+FOLDER = base64.b64encode(b'{"name":"data","mode":2147484141}').decode()
 ABSENT = "0001-01-01T00:00:00Z"
 
 
@@ -30,20 +32,21 @@ class Fault:
 
 
 @dataclass
-class FakeEngine:
-    """`containers` by id, as inspect shows them; `images` by reference; `asked`: each request, as `METHOD /path`.
+class FakeEngine(EngineStorage):
+    """`containers` by id, as inspect shows them; `asked`: each request, as `METHOD /path`.
 
-    `exits` and `health`: how containers are once started, those of the image `ill` or all.
+    `exits` and `health`: how containers are once started, those of the image `ill` or all. `breaks`: the fault of the
+    changing request of that number (from 1), and `broken` is set when it comes; `delay`: seconds before each answer.
     """
 
-    socket: Path
+    socket: Path = Path()
     containers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    images: dict[str, dict[str, Any]] = field(default_factory=dict)
-    pullable: set[str] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     pulls: list[str] = field(default_factory=list)
-    auths: list[str] = field(default_factory=list)
+    breaks: tuple[int, Kind] | None = None
+    broken: asyncio.Event = field(default_factory=asyncio.Event)
+    delay: float = 0.0
     logs: str = ""
     exits: int | None = None
     health: str = ""
@@ -65,15 +68,25 @@ class FakeEngine:
             writer.transport.abort()
         self.socket.unlink(missing_ok=True)
 
+    async def restart(self) -> None:
+        """As a daemon that is killed and started again: containers without a restart policy have ended."""
+        await self.stop()
+        for one in self.containers.values():
+            policy = (one["HostConfig"].get("RestartPolicy") or {}).get("Name")
+            if one["State"]["Running"] and policy not in ("always", "unless-stopped"):
+                one["State"] |= {"Status": "exited", "Running": False, "ExitCode": 143}
+        await self.start()
+
+    @property
+    def changes(self) -> list[str]:
+        """The changing requests."""
+        return [one for one in self.asked if not one.startswith(("GET ", "HEAD "))]
+
     def fail(
         self, method: str, path: str, kind: Kind | int, times: int = 1, message: str = "a made-up failure"
     ) -> None:
         """Of the next requests, `times` whose path matches the expression fail in this way."""
         self.faults.append(Fault(method, path, kind, times, message))
-
-    def add_image(self, reference: str) -> None:
-        """An image that the engine has."""
-        self.images[reference] = {"Id": f"sha256:{len(self.images) + 1:064x}", "RepoTags": [reference], "Config": {}}
 
     def named(self, name: str) -> dict[str, Any] | None:
         """The container of that name."""
@@ -102,6 +115,7 @@ class FakeEngine:
     async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection goes on."""
         self.asked.append(f"{request.method} {request.path}")
+        await asyncio.sleep(self.delay)
         fault = self._fault(request)
         kind = fault.kind if fault else ""
         if isinstance(kind, int):
@@ -124,6 +138,9 @@ class FakeEngine:
         return not (answer.hangs or kind in ("cut_body", "half_close"))
 
     def _fault(self, request: Request) -> Fault | None:
+        if self.breaks is not None and request.method not in ("GET", "HEAD") and len(self.changes) == self.breaks[0]:
+            self.broken.set()
+            return Fault(request.method, request.path, self.breaks[1])
         for fault in self.faults:
             if fault.times > 0 and fault.method == request.method and re.search(fault.path, request.path):
                 fault.times -= 1
@@ -151,10 +168,13 @@ class FakeEngine:
             ("POST", one + "/restart", self._restart),
             ("POST", one + "/rename", self._rename),
             ("DELETE", one, self._delete),
-            ("GET", "/volumes", lambda _: Answer(200, {"Volumes": []})),
-            ("GET", "/images/json", self._images),
-            ("GET", "/images/(.+)/json", self._image),
-            ("POST", "/images/create", self._pull),
+            ("POST", one + "/pause", lambda _, name: self._paused(name, "paused")),
+            ("POST", one + "/unpause", lambda _, name: self._paused(name, "running")),
+            ("HEAD", one + "/archive", lambda *_: Answer(200, headers={"X-Docker-Container-Path-Stat": FOLDER})),
+            ("GET", one + "/archive", self._archive),
+            ("PUT", one + "/archive", self._extract),
+            ("POST", "/commit", self._commit),
+            *self.storage_routes(),
         ]
 
     def _version(self, request: Request) -> Answer:
@@ -165,7 +185,7 @@ class FakeEngine:
         return Answer(200, {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm})
 
     def _list(self, request: Request) -> Answer:
-        wanted = dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+        wanted = labels_wanted(request)
         found = [one for one in self.containers.values() if wanted.items() <= one["Config"]["Labels"].items()]
         return Answer(200, [_listed(one) for one in found])
 
@@ -174,7 +194,7 @@ class FakeEngine:
             return Answer(
                 409, {"message": f'Conflict. The container name "/{request.query["name"]}" is already in use'}
             )
-        if request.body["Image"] not in self.images:
+        if self.image(request.body["Image"]) is None:
             return Answer(404, {"message": f"No such image: {request.body['Image']}"})
         return Answer(201, {"Id": self._new(request.query["name"], request.body)["Id"], "Warnings": []})
 
@@ -184,11 +204,11 @@ class FakeEngine:
             "Id": f"{self.clock:064x}",
             "Name": f"/{name}",
             "Created": self._now(),
-            "Image": self.images.get(body["Image"], {}).get("Id", "sha256:" + "0" * 64),
+            "Image": (self.image(body["Image"]) or {}).get("Id", "sha256:" + "0" * 64),
             "State": {"Status": "created", "Running": False, "StartedAt": ABSENT, "ExitCode": 0},
             "Config": {**body, "Labels": body.get("Labels") or {}, "Tty": False},
             "HostConfig": body["HostConfig"],
-            "Mounts": [],
+            "Mounts": self.mounted(body["HostConfig"]),
             "NetworkSettings": {"Networks": {body["HostConfig"].get("NetworkMode", "bridge"): {}}},
         }
         self.containers[str(container["Id"])] = container
@@ -244,27 +264,26 @@ class FakeEngine:
 
         return self._with(name, act)
 
-    def _images(self, request: Request) -> Answer:
-        wanted = dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
-        labelled = [(one, one["Config"].get("Labels") or {}) for one in self.images.values()]
-        return Answer(200, [{**one, "Labels": own} for one, own in labelled if wanted.items() <= own.items()])
+    def _paused(self, name: str, state: str) -> Answer:
+        def act(one: dict[str, Any]) -> Answer:
+            one["State"]["Status"] = state
+            return Answer(204)
 
-    def _image(self, request: Request, reference: str) -> Answer:
-        by_id = next((one for one in self.images.values() if one["Id"] == reference), None)
-        found = self.images.get(reference.removesuffix(":latest")) or by_id
-        return Answer(200, found) if found else Answer(404, {"message": f"No such image: {reference}"})
+        return self._with(name, act)
 
-    def _pull(self, request: Request) -> Answer:
-        image = request.query["fromImage"]
-        self.auths.append(request.headers.get("x-registry-auth", ""))
-        first = {"status": f"Pulling from {image}"}
-        if image.startswith("slow"):
-            return Answer(200, lines=(first,), hangs=True)
-        if image not in self.pullable:
-            message = f"manifest for {image} not found"
-            return Answer(200, lines=(first, {"errorDetail": {"message": message}, "error": message}))
-        self.add_image(image)
-        return Answer(200, lines=(first, {"status": f"Status: Downloaded newer image for {image}"}))
+    def _archive(self, request: Request, name: str) -> Answer:
+        return self._with(name, lambda one: self.read_files(one["Mounts"], request.query["path"]))
+
+    def _extract(self, request: Request, name: str) -> Answer:
+        return self._with(name, lambda one: self.write_files(one["Mounts"], request.query["path"], request.body))
+
+    def _commit(self, request: Request) -> Answer:
+        def act(one: dict[str, Any]) -> Answer:
+            reference = f"{request.query['repo']}:{request.query['tag']}"
+            self.add_image(reference, **request.body)
+            return Answer(201, {"Id": self.images[reference]["Id"]})
+
+        return self._with(request.query["container"], act)
 
     def _run(self, one: dict[str, Any]) -> None:
         self.clock += 1
@@ -300,7 +319,7 @@ def _listed(one: dict[str, Any]) -> dict[str, Any]:
 @asynccontextmanager
 async def fake_engine(socket: Path) -> AsyncIterator[FakeEngine]:
     """One that listens, with the image `box:1`."""
-    engine = FakeEngine(socket)
+    engine = FakeEngine(socket=socket)
     engine.add_image("box:1")
     await engine.start()
     try:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -25,6 +26,7 @@ class Answer(NamedTuple):
     lines: tuple[dict[str, Any], ...] | None = None
     hangs: bool = False
     raw: bytes | None = None
+    headers: Mapping[str, str] = {}
 
 
 async def leave(reader: asyncio.StreamReader, waits: bool) -> bool:
@@ -40,13 +42,23 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
         return None
     first, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    body = await _body(reader, headers)
     method, target, _ = first.split(" ")
     url = urlsplit(target)
     query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
-    return Request(
-        method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, json.loads(body) if body else None, headers
-    )
+    given = body if headers.get("content-type") == "application/x-tar" else json.loads(body) if body else None
+    return Request(method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, given, headers)
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if headers.get("transfer-encoding") != "chunked":
+        return await reader.readexactly(int(headers.get("content-length", "0")))
+    whole = b""
+    while size := int(await reader.readline(), 16):
+        whole += await reader.readexactly(size)
+        await reader.readline()
+    await reader.readline()
+    return whole
 
 
 async def send_answer(writer: asyncio.StreamWriter, answer: Answer, *, cut: bool = False, half: bool = False) -> None:
@@ -61,7 +73,8 @@ async def send_answer(writer: asyncio.StreamWriter, answer: Answer, *, cut: bool
         return
     body = answer.raw if answer.raw is not None else (b"" if answer.body is None else json.dumps(answer.body).encode())
     kind = "application/json" if answer.raw is None else "application/vnd.docker.raw-stream"
-    length = "" if answer.status in (204, 304) else f"Content-Length: {len(body)}\r\nContent-Type: {kind}\r\n"
+    more = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+    length = more if answer.status in (204, 304) else f"{more}Content-Length: {len(body)}\r\nContent-Type: {kind}\r\n"
     writer.write(f"HTTP/1.1 {answer.status} OK\r\n{length}\r\n".encode() + body[: len(body) // 2 if cut else None])
     await writer.drain()
     if half and writer.can_write_eof():

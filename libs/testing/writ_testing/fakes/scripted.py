@@ -43,6 +43,7 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Dispatched, Granted
 from writ_contracts.life import State, fold
+from writ_contracts.listing import VisibleAnswer, VisibleRequest
 from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import public
 from writ_contracts.requests import Failure
@@ -82,6 +83,8 @@ class ScriptedPolicy:
         self.lifetime = 30.0
         self.kill_grace = KILL_GRACE
         self.agents: frozenset[str] | None = None
+        self.visible: dict[str, list[str]] | None = None
+        """The targets and operations a principal may list; None: everything."""
         """The keys whose claims are accepted; None: any key."""
         self._bus: Bus | None = None
         self._catalogue = catalogue
@@ -102,6 +105,7 @@ class ScriptedPolicy:
                 endpoints=[
                     Endpoint(name="policy_decide", subject=subjects.POLICY_DECIDE, handler=self._decide),
                     Endpoint(name="policy_grant", subject=subjects.POLICY_GRANT, handler=self._grant),
+                    Endpoint(name="policy_visible", subject=subjects.POLICY_VISIBLE, handler=self._visible),
                 ],
             )
         )
@@ -109,6 +113,11 @@ class ScriptedPolicy:
     def target(self, target_id: str) -> Target:
         """Return a target of the scripted inventory."""
         return WRIT if target_id == WRIT_TARGET else self._targets[target_id]
+
+    async def _visible(self, message: Message) -> bytes:
+        asked = decode(message.data, VisibleRequest)
+        known = {name: found for name, found in (self.visible or {}).items() if name in asked.targets}
+        return encode(VisibleAnswer(limited=self.visible is not None, operations=known))
 
     async def _decide(self, message: Message) -> bytes:
         ask = decode(message.data, Decide)

@@ -47,7 +47,7 @@ async def _heard(writ: Writ) -> int:
 
 
 async def _start(installation: RunningInstallation, environ: Mapping[str, str]) -> Process:
-    [service] = services.agents(services.Table(), installation.home, installation.url, {POOL: "local"}, {})
+    [service] = services.agents(services.ProcessTable(), installation.home, installation.url, {POOL: "local"}, {})
     name = f"more-{next(_numbers)}"
     state = installation.home.state / name
     own = {"WRIT_STATE_DIR": str(state), "WRIT_RUN_FILE": str(installation.home.run / f"{name}.json")}

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
-from writ_installation.nats.server import Address, configuration, sizes
+from writ_installation.nats.server import ServerAddress, configuration, sizes
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.peers.links import Links
@@ -128,7 +128,7 @@ async def cluster_for(
     wanted = replace(sizes(home), replicas=len(names))
     write_atomically(home.nats / "sizes.json", fast.encode(wanted))
     ours = folder / "writ-nats.conf"
-    address = Address(host="127.0.0.1", port=4222, monitor_port=8222)
+    address = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
     ours.write_text(configuration(home, address))
     if links is not None:
         for node in cluster.nodes:

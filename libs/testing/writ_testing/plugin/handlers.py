@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from writ_agent.backends.coroutine import CoroutineHandler
-from writ_agent.backends.port import Done, Probed, Progress, Task
-from writ_agent.backends.processes import marked
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
+from writ_agent.backends.processes import marked_environ
 from writ_contracts.errors import Denied, Invalid
 from writ_testing.plugin.operations import Count, Fail, Keep, Sleep
 
@@ -25,11 +25,11 @@ _STUBBORN = (
 _PLAIN = "import subprocess, sys\nsubprocess.run(['sleep', '{seconds}'])\n"
 
 
-async def noop(task: Task, progress: Progress) -> Done:
-    return Done(outcome="succeeded")
+async def noop(task: Task, progress: Progress) -> TaskResult:
+    return TaskResult(outcome="succeeded")
 
 
-async def sleep(task: Task, progress: Progress) -> Done:
+async def sleep(task: Task, progress: Progress) -> TaskResult:
     """Carry out test_sleep: start the requested processes, each with a child of its own."""
     arguments: Sleep = task.arguments(Sleep)
     script = (_STUBBORN if arguments.stubborn else _PLAIN).format(seconds=arguments.seconds)
@@ -40,7 +40,7 @@ async def sleep(task: Task, progress: Progress) -> Done:
     finally:
         for process in started:  # whoever cancels this ends them
             await process.wait()
-    return Done(outcome="succeeded", effect="done")
+    return TaskResult(outcome="succeeded", effect="done")
 
 
 async def _start(script: str, operation_id: str) -> Process:
@@ -48,7 +48,7 @@ async def _start(script: str, operation_id: str) -> Process:
         sys.executable,
         "-c",
         script,
-        env=marked(operation_id),
+        env=marked_environ(operation_id),
         start_new_session=True,
         stdin=DEVNULL,
         stdout=DEVNULL,
@@ -56,13 +56,13 @@ async def _start(script: str, operation_id: str) -> Process:
     )
 
 
-async def keep(task: Task, progress: Progress) -> Done:
+async def keep(task: Task, progress: Progress) -> TaskResult:
     arguments: Keep = task.arguments(Keep)
     digest = hashlib.sha256(arguments.secret.encode()).hexdigest()
-    return Done(outcome="succeeded", output={"digest": digest, "echo": arguments.secret}, effect="done")
+    return TaskResult(outcome="succeeded", output={"digest": digest, "echo": arguments.secret}, effect="done")
 
 
-async def fail(task: Task, progress: Progress) -> Done:
+async def fail(task: Task, progress: Progress) -> TaskResult:
     arguments: Fail = task.arguments(Fail)
     match arguments.how:
         case "refused":
@@ -70,19 +70,19 @@ async def fail(task: Task, progress: Progress) -> Done:
         case "defect":
             raise RuntimeError("a defect, as asked for")
         case "unknown":
-            return Done(outcome="unknown", code="lost", message="nobody can tell, as asked for", effect="maybe")
+            return TaskResult(outcome="unknown", code="lost", message="nobody can tell, as asked for", effect="maybe")
 
 
-async def count(task: Task, progress: Progress) -> Done:
+async def count(task: Task, progress: Progress) -> TaskResult:
     arguments: Count = task.arguments(Count)
     path = counting_file(task)
     progress("waiting")
     try:
         await asyncio.sleep(arguments.delay)
     except asyncio.CancelledError:
-        return Done(outcome="cancelled", code="cancelled", message="before it counted")
+        return TaskResult(outcome="cancelled", code="cancelled", message="before it counted")
     lines = append(path, task.operation_id)
-    return Done(outcome="succeeded", output={"lines": lines}, state={"lines": lines}, effect="done")
+    return TaskResult(outcome="succeeded", output={"lines": lines}, state={"lines": lines}, effect="done")
 
 
 class CountHandler(CoroutineHandler):
@@ -99,10 +99,12 @@ class CountHandler(CoroutineHandler):
         """Return the expected number of lines."""
         return {"lines": len(counted(counting_file(task))) + 1}
 
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         """Report success if this operation's id is among the lines."""
         lines = counted(counting_file(task))
-        return Probed(verdict="took_effect" if task.operation_id in lines else "no_effect", seen={"lines": len(lines)})
+        return ProbeResult(
+            verdict="took_effect" if task.operation_id in lines else "no_effect", seen={"lines": len(lines)}
+        )
 
 
 def counting_file(task: Task) -> Path:

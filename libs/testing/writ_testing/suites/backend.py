@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 import pytest
 
-from writ_agent.backends.port import Backend, Baselines, Done, Listings, Previews, Probes, TargetTester, Task
+from writ_agent.backends.port import Backend, Baselines, Listings, Previews, Probes, TargetTester, Task, TaskResult
 from writ_contracts.errors import WritError
 from writ_contracts.facts import LISTING_SOURCES
 from writ_contracts.ids import encode_id
@@ -159,7 +159,7 @@ class BackendSuite:
         assert await host.backend.check() is None
 
 
-async def run(host: Host, task: Task) -> Done:
+async def run(host: Host, task: Task) -> TaskResult:
     """Run the task to its end."""
     return await asyncio.wait_for(host.backend.run(task, ProgressRecorder()), PATIENCE)
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Backend, Baselines, Done, Previews, Probes, Task
+from writ_agent.backends.port import Backend, Baselines, Previews, Probes, Task, TaskResult
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
@@ -32,12 +32,12 @@ ON_A_REAL_HOST = frozenset(
 
 @dataclass(frozen=True)
 class Trial:
-    """One operation. `shows` returns whether the host has the effect of the operation's answer `Done`; before it,
+    """One operation. `shows` returns whether the host has the effect of the operation's answer `TaskResult`; before it,
     with None, a change must not show yet.
     """
 
     task: Task
-    shows: Callable[[Done | None], Awaitable[bool]]
+    shows: Callable[[TaskResult | None], Awaitable[bool]]
 
 
 async def show(backend: Backend, trial: Trial) -> None:
@@ -85,7 +85,7 @@ class Trials:
     def trial(self, name: str, look: Callable[[dict[str, Any] | None], bool], **given: Any) -> Trial:
         """Return a trial. `look` gets the output, or None."""
 
-        async def shows(done: Done | None) -> bool:
+        async def shows(done: TaskResult | None) -> bool:
             return await asyncio.to_thread(look, None if done is None else done.output)
 
         return Trial(self.task(name, **given), shows)

@@ -42,7 +42,7 @@ SECURITY_RATE, SECURITY_BURST = 0.5, 20.0
 _log = Log("writ.audit")
 
 
-class Position(Struct, frozen=True, kw_only=True):
+class DeliveryPosition(Struct, frozen=True, kw_only=True):
     """The last event of the journal handled for a destination."""
 
     sequence: int
@@ -76,7 +76,7 @@ class Deliveries:
         def count(result: str) -> None:
             counter.add(destination=name, result=result)
 
-        position = StateFile(state / f"notifications-{name}.json", Position)
+        position = StateFile(state / f"notifications-{name}.json", DeliveryPosition)
         return Delivery(target, link, position, clock, pause, count)
 
     async def run(self) -> None:
@@ -97,7 +97,7 @@ class Delivery:
         self,
         target: Target,
         link: str,
-        position: StateFile[Position],
+        position: StateFile[DeliveryPosition],
         clock: Callable[[], float],
         pause: float,
         count: Callable[[str], None],
@@ -132,7 +132,7 @@ class Delivery:
 
     def _save(self, sequence: int) -> None:
         try:
-            self._position.write(Position(sequence=sequence))
+            self._position.write(DeliveryPosition(sequence=sequence))
         except OSError as error:  # a full disk: after a restart some come twice, with the same id
             _log.warning("notifications.position_not_saved", destination=self.name, error=str(error))
 

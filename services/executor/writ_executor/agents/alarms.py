@@ -14,7 +14,7 @@ from writ_runtime.buckets import Buckets
 RATE, BURST = 1.0, 200.0
 
 
-class Alarms:
+class SecurityEventRecorder:
     """Records security events of pools, or refuses with Full: an honest agent keeps its report and sends it again."""
 
     def __init__(self, recorder: Recorder, rate: float = RATE, burst: float = BURST) -> None:

@@ -1,13 +1,13 @@
 """The public keys of each pool's agents, from the present agents.yaml."""
 
 from writ_contracts.inventory import Agents
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 
 
 class AgentKeys:
     """The agents' public keys by pool."""
 
-    def __init__(self, agents: Watched[Agents]) -> None:
+    def __init__(self, agents: WatchedFile[Agents]) -> None:
         self._agents = agents
         self._known: Agents | None = None
         self._by_pool: dict[str, frozenset[str]] = {}

@@ -21,7 +21,7 @@ RATE, BURST = 1.0, 100.0
 LARGEST = 4_096
 
 
-class Notices:
+class NoticeEndpoint:
     """Answers `writ.notice.policy`, `writ.notice.audit` and `writ.notice.keeper`."""
 
     def __init__(self, recorder: Recorder, rate: float = RATE, burst: float = BURST) -> None:

@@ -35,7 +35,7 @@ AT_ONCE = 32
 DAY = 86_400.0
 
 
-class Archiving:
+class ArchiveOperation:
     """The operation `journal_archive`."""
 
     def __init__(

@@ -11,7 +11,7 @@ UNREADABLE = "unreadable-"
 """Policy names a stop so whose event it could not read; see `writ_rules.engine.control`."""
 
 
-class Ending(Struct, frozen=True):
+class EndingKind(Struct, frozen=True):
     """A kind of control event which ends another kind's effect, by its id in `field`."""
 
     begun_by: str
@@ -20,9 +20,9 @@ class Ending(Struct, frozen=True):
 
 
 ENDINGS = {
-    "stop_lift": Ending("stop_set", "stop_id", "stop"),
-    "emergency_confirm": Ending("emergency_declare", "emergency_id", "emergency"),
-    "window_end": Ending("window_request", "window_id", "approval window"),
+    "stop_lift": EndingKind("stop_set", "stop_id", "stop"),
+    "emergency_confirm": EndingKind("emergency_declare", "emergency_id", "emergency"),
+    "window_end": EndingKind("window_request", "window_id", "approval window"),
 }
 
 

@@ -14,13 +14,13 @@ from writ_contracts.journal import CancelRequested, Requested, Started
 from writ_contracts.life import Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.stops import Reach
-from writ_executor.control.archiving import Archiving
+from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.in_force import ENDINGS, check_in_force
-from writ_executor.control.policy_versions import Done, Publishing
+from writ_executor.control.policy_versions import Done, PolicyVersionOperations
 from writ_executor.control.principals import PrincipalChanges
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.requests.targets import Targets
 from writ_executor.steps.cancels import Cancels
@@ -41,18 +41,18 @@ MOST_RUNNING = 500
 Carry = Callable[[Requested], Awaitable[Done]]
 
 
-class Controls:
+class ControlOperations:
     """The control operations by name."""
 
     def __init__(
         self,
         recorder: Recorder,
-        lives: Lives,
+        lives: OperationTable,
         vault: Vault,
         outcomes: OutcomeRecorder,
         cancels: Cancels,
-        publishing: Publishing,
-        archiving: Archiving,
+        publishing: PolicyVersionOperations,
+        archiving: ArchiveOperation,
         principals: PrincipalChanges,
         index: Index,
         targets: Targets,

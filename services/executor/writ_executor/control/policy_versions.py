@@ -15,7 +15,7 @@ from writ_contracts.policies import Origin, StoredPolicy, packed
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.recorded_request import subject_of
@@ -27,11 +27,11 @@ ORIGINS: dict[str, Origin] = {"policy_publish": "published", "policy_rollback": 
 Done = tuple[Literal["succeeded", "failed", "unknown"], str, str, dict[str, Any]]
 
 
-class Publishing:
+class PolicyVersionOperations:
     """The operations `policy_publish` and `policy_rollback`."""
 
     def __init__(
-        self, bus: Bus, index: Index, recorder: Recorder, lives: Lives, vault: Vault, policy: PolicyClient
+        self, bus: Bus, index: Index, recorder: Recorder, lives: OperationTable, vault: Vault, policy: PolicyClient
     ) -> None:
         self._policies = bus.policies
         self._index = index

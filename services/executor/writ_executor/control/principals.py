@@ -24,7 +24,7 @@ from writ_contracts.wire import decode, decode_event, encode
 from writ_executor.control.policy_versions import Done
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
@@ -44,7 +44,7 @@ class PrincipalChanges:
     """The operation `principal_manage`."""
 
     def __init__(
-        self, bus: Bus, recorder: Recorder, lives: Lives, vault: Vault, index: Index, outcomes: OutcomeRecorder
+        self, bus: Bus, recorder: Recorder, lives: OperationTable, vault: Vault, index: Index, outcomes: OutcomeRecorder
     ) -> None:
         self._bus = bus
         self._recorder = recorder
@@ -58,7 +58,7 @@ class PrincipalChanges:
         sequence = await self._store(requested)
         fault("executor.control_stored")
         change = msgspec.convert(requested.effective, PrincipalManage)
-        lists = await self._end_operations(change) if change.action in ENDING else _Lists()
+        lists = await self._end_operations(change) if change.action in ENDING else _OperationLists()
         output = {"id": requested.operation_id, "sequence": sequence, **lists.output()}
         try:
             await self._provision(sequence)
@@ -84,10 +84,10 @@ class PrincipalChanges:
                 continue
         raise Invalid("another change of principals was recorded meanwhile: request it again", code="conflict")
 
-    async def _end_operations(self, change: PrincipalManage) -> "_Lists":
+    async def _end_operations(self, change: PrincipalManage) -> "_OperationLists":
         code = "unknown_principal" if change.action == "remove" else "principal_disabled"
         message = f"{change.principal_id} was {change.action}d before it started"
-        found = _Lists()
+        found = _OperationLists()
         for one in list(self._of(change.principal_id)):
             life = await self._ended(one, code, message)
             (found.running if life.open else found.ended).append(one.operation_id)
@@ -136,7 +136,7 @@ class PrincipalChanges:
         return answer.applied
 
 
-class _Lists(Struct):
+class _OperationLists(Struct):
     """The operations of a principal ended by a change, and those still running."""
 
     ended: list[str] = []

@@ -20,7 +20,7 @@ from writ_contracts.subjects import operation_filter, parse_event
 from writ_contracts.wire import event_of
 from writ_executor.journal.index import ARCHIVES, Index
 from writ_executor.journal.snapshots import Snapshot, Snapshots
-from writ_executor.success_rate import Success
+from writ_executor.success_rate import SuccessRate
 from writ_runtime.journal_guard import JournalGuard
 from writ_runtime.logs import Log
 
@@ -35,7 +35,7 @@ _log = Log("writ.executor")
 class Follower:
     """Reads the journal's tail into the index."""
 
-    def __init__(self, bus: Bus, index: Index, key: bytes, success: Success, guard: JournalGuard) -> None:
+    def __init__(self, bus: Bus, index: Index, key: bytes, success: SuccessRate, guard: JournalGuard) -> None:
         self._bus = bus
         self._guard = guard
         self._index = index

@@ -29,7 +29,7 @@ from writ_contracts.journal import (
 from writ_contracts.life import Life, State, apply
 from writ_contracts.subjects import LIMITS, control_event, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event, event_of
-from writ_executor.journal.lines import HOLDING, Line
+from writ_executor.journal.lines import HOLDING, OperationLine
 from writ_executor.journal.usage import Owner, Usage
 
 RECENTLY_ENDED = 512
@@ -60,7 +60,7 @@ class Index:
         self._open: dict[str, Life] = {}
         self._ended: OrderedDict[str, Life] = OrderedDict()
         self._unknown: OrderedDict[str, Life] = OrderedDict()
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, OperationLine] = {}
         self._own: dict[str, OperationEvent] = {}
 
     @contextmanager
@@ -124,7 +124,7 @@ class Index:
 
         The latest request in line has the number, so a lowered limit counts for all waiting ones.
         """
-        members = self._lines.get(line) or Line()
+        members = self._lines.get(line) or OperationLine()
         inside, last = members.holding(), members.get(lock.operation_id) if lock else None
         if last is not None and last.state not in HOLDING:
             inside.append(last)
@@ -229,7 +229,7 @@ class Index:
             self.pools.opened(requested.pool, operation_id, requested.hidden_bytes)
 
     def _queue(self, line: str, operation_id: str, life: Life) -> None:
-        members = self._lines.setdefault(line, Line())
+        members = self._lines.setdefault(line, OperationLine())
         members.put(operation_id, life)
         if not len(members):
             del self._lines[line]

@@ -26,7 +26,7 @@ def may_start(life: Life) -> bool:
     return life.state is State.APPROVED
 
 
-class Ordered:
+class OrderedIds:
     """Operation ids in the order of their requests. Removed ones stay in the list until they come to an end of it."""
 
     def __init__(self) -> None:
@@ -71,13 +71,13 @@ class Ordered:
             self._head = 0
 
 
-class Line:
+class OperationLine:
     """The open operations of one line."""
 
     def __init__(self) -> None:
         self._members: dict[str, Life] = {}
         self._holding: set[str] = set()
-        self._all, self._waiting = Ordered(), Ordered()
+        self._all, self._waiting = OrderedIds(), OrderedIds()
 
     def __len__(self) -> int:
         return len(self._members)

@@ -11,7 +11,7 @@ from writ_executor.journal.index import Index
 from writ_executor.metrics import Measures
 
 
-class Lives:
+class OperationTable:
     """Operations by id, and by principal where it is known."""
 
     def __init__(self, bus: Bus, index: Index, measures: Measures) -> None:

@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Bus
 from writ_contracts.errors import Untrusted, WritError
-from writ_runtime.journal_guard import Mark
+from writ_runtime.journal_guard import JournalMark
 from writ_runtime.logs import Log
 from writ_trust.sealing import decrypt, encrypt
 
@@ -32,7 +32,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     sequence: int
     control_sequence: int
     open: list[tuple[str, str]]
-    mark: Mark = Mark()
+    mark: JournalMark = JournalMark()
     """The mark of its journal; absent in snapshots written before marks existed."""
     parts: int = 0
 

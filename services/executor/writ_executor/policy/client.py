@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar, get_args
 
 from msgspec import Struct, field, structs
@@ -13,6 +13,7 @@ from writ_contracts.approvals import SignedApproval
 from writ_contracts.credentials import KEY
 from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Effect, Grant, GrantAnswer, Subject
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.listing import VisibleAnswer, VisibleRequest
 from writ_contracts.people import PeopleAnswer, PeopleRequest
 from writ_contracts.previews import ApprovalFacts
 from writ_contracts.requests import Failure
@@ -26,7 +27,7 @@ from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
 """Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
-Answered = TypeVar("Answered", Decided, GrantAnswer, PeopleAnswer)
+Answered = TypeVar("Answered", Decided, GrantAnswer, PeopleAnswer, VisibleAnswer)
 WithFacts = TypeVar("WithFacts", Decided, GrantAnswer)
 REMEMBERED = 60.0
 ALTERED: Final = "mismatched_grant"
@@ -138,6 +139,15 @@ class PolicyClient:
         self._people = None if answer.directory is None else answer.directory.detached()
         return self._people
 
+    async def visible(self, principal: str, key: str, targets: Sequence[str]) -> VisibleAnswer:
+        """Return which of the targets the principal may list, with the operations on each. Raises as `decide` does."""
+        data = encode(VisibleRequest(principal=principal, key=key, targets=list(targets)))
+
+        async def send() -> VisibleAnswer:
+            return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=TIMEOUT)).data, VisibleAnswer)
+
+        return await _retry_while_behind(send)
+
     async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[WithFacts]) -> WithFacts:
         """Return the answer on all available facts. Facts missing in the second question stay missing.
 
@@ -240,7 +250,7 @@ async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answere
 
 
 def _exception_of(
-    answer: Decided | GrantAnswer | PeopleAnswer, failure: Failure
+    answer: Decided | GrantAnswer | PeopleAnswer | VisibleAnswer, failure: Failure
 ) -> Conflict | Invalid | Unreachable | Untrusted:
     if not isinstance(answer, GrantAnswer) or failure.code not in NO_ANSWER:
         return exception_of(failure)

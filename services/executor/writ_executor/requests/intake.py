@@ -1,4 +1,4 @@
-"""The intake of requests: decode, have decided, record, hand on. `Intake.handle_request` is the whole path.
+"""The intake of requests: decode, have decided, record, hand on. `RequestEndpoint.handle_request` is the whole path.
 
 An invalid request gets one clear answer and an event in the journal. A request without a record was not accepted.
 """
@@ -23,7 +23,7 @@ from writ_executor.admission.admission import Admission
 from writ_executor.config import Config
 from writ_executor.journal.audit_level import LEVELS
 from writ_executor.journal.hidden_values import Vault
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.requests.attempt import (
@@ -36,7 +36,7 @@ from writ_executor.requests.attempt import (
     decoded,
     new_attempt,
 )
-from writ_executor.requests.screening import Screening
+from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import answer, verdict
 from writ_executor.rounds.accepted import AcceptedOperations
@@ -46,7 +46,7 @@ from writ_runtime.journal_guard import JournalGuard
 from writ_trust.digests import keyed_digest, same
 
 
-class Intake:
+class RequestEndpoint:
     """Answers `writ.request.<principal>.<operation>`."""
 
     def __init__(
@@ -54,10 +54,10 @@ class Intake:
         config: Config,
         catalogue: Catalogue,
         targets: Targets,
-        screening: Screening,
+        screening: RequestScreening,
         admission: Admission,
         recorder: Recorder,
-        lives: Lives,
+        lives: OperationTable,
         vault: Vault,
         policy: PolicyClient,
         accepted: AcceptedOperations,
@@ -89,7 +89,9 @@ class Intake:
             earlier = self._earlier(request)
             if earlier is not None:
                 return earlier
-            owner = await self._screening.owner(principal, request.definition, request.target, request.parameters)
+            owner = await self._screening.owner(
+                principal, request.key, request.definition, request.target, request.parameters
+            )
             decided = await self._policy.decide(self._question(request, owner))
             denial = _denial(request, decided.decision)
             if denial is not None:

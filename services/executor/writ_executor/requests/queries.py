@@ -36,13 +36,14 @@ from writ_contracts.views import latest, view
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.pages import first_page
-from writ_executor.requests.screening import Screening
+from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
+from writ_executor.requests.visible import VisibleTargets
 from writ_executor.requests.waiting import WaitingReasons
 from writ_runtime.buckets import Buckets
 
@@ -51,18 +52,19 @@ FACTS_SECONDS = 300.0
 """How long what policy vouches for on a card opens the details of its preview."""
 
 
-class Queries:
+class QueryEndpoint:
     """Answers `writ.query.<principal>.<kind>`. Each answer type carries its own error."""
 
     def __init__(
         self,
         catalogue: Catalogue,
         index: Index,
-        lives: Lives,
+        lives: OperationTable,
         targets: Targets,
+        visible: VisibleTargets,
         vault: Vault,
         policy: PolicyClient,
-        screening: Screening,
+        screening: RequestScreening,
         tests: BackendTests,
         buckets: Buckets,
         generations: Generations,
@@ -74,6 +76,7 @@ class Queries:
         self._index = index
         self._lives = lives
         self._targets = targets
+        self._visible = visible
         self._vault = vault
         self._policy = policy
         self._screening = screening
@@ -123,9 +126,10 @@ class Queries:
         return PreviewAnswer(details=details)
 
     async def targets(self, message: Message) -> TargetsAnswer:
-        """Return a page of the inventory for requesters."""
-        _, query = self._decode_query(message, TargetsQuery)
-        page, more = first_page(await self._targets.views(query.after))
+        """Return a page of the inventory, as far as the requester may list it."""
+        principal, query = self._decode_query(message, TargetsQuery)
+        views = await self._targets.views(query.after)
+        page, more = await self._visible.first_page(principal, sender_key(message), views)
         return TargetsAnswer(targets=page, more=more)
 
     async def backend_test(self, message: Message) -> BackendTestAnswer:
@@ -154,7 +158,7 @@ class Queries:
             parameters=parameters,
             parameters_key=self._vault.digest_key(operation_id),
             dry_run=self._screening.dry(query.dry_run),
-            owner=await self._screening.owner(principal, definition, query.target, parameters),
+            owner=await self._screening.owner(principal, sender_key(message), definition, query.target, parameters),
             simulate=True,
         )
         ask = Decide(

@@ -3,19 +3,28 @@
 from collections.abc import Mapping
 from typing import Any
 
+from writ_contracts.errors import Invalid
 from writ_contracts.operations import Operation
 from writ_executor.admission.admission import Admission
 from writ_executor.requests.targets import Targets
+from writ_executor.requests.visible import VisibleTargets
 from writ_executor.rounds.accepted import AcceptedOperations
 
 
-class Screening:
+class RequestScreening:
     """Refuses whatever this installation could not carry out now."""
 
     def __init__(
-        self, targets: Targets, admission: Admission, accepted: AcceptedOperations, *, dry_run_only: bool
+        self,
+        targets: Targets,
+        visible: VisibleTargets,
+        admission: Admission,
+        accepted: AcceptedOperations,
+        *,
+        dry_run_only: bool,
     ) -> None:
         self._targets = targets
+        self._visible = visible
         self._admission = admission
         self._accepted = accepted
         self._dry_run_only = dry_run_only
@@ -24,11 +33,17 @@ class Screening:
         """Return if the request is a dry run: all are, where the installation allows nothing else."""
         return dry_run or self._dry_run_only
 
-    async def owner(self, principal: str, operation: Operation, target: str, given: Mapping[str, Any]) -> str | None:
+    async def owner(
+        self, principal: str, key: str, operation: Operation, target: str, given: Mapping[str, Any]
+    ) -> str | None:
         """Return the principal whose operation a control operation is about. Raises Invalid (`unsupported`,
-        `not_found`), Full.
+        `unknown_target`, `not_found`), Full. `key`: the sender's.
         """
         owner = await self._accepted.owner(operation, given)
-        await self._targets.require(target, operation)
+        try:
+            await self._targets.require(target, operation)
+        except Invalid:
+            await self._visible.require(principal, key, target)
+            raise
         self._admission.room(principal, control=operation.control)
         return owner

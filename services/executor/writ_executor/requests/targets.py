@@ -9,36 +9,56 @@ from writ_contracts.inventory import Inventory, Target
 from writ_contracts.operations import Catalogue, Operation, has_operation
 from writ_contracts.requests import TargetView
 from writ_executor.agents.presence import Presence
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
+
+SETTLING = 5.0
+"""Seconds after an edit within which two services may have read different files of ten thousand targets."""
 
 
 class Targets:
     """Targets by id, from a file which may change at any time. Policy has its own copy, which decides."""
 
-    def __init__(self, inventory: Watched[Inventory], catalogue: Catalogue, presence: Presence) -> None:
+    def __init__(self, inventory: WatchedFile[Inventory], catalogue: Catalogue, presence: Presence) -> None:
         self._inventory = inventory
         self._catalogue = catalogue
         self._presence = presence
         self._made_of: Inventory | None = None
         self._by_id: dict[str, Target] = {}
+        self._before: dict[str, Target] = {}
 
     def begin_refresh(self) -> None:
         """Begin to read a changed file while policy reads the same one for this request."""
         self._inventory.begin()
 
     async def find(self, target_id: str) -> Target:
-        """Return the target in the present file. Raises Invalid (`unknown_target`)."""
-        await self._inventory.refresh()
-        target = self._all().get(target_id)
+        """Return the target in the present file, or in the last one while a large one is read. Raises Invalid
+        (`unknown_target`).
+        """
+        target = await self._present(target_id)
         if target is None:
             raise Invalid(f"there is no target {target_id!r} in the inventory", code="unknown_target")
         return target
 
+    async def is_granted(self, target_id: str, granted: Target) -> bool:
+        """Return whether a grant is for this target as the present file has it, or the one before within moments of an
+        edit: policy may have read that later.
+        """
+        if await self._present(target_id) != granted:
+            await self._inventory.refresh()
+        lately = self._before.get(target_id) if self._inventory.age < SETTLING else None
+        return granted in (self._all().get(target_id), lately)
+
     async def role_of(self, target_id: str) -> str | None:
         """Return the target's role, None where the inventory does not have it any more."""
-        await self._inventory.refresh()
-        target = self._all().get(target_id)
+        target = await self._present(target_id)
         return None if target is None else target.role
+
+    async def _present(self, target_id: str) -> Target | None:
+        """Return the target; that there is none is said by the present file alone."""
+        await self._inventory.refresh(waits=False)
+        if target_id not in self._all():
+            await self._inventory.refresh()
+        return self._all().get(target_id)
 
     async def require(self, target_id: str, operation: Operation) -> None:
         """Raises Invalid (`unsupported`) if the pool has agents and none of them offers the operation.
@@ -63,7 +83,7 @@ class Targets:
 
     async def views(self, after: str | None = None) -> Iterator[TargetView]:
         """Yield the targets of the present file behind `after`, by id, for requesters."""
-        await self._inventory.refresh()
+        await self._inventory.refresh(waits=False)
         all_of_them = self._all()
         ids = sorted(all_of_them)
         page = islice(ids, bisect_right(ids, after) if after else 0, None)
@@ -72,6 +92,7 @@ class Targets:
     def _all(self) -> dict[str, Target]:
         if self._made_of is not self._inventory.value:
             self._made_of = self._inventory.value
+            self._before = self._by_id
             self._by_id = {target.id: target for target in self._made_of.targets}
         return self._by_id
 

@@ -7,10 +7,10 @@ from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import Life, State
 from writ_contracts.operations import Operation
-from writ_executor.control.operations import Controls
+from writ_executor.control.operations import ControlOperations
 from writ_executor.journal.index import Index
 from writ_executor.journal.lines import needs_approval
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
@@ -28,10 +28,10 @@ class AcceptedOperations:
     def __init__(
         self,
         index: Index,
-        lives: Lives,
+        lives: OperationTable,
         dispatcher: Dispatcher,
         host_reads: HostReads,
-        controls: Controls,
+        controls: ControlOperations,
         approvals: Approvals,
         previews: PendingPreviews,
         background: BackgroundTasks,

@@ -18,7 +18,7 @@ from writ_contracts.life import Life
 from writ_contracts.restore_marker import Restored
 from writ_contracts.wire import decode_event
 from writ_executor.journal.index import Index
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.logs import Log
@@ -35,7 +35,7 @@ class RestoredJournal:
         path: Path | None,
         journal: Journal,
         index: Index,
-        lives: Lives,
+        lives: OperationTable,
         recorder: Recorder,
         outcomes: OutcomeRecorder,
     ) -> None:

@@ -13,7 +13,7 @@ from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.presence import Presence
 from writ_executor.config import Config
-from writ_executor.control.operations import Controls
+from writ_executor.control.operations import ControlOperations
 from writ_executor.journal.index import Index, changes, lines
 from writ_executor.journal.traces import going_on
 from writ_executor.rounds.accepted import AcceptedOperations
@@ -25,7 +25,7 @@ from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
 from writ_executor.steps.kept_parameters import KeptParameters
 from writ_executor.steps.outcomes import OutcomeRecorder
-from writ_executor.steps.overdue import RESOLVE_SECONDS, Age, Due, Patience, due, period_of
+from writ_executor.steps.overdue import RESOLVE_SECONDS, DueStep, WaitingAge, WaitingTimes, due, period_of
 from writ_executor.steps.pending_previews import PendingPreviews
 from writ_executor.steps.reminders import Reminders
 from writ_runtime.clocks import ServerClock
@@ -49,7 +49,7 @@ class Sweep:
         dispatcher: Dispatcher,
         outcomes: OutcomeRecorder,
         accepted: AcceptedOperations,
-        controls: Controls,
+        controls: ControlOperations,
         host_reads: HostReads,
         previews: PendingPreviews,
         approvals: Approvals,
@@ -62,7 +62,7 @@ class Sweep:
         self._time = time
         self._sightings = Sightings()
         self._config = config
-        self._patience = Patience(takeover=max(2.0, 2 * config.sweep), lease=config.lease)
+        self._patience = WaitingTimes(takeover=max(2.0, 2 * config.sweep), lease=config.lease)
         self._catalogue = catalogue
         self._index = index
         self._presence = presence
@@ -105,8 +105,8 @@ class Sweep:
             if life.state is State.AWAITING_APPROVAL:
                 self._pending(life, age, operation_id)
             what = due(life, age, self._presence.silence(_pool(life), operation_id), self._patience)
-            about = " ".join(_lines(life)) if what is Due.ADVANCE else operation_id  # one step for a whole line
-            if what is not Due.NOTHING and about not in self._busy:
+            about = " ".join(_lines(life)) if what is DueStep.ADVANCE else operation_id  # one step for a whole line
+            if what is not DueStep.NOTHING and about not in self._busy:
                 self._busy.add(about)
                 self._background.spawn(f"sweep {what}", self._do(what, life, age, operation_id, about))
 
@@ -117,13 +117,13 @@ class Sweep:
         finally:
             self._busy.discard(MEASURE)
 
-    def _pending(self, life: Life, age: Age, operation_id: str) -> None:
+    def _pending(self, life: Life, age: WaitingAge, operation_id: str) -> None:
         if self._previews.is_due(life):
             self._background.spawn("preview", self._previews.take(life))
         if self._reminders.due(operation_id, age.seen + age.before, period_of(life)):
             self._background.spawn("reminder", self._approvals.remind(life))
 
-    async def _do(self, what: Due, life: Life, age: Age, operation_id: str, about: str) -> None:
+    async def _do(self, what: DueStep, life: Life, age: WaitingAge, operation_id: str, about: str) -> None:
         try:
             with going_on(life):
                 await self._act(what, life, age, operation_id)
@@ -132,26 +132,26 @@ class Sweep:
         finally:
             self._busy.discard(about)
 
-    async def _act(self, what: Due, life: Life, age: Age, operation_id: str) -> None:
+    async def _act(self, what: DueStep, life: Life, age: WaitingAge, operation_id: str) -> None:
         match what:
-            case Due.NOTHING:
+            case DueStep.NOTHING:
                 return
-            case Due.BEGIN:
+            case DueStep.BEGIN:
                 await self._accepted.begin(life)
-            case Due.ADVANCE:
+            case DueStep.ADVANCE:
                 await self._dispatcher.advance(*_lines(life))
-            case Due.EXPIRE:
+            case DueStep.EXPIRE:
                 await self._expire(life, age)
-            case Due.CONTROL:
+            case DueStep.CONTROL:
                 await self._controls.carry_out(life)
-            case Due.CANCEL:
+            case DueStep.CANCEL:
                 await self._cancels.ask_again(life)
-            case Due.PROBE:
+            case DueStep.PROBE:
                 await self._probe(life, age, operation_id)
-            case Due.MARK_UNKNOWN:
+            case DueStep.MARK_UNKNOWN:
                 await self._mark_unknown(life, operation_id)
 
-    async def _expire(self, life: Life, age: Age) -> None:
+    async def _expire(self, life: Life, age: WaitingAge) -> None:
         if life.state is State.AWAITING_APPROVAL:
             if age.seen + age.before <= period_of(life) + await self._approvals.frozen_seconds(life):
                 await self._kept.renew(life)
@@ -187,7 +187,7 @@ class Sweep:
                 life, "lost", "its agent fell silent; whether it took effect is not known"
             )
 
-    async def _probe(self, life: Life, age: Age, operation_id: str) -> None:
+    async def _probe(self, life: Life, age: WaitingAge, operation_id: str) -> None:
         requested = life.requested
         if requested is None or not self._catalogue.find(requested.operation).probe:
             return

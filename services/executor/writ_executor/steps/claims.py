@@ -19,13 +19,13 @@ from writ_contracts.life import Life, State
 from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_executor.agents.alarms import Alarms
+from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.metrics import Measures
@@ -42,7 +42,7 @@ from writ_trust.statements import open_signed, read
 FORGED: Final = "forged_claim"
 
 
-class Claims:
+class ClaimEndpoint:
     """Answers `writ.claim.<pool>`."""
 
     def __init__(
@@ -52,13 +52,13 @@ class Claims:
         catalogue: Catalogue,
         keys: AgentKeys,
         targets: Targets,
-        lives: Lives,
+        lives: OperationTable,
         recorder: Recorder,
         vault: Vault,
         policy: PolicyClient,
         outcomes: OutcomeRecorder,
         presence: Presence,
-        alarms: Alarms,
+        alarms: SecurityEventRecorder,
         audit_detail: AuditDetail,
         measures: Measures,
         guard: JournalGuard,
@@ -209,10 +209,9 @@ class Claims:
 
     async def _check_target(self, requested: Requested, granted: Target) -> None:
         """Raises Unreachable, and records it, unless the grant's target is the one of this replica's own inventory: a
-        thief of policy's key would grant other file roots. Lists which differ for a moment are the same at a
-        repetition.
+        thief of policy's key would grant other file roots.
         """
-        if await self._targets.find(requested.target) == granted:
+        if await self._targets.is_granted(requested.target, granted):
             return
         detail = f"policy granted {requested.operation_id} on a target {granted.id} that differs from the inventory's"
         await self._alarms.raised(

@@ -21,7 +21,7 @@ LONGEST_SHORT = 600.0
 """Seconds. A new replica grants a period up to this length in full, and only the rest of a longer one."""
 
 
-class Due(StrEnum):
+class DueStep(StrEnum):
     """The step due now."""
 
     NOTHING = "nothing"
@@ -37,14 +37,14 @@ class Due(StrEnum):
     MARK_UNKNOWN = "mark_unknown"
 
 
-class Patience(Struct, frozen=True, kw_only=True):
+class WaitingTimes(Struct, frozen=True, kw_only=True):
     """Waiting times in seconds: for the replica at work on an operation, and for a silent agent."""
 
     takeover: float
     lease: float
 
 
-class Age(Struct, frozen=True, kw_only=True):
+class WaitingAge(Struct, frozen=True, kw_only=True):
     """The age in seconds of the event since which an operation waits.
 
     `seen`: since this replica first saw it, on the boot clock. `before`: its age at the first sighting, by the
@@ -59,24 +59,24 @@ class Age(Struct, frozen=True, kw_only=True):
         return self.seen - period + (self.before if period > LONGEST_SHORT else 0.0)
 
 
-def due(life: Life, age: Age, silence: float, patience: Patience) -> Due:
+def due(life: Life, age: WaitingAge, silence: float, patience: WaitingTimes) -> DueStep:
     """Return the due step. `age`: of the life's phase. `silence`: seconds since an agent last named the operation."""
     match life.state:
         case State.REQUESTED:
             return _requested(life, age, patience)
         case State.AWAITING_APPROVAL:
             # On the server's clock even where the time is short: people were told this instant.
-            return Due.EXPIRE if age.seen + age.before > period_of(life) else Due.NOTHING
+            return DueStep.EXPIRE if age.seen + age.before > period_of(life) else DueStep.NOTHING
         case State.APPROVED:
             return _requested(life, age, patience)
         case State.DISPATCHED:
-            return Due.EXPIRE if age.past(period_of(life)) > 0 else Due.NOTHING
+            return DueStep.EXPIRE if age.past(period_of(life)) > 0 else DueStep.NOTHING
         case State.STARTED | State.CANCELLING:
             return _running(life, age, silence, patience)
         case State.UNKNOWN:
-            return Due.PROBE if age.past(RESOLVE_SECONDS) < 0 else Due.NOTHING
+            return DueStep.PROBE if age.past(RESOLVE_SECONDS) < 0 else DueStep.NOTHING
         case State.ABSENT | State.ENDED | State.ARCHIVED:
-            return Due.NOTHING
+            return DueStep.NOTHING
 
 
 def phase_of(life: Life) -> Phase | None:
@@ -113,30 +113,30 @@ def period_of(life: Life) -> float:
             return 0.0
 
 
-def _requested(life: Life, age: Age, patience: Patience) -> Due:
+def _requested(life: Life, age: WaitingAge, patience: WaitingTimes) -> DueStep:
     requested = life.requested
     if requested is None or age.seen < patience.takeover:
-        return Due.NOTHING
+        return DueStep.NOTHING
     if age.past(period_of(life)) > 0:
-        return Due.EXPIRE
+        return DueStep.EXPIRE
     if life.state is State.REQUESTED and needs_approval(requested):
-        return Due.BEGIN
+        return DueStep.BEGIN
     if requested.dry_run or requested.target == WRIT_TARGET or (requested.risk == "read" and not requested.limits):
-        return Due.BEGIN
-    return Due.ADVANCE
+        return DueStep.BEGIN
+    return DueStep.ADVANCE
 
 
-def _running(life: Life, age: Age, silence: float, patience: Patience) -> Due:
+def _running(life: Life, age: WaitingAge, silence: float, patience: WaitingTimes) -> DueStep:
     if life.started is None:
-        return Due.NOTHING
+        return DueStep.NOTHING
     if life.requested and life.requested.target == WRIT_TARGET:
-        return Due.CONTROL if age.seen > patience.lease else Due.NOTHING
+        return DueStep.CONTROL if age.seen > patience.lease else DueStep.NOTHING
     silent = silence > patience.lease
     overtime = age.past(period_of(life))
     if silent and overtime > patience.lease:
-        return Due.MARK_UNKNOWN
+        return DueStep.MARK_UNKNOWN
     if life.state is State.CANCELLING:
-        return Due.MARK_UNKNOWN if overtime > STUBBORN_LEASES * patience.lease else Due.CANCEL
+        return DueStep.MARK_UNKNOWN if overtime > STUBBORN_LEASES * patience.lease else DueStep.CANCEL
     if silent and age.seen > patience.lease:  # a replica may not have heard of it yet
-        return Due.PROBE
-    return Due.NOTHING
+        return DueStep.PROBE
+    return DueStep.NOTHING

@@ -10,10 +10,10 @@ from writ_contracts.journal import Granted, Requested, Resolved
 from writ_contracts.life import MOST_ATTEMPTS, Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
-from writ_executor.agents.alarms import Alarms
+from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.journal.hidden_values import Vault
-from writ_executor.journal.lookup import Lives
+from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.steps.dispatch import Dispatcher
@@ -26,19 +26,19 @@ _CERTAIN = ("succeeded", "failed", "cancelled")
 _HEARD = (State.DISPATCHED, State.STARTED, State.CANCELLING, State.UNKNOWN)
 
 
-class Receipts:
+class ReceiptEndpoint:
     """Answers `writ.receipt.<pool>` and `writ.report.<pool>`."""
 
     def __init__(
         self,
         installation: str,
         keys: AgentKeys,
-        lives: Lives,
+        lives: OperationTable,
         recorder: Recorder,
         vault: Vault,
         dispatcher: Dispatcher,
         outcomes: OutcomeRecorder,
-        alarms: Alarms,
+        alarms: SecurityEventRecorder,
     ) -> None:
         self._installation = installation
         self._keys = keys

@@ -1,1 +1,1 @@
-"""Many MCP clients over streamable HTTP, each with a bearer token that stands for one principal."""
+"""MCP over streamable HTTP: each client has a bearer token of one principal."""

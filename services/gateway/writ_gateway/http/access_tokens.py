@@ -1,8 +1,8 @@
 """Access tokens of an OAuth 2.1 authorization server: JWTs by its published keys (RFC 9068, RFC 8707), or any tokens by
 introspection (RFC 7662).
 
-The gateway is a resource server alone. A token counts if its issuer, audience, lifetime, scope and signature hold, and
-its claim names one of the principals that this gateway may serve.
+The gateway is only a resource server. A token counts if its issuer, audience, lifetime, scope and signature are right,
+and its claim names one of the principals served by this gateway.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import Any
 
 import jwt
 
-from writ_gateway.http.introspection import Introspection
+from writ_gateway.http.introspection import IntrospectedTokens
 from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.key_sets import FetchedKeys, FileKeys, KeySet
 from writ_runtime.logs import Log
@@ -24,17 +24,21 @@ _log = Log("writ.gateway")
 
 
 class AccessTokens:
-    """Verifies access tokens."""
+    """Verifier of access tokens of one authorization server."""
 
-    def __init__(self, issuer: Issuer, keys: KeySet | None = None, introspection: Introspection | None = None) -> None:
-        """`keys`, `introspection`: others than those that the issuer names."""
+    def __init__(
+        self, issuer: Issuer, keys: KeySet | None = None, introspection: IntrospectedTokens | None = None
+    ) -> None:
+        """`keys`, `introspection`: used in place of the issuer's."""
         self._issuer = issuer
         self._keys = keys or keys_of(issuer.jwks)
-        self._introspection = introspection or (Introspection(issuer.introspector) if issuer.introspector else None)
+        self._introspection = introspection or (
+            IntrospectedTokens(issuer.introspector) if issuer.introspector else None
+        )
 
     async def claims(self, token: str) -> dict[str, Any] | None:
-        """Return the claims of a token that is good now; None for any other one. Raises Unreachable where the
-        authorization server does not answer.
+        """Return the claims of a valid token; None for any other. Raises Unreachable if the authorization server does
+        not answer.
         """
         if len(token) > LONGEST or not token.isascii():
             return None
@@ -74,7 +78,7 @@ class AccessTokens:
         return expires is None or (isinstance(expires, int | float) and time.time() < expires + LEEWAY_SECONDS)
 
     def principal(self, claims: dict[str, Any]) -> str | None:
-        """Return the principal that the token names, if this gateway may serve it."""
+        """Return the principal named by the token, if this gateway serves it."""
         named = claims.get(self._issuer.claim)
         return named if isinstance(named, str) and named in self._issuer.principals else None
 

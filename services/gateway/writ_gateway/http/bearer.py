@@ -1,4 +1,4 @@
-"""Who sends an HTTP request: the principal of its bearer token (RFC 6750), before anything of it is read."""
+"""Authentication of HTTP requests by bearer token (RFC 6750), before a body is read."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ METADATA = "/.well-known/oauth-protected-resource"
 _log = Log("writ.gateway")
 
 
-class Identity(Struct, frozen=True, kw_only=True):
+class CallerIdentity(Struct, frozen=True, kw_only=True):
     """Whose request it is. `session`: the token's id, or the `sid` or `jti` of an access token."""
 
     principal: str
@@ -31,7 +31,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     token: GatewayToken | None = None
 
 
-class Bearer:
+class BearerAuthentication:
     """An ASGI application around another one, which finds the identity in the scope.
 
     `issuer`: an authorization server whose access tokens count beside the tokens of the file.
@@ -52,7 +52,7 @@ class Bearer:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what has a good token; anything else gets 401, or 403 where the scope is missing."""
+        """Pass on a request with a valid token; reply 401 to any other, or 403 if the scope is missing."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
         elif scope["path"] == HEALTH:
@@ -66,7 +66,7 @@ class Bearer:
         token = bearer_of(scope)
         known = self._tokens.find(token)
         if known is not None:
-            identity = Identity(principal=known.principal, session=known.id, token=known)
+            identity = CallerIdentity(principal=known.principal, session=known.id, token=known)
             await self._limited(identity, scope, receive, send)
             return
         try:
@@ -81,11 +81,11 @@ class Bearer:
         elif not has_scope(claims):
             await self._refuse(send, 403, "insufficient_scope")
         else:
-            identity = Identity(principal=principal, session=session_of(claims))
+            identity = CallerIdentity(principal=principal, session=session_of(claims))
             await self._inner({**scope, IDENTITY: identity}, receive, send)
 
-    async def _limited(self, identity: Identity, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what its token's rate has room for; else 429 (RFC 6585)."""
+    async def _limited(self, identity: CallerIdentity, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request within the rate of its token; else reply 429 (RFC 6585)."""
         token = identity.token
         if token is not None and token.rate is not None and not self._rates.take(token, self._clock()):
             body = {"error": "rate_limited", "message": f"this token is for {token.rate} requests a minute: wait"}

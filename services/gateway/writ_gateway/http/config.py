@@ -1,4 +1,4 @@
-"""What the gateway reads from its environment when it serves HTTP."""
+"""Settings of the gateway over HTTP, from its environment."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,11 +1,11 @@
-"""Counts of HTTP requests, outermost of all: what is refused counts as well."""
+"""Counts of HTTP requests, as the outermost layer: refused requests count as well."""
 
 from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send
 from writ_gateway.http.metrics import Measures
 from writ_runtime.metrics import Metrics
 
 
-class Counting:
+class RequestCounter:
     """An ASGI application around another one."""
 
     def __init__(self, inner: Application, measured: Metrics) -> None:

@@ -18,7 +18,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow nothing: another address is not the one that was configured. urllib raises the status then."""
+        """Follow no redirect, since only the configured address is trusted. urllib raises the status then."""
 
 
 def is_safe(address: str) -> bool:
@@ -33,7 +33,7 @@ async def get(address: str) -> Any:
 
 
 async def post(address: str, form: Mapping[str, str], client: str, secret: str) -> Any:
-    """Return the reply to a form, sent by a client that authenticates with HTTP Basic (RFC 6749 §2.3.1)."""
+    """Send a form with HTTP Basic authentication (RFC 6749 §2.3.1), and return the reply."""
     pair = f"{quote_plus(client)}:{quote_plus(secret)}".encode()
     headers = {"Authorization": f"Basic {base64.b64encode(pair).decode()}", "Accept": "application/json"}
     request = urllib.request.Request(address, urlencode(form).encode(), headers)  # noqa: S310 - as above

@@ -19,7 +19,7 @@ RATE, BURST, AT_ONCE = 20.0, 100.0, 8
 """Questions a second: a flood of invented tokens must not become one at the authorization server."""
 
 
-class Introspector(Struct, frozen=True, kw_only=True):
+class IntrospectionEndpoint(Struct, frozen=True, kw_only=True):
     """The address to ask at, and this gateway's own credentials there."""
 
     address: str
@@ -27,12 +27,12 @@ class Introspector(Struct, frozen=True, kw_only=True):
     secret: str
 
 
-class Introspection:
+class IntrospectedTokens:
     """Answers by token, kept for five seconds."""
 
     def __init__(
         self,
-        at: Introspector,
+        at: IntrospectionEndpoint,
         ask: Callable[[str, Mapping[str, str], str, str], Awaitable[Any]] = fetching.post,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -44,7 +44,7 @@ class Introspection:
         self._asking = asyncio.Semaphore(AT_ONCE)
 
     async def claims(self, token: str) -> dict[str, Any] | None:
-        """Return what the server says of an active token; None for another one. Raises Unreachable."""
+        """Return the server's claims of an active token; None for any other. Raises Unreachable."""
         digest = sha256(token.encode()).hexdigest()
         until, known = self._known.get(digest, (0.0, None))
         if self._clock() < until:

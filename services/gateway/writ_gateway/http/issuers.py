@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from writ_gateway.http.introspection import Introspector
+from writ_gateway.http.introspection import IntrospectionEndpoint
 
 SCOPE = "writ"
 
@@ -21,7 +21,7 @@ class Issuer(Struct, frozen=True, kw_only=True):
     claim: str
     principals: Collection[str]
     jwks: str = ""
-    introspector: Introspector | None = None
+    introspector: IntrospectionEndpoint | None = None
 
 
 def has_scope(claims: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
-"""The keys that an authorization server publishes (RFC 7517): from a file, or fetched.
+"""The published keys of an authorization server (RFC 7517), from a file or fetched.
 
-A token names its key by `kid`, which anybody can invent. So an unknown one has the keys fetched at most once in a
-while, and only once at a time.
+A token names its key by `kid`, which anybody can invent. So an unknown `kid` fetches the keys again only after a
+cooldown, and never twice at the same time.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ _log = Log("writ.gateway")
 
 
 class KeySet(Protocol):
-    """Keys by id."""
+    """Public keys of an authorization server, by key id."""
 
     async def key(self, kid: str) -> jwt.PyJWK | None:
-        """Return the key of that id. Raises Unreachable where the keys cannot be read."""
+        """Return the key with this id, or None. Raises Unreachable if the keys cannot be read."""
 
 
 class FileKeys:
@@ -88,5 +88,5 @@ class FetchedKeys:
 
 
 def by_id(keys: jwt.PyJWKSet) -> dict[str, jwt.PyJWK]:
-    """Return the keys that have an id."""
+    """Return the keys with an id, by that id."""
     return {key.key_id: key for key in keys.keys if key.key_id}

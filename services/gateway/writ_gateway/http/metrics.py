@@ -1,4 +1,4 @@
-"""Metrics of the gateway over HTTP: replies by status, calls of tools by result, and requests that are open."""
+"""Metrics of the gateway over HTTP: replies by status, tool calls by result, open requests."""
 
 from collections.abc import Callable
 
@@ -22,6 +22,6 @@ class Measures:
         measured.measure("writ_gateway_http_open_requests", "HTTP requests without an end yet.", open_requests)
 
     def replied(self, status: int) -> None:
-        """Count a reply."""
+        """Count one reply by its HTTP status."""
         text = "2xx" if 200 <= status < 300 else str(status)
         self._replies.add(status=text if text in STATUSES else "other")

@@ -13,11 +13,11 @@ from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
 from writ_gateway.http.asgi import Application
-from writ_gateway.http.bearer import Bearer
+from writ_gateway.http.bearer import BearerAuthentication
 from writ_gateway.http.config import Config
-from writ_gateway.http.counting import Counting
+from writ_gateway.http.counting import RequestCounter
 from writ_gateway.http.fetching import is_safe
-from writ_gateway.http.introspection import Introspector
+from writ_gateway.http.introspection import IntrospectionEndpoint
 from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.sessions import Sessions
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
@@ -53,8 +53,8 @@ class Gateway:
             transport_security=_security(config.public_host),
         )
         self._tokens = Tokens(config.tokens)
-        bearer = Bearer(application, self._tokens, issuer)
-        self._uvicorn = _uvicorn(Counting(TimeLimits(bearer), measured))
+        bearer = BearerAuthentication(application, self._tokens, issuer)
+        self._uvicorn = _uvicorn(RequestCounter(TimeLimits(bearer), measured))
         self._serving: asyncio.Task[None] | None = None
         self.url = f"http://{config.host}:{self._listening.getsockname()[1]}{PATH}"
 
@@ -110,7 +110,7 @@ def _issuer(config: Config) -> Issuer | None:
     )
 
 
-def _introspector(config: Config) -> Introspector | None:
+def _introspector(config: Config) -> IntrospectionEndpoint | None:
     """Raises ConfigError where its settings are not complete."""
     if not config.introspection:
         return None
@@ -119,11 +119,11 @@ def _introspector(config: Config) -> Introspector | None:
     if not config.introspection_client or config.introspection_secret is None:
         raise ConfigError("WRIT_MCP_INTROSPECTION needs WRIT_MCP_INTROSPECTION_CLIENT and …_SECRET_FILE")
     secret = read_private(config.introspection_secret).decode().strip()
-    return Introspector(address=config.introspection, client=config.introspection_client, secret=secret)
+    return IntrospectionEndpoint(address=config.introspection, client=config.introspection_client, secret=secret)
 
 
 def _security(public_host: str) -> TransportSecuritySettings:
-    """Names by which it may be asked. A page that a browser shows has an origin, and is refused unless it is ours."""
+    """Return the accepted host names. A web page sends its origin, and is refused unless the origin is ours."""
     hosts = [f"{name}:*" for name in LOOPBACK]
     origins = [f"http://{host}" for host in hosts]
     if public_host:

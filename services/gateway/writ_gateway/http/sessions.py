@@ -1,6 +1,6 @@
-"""The sessions of the principals that have sent a request, over the one connection of the gateway.
+"""Sessions by principal, all over the one connection of the gateway.
 
-The gateway's key sends and signs nothing: who has a token may request what a signature is not demanded for.
+The gateway's key sends requests and signs none: a token is good only for operations without a demanded signature.
 """
 
 from writ_bus.port import Bus
@@ -8,12 +8,12 @@ from writ_contracts.operations import Catalogue
 from writ_gateway.client import AgentClient
 from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
-from writ_gateway.http.bearer import IDENTITY, Identity
+from writ_gateway.http.bearer import IDENTITY, CallerIdentity
 from writ_gateway.session import Session
 
 
 class Sessions:
-    """Sessions by principal."""
+    """The sessions of all principals with a request so far."""
 
     def __init__(self, bus: Bus, catalogue: Catalogue, *, read_only: bool, public_only: bool) -> None:
         self._bus = bus
@@ -30,7 +30,7 @@ class Sessions:
     async def of(self, context: RequestContext) -> Session:
         """Return the session of the principal whose token the HTTP request has, for this one request."""
         assert context.request is not None  # noqa: S101 - over HTTP each message came in a request
-        identity: Identity = context.request.scope[IDENTITY]
+        identity: CallerIdentity = context.request.scope[IDENTITY]
         agent = context.request.headers.get("user-agent", "")
         return self._of(identity.principal).called_by(caller_of(context, identity.session, identity.token, agent))
 

@@ -1,6 +1,6 @@
-"""Limits on slow clients: the head and the body of a request have to come, and a reply has to be taken, in time.
+"""Time limits on slow clients: for the head of a request, for its body, and for taking the reply.
 
-uvicorn limits none of the three: a client that sends a byte a minute would hold a connection until the gateway ends.
+uvicorn limits none of the three: a client sending a byte a minute would hold its connection until the gateway ends.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ HEAD_SECONDS, BODY_SECONDS, REPLY_SECONDS = 10.0, 20.0, 20.0
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP/1.1 of a client that has `HEAD_SECONDS` for each head; then the connection is closed."""
+    """HTTP/1.1 with `HEAD_SECONDS` for the head of each request; then the connection is closed."""
 
     head_seconds = HEAD_SECONDS
     _head_due: asyncio.TimerHandle | None = None
@@ -24,7 +24,7 @@ class TimedProtocol(H11Protocol):
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """Take in data; what begins another head has to end it."""
+        """Take in data. The first byte of another head starts its time limit."""
         super().data_received(data)
         cycle: RequestResponseCycle | None = self.cycle  # None until the first head is whole
         if cycle is None or cycle.response_complete:
@@ -33,7 +33,7 @@ class TimedProtocol(H11Protocol):
             self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Cancel the timer of the head."""
         self._stop_waiting()
         super().connection_lost(exc)
 
@@ -48,7 +48,7 @@ class TimedProtocol(H11Protocol):
 
 
 class TimeLimits:
-    """An ASGI application around another one: 408 for a body that does not come; a reply nobody reads is cut off."""
+    """ASGI middleware: reply 408 to a late body, and close a connection whose client does not read the reply."""
 
     def __init__(
         self, inner: Application, body_seconds: float = BODY_SECONDS, reply_seconds: float = REPLY_SECONDS
@@ -62,7 +62,7 @@ class TimeLimits:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        timed = _Timed(receive, send, self._body_seconds, self._reply_seconds)
+        timed = _TimedRequest(receive, send, self._body_seconds, self._reply_seconds)
         try:
             await self._inner(scope, timed.receive, timed.send)
         except TimeoutError:
@@ -73,7 +73,7 @@ class TimeLimits:
                 await reply(send, 408, body, (b"connection", b"close"))
 
 
-class _Timed:
+class _TimedRequest:
     """One request. `late`: a limit was reached; `started`: the reply has begun."""
 
     def __init__(self, receive: Receive, send: Send, body_seconds: float, reply_seconds: float) -> None:
@@ -85,7 +85,7 @@ class _Timed:
         self.late = self.started = False
 
     async def receive(self) -> Message:
-        """Receive the next part. After the whole body only the client's disconnect comes, and that has no limit."""
+        """Receive the next message. After the whole body only the client's disconnect follows, without a limit."""
         if self._whole:
             return await self._receive()
         try:

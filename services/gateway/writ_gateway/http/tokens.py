@@ -1,6 +1,6 @@
-"""Which principal a bearer token stands for, by the file of tokens as it is now.
+"""Principals of bearer tokens, by the current file of tokens.
 
-The file is read again when it changes, so that a revoked token ends with the next request. Lifetimes are days, by this
+The file is read again when it changes, so a revoked token ends with the next request. Lifetimes are days, by this
 host's clock.
 """
 
@@ -22,7 +22,7 @@ _log = Log("writ.gateway")
 
 
 class Tokens:
-    """The tokens of one file. Without the file, or with a file that cannot be read, no token is good."""
+    """The tokens of one file. Without the file, or with an unreadable one, no token is valid."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = path
@@ -33,12 +33,12 @@ class Tokens:
 
     @property
     def problem(self) -> str | None:
-        """Return why the file cannot be read; None for one that is not there, since tokens need not be in a file."""
+        """Return the error of reading the file; None without a file, since a gateway may serve OAuth tokens alone."""
         self._current()
         return self._problem
 
     def find(self, token: str) -> GatewayToken | None:
-        """Return the token's entry, or None for a token that is unknown, revoked or expired."""
+        """Return the token's entry, or None for an unknown, revoked or expired token."""
         if not token or len(token) > LONGEST:
             return None
         digest = sha256(token.encode()).hexdigest()
@@ -63,7 +63,7 @@ class Tokens:
 
 
 class TokenRates:
-    """The rate of each token that has one."""
+    """The token bucket of each bearer token with a rate limit."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, Bucket] = {}

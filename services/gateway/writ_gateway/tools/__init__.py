@@ -1,1 +1,1 @@
-"""The tools, by what they are for."""
+"""The tools, by purpose: finding, requesting, following, judging, windows."""

@@ -1,4 +1,4 @@
-"""Tools that find what can be requested, and on what."""
+"""Tools for finding operations and targets."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -16,20 +16,20 @@ from writ_gateway.session import Call
 from writ_gateway.tool import Result, Tool, tool
 
 
-class Searching(Arguments, frozen=True, kw_only=True):
-    """Words of the operation's name or summary, and a target that has it."""
+class SearchArguments(Arguments, frozen=True, kw_only=True):
+    """Words of the operation's name or summary, and a target offering it."""
 
     query: Annotated[str, Meta(max_length=200)] = ""
     target_id: TargetId | None = None
 
 
-class Describing(Arguments, frozen=True, kw_only=True):
-    """Which operation."""
+class DescribeArguments(Arguments, frozen=True, kw_only=True):
+    """The operation to describe."""
 
     operation_type: OperationName
 
 
-class Targets(Arguments, frozen=True, kw_only=True):
+class TargetListArguments(Arguments, frozen=True, kw_only=True):
     """Which targets. `after`: those behind this one, in the order of their ids."""
 
     target_role: Role | None = None
@@ -38,8 +38,8 @@ class Targets(Arguments, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
 
 
-async def search(call: Call, given: Searching) -> Result:
-    """The permitted operations that fit."""
+async def search(call: Call, given: SearchArguments) -> Result:
+    """Return the permitted operations matching the search."""
     permitted: Iterable[Operation] = await call.session.permitted()
     if given.target_id is not None:
         offered = await _offered(call, given.target_id)
@@ -72,7 +72,7 @@ def _row(operation: Operation) -> Result:
     }
 
 
-async def describe(call: Call, given: Describing) -> Result:
+async def describe(call: Call, given: DescribeArguments) -> Result:
     """One operation with its schemas."""
     operation = call.session.catalogue.get(given.operation_type)
     if operation is None or operation.control:
@@ -91,7 +91,7 @@ async def describe(call: Call, given: Describing) -> Result:
     }
 
 
-async def targets(call: Call, given: Targets) -> Result:
+async def targets(call: Call, given: TargetListArguments) -> Result:
     """One page of the inventory."""
     fitting = [
         one
@@ -125,7 +125,7 @@ TOOLS: tuple[Tool, ...] = (
         "search_operations",
         "Search operations",
         "Operations that you may request, by words, and by a target that has them.",
-        Searching,
+        SearchArguments,
         search,
         shape({"operations": _OBJECTS}),
         small=True,
@@ -134,7 +134,7 @@ TOOLS: tuple[Tool, ...] = (
         "describe_operation",
         "Describe an operation",
         "Parameters and output of an operation.",
-        Describing,
+        DescribeArguments,
         describe,
         shape(_DESCRIBED),
         small=True,
@@ -143,7 +143,7 @@ TOOLS: tuple[Tool, ...] = (
         "list_targets",
         "List targets",
         "The targets, page by page.",
-        Targets,
+        TargetListArguments,
         targets,
         shape({"targets": _OBJECTS, "more": {"type": "boolean"}, "total": {"type": "integer"}}),
         small=True,

@@ -1,4 +1,4 @@
-"""Tools that follow operations of one's own: how one stands, wait, cancel, list, trace."""
+"""Tools on the caller's own operations: status, wait, cancel, list, trace."""
 
 import asyncio
 from typing import Annotated, Any
@@ -20,37 +20,37 @@ LONGEST_CALL = 50
 MOST_EVENTS = 100
 
 
-class OneOperation(Arguments, frozen=True, kw_only=True):
-    """Which operation."""
+class OperationArguments(Arguments, frozen=True, kw_only=True):
+    """An operation, by its id."""
 
     operation_id: OperationId
 
 
-class Waiting(OneOperation, frozen=True, kw_only=True):
+class WaitArguments(OperationArguments, frozen=True, kw_only=True):
     """Which operation, and how long."""
 
     wait: Annotated[int, Meta(ge=0, le=LONGEST_CALL, description="seconds")] = 30
 
 
-class Cancelling(OneOperation, frozen=True, kw_only=True):
+class CancelArguments(OperationArguments, frozen=True, kw_only=True):
     """Which operation, and why."""
 
     reason: Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
-class Listing(Arguments, frozen=True, kw_only=True):
-    """Which operations."""
+class OperationListArguments(Arguments, frozen=True, kw_only=True):
+    """Filters of the caller's operations."""
 
     open_only: bool = True
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
 
 
-async def status(call: Call, given: OneOperation) -> Result:
+async def status(call: Call, given: OperationArguments) -> Result:
     """One operation as it stands."""
     return advised(await call.session.operations.get_operation_status(given.operation_id))
 
 
-async def wait(call: Call, given: Waiting) -> Result:
+async def wait(call: Call, given: WaitArguments) -> Result:
     """One operation when it ends, or as it stands when the time is up."""
     try:
         async with asyncio.timeout(LONGEST_CALL):
@@ -62,12 +62,12 @@ async def wait(call: Call, given: Waiting) -> Result:
     return advised(found)
 
 
-async def cancel(call: Call, given: Cancelling) -> Result:
+async def cancel(call: Call, given: CancelArguments) -> Result:
     """The cancel, as far as it is confirmed."""
     return advised(await call.session.operations.cancel_operation(given.operation_id, given.reason, timeout=45.0))
 
 
-async def mine(call: Call, given: Listing) -> Result:
+async def mine(call: Call, given: OperationListArguments) -> Result:
     """One's own operations, in short."""
     writ = call.session.writ
     if given.open_only:
@@ -91,8 +91,8 @@ def _short(row: Result) -> Result:
     return {name: row[name] for name in ("status", "operation_id", "operation_type", "target_id")}
 
 
-async def trace(call: Call, given: OneOperation) -> Result:
-    """All events of an operation, with who did what."""
+async def trace(call: Call, given: OperationArguments) -> Result:
+    """Return all events of an operation, each with its actor."""
     found = await call.session.writ.trace(operation_id=given.operation_id)
     events: list[Any] = [
         {"at": one.at, "event": one.kind, "body": msgspec.to_builtins(one.body)} for one in found.events[:MOST_EVENTS]
@@ -108,7 +108,7 @@ TOOLS: tuple[Tool, ...] = (
         "get_operation_status",
         "Operation status",
         "How one of your operations stands, with its output.",
-        OneOperation,
+        OperationArguments,
         status,
         operation_shape(),
         small=True,
@@ -117,7 +117,7 @@ TOOLS: tuple[Tool, ...] = (
         "wait_for_operation",
         "Wait for an operation",
         "Wait until an operation ends; call again while it has not. It goes on without you.",
-        Waiting,
+        WaitArguments,
         wait,
         operation_shape(),
         small=True,
@@ -126,7 +126,7 @@ TOOLS: tuple[Tool, ...] = (
         "cancel_operation",
         "Cancel an operation",
         "Stop one of your operations.",
-        Cancelling,
+        CancelArguments,
         cancel,
         operation_shape(),
         read_only=False,
@@ -136,7 +136,7 @@ TOOLS: tuple[Tool, ...] = (
         "list_my_operations",
         "My operations",
         "Your operations.",
-        Listing,
+        OperationListArguments,
         mine,
         shape({"operations": _ROWS, "more": {"type": "boolean"}}),
         small=True,
@@ -145,7 +145,7 @@ TOOLS: tuple[Tool, ...] = (
         "get_trace",
         "Trace",
         "Everything on record about an operation: decision, start, receipt.",
-        OneOperation,
+        OperationArguments,
         trace,
         shape({"operation_id": {"type": "string"}, "events": {"type": "array", "items": {"type": "object"}}}),
         small=True,

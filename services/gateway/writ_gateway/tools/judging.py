@@ -1,4 +1,4 @@
-"""Tools that ask the policy: simulate, explain, validate, scenarios, versions. Nothing is changed or recorded."""
+"""Queries to the policy: simulate, explain, validate, scenarios, versions. They change and record nothing."""
 
 from typing import Annotated, Any
 
@@ -18,33 +18,33 @@ MOST_TRACE = 20
 Who = Annotated[str, Meta(max_length=320)]
 
 
-class Judged(Arguments, frozen=True, kw_only=True):
-    """A request that is only judged."""
+class JudgedRequestArguments(Arguments, frozen=True, kw_only=True):
+    """A request for a decision alone: the operation is not carried out."""
 
     operation_type: OperationName
     target_id: TargetId
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-class Simulating(Judged, frozen=True, kw_only=True):
+class SimulateArguments(JudgedRequestArguments, frozen=True, kw_only=True):
     """A request of one's own, or of somebody else's where the caller may read the policy."""
 
     requested_by: Who | None = None
     target_role: Role | None = None
 
 
-class Validating(Arguments, frozen=True, kw_only=True):
+class ValidateArguments(Arguments, frozen=True, kw_only=True):
     """Parameters of an operation."""
 
     operation_type: OperationName
     parameters: dict[str, Any]
 
 
-class Nothing(Arguments, frozen=True, kw_only=True):
-    """No arguments."""
+class NoArguments(Arguments, frozen=True, kw_only=True):
+    """Arguments of a tool without any."""
 
 
-class Allowed(Arguments, frozen=True, kw_only=True):
+class PermissionArguments(Arguments, frozen=True, kw_only=True):
     """To which principal, on which targets."""
 
     target_role: Role | None = None
@@ -52,20 +52,20 @@ class Allowed(Arguments, frozen=True, kw_only=True):
     target_id: TargetId | None = None
 
 
-class PolicyDocument(Arguments, frozen=True, kw_only=True):
+class PolicyDocumentArguments(Arguments, frozen=True, kw_only=True):
     """A policy: YAML or JSON as text, or the object itself."""
 
     config_data: Annotated[str, Meta(min_length=1, max_length=MAX_DOCUMENT)] | dict[str, Any]
 
 
-class History(Arguments, frozen=True, kw_only=True):
-    """How many versions, and before which."""
+class VersionListArguments(Arguments, frozen=True, kw_only=True):
+    """A page of the policy's versions: at most so many, before a version."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 20
     before: Annotated[int, Meta(ge=1)] | None = None
 
 
-class Scenario(Arguments, frozen=True, kw_only=True):
+class ScenarioArguments(Arguments, frozen=True, kw_only=True):
     """One operation by several principals, on several targets, at several instants."""
 
     operation_type: OperationName
@@ -78,7 +78,7 @@ class Scenario(Arguments, frozen=True, kw_only=True):
     emergency: bool = False
 
 
-async def simulate(call: Call, given: Simulating) -> Result:
+async def simulate(call: Call, given: SimulateArguments) -> Result:
     """The decision on a request."""
     found = await call.session.operations.simulate_operation(
         given.operation_type, given.target_id, given.requested_by, given.parameters, given.target_role
@@ -86,40 +86,40 @@ async def simulate(call: Call, given: Simulating) -> Result:
     return {**found, "trace": found["trace"][:MOST_TRACE]}
 
 
-async def explain(call: Call, given: Judged) -> Result:
-    """The decision with all that stands behind it."""
+async def explain(call: Call, given: JudgedRequestArguments) -> Result:
+    """Return the decision with its rules, facts and demands."""
     found = await call.session.writ.policy.explain(given.operation_type, given.target_id, given.parameters)
     result = explanation_result(found)
     return {**result, "trace": result["trace"][:MOST_TRACE]}
 
 
-async def validate(call: Call, given: Validating) -> Result:
-    """Whether the parameters fit the operation's schema."""
+async def validate(call: Call, given: ValidateArguments) -> Result:
+    """Validate the parameters by the operation's schema, and return all errors."""
     return await call.session.operations.validate_operation_parameters(given.operation_type, given.parameters)
 
 
-async def policy_status(call: Call, given: Nothing) -> Result:
+async def policy_status(call: Call, given: NoArguments) -> Result:
     """The policy in force."""
     return await call.session.policy.get_policy_status()
 
 
-async def allowed(call: Call, given: Allowed) -> Result:
-    """What is allowed."""
+async def allowed(call: Call, given: PermissionArguments) -> Result:
+    """Return the operations allowed to a role or a principal."""
     return await call.session.policy.list_allowed_operations(given.target_role, given.user_id, given.target_id)
 
 
-async def policy_document(call: Call, given: PolicyDocument) -> Result:
-    """Whether a document could be published."""
+async def policy_document(call: Call, given: PolicyDocumentArguments) -> Result:
+    """Validate a policy document as for its publication."""
     return await call.session.policy.validate_policy_config(given.config_data)
 
 
-async def history(call: Call, given: History) -> Result:
+async def history(call: Call, given: VersionListArguments) -> Result:
     """The versions of the policy."""
     return await call.session.policy.get_policy_history(given.limit, given.before)
 
 
-async def scenario(call: Call, given: Scenario) -> Result:
-    """What the policy says in each combination."""
+async def scenario(call: Call, given: ScenarioArguments) -> Result:
+    """Return the policy's decision for each combination of the scenario."""
     return await call.session.policy.simulate_policy_scenario(
         given.operation_type,
         given.target_ids,
@@ -160,7 +160,7 @@ TOOLS: tuple[Tool, ...] = (
         "simulate_operation",
         "Simulate an operation",
         "What the policy would decide, and why. Nothing is recorded or done.",
-        Simulating,
+        SimulateArguments,
         simulate,
         shape(_JUDGED),
         small=True,
@@ -169,7 +169,7 @@ TOOLS: tuple[Tool, ...] = (
         "explain_decision",
         "Explain a decision",
         "Why the policy would decide so: each rule, the nearest that would allow it, who could approve.",
-        Judged,
+        JudgedRequestArguments,
         explain,
         shape(
             _JUDGED
@@ -185,7 +185,7 @@ TOOLS: tuple[Tool, ...] = (
         "validate_operation_parameters",
         "Validate parameters",
         "Whether parameters fit an operation's schema.",
-        Validating,
+        ValidateArguments,
         validate,
         shape({"valid": {"type": "boolean"}, "errors": _TEXTS, "parameters": {"type": "object"}, "hidden": _TEXTS}),
     ),
@@ -193,7 +193,7 @@ TOOLS: tuple[Tool, ...] = (
         "get_policy_status",
         "Policy status",
         "The policy in force, stops and emergencies, and what is wrong with its files.",
-        Nothing,
+        NoArguments,
         policy_status,
         shape(_POLICY_STATUS),
     ),
@@ -201,7 +201,7 @@ TOOLS: tuple[Tool, ...] = (
         "list_allowed_operations",
         "Allowed operations",
         "What is allowed to you, on targets of a role or on one target.",
-        Allowed,
+        PermissionArguments,
         allowed,
         shape({"allowed_operations": _TEXTS, "needs_approval": _TEXTS, "access": _OBJECTS}),
     ),
@@ -209,7 +209,7 @@ TOOLS: tuple[Tool, ...] = (
         "validate_policy_config",
         "Validate a policy",
         "Whether a policy document could be published. Publishing is for a person.",
-        PolicyDocument,
+        PolicyDocumentArguments,
         policy_document,
         shape({"valid": {"type": "boolean"}, "errors": _TEXTS, "warnings": _TEXTS}),
     ),
@@ -217,7 +217,7 @@ TOOLS: tuple[Tool, ...] = (
         "get_policy_history",
         "Policy history",
         "The versions of the policy, newest first.",
-        History,
+        VersionListArguments,
         history,
         shape({"versions": _OBJECTS, "more": {"type": "boolean"}}),
     ),
@@ -225,7 +225,7 @@ TOOLS: tuple[Tool, ...] = (
         "simulate_policy_scenario",
         "Simulate a scenario",
         "What the policy says of one operation for several principals, targets (or those of a role) and instants.",
-        Scenario,
+        ScenarioArguments,
         scenario,
         shape({"results": _OBJECTS, "summary": {"type": "object"}, "more": {"type": "boolean"}}),
     ),

@@ -1,6 +1,6 @@
-"""Tools that request operations: one enforced read-only, one for changes, previews, and one tool for each operation.
+"""Tools for requests of operations: an enforced read-only one, one for changes, previews, and one for each operation.
 
-Each returns within 50 seconds: with the outcome, or with a handle by which the operation is found again.
+Each returns within 50 seconds: the outcome, or a handle to find the operation again.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ RequestedBy = Annotated[str, Meta(max_length=320, description="you; anybody else
 Wait = Annotated[int, Meta(ge=0, le=LONGEST_WAIT, description="seconds to wait for the outcome")]
 
 
-class Reading(Arguments, frozen=True, kw_only=True):
+class ReadArguments(Arguments, frozen=True, kw_only=True):
     """A read of a target."""
 
     operation_type: OperationName
@@ -33,7 +33,7 @@ class Reading(Arguments, frozen=True, kw_only=True):
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-class Changing(Reading, frozen=True, kw_only=True):
+class ChangeArguments(ReadArguments, frozen=True, kw_only=True):
     """A change of a target."""
 
     reason: Reason
@@ -53,8 +53,8 @@ class OperationOptions(Arguments, frozen=True, kw_only=True):
     wait: Wait = 20
 
 
-async def read(call: Call, given: Reading) -> Result:
-    """The output of an operation that only reads. Raises Invalid for another one before anything is sent."""
+async def read(call: Call, given: ReadArguments) -> Result:
+    """Carry out a read-only operation. Raises Invalid for any other before a request is sent."""
     operation = call.session.catalogue.get(given.operation_type)
     if operation is not None and not operation.read_only:
         raise Invalid(
@@ -65,14 +65,14 @@ async def read(call: Call, given: Reading) -> Result:
     return await request(call, given.operation_type, given.target_id, given.parameters, wait=LONGEST_WAIT)
 
 
-async def change(call: Call, given: Changing) -> Result:
-    """What became of a request."""
+async def change(call: Call, given: ChangeArguments) -> Result:
+    """Request a change, and return its outcome or a handle."""
     options = {"reason": given.reason, "idempotency_key": given.idempotency_key, "wait": given.wait}
     return await request(call, given.operation_type, given.target_id, given.parameters, **options)
 
 
-async def preview(call: Call, given: Reading) -> Result:
-    """What an operation would do, as the target's agent sees it."""
+async def preview(call: Call, given: ReadArguments) -> Result:
+    """Return the preview of an operation by the target's agent."""
     options: dict[str, Any] = {"dry_run": True, "wait": LONGEST_WAIT}
     return await request(call, given.operation_type, given.target_id, given.parameters, **options)
 
@@ -93,7 +93,7 @@ async def _execute(operation: Operation, call: Call, given: Given) -> Result:
 async def request(
     call: Call, operation_type: str, target_id: str, parameters: Mapping[str, Any], **options: Any
 ) -> Result:
-    """Return what became of a request, or a handle, with the approvers where one must decide."""
+    """Request an operation; return its outcome, or a handle, with the approvers if an approval is needed."""
     if call.longest_wait is not None:
         options["wait"] = min(options["wait"], call.longest_wait)
     result = await call.session.operations.execute(
@@ -105,7 +105,7 @@ async def request(
 
 
 async def _approvers(call: Call, operation_type: str, target_id: str, parameters: Mapping[str, Any]) -> Result:
-    """The people who can approve, and how long they have. A policy that does not answer leaves it out."""
+    """Return the possible approvers and their time to decide; nothing if policy does not answer."""
     try:
         found = await call.session.writ.policy.explain(operation_type, target_id, parameters)
     except WritError:
@@ -131,7 +131,7 @@ TOOLS: tuple[Tool, ...] = (
         "read",
         "Read from a target",
         "Run an operation that only reads (risk read) on a target. Others are refused.",
-        Reading,
+        ReadArguments,
         read,
         operation_shape(),
         small=True,
@@ -143,7 +143,7 @@ TOOLS: tuple[Tool, ...] = (
         "Request an operation",
         "Request an operation that changes a target. The policy decides; a person may have to approve. Repeat a call "
         "whose answer was lost with the same idempotency_key: it happens once.",
-        Changing,
+        ChangeArguments,
         change,
         operation_shape(),
         read_only=False,
@@ -157,7 +157,7 @@ TOOLS: tuple[Tool, ...] = (
         "preview_operation",
         "Preview an operation",
         "What an operation would do to its target. Nothing is changed.",
-        Reading,
+        ReadArguments,
         preview,
         operation_shape(),
         small=True,
@@ -174,7 +174,7 @@ def per_operation(catalogue: Catalogue) -> list[Tool]:
 
 
 def _tool_of_kind(catalogue: Catalogue, kind: str, named: str) -> Tool:
-    """One tool for all operations of a kind; `named`: the parameter that stands beside the others."""
+    """Return one tool for all operations of a kind; `named` is the parameter listed beside `parameters`."""
     names = tuple(name for name in catalogue if name.startswith(f"{kind}_"))
     arguments = defstruct(
         f"{kind.capitalize()}Operation",

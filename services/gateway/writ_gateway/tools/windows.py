@@ -1,4 +1,4 @@
-"""The tools that request an approval window and end it. People approve the request; no tool does."""
+"""Tools for requests and ends of approval windows. People approve the request; no tool does."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ class WindowArguments(Arguments, frozen=True, kw_only=True):
 
 
 async def request_window(call: Call, given: WindowArguments) -> Result:
-    """Return the operation that waits for people, as long as they have not decided."""
+    """Request the window; return the pending operation, which waits for people's decision."""
     parameters = msgspec.to_builtins(given)
     key = parameters.pop("idempotency_key")
     options = {"reason": given.reason, "idempotency_key": key, "wait": 0}
@@ -38,14 +38,14 @@ async def request_window(call: Call, given: WindowArguments) -> Result:
 
 
 class WindowEndArguments(Arguments, frozen=True, kw_only=True):
-    """`window_id`: the id of the operation that requested the window."""
+    """`window_id`: the operation id of the window's request."""
 
     window_id: OperationId
     reason: Annotated[str, Meta(max_length=1000)] = ""
 
 
 async def end_window(call: Call, given: WindowEndArguments) -> Result:
-    """End a window before its time, so that each operation needs an approval of its own again."""
+    """End a window early: from then on each operation needs an approval of its own again."""
     options = {"reason": given.reason, "wait": SOON}
     return await request(call, WINDOW_END, WRIT_TARGET, {"window_id": given.window_id}, **options)
 

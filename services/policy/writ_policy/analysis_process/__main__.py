@@ -7,7 +7,7 @@ import sys
 import msgspec
 
 from writ_policy.analysis_process.frames import read_frame, write_frame
-from writ_policy.analysis_process.jobs import MOST_MEMORY, NICE, Done, Job, perform
+from writ_policy.analysis_process.jobs import MOST_MEMORY, NICE, Job, JobResult, perform
 from writ_runtime.plugins import load_catalogue
 
 
@@ -20,7 +20,7 @@ def main() -> None:
         try:
             done = perform(msgspec.json.decode(frame, type=Job), catalogue)
         except MemoryError:
-            done = Done(code="oversize", message="it needs too much memory: ask about less")
+            done = JobResult(code="oversize", message="it needs too much memory: ask about less")
         write_frame(sys.stdout.buffer, msgspec.json.encode(done))
 
 

@@ -16,9 +16,10 @@ from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors
 from writ_rules import answers
 from writ_rules.engine.people import People, people_of
+from writ_rules.engine.reach import about
 from writ_rules.loading import Mode, compile_document
 from writ_rules.setting import PolicySource, Setting, setting
-from writ_rules.validating import Among, validate_text
+from writ_rules.validating import ValidationContext, validate_text
 
 Kind = Literal["validate", "test", "allowed", "who_can", "diff"]
 MOST_MEMORY = 2 << 30
@@ -41,13 +42,15 @@ class Job(Struct, frozen=True, kw_only=True):
     presences: dict[str, tuple[Presence, ...]] = field(default_factory=dict)
     """What the enrolled credentials of each person can prove."""
     solo: bool = False
+    seen_by: str = ""
+    """The principal that may see only the rules about itself, if the job is for such a one."""
 
     def people(self) -> People:
         """Return the possible approvers."""
         return people_of(self.principals, self.presences, solo=self.solo)
 
 
-class Done(Struct, frozen=True, kw_only=True):
+class JobResult(Struct, frozen=True, kw_only=True):
     """The answer in its wire form, or an error in its place."""
 
     answer: Raw = Raw(b"null")
@@ -55,7 +58,7 @@ class Done(Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
-def perform(job: Job, catalogue: Catalogue) -> Done:
+def perform(job: Job, catalogue: Catalogue) -> JobResult:
     """Carry out the job. Mistakes in the question become part of the answer."""
     work: Mapping[Kind, Callable[[Job, Catalogue], Struct]] = {
         "validate": _validate,
@@ -65,9 +68,9 @@ def perform(job: Job, catalogue: Catalogue) -> Done:
         "diff": _diff,
     }
     try:
-        return Done(answer=Raw(fitting(work[job.kind](job, catalogue))))
+        return JobResult(answer=Raw(fitting(work[job.kind](job, catalogue))))
     except WritError as error:
-        return Done(code=error.code, message=str(error)[:1000])
+        return JobResult(code=error.code, message=str(error)[:1000])
 
 
 def fitting(answer: Struct) -> bytes:
@@ -88,7 +91,9 @@ def fitting(answer: Struct) -> bytes:
 
 def _validate(job: Job, catalogue: Catalogue) -> Struct:
     query = msgspec.json.decode(job.query, type=PolicyValidateQuery)
-    among = Among(targets=job.targets, principals=job.principals, people=job.people(), only_warn=True)
+    among = ValidationContext(
+        targets=job.targets, principals=job.principals, people=job.people(), only_warn=True, now=job.now
+    )
     return answers.validated(validate_text(query.document, "policy", catalogue, query.mode or job.mode, among))
 
 
@@ -126,7 +131,9 @@ def _in_force(job: Job, catalogue: Catalogue) -> Setting:
 
 def _among(job: Job, source: PolicySource, catalogue: Catalogue) -> Setting:
     known = setting(source.policy, catalogue, job.targets, job.principals)
-    return msgspec.structs.replace(known, people=job.people())
+    limited = known.principals.get(job.seen_by)
+    policy = known.policy if limited is None else about(known.policy, limited)
+    return msgspec.structs.replace(known, policy=policy, people=job.people())
 
 
 def _source(text: str, catalogue: Catalogue, mode: Mode) -> PolicySource:

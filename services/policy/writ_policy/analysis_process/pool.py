@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import Full, Invalid, WritError
 from writ_policy.analysis_process.frames import framed, next_frame
-from writ_policy.analysis_process.jobs import Done, Job
+from writ_policy.analysis_process.jobs import Job, JobResult
 from writ_runtime import subprocess_env
 from writ_runtime.logs import Log
 
@@ -64,7 +64,7 @@ class AnalysisPool:
                 process.kill()
             await process.wait()
 
-    async def _result_of(self, job: bytes) -> Done:
+    async def _result_of(self, job: bytes) -> JobResult:
         if self._idle is not None:
             self._idle.cancel()
         try:
@@ -81,7 +81,7 @@ class AnalysisPool:
             _log.error("policy.analysis_died")
             raise WritError("the process that works on such questions died of it")
         self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._stop_when_idle)
-        return msgspec.json.decode(frame, type=Done)
+        return msgspec.json.decode(frame, type=JobResult)
 
     async def _frame_of(self, job: bytes) -> bytes | None:
         process = await self._running()

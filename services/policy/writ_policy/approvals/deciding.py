@@ -24,8 +24,8 @@ from writ_contracts.journal import ApprovalGiven, Approved, Rejected
 from writ_contracts.signing import Signed
 from writ_policy.approvals.announcing import announce
 from writ_policy.approvals.previews import check_preview, recorded_preview
-from writ_policy.approvals.standing import Standings
-from writ_policy.approvals.verdicts import Standing, check_entitled, check_pending, repeated
+from writ_policy.approvals.standing import RecordedOperations
+from writ_policy.approvals.verdicts import PendingOperation, check_entitled, check_pending, repeated
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
 from writ_rules.engine.case import DecisionRequest
@@ -48,11 +48,16 @@ Recordable = ApprovalGiven | Approved | Rejected
 _log = Log("writ.policy")
 
 
-class Approvals:
+class ApprovalEndpoint:
     """Answers `writ.approval.<principal>`."""
 
     def __init__(
-        self, bus: Bus, judging: JudgeFactory, standings: Standings, security: SecurityEvents, observe: Observer
+        self,
+        bus: Bus,
+        judging: JudgeFactory,
+        standings: RecordedOperations,
+        security: SecurityEvents,
+        observe: Observer,
     ) -> None:
         self._bus = bus
         self._judging = judging
@@ -106,7 +111,12 @@ class Approvals:
         raise Conflict(f"{ATTEMPTS} others decided on it first", code="decided")
 
     def _event(
-        self, standing: Standing, found: ProvenApproval, signed: SignedApproval, judge: Judge, preview: Signed | None
+        self,
+        standing: PendingOperation,
+        found: ProvenApproval,
+        signed: SignedApproval,
+        judge: Judge,
+        preview: Signed | None,
     ) -> tuple[Recordable, int]:
         """The event to record, and how many more approvals are needed after it. Raises WritError for a refused
         verdict.
@@ -129,7 +139,7 @@ class Approvals:
             return Approved(**common, approvals=[*standing.signed, signed.detached()]), 0
         return ApprovalGiven(**common, approval=signed.detached(), remaining=after.remaining), after.remaining
 
-    async def _append(self, standing: Standing, event: Recordable) -> str:
+    async def _append(self, standing: PendingOperation, event: Recordable) -> str:
         """Record it, if nothing was written since the operation was read; the state after it. Raises Conflict."""
         own = (standing.asker.id, event.operation_id)
         kind = str(event.__struct_config__.tag)
@@ -145,7 +155,7 @@ class Approvals:
         fault("policy.approved")
         return {"approved": "approved", "rejected": "rejected"}.get(kind, "awaiting_approval")
 
-    async def _tell(self, standing: Standing, event: Recordable, approval: Approval) -> None:
+    async def _tell(self, standing: PendingOperation, event: Recordable, approval: Approval) -> None:
         """Send each approver an event."""
         kind = {"approval_given": "given"}.get(str(event.__struct_config__.tag), str(event.__struct_config__.tag))
         decision = standing.decision
@@ -183,6 +193,6 @@ def _check_rules(approval: Approval, judge: Judge) -> None:
         raise Denied(f"a rule denies {approval.approver} to approve: {ruling.reason}", code="denied")
 
 
-def _answered(standing: Standing, state: str, remaining: int) -> ApprovalAnswer:
+def _answered(standing: PendingOperation, state: str, remaining: int) -> ApprovalAnswer:
     shown = standing.life.outcome or state
     return ApprovalAnswer(operation_id=standing.exact.operation_id, state=str(shown), remaining=remaining)

@@ -28,12 +28,12 @@ from writ_contracts.signing import Signed
 from writ_contracts.subjects import any_operation_filter, every_operation_filter, parse_event, parse_query
 from writ_contracts.wire import event_of
 from writ_policy.approvals.previews import approval_facts, last_change_of, recorded_preview
-from writ_policy.approvals.standing import Standings
-from writ_policy.approvals.verdicts import Standing
+from writ_policy.approvals.standing import RecordedOperations
+from writ_policy.approvals.verdicts import PendingOperation
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.versions import QueryHandler, decode_query
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_runtime.logs import Log
 from writ_trust.keys import Key
 from writ_trust.statements import sign
@@ -44,7 +44,7 @@ BATCH = 1_000
 _log = Log("writ.policy")
 
 
-class Waiting(Struct, frozen=True, kw_only=True):
+class WaitingOperation(Struct, frozen=True, kw_only=True):
     """An operation which waited for approval when last read. An executor wrote it: it finds, and entitles nobody."""
 
     principal: str
@@ -55,11 +55,16 @@ class Waiting(Struct, frozen=True, kw_only=True):
     demands: list[DecisionDemand]
 
 
-class Pending:
+class PendingApprovals:
     """Answers `approvals` and `approval`."""
 
     def __init__(
-        self, journal: Journal, judging: JudgeFactory, standings: Standings, clock: Callable[[], float], key: Key
+        self,
+        journal: Journal,
+        judging: JudgeFactory,
+        standings: RecordedOperations,
+        clock: Callable[[], float],
+        key: Key,
     ) -> None:
         self._journal = journal
         self._judging = judging
@@ -67,7 +72,7 @@ class Pending:
         self._clock = clock
         self._key = key
         self._read = 0
-        self._waiting: dict[str, Waiting] = {}
+        self._waiting: dict[str, WaitingOperation] = {}
 
     def by_name(self) -> dict[str, QueryHandler]:
         """The answer to each question, by its channel's name."""
@@ -110,7 +115,7 @@ class Pending:
         return ApprovalCardAnswer(card=await self._vouched(card, standing, recorded_preview(records), who, judge))
 
     async def _vouched(
-        self, card: ApprovalCard, standing: Standing, preview: Signed | None, who: str, judge: Judge
+        self, card: ApprovalCard, standing: PendingOperation, preview: Signed | None, who: str, judge: Judge
     ) -> ApprovalCard:
         decision = standing.decision
         last = await last_change_of(self._journal, decision.target, self._standings.keys, judge.world.installation)
@@ -118,7 +123,7 @@ class Pending:
         facts = approval_facts(standing, preview, operation, who, judge.world, last, judge.now)
         return structs.replace(card, preview=preview, facts=sign(self._key, facts))
 
-    async def _shown(self, one: Waiting, who: str, judge: Judge) -> PendingApproval | None:
+    async def _shown(self, one: WaitingOperation, who: str, judge: Judge) -> PendingApproval | None:
         try:
             standing = await self._standings.of(one.principal, one.operation_id, judge.world)
         except WritError as error:
@@ -148,7 +153,7 @@ class Pending:
             return
         where = parse_event(record.subject)
         if isinstance(event, AwaitingApproval) and where is not None:
-            self._waiting[event.operation_id] = Waiting(
+            self._waiting[event.operation_id] = WaitingOperation(
                 principal=where.principal,
                 operation_id=event.operation_id,
                 sequence=record.sequence,
@@ -158,17 +163,17 @@ class Pending:
             )
 
 
-def _concerns(one: Waiting, who: str, world: World) -> bool:
+def _concerns(one: WaitingOperation, who: str, world: PolicySnapshot) -> bool:
     asker = world.principals.get(one.principal)
     return asker is not None and world.people.needed(who, asker, KEY) is not None and _entitled(one.demands, who, world)
 
 
-def _entitled(demands: list[DecisionDemand], who: str, world: World) -> bool:
+def _entitled(demands: list[DecisionDemand], who: str, world: PolicySnapshot) -> bool:
     """Return true if this person has a role demanded by some step."""
     return who in world.people.members(role for demand in demands for step in demand.steps for role in step.roles)
 
 
-def _listed(one: Waiting, standing: Standing, who: str, judge: Judge) -> PendingApproval | None:
+def _listed(one: WaitingOperation, standing: PendingOperation, who: str, judge: Judge) -> PendingApproval | None:
     requested, open_ = standing.life.requested, standing.open(judge.world)
     if requested is None or who not in open_.later | open_.able or standing.until < judge.now:
         return None
@@ -189,7 +194,7 @@ def _listed(one: Waiting, standing: Standing, who: str, judge: Judge) -> Pending
     )
 
 
-def _card(standing: Standing, data: bytes, who: str, world: World) -> ApprovalCard:
+def _card(standing: PendingOperation, data: bytes, who: str, world: PolicySnapshot) -> ApprovalCard:
     open_ = standing.open(world)
     pending = standing.life.state is State.AWAITING_APPROVAL
     step = open_.step_for(who) if pending else ""

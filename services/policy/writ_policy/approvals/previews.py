@@ -12,8 +12,8 @@ from writ_contracts.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import operation_event, parse_event, target_lock
 from writ_contracts.wire import event_of
-from writ_policy.approvals.verdicts import Standing
-from writ_policy.state.snapshot import World
+from writ_policy.approvals.verdicts import PendingOperation
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.statements import digest, open_signed
 
 MOST_BEHIND = 20
@@ -31,7 +31,7 @@ def recorded_preview(records: Sequence[Record]) -> Signed | None:
     return None
 
 
-def opened_preview(signed: Signed, decision: Decision, world: World) -> Preview:
+def opened_preview(signed: Signed, decision: Decision, world: PolicySnapshot) -> Preview:
     """Return the preview, if an agent of the target's pool signed it for this operation with the decided parameters.
     Raises Untrusted.
     """
@@ -42,13 +42,13 @@ def opened_preview(signed: Signed, decision: Decision, world: World) -> Preview:
     return preview
 
 
-def agents_of(target: str, world: World) -> Collection[str]:
+def agents_of(target: str, world: PolicySnapshot) -> Collection[str]:
     """Return the keys of the agents serving the target; none if it is gone."""
     entry = world.targets.get(target)
     return world.agents.get(entry.pool, frozenset()) if entry is not None else frozenset()
 
 
-def check_preview(signed: Signed | None, decision: Decision, operation: Operation, world: World) -> None:
+def check_preview(signed: Signed | None, decision: Decision, operation: Operation, world: PolicySnapshot) -> None:
     """Raises Denied for an approval of what nobody could inspect: `preview_missing` where an operation that has
     previews is without one, `preview_incomplete` for one that does not show everything or that no agent of the target
     signed. A backend that has no preview of an operation signs that there is none.
@@ -83,11 +83,11 @@ def moved_since(signed: Signed | None, operation: Operation, baseline: Mapping[s
 
 
 def approval_facts(
-    standing: Standing,
+    standing: PendingOperation,
     signed: Signed | None,
     operation: Operation,
     reader: str,
-    world: World,
+    world: PolicySnapshot,
     last_change: LastChange | None,
     now: float,
 ) -> ApprovalFacts:
@@ -112,7 +112,7 @@ def approval_facts(
     )
 
 
-def _is_valid(signed: Signed, decision: Decision, world: World) -> bool:
+def _is_valid(signed: Signed, decision: Decision, world: PolicySnapshot) -> bool:
     try:
         opened_preview(signed, decision, world)
     except Untrusted:

@@ -13,12 +13,12 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
 from writ_policy.starts import RecordedOperation
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.approvals import BAD, ProvenApproval, prove_approval, read_approval
 from writ_trust.statements import digest, read
 
 
-class Exact(Struct, frozen=True, kw_only=True):
+class ExactRequest(Struct, frozen=True, kw_only=True):
     """The exact request which approvals must name: the digests of its `requested` event, its first decision and its
     recorded preview.
     """
@@ -31,7 +31,7 @@ class Exact(Struct, frozen=True, kw_only=True):
     preview: str | None = None
 
 
-class Approvals(Struct, frozen=True):
+class CountedApprovals(Struct, frozen=True):
     """The people whose approvals count now, in order, with their signed approvals and proved presences. `decided_at`:
     the instant of the first decision on an approved operation; `requested_at`: the instant of its record (Unix
     seconds).
@@ -44,21 +44,21 @@ class Approvals(Struct, frozen=True):
     decided_at: float | None = None
 
 
-def approvals_of(recorded: RecordedOperation, records: Sequence[Record], world: World) -> Approvals:
+def approvals_of(recorded: RecordedOperation, records: Sequence[Record], world: PolicySnapshot) -> CountedApprovals:
     """Return the valid recorded approvals of an operation which was approved and has not ended. After a rejection, a
     cancel or its expiry they start nothing any more.
     """
     if recorded.life.approved is None or not recorded.life.open:
-        return Approvals()
+        return CountedApprovals()
     found = counted(recorded.life.approvals, exact_of(recorded, records), world)
     return structs.replace(found, decided_at=first_decision(recorded).at)
 
 
-def exact_of(recorded: RecordedOperation, records: Sequence[Record]) -> Exact:
+def exact_of(recorded: RecordedOperation, records: Sequence[Record]) -> ExactRequest:
     """Return the digests of an operation, from the bytes in the journal."""
     data = next(one.data for one in records if (where := parse_event(one.subject)) and where.event == "requested")
     requested = recorded.requested
-    return Exact(
+    return ExactRequest(
         operation_id=requested.operation_id,
         principal=requested.principal,
         requested=sha256(data).hexdigest(),
@@ -73,7 +73,7 @@ def first_decision(recorded: RecordedOperation) -> Decision:
     return read(recorded.requested.decision, Decision)
 
 
-def counted(signed: Sequence[SignedApproval], exact: Exact, world: World) -> Approvals:
+def counted(signed: Sequence[SignedApproval], exact: ExactRequest, world: PolicySnapshot) -> CountedApprovals:
     """Return those of this exact request, signed by credentials valid now for their approvers. One person counts once,
     and not for their own request, by whatever principal (but see `People.needed`).
     """
@@ -83,10 +83,10 @@ def counted(signed: Sequence[SignedApproval], exact: Exact, world: World) -> App
         if known is not None and (person := world.people.person(known.approval.approver)) not in persons:
             persons.add(person)
             found[known.approval.approver], proven[known.approval.approver] = one, known.presence
-    return Approvals(tuple(found), list(found.values()), proven, exact.requested_at)
+    return CountedApprovals(tuple(found), list(found.values()), proven, exact.requested_at)
 
 
-def _counted(signed: SignedApproval, exact: Exact, world: World) -> ProvenApproval | None:
+def _counted(signed: SignedApproval, exact: ExactRequest, world: PolicySnapshot) -> ProvenApproval | None:
     try:
         who = read_approval(signed).approver
         credentials = world.credentials(who, exact.requested_at)
@@ -100,7 +100,7 @@ def _counted(signed: SignedApproval, exact: Exact, world: World) -> ProvenApprov
     return found if counts else None
 
 
-def check_exact(approval: Approval, exact: Exact) -> None:
+def check_exact(approval: Approval, exact: ExactRequest) -> None:
     """Raises Untrusted (`bad_approval`) unless the approval is of this exact request."""
     unseen = approval.verdict == "reject" and approval.preview is None  # nobody has to see what they reject
     pairs = {

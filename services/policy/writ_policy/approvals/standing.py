@@ -9,14 +9,14 @@ from writ_contracts.records import Record
 from writ_contracts.stops import overlap
 from writ_contracts.subjects import operation_filter
 from writ_policy.approvals.recorded import counted, exact_of
-from writ_policy.approvals.verdicts import Standing
+from writ_policy.approvals.verdicts import PendingOperation
 from writ_policy.starts import ForgedStart, read_recorded
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_runtime.stop_history import StopHistory, frozen_seconds
 from writ_trust.statements import open_signed
 
 
-class Standings:
+class RecordedOperations:
     """Operations by principal and id."""
 
     def __init__(self, journal: Journal, keys: Mapping[str, int], clock: Callable[[], float]) -> None:
@@ -31,14 +31,16 @@ class Standings:
         """Policy's own keys, former ones too."""
         return self._keys.keys()
 
-    async def of(self, principal: str, operation_id: str, world: World) -> Standing:
+    async def of(self, principal: str, operation_id: str, world: PolicySnapshot) -> PendingOperation:
         """The operation as the journal has it now. Raises Invalid (`not_found`) without an operation decided by policy,
         or if its principal is gone.
         """
         standing, _ = await self.with_records(principal, operation_id, world)
         return standing
 
-    async def with_records(self, principal: str, operation_id: str, world: World) -> tuple[Standing, list[Record]]:
+    async def with_records(
+        self, principal: str, operation_id: str, world: PolicySnapshot
+    ) -> tuple[PendingOperation, list[Record]]:
         """The same, with its records; the first one has the exact bytes of `requested`."""
         records = await self._journal.read(operation_filter(principal, operation_id))
         try:
@@ -52,7 +54,7 @@ class Standings:
             raise Invalid(f"{principal}, who requested {operation_id}, is no principal any more", code="not_found")
         exact = exact_of(recorded, records)
         given = counted(recorded.life.approvals, exact, world)
-        standing = Standing(
+        standing = PendingOperation(
             life=recorded.life,
             exact=exact,
             decision=decision,
@@ -69,7 +71,7 @@ class Standings:
         """Return for how many seconds any stop lasted: the most by which a time to decide is longer."""
         return overlap(await self._stops.periods(), since, now)
 
-    async def _frozen(self, decision: Decision, since: float, world: World) -> float:
+    async def _frozen(self, decision: Decision, since: float, world: PolicySnapshot) -> float:
         target, principal = world.targets.get(decision.target), world.principals.get(decision.principal)
         names = [decision.principal, decision.acts_for, principal.person if principal else None]
         return frozen_seconds(

@@ -12,9 +12,9 @@ from writ_contracts.errors import Conflict, Denied, Untrusted
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import Rejected
 from writ_contracts.life import Life, State
-from writ_policy.approvals.recorded import Exact, check_exact
-from writ_policy.decisions.demands import Open, progress_of
-from writ_policy.state.snapshot import World
+from writ_policy.approvals.recorded import ExactRequest, check_exact
+from writ_policy.decisions.demands import OpenDemands, progress_of
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.approvals import BAD, ProvenApproval, read_approval
 
 FRESH_SECONDS, AHEAD_SECONDS = 300.0, 60.0
@@ -22,13 +22,13 @@ FRESH_SECONDS, AHEAD_SECONDS = 300.0, 60.0
 NOT_APPROVER = "not_approver"
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class PendingOperation(Struct, frozen=True, kw_only=True):
     """A pending operation as the journal has it: its first decision, its approvals so far, and when it was requested
     by the NATS server's clock.
     """
 
     life: Life
-    exact: Exact
+    exact: ExactRequest
     decision: Decision
     asker: Principal
     approvers: tuple[str, ...]
@@ -48,12 +48,12 @@ class Standing(Struct, frozen=True, kw_only=True):
         """When the time to decide ends (Unix seconds), as far as is known now: while a stop lasts it moves on."""
         return self.requested_at + seconds_of(self.demands) + self.frozen
 
-    def open(self, world: World, more: ProvenApproval | None = None) -> Open:
+    def open(self, world: PolicySnapshot, more: ProvenApproval | None = None) -> OpenDemands:
         """Its progress, with one `more` approval after those on record."""
         added = {} if more is None else {more.approval.approver: more.presence}
         return progress_of(self.demands, (*self.approvers, *added), self.asker, world.people, {**self.proven, **added})
 
-    def presence_of(self, step: str, who: str, world: World) -> Presence:
+    def presence_of(self, step: str, who: str, world: PolicySnapshot) -> Presence:
         """Return the presence this human must prove to approve the open step, and the further steps for which it then
         counts.
         """
@@ -63,7 +63,7 @@ class Standing(Struct, frozen=True, kw_only=True):
         return world.people.needed(who, self.asker, strongest) or strongest
 
 
-def check_pending(standing: Standing, approval: Approval, now: float) -> None:
+def check_pending(standing: PendingOperation, approval: Approval, now: float) -> None:
     """Raises Conflict (`decided`) where the operation takes no verdict any more, Untrusted where this one is about
     something else or too old.
     """
@@ -78,7 +78,7 @@ def check_pending(standing: Standing, approval: Approval, now: float) -> None:
         raise Untrusted(f"signed {age:.0f} s ago by the approver's clock, at most {FRESH_SECONDS:.0f}", code=BAD)
 
 
-def check_entitled(standing: Standing, approval: Approval, world: World) -> Open:
+def check_entitled(standing: PendingOperation, approval: Approval, world: PolicySnapshot) -> OpenDemands:
     """The progress before the verdict. Raises Denied (`not_approver`) where it is not this person's to give."""
     who, before = approval.approver, standing.open(world)
     if world.people.needed(who, standing.asker, KEY) is None:
@@ -94,7 +94,7 @@ def check_entitled(standing: Standing, approval: Approval, world: World) -> Open
     return before
 
 
-def repeated(standing: Standing, signed: SignedApproval) -> bool:
+def repeated(standing: PendingOperation, signed: SignedApproval) -> bool:
     """Return true if this very verdict is on record: its approver repeats it after a lost reply."""
     end = standing.life.end
     known = [*standing.signed, *([end.approval] if isinstance(end, Rejected) else ())]

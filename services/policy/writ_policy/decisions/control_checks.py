@@ -19,7 +19,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.persons import person_of, same_person
 from writ_contracts.principal_changes import changed, entry_version, is_active
 from writ_policy.decisions.window_checks import check_archive, check_window, check_window_end
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState, Emergency
@@ -51,7 +51,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
     first decision, so exactly the approved operation starts.
     """
 
-    world: World
+    world: PolicySnapshot
     control: ControlState
     catalogue: Catalogue
     decide: Decide
@@ -154,7 +154,8 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
 
     def window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """A window within the policy's bounds, for operations whose approval it may stand for."""
-        return check_window(self.world, self.catalogue, request, ruling)
+        seen = self.world.seen_by(request.principal, self.now)
+        return check_window(structs.replace(self.world, targets=seen.targets), self.catalogue, request, ruling)
 
     def end_window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check the end: its window must be open."""

@@ -10,7 +10,7 @@ from writ_contracts.inventory import Principal
 from writ_rules.engine.obligations import ApproverStep, Demand, People, Progress, Proven, progress
 
 
-class Open(Struct, frozen=True, kw_only=True):
+class OpenDemands(Struct, frozen=True, kw_only=True):
     """The progress of all demands of an operation. `steps`: each open step by its label, with those able to approve
     it now. `later`: people able to approve an open step or one after it. `waits_for`: the open steps in words.
     """
@@ -56,7 +56,7 @@ def _wire_step(step: ApproverStep, presence: Presence, asker: Principal, people:
 
 def progress_of(
     demands: Sequence[DecisionDemand], approvals: Sequence[str], asker: Principal, people: People, proven: Proven
-) -> Open:
+) -> OpenDemands:
     """Return the progress made by these approvals, by people's present roles. `proven`: the presence proved by each of
     them.
     """
@@ -78,7 +78,7 @@ def progress_of(
         remaining = max(remaining, how.more + sum(one.quorum for one in rest))
         later |= how.able.union(*(people.able(one.approvers, asker, own.presence) for one in rest))
     gone = {people.person(who) for who in approvals}
-    return Open(
+    return OpenDemands(
         steps=steps,
         later=frozenset(who for who in later if people.person(who) not in gone),
         remaining=remaining,

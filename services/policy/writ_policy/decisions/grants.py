@@ -12,10 +12,10 @@ from writ_contracts.journal import Granted
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
-from writ_policy.approvals.recorded import Approvals
+from writ_policy.approvals.recorded import CountedApprovals
 from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.rulings import RuledRequest
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.approvals import approval_digest
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed
@@ -27,7 +27,7 @@ suspend.
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
 
 
-def check_claim(ask: AskGrant, world: World) -> Claim:
+def check_claim(ask: AskGrant, world: PolicySnapshot) -> Claim:
     """Return the claim if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
     pool = world.target(ask.subject.target).pool
     try:
@@ -40,11 +40,11 @@ def check_claim(ask: AskGrant, world: World) -> Claim:
 
 
 def grant(
-    ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: Approvals | None = None
+    ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: CountedApprovals | None = None
 ) -> Grant:
     """Return the grant for this claim, on this allowing decision and these approvals."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
-    given = approvals or Approvals()
+    given = approvals or CountedApprovals()
     if ruling.timeout is None:
         raise Invalid(f"{request.operation.name} has no timeout, so nothing would end it", code="internal")
     return Grant(
@@ -95,7 +95,7 @@ def granted_event(
     )
 
 
-def read_grant(ask: Decide, ruled: RuledRequest, world: World, *, quoting: bool = False) -> ReadGrant | None:
+def read_grant(ask: Decide, ruled: RuledRequest, world: PolicySnapshot, *, quoting: bool = False) -> ReadGrant | None:
     """Return the requested read grant; None if the decision denies or the operation has no such read. If the
     decision needs listings, return the grant for those. `quoting`: a preview may quote the present content.
     """
@@ -148,12 +148,14 @@ def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -
     )
 
 
-def target_test_grant(ask: Decide, ruled: RuledRequest, world: World, plugins: AgentPlugins) -> ReadGrant | None:
+def target_test_grant(
+    ask: Decide, ruled: RuledRequest, world: PolicySnapshot, plugins: AgentPlugins
+) -> ReadGrant | None:
     """Return the grant to test the target of a `backend_test`, and nothing else.
 
-    Raises Invalid for a target outside the inventory.
+    Raises Invalid for a target outside the inventory, or outside the part of it which the requester may list.
     """
-    target = world.target(str(ruled.ruling.effective["target"]))
+    target = world.seen_by(ruled.request.principal, ruled.decision.at).target(str(ruled.ruling.effective["target"]))
     if ruled.ruling.effect != "allow" or ask.subject.simulate or "visit" not in ask.look:
         return None
     if ask.look_key is None:
@@ -172,7 +174,7 @@ def target_test_grant(ask: Decide, ruled: RuledRequest, world: World, plugins: A
     )
 
 
-def _actions(ask: Decide, ruled: RuledRequest, world: World) -> list[ReadAction]:
+def _actions(ask: Decide, ruled: RuledRequest, world: PolicySnapshot) -> list[ReadAction]:
     """Return the requested reads offered by the operation."""
     operation = ruled.request.operation
     if operation.ahead and ask.look_until is not None and not ask.look:
@@ -180,7 +182,7 @@ def _actions(ask: Decide, ruled: RuledRequest, world: World) -> list[ReadAction]
     return sorted({action for action in ask.look if action in _offered(operation)})
 
 
-def _settled(ruled: RuledRequest, world: World) -> bool:
+def _settled(ruled: RuledRequest, world: PolicySnapshot) -> bool:
     """Return whether it is allowed, and a start will depend on no unknown fact, such as other names."""
     naming = (ruled.request.operation.name, ruled.request.target.role) in world.policy.naming
     return ruled.ruling.effect == "allow" and not ruled.decision.dry_run and not naming

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from writ_contracts.errors import Unreachable
+from writ_contracts.ids import WRIT_TARGET
 from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.rulings import Judge
 from writ_policy.state.control_follower import Follower
@@ -33,9 +34,9 @@ class JudgeFactory:
         self._dry_run_only = dry_run_only
         self._clock = clock
 
-    async def at(self, control_sequence: int, stored_policies: int = 0) -> Judge:
+    async def at(self, control_sequence: int, stored_policies: int = 0, target: str = WRIT_TARGET) -> Judge:
         """Return a judge with this control event and this stored version. Raises Unreachable (`behind`):
-        another replica may be further.
+        another replica may be further. That there is no such target is said by the present inventory alone.
         """
         if not await self._follower.reach(control_sequence):
             sequence = self._follower.state.sequence
@@ -45,6 +46,8 @@ class JudgeFactory:
         if (why := self._versions.taken_back or self._versions.blocked or self._guard.problem) is not None:
             raise Unreachable(why[:500], code="behind")
         world = await self._sources.refresh()  # last, and nothing is waited for after it: no event comes in between
+        if target not in world.targets:
+            world = await self._sources.refresh(waits=True)
         return Judge(
             world=world,
             control=self._follower.state,

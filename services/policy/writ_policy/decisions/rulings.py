@@ -15,18 +15,18 @@ from writ_contracts.operations import Catalogue, Risk, has_operation, not_offere
 from writ_contracts.parameters import public
 from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
-from writ_policy.approvals.recorded import Approvals
+from writ_policy.approvals.recorded import CountedApprovals
 from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.statements import check_statement, presence_of
 from writ_policy.decisions.window_checks import is_own_window
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
-from writ_rules.engine.facts import Need
+from writ_rules.engine.facts import NeededListing
 from writ_rules.engine.trace import Trace
 from writ_trust.digests import keyed_digest, plain_digest
 from writ_trust.statements import digest
@@ -58,7 +58,7 @@ class RuledRequest(Struct, frozen=True, kw_only=True):
 class Judge(Struct, frozen=True, kw_only=True):
     """All inputs of a decision, at `now` (Unix seconds)."""
 
-    world: World
+    world: PolicySnapshot
     control: ControlState
     catalogue: Catalogue
     plugins: AgentPlugins
@@ -72,7 +72,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         *,
         starting: bool = False,
         recorded: bool = False,
-        approvals: Approvals | None = None,
+        approvals: CountedApprovals | None = None,
         window: str = "",
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
@@ -83,10 +83,11 @@ class Judge(Struct, frozen=True, kw_only=True):
         are settled at this instant, for an approved operation at the instant of its first decision.
         """
         known = known or KnownFacts()
-        request, signed = self._understand(subject, recorded=recorded)
-        given = approvals or Approvals()
+        request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
+        given = approvals or CountedApprovals()
         request = structs.replace(request, approvals=given.approvers, proven=given.proven)
-        ruling = decide(self.world.policy, request, self.control, self.world.people, known.facts)
+        seen = self.world.seen_by(request.principal, self.now)
+        ruling = decide(seen.policy, request, self.control, self.world.people, known.facts)
         if request.operation.control and ruling.effect != "deny" and not request.own:
             ruling = self._checks(given.decided_at).apply(request, ruling)
         if ruling.effect != "deny":
@@ -133,7 +134,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         listing, thing = known.facts.listings.get(OTHER_NAMES), str(request.effective[request.operation.named])
         if listing is None:
             reason = f"a deny depends on names, and the other names of {thing} were not requested yet"
-            needs = [*ruling.needs, Need(OTHER_NAMES)]
+            needs = [*ruling.needs, NeededListing(OTHER_NAMES)]
             return self._again(ruled, subject, known, traced, _denied(ruling, "facts_needed", reason, needs))
         if known.about != thing:
             raise Untrusted(f"a listing of the other names of {known.about!r}, for {thing!r}", code="forged_listing")
@@ -211,7 +212,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
 
     def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
-        return decide(self.world.policy, request, self.control, self.world.people, known.facts)
+        seen = self.world.seen_by(request.principal, self.now)
+        return decide(seen.policy, request, self.control, self.world.people, known.facts)
 
     def _ruled(
         self,
@@ -229,10 +231,11 @@ class Judge(Struct, frozen=True, kw_only=True):
         plugins = self.plugins.accepted_for(request.operation.name, request.target.backend)
         return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=plugins)
 
-    def _understand(self, subject: Subject, *, recorded: bool) -> tuple[DecisionRequest, bool]:
+    def _understand(self, subject: Subject, *, recorded: bool, known_target: bool) -> tuple[DecisionRequest, bool]:
+        """`known_target`: a decision named the target to its requester before, so it is not hidden again."""
         principal = self.world.requester(subject.principal, subject.key)
         operation = self.catalogue.find(subject.operation)
-        target = self.world.target(subject.target)
+        target = (self.world if known_target else self.world.seen_by(principal, self.now)).target(subject.target)
         if not has_operation(target, operation):
             raise not_offered(target, operation)
         effective = operation.check(subject.parameters)
@@ -261,6 +264,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
     ) -> Decision:
         more = len(ruling.rules) - MOST_RULES
+        shown = public(request.operation.parameters, ruling.effective) if ruling.demands else {}
         return Decision(
             operation_id=subject.operation_id,
             principal=subject.principal,
@@ -288,7 +292,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             passed_over=ruling.passed_over if ruling.effect == "allow" else [],
             demands=wire_demands(ruling.demands, request.principal, self.world.people),
             target_digest=plain_digest(encode(request.target)) if ruling.demands or request.approvals else None,
-            public_digest=_public_digest(request, ruling) if ruling.demands else None,
+            public_digest=plain_digest(canonical(shown)) if ruling.demands else None,
             presence=request.presence if subject.presence is not None else None,
             people=self.world.directory.name if self.world.directory is not None else None,
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
@@ -325,11 +329,7 @@ def _by_window(ruled: RuledRequest, window: str) -> RuledRequest:
     return structs.replace(ruled, decision=decision)
 
 
-def _public_digest(request: DecisionRequest, ruling: Ruling) -> str:
-    return plain_digest(canonical(public(request.operation.parameters, ruling.effective)))
-
-
-def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[Need] = ()) -> Ruling:
+def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[NeededListing] = ()) -> Ruling:
     return structs.replace(ruling, effect="deny", code=code, reason=reason, rules=[], needs=list(needs))
 
 

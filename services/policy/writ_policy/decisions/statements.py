@@ -6,7 +6,7 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Principal
 from writ_contracts.requests import RequestStatement
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.digests import keyed_digest, same
 from writ_trust.requester_presence import check_presence
 from writ_trust.statements import open_signed, read
@@ -49,7 +49,7 @@ def check_statement(subject: Subject, principal: Principal, now: float | None, i
     return True
 
 
-def presence_of(subject: Subject, world: World, *, recorded: bool) -> Presence:
+def presence_of(subject: Subject, world: PolicySnapshot, *, recorded: bool) -> Presence:
     """Return the presence proved by the requester besides their signature, by a credential enrolled before they signed;
     else a key. Raises Untrusted for a bad proof. The statement was checked before. For a `recorded` request, a
     credential removed since proves nothing any more.

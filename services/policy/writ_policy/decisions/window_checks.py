@@ -8,7 +8,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue, Operation, has_operation, not_offered
 from writ_contracts.persons import same_person
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.approval_windows import ApprovalWindow
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
@@ -16,7 +16,7 @@ from writ_rules.engine.control import ControlState
 from writ_rules.engine.ruling import Ruling
 
 
-def check_window(world: World, catalogue: Catalogue, request: DecisionRequest, ruling: Ruling) -> Ruling:
+def check_window(world: PolicySnapshot, catalogue: Catalogue, request: DecisionRequest, ruling: Ruling) -> Ruling:
     """Return the ruling on a request for a window, denied where the policy lets none stand for an approval.
 
     Raises Invalid for unknown operations and targets.
@@ -72,7 +72,7 @@ def find_window(windows: Iterable[ApprovalWindow], parameters: object, now: floa
     return next((one for one in windows if one.id == named and one.lasts(now)), None)
 
 
-def is_own_window(world: World, control: ControlState, principal: str, parameters: object, now: float) -> bool:
+def is_own_window(world: PolicySnapshot, control: ControlState, principal: str, parameters: object, now: float) -> bool:
     """Return true for an open window requested or approved by the principal's person, who may always end it."""
     window = find_window(control.windows, parameters, now)
     people = () if window is None else (window.by, *window.approvers)

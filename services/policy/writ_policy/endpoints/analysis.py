@@ -25,6 +25,7 @@ from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.scans import Scans
 from writ_policy.endpoints.versions import QueryHandler, decode_query
+from writ_policy.state.seen import Seen
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.explaining import can_i, explain
@@ -80,7 +81,7 @@ class AnalysisQueries:
         judge, asker = await self._asker(message)
         query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
         facts = await self._scanned(judge, query.operation, query.target)
-        return can_i(setting(judge), query, asker=asker, now=judge.now, facts=facts)
+        return can_i(setting(judge, asker), query, asker=asker, now=judge.now, facts=facts)
 
     async def explain(self, message: Message) -> questions.PolicyExplainAnswer:
         query = decode_query(message, questions.PolicyExplainQuery, LONGEST_QUESTION)
@@ -88,7 +89,8 @@ class AnalysisQueries:
         await self._permit_others(message, judge, asker, [query.principal or asker])
         query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
         facts = await self._scanned(judge, query.operation, query.target)
-        found = explain(setting(judge), query, asker=asker, now=judge.now, facts=facts)
+        here = setting(judge, asker if query.principal in (None, asker) else None)
+        found = explain(here, query, asker=asker, now=judge.now, facts=facts)
         omitted = max(0, len(found.trace) - MOST_TRACED)
         found = structs.replace(found, trace=_bounded(found.trace), trace_omitted=omitted)
         return questions.PolicyExplainAnswer(explanation=found)
@@ -99,12 +101,15 @@ class AnalysisQueries:
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, {request.principal for request in query.requests})
         async with self._evaluating:
-            return await self._evaluated(judge, query)
+            return await self._evaluated(judge, query, asker)
 
-    async def _evaluated(self, judge: Judge, query: questions.PolicyEvalQuery) -> questions.PolicyEvalAnswer:
+    async def _evaluated(
+        self, judge: Judge, query: questions.PolicyEvalQuery, asker: str
+    ) -> questions.PolicyEvalAnswer:
         about = {(request.operation, request.target) for request in query.requests}
         facts = {one: await self._scanned(judge, *one) for one in about}
-        here, results, size = setting(judge), [], 0
+        own = asker if all(request.principal == asker for request in query.requests) else None
+        here, results, size = setting(judge, own), [], 0
         began = time.perf_counter()
         for request in query.requests:
             result = decided(here, request, now=judge.now, facts=facts[request.operation, request.target])
@@ -130,7 +135,7 @@ class AnalysisQueries:
         query = decode_query(message, access.PolicyAllowedQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, [query.principal])
-        return await self._analysis_pool.work(self._job("allowed", query, judge), access.PolicyAllowedAnswer)
+        return await self._analysis_pool.work(self._job("allowed", query, judge, asker), access.PolicyAllowedAnswer)
 
     async def who_can(self, message: Message) -> access.PolicyWhoCanAnswer:
         """Return the principals allowed to do an operation."""
@@ -170,15 +175,19 @@ class AnalysisQueries:
         if not all(judge.world.owns(asker, who) for who in about):
             await self._permit(message)
 
-    def _job(self, kind: Kind, query: Struct | None, judge: Judge) -> Job:
+    def _job(self, kind: Kind, query: Struct | None, judge: Judge, asker: str | None = None) -> Job:
+        """`asker`: a principal that may see no more than it may list."""
         world = judge.world
+        seen = None if asker is None else world.seen_by(world.principals[asker], judge.now)
+        limited = seen is not None and seen.reach is not None
         return Job(
             kind=kind,
             query=Raw(msgspec.json.encode(query)),
             now=judge.now,
             mode=self._mode,
             policy=world.in_force.stored.document,
-            targets=list(world.targets.values()),
+            targets=list((seen or world).targets.values()),
+            seen_by=(asker or "") if limited else "",
             principals=list(world.principals.values()),
             presences=dict(world.people.presences or {}),
             solo=world.people.solo,
@@ -198,13 +207,16 @@ def _bounded(trace: list[TraceEntry]) -> list[TraceEntry]:
     return sorted(trace, key=lambda entry: (not entry.matched, not entry.erred))[:MOST_TRACED]
 
 
-def setting(judge: Judge) -> Setting:
-    """Return the policy in force with its installation, stops and emergencies."""
+def setting(judge: Judge, asker: str | None = None) -> Setting:
+    """Return the policy in force with its installation, stops and emergencies; as far as `asker` may list them, if
+    one is named.
+    """
     world = judge.world
+    seen = Seen(world.policy, world.targets) if asker is None else world.seen_by(world.principals[asker], judge.now)
     return Setting(
-        policy=world.policy,
+        policy=seen.policy,
         catalogue=judge.catalogue,
-        targets=world.targets,
+        targets=seen.targets,
         principals=world.principals,
         people=world.people,
         control=judge.control,

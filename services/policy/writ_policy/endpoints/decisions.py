@@ -16,7 +16,7 @@ from writ_policy.decisions.grants import read_grant, target_test_grant
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.endpoints.scans import Scans
-from writ_policy.granting import Granting
+from writ_policy.granting import GrantEndpoint
 from writ_policy.metrics import Measures
 from writ_policy.starts import FORGED, ForgedStart
 from writ_policy.versions.proposed import CHANGES, ProposedVersions
@@ -54,7 +54,7 @@ class DecisionEndpoints:
         bus: Bus,
     ) -> None:
         self._windows = windows
-        self._granting = Granting(journal, judging, self._known_facts, key, keys.events, windows, bus)
+        self._granting = GrantEndpoint(journal, judging, self._known_facts, key, keys.events, windows, bus)
         self._security = security
         self._judging = judging
         self._scans = scans
@@ -74,7 +74,7 @@ class DecisionEndpoints:
         ]
 
     async def _decide(self, ask: Decide) -> tuple[Decided, RuledRequest]:
-        judge = await self._judging.at(ask.control_sequence, ask.stored_policies)
+        judge = await self._judging.at(ask.control_sequence, ask.stored_policies, ask.subject.target)
         if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
             judge = await self._judging.now()
         given, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)

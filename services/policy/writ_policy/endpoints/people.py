@@ -9,7 +9,7 @@ from writ_contracts.subjects import parse_query
 from writ_contracts.wire import decode
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.endpoints.versions import QueryHandler, decode_query
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_runtime.answering import answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
@@ -49,5 +49,5 @@ class PeopleEndpoints:
         return _answer(world)
 
 
-def _answer(world: World) -> PeopleAnswer:
+def _answer(world: PolicySnapshot) -> PeopleAnswer:
     return PeopleAnswer(directory=world.directory.signed if world.directory is not None else None)

@@ -7,13 +7,17 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from msgspec import structs
+
 from writ_bus.port import Message
 from writ_bus.sender import sender_key
 from writ_contracts.catalogue.control import MAX_POLICY_BYTES
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import WRIT_TARGET, encode_id
+from writ_contracts.inventory import Principal
 from writ_contracts.notices import Notice
+from writ_contracts.persons import same_person
 from writ_contracts.policies import (
     PolicyHistoryAnswer,
     PolicyHistoryQuery,
@@ -30,9 +34,11 @@ from writ_policy.config import Config
 from writ_policy.decisions.rulings import Judge
 from writ_policy.state import control_views
 from writ_policy.state.control_views import MOST_SHOWN
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_policy.state.sources import FILES, Sources
 from writ_policy.versions.stored import Versions
 from writ_policy.windows.open_windows import OpenWindows
+from writ_rules.engine.compile import Policy
 
 QUESTION_BYTES = 16_384
 QueryHandler = Callable[[Message], Awaitable[Any]]
@@ -93,6 +99,14 @@ class VersionQueries:
         """Return this replica's inputs of decisions, and their problems."""
         decode_query(message, PolicyStatusQuery)
         judge = await self._judge()
+        answer = await self._full_status(judge)
+        principal = judge.world.principals.get(parse_query(message.subject)[0])
+        seen = None if principal is None else judge.world.seen_by(principal, judge.now)
+        if principal is None or seen is None or seen.reach is None:
+            return answer
+        return _limited(answer, seen.policy, principal, judge.world)
+
+    async def _full_status(self, judge: Judge) -> PolicyStatusAnswer:
         world, head = judge.world, self._versions.head
         store = self._versions.blocked or self._versions.problem
         found = {name: self._sources.problem(name) for name in FILES} | {"store": store}
@@ -152,6 +166,24 @@ class VersionQueries:
             in_force=self._versions.head is not None and self._versions.head.number == version.number,
             problem=problem[:500],
         )
+
+
+def _limited(
+    answer: PolicyStatusAnswer, policy: Policy, principal: Principal, world: PolicySnapshot
+) -> PolicyStatusAnswer:
+    """Return what a principal may know that lists only what its rules reach: problems, stops and emergencies name
+    targets and other principals.
+    """
+    return structs.replace(
+        answer,
+        rules=policy.rules,
+        problems=dict.fromkeys(answer.problems, "an operator can read what is wrong: `writ policy status`"),
+        notes=[],
+        stops=[],
+        emergencies=[],
+        windows=[one for one in answer.windows if same_person(principal.id, one.by, world.principals)],
+        more=0,
+    )
 
 
 def decode_query(message: Message, kind: type[Any], limit: int = QUESTION_BYTES) -> Any:

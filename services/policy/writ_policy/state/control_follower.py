@@ -7,46 +7,27 @@ with policy's own decision on the requester's signature: an executor alone can o
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from writ_bus.port import Journal
 from writ_contracts import subjects
-from writ_contracts.catalogue.control import (
-    EmergencyConfirm,
-    EmergencyDeclare,
-    EmergencyReview,
-    JournalArchive,
-    PrincipalManage,
-    StopLift,
-)
-from writ_contracts.catalogue.windows import WindowRequest
 from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import decode
-from writ_policy.state.copied_control_events import in_order
 from writ_policy.versions.stored import Versions
 from writ_rules.engine.control import ControlState, apply
 from writ_runtime.logs import Log
-from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
+from writ_trust.control_events import DECIDED, allowed_by_policy, is_decided, stored_late
+from writ_trust.copied_control_events import in_order
 
 INTERVAL = 1.0
 LOST_AFTER = 10
 """Reads in a row that miss the last event: one copy of the journal may be behind for a moment."""
-DECIDED: dict[str, type[Struct]] = {
-    "stop_lift": StopLift,
-    "emergency_declare": EmergencyDeclare,
-    "emergency_confirm": EmergencyConfirm,
-    "emergency_review": EmergencyReview,
-    "journal_archive": JournalArchive,
-    "principal_manage": PrincipalManage,
-    "window_request": WindowRequest,
-}
-"""Kinds that count only if policy allowed exactly these parameters."""
 VERSIONS = ("policy_publish", "policy_rollback")
 
 _log = Log("writ.policy")
@@ -63,10 +44,12 @@ class Follower:
         *,
         installation: str = "",
         versions_lost: int = 0,
+        on_forged: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`keys`: policy's, each with the last event of the journal for which its decisions count. Versions up to
-        `versions_lost` are not waited for.
+        `versions_lost` are not waited for. `on_forged` gets the fault of copies that no archive vouches for.
         """
+        self._on_forged = on_forged
         self._journal = journal
         self._keys = keys
         self._installation = installation
@@ -127,6 +110,7 @@ class Follower:
             ordered = in_order(records, self._decided)
         except Untrusted as error:
             _log.error("control.incomplete", error=str(error), effect="everything is stopped")
+            self._on_forged(str(error))
             ordered, state = {record.sequence: record for record in records}, apply(state, 1, None)
             state = structs.replace(state, sequence=0)
         for first, record in ordered.items():
@@ -202,13 +186,14 @@ class Follower:
 
     def _decided(self, event: ControlEvent, sequence: int) -> bool:
         """Return whether policy allowed exactly this event on its author's signature."""
-        decision = self._allowed(event, event.kind, sequence)
-        return decision is not None and covers_parameters(decision, event, DECIDED[event.kind])
+        return is_decided(event, self._trusted(sequence), self._installation)
 
     def _allowed(self, event: ControlEvent, operation: str, sequence: int) -> Decision | None:
         """Return policy's own decision allowing the event's operation, or None. `sequence`: the event's first one."""
-        trusted = [key for key, last in self._keys.items() if sequence <= last]
-        return allowed_by_policy(event, operation, trusted, self._installation)
+        return allowed_by_policy(event, operation, self._trusted(sequence), self._installation)
+
+    def _trusted(self, sequence: int) -> list[str]:
+        return [key for key, last in self._keys.items() if sequence <= last]
 
 
 def _mark(record: Record) -> tuple[int, bytes]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.credentials import Credential
@@ -13,15 +13,20 @@ from writ_contracts.inventory import GATEWAY, WRIT, Agents, Inventory, Principal
 from writ_contracts.principal_changes import is_active, principals_in_force
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
+from writ_policy.state.seen import Seen, VisibleTargets, find_target
 from writ_policy.versions.stored import VersionInForce
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import Scan
+from writ_rules.engine.conditions import ScanCondition
 from writ_rules.engine.people import People, people_of
+from writ_rules.engine.reach import about, is_limited, reach_of
 from writ_trust.approvals import own_nkey
 from writ_trust.people import Directory
 
+MOST_NARROWED = 64
+"""Policies that are kept for limited principals: each has up to all rules of the policy."""
 
-class World(Struct, frozen=True, eq=False, kw_only=True):
+
+class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
     """One version of the policy and one reading of all files; replaced as a whole."""
 
     installation: str
@@ -45,12 +50,27 @@ class World(Struct, frozen=True, eq=False, kw_only=True):
     directory: Directory | None = None
     """The credentials of people, besides their nkeys."""
 
+    narrowed: dict[object, Policy] = field(default_factory=dict)
+    """The policies of limited principals, made when they are first asked for."""
+
     def target(self, target_id: str) -> Target:
         """Return the target. Raises Invalid (`unknown_target`)."""
-        try:
-            return self.targets[target_id]
-        except KeyError:
-            raise Invalid(f"no target {target_id!r} in the inventory", code="unknown_target") from None
+        return find_target(self.targets, target_id)
+
+    def seen_by(self, principal: Principal, at: float) -> Seen:
+        """Return the part of the world which the principal may list, at an instant."""
+        if not is_limited(self.policy, principal):
+            return Seen(self.policy, self.targets)
+        reach = reach_of(self._about(principal), principal, at)
+        return Seen(reach.policy, VisibleTargets(self.targets, reach), reach)
+
+    def _about(self, principal: Principal) -> Policy:
+        key = principal.id, principal.kind, tuple(sorted(principal.roles))
+        if key not in self.narrowed:
+            if len(self.narrowed) >= MOST_NARROWED:
+                self.narrowed.clear()
+            self.narrowed[key] = about(self.policy, principal)
+        return self.narrowed[key]
 
     def principal(self, principal_id: str, key: str) -> Principal:
         """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `principal_disabled`,
@@ -106,13 +126,13 @@ def compose(
     agents: FileContent[Agents],
     changes: Iterable[PrincipalManage] = (),
     directory: Directory | None = None,
-) -> World:
+) -> PolicySnapshot:
     """Return the world of this version, these files and these changes of principals."""
     listed = {principal.id: principal for principal in principals.value.principals}
     known = principals_in_force(listed.values(), changes)
     targets = {target.id: target for target in inventory.value.targets}
     policy, stored = in_force.policy, in_force.stored
-    return World(
+    return PolicySnapshot(
         installation=installation,
         in_force=in_force,
         policy=policy,
@@ -157,6 +177,6 @@ def _scanners(policy: Policy) -> dict[str, tuple[str, ...]]:
     places = (*policy.index.values(), *policy.inherited.values(), *policy.urgent.values())
     for rule in {id(rule): rule for rules in places for rule in rules if rule.asks_facts}.values():
         for operation, conditions in rule.conditions.items():
-            names = {one.scanner for one in conditions if isinstance(one, Scan) and can_scan(one.scanner)}
+            names = {one.scanner for one in conditions if isinstance(one, ScanCondition) and can_scan(one.scanner)}
             found.setdefault(operation, set()).update(names)
     return {operation: tuple(sorted(names)) for operation, names in found.items() if names}

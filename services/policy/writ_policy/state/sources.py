@@ -1,6 +1,7 @@
 """The present inputs of decisions: the policy version in force, and the other files as last read.
 
-A changed file counts from the next decision: each one first checks the files' stamps (four `stat` calls). The policy
+A changed file counts from the next decision: each one first checks the files' stamps (four `stat` calls). A large
+inventory counts from the next decision after it was read: decisions do not wait for that. The policy
 file is used only until somebody publishes: its content becomes the next stored version. After that a different file is
 reported, and not applied.
 """
@@ -17,11 +18,11 @@ from writ_documents.document import FileErrors
 from writ_policy.config import Config
 from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler, FileReading, with_digest
-from writ_policy.state.snapshot import World, compose
+from writ_policy.state.snapshot import PolicySnapshot, compose
 from writ_policy.versions.stored import Versions
 from writ_runtime.list_reader import lists
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import Watched
+from writ_runtime.watched_file import WatchedFile
 
 INTERVAL = 0.5
 LISTS = ("inventory", "principals", "agents")
@@ -39,7 +40,7 @@ class Sources:
         compiler: Compiler,
         tell: Callable[[Notice], None],
         on_refusal: Callable[[str], None],
-        on_change: Callable[[World], None],
+        on_change: Callable[[PolicySnapshot], None],
         clock: Callable[[], float],
         people: CredentialsFile,
     ) -> None:
@@ -49,20 +50,21 @@ class Sources:
         self._installation = config.installation
         self._compiler = compiler
         self.people = people
-        self._file = Watched(config.policy, compiler.read)
+        self._file = WatchedFile(config.policy, compiler.read)
         self._lists, problems = _watch(config)
         if problems:
             error = self._file.value.error
             raise _together([*([error] if error else []), *problems])
+        self._reported: dict[str, str | None] = {}
         self._unstored: str | None = None
         self._waiting = True
         self._refreshing = asyncio.Lock()
         self._versions: Versions | None = None
-        self._world: World | None = None
+        self._world: PolicySnapshot | None = None
         self._made_of: list[Any] = []
         self.changes: Callable[[], tuple[PrincipalManage, ...]] = tuple
         """Returns the changes of principals by control events, the same tuple while there is no other."""
-        self._warned: World | None = None
+        self._warned: PolicySnapshot | None = None
 
     @property
     def file(self) -> FileReading:
@@ -80,16 +82,16 @@ class Sources:
         self._announce(versions)
         await self.refresh()
 
-    async def refresh(self, *, again: bool = False) -> World:
+    async def refresh(self, *, again: bool = False, waits: bool = False) -> PolicySnapshot:
         """Return the world as files and versions are now. Concurrent callers share one read.
 
-        `again`: retry a failed storage of a file.
+        `again`: retry a failed storage of a file. `waits`: also for a large inventory that is being read.
         """
         versions = self._versions
         if versions is None:
             raise ConfigError("the stored versions are not known yet")
         async with self._refreshing:
-            await self._read_lists()
+            await self._read_lists(waits=waits)
             await self.people.refresh()
             if await self._file.refresh():
                 self._waiting, self._unstored = self.file.error is None, None
@@ -128,12 +130,12 @@ class Sources:
             return None
         return f"the policy file differs from version {head.number}, which {head.author} published; it does not count"
 
-    async def _read_lists(self) -> None:
+    async def _read_lists(self, *, waits: bool) -> None:
         for name, watched in self._lists.items():
-            before = watched.problem
-            await watched.refresh()
-            if watched.problem is not None and watched.problem != before:
+            await watched.refresh(waits=waits or name != "inventory")
+            if watched.problem is not None and watched.problem != self._reported.get(name):
                 self._refused(name, None)
+            self._reported[name] = watched.problem
 
     async def _offer(self, versions: Versions, *, raising: bool = False) -> None:
         """Store the file's new content as a version, or report it as not in force."""
@@ -168,7 +170,7 @@ class Sources:
         detail = f"the {name} file cannot be used{where}: the last good version stays in force"
         self._tell(Notice(kind="file_refused", detail=detail))
 
-    def _compose(self, versions: Versions, changes: tuple[PrincipalManage, ...]) -> World:
+    def _compose(self, versions: Versions, changes: tuple[PrincipalManage, ...]) -> PolicySnapshot:
         if versions.current is None:
             raise ConfigError("no version of the policy is in force")
         inventory, principals, agents = (self._lists[name].value for name in LISTS)
@@ -195,13 +197,13 @@ def _same(values: list[Any], others: list[Any]) -> bool:
     return len(values) == len(others) and all(map(is_, values, others))
 
 
-def _watch(config: Config) -> tuple[dict[str, Watched[Any]], list[ConfigError]]:
-    watched: dict[str, Watched[Any]] = {}
+def _watch(config: Config) -> tuple[dict[str, WatchedFile[Any]], list[ConfigError]]:
+    watched: dict[str, WatchedFile[Any]] = {}
     problems: list[ConfigError] = []
     readers: tuple[Callable[[Any], Any], ...] = (lists.read_inventory, lists.read_principals, lists.read_agents)
     for name, read in zip(LISTS, readers, strict=True):
         try:
-            watched[name] = Watched(getattr(config, name), with_digest(read))
+            watched[name] = WatchedFile(getattr(config, name), with_digest(read))
         except ConfigError as error:
             problems.append(error)
     return watched, problems

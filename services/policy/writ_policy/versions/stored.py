@@ -18,11 +18,11 @@ from writ_contracts.policies import PolicyFile, StoredPolicy, packed
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
 from writ_policy.highest_version import HighestVersion
-from writ_policy.versions.proofs import read_version
 from writ_rules.engine.compile import Policy
 from writ_runtime.logs import Log
 from writ_trust.digests import plain_digest
 from writ_trust.keys import Key
+from writ_trust.policy_versions import read_version
 from writ_trust.statements import sign
 
 CONFIRMED = 3

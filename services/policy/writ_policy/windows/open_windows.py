@@ -18,10 +18,10 @@ from writ_contracts.errors import WritError
 from writ_contracts.journal import WindowUsed
 from writ_contracts.records import Record
 from writ_contracts.wire import decode_event, encode
-from writ_policy.approvals.recorded import Approvals, counted, exact_of
+from writ_policy.approvals.recorded import CountedApprovals, counted, exact_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.starts import RecordedOperation, check_decided, read_recorded
-from writ_policy.state.snapshot import World
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.approval_windows import ApprovalWindow
 from writ_runtime.logs import Log
 
@@ -37,10 +37,10 @@ class WindowUses(Struct, frozen=True):
     sequence: int = 0
 
 
-class Rule(Protocol):
+class WindowRuling(Protocol):
     """A ruling on the same request with the approvals of a window."""
 
-    def __call__(self, *, approvals: Approvals | None, window: str) -> RuledRequest: ...
+    def __call__(self, *, approvals: CountedApprovals | None, window: str) -> RuledRequest: ...
 
 
 class CountedFirst(Exception):
@@ -56,7 +56,7 @@ class OpenWindows:
         self._keys = keys
         self._requests: dict[str, tuple[RecordedOperation, Sequence[Record]]] = {}
 
-    async def apply(self, judge: Judge, subject: Subject, ruled: RuledRequest, rule: Rule) -> RuledRequest:
+    async def apply(self, judge: Judge, subject: Subject, ruled: RuledRequest, rule: WindowRuling) -> RuledRequest:
         """Return the ruling by the first window which makes the approvals unnecessary, or the same ruling."""
         operation, ruling = ruled.request.operation, ruled.ruling
         if ruling.effect != "require_approval" or operation.control:
@@ -113,7 +113,7 @@ class OpenWindows:
         used = (await self.uses(window.id)).operations
         return operation_id in used or len(used) < window.uses
 
-    async def _approvals(self, window: ApprovalWindow, world: World) -> Approvals | None:
+    async def _approvals(self, window: ApprovalWindow, world: PolicySnapshot) -> CountedApprovals | None:
         """Return the window's valid approvals, with the presences they prove. A forged window has none."""
         try:
             recorded, records = await self._request_of(window, world.installation)

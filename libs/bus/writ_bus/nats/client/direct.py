@@ -27,7 +27,7 @@ _logger = logging.getLogger("writ.bus")
 CLOSED_WITHIN = 2.0
 
 
-class Sink:
+class ReplyFuture:
     """A stand-in for nats-py's future of a request: it receives the message from within the parser.
 
     With `cb=` each message would go through a queue and a task, two turns of the event loop.
@@ -121,7 +121,7 @@ class DirectClient(HeaderClient):
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         subscription = self._subs.get(sid)
         sink: Any = None if subscription is None else subscription._future
-        if subscription is None or not isinstance(sink, Sink) or (headers and not headers.startswith(BEGINNING)):
+        if subscription is None or not isinstance(sink, ReplyFuture) or (headers and not headers.startswith(BEGINNING)):
             await super()._process_msg(sid, subject, reply, data, headers)
             return
         self.stats["in_msgs"] += 1
@@ -164,7 +164,7 @@ class DirectClient(HeaderClient):
 
     async def listen(self, subject: str, queue: str, on_message: OnMessage) -> Subscription:
         """Call `on_message` for each message, from within the parser."""
-        return await self.subscribe(subject, queue=queue, future=cast("asyncio.Future[Msg]", Sink(on_message)))
+        return await self.subscribe(subject, queue=queue, future=cast("asyncio.Future[Msg]", ReplyFuture(on_message)))
 
     async def unlisten(self, subscription: Subscription) -> None:
         """Unsubscribe at the server, and wait for the messages it has already sent."""

@@ -1,0 +1,105 @@
+"""`writ audit redecide`: the decisions in a range of the journal, made a second time with the folder's own files."""
+
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from writ_bus.nats.bus import NatsBus, connect
+from writ_contracts.subjects import JOURNAL
+from writ_installation.files.home import Home
+from writ_installation.nats.server import options_of
+from writ_installation.nats.server_tls import client_tls
+from writ_rules.second_decisions.checker import CheckedDecision, Checker
+from writ_rules.second_decisions.file_history import FileHistory
+from writ_runtime.people_directory import posture_of
+from writ_runtime.plugins import load_catalogue
+from writ_runtime.policy_keys import PolicyKeys
+
+PAGE = 500
+MOST_SHOWN = 1_000
+
+
+class DecidedAgain(Struct, kw_only=True):
+    """The result for a range: how many decisions are the same, differ, or are open, and why."""
+
+    first: int = 0
+    last: int = 0
+    same: int = 0
+    differs: int = 0
+    open: dict[str, int] = field(default_factory=dict)
+    decisions: list[CheckedDecision] = field(default_factory=list)
+    """Those that differ, the first thousand."""
+
+
+async def redecide(home: Home, url: str, *, after: int, until: int | None, since: float | None) -> DecidedAgain:
+    """Make the decisions after that event a second time, up to `until`, from the time `since` on. Raises WritError."""
+    found, reasons = DecidedAgain(), Counter[str]()
+    async with _checker(home, url) as (bus, checker):
+        while records := await bus.journal.read(JOURNAL, after=after, limit=PAGE):
+            for record in records:
+                if until is not None and record.sequence > until:
+                    break
+                found.first, found.last = found.first or record.sequence, record.sequence
+                checked = None if since is not None and record.time < since else await checker.check(record)
+                if checked is not None:
+                    _count(found, reasons, checked)
+            after = records[-1].sequence
+            if until is not None and after >= until:
+                break
+    found.open = dict(reasons.most_common())
+    return found
+
+
+def _count(found: DecidedAgain, reasons: Counter[str], checked: CheckedDecision) -> None:
+    match checked.comparison.result:
+        case "same":
+            found.same += 1
+        case "open":
+            reasons[checked.comparison.why] += 1
+        case "differs":
+            found.differs += 1
+            if len(found.decisions) < MOST_SHOWN:
+                found.decisions.append(checked)
+
+
+@asynccontextmanager
+async def _checker(home: Home, url: str) -> AsyncIterator[tuple[NatsBus, Checker]]:
+    """Yield a connection with audit's key, which may read the journal and the versions of the policy."""
+    bus = await connect(options_of(home, "audit", url, client_tls(home, os.environ)))
+    keys = PolicyKeys(",".join(home.keys_of("policy")), home.keyring_file)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = home.state / "audit" / "inputs"
+        inventory, principals = (
+            _history(kept if kept.is_dir() else Path(folder), path) for path in (home.inventory, home.principals)
+        )
+        try:
+            yield (
+                bus,
+                Checker(
+                    bus.journal,
+                    bus.policies,
+                    load_catalogue(),
+                    inventory,
+                    principals,
+                    events=keys.events,
+                    versions=keys.versions,
+                    installation=home.installation,
+                    solo=lambda: posture_of(home.people_file) == "solo",
+                ),
+            )
+        finally:
+            await bus.drain(1.0)
+
+
+def _history(folder: Path, path: Path) -> FileHistory:
+    """Return what audit kept of the file; where it kept nothing, the present content."""
+    history = FileHistory(folder, path)
+    if not history.versions:
+        history.look(time.time())
+    return history

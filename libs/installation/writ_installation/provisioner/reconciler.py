@@ -1,0 +1,91 @@
+"""The reconcile loop of `writ up` and of the provisioner: apply the files when they change, until it succeeds.
+
+Others request a round, and see whether one has succeeded since.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from writ_bus.errors import BusError
+from writ_contracts.errors import ConfigError, Unreachable
+
+RETRIED = (BusError, ConfigError, Unreachable, OSError, ExceptionGroup)
+"""Failures of the files, the server or a process. Any other error is a defect and ends the loop."""
+
+
+class Rounds:
+    """The loop calls `pause`, `begin` and `done`; others call `request`."""
+
+    def __init__(self) -> None:
+        self._wake = asyncio.Event()
+        self._requested = 0
+        self._done = 0
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for that long, or until a round is requested."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def begin(self) -> int:
+        """Return the number of the round that begins: it includes every request until now."""
+        self._wake.clear()
+        return self._requested
+
+    def done(self, number: int) -> None:
+        """Note the success of the round of that number."""
+        self._done = max(self._done, number)
+
+    def request(self) -> int:
+        """Have a round begin now; return its number."""
+        self._requested += 1
+        self._wake.set()
+        return self._requested
+
+    def is_done(self, number: int) -> bool:
+        """Return whether a round has succeeded that began after the request of that number."""
+        return self._done >= number
+
+
+class Reconciler:
+    """Applies the files in rounds. A failure stands, and is retried in each round, until an attempt succeeds."""
+
+    def __init__(
+        self,
+        rounds: Rounds,
+        files: Callable[[], object],
+        apply: Callable[[], Awaitable[None]],
+        report: Callable[[Exception | None], None],
+        applied: object = None,
+    ) -> None:
+        """`files`: a value that changes with the files; `applied`: its value when they were applied last.
+
+        `report` gets each success as None, and each failure unless the one before had the same text.
+        """
+        self._rounds = rounds
+        self._files = files
+        self._apply = apply
+        self._report = report
+        self._applied = applied
+        self._failure = ""
+
+    async def round(self) -> None:
+        """Apply the files if they changed, or if the last attempt failed."""
+        number, files = self._rounds.begin(), self._files()
+        if self._failure or files != self._applied:
+            try:
+                await self._apply()
+            except RETRIED as error:
+                self._fail(error)
+                return
+            self._applied, self._failure = files, ""
+            self._report(None)
+        self._rounds.done(number)
+
+    def _fail(self, error: Exception) -> None:
+        text = repr(error)
+        if text != self._failure:
+            self._failure = text
+            self._report(error)

@@ -1,0 +1,236 @@
+"""Automata of regular expressions, to show that no text matches both of two.
+
+Whatever is not followed exactly (look-around, anchors, upper limits of repetitions, Unicode classes) is taken for more
+than it is. So "no text" is certain, and "there may be one" is not.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from functools import lru_cache
+from math import inf
+from re import _constants as names  # type: ignore[attr-defined]
+from typing import Any
+
+from writ_rules.analysis.regexes import tree_of
+
+LAST = 0x10FFFF
+MOST_COPIES = 16
+"""Repetitions that are followed one by one; more of them count as any number."""
+MOST_PAIRS = 20_000
+MOST_PATTERNS, LONGEST = 2_000, 500
+Ranges = tuple[tuple[int, int], ...]
+ANY: Ranges = ((0, LAST),)
+BEYOND = (0x80, LAST)
+"""A class such as `\\w` is ASCII to RE2 and Unicode to Python."""
+CLASSES: dict[Any, Ranges] = {
+    names.CATEGORY_DIGIT: ((48, 57),),
+    names.CATEGORY_SPACE: ((9, 10), (12, 13), (32, 32)),
+    names.CATEGORY_WORD: ((48, 57), (65, 90), (95, 95), (97, 122)),
+}
+NEGATED = {
+    names.CATEGORY_NOT_DIGIT: names.CATEGORY_DIGIT,
+    names.CATEGORY_NOT_SPACE: names.CATEGORY_SPACE,
+    names.CATEGORY_NOT_WORD: names.CATEGORY_WORD,
+}
+REPEATS = (names.MAX_REPEAT, names.MIN_REPEAT, getattr(names, "POSSESSIVE_REPEAT", names.MAX_REPEAT))
+
+
+class NotFollowed(Exception):
+    """Raised for a pattern whose texts can't be told from its syntax."""
+
+
+class PatternComparisons:
+    """Comparisons of the patterns of one file with the operations' own: a file may have a hundred thousand."""
+
+    def __init__(self, most: int = MOST_PATTERNS) -> None:
+        self._left = most
+        self._known: dict[tuple[str, str], float] = {}
+
+    def shortest(self, grammar: str, pattern: str) -> float:
+        """Return `shortest_common`, or 0 after too many comparisons."""
+        if (grammar, pattern) not in self._known:
+            self._left -= 1
+            self._known[grammar, pattern] = shortest_common(grammar, pattern) if self._left >= 0 else 0
+        return self._known[grammar, pattern]
+
+
+def shortest_common(grammar: str, pattern: str) -> float:
+    """Return a length that each text has at least that `grammar` is found in and that `pattern` covers as a whole;
+    infinity where there is no such text, 0 where nothing is known.
+    """
+    if len(pattern) > LONGEST:
+        return 0
+    try:
+        return _shortest(_automaton(grammar, whole=False), _automaton(pattern, whole=True))
+    except (re.error, NotFollowed, OverflowError, RecursionError):
+        return 0
+
+
+class Automaton:
+    """States with their steps by characters and without. The first is 0; `last` is the one that takes a text."""
+
+    def __init__(self) -> None:
+        self.steps: list[list[tuple[Ranges, int]]] = [[]]
+        self.free: list[list[int]] = [[]]
+        self.last = 0
+
+    def _state(self) -> int:
+        self.steps.append([])
+        self.free.append([])
+        return len(self.steps) - 1
+
+    def read(self, at: int, ranges: Ranges) -> int:
+        """Return the state after one of these characters."""
+        self.steps[at].append((ranges, self._state()))
+        return len(self.steps) - 1
+
+    def loop(self, at: int, items: Any) -> int:
+        """Return the state after any number of these."""
+        start = self._state()
+        self.free[at].append(start)
+        self.free[self.follow(start, items)].append(start)
+        return start
+
+    def follow(self, at: int, items: Iterable[Any]) -> int:
+        """Return the state after all of these, one after the other."""
+        for kind, argument in items:
+            at = self._one(at, kind, argument)
+        return at
+
+    def _one(self, at: int, kind: Any, argument: Any) -> int:
+        ranges = _characters(kind, argument)
+        if ranges is not None:
+            return self.read(at, ranges)
+        if kind in REPEATS:
+            return self._repeat(at, *argument)
+        if kind is names.BRANCH:
+            return self._any_of(at, argument[1])
+        if kind is names.SUBPATTERN:
+            if argument[1] & re.IGNORECASE:
+                raise NotFollowed
+            return self.follow(at, argument[3])
+        if kind in (names.AT, names.ASSERT, names.ASSERT_NOT):
+            return at
+        raise NotFollowed
+
+    def _any_of(self, at: int, arms: Iterable[Any]) -> int:
+        end = self._state()
+        for arm in arms:
+            self.free[self.follow(at, arm)].append(end)
+        return end
+
+    def _repeat(self, at: int, least: int, most: int, items: Any) -> int:
+        for _ in range(min(least, MOST_COPIES)):
+            at = self.follow(at, items)
+        if most > MOST_COPIES:
+            return self.loop(at, items)
+        end = self._state()
+        self.free[at].append(end)
+        for _ in range(most - least):
+            at = self.follow(at, items)
+            self.free[at].append(end)
+        return end
+
+    def reached(self, states: Iterable[int]) -> list[int]:
+        """Return these states and those which no character is needed for."""
+        found = dict.fromkeys(states)
+        queue = deque(found)
+        while queue:
+            for state in self.free[queue.popleft()]:
+                if state not in found:
+                    found[state] = None
+                    queue.append(state)
+        return list(found)
+
+
+@lru_cache(maxsize=64)
+def _automaton(pattern: str, *, whole: bool) -> Automaton:
+    """Return the automaton. `whole`: it covers the text, else it is found in the text."""
+    if "[:" in pattern:
+        raise NotFollowed
+    tree = tree_of(pattern)
+    if tree.state.flags & (re.IGNORECASE | re.MULTILINE):
+        raise NotFollowed
+    items, made = list(tree), Automaton()
+    ended = [item for item in items if item[0] is not names.ASSERT_NOT][-1:] == [(names.AT, names.AT_END)]
+    at = 0
+    if not whole and not (items and items[0] == (names.AT, names.AT_BEGINNING)):
+        at = made.loop(at, [(names.ANY, None)])
+    at = made.follow(at, items)
+    if not whole:  # Python's `$` holds before a newline at the end, too
+        rest = (0, 1, [(names.LITERAL, 10)]) if ended else (0, MOST_COPIES + 1, [(names.ANY, None)])
+        at = made.follow(at, [(names.MAX_REPEAT, rest)])
+    made.last = at
+    return made
+
+
+def _shortest(one: Automaton, other: Automaton) -> float:
+    """Return the number of characters to the nearest pair of last states; 0 where the pairs are too many."""
+    met: set[tuple[int, int]] = set()
+    current, length = _pairs(one, other, 0, 0, met), 0
+    while current:
+        if (one.last, other.last) in met:
+            return length
+        if len(met) > MOST_PAIRS:
+            return 0
+        after: list[tuple[int, int]] = []
+        for left, right in current:
+            for ranges, to in one.steps[left]:
+                for others, then in other.steps[right]:
+                    if _meet(ranges, others):
+                        after += _pairs(one, other, to, then, met)
+        current, length = after, length + 1
+    return inf
+
+
+def _pairs(one: Automaton, other: Automaton, left: int, right: int, met: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the pairs reached from this one without a character that were not met before, and note them."""
+    if (left, right) in met:
+        return []
+    rights = other.reached([right])
+    found = [pair for state in one.reached([left]) for each in rights if (pair := (state, each)) not in met]
+    met.update(found)
+    return found
+
+
+def _meet(one: Ranges, other: Ranges) -> bool:
+    return any(low <= top and bottom <= high for low, high in one for bottom, top in other)
+
+
+def _characters(kind: Any, argument: Any) -> Ranges | None:
+    """Return the characters of a part that takes exactly one; None for other parts."""
+    if kind is names.LITERAL:
+        return ((argument, argument),)
+    if kind is names.NOT_LITERAL:
+        return _without([(argument, argument)])
+    if kind is names.ANY:
+        return ANY
+    if kind is not names.IN:
+        return None
+    if argument[0][0] is names.NEGATE:
+        return _without([each for item in argument[1:] for each in _ranges(*item, exactly=True)])
+    return tuple(each for item in argument for each in _ranges(*item, exactly=False))
+
+
+def _ranges(kind: Any, argument: Any, *, exactly: bool) -> Ranges:
+    """Return the characters of one item of a class; `exactly`: none that only Python takes."""
+    if kind is names.LITERAL:
+        return ((argument, argument),)
+    if kind is names.RANGE:
+        return (tuple(argument),)
+    if kind is not names.CATEGORY:
+        raise NotFollowed
+    if argument in NEGATED:
+        return tuple(each for each in _without(CLASSES[NEGATED[argument]]) if not exactly or each[1] < BEYOND[0])
+    beyond = () if exactly else ((11, 11), (28, 31), BEYOND)
+    return (*CLASSES[argument], *beyond)
+
+
+def _without(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    found, start = [], 0
+    for low, high in sorted(ranges):
+        if low > start:
+            found.append((start, low - 1))
+        start = max(start, high + 1)
+    return (*found, (start, LAST)) if start <= LAST else tuple(found)

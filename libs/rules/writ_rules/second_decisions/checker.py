@@ -1,0 +1,283 @@
+"""Recorded decisions, made a second time: by the version of the policy in force when they were made, the control events
+before them, and the files of that time.
+
+A decision names its version, control event and files itself, and a stolen key of policy's could name earlier ones. So
+each must have been current then, within SLACK.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+import msgspec
+from msgspec import Struct, structs
+
+from writ_contracts import journal, subjects
+from writ_contracts.approvals import Approval, SignedApproval
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import ConfigError, Invalid, Untrusted
+from writ_contracts.inventory import GATEWAY, Principal, Target
+from writ_contracts.operations import Catalogue
+from writ_contracts.policies import MAX_DOCUMENT_BYTES
+from writ_contracts.principal_changes import principals_in_force
+from writ_contracts.records import Record
+from writ_contracts.subjects import parse_event
+from writ_contracts.wire import event_of
+from writ_documents import yaml_file
+from writ_documents.readers import read_inventory, read_principals
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.control import ControlState
+from writ_rules.engine.people import people_of
+from writ_rules.loading import compile_document
+from writ_rules.second_decisions.comparison import Comparison, RecordedApproval, RecordedRequest, compare
+from writ_rules.second_decisions.control_states import ControlStates, Reader
+from writ_rules.second_decisions.file_history import FileHistory
+from writ_rules.setting import Setting, setting
+from writ_trust.policy_versions import read_version
+from writ_trust.statements import open_signed
+
+SLACK = 60.0
+"""Seconds for which a replica of policy may still decide by a replaced version or file, and between clocks."""
+STORED_WITHIN = 600.0
+"""Seconds between a decision and its event: an executor stores it again after an interruption."""
+MOST_POLICIES = 4
+DECISIONS = ("requested", "refused", "granted", "started")
+"""Kinds of events with a decision of policy's."""
+Decided = journal.Requested | journal.Refused | journal.Granted | journal.Started
+
+
+class CheckedDecision(Struct, frozen=True, kw_only=True):
+    """The second decision on the one in an event of the journal."""
+
+    sequence: int
+    operation_id: str
+    principal: str
+    operation: str
+    target: str
+    decided: str
+    comparison: Comparison
+
+    @property
+    def text(self) -> str:
+        """Return the difference for people."""
+        given = f"the policy of that time gives {self.comparison.expected}" if self.comparison.expected else "not given"
+        return (
+            f"policy's decision on {self.operation} at {self.target} is {self.decided}, {given}: {self.comparison.why}"
+        )
+
+
+class _Version(Struct, frozen=True, eq=False):
+    policy: Policy
+    digest: str
+    stored_at: float
+    replaced_at: float | None
+
+
+class Checker:
+    """Makes decisions a second time; keeps what it read for the next ones."""
+
+    def __init__(
+        self,
+        journal: Reader,
+        policies: Reader,
+        catalogue: Catalogue,
+        inventory: FileHistory,
+        principals: FileHistory,
+        *,
+        events: Mapping[str, int],
+        versions: Mapping[str, int],
+        installation: str,
+        solo: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`events`, `versions`: policy's keys, with the last event and version for which each counts. `solo`: whether
+        one person runs the installation.
+        """
+        self._journal, self._policies, self._catalogue = journal, policies, catalogue
+        self._inventory, self._principals = inventory, principals
+        self._events, self._version_keys, self._installation = events, versions, installation
+        self._solo = solo
+        self._control = ControlStates(journal, events, installation)
+        self._known: dict[int, _Version] = {}
+
+    async def check(self, record: Record) -> CheckedDecision | None:
+        """Return the second decision on that of an event; None for an event without one. Raises errors of the bus."""
+        event = _event(record)
+        if event is None or event.decision is None:
+            return None
+        try:
+            decision = open_signed(event.decision, Decision, self._trusted(record.sequence), self._installation)
+        except Untrusted:
+            return None  # the check of signatures reports it
+        return CheckedDecision(
+            sequence=record.sequence,
+            operation_id=decision.operation_id,
+            principal=decision.principal,
+            operation=decision.operation,
+            target=decision.target,
+            decided=f"{decision.effect} ({decision.code})",
+            comparison=await self._compared(record, event, decision),
+        )
+
+    def _trusted(self, sequence: int) -> Collection[str]:
+        return [key for key, last in self._events.items() if sequence <= last]
+
+    async def _compared(self, record: Record, event: Decided, decision: Decision) -> Comparison:
+        if abs(record.time - decision.at) > STORED_WITHIN:
+            return _differs(f"it says that it was made {record.time - decision.at:.0f} s before it was stored")
+        try:
+            version = await self._version(decision)
+            control = await self._control.of(decision.control_sequence)
+        except (ConfigError, Invalid, Untrusted) as error:
+            return Comparison(result="open", why=str(error))
+        if why := self._outdated(version, decision):
+            return _differs(why)
+        missed = self._control.missed(decision.control_sequence, decision.at - SLACK)
+        if missed:
+            return _differs(f"it was made without control event {missed}, which was on record before")
+        recorded = await self._recorded(event, decision, control)
+        if recorded is None:
+            return Comparison(result="open", why="its request is in an archive")
+        return self._among_files(decision, recorded, version, control)
+
+    def _outdated(self, version: _Version, decision: Decision) -> str:
+        number = decision.policy.number
+        if version.digest != decision.policy.digest:
+            return f"it names another document than that of version {number}"
+        if version.replaced_at is not None and decision.at > version.replaced_at + SLACK:
+            return f"version {number} of the policy was replaced {decision.at - version.replaced_at:.0f} s before"
+        if decision.at < version.stored_at - SLACK:
+            return f"version {number} of the policy was published later"
+        named = decision.policy.inventory_digest, decision.policy.principals_digest
+        for kept, digest in zip((self._inventory, self._principals), named, strict=True):
+            if kept.named(digest, decision.at, SLACK) is False:
+                return f"it names a content of {kept.name} that was not the one of that time"
+        return ""
+
+    def _among_files(
+        self, decision: Decision, recorded: RecordedRequest, version: _Version, control: ControlState
+    ) -> Comparison:
+        """Compare by the named files. One that was never seen is replaced by those of that time: the decision may be
+        what one of them gives.
+        """
+        inventories = self._contents(self._inventory, decision.policy.inventory_digest, decision.at)
+        listed = self._contents(self._principals, decision.policy.principals_digest, decision.at)
+        found = [
+            compare(decision, recorded, self._setting(version, targets, people, control))
+            for targets in map(self._targets, inventories)
+            for people in map(self._listed, listed)
+            if targets is not None and people is not None
+        ]
+        if not found:
+            return Comparison(result="open", why="the inventory or principals of that time are not known here")
+        exact = inventories == [decision.policy.inventory_digest] and listed == [decision.policy.principals_digest]
+        best = next((one for one in found if one.result != "differs"), found[0])
+        if not exact and best.result == "same":
+            return Comparison(result="open", expected=best.expected, why="it names files that were never seen here")
+        return best
+
+    def _contents(self, history: FileHistory, digest: str, at: float) -> list[str]:
+        return [digest] if history.named(digest, at, SLACK) else history.around(at, SLACK)
+
+    def _targets(self, digest: str) -> list[Target] | None:
+        path = self._inventory.copy(digest)
+        return None if path is None else list(read_inventory(path).targets)
+
+    def _listed(self, digest: str) -> list[Principal] | None:
+        path = self._principals.copy(digest)
+        return None if path is None else list(read_principals(path).principals)
+
+    def _setting(
+        self, version: _Version, targets: list[Target], listed: list[Principal], control: ControlState
+    ) -> Setting:
+        known = principals_in_force(listed, control.changes)
+        able = [structs.replace(one, roles=[]) if one.disabled else one for one in known.values()]
+        people = [one for one in known.values() if one.kind != GATEWAY]
+        here = setting(version.policy, self._catalogue, targets, people)
+        return structs.replace(here, people=people_of(able, solo=self._solo()), control=control)
+
+    async def _version(self, decision: Decision) -> _Version:
+        """Return the version that the decision names. Raises Untrusted, Invalid or ConfigError where it is unusable."""
+        number = decision.policy.number
+        known = self._known.get(number)
+        if known is None or known.replaced_at is None:
+            policy = None if known is None else known.policy
+            self._known[number] = known = await self._read_version(number, policy)
+            while len(self._known) > MOST_POLICIES:
+                self._known.pop(next(iter(self._known)))
+        return known
+
+    async def _read_version(self, number: int, compiled: Policy | None) -> _Version:
+        records = await self._policies.read(subjects.POLICIES, after=max(number - 1, 0), limit=1)
+        if not records or records[0].sequence != number:
+            raise Untrusted(f"version {number} of the policy is not in the store")
+        trusted = [key for key, last in self._version_keys.items() if number <= last]
+        stored, _ = read_version(records[0], trusted, self._installation)
+        if compiled is None:
+            document = yaml_file.parse(stored.document.encode(), f"version {number}", largest=MAX_DOCUMENT_BYTES)
+            compiled, _ = compile_document(document, self._catalogue, "permissive")
+        return _Version(compiled, stored.digest, records[0].time, await self._replaced_at(number))
+
+    async def _replaced_at(self, number: int) -> float | None:
+        """Return when the next believed version was stored."""
+        for record in await self._policies.read(subjects.POLICIES, after=number, limit=MOST_POLICIES):
+            trusted = [key for key, last in self._version_keys.items() if record.sequence <= last]
+            try:
+                _, previous = read_version(record, trusted, self._installation)
+            except (Invalid, Untrusted):
+                continue
+            if previous == number:
+                return record.time
+        return None
+
+    async def _recorded(self, event: Decided, decision: Decision, control: ControlState) -> RecordedRequest | None:
+        if isinstance(event, journal.Refused):
+            return RecordedRequest(given=event.parameters, effective=event.parameters, hidden=frozenset(event.hidden))
+        own = subjects.operation_filter(decision.principal, decision.operation_id)
+        events = [_operation_event(record) for record in await self._journal.read(own)]
+        first = next((one for one in events if isinstance(one, journal.Requested)), None)
+        if first is None:
+            return None
+        before = () if isinstance(event, journal.Requested) else events
+        return RecordedRequest(
+            given=first.parameters,
+            effective=first.effective if isinstance(event, journal.Requested) else event.parameters,
+            hidden=frozenset(first.hidden),
+            approvals=tuple(_approvals(before, control, decision)),
+        )
+
+
+def _approvals(events: Iterable[object], control: ControlState, decision: Decision) -> Iterator[RecordedApproval]:
+    """Yield the approvals of the operation, and of the approval window that its decision names, if it covers it."""
+    for event in events:
+        match event:
+            case journal.ApprovalGiven():
+                yield RecordedApproval(event.approver, event.approval.credential)
+            case journal.Approved():
+                yield from map(_approval, event.approvals)
+            case _:
+                continue
+    request = (decision.principal, decision.operation, decision.target, decision.at)
+    for window in control.windows:
+        if window.id == decision.window and window.covers(*request):
+            yield from (RecordedApproval(approver) for approver in window.approvers)
+
+
+def _approval(signed: SignedApproval) -> RecordedApproval:
+    return RecordedApproval(msgspec.json.decode(signed.payload, type=Approval).approver, signed.credential)
+
+
+def _event(record: Record) -> Decided | None:
+    where = parse_event(record.subject)
+    if where is None or where.event not in DECISIONS:
+        return None
+    event = _operation_event(record)
+    return event if isinstance(event, Decided) else None
+
+
+def _operation_event(record: Record) -> object:
+    try:
+        return event_of(record.subject, record.data)
+    except Invalid:
+        return None  # the index reports what cannot be read
+
+
+def _differs(why: str) -> Comparison:
+    return Comparison(result="differs", why=why)

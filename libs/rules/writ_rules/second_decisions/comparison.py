@@ -1,0 +1,172 @@
+"""The comparison of a recorded decision with the one that the policy gives. Pure.
+
+The record lacks hidden parameters and the content of listings and reports. A decision that depends on them is compared
+as far as it can be: with the facts that would allow the most.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from writ_contracts.catalogue.control import FOR_PEOPLE
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Target
+from writ_contracts.operations import Operation, Risk
+from writ_contracts.persons import person_of
+from writ_contracts.principal_changes import is_active
+from writ_rules.analysis.assumed_facts import facts, suppositions
+from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.compile import Policy
+from writ_rules.engine.conditions import Condition, ParameterCondition
+from writ_rules.engine.decide import Ruling, decide
+from writ_rules.engine.facts import NO_FACTS
+from writ_rules.engine.rules import Rule
+from writ_rules.engine.ruling import STRICTNESS
+from writ_rules.setting import Setting
+
+Result = Literal["same", "differs", "open"]
+OWN = ("audit_read", "operation_cancel", "window_end")
+NKEY_LENGTH = 56
+BY_RULES = frozenset({"denied", "no_rule", "outside_gateway_limits", "stopped"})
+"""Codes of denials that the policy and the control state give by themselves."""
+
+
+class RecordedApproval(Struct, frozen=True):
+    """An approval on record, with the credential that signed it; without one, that of a window."""
+
+    approver: str
+    credential: str = ""
+
+
+class RecordedRequest(Struct, frozen=True, kw_only=True):
+    """The part of a decided request that the journal has, with the approvals so far in their order."""
+
+    given: Mapping[str, Any]
+    effective: Mapping[str, Any]
+    hidden: frozenset[str] = frozenset()
+    approvals: tuple[RecordedApproval, ...] = ()
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """The result: `expected` is the decision that policy gives, `why` the difference, or what is missing."""
+
+    result: Result
+    expected: str = ""
+    why: str = ""
+
+
+def compare(decision: Decision, recorded: RecordedRequest, setting: Setting) -> Comparison:
+    """Return whether the policy gives this decision. `setting`: policy, files and control state of that time."""
+    if decision.effect not in STRICTNESS:
+        return Comparison(result="open", why=f"the effect {decision.effect!r} is of a newer release")
+    operation = setting.catalogue.get(decision.operation)
+    if operation is None:
+        return Comparison(result="open", why=f"{decision.operation} is not installed here")
+    if decision.code == "own" and operation.name in OWN:
+        return Comparison(result="open", why="it is on something of the principal's own")
+    if decision.effect != "deny" and (why := _refused(decision, operation, setting)):
+        return Comparison(result="differs", expected="deny", why=why)
+    target = setting.targets.get(decision.target)
+    if target is None or decision.principal not in setting.principals:
+        return Comparison(result="open", why="it is a denial of an unknown name")
+    try:
+        request = _request(decision, recorded, setting, operation, target)
+    except Invalid as error:
+        return Comparison(result="open", why=f"its parameters are of another release: {error}")
+    return _judged(decision, recorded, setting, request)
+
+
+def _refused(decision: Decision, operation: Operation, setting: Setting) -> str:
+    """Return why the request is refused whatever the rules say, or ""."""
+    principal = setting.principals.get(decision.principal)
+    if principal is None:
+        return f"there was no principal {decision.principal}"
+    if not is_active(principal, setting.principals):
+        return f"principal {decision.principal} was disabled"
+    if decision.target not in setting.targets:
+        return f"there was no target {decision.target}"
+    if operation.name in FOR_PEOPLE and decision.authenticated == "gateway":
+        return f"{operation.name} is for people, and it came through a gateway"
+    needs_signature = operation.own_signature or operation.risk is Risk.ADMIN
+    if needs_signature and decision.authenticated != "signature" and decision.effect == "allow":
+        return f"{operation.name} needs the principal's own signature"
+    return ""
+
+
+def _request(
+    decision: Decision, recorded: RecordedRequest, setting: Setting, operation: Operation, target: Target
+) -> DecisionRequest:
+    """Raises Invalid where the recorded parameters are none of the operation's."""
+    effective = dict(recorded.effective) if recorded.hidden else operation.check(recorded.given)
+    return DecisionRequest(
+        operation=operation,
+        target=target,
+        principal=setting.principals[decision.principal],
+        given={name: effective[name] for name in recorded.given if name in effective},
+        effective=effective,
+        at=decision.at,
+        approvals=tuple(dict.fromkeys(one.approver for one in recorded.approvals if _is_own(one, setting))),
+        person=person_of(decision.principal, setting.principals),
+    )
+
+
+def _is_own(approval: RecordedApproval, setting: Setting) -> bool:
+    """Return whether an nkey is the approver's. The directory of credentials vouches for others, and agents have it."""
+    approver = setting.principals.get(approval.approver)
+    is_nkey = len(approval.credential) == NKEY_LENGTH and approval.credential.startswith("U")
+    return approver is not None and (not is_nkey or approver.key == approval.credential)
+
+
+def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, request: DecisionRequest) -> Comparison:
+    rules = _rules(setting.policy, request)
+    if _of_parameters(rules, request.operation.name) & recorded.hidden:
+        return Comparison(result="open", why="it depends on parameters that are not on record")
+    ruling = decide(setting.policy, request, setting.control, setting.people)
+    asks_facts = any(rule.asks_facts for rule in rules)
+    if asks_facts:
+        ruling = min(_with_facts(setting, request, rules), key=lambda one: STRICTNESS[one.effect])
+    if _is_more(decision, ruling):
+        return Comparison(result="differs", expected=_shown(ruling), why=ruling.reason)
+    if asks_facts:
+        return Comparison(result="open", why="it depends on facts that are not on record")
+    by_rules = decision.code in BY_RULES and not decision.reason.startswith("by its other name")
+    if ruling.effect == "allow" and decision.effect == "deny" and by_rules:
+        return Comparison(result="differs", expected=_shown(ruling), why=ruling.reason)
+    return Comparison(result="same", expected=_shown(ruling))
+
+
+def _is_more(decision: Decision, ruling: Ruling) -> bool:
+    """Return whether the decision permits more than the ruling."""
+    if STRICTNESS[decision.effect] != STRICTNESS[ruling.effect]:
+        return STRICTNESS[decision.effect] < STRICTNESS[ruling.effect]
+    return decision.effect != "deny" and not set(ruling.limits) <= set(decision.limits)
+
+
+def _rules(policy: Policy, request: DecisionRequest) -> list[Rule]:
+    place, name = (request.operation.name, request.target.role), request.operation.name
+    return [*policy.index.get(place, ()), *policy.inherited.get(name, ()), *policy.urgent.get(place, ())]
+
+
+def _of_parameters(rules: Iterable[Rule], operation: str) -> set[str]:
+    return {one.name for one in _conditions(rules, operation) if isinstance(one, ParameterCondition)}
+
+
+def _conditions(rules: Iterable[Rule], operation: str) -> Iterator[Condition]:
+    return chain.from_iterable(rule.conditions[operation] for rule in rules)
+
+
+def _with_facts(setting: Setting, request: DecisionRequest, rules: list[Rule]) -> list[Ruling]:
+    """Return the rulings with every combination of facts that makes a difference, and without any."""
+
+    def ruled(known: Any) -> Ruling:
+        return decide(setting.policy, request, setting.control, setting.people, known)
+
+    assumed, _ = suppositions(rules, request.operation.name, lambda one: ruled(facts(one, request)).effect)
+    return [ruled(NO_FACTS), *(ruled(facts(one, request)) for one in assumed)]
+
+
+def _shown(ruling: Ruling) -> str:
+    return f"{ruling.effect} ({ruling.code})"

@@ -1,0 +1,134 @@
+"""Images and volumes of the fake engine, and the files that its containers have in volumes and mounted folders."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from writ_testing.fakes.engine_http import Answer, Request
+
+
+def labels_wanted(request: Request) -> dict[str, str]:
+    """Return the label filter of a list request."""
+    return dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+
+
+def tar_of(folder: str, content: str) -> bytes:
+    """Return the tar of a folder with one file."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        top = tarfile.TarInfo(folder)
+        top.type, top.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(top)
+        file = tarfile.TarInfo(f"{folder}/content")
+        file.size = len(content)
+        tar.addfile(file, io.BytesIO(content.encode()))
+    return packed.getvalue()
+
+
+@dataclass
+class EngineStorage:
+    """`images` by reference; `volumes` by name; `files`: the tar of each volume or folder of the host by its name."""
+
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    volumes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    pullable: set[str] = field(default_factory=set)
+    auths: list[str] = field(default_factory=list)
+
+    def add_image(self, reference: str, **config: Any) -> None:
+        """An image that the engine has."""
+        number = len(self.images) + 1
+        image = {"Id": f"sha256:{number:064x}", "RepoTags": [reference], "Config": config, "Created": number}
+        self.images[reference] = image
+
+    def image(self, reference: str) -> dict[str, Any] | None:
+        """Return the image of that name or id."""
+        by_id = next((one for one in self.images.values() if one["Id"] == reference), None)
+        return self.images.get(reference.removesuffix(":latest")) or by_id
+
+    def mounted(self, host: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the mounts of a container with these settings; volumes come into being."""
+        mounts = []
+        for one in host.get("Mounts") or ():
+            mount = {"Type": one["Type"], "Destination": one["Target"], "RW": not one.get("ReadOnly")}
+            if one["Type"] == "volume":
+                labels = (one.get("VolumeOptions") or {}).get("Labels") or {}
+                self.volumes.setdefault(one["Source"], {"Name": one["Source"], "Labels": labels})
+            mounts.append(mount | {"Name" if one["Type"] == "volume" else "Source": one["Source"]})
+        return mounts
+
+    def storage_routes(self) -> list[tuple[str, str, Callable[..., Answer]]]:
+        return [
+            ("GET", "/volumes", self._list_volumes),
+            ("GET", "/volumes/([^/]+)", self._volume),
+            ("DELETE", "/volumes/([^/]+)", self._remove_volume),
+            ("GET", "/images/json", self._list_images),
+            ("GET", "/images/(.+)/json", self._image),
+            ("DELETE", "/images/(.+)", self._remove_image),
+            ("POST", "/images/create", self._pull),
+        ]
+
+    def read_files(self, mounts: list[dict[str, Any]], path: str) -> Answer:
+        """Answer GET /containers/{id}/archive."""
+        key = next((_key(one) for one in mounts if one["Destination"] == path), None)
+        if key not in self.files:
+            return Answer(404, {"message": f"Could not find the file {path}"})
+        return Answer(200, raw=self.files[str(key)])
+
+    def write_files(self, mounts: list[dict[str, Any]], folder: str, packed: bytes) -> Answer:
+        """Answer PUT /containers/{id}/archive: each top folder of the tar is a whole mount here."""
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            top = tar.getnames()[0].partition("/")[0]
+        path = f"{folder.rstrip('/')}/{top}"
+        key = next((_key(one) for one in mounts if one["Destination"] == path), None)
+        if key is None:
+            return Answer(404, {"message": f"no mount at {path}"})
+        self.files[key] = packed
+        return Answer(200)
+
+    def _list_volumes(self, request: Request) -> Answer:
+        wanted = labels_wanted(request).items()
+        return Answer(200, {"Volumes": [one for one in self.volumes.values() if wanted <= one["Labels"].items()]})
+
+    def _volume(self, request: Request, name: str) -> Answer:
+        found = self.volumes.get(name)
+        return Answer(200, found) if found else Answer(404, {"message": f"get {name}: no such volume"})
+
+    def _remove_volume(self, request: Request, name: str) -> Answer:
+        if self.volumes.pop(name, None) is None:
+            return Answer(404, {"message": f"get {name}: no such volume"})
+        self.files.pop(name, None)
+        return Answer(204)
+
+    def _list_images(self, request: Request) -> Answer:
+        wanted = labels_wanted(request).items()
+        labelled = [(one, one["Config"].get("Labels") or {}) for one in self.images.values()]
+        return Answer(200, [{**one, "Labels": own} for one, own in labelled if wanted <= own.items()])
+
+    def _image(self, request: Request, reference: str) -> Answer:
+        found = self.image(reference)
+        return Answer(200, found) if found else Answer(404, {"message": f"No such image: {reference}"})
+
+    def _remove_image(self, request: Request, reference: str) -> Answer:
+        if self.images.pop(reference, None) is None:
+            return Answer(404, {"message": f"No such image: {reference}"})
+        return Answer(200, [{"Untagged": reference}])
+
+    def _pull(self, request: Request) -> Answer:
+        image = request.query["fromImage"]
+        self.auths.append(request.headers.get("x-registry-auth", ""))
+        first = {"status": f"Pulling from {image}"}
+        if image.startswith("slow"):
+            return Answer(200, lines=(first,), hangs=True)
+        if image not in self.pullable:
+            message = f"manifest for {image} not found"
+            return Answer(200, lines=(first, {"errorDetail": {"message": message}, "error": message}))
+        self.add_image(image)
+        return Answer(200, lines=(first, {"status": f"Status: Downloaded newer image for {image}"}))
+
+
+def _key(mount: dict[str, Any]) -> str:
+    return str(mount.get("Name") or mount.get("Source"))

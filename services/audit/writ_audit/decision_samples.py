@@ -1,0 +1,125 @@
+"""Samples of recorded decisions, made a second time: one that the policy does not give is a security event."""
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from writ_audit.config import Config
+from writ_bus.port import Bus
+from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
+from writ_contracts.records import Record
+from writ_contracts.subjects import parse_event
+from writ_runtime.buckets import Bucket
+from writ_runtime.logs import Log
+from writ_runtime.people_directory import posture_of
+from writ_runtime.plugins import load_catalogue
+from writ_runtime.policy_keys import PolicyKeys
+from writ_runtime.security_events import SecurityEvents, SecurityFinding
+from writ_runtime.watched_file import stamp
+
+if TYPE_CHECKING:
+    from writ_rules.second_decisions.checker import CheckedDecision, Checker
+    from writ_rules.second_decisions.file_history import FileHistory
+
+LOOK_EVERY = 1.0
+AFTER = 5.0
+"""Seconds from an event to its second decision: by then a file that policy has just read is known here, too."""
+MOST_WAITING = 1_000
+FOLDER = "inputs"
+KINDS = frozenset({"requested", "refused", "granted", "started"})
+
+_log = Log("writ.audit")
+
+
+class DecisionSamples:
+    """`offer` gets every event; `run` makes the second decisions on some of them."""
+
+    def __init__(
+        self,
+        config: Config,
+        bus: Bus,
+        keys: PolicyKeys,
+        security: SecurityEvents,
+        count: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`count` gets the result of each: `same`, `differs` or `open`."""
+        self._config, self._bus, self._keys = config, bus, keys
+        self._security, self._count, self._clock = security, count, clock
+        self._bucket = Bucket(config.recheck_rate, config.recheck_rate, 1.0, time.monotonic())
+        self._waiting: deque[Record] = deque(maxlen=MOST_WAITING)
+        self._on = config.recheck_one_in > 0 and config.inventory is not None and config.principals is not None
+
+    def offer(self, record: Record) -> None:
+        """Choose one in so many decisions. Nobody can foresee which."""
+        if not self._on or (where := parse_event(record.subject)) is None or where.event not in KINDS:
+            return
+        if secrets.randbelow(self._config.recheck_one_in) == 0 and self._bucket.take(time.monotonic()):
+            self._waiting.append(record)
+
+    async def run(self) -> None:
+        """Keep copies of the files, and make the waiting decisions a second time, until cancelled."""
+        if not self._on or self._config.inventory is None or self._config.principals is None:
+            await asyncio.Event().wait()
+            return
+        histories = self._histories(self._config.inventory, self._config.principals)
+        checker: Checker | None = None
+        while True:
+            for path, history in histories.items():
+                with suppress(ConfigError):  # policy names the problem; the last good content stays
+                    await asyncio.to_thread(history.look, self._clock(), stamp(path))
+            while self._waiting and self._waiting[0].time <= self._clock() - AFTER:
+                checker = checker or self._checker(histories)
+                await self._check(checker, self._waiting.popleft())
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _histories(self, *paths: Path) -> "dict[Path, FileHistory]":
+        from writ_rules.second_decisions.file_history import FileHistory  # noqa: PLC0415 - the engine is large
+
+        return {path: FileHistory(self._config.state_dir / FOLDER, path) for path in paths}
+
+    def _checker(self, histories: "dict[Path, FileHistory]") -> "Checker":
+        from writ_rules.second_decisions.checker import Checker  # noqa: PLC0415 - the engine is large
+
+        inventory, principals = histories.values()
+        return Checker(
+            self._bus.journal,
+            self._bus.policies,
+            load_catalogue(),
+            inventory,
+            principals,
+            events=self._keys.events,
+            versions=self._keys.versions,
+            installation=self._config.installation,
+            solo=lambda: posture_of(self._config.people) == "solo",
+        )
+
+    async def _check(self, checker: "Checker", record: Record) -> None:
+        try:
+            checked = await checker.check(record)
+        except WritError as error:
+            _log.warning("decision.not_checked", sequence=record.sequence, error=str(error))
+            return
+        if checked is None:
+            return
+        self._count(checked.comparison.result)
+        if checked.comparison.result == "differs":
+            await self._report(checked)
+        elif checked.comparison.result == "open":
+            _log.info("decision.open", sequence=record.sequence, why=checked.comparison.why)
+
+    async def _report(self, checked: "CheckedDecision") -> None:
+        finding = SecurityFinding(
+            kind="broken_record",
+            detail=f"event {checked.sequence}: {checked.text}",
+            operation_id=checked.operation_id,
+            principal=checked.principal,
+            after=checked.sequence,
+        )
+        with suppress(Unreachable, TimedOut):
+            await self._security.record(finding)

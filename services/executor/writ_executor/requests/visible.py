@@ -1,0 +1,50 @@
+"""The part of the inventory that a requester may list. Policy decides it; an answer of the executor tells no more."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from msgspec import structs
+
+from writ_contracts.errors import Invalid
+from writ_contracts.listing import MOST_TARGETS
+from writ_contracts.requests import TargetView
+from writ_contracts.wire import encode
+from writ_executor.policy.client import PolicyClient
+from writ_executor.requests.pages import PAGE_BYTES, first_page
+
+
+class VisibleTargets:
+    """The targets that a principal may list, as policy decides for each."""
+
+    def __init__(self, policy: PolicyClient) -> None:
+        self._policy = policy
+
+    async def first_page(self, principal: str, key: str, views: Iterator[TargetView]) -> tuple[list[TargetView], bool]:
+        """Return the first of the targets that it may list, and whether there are more of them. Raises as
+        `PolicyClient.decide` does.
+        """
+        if not (await self._policy.visible(principal, key, [])).limited:
+            return first_page(views)
+        found, size = list[TargetView](), 0
+        while size <= PAGE_BYTES and (some := list(islice(views, MOST_TARGETS))):
+            kept = await self._kept(principal, key, some)
+            size += sum(len(encode(view)) for view in kept)
+            found += kept
+        return first_page(found)
+
+    async def _kept(self, principal: str, key: str, views: list[TargetView]) -> list[TargetView]:
+        answer = await self._policy.visible(principal, key, [view.id for view in views])
+        if not answer.limited:
+            return views
+        known = answer.operations
+        return [
+            structs.replace(view, operations=[name for name in view.operations if name in known[view.id]])
+            for view in views
+            if view.id in known
+        ]
+
+    async def require(self, principal: str, key: str, target: str) -> None:
+        """Raises Invalid (`unknown_target`), as policy does, if the principal may not know of the target."""
+        answer = await self._policy.visible(principal, key, [target])
+        if answer.limited and target not in answer.operations:
+            raise Invalid(f"no target {target!r} in the inventory", code="unknown_target")

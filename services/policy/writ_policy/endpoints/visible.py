@@ -1,0 +1,47 @@
+"""The targets and operations that a principal may list, for executors."""
+
+import asyncio
+import time
+
+from writ_bus.port import Endpoint, Message
+from writ_contracts import subjects
+from writ_contracts.listing import VisibleAnswer, VisibleRequest
+from writ_contracts.wire import decode
+from writ_policy.decisions.judging import JudgeFactory
+from writ_runtime.answering import answering
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Observer
+
+CONCURRENCY = 4
+SLICE_SECONDS, PAUSE_SECONDS = 0.0005, 0.002
+"""As for queries with many decisions (`analysis`): decisions of others come in between."""
+_log = Log("writ.policy")
+
+
+class VisibleEndpoint:
+    """Answers `writ.policy.visible`."""
+
+    def __init__(self, judging: JudgeFactory, observe: Observer) -> None:
+        self._judging = judging
+        self._observe = observe
+
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint for executors."""
+        respond = answering("visible", self._visible, VisibleAnswer, self._observe, _log)
+        return Endpoint(name="visible", subject=subjects.POLICY_VISIBLE, handler=respond, concurrency=CONCURRENCY)
+
+    async def _visible(self, message: Message) -> VisibleAnswer:
+        asked = decode(message.data, VisibleRequest)
+        judge = await self._judging.at(0)
+        seen = judge.world.seen_by(judge.world.requester(asked.principal, asked.key), judge.now)
+        if seen.reach is None:
+            return VisibleAnswer()
+        found, began = dict[str, list[str]](), time.perf_counter()
+        for target_id in asked.targets:
+            target = judge.world.targets.get(target_id)
+            if target is not None and (operations := list(seen.reach.operations(target))):
+                found[target_id] = operations
+            if time.perf_counter() - began > SLICE_SECONDS:
+                await asyncio.sleep(PAUSE_SECONDS)
+                began = time.perf_counter()
+        return VisibleAnswer(limited=True, operations=found)

@@ -1,0 +1,70 @@
+"""The reconcile loop: failures stand until an attempt succeeds, and no requester is told of a success before."""
+
+import pytest
+
+from writ_contracts.errors import ConfigError
+from writ_installation.provisioner.reconciler import Reconciler, Rounds
+
+
+class _Files:
+    """Files with a version, a fault, and a record of attempts and reports."""
+
+    def __init__(self) -> None:
+        self.version = 1
+        self.fault: Exception | None = None
+        self.attempts: list[int] = []
+        self.reports: list[str] = []
+        self.rounds = Rounds()
+        self.reconciler = Reconciler(self.rounds, lambda: self.version, self._apply, self._report, applied=1)
+
+    async def _apply(self) -> None:
+        self.attempts.append(self.version)
+        if self.fault is not None:
+            raise self.fault
+
+    def _report(self, failure: Exception | None) -> None:
+        self.reports.append(str(failure or "applied"))
+
+
+async def test_unchanged_files_are_not_applied_and_a_requested_round_succeeds() -> None:
+    files = _Files()
+    number = files.rounds.request()
+    await files.reconciler.round()
+    assert files.rounds.is_done(number)
+    assert not files.attempts
+
+
+async def test_a_wrong_file_that_stays_wrong_ends_no_requested_round() -> None:
+    files = _Files()
+    files.version, files.fault = 2, ConfigError("principals.yaml: broken")
+    number = files.rounds.request()
+    for _ in range(3):
+        await files.reconciler.round()
+    assert not files.rounds.is_done(number)
+    assert files.reports == ["principals.yaml: broken"]
+
+
+async def test_a_failure_is_retried_without_a_change_and_another_one_is_reported() -> None:
+    files = _Files()
+    files.version = 2
+    for fault in (OSError("disk full"), OSError("read only"), None, None):
+        files.fault = fault
+        await files.reconciler.round()
+    assert files.reports == ["disk full", "read only", "applied"]
+    assert files.attempts == [2, 2, 2]
+
+
+async def test_a_change_during_the_attempt_is_applied_in_the_next_round() -> None:
+    files = _Files()
+    files.version = 2
+    await files.reconciler.round()
+    files.version = 3
+    await files.reconciler.round()
+    assert files.attempts == [2, 3]
+
+
+async def test_a_defect_ends_the_loop() -> None:
+    files = _Files()
+    files.version, files.fault = 2, KeyError("defect")
+    with pytest.raises(KeyError):
+        await files.reconciler.round()

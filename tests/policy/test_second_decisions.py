@@ -1,0 +1,239 @@
+"""Recorded decisions, made a second time: policy's own are the same, and what a thief of its key changed differs."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.policy.publishing import document, publish, publishable
+from tests.policy.replica import KEY, Asking
+from tests.rules.asking import CATALOGUE
+
+from writ_contracts import subjects
+from writ_contracts.decisions import Decision, Subject
+from writ_contracts.records import Record
+from writ_rules.second_decisions.checker import CheckedDecision, Checker
+from writ_rules.second_decisions.comparison import Comparison
+from writ_rules.second_decisions.file_history import FileHistory
+from writ_trust.statements import sign
+
+RESTARTS = {"name": "restarts", "operations": ["service_restart"], "allowed": True, "max_concurrent": 2}
+BY_LIST = {
+    "name": "listed",
+    "operations": ["service_restart"],
+    "allowed": True,
+    "parameter_constraints": {"service_name": {"allowlist_source": "list_services"}},
+}
+CONTENTS = {
+    "name": "contents",
+    "operations": ["file_write"],
+    "allowed": True,
+    "parameter_constraints": {"content": {"allowed_values": ["x"]}},
+}
+HOUR = 3_600.0
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Asking]:
+    async with publishable(tmp_path) as asking:
+        yield asking
+
+
+def checker(office: Asking, folder: Path) -> Checker:
+    histories = [FileHistory(folder / "inputs", office.files.path(name)) for name in ("inventory", "principals")]
+    for history in histories:
+        history.look(office.clock.now)
+    keys = {office.files.keys["policy"].public: 1 << 60}
+    return Checker(
+        office.bus.journal,
+        office.bus.policies,
+        CATALOGUE,
+        *histories,
+        events=keys,
+        versions=keys,
+        installation="",
+    )
+
+
+async def recorded(office: Asking, about: Subject, decision: Decision) -> Record:
+    """Return the record of a request with this decision, signed by policy's key."""
+    signed = sign(office.files.keys["policy"], decision)
+    await office.record(about, signed, parameters=about.parameters, effective=about.parameters)
+    found = await office.bus.journal.read(subjects.operation_filter(about.principal, about.operation_id))
+    return found[0]
+
+
+async def checked(
+    office: Asking, folder: Path, about: Subject, change: Callable[[Decision], Decision] = lambda one: one, **more: Any
+) -> Comparison:
+    decision = await office.decision(about, **more)
+    record = await recorded(office, about, change(decision))
+    result = await checker(office, folder).check(record)
+    assert isinstance(result, CheckedDecision)
+    return result.comparison
+
+
+async def test_decisions_of_policy_are_the_same(office: Asking, tmp_path: Path) -> None:
+    for about in (
+        office.subject(),
+        office.signed(office.subject("stop_set", "writ", parameters={"scope": ["*"], "reason": "x"})),
+        office.subject("file_read", parameters={"file_path": "/srv/x"}),
+        office.subject(principal="copilot"),
+    ):
+        assert (await checked(office, tmp_path, about)).result == "same"
+
+
+def allowed(decision: Decision) -> Decision:
+    return structs.replace(decision, effect="allow", code="allowed")
+
+
+async def test_an_allow_that_the_policy_does_not_give_differs(office: Asking, tmp_path: Path) -> None:
+    about = office.subject("file_read", parameters={"file_path": "/srv/x"})
+    found = await checked(office, tmp_path, about, allowed)
+    assert (found.result, found.expected) == ("differs", "deny (no_rule)")
+
+
+async def test_a_limit_that_was_left_out_differs(office: Asking, tmp_path: Path) -> None:
+    at = await publish(office, document(RESTARTS))
+    about = office.subject()
+    found = await checked(office, tmp_path, about, control_sequence=at)
+    assert found.result == "same"
+    less = office.subject()
+    found = await checked(office, tmp_path, less, lambda one: structs.replace(one, limits=[]), control_sequence=at)
+    assert found.result == "differs"
+
+
+async def test_an_admin_operation_without_its_signature_differs(office: Asking, tmp_path: Path) -> None:
+    about = office.signed(office.subject("file_delete", parameters={"file_path": "/srv/x"}))
+    assert (await checked(office, tmp_path, about)).result == "same"
+    unsigned = office.subject("file_delete", parameters={"file_path": "/srv/x"})
+    found = await checked(office, tmp_path, unsigned, allowed)
+    assert (found.result, found.why) == ("differs", "file_delete needs the principal's own signature")
+
+
+async def test_a_replaced_version_differs_and_the_one_of_then_is_the_same(office: Asking, tmp_path: Path) -> None:
+    before = await office.decision(office.subject())
+    early = office.subject()
+    earlier = await recorded(office, early, structs.replace(before, operation_id=early.operation_id))
+    at = await publish(office, document({**RESTARTS, "allowed": False, "max_concurrent": None}))
+    office.clock.now += HOUR
+    about = office.subject()
+    stolen = structs.replace(before, operation_id=about.operation_id, at=office.clock.now, control_sequence=at)
+    late = await recorded(office, about, stolen)
+    again = checker(office, tmp_path)
+    first, second = await again.check(earlier), await again.check(late)
+    assert first is not None
+    assert second is not None
+    assert first.comparison.result == "same"
+    assert second.comparison.why == "version 1 of the policy was replaced 3600 s before"
+
+
+async def test_a_decision_made_without_a_stop_differs(office: Asking, tmp_path: Path) -> None:
+    before = await office.decision(office.subject())
+    subject = office.signed(office.subject("stop_set", "writ", parameters={"scope": ["*"], "reason": "x"}))
+    answer = await office.decide(subject)
+    about = {"operation_id": subject.operation_id, "id": subject.operation_id, "parameters_key": KEY}
+    at = await office.control("stop_set", dict(answer.effective), answer.decision, **about)
+    office.clock.now += HOUR
+    asked = office.subject()
+    stolen = structs.replace(before, operation_id=asked.operation_id, at=office.clock.now)
+    found = await checker(office, tmp_path).check(await recorded(office, asked, stolen))
+    assert found is not None
+    assert found.comparison.why == f"it was made without control event {at}, which was on record before"
+    named = await recorded(office, office.subject(), structs.replace(stolen, control_sequence=at))
+    named_found = await checker(office, tmp_path).check(named)
+    assert named_found is not None
+    assert named_found.comparison.expected == "deny (stopped)"
+
+
+async def test_a_disabled_principals_allow_differs(office: Asking, tmp_path: Path) -> None:
+    people = office.files.path("principals")
+    before = await office.decision(office.subject())
+    people.write_text(people.read_text().replace("- id: alice", "- disabled: true\n  id: alice"))
+    assert await office.code(office.subject()) == "principal_disabled"
+    about = office.subject()
+    denied = await office.decision(office.subject(principal="bob"))
+    policy = structs.replace(before.policy, principals_digest=denied.policy.principals_digest)
+    stolen = structs.replace(before, operation_id=about.operation_id, policy=policy)
+    found = await checker(office, tmp_path).check(await recorded(office, about, stolen))
+    assert found is not None
+    assert (found.comparison.result, found.comparison.why) == ("differs", "principal alice was disabled")
+
+
+async def test_a_replaced_file_differs_and_an_unseen_one_is_open(office: Asking, tmp_path: Path) -> None:
+    before = await office.decision(office.subject())
+    inventory = office.files.path("inventory")
+    history = FileHistory(tmp_path / "kept", inventory)
+    history.look(office.clock.now - HOUR)
+    inventory.write_text(inventory.read_text() + "\n# again\n")
+    history.look(office.clock.now - HOUR + 1)
+    assert history.named(before.policy.inventory_digest, office.clock.now, 60.0) is False
+    assert history.named(before.policy.inventory_digest, office.clock.now - HOUR, 60.0) is True
+    found = await checked(office, tmp_path, office.subject(), _other_inventory)
+    assert (found.result, found.why) == ("open", "it names files that were never seen here")
+    denied = office.subject("file_read", parameters={"file_path": "/srv/x"})
+    worse = await checked(office, tmp_path, denied, lambda one: allowed(_other_inventory(one)))
+    assert worse.result == "differs"
+
+
+def _other_inventory(decision: Decision) -> Decision:
+    return structs.replace(decision, policy=structs.replace(decision.policy, inventory_digest="0" * 64))
+
+
+def test_a_history_that_was_not_looked_at_gives_no_false_alarm(tmp_path: Path) -> None:
+    """Audit was down while the file changed: the new content may have been there since the last one was seen."""
+    path = tmp_path / "inventory.yaml"
+    path.write_text("one")
+    first = FileHistory(tmp_path / "kept", path)
+    first.look(100.0)
+    path.write_text("two")
+    again = FileHistory(tmp_path / "kept", path)
+    again.look(900.0)
+    digest = again.versions[-1].digest
+    assert again.named(digest, 500.0, 0.0) is True
+    assert again.copy(digest) is not None
+    again.copy(digest).write_text("three")  # type: ignore[union-attr]
+    assert again.copy(digest) is None
+
+
+async def test_what_depends_on_facts_or_hidden_parameters_is_open_unless_nothing_would_allow_it(
+    office: Asking, tmp_path: Path
+) -> None:
+    at = await publish(office, document(BY_LIST, CONTENTS))
+    version = (await office.decision(office.subject(), control_sequence=at)).policy
+    assert version.number == 2
+    by_facts = await checked(office, tmp_path, office.subject(), allowed, control_sequence=at)
+    assert (by_facts.result, by_facts.why) == ("open", "it depends on facts that are not on record")
+    about = office.subject("file_write", parameters={"file_path": "/srv/x", "content": "x"})
+    decision = await office.decision(about, control_sequence=at)
+    given = {"file_path": "/srv/x"}
+    await office.record(
+        about, sign(office.files.keys["policy"], decision), parameters=given, effective=given, hidden=["content"]
+    )
+    [record, _] = await office.bus.journal.read(subjects.operation_filter("alice", about.operation_id))
+    found = await checker(office, tmp_path).check(record)
+    assert found is not None
+    assert (found.comparison.result, found.comparison.why) == (
+        "open",
+        "it depends on parameters that are not on record",
+    )
+
+
+async def test_a_decision_far_from_its_event_differs(office: Asking, tmp_path: Path) -> None:
+    """A thief could name a moment within a maintenance window."""
+    found = await checked(office, tmp_path, office.subject(), lambda one: structs.replace(one, at=one.at - HOUR))
+    assert found.why == "it says that it was made 3600 s before it was stored"
+
+
+async def test_an_approver_without_an_approval_on_record_does_not_count(office: Asking, tmp_path: Path) -> None:
+    waits = {"name": "waits", "operations": ["service_restart"], "allowed": True, "requires_approval": True}
+    at = await publish(office, document(waits))
+    about = office.subject()
+    assert (await checked(office, tmp_path, about, control_sequence=at)).result == "same"
+
+    def approved(decision: Decision) -> Decision:
+        return structs.replace(allowed(decision), approvals=["bob"], demands=[])
+
+    found = await checked(office, tmp_path, office.subject(), approved, control_sequence=at)
+    assert (found.result, found.expected) == ("differs", "require_approval (approval_required)")

@@ -1,0 +1,43 @@
+"""Two expressions without a common text: a claim of the automata is never contradicted by a text that matches both."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from writ_contracts.catalogue.grammar import FILE_PATTERN, IMAGE_PATTERN, UNIT_PATTERN
+from writ_rules.analysis.automata import PatternComparisons, shortest_common
+from writ_rules.engine.patterns import pattern as compiled
+
+ATOMS = st.sampled_from(["a", "b", "-", "/", ".", "[a-c]", "[^a]", r"\d", r"\W", "[^\\s/]", "$", "^", "é"])
+EXPRESSIONS = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.tuples(inner, inner).map(lambda two: f"(?:{two[0]}|{two[1]})"),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,3}", "{20,}"])).map(
+            lambda two: f"(?:{two[0]}){two[1]}"
+        ),
+    ),
+    max_leaves=5,
+)
+
+
+@given(EXPRESSIONS, EXPRESSIONS, st.text("ab-/.c1 \n é", max_size=6))
+def test_a_text_that_fits_both_is_never_shorter_than_claimed(grammar: str, expression: str, text: str) -> None:
+    if re.search(grammar, text) and compiled(expression, deny=True).covers(text):
+        assert shortest_common(grammar, expression) <= len(text)
+
+
+def test_automata_find_that_no_text_fits() -> None:
+    assert shortest_common(UNIT_PATTERN, "[A-Z ]+!") == float("inf")
+    assert shortest_common(FILE_PATTERN, "srv/.*") == float("inf")
+    assert shortest_common(IMAGE_PATTERN, "registry.example/[a-z]+@sha256:[0-9a-f]{64}") < float("inf")
+    assert shortest_common(UNIT_PATTERN, "(?i)NGINX") == 0
+
+
+def test_patterns_of_one_file_are_compared_up_to_a_number() -> None:
+    comparisons = PatternComparisons(most=1)
+    assert comparisons.shortest(UNIT_PATTERN, "!") == float("inf")
+    assert comparisons.shortest(UNIT_PATTERN, " ") == 0
+    assert comparisons.shortest(UNIT_PATTERN, "!") == float("inf")
