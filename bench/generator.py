@@ -22,6 +22,7 @@ class Generator:
         self._principal = principal
         self._subject = subjects.request(principal, "test_noop")
         self._reply = f"{bus.connection.options.inbox_prefix}.unread"
+        self._in_flight = in_flight
         self._room = asyncio.Semaphore(in_flight)
         self._ended = 0
         self._problem = ""
@@ -39,14 +40,13 @@ class Generator:
 
     async def run(self, count: int) -> None:
         """Run so many operations to their ends. Raises SystemExit."""
-        target = self._ended + count
         for _ in range(count):
             await self._in_time(self._room.acquire())
             await self._connection.publish(self._subject, BODY, self._reply)
-        while self._ended < target:
+        for _ in range(self._in_flight):  # all of it is free when everything has ended
             await self._in_time(self._room.acquire())
+        for _ in range(self._in_flight):
             self._room.release()
-            await asyncio.sleep(0.001)
 
     async def _in_time(self, acquired: Any) -> None:
         if self._problem:
