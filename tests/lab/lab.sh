@@ -28,6 +28,7 @@ PACKAGES=(
   python3 python3-venv                    # what an agent runs on; venv carries the wheels of pip, so it works offline
   openssh-server restic btrfs-progs
   fish                                    # with bash and dash, which are always there: login shells
+  sudo polkitd                            # two ways in which a plain user may do what root does
 )
 SHELLS=(sh bash dash fish)                # of each there is a user login-SHELL
 VOLUME=/srv/volume VOLUME_SIZE=512M       # on each host a btrfs of its own, in a file

@@ -39,6 +39,15 @@ class SshAgent:
                 for suffix in way:
                     shutil.copy(user_key(), self._keys / f"{target['id']}{suffix}")
 
+    def put_secret(self, name: str, text: str) -> None:
+        """Write a file beside the keys, as the agent alone may read it."""
+        path = self._keys / name
+        path.write_text(text)
+        path.chmod(0o600)
+
+    def drop_secret(self, name: str) -> None:
+        (self._keys / name).unlink(missing_ok=True)
+
     def start(self) -> None:
         """Until Writ has heard of it."""
         status, told, errors = self._writ.call("agent-env", POOL, "--state-dir", str(self._state))

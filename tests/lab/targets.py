@@ -52,6 +52,8 @@ def inventory(near: Host, far: Host) -> list[dict[str, Any]]:
         by_ssh("jump", far, jump=[{"host": near.address, "user": "root"}]),
         by_ssh("peer", far, host=PEER, via="tailscale", host_key_alias=far.address, **pinned),
         by_ssh("tight", far, folder=f"{TIGHT}/writ"),
+        by_ssh("by-rule", far, "login-sh", become="sudo") | {"file_roots": [home("sh")]},
+        by_ssh("by-password", far, "login-bash", become={"operations": ["service_restart", "file_*"]}),
         *(by_ssh(f"login-{shell}", far, f"login-{shell}") | {"file_roots": [home(shell)]} for shell in SHELLS),
     ]
 
@@ -72,6 +74,7 @@ def policy() -> dict[str, Any]:
         }
         for parameter, (source, operations) in LISTED.items()
     ]
+    tests = {"name": "operators_test_targets", "operations": ["backend_test"], "allowed": True}
     guarded = [
         {
             "name": f"{unit}_is_left_alone",
@@ -88,7 +91,7 @@ def policy() -> dict[str, Any]:
             "name": "lab",
             "deny_by_default": True,
             "require_approval_for_admin": False,
-            "role_policies": {"development": [everything, *guarded], "testing": listed},
+            "role_policies": {"gateway": [tests], "development": [everything, *guarded], "testing": listed},
         }
     }
 

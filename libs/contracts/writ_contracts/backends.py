@@ -14,7 +14,7 @@ from writ_contracts.requests import Failure
 
 MOST_OPERATIONS = 1024
 """Operations of one agent, with those of plugins."""
-StepName = Literal["agent", "connection", "host_key", "credentials", "host"]
+StepName = Literal["agent", "connection", "host_key", "credentials", "host", "become"]
 """The steps to a target, in this order; a backend leaves out steps it lacks."""
 
 

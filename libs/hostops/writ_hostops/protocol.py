@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from writ_hostops.errors import HostError
@@ -126,6 +126,11 @@ class HostAnswer:
 def verdict(word: str, reason: str, state: Dict[str, Any]) -> HostAnswer:
     """Return a probe's answer: `succeeded`, `not_done` or `unknown`."""
     return HostAnswer(output={"verdict": word, "reason": reason}, state=state)
+
+
+def with_lack(preview: HostAnswer, reason: str) -> HostAnswer:
+    """Return a preview that also says why the operation would probably be refused; unchanged without a reason."""
+    return replace(preview, output={**preview.output, "lacks": reason}) if reason else preview
 
 
 def failure(error: HostError) -> HostAnswer:

@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Dict, Iterator, List, Sequence, Tuple
 
-from writ_hostops import commands
+from writ_hostops import commands, privileges
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.protocol import Call, HostAnswer, Target
@@ -35,7 +35,8 @@ def survey(call: Call) -> HostAnswer:
     for name, command in _PROGRAMS:
         if version := _version(command, call):
             versions[name] = version
-    return HostAnswer(output={"versions": versions, "lacking": _lacking(call.target, versions)})
+    lacking = {**privileges.lacking(call.stop), **_lacking(call.target, versions)}
+    return HostAnswer(output={"versions": versions, "lacking": lacking})
 
 
 def _lacking(target: Target, versions: Dict[str, str]) -> Dict[str, str]:

@@ -23,7 +23,7 @@ async def main(config: Config) -> None:
         known = KnownHosts(config.known_hosts)
         api = LocalApi(config.tailscale_socket)
         tailnet = Tailnet(api, proxy=config.tailscale_socks5, program=config.tailscale_program)
-        keys, aside = Credentials(config.keys), SetAside(config.state_dir)
+        keys, aside = Credentials(config.keys, config.auth_sock), SetAside(config.state_dir)
         pool = Pool(archive, keys, known, tailnet=tailnet, idle=config.idle, connects=config.connects, set_aside=aside)
         hosts = SshBackend(pool, archive.operations)
         engines = ForwardedEngines(pool, Registries(config.registries), HostStackFiles(hosts))

@@ -121,7 +121,7 @@ class SshBackend(HostopsBackend):
 
     async def _connected(self, run: _RunningOperation) -> HostSession | None:
         """Return the session; None if the operation was stopped meanwhile."""
-        run.connecting = tasks.start(self._pool.session(run.task.target), "ssh connect")
+        run.connecting = tasks.start(self._pool.session(run.task.target, run.task.operation.name), "ssh connect")
         try:
             return await run.connecting
         except asyncio.CancelledError:
@@ -157,7 +157,7 @@ class SshBackend(HostopsBackend):
         self, target: Target, message: Mapping[str, Any], secrets: Collection[str], patience: float
     ) -> dict[str, Any]:
         """Read the host. An unreachable one is tried again for up to `patience` seconds: nothing is claimed yet."""
-        session = await self._pool.session(target, patience=patience)
+        session = await self._pool.session(target, str(message["operation"]), patience=patience)
         return await session.ask(message, _silent, secrets, lambda _: None)
 
 

@@ -13,6 +13,7 @@ from writ_agent_ssh.archive import Archive
 from writ_agent_ssh.opening import BootstrapLine, BootstrapOutput, TooMuchNoise
 from writ_agent_ssh.pace import ChannelPace
 from writ_agent_ssh.set_aside import HostReading
+from writ_agent_ssh.sudo import SudoStart
 from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import CODES
 from writ_hostops.supervised import frames
@@ -61,8 +62,12 @@ class PendingRequest:
 class Channel(asyncssh.SSHClientSession[bytes]):
     """Cuts the bytes of the channel into frames. Anything else ends it."""
 
-    def __init__(self, nonce: str, archive: Archive, folder: str, reading: HostReading) -> None:
+    def __init__(
+        self, nonce: str, archive: Archive, folder: str, reading: HostReading, start: SudoStart | None = None
+    ) -> None:
+        """`start`: the dialogue before the bootstrap."""
         self._reading = reading
+        self._start = start
         self._opening: BootstrapOutput | None = BootstrapOutput(nonce)
         self._archive = archive
         self._folder = folder
@@ -85,24 +90,35 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             chan.abort()
 
     def session_started(self) -> None:
-        if self.gone:
-            return
-        self._write(self._archive.opening(self._nonce, self._folder))
+        if self._start is None:
+            self._open()
+
+    def _open(self) -> None:
+        if not self.gone:
+            self._write(self._archive.opening(self._nonce, self._folder))
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Take in bytes from the host."""
         if self.gone:
             return
-        if datatype == EXTENDED_DATA_STDERR:
-            self._hear_errors(data)
-            return
         try:
+            if datatype == EXTENDED_DATA_STDERR:
+                self._hear_errors(data)
+                return
             with self._reading:
                 self._read(data)
+        except Invalid as error:
+            self._end(error)
         except (frames.BrokenFrame, TooMuchNoise, KeyError, TypeError) as error:
             self._end(Unreachable(f"the host wrote foreign bytes into the stream: {error}", code="garbled"))
 
     def _read(self, data: bytes) -> None:
+        if self._start is not None:
+            rest = self._start.take_output(data)
+            if rest is None:
+                return
+            self._start, data = None, rest
+            self._open()
         while data and self._opening is not None:
             line = self._opening.feed(data)
             data = self._opened(line) if line else b""
@@ -125,7 +141,9 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail all pending requests: the channel is closed."""
-        if self._status == NO_SUCH_COMMAND:
+        if self._start is not None and self._status is not None:
+            self._end(self._start.refusal(self._status))
+        elif self._status == NO_SUCH_COMMAND:
             self._end(Invalid("the host has no python3", code="no_python"))
         else:
             self._end(ConnectionDropped("the connection to the host ended"))
@@ -193,6 +211,8 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             pending.log(str(message["message"]))
 
     def _hear_errors(self, data: bytes) -> None:
+        if self._start is not None:
+            self._write(self._start.take_errors(data))
         self._noise += len(data)
         self._stderr += data[: KEPT_STDERR - len(self._stderr)]
         if self._noise > MOST_STDERR:

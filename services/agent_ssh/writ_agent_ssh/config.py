@@ -18,8 +18,16 @@ class Config(AgentConfig, frozen=True, kw_only=True):
 
     keys: Annotated[
         Path,
-        env("WRIT_SSH_KEYS", "folder of private keys: `<target>`, `<target>-cert.pub`, `<target>.jump`; mode 0600"),
+        env(
+            "WRIT_SSH_KEYS",
+            "folder of keys and secrets: `<target>`, `<target>-cert.pub`, `<target>.jump`, `<target>.passphrase`, "
+            "`<target>.sudo`; mode 0600",
+        ),
     ]
+    auth_sock: Annotated[
+        Path | None,
+        env("WRIT_SSH_AUTH_SOCK", "socket of an ssh-agent, for targets with `<target>.pub` alone in WRIT_SSH_KEYS"),
+    ] = None
     known_hosts: Annotated[
         Path | None,
         env(

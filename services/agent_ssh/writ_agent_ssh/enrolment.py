@@ -1,7 +1,9 @@
 """`python -m writ_agent_ssh.enrolment`: SSH data for `writ target add`, as JSON. It decides nothing.
 
 `host-key HOST PORT`: the key that the host shows to a stranger, for a person to compare. `new-key COMMENT`: a key pair.
-`read-key`: the public half of a private key on standard input. `fingerprint`: of a host key line there.
+`read-key`: the public half of a private key on standard input; `read-key-with-passphrase`: its first line is that.
+`fingerprint`: of a host key line there. `sudoers USER`: the rule of sudo for a user of a host. `resolve ALIAS CONFIG`:
+the address of an alias of ssh_config(5).
 """
 
 import asyncio
@@ -11,7 +13,8 @@ from collections.abc import Callable, Mapping
 import asyncssh
 import msgspec
 
-from writ_agent_ssh import algorithms
+from writ_agent_ssh import algorithms, sudo
+from writ_agent_ssh.client_keys import BCRYPT_ADVICE
 from writ_agent_ssh.link import tell_why, translated
 from writ_contracts.errors import Invalid, Unreachable, WritError
 
@@ -59,11 +62,39 @@ def _new_key(comment: str) -> dict[str, str]:
     return {**public_key(key), "private": key.export_private_key("openssh").decode()}
 
 
-def _read_key() -> dict[str, str]:
+def _read_key(passphrase: bytes = b"") -> dict[str, str]:
     try:
-        return public_key(asyncssh.import_private_key(sys.stdin.buffer.read()))
+        return public_key(asyncssh.import_private_key(sys.stdin.buffer.read(), passphrase or None))
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
-        raise Invalid(f"it is no private key without a passphrase: {error}", code="no_credentials") from error
+        text = str(error)
+        advice = (
+            f"; {BCRYPT_ADVICE}" if "bcrypt" in text else "; --passphrase-file FILE" if "Passphrase" in text else ""
+        )
+        raise Invalid(f"it is no private key that can be read: {text}{advice}", code="no_credentials") from error
+
+
+def _read_encrypted_key() -> dict[str, str]:
+    return _read_key(sys.stdin.buffer.readline().rstrip(b"\n"))
+
+
+def _resolve(alias: str, config: str) -> dict[str, str]:
+    """Return the address of an alias of ssh_config(5). Raises Invalid for one that is not there, or has another way
+    than a direct connection.
+    """
+    try:
+        found, usual = (_named(alias, files) for files in ([config], None))
+    except (asyncssh.Error, OSError, ValueError) as error:
+        raise Invalid(f"{config}: {error}", code="invalid_connection") from error
+    if found.tunnel or found.proxy_command:
+        advice = "declare connection.jump in inventory.yaml instead"
+        raise Invalid(f"{alias} has a ProxyJump or ProxyCommand in {config}: {advice}", code="invalid_connection")
+    if (found.host, found.port, found.username) == (usual.host, usual.port, usual.username):
+        raise Invalid(f"{alias} is not USER@HOST[:PORT], and {config} has no such host", code="invalid_connection")
+    return {"host": str(found.host), "user": str(found.username), "port": str(found.port)}
+
+
+def _named(alias: str, files: list[str] | None) -> asyncssh.SSHClientConnectionOptions:
+    return asyncssh.SSHClientConnectionOptions(host=alias, config=files, known_hosts=None, client_keys=None)
 
 
 def _fingerprint() -> dict[str, str]:
@@ -74,11 +105,18 @@ def _fingerprint() -> dict[str, str]:
         raise Invalid(f"it is no host key as ssh writes it: {error}", code="invalid_known_hosts") from error
 
 
+def _sudoers(user: str) -> dict[str, str]:
+    return {"rule": sudo.rule(user)}
+
+
 ANSWERS: Mapping[str, Callable[..., dict[str, str]]] = {
     "host-key": _host_key,
     "new-key": _new_key,
     "read-key": _read_key,
     "fingerprint": _fingerprint,
+    "read-key-with-passphrase": _read_encrypted_key,
+    "resolve": _resolve,
+    "sudoers": _sudoers,
 }
 
 

@@ -1,12 +1,13 @@
 """One authenticated SSH connection to a target, with those to its jump hosts: opened, used, closed together.
 
-asyncssh's exceptions become ours here. Nothing of the user running this is read: no ssh config, agent or default key.
+asyncssh's exceptions become ours here. Nothing of the user running this is read: no ssh config or default key, and an
+ssh-agent only where the configuration names it.
 """
 
 import asyncio
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Protocol, TypeVar
 
 import asyncssh
@@ -16,7 +17,8 @@ from asyncssh.mac import get_mac_algs
 from asyncssh.packet import PacketDecodeError
 
 from writ_agent_ssh import algorithms
-from writ_agent_ssh.credentials import Credential, Credentials
+from writ_agent_ssh.client_keys import client_key
+from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.host_keys import KnownHosts, PinnedHostKeys
 from writ_agent_ssh.offer import listen
 from writ_agent_ssh.settings import Connection, JumpHost
@@ -128,18 +130,19 @@ async def connect(
     …), Unreachable; leaves nothing open.
     """
     hops: list[asyncssh.SSHClientConnection] = []
-    watch = ConnectionWatch()
+    watch, agents = ConnectionWatch(), AsyncExitStack()
     own = JumpHost(host=connection.host, user=connection.user, port=connection.port)
     try:
-        async with asyncio.timeout(connection.connect_timeout):
+        async with asyncio.timeout(connection.connect_timeout), agents:
             for address in connection.jump:
                 trusted = known.of(address.host, address.port)
-                options = _options(connection, credentials.of(target, jump=True), trusted)
+                key = await client_key(credentials.of(target, jump=True), agents)
+                options = _options(connection, key, trusted)
                 async with making[(address.host, address.port)]:
                     hops.append(await _hop(hops, address, options, trusted))
             name = connection.host_key_alias or own.host
             trusted = known.of(name, own.port, connection)
-            options = _options(connection, credentials.of(target), trusted)
+            options = _options(connection, await client_key(credentials.of(target), agents), trusted)
             with translated(f"{own.host}:{own.port}", trusted):
                 carried = await _carried(connection, tailnet, watch)
             more = {"sock": carried, "host_key_alias": name, "client_factory": lambda: watch}
@@ -202,14 +205,14 @@ async def _raw(
     return await hops[-1].open_connection(address.host, address.port, encoding=None)  # type: ignore[return-value]
 
 
-def _options(connection: Connection, credential: Credential, trusted: PinnedHostKeys) -> dict[str, Any]:
+def _options(connection: Connection, key: object, trusted: PinnedHostKeys) -> dict[str, Any]:
     names = [name.decode() for name in get_kex_algs()]
     ciphers = [name.decode() for name in get_encryption_algs()]
     macs = [name.decode() for name in get_mac_algs()]
     return {
         "config": None,
         "agent_path": None,
-        "client_keys": [_pair(credential)],
+        "client_keys": [key],
         "known_hosts": trusted.hosts,
         "x509_trusted_certs": None,
         "server_host_key_algs": trusted.algorithms,
@@ -228,14 +231,6 @@ def _options(connection: Connection, credential: Credential, trusted: PinnedHost
         "keepalive_interval": connection.keepalive,
         "keepalive_count_max": 3,
     }
-
-
-def _pair(credential: Credential) -> object:
-    try:
-        key = asyncssh.import_private_key(credential.key)
-        return (key, asyncssh.import_certificate(credential.certificate)) if credential.certificate else key
-    except (asyncssh.KeyImportError, ValueError) as error:
-        raise Invalid(f"the key or certificate is none that ssh has: {error}", code="no_credentials") from error
 
 
 def _log_negotiated(target: str, connection: asyncssh.SSHClientConnection) -> None:

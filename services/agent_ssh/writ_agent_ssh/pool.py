@@ -16,7 +16,7 @@ from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.link import Link, connect
 from writ_agent_ssh.plain import PlainSession
-from writ_agent_ssh.recent_failures import RecentFailures
+from writ_agent_ssh.recent_failures import RecentFailures, RefusedPasswords
 from writ_agent_ssh.session import HostSession, Session
 from writ_agent_ssh.set_aside import SetAside
 from writ_agent_ssh.settings import Connection, connection_of
@@ -35,24 +35,29 @@ class _TargetSession:
         self.opening = asyncio.Lock()
         self.connection: Connection | None = None
         self.link: Link | None = None
-        self.session: HostSession | None = None
+        self.sessions: dict[bool, HostSession] = {}
+        """By whether it is root's."""
         self.used_at = 0.0
         self.leases = 0
 
     @property
     def busy(self) -> bool:
         """Return whether something uses the connection or is about to."""
-        return bool(self.opening.locked() or self.leases or (self.session and self.session.busy))
+        return bool(self.opening.locked() or self.leases or any(one.busy for one in self.sessions.values()))
 
-    def ready(self, connection: Connection) -> HostSession | None:
-        """Return the session if it is usable for this connection."""
-        if self.session is None or self.link is None or self.session.lost or self.link.lost:
+    def open_link(self, connection: Connection) -> Link | None:
+        """Return the link if it is usable for this connection, with whatever sessions it has."""
+        if self.link is None or self.link.lost or self.connection != connection:
             return None
-        return self.session if self.connection == connection else None
+        return None if any(one.lost for one in self.sessions.values()) else self.link
+
+    def ready(self, connection: Connection, *, root: bool) -> HostSession | None:
+        """Return the session if it is usable for this connection."""
+        return self.sessions.get(root) if self.open_link(connection) else None
 
     def drop(self) -> None:
-        session, link, self.session, self.link = self.session, self.link, None, None
-        if session is not None:
+        sessions, link, self.sessions, self.link = self.sessions, self.link, {}, None
+        for session in sessions.values():
             session.close()
         if link is not None:
             link.abort()
@@ -81,20 +86,24 @@ class Pool:
         self._idle = idle
         self._target_sessions: dict[str, _TargetSession] = defaultdict(_TargetSession)
         self._making: dict[tuple[str, int], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
-        self._failures = RecentFailures()
+        self._failures, self._refused = RecentFailures(), RefusedPasswords()
         self.target_health = TargetHealth()
         self._sweeping: asyncio.Task[None] | None = None
 
-    async def session(self, target: Target, *, patience: float = 0.0, eager: bool = False) -> HostSession:
-        """Return the target's session. An unreachable host is tried again for `patience` seconds. Raises WritError.
+    async def session(
+        self, target: Target, operation: str = "", *, patience: float = 0.0, eager: bool = False
+    ) -> HostSession:
+        """Return the target's session, root's for operations that need root. An unreachable host is tried again for
+        `patience` seconds. Raises WritError.
 
         A target that just failed fails at once, unless `eager`: for what has begun there.
         """
         self._set_aside.check(target.id)
         connection, until, pause = connection_of(target), time.monotonic() + patience, FIRST_PAUSE
+        root = connection.needs_root(operation)
         while True:
             try:
-                return await self._session(target.id, connection, eager)
+                return await self._session(target.id, connection, eager=eager, root=root)
             except Unreachable:
                 if time.monotonic() + pause >= until:
                     raise
@@ -129,9 +138,11 @@ class Pool:
                 await link.close()
 
     @asynccontextmanager
-    async def started(self, target: str, link: Link, connection: Connection) -> AsyncIterator[HostSession]:
+    async def started(
+        self, target: str, link: Link, connection: Connection, *, root: bool = False
+    ) -> AsyncIterator[HostSession]:
         """Start hostops on that connection; end it afterwards."""
-        session = await self._start(target, link, connection)
+        session = await self._start(target, link, connection, root=root)
         try:
             yield session
         finally:
@@ -149,25 +160,30 @@ class Pool:
             place.drop()
         self._target_sessions.clear()
 
-    async def _session(self, target: str, connection: Connection, eager: bool) -> HostSession:
+    async def _session(self, target: str, connection: Connection, *, eager: bool, root: bool) -> HostSession:
         place = self._target_sessions[target]
         place.used_at = time.monotonic()
-        if session := place.ready(connection):
+        if session := place.ready(connection, root=root):
             return session
         async with place.opening:
-            if session := place.ready(connection):
+            if session := place.ready(connection, root=root):
                 return session
-            place.drop()
+            link = place.open_link(connection)
+            if link is None:
+                place.drop()
             if not eager:
                 self._failures.check(target)
             with self._remembered(target), self._failures.watch(target):
-                link = await self._connect(target, connection)
+                if link is None:
+                    link = place.link = await self._connect(target, connection)
+                    place.connection = connection
                 try:
-                    session = await self._start(target, link, connection)
+                    session = await self._start(target, link, connection, root=root)
                 except BaseException:
-                    link.abort()
+                    if not place.sessions:
+                        place.drop()
                     raise
-            place.connection, place.link, place.session = connection, link, session
+            place.sessions[root] = session
             place.used_at = time.monotonic()  # it is as old as this, however long it was in the making
         if self._sweeping is None:
             self._sweeping = tasks.keep("ssh sweep", self._sweep)
@@ -177,9 +193,13 @@ class Pool:
         async with self._making[(connection.host, connection.port)]:
             return await connect(target, connection, self._credentials, self._known, self._tailnet, self._making)
 
-    async def _start(self, target: str, link: Link, connection: Connection) -> HostSession:
-        """Start hostops, or a session without Python if the host has none."""
+    async def _start(self, target: str, link: Link, connection: Connection, *, root: bool) -> HostSession:
+        """Start hostops, or a session without Python if the host has none. Root's has root's own folder there."""
         seconds, reading = connection.connect_timeout, self._set_aside.reading(target)
+        if root:
+            sudo = self._credentials.sudo(target, connection.user)
+            with self._refused.watch(target, sudo):
+                return await Session.start(link, self._archive, "", seconds, reading, sudo)
         try:
             return await Session.start(link, self._archive, connection.folder or "", seconds, reading)
         except Invalid as error:

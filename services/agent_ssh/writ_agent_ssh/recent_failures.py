@@ -8,7 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from writ_contracts.errors import Unreachable
+from writ_agent_ssh.sudo import Sudo
+from writ_contracts.errors import Invalid, Unreachable
 
 SLOW = 1.0
 """Seconds. A failure that comes sooner costs nobody anything."""
@@ -48,3 +49,32 @@ class RecentFailures:
         self._failed.move_to_end(target)
         if len(self._failed) > MOST_TARGETS:
             self._failed.popitem(last=False)
+
+
+WRONG_PASSWORD_SECONDS = 600.0
+"""Seconds for which a refused password is not sent again: hosts lock an account after a few wrong ones."""
+
+
+class RefusedPasswords:
+    """By target: the way to root that was refused, and until when it is not tried again."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._refused: dict[str, tuple[Sudo, float, str]] = {}
+
+    @contextmanager
+    def watch(self, target: str, sudo: Sudo) -> Iterator[None]:
+        """Record whether the password was refused in this block. Raises Invalid (`become_password`) before it for one
+        that was.
+        """
+        known, until, reason = self._refused.get(target, (None, 0.0, ""))
+        left = until - self._clock()
+        if known == sudo and left > 0:
+            raise Invalid(f"{reason}; it is tried again in {left:.0f} s", code="become_password")
+        try:
+            yield
+        except Invalid as error:
+            if error.code == "become_password":
+                self._refused[target] = (sudo, self._clock() + WRONG_PASSWORD_SECONDS, str(error))
+            raise
+        self._refused.pop(target, None)

@@ -12,8 +12,9 @@ from writ_agent_ssh.archive import COMMAND, Archive
 from writ_agent_ssh.channel import Channel, ConnectionDropped, PendingRequest, Progress, Told
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.set_aside import HostReading
+from writ_agent_ssh.sudo import Sudo, SudoStart
 from writ_bus import tasks
-from writ_contracts.errors import Unreachable
+from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.supervised import frames
 
 PING_SECONDS = 30.0
@@ -65,14 +66,21 @@ class Session:
         self._pings = tasks.spawn(self._keep_pinging(), "ssh pings")
 
     @classmethod
-    async def start(cls, link: Link, archive: Archive, folder: str, seconds: float, reading: HostReading) -> "Session":
-        """Start within so many seconds. Raises Invalid (`no_python`, `unusable_folder`), Unreachable (`garbled`, …)."""
+    async def start(
+        cls, link: Link, archive: Archive, folder: str, seconds: float, reading: HostReading, sudo: Sudo | None = None
+    ) -> "Session":
+        """Start within so many seconds, as root by `sudo` if given. Raises Invalid (`no_python`, `unusable_folder`,
+        `become_denied`, …), Unreachable (`garbled`, …).
+        """
         nonce = secrets.token_hex(16)
-        channel = Channel(nonce, archive, folder, reading)
+        start = SudoStart(sudo, nonce) if sudo else None
+        channel = Channel(nonce, archive, folder, reading, start)
         try:
             async with asyncio.timeout(seconds):
-                await link.channel(lambda: channel, COMMAND)
+                await link.channel(lambda: channel, sudo.command(nonce) if sudo else COMMAND)
                 hello = await asyncio.shield(channel.hello)
+            if sudo and hello.get("uid") != 0:
+                raise Invalid("sudo started hostops as another user than root", code="become_denied")
         except TimeoutError:
             channel.close()
             raise Unreachable("hostops did not start on the host in time", code="unreachable") from None

@@ -1,5 +1,6 @@
 """The `connection` of an SSH target in the inventory, typed; unknown fields are refused."""
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,6 +18,30 @@ Tag = Annotated[str, Meta(pattern=r"^tag:[A-Za-z][A-Za-z0-9-]{0,62}(?!\n)$")]
 Line = Annotated[str, Meta(pattern=r"^[^\n\r\x00]{1,8000}(?!\n)$")]
 
 
+Pattern = Annotated[str, Meta(pattern=r"^[a-z*][a-z0-9_*]{0,63}(?!\n)$")]
+NEED_ROOT = (
+    "service_start",
+    "service_stop",
+    "service_restart",
+    "package_install",
+    "package_remove",
+    "package_update",
+    "backup_*",
+    "snapshot_*",
+)
+"""Operations that only root can do on a usual host. File operations are not among them: that depends on the roots."""
+_OF_LISTINGS = {"list_backups": "backup_list", "list_snapshots": "snapshot_list", "list_file_roots": "file_read"}
+
+
+class Become(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The way in which the user of a target becomes root, and the operations that do (`*`: any characters). All others
+    stay with the user.
+    """
+
+    method: Literal["sudo"] = "sudo"
+    operations: Annotated[tuple[Pattern, ...], Meta(min_length=1, max_length=64)] = NEED_ROOT
+
+
 class JumpHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A jump host."""
 
@@ -30,8 +55,8 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `host_keys`: "ssh-ed25519 AAAA…" or "@cert-authority ssh-ed25519 AAAA…", in place of the known_hosts file for this
     target. `jump`: jump hosts, in order. `connect_timeout`: seconds for the login, and again for the start of hostops.
-    `folder`: Writ's own folder on the host. `via: tailscale`: the peer must have this node key and all of these tags;
-    at least one of the two is pinned.
+    `folder`: Writ's own folder on the host. `become: sudo`: the operations that need root run as root. `via:
+    tailscale`: the peer must have this node key and all of these tags; at least one of the two is pinned.
     """
 
     host: Host
@@ -46,6 +71,7 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connect_timeout: Annotated[float, Meta(gt=0, le=120)] = 10.0
     keepalive: Annotated[float, Meta(gt=0, le=600)] = 15.0
     folder: Folder | None = None
+    become: Literal["sudo"] | Become | None = None
     via: Literal["tailscale"] | None = None
     tailscale_node_key: NodeKey | None = None
     tailscale_tags: list[Tag] = []
@@ -58,6 +84,13 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("via: tailscale needs tailscale_node_key, tailscale_tags or both")
         if self.via is not None and self.jump:
             raise ValueError("via: tailscale and jump exclude each other: a peer is reached without hosts on the way")
+
+    def needs_root(self, operation: str) -> bool:
+        """Return whether the user becomes root for an operation or listing."""
+        if self.become is None or self.user == "root":
+            return False
+        patterns = NEED_ROOT if self.become == "sudo" else self.become.operations
+        return any(fnmatchcase(_OF_LISTINGS.get(operation, operation), pattern) for pattern in patterns)
 
 
 def connection_of(target: Target) -> Connection:

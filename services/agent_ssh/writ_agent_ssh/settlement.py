@@ -85,7 +85,9 @@ class Settlement:
 
     async def _answering(self) -> HostSession:
         """Return a connection on which the host answers. Raises WritError."""
-        session = await self._pool.session(self._task.target, patience=RECONNECT_SECONDS, eager=True)
+        session = await self._pool.session(
+            self._task.target, self._task.operation.name, patience=RECONNECT_SECONDS, eager=True
+        )
         try:
             await session.answers()
         except TimeoutError:

@@ -6,6 +6,8 @@ A failure names the last step reached: the host answers, shows its key, accepts 
 import asyncio
 from collections.abc import Collection, Iterator
 
+from msgspec.structs import replace
+
 from writ_agent.backends.hostops_requests import SURVEY_SECONDS, allowed, survey_request, surveyed
 from writ_agent.backends.port import TargetTestResult
 from writ_agent_ssh.channel import Told
@@ -34,12 +36,35 @@ async def find(pool: Pool, target: Target, operations: Collection[str]) -> Targe
             steps += _let_in(link, connection)
             async with pool.started(target.id, link, connection) as session:
                 reply = await _survey(session, target)
-            return surveyed(reply, operations, steps)
+            found = surveyed(reply, operations, steps)
+            by_root = {name for name in operations if connection.needs_root(name)}
+            return await _as_root(pool, target, link, by_root, found) if by_root else found
     except WritError as error:
         steps = (
             [*steps, TargetTestStep(name="host", well=False, detail=str(error))] if steps else list(_kept_out(error))
         )
         return TargetTestResult(steps=steps, code=error.code, message=str(error))
+
+
+async def _as_root(
+    pool: Pool, target: Target, link: Link, by_root: Collection[str], found: TargetTestResult
+) -> TargetTestResult:
+    """Return the result with the operations that need root, as root finds them. Without a way to root those lack."""
+    connection = connection_of(target)
+    try:
+        async with pool.started(target.id, link, connection, root=True) as session:
+            reply = await _survey(session, target)
+        seen = surveyed(reply, by_root, [])
+        lacking, detail, well = seen.lacking, "root by sudo", True
+    except WritError as error:
+        lacking, detail, well = dict.fromkeys(by_root, f"{error.code}: {error}"), str(error), False
+    others = {name: why for name, why in found.lacking.items() if name not in by_root}
+    return replace(
+        found,
+        steps=[*found.steps, TargetTestStep(name="become", well=well, detail=detail)],
+        operations=sorted({*found.operations, *by_root} - lacking.keys() - others.keys()),
+        lacking={**others, **lacking},
+    )
 
 
 async def _survey(session: HostSession, target: Target) -> Told:

@@ -9,6 +9,8 @@ import msgspec
 
 from writ_cli import completion
 from writ_cli.exit_status import Exit
+from writ_cli.installation.known_target import known_target
+from writ_cli.installation.target_access import sudoers
 from writ_cli.installation.targets import confirmed_host_key
 from writ_cli.options import DASHED, dashed, local
 from writ_cli.settings import Settings
@@ -16,7 +18,6 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import near
 from writ_documents import yaml_file
-from writ_documents.readers import read_inventory
 from writ_installation.administration.target_edits import (
     RemainingParts,
     remove_target,
@@ -34,7 +35,7 @@ _name = click.argument("name", shell_complete=completion.targets)
 @local
 async def show(settings: Settings, name: str) -> int:
     """Show the entry of target NAME in inventory.yaml."""
-    target = _known(settings, name)
+    target = known_target(settings, name)
     if settings.screen.json:
         settings.screen.data(target)
     else:
@@ -50,7 +51,7 @@ async def show(settings: Settings, name: str) -> int:
 @local
 async def remove(settings: Settings, name: str, yes: bool) -> int:
     """Remove target NAME from inventory.yaml; its credentials, its record and its host stay as they are."""
-    _known(settings, name)
+    known_target(settings, name)
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError(f"confirm the removal of {name} with --yes")
@@ -72,7 +73,7 @@ async def rename(settings: Settings, old: str, new: str) -> int:
 
     Rules and suites that name OLD have to be changed by hand; the record keeps the old name.
     """
-    _known(settings, old)
+    known_target(settings, old)
     files = rename_target(settings.home, old, new)
     if settings.screen.json:
         settings.screen.data({"target": new, "credentials": files})
@@ -91,7 +92,7 @@ async def rename(settings: Settings, old: str, new: str) -> int:
 @dashed
 async def tag(settings: Settings, name: str, changes: tuple[str, ...]) -> int:
     """Add tags to target NAME (+web) and remove tags from it (-old)."""
-    _known(settings, name)
+    known_target(settings, name)
     for change in changes:
         if change.startswith("--") or change[0] not in "+-" or not change[1:]:
             raise click.UsageError(f"{change!r} is neither +TAG nor -TAG")
@@ -115,7 +116,7 @@ async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
 
     A key within a key has a dot: connection.port=2222. Without a value it is removed: connection.port=
     """
-    before = msgspec.to_builtins(_known(settings, name))
+    before = msgspec.to_builtins(known_target(settings, name))
     values = dict[str, Any]()
     given = set[str]()
     for word in words:
@@ -133,7 +134,7 @@ async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
         values[key] = nested(values.get(key, before.get(key)), inner, value)
     set_values(settings.home, name, values)
     if settings.screen.json:
-        settings.screen.data(_known(settings, name))
+        settings.screen.data(known_target(settings, name))
     else:
         settings.screen.line(f"set for {name}: {', '.join(values)}")
     return Exit.DONE
@@ -159,7 +160,7 @@ async def repin(settings: Settings, name: str, host_key: str) -> int:
 
     Compare the key that is shown with the host's own, or give it with --host-key.
     """
-    target = _known(settings, name)
+    target = known_target(settings, name)
     connection = target.connection
     if target.backend != "ssh" or "host" not in connection:
         raise Invalid(f"{name} is no SSH target with a host of its own")
@@ -174,15 +175,15 @@ async def repin(settings: Settings, name: str, host_key: str) -> int:
     return Exit.DONE
 
 
-COMMANDS = {"show": show, "repin": repin, "remove": remove, "rename": rename, "tag": tag, "set": set_}
-
-
-def _known(settings: Settings, name: str) -> Target:
-    """Return the target of that name. Raises Invalid."""
-    targets = {one.id: one for one in read_inventory(settings.home.inventory).targets}
-    if name not in targets:
-        raise Invalid(f"there is no target {name[:80]} in the inventory{near(name, targets)}", code="unknown_target")
-    return targets[name]
+COMMANDS = {
+    "show": show,
+    "repin": repin,
+    "remove": remove,
+    "rename": rename,
+    "tag": tag,
+    "set": set_,
+    "sudoers": sudoers,
+}
 
 
 def _show_remaining(settings: Settings, left: RemainingParts) -> None:

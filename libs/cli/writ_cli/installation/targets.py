@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -29,6 +29,7 @@ from writ_installation.administration.targets import (
     verified_host_key,
 )
 
+MOST_SECRET = 4096
 KINDS = ((True, False, False), (False, True, False), (False, False, True), (True, False, True))
 """Of --ssh, --proxmox and --docker: those that go together."""
 
@@ -40,7 +41,11 @@ def target() -> None:
 
 @target.command("add")
 @click.argument("name")
-@click.option("--ssh", metavar="USER@HOST[:PORT]", help="A host that is reached over SSH.")
+@click.option(
+    "--ssh",
+    metavar="USER@HOST[:PORT]|ALIAS",
+    help="A host that is reached over SSH; an alias of ~/.ssh/config is looked up once.",
+)
 @click.option("--proxmox", metavar="HOST[:PORT]", help="A node or cluster of Proxmox VE.")
 @click.option(
     "--docker",
@@ -63,15 +68,26 @@ def target() -> None:
     "--key",
     "key_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A private key for it, instead of a new one; Proxmox: the file with its API token; Docker over TLS: our"
-    " certificate and its key, PEM.",
+    help="A private key for it, instead of a new one, or the public half of one in an ssh-agent; Proxmox: the file with"
+    " its API token; Docker over TLS: our certificate and its key, PEM.",
+)
+@click.option(
+    "--passphrase-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --key: the file with its passphrase, which is kept beside it.",
+)
+@click.option("--become", type=click.Choice(["sudo"]), help="How its user becomes root, where an operation needs that.")
+@click.option(
+    "--sudo-password-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --become: the file with its user's password, where sudo asks for one.",
 )
 @click.option("--file-root", "file_roots", multiple=True, metavar="FOLDER", help="Where file operations may work.")
 @click.option("--mount-root", "mount_roots", multiple=True, metavar="FOLDER", help="Docker: what containers may mount.")
 @click.option("--stack-dir", metavar="FOLDER", help="Docker: where Compose files of its stacks are.")
 @click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh, proxmox or docker.")
 @local
-async def add(
+async def add(  # long: a parameter for each option
     settings: Settings,
     name: str,
     ssh: str | None,
@@ -81,6 +97,9 @@ async def add(
     role: str,
     host_key: str,
     key_file: Path | None,
+    passphrase_file: Path | None,
+    become: str | None,
+    sudo_password_file: Path | None,
     file_roots: tuple[str, ...],
     mount_roots: tuple[str, ...],
     stack_dir: str | None,
@@ -105,11 +124,20 @@ async def add(
     if proxmox is not None:
         added_proxmox = await add_proxmox(settings, name, proxmox, role, host_key, key_file, pool)
         return _done(name, served=added_proxmox.served)
-    more = {"docker": engine_socket(docker), **folders.entry()} if docker is not None else {}
-    address = address_of(ssh or "")
+    more: dict[str, Any] = {"docker": engine_socket(docker), **folders.entry()} if docker is not None else {}
+    address = address_of(ssh or "", Path.home() / ".ssh" / "config")
     refuse_relative(file_roots)
     new_target = NewTarget(
-        name=name, role=role, address=address, pool=pool, file_roots=file_roots, key_file=key_file, more=more
+        name=name,
+        role=role,
+        address=address,
+        pool=pool,
+        file_roots=file_roots,
+        key_file=key_file,
+        passphrase=secret_of(passphrase_file),
+        become=become,
+        sudo_password=secret_of(sudo_password_file),
+        more=more,
     )
     return await _add_host(settings, new_target, host_key)
 
@@ -123,6 +151,16 @@ async def _add_host(settings: Settings, new: NewTarget, host_key: str) -> int:
     else:
         _show(settings.screen, added, new.address, split=settings.home.split)
     return _done(new.name, served=added.served)
+
+
+def secret_of(file: Path | None) -> bytes:
+    """Return the one line of a file; b"" without a file. Raises Invalid."""
+    if file is None:
+        return b""
+    secret = file.read_bytes().removesuffix(b"\n").removesuffix(b"\r")
+    if not secret or len(secret) > MOST_SECRET or set(secret).intersection(b"\n\0"):
+        raise Invalid(f"{file} must hold one line, of at most {MOST_SECRET} bytes")
+    return secret
 
 
 def _done(name: str, *, served: bool | None) -> int:

@@ -22,6 +22,7 @@ from writ_contracts.requests import TargetView
 AT_ONCE = 16
 UNHURRIED = 0.2
 WITHOUT_PYTHON = "the host has no python3"
+NOT_ROOT = " is not root, and "
 PROGRAMS = ("python", "systemd", "apt", "restic", "btrfs", "zfs")
 COLUMNS = ("target", "connection", "host key", "credentials", "versions", "operations", "what to do")
 
@@ -89,9 +90,19 @@ async def _row(writ: Writ, view: TargetView, turns: asyncio.Semaphore) -> Target
 def _row_of(view: TargetView, visit: TargetReport) -> TargetRow:
     if visit.code:
         return _ill(view, visit.code, visit.message, advice(_trouble(visit), view.pool, view.backend), visit)
-    without = any(why.startswith(WITHOUT_PYTHON) for why in visit.lacking.values())
-    todo = advice("no_python", view.pool) if without else ""
+    todo = advice(_lack(visit.lacking.values()), view.pool, target=view.id)
     return TargetRow(target=view.id, backend=view.backend, pool=view.pool, well=True, advice=todo, visit=visit)
+
+
+def _lack(reasons: Iterable[str]) -> str:
+    """Return the code for the advice where operations lack something; "" where there is none."""
+    by_start = {why.partition(":")[0] for why in reasons}
+    codes = sorted(code for code in by_start if code.startswith("become_"))
+    if any(start.startswith(WITHOUT_PYTHON) for start in by_start):
+        codes.append("no_python")
+    if any(NOT_ROOT in start for start in by_start):
+        codes.append("not_root")
+    return codes[0] if codes else ""
 
 
 def _trouble(visit: TargetReport) -> str:

@@ -19,6 +19,11 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "invalid_parameter": "correct what is named of the target in inventory.yaml",
         "weak_algorithms": "update the host's sshd, or let it offer modern algorithms",
         "no_python": "install Python 3.9 or newer on the host (python3-minimal will do)",
+        "not_root": "let its user become root (`writ target set {target} connection.become=sudo`), or give it a rule of"
+        " polkit",
+        "become_missing": "install sudo on the host, or log in as root",
+        "become_denied": "put the rule that `writ target sudoers {target}` prints into /etc/sudoers.d/writ on the host",
+        "become_password": "put the user's password into WRIT_SSH_KEYS of the agent, as {target}.sudo, mode 0600",
         "unusable_folder": "let the user have the folder for itself alone, or name another in connection.folder",
         "garbled": "see what the user's login shell prints besides, and let it be silent",
         "set_aside": "raise the memory that the agent may use if its system ended it; else distrust the host: what it "
@@ -63,6 +68,8 @@ OF_BACKEND: Mapping[tuple[str, str], str] = MappingProxyType(
 OTHERWISE = "read the log of the agent of pool {pool}"
 
 
-def advice(code: str, pool: str, backend: str = "") -> str:
-    """Return the advice in one sentence."""
-    return (OF_BACKEND.get((backend, code)) or ADVICE.get(code, OTHERWISE)).format(pool=pool)
+def advice(code: str, pool: str, backend: str = "", *, target: str = "TARGET") -> str:
+    """Return the advice in one sentence; none where there is no code."""
+    if not code:
+        return ""
+    return (OF_BACKEND.get((backend, code)) or ADVICE.get(code, OTHERWISE)).format(pool=pool, target=target)

@@ -10,13 +10,14 @@ import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from writ_hostops import privileges
 from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.packages import apt, dpkg
 from writ_hostops.packages.apt import AptStep
 from writ_hostops.packages.names import name_from, version_from
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict, with_lack
 from writ_hostops.stop import Stop, afterwards
 
 REBOOT_REQUIRED = "/run/reboot-required"
@@ -72,11 +73,12 @@ def preview(call: Call) -> HostAnswer:
     """Return the changes that apt would make now, package by package, by its own simulation."""
     arguments = _parse_arguments(call)
     if not arguments.name:
-        return HostAnswer(output={"would": "fetch the index again", "commands": [apt.shown(*arguments.words())]})
+        fetch = HostAnswer(output={"would": "fetch the index again", "commands": [apt.shown(*arguments.words())]})
+        return with_lack(fetch, privileges.packages())
     before = dpkg.installed(call.stop, absent=arguments.purge)
     planned = _plan(call.stop, arguments, before)
     step = apt.only(planned, arguments.name)
-    return HostAnswer(
+    would = HostAnswer(
         output={
             "package_name": arguments.name,
             "version_before": dpkg.version_of(before, arguments.name),
@@ -92,6 +94,7 @@ def preview(call: Call) -> HostAnswer:
         },
         state=_state(arguments, before),
     )
+    return with_lack(would, privileges.packages())
 
 
 def baseline(call: Call) -> HostAnswer:

@@ -10,16 +10,17 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import Iterator, List
 
+from writ_hostops import privileges
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.processes import boot_id
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostAnswer, verdict, with_lack
 from writ_hostops.stop import Stop
 from writ_hostops.systemd import judgement
 from writ_hostops.systemd.bus import NoBus, system_bus
 from writ_hostops.systemd.command import SystemdByCommand
 from writ_hostops.systemd.names import full_name
-from writ_hostops.systemd.unit import Systemd, Unit, judged, own
+from writ_hostops.systemd.unit import JobEnd, Systemd, Unit, judged, own
 
 _POLL = 0.05
 
@@ -52,7 +53,8 @@ def preview(call: Call) -> HostAnswer:
     verb, name = verb_of(call.operation), _name(call)
     with _systemd() as systemd:
         unit = own(name, systemd.unit(name))
-        return judgement.would(verb, unit, boot_id(), systemd.shown(verb, unit.id))
+        would = judgement.would(verb, unit, boot_id(), systemd.shown(verb, unit.id))
+    return with_lack(would, privileges.services(call.stop))
 
 
 def probe(call: Call) -> HostAnswer:
@@ -84,12 +86,22 @@ def _change(verb: str, call: Call) -> HostAnswer:
     name = _name(call)
     with _systemd() as systemd:
         before = judged(own(name, systemd.unit(name)), call.baseline)
-        end = systemd.job(verb, before.id, call.stop, call.progress)
+        end = _job(systemd, verb, before.id, call)
         try:
             after = _settled(systemd, verb, before, call.stop)
         except HostError as error:
             raise HostError(error.code, error.message, effect="maybe") from error
     return judgement.ended(verb, before, end, after, boot_id())
+
+
+def _job(systemd: Systemd, verb: str, name: str, call: Call) -> JobEnd:
+    try:
+        return systemd.job(verb, name, call.stop, call.progress)
+    except HostError as error:
+        if error.code != "permission_denied":
+            raise
+        message = f"{error.message}: {privileges.REMEDY}"
+        raise HostError(error.code, message, effect=error.effect, certain=error.certain) from error
 
 
 def _settled(systemd: Systemd, verb: str, before: Unit, stop: Stop) -> Unit:

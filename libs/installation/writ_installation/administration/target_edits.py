@@ -120,7 +120,8 @@ def _place(names: list[Any], name: str) -> int:
 
 def _credentials(home: Home, target: Target, name: str) -> list[Path]:
     path = home.credentials(target.backend) / name
-    return [file for file in (path, path.with_name(f"{name}.pub")) if file.is_file()]
+    ends = ("", ".pub", "-cert.pub", ".passphrase", ".sudo", ".jump", ".jump.pub", ".jump-cert.pub", ".jump.passphrase")
+    return [file for file in (path.with_name(f"{name}{end}") for end in ends) if file.is_file()]
 
 
 @contextmanager

@@ -34,6 +34,8 @@ _ADDRESS = re.compile(
     r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})@(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}))"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
 )
+_PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 
 class HostKey(Struct, frozen=True):
@@ -52,7 +54,9 @@ class SshAddress(Struct, frozen=True):
 
 
 class NewTarget(Struct, frozen=True, kw_only=True):
-    """The target to add. `key_file`: a private key to use instead of a new one. `more`: further keys of its entry."""
+    """The target to add. `key_file`: a private key to use instead of a new one, with its `passphrase`, or the
+    public half of one in an ssh-agent. `more`: further keys of its entry.
+    """
 
     name: str
     role: str
@@ -60,6 +64,9 @@ class NewTarget(Struct, frozen=True, kw_only=True):
     pool: str | None = None
     file_roots: tuple[str, ...] = ()
     key_file: Path | None = None
+    passphrase: bytes = b""
+    become: str | None = None
+    sudo_password: bytes = b""
     more: dict[str, Any] = {}
 
 
@@ -75,8 +82,14 @@ class AddedTarget(Struct, frozen=True, kw_only=True):
     served: bool | None
 
 
-def address_of(text: str) -> SshAddress:
-    """Parse `USER@HOST[:PORT]`, an IPv6 address in brackets. Raises Invalid."""
+def address_of(text: str, ssh_config: Path | None = None) -> SshAddress:
+    """Parse `USER@HOST[:PORT]`, an IPv6 address in brackets, or an alias of this ssh_config(5) file. Raises Invalid.
+
+    The address of the alias is taken once: agents read no such file.
+    """
+    if ssh_config is not None and _ALIAS.fullmatch(text) and ssh_config.exists():
+        found = _enrol(["resolve", text, str(ssh_config)])
+        return SshAddress(found["user"], found["host"], int(found["port"]))
     parts = _ADDRESS.fullmatch(text)
     port = int(parts["port"] or 22) if parts else 0
     if parts is None or port > 65535:
@@ -132,6 +145,10 @@ async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added
     entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": "ssh"}
     if new.pool is not None:
         entry["agent"] = new.pool
+    if new.become is not None:
+        connection["become"] = new.become
+    if new.sudo_password:
+        ssh_keys.put_secret(home, f"{new.name}.sudo", new.sudo_password + b"\n")
     entry["connection"] = connection if address.port == 22 else {**connection, "port": address.port}
     if new.file_roots:
         entry["file_roots"] = list(new.file_roots)
@@ -153,14 +170,27 @@ def _make_key(home: Home, new: NewTarget) -> tuple[Path, str]:
     """Return the private key's file, and its public half in authorized_keys form."""
     path = home.ssh / new.name
     source = path if path.exists() else new.key_file
-    if source is not None:
-        private = source.read_bytes()
-        line = _enrol(["read-key"], private)["line"]
-    else:
+    if source is None:
         made = _enrol(["new-key", f"writ {new.name}"])
         private, line = made["private"].encode(), made["line"]
+    else:
+        private = source.read_bytes()
+        line = _public_half(private, new.passphrase)
     public = f"{line} writ-{new.name}"
+    if private.startswith(_PUBLIC):
+        return ssh_keys.put_public(home, new.name, f"{public}\n".encode()), public
+    if new.passphrase:
+        ssh_keys.put_secret(home, f"{new.name}.passphrase", new.passphrase + b"\n")
     return ssh_keys.put(home, new.name, private, f"{public}\n".encode()), public
+
+
+def _public_half(key: bytes, passphrase: bytes) -> str:
+    """Return the public line of a key: of a private one, or of one that an ssh-agent keeps."""
+    if key.startswith(_PUBLIC):
+        return _enrol(["fingerprint"], key)["line"]
+    if passphrase:
+        return _enrol(["read-key-with-passphrase"], passphrase + b"\n" + key)["line"]
+    return _enrol(["read-key"], key)["line"]
 
 
 def _enrol(words: list[str], stdin: bytes = b"") -> dict[str, str]:

@@ -24,13 +24,27 @@ def make_folder(home: Home) -> None:
 
 def put(home: Home, name: str, private: bytes, public: bytes) -> Path:
     """Write the target's key and its public half; return the private key's file. Raises ConfigError."""
+    path = put_secret(home, name, private)
+    put_public(home, name, public)
+    return path
+
+
+def put_public(home: Home, name: str, public: bytes) -> Path:
+    """Write the public half of the target's key; return the place of the private one. Raises ConfigError."""
     make_folder(home)
     path = home.ssh / name
-    write_atomically(path, private)
+    write_atomically(path.with_name(f"{name}.pub"), public)
+    return path
+
+
+def put_secret(home: Home, name: str, secret: bytes) -> Path:
+    """Write a file that only the agent's user can read, and return it. Raises ConfigError."""
+    make_folder(home)
+    path = home.ssh / name
+    write_atomically(path, secret)
     if home.split:
         agent = agent_user()
         os.chown(path, agent.pw_uid, agent.pw_gid)
-    write_atomically(path.with_name(f"{name}.pub"), public)
     return path
 
 

@@ -24,8 +24,8 @@ class AgentKind(Struct, frozen=True, kw_only=True):
     """The agents of one backend.
 
     `credentials` names the environment variable of the folder with one private file for each target, called by the
-    target's id. A target whose file is in that folder is served here. A backend without credentials acts on its own
-    host, and a target is served by the agent of its host.
+    target's id. A target whose file, or public key alone, is in that folder is served here. A backend without
+    credentials acts on its own host, and a target is served by the agent of its host.
     """
 
     argv: Argv
@@ -78,5 +78,6 @@ def served_here(
 
 def _is_served(target: Target, kind: AgentKind, home: Home, environ: Mapping[str, str]) -> bool:
     if kind.credentials:
-        return (credential_folder(kind, target.backend, home, environ) / target.id).is_file()
+        folder = credential_folder(kind, target.backend, home, environ)
+        return any((folder / name).is_file() for name in (target.id, f"{target.id}.pub"))
     return is_here(str(target.connection.get("host", target.id)))

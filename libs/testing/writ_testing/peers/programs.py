@@ -28,6 +28,8 @@ PACKAGES = {
     "promtool": "prometheus",
     "restic": "restic",
     "ssh-keygen": "openssh-client",
+    "ssh-add": "openssh-client",
+    "ssh-agent": "openssh-client",
     "sshd": "openssh-server",
 }
 """Debian's package of each program."""

@@ -1,0 +1,58 @@
+"""Operations that this process may not carry out on its host, since it is not root's."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import Dict
+
+from writ_hostops import commands
+from writ_hostops.errors import HostError
+from writ_hostops.stop import Stop
+
+MANAGE_UNITS = "org.freedesktop.systemd1.manage-units"
+REMEDY = f"it needs root (for a target over SSH: become), or a rule of polkit on {MANAGE_UNITS}"
+_DPKG = "/var/lib/dpkg"
+
+
+def lacking(stop: Stop) -> Dict[str, str]:
+    """Return {operation: reason}; empty for root."""
+    if os.geteuid() == 0:
+        return {}
+    found = {}
+    if reason := services(stop):
+        found.update(dict.fromkeys(("service_start", "service_stop", "service_restart"), reason))
+    if reason := packages():
+        found.update(dict.fromkeys(("package_install", "package_remove", "package_update"), reason))
+    return found
+
+
+def services(stop: Stop) -> str:
+    """Return the reason for which systemd may refuse to start or stop a unit for this user; "" if it does not.
+
+    Only root may ask polkit about a single unit, so a rule for single units cannot be seen from here.
+    """
+    if os.geteuid() == 0:
+        return ""
+    try:
+        asked = commands.run(("pkcheck", "--action-id", MANAGE_UNITS, "--process", str(os.getpid())), stop)
+    except HostError as error:
+        if error.code != "tool_missing":
+            raise
+        return f"{user()} is not root, and there is no polkit here that could let it manage units"
+    asked.refuse_stopped("pkcheck")
+    allowed = f"polkit ({MANAGE_UNITS}) lets it manage no units, except where a rule names single ones"
+    return "" if asked.status == 0 else f"{user()} is not root, and {allowed}"
+
+
+def packages() -> str:
+    """Return the reason for which dpkg refuses to change packages for this user; "" if it does not."""
+    return "" if os.access(_DPKG, os.W_OK) else f"{user()} is not root, and dpkg lets nobody else change packages"
+
+
+def user() -> str:
+    """Return the name of the user of this process."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"
