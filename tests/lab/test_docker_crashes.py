@@ -86,8 +86,8 @@ async def test_probe_after_a_killed_agent_is_true(
     probed = await second.probe(task, task.baseline)
     await second.close()
     check(host, task, former, probed.verdict)
-    killed.cancel()
-    await asyncio.wait({killed})
+    await host.backend.stop(task.operation_id, 5.0)
+    await asyncio.wait({killed}, timeout=20)
 
 
 @pytest.mark.parametrize("step", ["create", "rename", "start"])
