@@ -20,6 +20,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Policy": {
         "policy": "check, explain, compare and publish policies",
+        "schema": "print the JSON Schema of a document, for editors",
         "scan": "report the findings of a scanner",
     },
     "Targets and agents": {

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from writ_cli import completion
+from writ_cli import completion, schema
 from writ_cli.error_output import form_of, refuse
 from writ_cli.exit_status import Exit
 from writ_cli.help_sections import sections
@@ -130,6 +130,7 @@ for command in (
     keys.keys,
     client_context.context,
     scan.scan,
+    schema.schema,
     LazyGroup("token", "writ_cli.installation.tokens:token", "Bearer tokens of the MCP gateway."),
     LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
     LazyGroup(

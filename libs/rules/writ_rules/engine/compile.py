@@ -81,12 +81,8 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
     in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
     terms = terms_of(entry.emergencies, workshop.notes.attempt)
     window_terms = window_terms_of(entry.approval_windows, workshop.notes.attempt)
-    findings = [
-        *groups.findings(entry),
-        *workshop.notes.findings,
-        *_named_twice(every),
-        *lint.lint(file, every, workshop.verbs),
-    ]
+    found = [*groups.findings(entry), *workshop.notes.findings, *_named_twice(every)]
+    findings = [*found, *lint.lint(file, every, workshop.verbs)]
     if any(finding.severity is Severity.ERROR for finding in findings):
         return None, findings
     ordinary = [rule for rule in ready if not rule.emergency]
