@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.agent_ssh.conftest import SshHost
 
+from writ_agent_ssh import pool
 from writ_agent_ssh.recent_failures import FIRST_PAUSE, LONGEST_PAUSE, MOST_TARGETS, RecentFailures
+from writ_agent_ssh.session import HostSession
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.inventory import Target
 from writ_testing.stopwatch import stopwatch
@@ -136,3 +138,21 @@ async def test_operations_on_a_dead_target_fail_together_and_later_ones_at_once(
         with stopwatch() as seconds, pytest.raises(Unreachable):
             await host.pool.session(target, eager=True)
         assert seconds() >= CONNECT_SECONDS / 2
+
+
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (2, 3)])
+async def test_a_target_says_how_often_its_connection_is_tried_again(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch, retries: int, attempts: int
+) -> None:
+    tried: list[bool] = []
+
+    async def refused(*_: object, eager: bool, root: bool) -> HostSession:
+        tried.append(eager)
+        raise Unreachable("refused", code="unreachable")
+
+    monkeypatch.setattr(pool, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(host.pool, "_session", refused)
+    target = host.server.target(connection={**host.server.connection(), "connect_retries": retries})
+    with pytest.raises(Unreachable):
+        await host.pool.session(target, patience=60)
+    assert tried == [False] * attempts

@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,14 @@ async def token_of(installation: RunningInstallation, *words: str) -> dict[str, 
     return dict(json.decode(ended.out))
 
 
-async def enrol(folder: Path, token: str, *command: str) -> Ended:
+async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, str] | None = None) -> Ended:
     """On a host that has nothing but the command and the token."""
     command = command or ("writ_cli", "agent", "enrol")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *command, "--to", str(folder)),
         cwd=folder.parent,
-        env=kept,
+        env={**kept, **(environ or {})},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

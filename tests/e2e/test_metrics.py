@@ -75,6 +75,7 @@ async def test_an_operation_is_counted_in_every_service_that_it_went_through(
         ("executor", "writ_operation_stage_seconds_count", 'stage="whole"', 'pool="local-'),
         ("agent", "writ_agent_operations_total{", 'outcome="succeeded"', 'operation="test_noop"'),
         ("agent", "writ_agent_stage_seconds_count", 'stage="run"'),
+        ("agent", "writ_agent_execution_seconds_count", 'backend="local"'),
         ("audit", "writ_audit_events_total{", 'kind="finished"'),
     ):
         assert counted(after, process, *words) > counted(before, process, *words), (process, words)

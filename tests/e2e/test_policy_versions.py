@@ -19,6 +19,7 @@ from writ_contracts.errors import Denied, Invalid
 from writ_contracts.journal import ControlEvent, SecurityEvent
 from writ_contracts.policies import StoredPolicy
 from writ_contracts.wire import decode, encode
+from writ_documents import yaml_file
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
@@ -241,3 +242,32 @@ async def test_an_installation_that_locked_itself_is_recovered_by_its_owner(
     async with holding(installation, "executor") as bus:
         events = [decode(one.data, ControlEvent) for one in await bus.journal.read(subjects.CONTROL)]
     assert any("the last admin has left" in str(one.body.get("reason")) for one in events if one.kind == "policy_file")
+
+
+@pytest.mark.exhaustive
+async def test_a_policy_of_ten_thousand_rules_is_published_and_shown(writ: Writ) -> None:
+    rules = [
+        {
+            "name": f"rule-{number}",
+            "allowed": True,
+            "operations": ["service_restart", "service_status"],
+            "target_roles": ["production", "staging"],
+            "targets": [f"app{number}-*"],
+            "user_roles": ["operator", "sre", "release"],
+            "parameter_constraints": {
+                "service_name": {"type": "string", "max_length": 64, "pattern": f"app{number}-[a-z0-9-]+"}
+            },
+        }
+        for number in range(10_000)
+    ]
+    small = yaml_file.parse(OPEN.encode(), "policy").data["policies"]
+    whole = {**small, "global_policies": [*small["global_policies"], *rules]}
+    document = json.encode({"policies": whole}).decode()
+    assert len(document) > 2_500_000
+    view = await writ.policy_publish(document, reason="many rules", timeout=120)
+    assert view.outcome == "succeeded"
+    shown = await writ.policy_show()
+    assert shown.document == document
+    assert (await writ.policy_status()).rules > 10_000
+    assert await outcome(writ) == "succeeded"
+    assert (await writ.policy_publish(OPEN, reason="few again")).outcome == "succeeded"

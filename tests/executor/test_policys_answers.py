@@ -11,7 +11,7 @@ from writ_contracts import subjects
 from writ_contracts.decisions import Decision, PolicyVersion, Subject
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import SecurityEvent
-from writ_executor.policy.client import _check_about, _check_contained
+from writ_executor.policy.client import _check_about, _contained
 from writ_trust.digests import keyed_digest
 
 KEY = "ab" * 32
@@ -44,20 +44,32 @@ DECISION = Decision(
 
 
 def test_defaults_may_be_added_to_what_was_asked() -> None:
-    _check_contained(DECISION, EFFECTIVE, SUBJECT)
+    assert _contained(DECISION, EFFECTIVE, SUBJECT) == EFFECTIVE
+
+
+def test_texts_that_policy_left_out_are_those_that_were_asked() -> None:
+    """As policy answers large requests: the decision's digest binds the value, wherever it comes from."""
+    assert _contained(DECISION, {"max_bytes": 5, "timeout": 30}, SUBJECT) == EFFECTIVE
+
+
+def test_parameters_that_policy_did_not_decide_on_are_refused() -> None:
+    less = {"file_path": "/srv/harmless", "timeout": 30}
+    decision = structs.replace(DECISION, parameters_digest=keyed_digest(KEY, less))
+    with pytest.raises(Untrusted, match="other parameters than it answered with"):
+        _contained(decision, less, SUBJECT)
 
 
 @pytest.mark.parametrize(
     ("effective", "what"),
     [
         ({**EFFECTIVE, "file_path": "/srv/secret"}, "another file_path"),
-        ({"file_path": "/srv/harmless", "timeout": 30}, "another max_bytes"),
+        ({**EFFECTIVE, "max_bytes": 6}, "another max_bytes"),
         ({**EFFECTIVE, "timeout": 31}, "other parameters than it answered with"),
     ],
 )
 def test_parameters_that_policy_changed_are_refused(effective: dict[str, Any], what: str) -> None:
     with pytest.raises(Untrusted, match=what) as refused:
-        _check_contained(DECISION, effective, SUBJECT)
+        _contained(DECISION, effective, SUBJECT)
     assert refused.value.code == "mismatched_grant"
 
 
@@ -73,7 +85,7 @@ def test_policy_ends_an_emergency_within_its_bound_and_nothing_else(
     effective = {"scope": ["*"], "until": answered}
     decision = structs.replace(DECISION, operation=operation, parameters_digest=keyed_digest(KEY, effective))
     with pytest.raises(Untrusted, match="another until") if refused else nullcontext():
-        _check_contained(decision, effective, asked)
+        _contained(decision, effective, asked)
 
 
 @pytest.mark.parametrize("field", ["operation_id", "principal", "operation", "target"])

@@ -71,7 +71,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "issuer": {"iss": "https://evil.example"},
     "expired": {"exp": time.time() - 120},
     "no end": {"exp": None},
-    "not yet": {"nbf": time.time() + 600},
+    "not yet": {"nbf": time.time() + 86_400},
     "no subject": {"sub": None},
     "a principal that is not served": {"writ_principal": "alice"},
     "no principal": {"writ_principal": None},

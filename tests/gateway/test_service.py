@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,13 @@ import uvicorn
 from tests.gateway.conftest import listening
 from tests.gateway.test_http import post, token
 
+from writ_contracts.errors import ConfigError
+from writ_documents.atomic_files import write_atomically
 from writ_gateway.http.asgi import Receive, Scope, Send
+from writ_gateway.http.config import Config
+from writ_gateway.http.serving import certificate_of
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
+from writ_installation.nats.certificates import issue, make_authority
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 
@@ -148,3 +155,61 @@ async def test_without_a_gateway_in_the_principals_the_command_says_how_to_make_
     _, err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 2
     assert b"writ principal add NAME --kind agent --via gateway" in err
+
+
+@pytest.mark.exhaustive
+@pytest.mark.asyncio(loop_scope="module")
+async def test_gateway_beyond_loopback_speaks_tls_or_does_not_start(
+    installation: RunningInstallation, tmp_path: Path
+) -> None:
+    environ = {"WRIT_HOME": str(installation.home.root), "PYTHONPATH": os.environ["PYTHONPATH"]}
+    command = (str(Path(sys.executable).with_name("writ")), "mcp", "http", "--port", "0")
+    refused = await asyncio.create_subprocess_exec(
+        *(*command, "--host", "0.0.0.0"), env=environ, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(refused.communicate(), 30)
+    assert refused.returncode != 0
+    assert b"tokens would cross the network without TLS" in out + err
+    now = datetime.now(UTC)
+    authority = make_authority("a-b-c-d", now)
+    issued = issue(authority, ["127.0.0.1"], now)
+    files = {"--certificate": issued.public, "--key": issued.private}
+    for name, content in files.items():
+        write_atomically(tmp_path / name, content)
+    words = [word for name in files for word in (name, str(tmp_path / name))]
+    log = tmp_path / "gateway.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(*command, *words, env=environ, stderr=output)
+
+    async def url() -> str | None:
+        return listening(log) if b"gateway.listening" in log.read_bytes() else None
+
+    try:
+        where = await eventually(url, within=30)
+        assert where.startswith("https://127.0.0.1:")
+        context = ssl.create_default_context(cadata=authority.public.decode())
+        async with httpx2.AsyncClient(verify=context) as client:
+            assert (await client.post(where, json={})).status_code == 401
+        with pytest.raises(httpx2.HTTPError):
+            await post(where.replace("https", "http"))
+    finally:
+        process.terminate()
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"host": "192.0.2.1"}, "without TLS"),
+        ({"host": "0.0.0.0", "tls_certificate": Path("x")}, "belong together"),
+        ({"host": "192.0.2.1", "plaintext": "allow"}, ""),
+        ({"host": "::1"}, ""),
+    ],
+)
+def test_only_loopback_is_served_in_the_clear_unless_told(settings: dict[str, Any], problem: str) -> None:
+    config = Config(nats_url="nats://127.0.0.1", installation="", key_file=Path("x"), tokens=Path("x"), **settings)
+    if problem:
+        with pytest.raises(ConfigError, match=problem):
+            certificate_of(config)
+    else:
+        assert certificate_of(config) == {}

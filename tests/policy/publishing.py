@@ -12,7 +12,7 @@ from tests.policy.replica import KEY, RULES, SALT, Asking, Files, files, replica
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
 from writ_contracts.decisions import Decided
-from writ_contracts.policies import StoredPolicy, packed
+from writ_contracts.policies import StoredPolicy, document_in, packed, packed_bytes
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
 from writ_testing.memory.broker import Broker
@@ -63,10 +63,13 @@ async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[St
     answer = await asking.decide(subject, stored_policies=last.sequence if last else 0)
     given = {name: value for name, value in subject.parameters.items() if name != "document"}
     effective = {name: value for name, value in answer.effective.items() if name != "document"}
+    sent = parameters.get("document", "")
+    text, compressed = document_in(sent), packed_bytes(sent)
     version = StoredPolicy(
         number=0,
-        packed=packed(parameters.get("document", "")),
-        digest=plain_digest(parameters.get("document", "").encode()),
+        packed=packed(text) if compressed is None else compressed,
+        sent_packed=compressed is not None,
+        digest=plain_digest(text.encode()),
         author="alice",
         origin="published" if operation == "policy_publish" else "rollback",
         at=asking.clock.now,

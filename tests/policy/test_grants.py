@@ -124,3 +124,13 @@ async def test_a_simulation_and_a_dry_run_get_no_grant(asking: Asking) -> None:
     assert dry.grant is None
     assert dry.decision is not None
     assert read(dry.decision, Decision).code == "dry_run"
+
+
+async def test_a_claim_by_a_bound_key_from_another_host_or_from_none_is_forged(asking: Asking) -> None:
+    here, there = "1" * 64, "2" * 64
+    known = [{"pool": pool, "key": asking.files.keys[f"agent-{pool}"].public} for pool in "ab"]
+    asking.files.write("agents", {"agents": [{**known[0], "host": here}, known[1]]})
+    for host, code in ((there, "forged_claim"), (None, "forged_claim"), (here, "")):
+        subject = asking.subject()
+        granted = await asking.granted(subject, asking.claim(subject, host=host))
+        assert (granted.error.code if granted.error else "") == code

@@ -18,7 +18,9 @@ from tests.policy.publishing import CLOSED, OPEN, publish, roll_back
 from tests.policy.replica import RULES, Asking, Clock, Files, files
 
 from writ_bus.errors import BusError
+from writ_policy.config import Config
 from writ_policy.service import PolicyService
+from writ_runtime.config import load
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
@@ -183,7 +185,7 @@ async def test_a_bad_file_is_told_and_the_service_stays_ready(known: Files, serv
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"SYSTEMMANAGER_POLICY_CONFIG": ""}, "SYSTEMMANAGER_POLICY_CONFIG is not set"),
+        ({"WRIT_INVENTORY": ""}, "WRIT_INVENTORY is not set"),
         ({"SYSTEMMANAGER_POLICY_MODE": "lenient"}, "SYSTEMMANAGER_POLICY_MODE"),
         ({"WRIT_AGENTS": "/nowhere/agents.yaml"}, "/nowhere/agents.yaml"),
     ],
@@ -195,6 +197,13 @@ async def test_it_refuses_to_start_when_it_is_configured_wrongly(
     _, error = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 2
     assert said in error.decode()
+
+
+def test_the_policy_file_has_the_name_of_the_specification_unless_another_is_set(tmp_path: Path) -> None:
+    known = files(tmp_path, INSTALLATION)
+    given = environ(known, "nats://127.0.0.1:1", SYSTEMMANAGER_POLICY_CONFIG="")
+    assert load(Config, given).policy == Path("/etc/systemmanager/policy.yaml")
+    assert load(Config, environ(known, "nats://127.0.0.1:1")).policy == known.path("policy")
 
 
 async def test_an_empty_store_and_a_policy_that_cannot_be_used_are_no_start(known: Files, server: WritServer) -> None:

@@ -15,10 +15,17 @@ from writ_contracts import subjects
 from writ_contracts.decisions import Decided, GrantAnswer, ReadGrant
 from writ_contracts.errors import ConfigError
 from writ_contracts.wire import decode, encode
+from writ_policy.endpoints.decisions import without_unchanged_texts
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest, plain_digest
 from writ_trust.statements import open_signed
+
+
+def test_an_answer_to_a_large_request_leaves_out_unchanged_texts_alone() -> None:
+    asked = {"content": "x" * 100_000, "path": "/a", "size": 1}
+    effective = {**asked, "path": "/b", "size": 1.0, "mode": "0644"}
+    assert without_unchanged_texts(effective, asked) == {"path": "/b", "size": 1.0, "mode": "0644"}
 
 
 async def test_a_decision_names_everything_that_it_stands_on(asking: Asking) -> None:

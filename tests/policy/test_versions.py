@@ -2,6 +2,7 @@
 
 import logging
 import zlib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from tests.policy.replica import RULES, Asking, files, replica
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
-from writ_contracts.policies import MAX_DOCUMENT_BYTES, PolicyFile, StoredPolicy, packed
+from writ_contracts.policies import MAX_DOCUMENT_BYTES, PACKED, PolicyFile, StoredPolicy, packed
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import decode
 from writ_testing.memory.broker import Broker
@@ -61,6 +62,13 @@ async def test_a_published_version_decides_from_its_control_event_on(asking: Ask
     assert (decision.code, decision.policy.number, decision.policy.name) == ("denied", 2, "published")
     granted = await asking.granted(asking.subject(), control_sequence=sequence)
     assert granted.grant is None
+
+
+async def test_a_version_sent_in_packed_form_decides_by_its_document(asking: Asking) -> None:
+    sent = PACKED + b64encode(packed(CLOSED)).decode()
+    assert await code_after(asking, await publish(asking, sent)) == "denied"
+    assert await code_after(asking, await roll_back(asking, 1)) == "allowed"
+    assert await code_after(asking, await roll_back(asking, 2)) == "denied"
 
 
 async def test_a_rollback_is_a_new_version_that_can_itself_be_rolled_back(asking: Asking) -> None:
@@ -113,6 +121,7 @@ WRONG: dict[str, Change] = {
     "another document": other(packed=packed(OPEN)),
     "what is no document": other(packed=b"zlib"),
     "a small one that swells": other(packed=zlib.compress(bytes(MAX_DOCUMENT_BYTES + 1))),
+    "passed off as sent in packed form": other(sent_packed=True),
     "two documents": other(packed=packed(OPEN) + packed(OPEN)),
     "another document and its digest": under_an_open_key,
     "another number": other(number=7),

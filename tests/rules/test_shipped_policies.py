@@ -50,3 +50,9 @@ def test_the_examples_load() -> None:
     inventory = read_inventory(POLICIES / "examples/inventory.yaml")
     pools = {agent.pool for agent in read_agents(POLICIES / "examples/agents.yaml").agents}
     assert {target.pool for target in inventory.targets} == pools
+
+
+@pytest.mark.parametrize("name", ["production-security-focused", "development-flexible"])
+def test_the_examples_are_at_the_names_of_the_specification(name: str) -> None:
+    example = ROOT / f"config/policy-examples/{name}.yaml"
+    assert example.read_text() == (POLICIES / f"{name}.yaml").read_text()

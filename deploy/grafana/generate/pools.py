@@ -71,6 +71,12 @@ WORK = [
         where='{stage="claim", pool=~"$pool"}',
     ),
     took(
+        "By backend, 95 %",
+        "writ_agent_execution_seconds",
+        by="backend",
+        text="On the target, as agents measure it: local, ssh, docker, proxmox, or a plugin's.",
+    ),
+    took(
         "By operation, 95 %",
         "writ_agent_operation_seconds",
         by="operation",

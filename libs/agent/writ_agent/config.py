@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from writ_contracts.ids import TOKEN_PATTERN
+from writ_documents.host_identity import MACHINE_ID
 from writ_runtime.config import SignerConfig, env
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -24,6 +25,12 @@ class AgentConfig(SignerConfig, frozen=True, kw_only=True):
         Path | None,
         env("WRIT_CEILING", "file of the host's root that narrows what this agent does, whatever policy signs"),
     ] = None
+    host_bound: Annotated[bool, env("WRIT_HOST_BOUND", "true: the key was enrolled for this host; claims name it")] = (
+        False
+    )
+    machine_id: Annotated[Path, env("WRIT_MACHINE_ID", "file with this host's id, for a key that is bound to it")] = (
+        MACHINE_ID
+    )
     slots: Annotated[int, Meta(ge=1, le=1024), env("WRIT_SLOTS", "operations that may run at once")] = 8
     heartbeat: Annotated[Seconds, env("WRIT_HEARTBEAT", "seconds between heartbeats; a third of a lease")] = 5.0
     kill_grace: Annotated[Seconds, env("WRIT_KILL_GRACE", "seconds between SIGTERM and SIGKILL")] = 3.0

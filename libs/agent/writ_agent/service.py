@@ -17,6 +17,7 @@ from writ_contracts.errors import ConfigError
 from writ_contracts.operations import Catalogue
 from writ_contracts.subjects import printable
 from writ_contracts.version import VERSION
+from writ_documents.host_identity import host_identity
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
@@ -44,7 +45,8 @@ async def serve(
     number of operations which may wait for their hosts without a slot.
     """
     key, catalogue = load_key(config), load_catalogue()
-    identity = AgentIdentity(key=key, pool=config.pool, instance=new_instance())
+    host = host_identity(config.installation, config.machine_id) if config.host_bound else None
+    identity = AgentIdentity(key=key, pool=config.pool, instance=new_instance(), host=host)
     secret = bytes.fromhex(derive(key.seed, "writ.spool", config.pool))
     routed = RoutedBackend(
         backend, handlers_for(backend.name, catalogue, load_handlers() if handlers is None else handlers)

@@ -34,6 +34,7 @@ from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.ids import operation_id as id_of
 from writ_contracts.life import State
+from writ_contracts.policies import sent_form
 from writ_trust.keys import Key
 
 SUBMIT_SECONDS = 30.0
@@ -300,7 +301,9 @@ class Writ(Queries, OperationGroups):
         """Put a policy in force; `replaces`: only if this version is still in force. `version` in the output is its
         number. Raises Invalid: `conflict`, and `invalid_document` with all `problems` of a document.
         """
-        arguments = {"document": document, "reason": reason} | ({} if replaces is None else {"replaces": replaces})
+        arguments = {"document": sent_form(document), "reason": reason} | (
+            {} if replaces is None else {"replaces": replaces}
+        )
         return await self._change("policy_publish", arguments, timeout)
 
     async def policy_rollback(

@@ -16,6 +16,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.failures import raise_for
 from writ_contracts.inventory import Role
+from writ_contracts.policies import sent_form
 from writ_contracts.requests import SimulateAnswer, SimulateQuery
 
 QUERY_SECONDS = 20.0
@@ -93,12 +94,12 @@ class PolicyQueries(Simulation):
         self, document: str, *, mode: Literal["strict", "permissive"] | None = None
     ) -> questions.PolicyValidateAnswer:
         """Return whether a document could be published there, and all its problems."""
-        question = questions.PolicyValidateQuery(document=document, mode=mode)
+        question = questions.PolicyValidateQuery(document=sent_form(document), mode=mode)
         return await self._query("policy_validate", question, questions.PolicyValidateAnswer, HEAVY_SECONDS)
 
     async def test(self, suite: str, *, document: str | None = None) -> questions.PolicyTestAnswer:
         """Run a suite of cases on the policy in force or on a document, with the targets and principals there."""
-        question = questions.PolicyTestQuery(suite=suite, document=document)
+        question = questions.PolicyTestQuery(suite=suite, document=None if document is None else sent_form(document))
         return await self._query("policy_test", question, questions.PolicyTestAnswer, HEAVY_SECONDS)
 
     async def allowed(
@@ -145,7 +146,9 @@ class PolicyQueries(Simulation):
         """Return the differing decisions with `new`: a version's number or a document; `old`: by default the one in
         force.
         """
-        question = access.PolicyDiffQuery(new=new, old=old)
+        question = access.PolicyDiffQuery(
+            new=sent_form(new) if isinstance(new, str) else new, old=sent_form(old) if isinstance(old, str) else old
+        )
         return await self._query("policy_diff", question, access.PolicyDiffAnswer, HEAVY_SECONDS)
 
     def _who(self, named: str | None) -> str:

@@ -138,7 +138,8 @@ class Queries:
         (`not_found`).
         """
         question = policies.PolicyShowQuery(version=version)
-        return await self._query("policy_show", question, policies.PolicyShowAnswer)
+        answer = await self._query("policy_show", question, policies.PolicyShowAnswer)
+        return structs.replace(answer, document=policies.document_in(answer.document))
 
     async def _query(self, kind: str, question: Any, answer_kind: type[Reply]) -> Reply:
         subject = subjects.query(self.principal, kind)

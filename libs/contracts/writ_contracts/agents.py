@@ -36,6 +36,8 @@ class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     """Digest of the decision in `dispatched`."""
     baseline: Values = field(default_factory=dict)
     plugins: PluginDigests = field(default_factory=dict)
+    host: Digest | None = None
+    """The agent's host (`writ_documents.host_identity`), where its key was enrolled for that host alone."""
 
 
 class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

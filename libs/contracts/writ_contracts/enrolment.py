@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from writ_contracts.ids import PoolId, PublicKey
+from writ_contracts.ids import Digest, PoolId, PublicKey
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 
@@ -19,11 +19,12 @@ TokenId = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}(?!\n)$", description="one 
 class Enrolment(
     Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.enrolment.v1"
 ):
-    """A request to enrol this key for this pool with this token."""
+    """A request to enrol this key for this pool with this token; with a `host`, for claims from that host alone."""
 
     token: TokenId
     pool: PoolId
     key: PublicKey
+    host: Digest | None = None
 
 
 class Enrol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.ids import LINE_PATTERN, PATH_PATTERN, WRIT_TARGET, PoolId, PrincipalId, PublicKey, TargetId
+from writ_contracts.ids import (
+    LINE_PATTERN,
+    PATH_PATTERN,
+    WRIT_TARGET,
+    Digest,
+    PoolId,
+    PrincipalId,
+    PublicKey,
+    TargetId,
+)
 
 Role = Literal["gateway", "production", "development", "staging", "testing", "maintenance"]
 Kind = Literal["human", "agent", "service"]
@@ -94,10 +103,11 @@ class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AgentKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key which may claim for a pool."""
+    """A key which may claim for a pool; with a `host`, from that host alone."""
 
     pool: PoolId
     key: PublicKey
+    host: Digest | None = None
 
 
 class Inventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,10 +5,12 @@ signatures alone: policy's own for a file; the principal's signed request and po
 """
 
 import zlib
+from base64 import b64decode, b64encode
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.catalogue.control import MAX_POLICY_BYTES
 from writ_contracts.errors import Invalid
 from writ_contracts.extensible import Extensible
 from writ_contracts.ids import Digest
@@ -18,9 +20,11 @@ from writ_contracts.signing import Signed, Statement
 Origin = Literal["file", "published", "rollback"]
 MAX_HISTORY = 100
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
-"""Limit of a policy file. A published document has to fit into one message, so its limit is smaller:
-MAX_POLICY_BYTES.
+"""Limit of a policy file, and of a published document. What does not fit into one message (MAX_POLICY_BYTES) is sent in
+its packed form.
 """
+PACKED = "zlib:"
+"""The beginning of a document in packed form, before its base64. No policy begins so."""
 
 
 def packed(document: str) -> bytes:
@@ -38,6 +42,29 @@ def unpacked(data: bytes) -> str:
         return text.decode()
     except (zlib.error, UnicodeDecodeError) as error:
         raise Invalid(f"the document cannot be unpacked: {error}") from error
+
+
+def sent_form(document: str) -> str:
+    """Return a document as a message has it: packed, where it would not fit."""
+    if len(document.encode()) <= MAX_POLICY_BYTES:
+        return document
+    return PACKED + b64encode(packed(document)).decode()
+
+
+def packed_bytes(sent: str) -> bytes | None:
+    """Return the compressed bytes in a packed form; None for a document as it is. Raises Invalid."""
+    if not sent.startswith(PACKED):
+        return None
+    try:
+        return b64decode(sent.removeprefix(PACKED), validate=True)
+    except ValueError as error:
+        raise Invalid(f"the document cannot be unpacked: {error}") from error
+
+
+def document_in(sent: str) -> str:
+    """Return the document that was sent in either form. Raises Invalid."""
+    data = packed_bytes(sent)
+    return sent if data is None else unpacked(data)
 
 
 class PolicyFile(
@@ -77,6 +104,13 @@ class StoredPolicy(Struct, frozen=True, kw_only=True, tag="policy"):
     decision: Signed | None = None
     parameters_key: str = ""
     file: Signed | None = None
+    sent_packed: bool = False
+    """The author sent, and signed, the packed form with these bytes."""
+
+    @property
+    def sent(self) -> str:
+        """Return the document in the form that its author signed."""
+        return PACKED + b64encode(self.packed).decode() if self.sent_packed else self.document
 
     @property
     def document(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from writ_bus.nats.tls import tls_of
 from writ_contracts.errors import ConfigError, WritError
-from writ_enrolment.enrolment import enrol, tls_variables
+from writ_enrolment.enrolment import agent_variables, enrol
 from writ_trust.enrolment_tickets import read_ticket
 
 LARGEST = 8192
@@ -22,7 +22,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> in
     options = _parser().parse_args(arguments)
     try:
         ticket = read_ticket(token_text(options.token_file))
-        joined = asyncio.run(enrol(ticket, options.to, tls_of(environ), tls_variables(environ)))
+        joined = asyncio.run(enrol(ticket, options.to, tls_of(environ), agent_variables(environ)))
     except (WritError, ConfigError, OSError) as error:
         sys.stderr.write(f"writ-enrol: {error}\n")
         return 1

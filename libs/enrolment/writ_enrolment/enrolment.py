@@ -27,6 +27,7 @@ from writ_contracts.subjects import inbox_prefix
 from writ_contracts.wire import decode, encode
 from writ_documents import atomic_files
 from writ_documents.atomic_files import create_atomically, sync_folder
+from writ_documents.host_identity import MACHINE_ID, host_identity
 from writ_trust.enrolment_tickets import Ticket
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
@@ -35,6 +36,7 @@ ANSWER_SECONDS = 15.0
 ADMITTED_WITHIN = 30.0
 PAUSE = 0.2
 PLAINTEXT = "WRIT_NATS_PLAINTEXT"
+MACHINE = "WRIT_MACHINE_ID"
 TLS = ("WRIT_TLS_CA", "WRIT_TLS_CERT", "WRIT_TLS_KEY")
 
 
@@ -56,8 +58,10 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     tls = tls or (TlsOptions(ca=ticket.ca) if ticket.ca else None)
     key_file, environment_file = folder / f"agent-{ticket.pool}.seed", folder / f"agent-{ticket.pool}.env"
     key = _key(key_file, ticket.installation)
+    machine_id = Path(environment.get(MACHINE, MACHINE_ID))
+    host = host_identity(ticket.installation, machine_id) if ticket.binds_host else None
     if not await _admitted(ticket, key, tls, within=0.0):
-        await _ask(ticket, key, tls)
+        await _ask(ticket, key, host, tls)
         if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
             raise TimedOut(f"the key is known, but NATS does not accept it within {ADMITTED_WITHIN:g} s: try again")
     elif _is_for(environment_file, ticket):
@@ -69,6 +73,7 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
         "WRIT_INSTALLATION": ticket.installation,
         **({"WRIT_PEOPLE_KEY": ticket.people_key} if ticket.people_key else {}),
         **({"WRIT_TLS_CA": ticket.ca} if ticket.ca else {}),
+        **({"WRIT_HOST_BOUND": "true"} if host else {}),
         **environment,
     }
     atomic_files.save(environment_file, "".join(f"{name}={value}\n" for name, value in values.items()).encode())
@@ -77,12 +82,15 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     )
 
 
-def tls_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of TLS for the agent, paths as absolute ones: it is started in another folder."""
+def agent_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of TLS and of the host's id for the agent, paths as absolute ones: it is started in another
+    folder.
+    """
     given = {name: environ[name] for name in TLS if environ.get(name)}
     files = {name: str(Path(one).absolute()) for name, one in given.items() if not one.startswith(PINNED)}
     allowed = {PLAINTEXT: environ[PLAINTEXT]} if environ.get(PLAINTEXT) else {}
-    return {**given, **files, **allowed}
+    machine = {MACHINE: str(Path(environ[MACHINE]).absolute())} if environ.get(MACHINE) else {}
+    return {**given, **files, **allowed, **machine}
 
 
 def _key(path: Path, installation: str) -> Key:
@@ -105,8 +113,8 @@ def _is_for(environment_file: Path, ticket: Ticket) -> bool:
         return False
 
 
-async def _ask(ticket: Ticket, key: Key, tls: TlsOptions | None) -> None:
-    enrolment = Enrolment(token=ticket.token, pool=ticket.pool, key=key.public)
+async def _ask(ticket: Ticket, key: Key, host: str | None, tls: TlsOptions | None) -> None:
+    enrolment = Enrolment(token=ticket.token, pool=ticket.pool, key=key.public, host=host)
     message = encode(Enrol(by_token=sign(ticket.key, enrolment), by_agent=sign(key, enrolment)))
     for last in (False, True):
         try:

@@ -32,6 +32,8 @@ class Ticket(Struct, frozen=True, kw_only=True):
     installation: InstallationId
     ca: str = ""
     """The certificate of the CA that signs those of the servers, as in WRIT_TLS_CA: nobody else passes for one."""
+    binds_host: bool = False
+    """The key that enrols counts from its host alone."""
 
     @property
     def key(self) -> Key:

@@ -91,7 +91,7 @@ def _check_content(version: StoredPolicy, decision: Decision) -> None:
 
 def _whole(version: StoredPolicy, parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters with the document, which is stored once."""
-    return {**parameters, "document": version.document} if version.origin == "published" else parameters
+    return {**parameters, "document": version.sent} if version.origin == "published" else parameters
 
 
 def _opens(key: str, parameters: dict[str, Any], signed: str) -> bool:

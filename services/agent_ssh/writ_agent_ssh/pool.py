@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import count
 
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_ssh.archive import Archive
@@ -101,14 +102,16 @@ class Pool:
         self._set_aside.check(target.id)
         connection, until, pause = connection_of(target), time.monotonic() + patience, FIRST_PAUSE
         root = connection.needs_root(operation)
-        while True:
+        for attempt in count():
             try:
                 return await self._session(target.id, connection, eager=eager, root=root)
             except Unreachable:
-                if time.monotonic() + pause >= until:
+                enough = attempt == connection.connect_retries and not eager
+                if enough or time.monotonic() + pause >= until:
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that many do not come at once
             pause = min(pause * 2, LONGEST_PAUSE)
+        raise AssertionError  # it counts without an end
 
     @asynccontextmanager
     async def lease(self, target: Target) -> AsyncIterator[Link]:

@@ -55,6 +55,7 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `host_keys`: "ssh-ed25519 AAAA…" or "@cert-authority ssh-ed25519 AAAA…", in place of the known_hosts file for this
     target. `jump`: jump hosts, in order. `connect_timeout`: seconds for the login, and again for the start of hostops.
+    `connect_retries`: further attempts at a host out of reach; else as many as the time before a claim allows.
     `folder`: Writ's own folder on the host. `become: sudo`: the operations that need root run as root. `via:
     tailscale`: the peer must have this node key and all of these tags; at least one of the two is pinned.
     """
@@ -69,6 +70,7 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ciphers: list[str] | None = None
     macs: list[str] | None = None
     connect_timeout: Annotated[float, Meta(gt=0, le=120)] = 10.0
+    connect_retries: Annotated[int, Meta(ge=0, le=100)] | None = None
     keepalive: Annotated[float, Meta(gt=0, le=600)] = 15.0
     folder: Folder | None = None
     become: Literal["sudo"] | Become | None = None

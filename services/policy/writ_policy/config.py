@@ -14,7 +14,9 @@ DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 class Config(SignerConfig, frozen=True, kw_only=True):
     """The four files are checked before every decision. An unusable one leaves its last good version in force."""
 
-    policy: Annotated[Path, env("SYSTEMMANAGER_POLICY_CONFIG", "the policy file, YAML or JSON")]
+    policy: Annotated[Path, env("SYSTEMMANAGER_POLICY_CONFIG", "the policy file, YAML or JSON")] = Path(
+        "/etc/systemmanager/policy.yaml"
+    )
     mode: Annotated[
         Mode,
         env("SYSTEMMANAGER_POLICY_MODE", "strict refuses a policy for what lint finds, permissive warns of it"),

@@ -7,8 +7,11 @@ from writ_agent.backends.target_health import MOST_TARGETS, TargetHealth
 from writ_contracts.agents import ReceiptOutcome, SecurityKind
 from writ_contracts.operations import Catalogue
 from writ_runtime.logs import Log
+from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Metrics, Observer
 
+MOST_BACKENDS = 16
+"""Backends with series of their own; plugins bring some."""
 ENDPOINTS = ("operation", "look", "cancel")
 STAGES = ("look", "claim", "run", "tell")
 DEPLOYMENTS = ("image_pull", "container_create", "container_update", "stack_deploy", "stack_update")
@@ -36,6 +39,11 @@ class Meters:
         )
         self.seconds = metrics.histogram(
             "writ_agent_operation_seconds", "From grant to end.", {"operation": list(catalogue)}
+        )
+        self.execution = metrics.histogram(
+            "writ_agent_execution_seconds",
+            "By backend: from the start on the target to the end there, without NATS and the record.",
+            {"backend": AtMost(MOST_BACKENDS)},
         )
         self.refused = metrics.counter("writ_agent_refused_total", "Refused grants, read grants and cancels.", kinds)
         metrics.measure("writ_agent_free_slots", "Operations that could begin now.", free_slots)

@@ -28,6 +28,8 @@ class AgentIdentity(Struct, frozen=True, kw_only=True):
     key: Key
     pool: str
     instance: str
+    host: str | None = None
+    """The host that claims name, where the key was enrolled for it."""
 
     def keyed(self, target: str, value: Any) -> str:
         """Return the digest of something secret of the target: nobody can guess it without this pool's key."""

@@ -49,6 +49,7 @@ def make_claim(
         decision_digest=work.decision_digest,
         baseline=baseline,
         plugins=plugins,
+        host=identity.host,
     )
     return SentClaim(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now)
 

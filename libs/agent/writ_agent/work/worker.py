@@ -232,8 +232,10 @@ class Worker:
         begun = entry.early_read.take() if entry.early_read is not None else None
         entry.running = begun or RunningOperation(self._parts.backend, task, relay, self._parts.kill_grace)
         self._parts.changed()
+        backend, operation_id = verified.grant.target.backend, verified.grant.operation_id
         try:
-            return await entry.running.wait()
+            with self._parts.meters.execution.time(operation_id, backend=backend):
+                return await entry.running.wait()
         finally:
             relay.close()
 

@@ -16,8 +16,8 @@ from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.nearest_name import near
 from writ_documents.readers import read_agents, read_inventory
 from writ_enrolment.command import FOLDER, token_text
+from writ_enrolment.enrolment import agent_variables
 from writ_enrolment.enrolment import enrol as enrol_here
-from writ_enrolment.enrolment import tls_variables
 from writ_installation.administration.principals import ADMITTED_WITHIN, admitted
 from writ_installation.files import tokens
 from writ_installation.nats.server_tls import check_exposed, check_names, pinned_ca, with_scheme
@@ -135,7 +135,7 @@ async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> in
     host with the agent and without this command, `writ-enrol` does the same.
     """
     ticket = enrolment_tickets.read_ticket(token_text(token_file))
-    joined = await enrol_here(ticket, folder, tls_of(os.environ), tls_variables(os.environ))
+    joined = await enrol_here(ticket, folder, tls_of(os.environ), agent_variables(os.environ))
     if settings.screen.json:
         settings.screen.data(joined)
     else:

@@ -19,6 +19,8 @@ from writ_installation.status.server_url import running_url
 
 GATEWAY = "writ_gateway"
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
 
 @click.group()
 def mcp() -> None:
@@ -63,6 +65,8 @@ async def stdio(settings: Settings, profile: str, read_only: bool, public_only: 
 @click.option("--port", type=click.IntRange(0, 65535), default=8321, show_default=True)
 @click.option("--gateway", metavar="NAME", default="gateway", show_default=True, help="The gateway in principals.yaml.")
 @click.option("--public-host", metavar="NAME", default="", help="The name that clients use, behind a proxy with TLS.")
+@click.option("--certificate", type=_FILE, metavar="FILE", help="Its certificate with the chain, PEM: it speaks HTTPS.")
+@click.option("--key", "private_key", type=_FILE, metavar="FILE", help="The key of that certificate, PEM, mode 0600.")
 @click.option("--profile", type=click.Choice(["small", "full"]), default="small", show_default=True)
 @click.option("--read-only", is_flag=True, help="Request nothing that changes a target.")
 @click.option("--public-only", is_flag=True, help="Show no output that may be secret, such as contents of files.")
@@ -73,6 +77,8 @@ async def http(
     port: int,
     gateway: str,
     public_host: str,
+    certificate: Path | None,
+    private_key: Path | None,
     profile: str,
     read_only: bool,
     public_only: bool,
@@ -80,7 +86,7 @@ async def http(
     """Serve MCP clients over streamable HTTP, each as the principal of its token.
 
     `writ principal add NAME --kind agent --via gateway` lets the gateway request for NAME, and `writ token create NAME`
-    makes a token. It has no TLS: let it listen on loopback, and a proxy in front of it.
+    makes a token. Beyond loopback it needs a certificate, or a proxy with TLS and WRIT_MCP_PLAINTEXT=allow.
     """
     key_file = settings.home.seed_file(f"principal-{gateway}")
     if not key_file.exists():
@@ -100,7 +106,13 @@ async def http(
         WRIT_MCP_PROFILE=profile,
         WRIT_MCP_READ_ONLY=str(read_only).lower(),
         WRIT_MCP_PUBLIC_ONLY=str(public_only).lower(),
+        **_tls(certificate, private_key),
     )
+
+
+def _tls(certificate: Path | None, private_key: Path | None) -> dict[str, str]:
+    given = {"WRIT_MCP_TLS_CERT": certificate, "WRIT_MCP_TLS_KEY": private_key}
+    return {name: str(path) for name, path in given.items() if path is not None}
 
 
 def _become(module: str, **environ: str) -> NoReturn:

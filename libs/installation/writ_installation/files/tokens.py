@@ -43,6 +43,7 @@ def make(home: Home, pool: str, url: str, until: float, ca: str = "") -> tuple[T
         people_key=home.people_key(),
         installation=home.installation,
         ca=ca,
+        binds_host=True,
     )
     home.tokens.mkdir(mode=0o700, exist_ok=True)
     atomic_files.save(home.tokens / f"{number}.json", encode(token))

@@ -103,7 +103,7 @@ class Enrolments:
                 return
             await self._on_record(token, enrolment.key)
             self._checked(number, message.data)  # meanwhile it may have been taken back
-            self._enrol(token, enrolment.key)
+            self._enrol(token, enrolment)
         except (Denied, Untrusted, Conflict) as error:
             self._notify(Notice(kind="enrolment_refused", detail=f"token {number}: {error}"[:1000]))
             raise
@@ -112,10 +112,12 @@ class Enrolments:
         detail = f"a host enrolled for pool {token.pool} with token {token.id}"
         await self._record(Notice(kind="agent_enrolled", detail=detail, pool=token.pool, key=key, token=token.id))
 
-    def _enrol(self, token: Token, key: str) -> None:
+    def _enrol(self, token: Token, enrolment: Enrolment) -> None:
+        key, entry = enrolment.key, {"pool": token.pool, "key": enrolment.key}
         tokens.use(self._home, token, key)
+        bound = {"host": enrolment.host} if enrolment.host else {}
         with suppress(Conflict):  # this very key, the time before
-            list_edits.append(self._home.agents, "agents", {"pool": token.pool, "key": key}, unique="key")
+            list_edits.append(self._home.agents, "agents", {**entry, **bound}, unique="key")
         _done(self._home, token, key)
         _log.info("enrolment.done", pool=token.pool, key=key, token=token.id)
 

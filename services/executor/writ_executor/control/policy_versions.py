@@ -11,7 +11,7 @@ from writ_contracts import subjects
 from writ_contracts.decisions import Decide
 from writ_contracts.errors import Conflict, Denied, Invalid
 from writ_contracts.journal import ControlEvent, Requested
-from writ_contracts.policies import Origin, StoredPolicy, packed
+from writ_contracts.policies import Origin, StoredPolicy, document_in, packed, packed_bytes
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
@@ -84,10 +84,13 @@ class PolicyVersionOperations:
         self, requested: Requested, parameters: dict[str, Any], decided: CheckedDecision, number: int
     ) -> StoredPolicy:
         restores = parameters.get("version")
-        document = str(parameters["document"]) if restores is None else await self._document_of(int(restores))
+        sent = str(parameters["document"]) if restores is None else await self._document_of(int(restores))
+        compressed = packed_bytes(sent)
+        document = document_in(sent)
         return StoredPolicy(
             number=number,
-            packed=packed(document),
+            packed=packed(document) if compressed is None else compressed,
+            sent_packed=compressed is not None,
             digest=plain_digest(document.encode()),
             author=requested.principal,
             origin=ORIGINS[requested.operation],

@@ -11,7 +11,19 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.credentials import KEY
-from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Effect, Grant, GrantAnswer, Subject
+from writ_contracts.decisions import (
+    LARGE_REQUEST,
+    OMIT_HEADER,
+    OMIT_UNCHANGED,
+    AskGrant,
+    Decide,
+    Decided,
+    Decision,
+    Effect,
+    Grant,
+    GrantAnswer,
+    Subject,
+)
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.listing import VisibleAnswer, VisibleRequest
 from writ_contracts.people import PeopleAnswer, PeopleRequest
@@ -85,11 +97,11 @@ class PolicyClient:
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         decision = self._check(answer.decision, ask.subject)
-        _check_contained(decision, answer.effective, ask.subject)
+        effective = _contained(decision, answer.effective, ask.subject)
         return CheckedDecision(
             decision=decision,
             signed=answer.decision,
-            effective=answer.effective,
+            effective=effective,
             look=_preflight_grant(answer),
             look_key=ask.look_key or "",
         )
@@ -104,17 +116,17 @@ class PolicyClient:
             answer = await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantAnswer)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
-        body = None
+        body, effective = None, answer.effective
         if answer.grant is None:
             decision = self._check(answer.decision, ask.subject)
         else:
             body = open_signed(answer.grant, Grant, self._trusted, self._installation)
             decision = _bound_decision(body, answer.decision, ask)
-            _check_contained(decision, answer.effective, ask.subject)
+            effective = _contained(decision, answer.effective, ask.subject)
         return CheckedDecision(
             decision=decision,
             signed=answer.decision,
-            effective=answer.effective,
+            effective=effective,
             grant=answer.grant,
             grant_body=body,
             approvals=answer.approvals,
@@ -165,10 +177,11 @@ class PolicyClient:
 
     async def _ask_current(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
         data = encode(ask)
+        headers = {OMIT_HEADER: OMIT_UNCHANGED} if len(data) > LARGE_REQUEST else None
 
         async def send() -> Answered:
             try:
-                answer = await self._bus.request(subject, data, timeout=TIMEOUT)
+                answer = await self._bus.request(subject, data, timeout=TIMEOUT, headers=headers)
             except (TimedOut, Unreachable) as error:
                 self._silent = (time.monotonic(), str(error))
                 raise
@@ -212,22 +225,27 @@ def _check_about(decision: Decision, subject: Subject) -> None:
         raise Invalid(f"policy decided {decision.effect}, which this executor does not know: upgrade it")
 
 
-def _check_contained(decision: Decision, effective: Mapping[str, object], subject: Subject) -> None:
-    """Raises Untrusted unless policy allows at least the requested parameters, under its own digest: a stolen policy
-    key would be used to change parameters on their way to an agent.
+def _contained(decision: Decision, answered: Mapping[str, object], subject: Subject) -> dict[str, object]:
+    """Return the effective parameters: the requested ones, with those of the answer.
+
+    Raises Untrusted unless policy allows at least the requested parameters, under its own digest: a stolen policy key
+    would be used to change parameters on their way to an agent.
     """
     if decision.effect == "deny":
-        return
+        return dict(answered)
     changed = [
         name
         for name, value in subject.parameters.items()
-        if name not in effective
-        or (effective[name] != value and not _is_earlier_end(subject.operation, name, value, effective[name]))
+        if name in answered
+        and answered[name] != value
+        and not _is_earlier_end(subject.operation, name, value, answered[name])
     ]
     if changed:
         raise Untrusted(f"policy answered with another {', '.join(sorted(changed))} than was asked", code=ALTERED)
-    if not same(keyed_digest(subject.parameters_key, dict(effective)), decision.parameters_digest):
+    effective = {**subject.parameters, **answered}
+    if not same(keyed_digest(subject.parameters_key, effective), decision.parameters_digest):
         raise Untrusted("policy's decision is on other parameters than it answered with", code=ALTERED)
+    return effective
 
 
 def _is_earlier_end(operation: str, name: str, asked: object, answered: object) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from writ_bus import tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
+from writ_contracts.agent_hosts import check_host
 from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import AskGrant, Grant
@@ -114,7 +115,8 @@ class ClaimEndpoint:
     async def _check(self, signed: Signed, pool: str) -> None:
         """Raises Untrusted, and records it, unless an agent of the pool signed the claim."""
         try:
-            open_signed(signed, Claim, await self._keys.of(pool), self._installation)
+            claim = open_signed(signed, Claim, await self._keys.of(pool), self._installation)
+            check_host(claim, signed.key, self._keys.hosts)
         except Untrusted as error:
             raise await self._forged(pool, error) from error
 

@@ -14,6 +14,16 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     gateway: Annotated[PrincipalId, env("WRIT_MCP_GATEWAY", "the gateway's id in principals.yaml")] = "gateway"
     host: Annotated[str, env("WRIT_MCP_HOST", "where it listens")] = "127.0.0.1"
     port: Annotated[Port, env("WRIT_MCP_PORT", "its port; 0 takes any free one")] = 8321
+    tls_certificate: Annotated[
+        Path | None, env("WRIT_MCP_TLS_CERT", "its certificate for clients, with the chain, PEM; then it speaks HTTPS")
+    ] = None
+    tls_private_key: Annotated[Path | None, env("WRIT_MCP_TLS_KEY", "the key of that certificate, PEM, mode 0600")] = (
+        None
+    )
+    plaintext: Annotated[
+        Literal["refuse", "allow"],
+        env("WRIT_MCP_PLAINTEXT", "allow: HTTP also beyond loopback, for a proxy with TLS on the same private network"),
+    ] = "refuse"
     public_host: Annotated[
         str, env("WRIT_MCP_PUBLIC_HOST", "the name by which clients reach it through a proxy with TLS; others get 421")
     ] = ""

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
 from writ_bus import tasks
+from writ_bus.nats.tls import is_loopback_host
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
@@ -43,6 +45,7 @@ class Gateway:
     def __init__(self, config: Config, bus: Bus, measured: Metrics) -> None:
         catalogue, issuer = load_catalogue(), _issuer(config)
         self._bus = bus
+        certificate = certificate_of(config)
         self._listening = _listen(config)
         self._sessions = Sessions(bus, catalogue, read_only=config.read_only, public_only=config.public_only)
         mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), self._sessions.of)
@@ -54,9 +57,9 @@ class Gateway:
         )
         self._tokens = Tokens(config.tokens)
         bearer = BearerAuthentication(application, self._tokens, issuer)
-        self._uvicorn = _uvicorn(RequestCounter(TimeLimits(bearer), measured))
+        self._uvicorn = _uvicorn(RequestCounter(TimeLimits(bearer), measured), certificate)
         self._serving: asyncio.Task[None] | None = None
-        self.url = f"http://{config.host}:{self._listening.getsockname()[1]}{PATH}"
+        self.url = f"{'https' if certificate else 'http'}://{config.host}:{self._listening.getsockname()[1]}{PATH}"
 
     def serve(self) -> asyncio.Task[None]:
         """Serve in a task of its own until `stop`."""
@@ -79,6 +82,28 @@ class Gateway:
 
     async def _tokens_check(self) -> str | None:
         return self._tokens.problem
+
+
+def certificate_of(config: Config) -> Mapping[str, str]:
+    """Return uvicorn's settings of TLS; none of them without a certificate. Raises ConfigError where tokens would cross
+    a network in the clear, or for unusable files.
+    """
+    certificate, key = config.tls_certificate, config.tls_private_key
+    if certificate is None or key is None:
+        if certificate != key:
+            raise ConfigError("WRIT_MCP_TLS_CERT and WRIT_MCP_TLS_KEY belong together: one of them is not set")
+        if not is_loopback_host(config.host) and config.plaintext != "allow":
+            raise ConfigError(
+                f"WRIT_MCP_HOST {config.host} is not loopback, and tokens would cross the network without TLS: set "
+                "WRIT_MCP_TLS_CERT and WRIT_MCP_TLS_KEY, or WRIT_MCP_PLAINTEXT=allow where a proxy with TLS is in front"
+            )
+        return {}
+    read_private(key)
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"WRIT_MCP_TLS_CERT {certificate}, WRIT_MCP_TLS_KEY {key}: {error}") from error
+    return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
 
 
 def _listen(config: Config) -> socket.socket:
@@ -141,10 +166,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _uvicorn(application: Application) -> uvicorn.Server:
+def _uvicorn(application: Application, tls: Mapping[str, str]) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             application,
+            ssl_certfile=tls.get("ssl_certfile"),
+            ssl_keyfile=tls.get("ssl_keyfile"),
             log_config=None,
             access_log=False,
             server_header=False,

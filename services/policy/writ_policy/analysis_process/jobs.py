@@ -10,6 +10,7 @@ from writ_contracts.credentials import Presence
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
+from writ_contracts.policies import document_in
 from writ_contracts.policy_access import PolicyAllowedQuery, PolicyDiffAnswer, PolicyWhoCanQuery
 from writ_contracts.policy_questions import PolicyTestAnswer, PolicyTestQuery, PolicyValidateQuery
 from writ_documents import yaml_file
@@ -94,13 +95,16 @@ def _validate(job: Job, catalogue: Catalogue) -> Struct:
     among = ValidationContext(
         targets=job.targets, principals=job.principals, people=job.people(), only_warn=True, now=job.now
     )
-    return answers.validated(validate_text(query.document, "policy", catalogue, query.mode or job.mode, among))
+    return answers.validated(
+        validate_text(document_in(query.document), "policy", catalogue, query.mode or job.mode, among)
+    )
 
 
 def _test(job: Job, catalogue: Catalogue) -> Struct:
     query = msgspec.json.decode(job.query, type=PolicyTestQuery)
     try:
-        source = _source(query.document or job.policy, catalogue, job.mode if query.document else "permissive")
+        document = document_in(query.document) if query.document else job.policy
+        source = _source(document, catalogue, job.mode if query.document else "permissive")
     except FileErrors as errors:
         return PolicyTestAnswer(problems=answers.problems_of(errors))
     return answers.run_suite(query.suite, source, _among(job, source, catalogue))

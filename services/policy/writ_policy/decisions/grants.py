@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from writ_bus import tracing
+from writ_contracts.agent_hosts import check_host
 from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import KILL_GRACE, AskGrant, Decide, Grant, ReadAction, ReadGrant, Subject
@@ -36,6 +37,7 @@ def check_claim(ask: AskGrant, world: PolicySnapshot) -> Claim:
         raise Untrusted(f"the claim is not one of pool {pool}: {error}", code="forged_claim") from error
     if claim.pool != pool or claim.operation_id != ask.subject.operation_id:
         raise Untrusted(f"the claim is for {claim.operation_id} in pool {claim.pool}", code="forged_claim")
+    check_host(claim, ask.claim.key, world.hosts)
     return claim
 
 

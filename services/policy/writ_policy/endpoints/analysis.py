@@ -18,6 +18,7 @@ from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts.decisions import MOST_TRACED, TraceEntry
 from writ_contracts.errors import Invalid
+from writ_contracts.policies import document_in
 from writ_contracts.subjects import parse_query
 from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, Kind
 from writ_policy.analysis_process.pool import AnalysisPool
@@ -195,7 +196,7 @@ class AnalysisQueries:
 
     async def _document(self, side: int | str) -> str:
         if isinstance(side, str):
-            return side
+            return document_in(side)
         version = await self._versions.find(side)
         if version is None:
             raise Invalid(f"there is no version {side} of the policy that is believed", code="not_found")

@@ -1,15 +1,15 @@
 """The endpoints `decide` and `grant`: decode, catch up, judge, sign, encode; one answer, one record on every path."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus.port import Bus, Endpoint, Journal, Message
 from writ_contracts import subjects, wire
 from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import AskGrant, Decide, Decided, GrantAnswer
+from writ_contracts.decisions import OMIT_HEADER, OMIT_UNCHANGED, AskGrant, Decide, Decided, GrantAnswer
 from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
@@ -31,6 +31,7 @@ from writ_trust.statements import sign
 
 CONCURRENCY = 256
 Ask = TypeVar("Ask", Decide, AskGrant)
+Answer = TypeVar("Answer", Decided, GrantAnswer)
 Clock = Callable[[], float]
 
 _log = Log("writ.policy")
@@ -108,7 +109,7 @@ class DecisionEndpoints:
         self,
         endpoint: str,
         kind: type[Ask],
-        answer: Callable[[Ask], Awaitable[tuple[Struct, RuledRequest]]],
+        answer: Callable[[Ask], Awaitable[tuple[Answer, RuledRequest]]],
         refused: Callable[..., Struct],
     ) -> Respond:
         async def handle(message: Message) -> Reply:
@@ -118,8 +119,23 @@ class DecisionEndpoints:
             except ForgedStart as error:  # no honest executor asks this, so policy records it itself
                 self._security.tell(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
                 raise
+            if message.headers.get(OMIT_HEADER) == OMIT_UNCHANGED:
+                effective = without_unchanged_texts(body.effective, ask.subject.parameters)
+                body = structs.replace(body, effective=effective)
             if ruled.ruling.needs:  # half a decision: it is counted once its facts have come
                 return Reply(body)
             return Reply(body, self._measures.decided(ruled))
 
         return answering(endpoint, handle, refused, self._observe, _log)
+
+
+def without_unchanged_texts(effective: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the effective parameters without texts equal to the requested ones.
+
+    Other values stay: equal ones may differ as JSON, such as 1 and 1.0.
+    """
+    return {
+        name: value
+        for name, value in effective.items()
+        if not isinstance(value, str) or name not in requested or requested[name] != value
+    }

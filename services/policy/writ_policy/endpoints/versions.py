@@ -11,7 +11,6 @@ from msgspec import structs
 
 from writ_bus.port import Message
 from writ_bus.sender import sender_key
-from writ_contracts.catalogue.control import MAX_POLICY_BYTES
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import WRIT_TARGET, encode_id
@@ -27,6 +26,7 @@ from writ_contracts.policies import (
     PolicyStatusQuery,
     PolicyVersionView,
     StoredPolicy,
+    sent_form,
 )
 from writ_contracts.subjects import parse_query
 from writ_contracts.wire import JSON, decode
@@ -89,11 +89,10 @@ class VersionQueries:
         version = head if query.version is None else await self._versions.find(query.version)
         if version is None:
             raise Invalid(f"there is no version {query.version} of the policy that is believed", code="not_found")
-        size = len(version.document.encode())
-        if size > MAX_POLICY_BYTES:
-            raise Invalid(f"version {version.number} has {size:,} bytes: too many for one message", code="oversize")
         problem = self._versions.refused.get(version.number, "")
-        return PolicyShowAnswer(version=self._view(version, problem, version.number), document=version.document)
+        return PolicyShowAnswer(
+            version=self._view(version, problem, version.number), document=sent_form(version.document)
+        )
 
     async def status(self, message: Message) -> PolicyStatusAnswer:
         """Return this replica's inputs of decisions, and their problems."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field, structs
 
+from writ_contracts.agent_hosts import hosts_of
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.credentials import Credential
 from writ_contracts.decisions import PolicyVersion
@@ -45,6 +46,8 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
     people: People
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
+    hosts: Mapping[str, str]
+    """By key: the host from which alone it may claim."""
     scanners: Mapping[str, tuple[str, ...]]
     """The scanners whose reports rules ask for, by operation."""
     directory: Directory | None = None
@@ -151,6 +154,7 @@ def compose(
         people=_people(known.values(), directory),
         directory=directory,
         agents=_agents(agents.value),
+        hosts=hosts_of(agents.value),
         scanners=_scanners(policy),
     )
 

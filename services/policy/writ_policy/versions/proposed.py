@@ -10,6 +10,7 @@ from typing import Any
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.inventory import Principal
 from writ_contracts.operations import Catalogue
+from writ_contracts.policies import document_in
 from writ_documents.document import FileErrors
 from writ_policy.versions.stored import Versions
 from writ_rules.analysis.lockout import lockouts
@@ -40,7 +41,7 @@ class ProposedVersions:
             replaces = parameters.get("replaces")
             if replaces is not None and replaces != current:
                 raise Invalid(f"version {current} is in force, not {replaces}", code="conflict")
-            await self._compiled(parameters["document"], "document", principals, people, now)
+            await self._compiled(document_in(parameters["document"]), "document", principals, people, now)
         else:
             number = parameters["version"]
             if number == current:
