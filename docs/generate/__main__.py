@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.grafana.generate import DASHBOARDS
 
-from docs.generate import asyncapi, client_groups, metrics_table, policy_keys
+from docs.generate import asyncapi, client_groups, inventory_keys, metrics_table, policy_keys, schemas
 from writ_contracts import errors
 from writ_documents.yaml_file import dump
 from writ_runtime.config import Variable, describe
@@ -63,7 +63,9 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "docs/codes.md": codes,
     "docs/policy-keys.md": policy_keys.document,
     "docs/metrics.md": metrics_table.document,
+    "docs/inventory.md": inventory_keys.document,
     **client_groups.documents(),
+    **schemas.documents(),
     **{f"deploy/grafana/dashboards/{name}.json": make for name, make in DASHBOARDS.items()},
 }
 

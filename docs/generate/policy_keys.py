@@ -32,6 +32,7 @@ PLACES: tuple[tuple[str, type[Struct]], ...] = (
     ("an evaluator with options: `evaluators[]`", policy_format.EvaluatorEntry),
     ("`emergencies`", policy_format.EmergenciesEntry),
     ("`approval_windows`", policy_format.ApprovalWindowsEntry),
+    ("`sessions`", policy_format.SessionsEntry),
 )
 NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
 
@@ -54,7 +55,7 @@ def _table(title: str, kind: type[Struct]) -> str:
     for field in fields(kind):
         hint = hints[field.name]
         meaning = " ".join(_descriptions(hint)).replace("|", "\\|")
-        lines.append(f"| `{field.encode_name}` | {_type(hint)} | {_default(field)} | {meaning} |")
+        lines.append(f"| `{field.encode_name}` | {type_of(hint)} | {default_of(field)} | {meaning} |")
     return "\n".join(lines)
 
 
@@ -68,7 +69,7 @@ def _descriptions(hint: Any) -> list[str]:
     return [said for arm in get_args(hint) for said in _descriptions(arm)]
 
 
-def _type(hint: Any) -> str:
+def type_of(hint: Any) -> str:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         limits = [meta for meta in hint.__metadata__ if isinstance(meta, Meta)]
@@ -77,18 +78,18 @@ def _type(hint: Any) -> str:
             for meta in limits
             if meta.ge is not None
         ]
-        return " ".join([_type(arguments[0]), *bounds])
+        return " ".join([type_of(arguments[0]), *bounds])
     if origin in (Union, UnionType):
-        text = " or ".join(dict.fromkeys(_type(arm) for arm in arguments if arm is not NoneType))
+        text = " or ".join(dict.fromkeys(type_of(arm) for arm in arguments if arm is not NoneType))
         return text.replace(_SCALAR, "single value")
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
-    if origin is list:
-        return f"list of {_type(arguments[0])}"
+    if origin in (list, tuple):
+        return f"list of {type_of(arguments[0])}"
     if origin is dict:
-        return f"mapping to {_type(arguments[1])}"
+        return f"mapping to {type_of(arguments[1])}"
     if isinstance(hint, type) and issubclass(hint, Struct):
-        return _titles[hint]
+        return _titles.get(hint, "mapping")
     return NAMES[hint]
 
 
@@ -96,7 +97,7 @@ _SCALAR = "text or whole number or number or true or false"
 _titles = {kind: title.partition(":")[0] for title, kind in PLACES}
 
 
-def _default(field: FieldInfo) -> str:
+def default_of(field: FieldInfo) -> str:
     if field.required:
         return "**required**"
     default = field.default if field.default is not msgspec.NODEFAULT else None

@@ -3,12 +3,15 @@
 from typing import Any
 
 import pytest
-from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, file_of, rule
+from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, file_of, refused, rule
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
+from writ_documents import yaml_file
+from writ_documents.document import FileErrors
 from writ_rules.analysis.diff import Change, Diff, diff
 from writ_rules.analysis.question_space import QuestionSpace
+from writ_rules.loading import checked_document
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["operator", "approver"])
 CAROL = Principal(id="carol", kind="human", key=NOBODYS_KEY, roles=["approver"])
@@ -192,3 +195,17 @@ def test_changes_name_the_rules_that_differ() -> None:
     assert [(one.kind, one.changed) for one in found.changes] == [("newly_denied", ["no"])]
     opened = compared([], [], deny_by_default=False).changes
     assert {tuple(one.changed) for one in opened} == {("deny_by_default",)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "policies: {global_policies: [{name: a, allowed: true, operations: [service_stop], expires_at: never}]}",
+        "policies: {global_policies: [{name: a, allowed: true, operations: ['group:x']}]}",
+    ],
+)
+def test_a_policy_to_compare_is_refused_as_in_permissive_mode(text: str) -> None:
+    document = yaml_file.parse(text.encode(), "policy.yaml")
+    with pytest.raises(FileErrors) as told:
+        checked_document(document, CATALOGUE)
+    assert [str(problem) for problem in told.value.found] == refused(text, "permissive")

@@ -20,6 +20,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Policy": {
         "policy": "check, explain, compare and publish policies",
+        "schema": "print the JSON Schema of a document, for editors",
         "scan": "report the findings of a scanner",
     },
     "Targets and agents": {
@@ -31,6 +32,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "plugin": "list, check or begin plugins",
     },
     "Principals and keys": {
+        "login": "make a key that acts as you for some hours",
+        "logout": "end that session",
+        "sessions": "list or end sessions",
         "principal": "add, change and remove humans, AI agents, services",
         "keys": "list all keys, and rotate them",
         "credential": "enrol security keys for approvals",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from writ_cli import completion
+from writ_cli import completion, schema
 from writ_cli.error_output import form_of, refuse
 from writ_cli.exit_status import Exit
 from writ_cli.help_sections import sections
@@ -26,7 +26,7 @@ from writ_cli.installation import (
     targets,
 )
 from writ_cli.lazy_group import LazyGroup
-from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops, windows
+from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, sessions, stops, windows
 from writ_cli.repeated_options import refuse_repeated
 from writ_contracts.version import VERSION
 
@@ -111,6 +111,9 @@ for command in (
     stops.stop,
     emergencies.emergency,
     windows.window,
+    sessions.login,
+    sessions.logout,
+    sessions.sessions,
     audit.trace,
     audit.audit,
     backup.backup,
@@ -130,6 +133,7 @@ for command in (
     keys.keys,
     client_context.context,
     scan.scan,
+    schema.schema,
     LazyGroup("token", "writ_cli.installation.tokens:token", "Bearer tokens of the MCP gateway."),
     LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
     LazyGroup(

@@ -30,7 +30,7 @@ from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.coverage import Coverage
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.format import PolicyFile
-from writ_rules.loading import compile_document
+from writ_rules.loading import checked_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.suite_runs import PreparedSuite, SuiteResult, run_suites
 from writ_rules.suites import SuiteEntry, cases_of, principals_of, suite_of, targets_of
@@ -169,7 +169,7 @@ def compared(
     problems: list[PolicyProblem] = []
     for document in (old, new):
         try:
-            compile_document(document, catalogue, "permissive")
+            checked_document(document, catalogue)
         except FileErrors as errors:
             problems += problems_of(errors)
     if problems:

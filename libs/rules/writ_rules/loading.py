@@ -34,6 +34,17 @@ def compile_document(document: Document, catalogue: Catalogue, mode: Mode) -> tu
     return policy, [_problem(document, finding) for finding in findings]
 
 
+def checked_document(document: Document, catalogue: Catalogue) -> Policy:
+    """Return the policy in a document, without the lint of rules beside each other. Raises FileErrors as mode
+    `permissive` does.
+    """
+    policy, findings = compile_policy(shaped(document, catalogue, "permissive"), catalogue)
+    if policy is None:
+        errors = [_problem(document, finding) for finding in findings if finding.severity is Severity.ERROR]
+        raise FileErrors(*sorted(errors, key=lambda problem: (problem.line, problem.column)))
+    return policy
+
+
 def shaped(document: Document, catalogue: Catalogue, mode: Mode) -> PolicyFile:
     """Return the file's structure. Raises FileErrors, also with the mistakes in the well-formed parts."""
     try:

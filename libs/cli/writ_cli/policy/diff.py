@@ -20,7 +20,7 @@ from writ_contracts.policy_access import PolicyChange, PolicyDiffAnswer
 from writ_documents import yaml_file
 from writ_documents.document import Document
 from writ_rules.answers import compared
-from writ_rules.loading import compile_document
+from writ_rules.loading import checked_document
 from writ_rules.setting import Setting, read_setting
 from writ_runtime.plugins import load_catalogue
 
@@ -96,8 +96,7 @@ def _offline(
     def among(document: Document) -> Setting | None:
         if lists is None:
             return None
-        policy, _ = compile_document(document, catalogue, "permissive")
-        return read_setting(policy, catalogue, *lists)
+        return read_setting(checked_document(document, catalogue), catalogue, *lists)
 
     return compared(*documents, catalogue, among(documents[1]), now=time.time())
 

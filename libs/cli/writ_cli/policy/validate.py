@@ -1,10 +1,11 @@
 """`writ policy validate`: all problems of policy files and their suites, each with its position."""
 
+import sys
 import time
 from pathlib import Path
 
 import click
-from msgspec import Struct, structs
+from msgspec import structs
 from rich.text import Text
 
 from writ_cli.exit_status import Exit
@@ -12,28 +13,23 @@ from writ_cli.options import asking
 from writ_cli.output import Screen
 from writ_cli.policy.files import INVENTORY, MODE, PRINCIPALS, RUNNING, text_of
 from writ_cli.policy.problems import counted, of_files, show_problems
+from writ_cli.policy.validation_formats import ValidatedFile, github, sarif
 from writ_cli.settings import Settings
+from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_contracts.policy_questions import PolicyProblem, PolicyValidateAnswer
+from writ_contracts.policy_questions import PolicyValidateAnswer
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_people
 from writ_rules.answers import problems_of, validated
 from writ_rules.loading import Mode
 from writ_rules.suite_runs import read_suite
 from writ_rules.suites import is_suite
-from writ_rules.validating import ValidationContext, validate_file
+from writ_rules.validating import ValidationContext, validate_file, validate_text
 from writ_runtime.plugins import load_catalogue
 
-
-class ValidatedFile(Struct, frozen=True, kw_only=True):
-    """One file as `-o json` has it. Stable: fields may be added."""
-
-    file: str
-    valid: bool
-    name: str
-    rules: int
-    problems: list[PolicyProblem]
+FORMATS = ("text", "json", "github", "sarif")
+STDIN = Path("-")
 
 
 @click.command()
@@ -42,6 +38,13 @@ class ValidatedFile(Struct, frozen=True, kw_only=True):
 @PRINCIPALS
 @MODE
 @RUNNING
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(FORMATS),
+    help="json as `-o json`; github and sarif for CI; text by default.",
+)
+@click.option("--fail-on", type=click.Choice(["refused", "warning"]), default="refused", show_default=True)
 @asking
 async def validate(
     settings: Settings,
@@ -50,26 +53,66 @@ async def validate(
     principals: Path | None,
     mode: Mode,
     running: bool,
+    layout: str | None,
+    fail_on: str,
 ) -> int:
     """Show all problems of policies.
 
-    Each problem comes with file:line:column, the line itself and the nearest known key. With an inventory or principals
-    named, missing names in them are shown too. A suite (*_test.yaml) is checked with the files it names. Exit status 2
-    when a service in this mode would refuse one of them.
+    FILE is a policy, a suite (*_test.yaml), a folder with both, or - for standard input. Each problem comes with
+    file:line:column, the line itself and the nearest known key. With an inventory or principals named, missing names in
+    them are warnings, as for the running Writ. A suite is checked with the files it names. Exit status 2 when a service
+    in this mode would refuse one of them, or with --fail-on warning when there is any problem.
     """
+    named = [path for file in files for path in _found(file)]
+    catalogue = load_catalogue(evaluators=True)
     if running:
         async with await settings.connect() as writ:
-            found = [_validated(path, await writ.policy.validate(text_of(path))) for path in files]
+            found = [
+                _checked(path, catalogue, mode, ValidationContext())
+                if is_suite(path)
+                else _validated(path, await writ.policy.validate(_text(path)))
+                for path in named
+            ]
     else:
-        catalogue = load_catalogue(evaluators=True)
         among, found = _lists(inventory, principals)
-        found += [_checked(path, catalogue, mode, among) for path in files]
-    if settings.screen.json:
-        settings.screen.data(found)
-    else:
+        found += [_checked(path, catalogue, mode, among) for path in named]
+    _show_all(settings.screen, found, layout or ("json" if settings.screen.json else "text"))
+    failed = any(not each.valid or (fail_on == "warning" and each.problems) for each in found)
+    return Exit.INVALID if failed else Exit.DONE
+
+
+def _found(file: Path) -> list[Path]:
+    """Return the file, or of a folder the suites and the documents with the key `policies`. Raises Invalid."""
+    if not file.is_dir():
+        return [file]
+    below = sorted(path for path in file.rglob("*") if path.suffix in (".yaml", ".yml", ".json") and path.is_file())
+    found = [path for path in below if is_suite(path) or _is_policy(path)]
+    if not found:
+        raise Invalid(f"{file}: there is no policy below this folder: no YAML or JSON file with the key 'policies'")
+    return found
+
+
+def _is_policy(path: Path) -> bool:
+    return any(line.startswith(("policies:", '"policies"', '  "policies"', "{")) for line in _lines(path))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines()
+
+
+def _text(path: Path) -> str:
+    return sys.stdin.read() if path == STDIN else text_of(path)
+
+
+def _show_all(screen: Screen, found: list[ValidatedFile], layout: str) -> None:
+    if layout == "text":
         for each in found:
-            _show(settings.screen, each)
-    return Exit.DONE if all(each.valid for each in found) else Exit.INVALID
+            _show(screen, each)
+    elif layout == "github":
+        for line in github(found):
+            click.echo(line)
+    else:
+        screen.data(sarif(found) if layout == "sarif" else found)
 
 
 def _lists(inventory: Path | None, principals: Path | None) -> tuple[ValidationContext, list[ValidatedFile]]:
@@ -85,10 +128,12 @@ def _lists(inventory: Path | None, principals: Path | None) -> tuple[ValidationC
         people = None if principals is None else read_people(principals).principals
     except FileErrors as errors:
         wrong.append(_of(Path(principals or ""), PolicyValidateAnswer(problems=problems_of(errors))))
-    return ValidationContext(targets=targets, principals=people, now=time.time()), wrong
+    return ValidationContext(targets=targets, principals=people, only_warn=True, now=time.time()), wrong
 
 
 def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: ValidationContext) -> ValidatedFile:
+    if path == STDIN:
+        return _of(path, validated(validate_text(_text(path), "-", catalogue, mode, among)))
     if not is_suite(path):
         return _of(path, validated(validate_file(path, catalogue, mode, among)))
     try:

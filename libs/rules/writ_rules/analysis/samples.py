@@ -3,6 +3,7 @@ length, and always some the operation's own schema accepts.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -61,6 +62,7 @@ def _of_patterns(verb: Verb, name: str, checks: list[Check], texts: list[Any]) -
     return joined(verb, name, patterns, tuple(text for text in texts if isinstance(text, str)))
 
 
+@lru_cache(maxsize=4096)
 def optional(verb: Verb, name: str) -> bool:
     """Return whether a request may leave the parameter out."""
     return not next(field for field in structs.fields(verb.operation.parameters) if field.name == name).required

@@ -1,0 +1,84 @@
+"""`writ policy validate` for CI: folders, standard input, GitHub, SARIF, and the hook of pre-commit."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+from tests.cli.test_policy_files import LISTS, POLICIES, bare, writ
+
+from writ_cli.policy.validation_formats import ValidatedFile, github, sarif
+from writ_contracts.policy_questions import PolicyProblem
+from writ_documents import yaml_file
+from writ_rules.suites import is_suite
+
+__all__ = ["bare"]
+ROOT = Path(__file__).parents[2]
+BAD = "policies:\n  name: bad\n  alow: 1\n"
+HOSTILE = ValidatedFile(
+    file="a,b:c.yaml",
+    valid=False,
+    name="",
+    rules=0,
+    problems=[PolicyProblem(severity="lint", line=3, column=5, message="100%\n::error::forged\r")],
+)
+
+
+def test_folder_stands_for_its_policies_and_suites(bare: CliRunner) -> None:
+    shown = writ(bare, "validate", POLICIES, "--format", "json")
+    found = json.loads(shown.stdout)
+    assert [Path(one["file"]).name for one in found] == sorted(path.name for path in POLICIES.glob("*.yaml"))
+    assert shown.exit_code == 0
+    empty = writ(bare, "validate", POLICIES / "examples")
+    assert (empty.exit_code, "no policy below this folder" in empty.output) == (2, True)
+
+
+def test_policy_comes_by_standard_input(bare: CliRunner) -> None:
+    assert writ(bare, "validate", "-", stdin="policies: {name: x}").exit_code == 0
+    shown = writ(bare, "validate", "-", "--format", "github", stdin=BAD)
+    assert shown.exit_code == 2
+    assert shown.stdout.startswith("::error file=-,line=3,col=3::unknown key 'alow'")
+
+
+def test_github_command_cannot_be_forged_by_a_document() -> None:
+    (line,) = github([HOSTILE])
+    assert line == "::error file=a%2Cb%3Ac.yaml,line=3,col=5::100%25%0A::error::forged%0D"
+
+
+def test_sarif_log_names_place_level_and_rule() -> None:
+    (run,) = sarif([HOSTILE])["runs"]
+    (result,) = run["results"]
+    assert (result["ruleId"], result["level"]) == ("lint", "error")
+    place = result["locations"][0]["physicalLocation"]
+    assert place == {"artifactLocation": {"uri": "a%2Cb%3Ac.yaml"}, "region": {"startLine": 3, "startColumn": 5}}
+    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["lint"]
+
+
+def test_verdict_by_files_is_that_of_a_service(bare: CliRunner, tmp_path: Path) -> None:
+    """Missing names are warnings in both; who wants them to fail says so."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "policies:\n  name: x\n  global_policies:\n"
+        "    - {name: a, operations: [service_restart], allowed: true, targets: [nowhere]}\n"
+    )
+    shown = writ(bare, "validate", policy, *LISTS)
+    assert (shown.exit_code, "warning" in shown.stdout, "nowhere" in shown.stdout) == (0, True, True)
+    assert writ(bare, "validate", policy, *LISTS, "--fail-on", "warning").exit_code == 2
+
+
+def test_hook_of_pre_commit_runs_and_finds_mistakes(tmp_path: Path) -> None:
+    (hook,) = yaml_file.read(ROOT / ".pre-commit-hooks.yaml").data
+    shipped = [path.relative_to(ROOT) for path in (ROOT / "policies").rglob("*.yaml")]
+    named = [path for path in shipped if re.search(hook["files"], str(path))]
+    assert {str(path) for path in named} == {str(path) for path in shipped if "examples" not in path.parts}
+    command = [str(Path(sys.executable).with_name("writ")), *hook["entry"].split()[1:]]
+    bad = tmp_path / "policy.yaml"
+    bad.write_text(BAD)
+    assert re.search(hook["files"], str(bad))
+    ended = [
+        subprocess.run([*command, *map(str, files)], cwd=ROOT, capture_output=True, check=False, timeout=60).returncode
+        for files in ([path for path in named if not is_suite(path)][:1], [bad])
+    ]
+    assert ended == [0, 2]
