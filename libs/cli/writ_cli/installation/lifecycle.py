@@ -13,7 +13,7 @@ from rich.text import Text
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.installation.init import MONITOR_PORT, TLS_HELP
-from writ_cli.options import listing, local
+from writ_cli.options import listing, local, local_status
 from writ_cli.output import Screen, visible
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
@@ -28,6 +28,7 @@ from writ_installation.nats.urls import checked_servers
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.processes.services import Replicas, agent_elsewhere
 from writ_installation.status import control
+from writ_installation.status.scrape_targets import scrape_targets
 from writ_installation.status.server_url import public_url, running_url
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
 from writ_runtime.signals import Stop
@@ -205,15 +206,18 @@ async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
 
 
 @click.command()
-@listing(local)
+@listing(local_status)
 async def status(settings: Settings) -> int:
     """Show each process, what is degraded and why, and the journal's usage.
 
-    Exit status 1 where anything is degraded, also where every process is ready.
+    Exit status 1 where anything is degraded, also where every process is ready. `-o prometheus` prints the addresses of
+    metrics for `file_sd_configs`; `writ up --health-port` fixes their ports.
     """
     status = await control.status(settings.home, settings.environ)
     degraded = control.degradations(status)
-    if settings.screen.json:
+    if settings.screen.form == "prometheus":
+        click.echo(msgspec.json.encode(scrape_targets(status)).decode())
+    elif settings.screen.json:
         settings.screen.data({**msgspec.to_builtins(status), "degraded": list(degraded)})
     else:
         _show_status(settings.screen, status)

@@ -42,6 +42,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     pid: int | None
     restarts: int
     health_port: int | None = None
+    health_host: str = "127.0.0.1"
     failing: dict[str, str] = {}
     details: dict[str, str] = {}
 
@@ -128,6 +129,7 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> I
             ready=one.ready,
             state=one.status,
             health_port=endpoint.port,
+            health_host=endpoint.host,
             failing=one.failing,
             details=one.details,
         )
