@@ -82,9 +82,7 @@ async def test_decisions_of_policy_are_the_same(office: Asking, tmp_path: Path) 
         office.signed(office.subject("stop_set", "writ", parameters={"scope": ["*"], "reason": "x"})),
         office.subject("file_read", parameters={"file_path": "/srv/x"}),
         office.subject(principal="copilot"),
-        office.signed(
-            office.subject("session_open", "writ", parameters={"key": Key(generate_seed()).public, "seconds": 60})
-        ),
+        office.signed(office.subject("session_open", "writ", parameters=opened)),
     ):
         assert (await checked(office, tmp_path, about)).result == "same"
 

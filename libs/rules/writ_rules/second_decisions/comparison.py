@@ -32,6 +32,8 @@ OWN = ("audit_read", "operation_cancel", "session_end", "window_end")
 OPEN_TO_ALL = "session_open"
 """Everybody may open sessions of their own, without a rule."""
 NKEY_LENGTH = 56
+OTHER_REASONS = ("by its other name", "session ")
+"""Beginnings of the reasons of denials with such a code that are checks of policy's own."""
 BY_RULES = frozenset({"denied", "no_rule", "outside_gateway_limits", "stopped"})
 """Codes of denials that the policy and the control state give by themselves."""
 
@@ -140,7 +142,7 @@ def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, req
         return Comparison(result="differs", expected=_shown(ruling), why=ruling.reason)
     if asks_facts:
         return Comparison(result="open", why="it depends on facts that are not on record")
-    by_rules = decision.code in BY_RULES and not decision.reason.startswith("by its other name")
+    by_rules = decision.code in BY_RULES and not decision.reason.startswith(OTHER_REASONS)
     if ruling.effect == "allow" and decision.effect == "deny" and by_rules:
         return Comparison(result="differs", expected=_shown(ruling), why=ruling.reason)
     return Comparison(result="same", expected=_shown(ruling))
