@@ -24,6 +24,7 @@ from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
 from writ_policy.endpoints.people import PeopleEndpoints
 from writ_policy.endpoints.queries import BURST, RATE, endpoint
 from writ_policy.endpoints.scans import Scans
+from writ_policy.endpoints.sessions import SessionQueries
 from writ_policy.endpoints.versions import VersionQueries
 from writ_policy.endpoints.visible import VisibleEndpoint
 from writ_policy.highest_version import FILE as HIGHEST
@@ -174,7 +175,9 @@ class PolicyService:
         approvals = ApprovalEndpoint(bus, judging, standings, security, self._observe)
         pending = PendingApprovals(bus.journal, judging, standings, clock, self._key)
         people = PeopleEndpoints(judging, self._observe)
-        handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name(), **people.by_name()}
+        sessions = SessionQueries(judging.now, version_queries.permit)
+        questions = (version_queries, analysis, pending, people, sessions)
+        handled = {name: handler for one in questions for name, handler in one.by_name().items()}
         buckets = Buckets(RATE, BURST)
         query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
         own = [

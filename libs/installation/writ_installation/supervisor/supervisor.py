@@ -21,6 +21,7 @@ from writ_installation.files.create import add_missing_pools, create_installatio
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
+from writ_installation.files.sessions import Observed, lasting
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import LOOPBACK, BundledServer, ServerAddress, free_port, make_streams
 from writ_installation.nats.server_tls import (
@@ -98,11 +99,10 @@ class Supervisor:
         self._reported: InstallationReport | None = None
         self._unwritten = self._keyring = ""
         self._disk_seen = 0.0
+        self._taken_in: list[object] = []
 
     async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
-        """Start everything, run until a stop is requested, and stop everything. Raises Conflict when it is up
-        already.
-        """
+        """Start everything, run until a stop is requested, and stop everything. Raises Conflict if it is up."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
         installed.refuse_former()
@@ -227,7 +227,8 @@ class Supervisor:
         each = self._options.replicas.agents
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
-    async def _follow(self, server: Server, observed: list[object]) -> None:
+    async def _follow(self, server: Server, observed: Observed) -> None:
+        self._taken_in = observed.files
         reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
             await self._rounds.pause(self._options.look_seconds)
@@ -245,18 +246,22 @@ class Supervisor:
         if self._problem:
             self._show(self._problem)
 
-    def _files(self) -> list[object]:
-        """Return a state that changes when a file of the owner's does, or a token is made, used or revoked, or
-        expires.
-        """
+    def _files(self) -> Observed:
+        """Return a state that changes with a file of the owner's, and with the tokens and sessions that count."""
         home = self._home
-        files = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, home.keyring_file)
-        paths = (*files, *self._credentials)
+        listed = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, home.keyring_file)
+        paths = (*listed, *self._credentials)
         now = time.time()
-        return [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
+        files = [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
+        return Observed(files, lasting(home, now))
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""
+        files = self._files().files
+        if files == self._taken_in:  # a session: none of our processes depends on it
+            await server.adapt()
+            return
+        self._taken_in = []
         keyring = digest_of(self._home.keyring_file)
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         changed = await server.adapt()  # first: a mistake in the inventory must not keep a removed principal's access
@@ -277,7 +282,7 @@ class Supervisor:
         await self._start_children([service for name, service in wanted.items() if name not in running])
         core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
         await self._replace_keys({service.name: service for service in [*core, *wanted.values()]})
-        self._keyring = keyring
+        self._keyring, self._taken_in = keyring, files
 
     async def _replace_keys(self, wanted: Mapping[str, services.Service]) -> None:
         """Replace the processes whose key was rotated, one after the other."""

@@ -28,6 +28,7 @@ from writ_policy.approvals.standing import RecordedOperations
 from writ_policy.approvals.verdicts import PendingOperation, check_entitled, check_pending, repeated
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import decide
 from writ_runtime.answering import answering
@@ -98,6 +99,7 @@ class ApprovalEndpoint:
             credentials = judge.world.credentials(principal, standing.requested_at)
             found = prove_approval(asked.approval, credentials, installation=judge.world.installation)
             approval = found.approval
+            _check_sender(asked.approval, judge.world, sender_key(message))
             if repeated(standing, asked.approval):
                 return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
             preview = recorded_preview(records)
@@ -191,6 +193,12 @@ def _check_rules(approval: Approval, judge: Judge) -> None:
     ruling = decide(judge.world.policy, request, judge.control, judge.world.people)
     if ruling.effect == "deny" and ruling.code in OF_RULES:
         raise Denied(f"a rule denies {approval.approver} to approve: {ruling.reason}", code="denied")
+
+
+def _check_sender(signed: SignedApproval, world: PolicySnapshot, sender: str) -> None:
+    """Raises Untrusted for an approval by the key of another session than sent it, which may have expired."""
+    if signed.credential in world.sessions and signed.credential != sender:
+        raise Untrusted("it is signed in another session than it was sent in", code=BAD)
 
 
 def _answered(standing: PendingOperation, state: str, remaining: int) -> ApprovalAnswer:
