@@ -107,8 +107,8 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
     if others := await health_addresses(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "")
     report = running(home)
-    journal, *processes = await asyncio.gather(
-        _journal(home, report.url), *(_status(home, one) for one in report.processes)
+    journal, processes = await asyncio.gather(
+        _journal(home, report.url), asyncio.gather(*(_status(home, one) for one in report.processes))
     )
     return InstallationStatus(
         home=str(home.root),
@@ -126,7 +126,9 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
 
 async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> InstallationStatus:
     """Return the status of processes that others start."""
-    journal, *replies = await asyncio.gather(_journal(home, url), *map(probe_readiness, others))
+    journal, replies = await asyncio.gather(
+        _journal(home, url), asyncio.gather(*(probe_readiness(one) for one in others))
+    )
     processes = [
         ProcessStatus(
             name=endpoint.name,
