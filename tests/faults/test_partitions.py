@@ -9,22 +9,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import httpx2
 import pytest
 import pytest_asyncio
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from msgspec import Struct
 from tests.faults.test_kills import ENVIRON
-from tests.gateway.conftest import call, listening
-from tests.gateway.test_http import token
 
 from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
-from writ_contracts.journal import Outcome
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.installations.installation import local_target, prepare
@@ -33,13 +27,8 @@ from writ_testing.installations.load import settled
 from writ_testing.peers.links import Fault
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
-PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
-    ("gateway", {"kind": "gateway", "roles": []}),
-    ("bot", {"kind": "agent", "acts_for": "operator", "via": "gateway"}),
-]
 Ask = Callable[[str, str, dict[str, Any]], Awaitable[str | None]]
 """Key, target and parameters of one `test_count`; its outcome if the reply has one."""
-ENDS = get_args(Outcome)
 TARGETS = 4
 TIMEOUT = 5
 HELD = 3.0
@@ -65,7 +54,6 @@ TABLE = {
     "audit": Expected(SUCCEEDED, served=True),
     "agent": Expected(STARTED_OR_NOT, served=False),
     "client": Expected(SUCCEEDED, served=False),
-    "gateway": Expected(SUCCEEDED, served=False),  # all of these are requested through it
 }
 FAULTS: tuple[Fault, ...] = ("cut", "silent", "no_answers", "slow")
 
@@ -75,9 +63,8 @@ async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Link
     """Two executors, and one of each other service."""
     folder = tmp_path_factory.mktemp("partitions")
     targets = [local_target(f"web-{number}", folder / "files") for number in range(TARGETS)]
-    home = prepare(folder, targets=targets, principals=PRINCIPALS)
-    environ = {**ENVIRON, "WRIT_MCP_PORT": "0"}
-    async with linked_installation(folder, home, environ=environ, arguments=("--gateway",)) as linked:
+    home = prepare(folder, targets=targets)
+    async with linked_installation(folder, home, environ=ENVIRON) as linked:
         yield linked
 
 
@@ -89,25 +76,6 @@ async def by_client(linked: Linked) -> AsyncIterator[tuple[Writ, Ask]]:
         async def ask(key: str, target: str, parameters: dict[str, Any]) -> str | None:
             done = await writ.run("test_count", target, parameters, idempotency_key=key, timeout=BOUND)
             return done.outcome
-
-        yield writ, ask
-
-
-@asynccontextmanager
-async def by_gateway(linked: Linked) -> AsyncIterator[tuple[Writ, Ask]]:
-    """Yield the client of an AI agent, and requests by its MCP client over HTTP."""
-    url = listening(linked.installation.home.log / "gateway.log")
-    bearer = {"Authorization": f"Bearer {await token(linked.installation)}"}
-    async with (
-        await linked.installation.client("bot") as writ,
-        httpx2.AsyncClient(headers=bearer, timeout=30) as http,
-        Client(streamable_http_client(url, http_client=http), cache=None) as client,
-    ):
-
-        async def ask(key: str, target: str, parameters: dict[str, Any]) -> str | None:
-            given = {"operation_type": "test_count", "target_id": target, "parameters": parameters}
-            done = await call(client, "request_operation", reason="count", idempotency_key=key, **given)
-            return done["status"] if done["status"] in ENDS else None
 
         yield writ, ask
 
@@ -184,27 +152,33 @@ CASES = [*product(TABLE, FAULTS, (HELD,)), *product(TABLE, ("silent",), (LONG,))
 
 @pytest.mark.parametrize(("victim", "fault", "seconds"), some(CASES, ("agent", "silent", HELD)))
 async def test_partition_of_one_process_loses_doubles_and_falsifies_nothing(
-    linked: Linked, tmp_path: Path, victim: str, fault: Fault, seconds: float
+    linked: Linked, victim: str, fault: Fault, seconds: float
 ) -> None:
-    expected, links = TABLE[victim], linked.links
-    folder = linked.installation.home.root.parent / "files"
-    async with (by_gateway if victim == "gateway" else by_client)(linked) as (writ, ask):
-        ran = Round(writ, ask, f"{victim}-{fault}-{seconds:g}", folder / f"{victim}-{fault}-{seconds:g}")
-        ran.request(2 * TARGETS, delay=1.0)
-        await ran.effects(2)
-        name = linked.name_of(victim)
-        assert links.connected(name), f"{name} has no connection that could fail"
-        links.fail(name, "*", fault)
-        try:
-            ran.request(TARGETS, delay=1.0)
-            if expected.served or fault == "slow":
-                await ran.effects(3 * TARGETS)
-            await passed(seconds)
-        finally:
-            links.heal()
-        ran.request(TARGETS)
-        await ran.end()
-        outcomes = await ran.check()
-        await linked.well()
-    assert set(outcomes) <= expected.outcomes, outcomes
+    async with by_client(linked) as (writ, ask):
+        outcomes = await part(linked, writ, ask, victim, fault, seconds)
+    assert set(outcomes) <= TABLE[victim].outcomes, outcomes
     assert outcomes["succeeded"] >= TARGETS, outcomes
+
+
+async def part(linked: Linked, writ: Writ, ask: Ask, victim: str, fault: Fault, seconds: float) -> Counter[str]:
+    """Request before, during and after a partition, check everything, and return the outcomes."""
+    path = linked.installation.home.root.parent / "files" / f"{victim}-{fault}-{seconds:g}"
+    name, links = linked.name_of(victim), linked.links
+    served = fault == "slow" or (victim in TABLE and TABLE[victim].served)
+    ran = Round(writ, ask, path.name, path)
+    ran.request(2 * TARGETS, delay=1.0)
+    await ran.effects(2)
+    assert links.connected(name), f"{name} has no connection that could fail"
+    links.fail(name, "*", fault)
+    try:
+        ran.request(TARGETS, delay=1.0)
+        if served:
+            await ran.effects(3 * TARGETS)
+        await passed(seconds)
+    finally:
+        links.heal()
+    ran.request(TARGETS)
+    await ran.end()
+    outcomes = await ran.check()
+    await linked.well()
+    return outcomes

@@ -11,15 +11,13 @@ from pathlib import Path
 from msgspec import msgpack
 
 from writ_documents.document import FileErrors
-from writ_runtime.list_reader.lists import REFUSED, SORTS, TARGETS
-
-NICE = 10
+from writ_runtime.list_reader.lists import NICE, REFUSED, SORTS, TARGETS
 
 
 def main(section: str, path: str) -> int:
     """Return the exit status."""
     if section == TARGETS.section:
-        os.nice(NICE)  # decisions go on meanwhile
+        os.nice(NICE)
     gc.disable()  # until its end it needs most of its objects
     status, answer = 0, b""
     try:
