@@ -8,6 +8,7 @@ from functools import partial
 from writ_bus import tasks
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.monitoring import idle_seconds
+from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.notices import Notice
@@ -59,7 +60,7 @@ class EnrolmentEndpoint:
             tasks.keep("idle sessions", partial(self._end_idle_sessions, url, bus)),
         ]
 
-    async def _end_idle_sessions(self, url: str, bus: NatsBus) -> None:
+    async def _end_idle_sessions(self, url: str, bus: Bus) -> None:
         while True:
             await asyncio.sleep(IDLE_LOOK_SECONDS)
             try:
@@ -67,7 +68,7 @@ class EnrolmentEndpoint:
             except (WritError, ConfigError, OSError) as error:
                 _log.warning("keeper.idle_unknown", error=str(error))
 
-    async def _look_for_idle(self, url: str, bus: NatsBus) -> None:
+    async def _look_for_idle(self, url: str, bus: Bus) -> None:
         now = time.monotonic()
         due = self._idle.due(self._changes.lasting(), now)
         if not due:
