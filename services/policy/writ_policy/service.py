@@ -55,6 +55,8 @@ LOST: Final = "version_lost"
 
 _log = Log("writ.policy")
 
+DRY_RUN_ONLY = "every operation is a dry run (SYSTEMMANAGER_ENABLE_DRY_RUN)"
+
 
 class PolicyService:
     """One replica: reads its files, follows versions and control events, decides."""
@@ -293,7 +295,8 @@ class PolicyService:
     async def _control_check(self) -> str | None:
         """Stops and emergencies are no fault of the service: they are shown."""
         seen = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
-        return Detail(seen) if seen else None
+        found = [DRY_RUN_ONLY] * self._config.dry_run_only + [seen] * bool(seen)
+        return Detail("; ".join(found)) if found else None
 
     async def _keys_check(self) -> str | None:
         return self._keys.retired() or (Attention(self._keys.problem[:1000]) if self._keys.problem else None)

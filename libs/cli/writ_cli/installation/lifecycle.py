@@ -247,7 +247,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         if one.ready and control.ABOUT_HOSTS in one.failing:
             text = f"{one.name}: {control.ABOUT_HOSTS}: {one.failing[control.ABOUT_HOSTS]}"
             screen.line(Text(text, style="yellow"))
-    for note in policy_notes(status):
+    for note in (*policy_notes(status), *_restarts(status)):
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
         screen.line(Text(f"in force: {notice}", style="bold yellow"))
@@ -262,6 +262,16 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     screen.line(
         f"journal: {usage.messages} events, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB"
     )
+
+
+def _restarts(seen: control.InstallationStatus) -> list[str]:
+    """Return a line for each process that was started again, with the reason of the last time."""
+    return [
+        f"{one.name}: restarted {one.restarts} ×, last {times.span(time.time() - one.restarted_at)} ago: it "
+        f"{one.restarted_for}"
+        for one in seen.processes
+        if one.restarted_at is not None
+    ]
 
 
 def policy_notes(seen: control.InstallationStatus) -> list[str]:

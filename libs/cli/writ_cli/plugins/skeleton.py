@@ -138,7 +138,7 @@ from pathlib import Path
 from typing import Any
 
 from writ_agent.backends.coroutine import CoroutineHandler
-from writ_agent.backends.port import Done, Probed, Progress, Task
+from writ_agent.backends.port import TaskResult, ProbeResult, Progress, Task
 from writ_contracts.errors import Invalid
 from writ_$name.operations import OPERATIONS
 
@@ -164,13 +164,13 @@ class ${class_}Backend(CoroutineHandler):
         """Say what would be written; change nothing."""
         return {"would": f"write {_note(task).name}", **written(task)}
 
-    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> Probed:
+    async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         """Compare with the baseline; secret parameters are not known here."""
         seen = written(task)
-        return Probed(verdict="no_effect" if seen == dict(baseline) else "took_effect", seen=seen)
+        return ProbeResult(verdict="no_effect" if seen == dict(baseline) else "took_effect", seen=seen)
 
 
-async def carry_out(task: Task, progress: Progress) -> Done:
+async def carry_out(task: Task, progress: Progress) -> TaskResult:
     """Carry out one operation. Raises Invalid for what was refused before any effect."""
     match task.operation.name:
         case "${name}_put":
@@ -187,25 +187,25 @@ def written(task: Task) -> dict[str, Any]:
     return {"inode": path.stat().st_ino if path.exists() else 0}
 
 
-def _put(task: Task) -> Done:
+def _put(task: Task) -> TaskResult:
     path, text = _note(task), str(task.parameters["text"]).encode()
     draft = path.with_name(f".{path.name}.draft")
     draft.write_bytes(text)
     draft.replace(path)
-    return Done(outcome="succeeded", output={"note": path.name, "size": len(text)}, effect="done")
+    return TaskResult(outcome="succeeded", output={"note": path.name, "size": len(text)}, effect="done")
 
 
-async def _wait(task: Task, progress: Progress) -> Done:
+async def _wait(task: Task, progress: Progress) -> TaskResult:
     mark = _folder(task) / f".{task.operation_id}"
     mark.touch()
     try:
         progress("waits")
         await asyncio.sleep(float(task.parameters["seconds"]))
     except asyncio.CancelledError:
-        return Done(outcome="cancelled", code="cancelled", message="it was stopped", effect="none")
+        return TaskResult(outcome="cancelled", code="cancelled", message="it was stopped", effect="none")
     finally:
         mark.unlink()
-    return Done(outcome="succeeded", effect="done")
+    return TaskResult(outcome="succeeded", effect="done")
 
 
 def _note(task: Task) -> Path:
@@ -230,7 +230,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from writ_agent.backends.port import Done, Task
+from writ_agent.backends.port import TaskResult, Task
 from writ_$name.backend import backend
 from writ_$name.operations import OPERATIONS
 from writ_contracts.inventory import Target
@@ -264,10 +264,10 @@ class TrialHost:
         return (self.folder / f".{operation_id}").exists()
 
     def trials(self) -> Iterator[Trial]:
-        async def there(done: Done | None) -> bool:
+        async def there(done: TaskResult | None) -> bool:
             return (self.folder / "note").exists()
 
-        async def over(done: Done | None) -> bool:
+        async def over(done: TaskResult | None) -> bool:
             return done is not None
 
         yield Trial(self.change("put"), there)

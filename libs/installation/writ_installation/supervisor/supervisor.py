@@ -335,9 +335,9 @@ class Supervisor:
 
 
 def _process(one: BundledServer | Child) -> ProcessReport:
-    name = one.name if isinstance(one, Child) else "nats"
-    problem = "" if isinstance(one, Child) else one.problem
-    return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts, problem=problem)
+    if isinstance(one, Child):
+        return one.report()
+    return ProcessReport(name="nats", state=one.state, pid=one.pid, restarts=one.restarts, problem=one.problem)
 
 
 def _described(failure: Exception) -> str:
