@@ -93,6 +93,7 @@ MEANINGS: dict[str, dict[str, tuple[str, str]]] = {
         "ciphers": ("ciphers, if not the agent's", "[chacha20-poly1305@openssh.com]"),
         "macs": ("MACs, if not the agent's", "[hmac-sha2-256-etm@openssh.com]"),
         "connect_timeout": ("seconds for the login, and again for the start of the host's side", "10"),
+        "connect_retries": ("further tries to connect; without it as the agent is set", "3"),
         "keepalive": ("seconds between keepalives", "15"),
         "folder": ("Writ's own folder on the host", "/var/lib/writ-hostops"),
         "become": ("`sudo`, or a mapping: operations that need root run as root", "sudo"),

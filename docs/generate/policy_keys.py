@@ -32,6 +32,7 @@ PLACES: tuple[tuple[str, type[Struct]], ...] = (
     ("an evaluator with options: `evaluators[]`", policy_format.EvaluatorEntry),
     ("`emergencies`", policy_format.EmergenciesEntry),
     ("`approval_windows`", policy_format.ApprovalWindowsEntry),
+    ("`sessions`", policy_format.SessionsEntry),
 )
 NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent_docker.crash_cases import CASES, CrashCase, made_by, prepared, state_of
+from tests.agent_docker.crash_cases import CASES, OPERATION, CrashCase, made_by, prepared, state_of
 from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import ProbeResult, Task, TaskResult
@@ -66,8 +66,8 @@ async def test_probe_after_a_killed_agent_is_true(tmp_path: Path, name: str, num
                 check_probe(case, host, before, await second.backend.probe(task, task.baseline))
             finally:
                 await second.backend.close()
-        killed.cancel()
-        await asyncio.wait({killed})
+        await host.backend.stop(OPERATION, 5.0)
+        await asyncio.wait({killed}, timeout=20)
 
 
 @pytest.mark.parametrize("kind", ["hang", "act_and_hang"])

@@ -106,6 +106,21 @@ async def test_an_answer_that_is_lost_is_no_half_update(host: EngineHost, path: 
     assert now["Config"]["Image"] == ("box:2" if done.outcome == "succeeded" else "box:1")
 
 
+async def test_stop_after_the_former_container_is_removed_leaves_the_new_one(host: EngineHost) -> None:
+    host.engine.put("web", running=True)
+    asked = host.task("container_update", ID, container_name="web", image="box:2")
+    asked = replace(asked, baseline=await host.backend.baseline(asked))
+    host.engine.fail("DELETE", "/containers/[^/]+$", "act_and_hang")
+    running = asyncio.create_task(host.backend.run(asked, print))
+    await eventually(lambda: _is(any(one.startswith("DELETE") for one in host.engine.asked)))
+    await host.backend.stop(ID, 3.0)
+    assert (await running).outcome == "unknown"
+    assert (await host.backend.probe(asked, asked.baseline)).verdict == "took_effect"
+    now = host.engine.named("web")
+    assert now is not None
+    assert (now["Config"]["Image"], now["State"]["Running"]) == ("box:2", True)
+
+
 async def test_an_engine_that_dies_halfway_is_asked_by_a_probe(host: EngineHost) -> None:
     host.engine.put("web", running=True)
     asked = host.task("container_update", ID, 6.0, container_name="web", image="box:2")

@@ -14,6 +14,7 @@ KEPT = {
     "f'keep {self.name}'": "installation/test_task_ends.py",
     "keep nats": "installation/test_task_ends.py",
     "enrolment notices": "installation/test_task_ends.py",
+    "idle sessions": "installation/test_task_ends.py",
     "ssh sweep": "agent_ssh/test_task_ends.py",
 }
 """Tasks that are started again, and the test that breaks each."""

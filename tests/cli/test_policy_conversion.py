@@ -51,3 +51,8 @@ def test_format_writes_files_and_check_only_tells(bare: CliRunner, tmp_path: Pat
         {"file": str(file), "changed": False}
     ]
     assert writ(bare, "format", tmp_path / "absent.yaml").exit_code == 2
+    link = tmp_path / "link.yaml"
+    link.symlink_to(file)
+    file.write_text("policies: {name:   a}\n")
+    assert writ(bare, "format", link).exit_code == 0
+    assert (link.is_symlink(), file.read_text()) == (True, "policies: {name: a}\n")

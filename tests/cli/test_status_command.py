@@ -1,5 +1,8 @@
 """What `writ status` tells people of an installation that runs."""
 
+import re
+import time
+
 import pytest
 
 from writ_bus.port import Usage
@@ -54,3 +57,16 @@ def test_a_host_out_of_reach_is_shown_and_degrades_nothing(capsys: pytest.Captur
     out = capsys.readouterr().out
     assert out.startswith("here: ready, NATS at")
     assert "agent-ssh: targets: 1 of 2 cannot be reached: web1 (unreachable)" in out
+
+
+def test_restarted_process_shows_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    one = ProcessStatus(
+        name="executor",
+        ready=True,
+        state="ready",
+        pid=2,
+        restarts=3,
+        restarted_for="was ended by SIGKILL",
+        restarted_at=time.time() - 5,
+    )
+    assert re.search(r"executor: restarted 3 ×, last [5-9]\S* s ago: it was ended by SIGKILL", shown(capsys, one))

@@ -1,6 +1,6 @@
 """The judge of what breaks out of a container, setting by setting."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -134,6 +134,9 @@ class NoContainers(Engine):
 
     async def networks(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
         return []
+
+    async def get_json(self, path: str, query: Mapping[str, str], absent: Collection[int] = ()) -> Any:
+        return None
 
     async def volumes(self, labels: Mapping[str, str]) -> list[str]:
         return []

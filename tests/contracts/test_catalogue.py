@@ -88,6 +88,8 @@ CONTROLS: dict[str, tuple[str, bool]] = {
     "principal_manage": ("admin", True),
     "window_request": ("change", True),
     "window_end": ("change", True),
+    "session_open": ("change", True),
+    "session_end": ("change", True),
 }
 SECRET = {
     ("container_create", "command"),

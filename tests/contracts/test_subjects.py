@@ -125,7 +125,7 @@ QUERIES = (
     *("operation", "operations", "result", "simulate", "targets", "backend_test", "journal", "trace", "search"),
     *("policy_history", "policy_show", "policy_status", "policy_can_i", "policy_explain", "policy_eval"),
     *("policy_validate", "policy_test", "policy_allowed", "policy_who_can", "policy_diff"),
-    *("approvals", "approval", "people", "preview"),
+    *("approvals", "approval", "people", "preview", "sessions"),
 )
 EVENTS = {str(kind.__struct_config__.tag) for kind in get_args(OperationEvent)} - {
     "dispatched",  # also names pool and target

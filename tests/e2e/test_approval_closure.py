@@ -1,8 +1,8 @@
 """With every key that an AI agent can hold, over every subject of the registry, no approval proves a presence.
 
-The agent has its own key, the key file of the human whom it acts for, and that of an approver; a security key in
-software that nobody enrolled; the signed approval of another request; and it knows the whole protocol. It sends every
-message that it can think of on every subject, and then nothing has been approved, and nobody enrolled.
+The agent has its own key, the key file of the human whom it acts for, that of an approver, and a session of each; a
+security key in software that nobody enrolled; the signed approval of another request; and it knows the whole protocol.
+It sends every message that it can think of on every subject, and then nothing has been approved, and nobody enrolled.
 """
 
 import secrets
@@ -30,6 +30,7 @@ from writ_contracts.signing import Signed
 from writ_contracts.subjects import any_operation_filter
 from writ_contracts.wire import canonical, decode_event, encode
 from writ_installation.archives.journal import bootstrapped
+from writ_testing.exhaustive import some
 from writ_testing.fakes.security_key import SoftwareSecurityKey
 from writ_testing.installations.installation import (
     RunningInstallation,
@@ -40,7 +41,7 @@ from writ_testing.installations.installation import (
 )
 from writ_testing.installations.security_keys import SecurityKeys, security_keys
 from writ_trust.approvals import sign_approval, with_evidence
-from writ_trust.keys import Key
+from writ_trust.keys import Key, generate_seed
 from writ_trust.people import signed_bytes
 from writ_trust.statements import sign
 
@@ -90,9 +91,8 @@ class Attack:
         self._enrolled = enrolled
         self._software = SoftwareSecurityKey()
 
-    def messages(self, principal: str) -> Iterator[bytes]:
+    def messages(self, key: Key) -> Iterator[bytes]:
         """Everything that could pass for an approval, an enrolment, or a directory."""
-        key = self._home.key(f"principal-{principal}")
         for approval in self.approvals(key):
             yield encode(ApprovalMessage(principal="copilot", approval=approval))
             yield encode(Approved(**self._event(), approvals=[approval], approver="alice"))
@@ -182,10 +182,10 @@ class Attack:
         return list(found)
 
 
-async def attack_by(bus: Bus, attack: Attack, principal: str) -> tuple[int, int]:
+async def attack_by(bus: Bus, attack: Attack, principal: str, key: Key) -> tuple[int, int]:
     """Send everything as this principal: with a reply where it may send at all. The number sent, and of replies."""
     sent, replies = 0, 0
-    everything = list(attack.messages(principal))
+    everything = list(attack.messages(key))
     for channel in registry.CHANNELS:
         may = Role.PRINCIPAL in channel.senders
         for subject in attack.subjects(channel, principal):
@@ -203,6 +203,16 @@ async def attack_by(bus: Bus, attack: Attack, principal: str) -> tuple[int, int]
     return sent, replies
 
 
+async def login(installation: RunningInstallation, principal: str) -> Key:
+    """The key of a new session."""
+    key = Key(generate_seed(), installation.home.installation)
+    async with await installation.client(principal) as writ:
+        opened = await writ.sessions.open(key.public, seconds=600)
+    assert opened.view is not None
+    assert opened.view.outcome == "succeeded"
+    return key
+
+
 async def verdicts(installation: RunningInstallation, operation_id: str) -> list[SignedApproval]:
     """The approvals on record."""
     async with bootstrapped(installation.home, installation.url) as bus:
@@ -212,8 +222,9 @@ async def verdicts(installation: RunningInstallation, operation_id: str) -> list
     return [signed for each in found for signed in each]
 
 
+@pytest.mark.parametrize("sessions", some([["alice"], [*HELD]], ["alice"]))
 async def test_no_key_of_an_agent_makes_an_approval_that_proves_a_presence(
-    installation: RunningInstallation, keys: SecurityKeys
+    installation: RunningInstallation, keys: SecurityKeys, sessions: list[str]
 ) -> None:
     copilot, alice = await installation.client("copilot"), await installation.client("alice")
     before = installation.home.people_file.read_bytes()
@@ -224,11 +235,13 @@ async def test_no_key_of_an_agent_makes_an_approval_that_proves_a_presence(
     waiting = (await copilot.submit("test_noop", "web-1", {})).operation_id or ""
     card, known = await card_of(alice, waiting, installation), await verdicts(installation, earlier)
     attack = Attack(installation, card, known[0], keys.keys["alice"].id)
-    for principal in HELD:
+    own = [(principal, installation.home.key(f"principal-{principal}")) for principal in HELD]
+    logged_in = [(principal, await login(installation, principal)) for principal in sessions]
+    for principal, key in [*own, *logged_in]:
         context = Context(principal=principal, url=installation.url, installation=installation.home.installation)
-        bus = await open_bus(context, installation.home.key(f"principal-{principal}").seed, wait=5.0)
+        bus = await open_bus(context, key.seed, wait=5.0)
         try:
-            sent, replies = await attack_by(bus, attack, principal)
+            sent, replies = await attack_by(bus, attack, principal, key)
         finally:
             await bus.drain(5.0)
         assert sent > 1_000

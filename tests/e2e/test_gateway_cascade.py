@@ -10,7 +10,7 @@ from writ_client.client import Writ
 from writ_documents import yaml_file
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.exhaustive]
 HOSTS = "file_read", "file_write", "file_delete", "test_noop"
 POLICY: dict[str, Any] = {
     "name": "cascade",

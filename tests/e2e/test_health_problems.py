@@ -1,7 +1,9 @@
 """Each health check, broken in a running installation, is named in `/readyz`, in `writ status` and in a metric."""
 
 import asyncio
+import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from urllib.error import HTTPError
@@ -14,6 +16,7 @@ from tests.e2e.test_health import get
 from writ_client.client import Writ
 from writ_executor.success_rate import FEWEST
 from writ_installation.processes.readiness import read_run_file
+from writ_installation.status import control
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, local_target, running_installation
 
@@ -145,3 +148,32 @@ async def test_an_index_that_cannot_be_written(installation: RunningInstallation
             held.execute("BEGIN IMMEDIATE")  # as if the disk took no more: nothing gets into it
             await writ.run("test_noop", "web-1")
             await told.is_ill("locked")
+
+
+@pytest.mark.exhaustive
+async def test_status_of_a_stopped_nats_server_comes_within_three_seconds(installation: RunningInstallation) -> None:
+    """A stopped server still accepts connections, so only time tells."""
+    with installation.paused("nats"):
+        began = time.monotonic()
+        seen = await control.status(installation.home, os.environ)
+        assert time.monotonic() - began < 3.0
+    assert seen.journal is None
+    assert "journal: NATS does not answer" in control.degradations(seen)
+    await eventually(lambda: _well(installation), within=WITHIN, what="a well installation")
+
+
+@pytest.mark.exhaustive
+async def test_status_has_the_reason_of_a_restart(installation: RunningInstallation) -> None:
+    installation.kill("audit")
+
+    async def reason() -> bool:
+        seen = await control.status(installation.home, os.environ)
+        return any(one.name == "audit" and one.restarted_for == "was ended by SIGKILL" for one in seen.processes)
+
+    await eventually(reason, within=WITHIN, what="the reason of the restart")
+    await eventually(lambda: _well(installation), within=WITHIN, what="a well installation")
+
+
+async def _well(installation: RunningInstallation) -> bool:
+    seen = await control.status(installation.home, os.environ)
+    return seen.ready and not control.degradations(seen)

@@ -277,7 +277,7 @@ async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_re
     assert (files / "once").read_text() == "again"
 
 
-@pytest.mark.parametrize("key", ["status", "audit", "bootstrap", "policy", "principal-bob"])
+@pytest.mark.parametrize("key", ["status", "audit", "bootstrap", "keeper", "policy", "principal-bob"])
 async def test_no_other_key_speaks_for_the_executors(installation: RunningInstallation, key: str) -> None:
     spoken = [
         subjects.look("a"),

@@ -2,7 +2,7 @@
 
 from writ_contracts.agents import Heartbeat
 from writ_contracts.ids import operation_id
-from writ_executor.agents.presence import MOST_INSTANCES, MOST_RUNNING, Presence
+from writ_executor.agents.presence import MOST_INSTANCES, MOST_RUNNING, Presence, other_policy_keys
 
 
 def beat(pool: str, instance: str, *running: str) -> Heartbeat:
@@ -37,3 +37,17 @@ def test_running_operations_of_a_pool_are_bounded_and_granted_ones_stay() -> Non
     assert presence.silence("local", made_up[0]) == 15.0
     assert presence.silence("local", made_up[-1]) == 15.0  # since the replica listens: it was not recorded
     assert sum(len(named) for named in presence._running.values()) <= MOST_RUNNING
+
+
+def test_agents_with_other_keys_of_policy_are_named() -> None:
+    def agent(*trusts: str) -> Heartbeat:
+        return Heartbeat(
+            pool="a", instance="one", running=[], free_slots=1, operations=[], version="1", trusts=list(trusts)
+        )
+
+    new, old = "U" + "N" * 55, "U" + "O" * 55
+    assert other_policy_keys([agent(new), agent()], [new]) == []
+    assert other_policy_keys([agent(new, old)], [new]) == ["one of pool a still trusts UOOOOOOOOOOO"]
+    assert other_policy_keys([agent(old)], [new]) == [
+        "one of pool a still trusts UOOOOOOOOOOO, does not know UNNNNNNNNNNN"
+    ]

@@ -17,7 +17,12 @@ from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
 from writ_installation.nats.server import BundledServer, ServerAddress
 from writ_installation.processes.child import Child
+from writ_installation.provisioner import enrolment_endpoint
+from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
+from writ_installation.provisioner.idle_sessions import IdleSessions
 from writ_installation.provisioner.provisioner import Provisioner
+from writ_installation.provisioner.reconciler import Rounds
+from writ_rules.engine.sessions import Session
 from writ_runtime.journal_notices import Notifier
 from writ_testing.eventually import eventually
 from writ_testing.injection import break_once
@@ -91,3 +96,19 @@ async def test_enrolment_notices_are_sent_after_a_defect(monkeypatch: pytest.Mon
     assert await asyncio.wait_for(stored.get(), SOON) == notice
     sending.cancel()
     assert tasks.take_ended() == {"enrolment notices": 1}
+
+
+async def test_idle_sessions_are_looked_for_after_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint, looked = EnrolmentEndpoint(prepare(tmp_path), {}, Rounds()), asyncio.Event()
+
+    def due(*_: object) -> list[Session]:
+        looked.set()
+        return []
+
+    monkeypatch.setattr(IdleSessions, "due", due)
+    monkeypatch.setattr(enrolment_endpoint, "IDLE_LOOK_SECONDS", 0.01)
+    break_once(monkeypatch, EnrolmentEndpoint, "_end_idle_sessions")
+    looking = tasks.keep("idle sessions", partial(endpoint._end_idle_sessions, "", MemoryBus(Broker())))
+    await asyncio.wait_for(looked.wait(), SOON)
+    looking.cancel()
+    assert tasks.take_ended() == {"idle sessions": 1}

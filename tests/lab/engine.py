@@ -70,7 +70,9 @@ class Engine:
         return list(json.loads(self.docker("inspect", *names))) if names else []
 
     def start(self) -> None:
-        """Until it answers."""
+        """Until it answers; also after `stop`, as a machine that is booted again: nothing of its processes is left."""
+        (self.folder / "pid").unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "exec", ignore_errors=True)
         config = self.folder / "daemon.json"
         config.write_text(json.dumps(self._settings()))
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]

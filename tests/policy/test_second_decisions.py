@@ -16,6 +16,7 @@ from writ_contracts.records import Record
 from writ_rules.second_decisions.checker import CheckedDecision, Checker
 from writ_rules.second_decisions.comparison import Comparison
 from writ_rules.second_decisions.file_history import FileHistory
+from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
 RESTARTS = {"name": "restarts", "operations": ["service_restart"], "allowed": True, "max_concurrent": 2}
@@ -75,11 +76,13 @@ async def checked(
 
 
 async def test_decisions_of_policy_are_the_same(office: Asking, tmp_path: Path) -> None:
+    opened = {"key": Key(generate_seed()).public, "seconds": 60}
     for about in (
         office.subject(),
         office.signed(office.subject("stop_set", "writ", parameters={"scope": ["*"], "reason": "x"})),
         office.subject("file_read", parameters={"file_path": "/srv/x"}),
         office.subject(principal="copilot"),
+        office.signed(office.subject("session_open", "writ", parameters=opened)),
     ):
         assert (await checked(office, tmp_path, about)).result == "same"
 

@@ -244,6 +244,7 @@ async def test_the_dry_run_switches_mean_what_they_say(tmp_path: Path, asking: A
     broker = Broker()
     async with replica(MemoryBus(broker), MemoryBus(broker), files(tmp_path / "dry"), dry_run_only=True) as dry:
         assert (await dry.decision(dry.subject())).dry_run
+        assert "every operation is a dry run" in str(await dry.service.checks()["control"]())
         granted = await dry.granted(dry.subject())
         assert granted.grant is None
         assert granted.decision is not None

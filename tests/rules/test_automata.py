@@ -2,11 +2,12 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_contracts.catalogue.grammar import FILE_PATTERN, IMAGE_PATTERN, UNIT_PATTERN
-from writ_rules.analysis.automata import PatternComparisons, shortest_common
+from writ_rules.analysis.automata import MOST_WORK, PatternComparisons, _common, shortest_common
 from writ_rules.engine.patterns import pattern as compiled
 
 ATOMS = st.sampled_from(["a", "b", "-", "/", ".", "[a-c]", "[^a]", r"\d", r"\W", "[^\\s/]", "$", "^", "é"])
@@ -41,3 +42,13 @@ def test_patterns_of_one_file_are_compared_up_to_a_number() -> None:
     assert comparisons.shortest(UNIT_PATTERN, "!") == float("inf")
     assert comparisons.shortest(UNIT_PATTERN, " ") == 0
     assert comparisons.shortest(UNIT_PATTERN, "!") == float("inf")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(?:[a-z0-9]*|[a-f]+|x[g-z]?)" * 15 + "!", "(?:(?:abc?){16}){16}{3}!", "a?" * 240 + "!", "(?:a|b?)*" * 50],
+)
+def test_the_work_of_a_comparison_is_bounded(pattern: str) -> None:
+    found, work = _common(IMAGE_PATTERN, pattern)
+    assert work <= 2 * MOST_WORK
+    assert found == 0 or "!" in pattern or found == 1

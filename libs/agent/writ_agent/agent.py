@@ -26,7 +26,7 @@ from writ_agent.work.worker import Worker, WorkerParts
 from writ_bus import tasks
 from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
-from writ_contracts.agents import MOST_RUNNING, Heartbeat
+from writ_contracts.agents import MOST_RUNNING, MOST_TRUSTED, Heartbeat
 from writ_contracts.operations import Catalogue
 from writ_contracts.plugins import digests_of
 from writ_contracts.version import LEVEL
@@ -190,6 +190,7 @@ class Agent:
             skew=self.time.notable_skew(),
             plugins=digests_of(self._parts.trust.catalogue.plugins),
             level=LEVEL,
+            trusts=sorted(self._parts.trust.policy_keys)[:MOST_TRUSTED],
         )
 
     def _untold(self) -> set[str]:

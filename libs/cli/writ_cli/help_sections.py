@@ -32,6 +32,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "plugin": "list, check or begin plugins",
     },
     "Principals and keys": {
+        "login": "make a key that acts as you for some hours",
+        "logout": "end that session",
+        "sessions": "list or end sessions",
         "principal": "add, change and remove humans, AI agents, services",
         "keys": "list all keys, and rotate them",
         "credential": "enrol security keys for approvals",

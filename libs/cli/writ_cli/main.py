@@ -26,7 +26,7 @@ from writ_cli.installation import (
     targets,
 )
 from writ_cli.lazy_group import LazyGroup
-from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, stops, windows
+from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, sessions, stops, windows
 from writ_cli.repeated_options import refuse_repeated
 from writ_contracts.version import VERSION
 
@@ -111,6 +111,9 @@ for command in (
     stops.stop,
     emergencies.emergency,
     windows.window,
+    sessions.login,
+    sessions.logout,
+    sessions.sessions,
     audit.trace,
     audit.audit,
     backup.backup,

@@ -95,6 +95,17 @@ def local(body: Body) -> Command:
     return _runs(body)
 
 
+def local_status(body: Body) -> Command:
+    """As `local`, with the output form `prometheus`: scrape targets for `file_sd_configs`."""
+    forms = click.Choice(["table", "json", "yaml", "prometheus"])
+    output = click.option(
+        "-o", "--output", "form", type=forms, default="table", help="For people, for programs, or for file_sd_configs."
+    )
+    for option in (_HOME, _FIELD, output):
+        body = option(body)
+    return _runs(body)
+
+
 def dashed(body: Body) -> Command:
     """As `local`, for arguments that begin with a dash (`-old`): the subcommand has no option of one letter."""
     for option in (_HOME, _FIELD, _LONG_OUTPUT):

@@ -1,7 +1,8 @@
 """The principal and the server of a command: from options, the environment and `$WRIT_HOME`, in this order.
 
 `--as`/`WRIT_PRINCIPAL` names the principal, else it is `operator` or the only one there is. Its key is in WRIT_KEY_FILE
-or in `$WRIT_HOME/keys`, the server at NATS_URL or at the address of the running `writ up`. `--context` gives all three.
+or in `$WRIT_HOME/keys`, unless `writ login` made one for some hours. The server is at NATS_URL, or at the address of
+the running `writ up`. `--context` gives all three.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,6 +12,7 @@ from msgspec import Struct
 
 from writ_bus.private_files import read_private
 from writ_cli.output import Screen
+from writ_cli.session_files import SessionFiles
 from writ_client.client import Writ
 from writ_client.context import Context, read_context
 from writ_contracts.errors import ConfigError, Invalid, Unreachable
@@ -112,6 +114,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         return "" if self.environ.get("NATS_URL") else pinned_ca(self.home)
 
     async def connect(self) -> Writ:
-        """Connect as that principal."""
+        """Connect as that principal, by the key of `writ login` while there is one, unless WRIT_KEY_FILE names one."""
+        context = self.where()
+        session = None if self.environ.get("WRIT_KEY_FILE") else self.sessions.find(context)
+        if session is None:
+            return await self.connect_by_own_key()
+        return await Writ.within(context, session.seed.encode(), wait=CONNECT_SECONDS)
+
+    async def connect_by_own_key(self) -> Writ:
+        """Connect as that principal, by the principal's own key."""
         context = self.where()
         return await Writ.within(context, read_private(Path(context.key_file)), wait=CONNECT_SECONDS)
+
+    @property
+    def sessions(self) -> SessionFiles:
+        """The keys of `writ login` on this machine."""
+        return SessionFiles(Path(self.environ.get("WRIT_SESSIONS") or Path.home() / ".local/state/writ/sessions"))

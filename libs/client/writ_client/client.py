@@ -26,6 +26,7 @@ from writ_client.policy_queries import PolicyQueries
 from writ_client.principal_changes import PrincipalChanges
 from writ_client.queries import Queries
 from writ_client.service_calls import ask
+from writ_client.sessions import Sessions
 from writ_client.target_runs import ManyTargets, RunRecap, TargetResult, each_request
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid, TimedOut
@@ -65,6 +66,7 @@ class Writ(Queries, OperationGroups):
         self.approvals = Approvals(bus, key, principal, clock)
         self.principals = PrincipalChanges(self)
         self.windows = ApprovalWindows(self)
+        self.sessions = Sessions(self, bus, principal)
 
     @classmethod
     async def connect(
@@ -89,9 +91,7 @@ class Writ(Queries, OperationGroups):
 
     @classmethod
     async def from_context(cls, path: str | Path, *, wait: float = 5.0) -> Self:
-        """Connect with a file written by `writ context PRINCIPAL -o json`. Raises ConfigError when it cannot be
-        used.
-        """
+        """Connect with a file written by `writ context PRINCIPAL -o json`. Raises ConfigError for an unusable one."""
         context = read_context(Path(path))
         return await cls.within(context, read_private(Path(context.key_file)), wait=wait)
 
@@ -286,7 +286,7 @@ class Writ(Queries, OperationGroups):
         """
         narrowed = {"roles": roles, "principals": principals, "operations": operations}
         arguments: dict[str, Any] = {"scope": scope, "reason": reason, **({} if until is None else {"until": until})}
-        arguments |= {name: list(globs) for name, globs in narrowed.items() if globs}
+        arguments |= {name: list(given) for name, given in narrowed.items() if given}
         return await self.run("stop_set", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_lift(
@@ -315,9 +315,7 @@ class Writ(Queries, OperationGroups):
     async def emergency_declare(
         self, scope: list[str], *, reason: str, until: float, by: Signer | None = None, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Apply the emergency rules on these targets (globs) until `until` (Unix seconds) or an `emergency_end`. `by`
-        proves the caller's presence, where the policy demands it.
-        """
+        """Apply the emergency rules on these targets (globs) until `until` (Unix seconds). `by` proves presence."""
         arguments = {"scope": scope, "reason": reason, "until": until}
         return await self.run("emergency_declare", WRIT_TARGET, arguments, reason=reason, by=by, timeout=timeout)
 
@@ -331,11 +329,9 @@ class Writ(Queries, OperationGroups):
     async def emergency_review(
         self, emergency_id: str, *, reason: str, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Sign off the operations of an emergency after its end; until then, the person who declared it declares no
-        other.
-        """
-        parameters = {"emergency_id": emergency_id, "reason": reason}
-        return await self.run("emergency_review", WRIT_TARGET, parameters, reason=reason, timeout=timeout)
+        """Sign off an emergency after its end. Until then the person who declared it declares no other."""
+        wanted = {"emergency_id": emergency_id, "reason": reason}
+        return await self.run("emergency_review", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
 
     async def emergency_end(
         self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS

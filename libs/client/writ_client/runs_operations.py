@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from writ_client.approvals import Signer
 from writ_client.operation_wait import OnEvent, RecordedRequest
 from writ_contracts.requests import OperationView, RequestAnswer
 
@@ -33,6 +34,13 @@ class RunsOperations(Protocol):
         """See Writ."""
 
     async def request(
-        self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, wait: float, reason: str = ""
+        self,
+        operation: str,
+        target: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        wait: float,
+        reason: str = "",
+        by: Signer | None = None,
     ) -> RecordedRequest:
         """See Writ."""

@@ -120,10 +120,7 @@ async def listing(engine: Engine, target: Target, source: str) -> list[str]:
         case "list_containers":
             return sorted(name for one in await engine.containers() for name in container_view.names(one))
         case "list_stacks":
-            labels = [one.get("Labels") or {} for one in await engine.containers()]
-            return sorted(
-                {str(one[container_view.PROJECT_LABEL]) for one in labels if container_view.PROJECT_LABEL in one}
-            )
+            return await stack_operations.names(engine)
         case "list_images":
             return sorted({str(name) for one in await engine.images({}) for name in image_pull.references(one)})
         case "list_volumes":

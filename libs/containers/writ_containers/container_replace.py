@@ -93,9 +93,9 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
     seen.
     """
     try:
+        former = await engine.inspect(former_id)  # without it the new one is all there is
         for container_id in await labelled(engine, operation_id):
             await engine.remove(container_id, force=True)
-        former = await engine.inspect(former_id)
         if former.get("Name") != f"/{name}":
             await engine.rename(former_id, name)
         if ran and not container_view.is_running(former):

@@ -11,7 +11,7 @@ import base64
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -252,6 +252,24 @@ class Engine:
         container = self._docker.containers.container(_check_id(container_id))
         text = await self._read(container.log(stdout=True, stderr=True, tail=lines))
         return "".join(text)[-most:]
+
+    async def get_json(self, path: str, query: Mapping[str, str], absent: Collection[int] = ()) -> Any:
+        """Return the answer to GET; None where its status is one of `absent`."""
+
+        async def answer() -> Any:
+            async with self._docker.session.get(f"{self._base}{path}", params=query) as response:
+                if response.status in absent:
+                    return None
+                await _check_status(response)
+                return await response.json()
+
+        return await self._read(answer())
+
+    async def delete(self, path: str) -> None:
+        """Send DELETE. Raises WritError."""
+        with translated_delete():
+            async with self._docker.session.delete(f"{self._base}{path}") as response:
+                await _check_status(response)
 
     async def _read(self, request: Awaitable[T]) -> T:
         """Bounded: aiodocker knows no limit of its own."""

@@ -82,6 +82,8 @@ class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 MOST_RUNNING = 4096
 """Operations that one instance names: it has at most 1024 slots."""
+MOST_TRUSTED = 8
+"""Keys of policy that an agent names."""
 MOST_LISTINGS = 16
 ReceiptOutcome = Literal["succeeded", "failed", "cancelled", "unknown"]
 
@@ -145,6 +147,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All plugins that are installed there."""
     level: Count = 0
     """`writ_contracts.version.LEVEL` of its release."""
+    trusts: Annotated[list[Label], Meta(max_length=MOST_TRUSTED)] = field(default_factory=list)
+    """The public keys of policy whose grants it obeys."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):

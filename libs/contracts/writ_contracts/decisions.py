@@ -127,6 +127,8 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     presence: Presence | None = None
     """What the requester proved besides their signature, where anything."""
     window: str = ""
+    session: str = ""
+    """The session by whose key the principal requested, if by one."""
     passed_over: list[PrincipalId] = field(default_factory=list)
     """The people who could have approved it, had no emergency been declared; at most twenty."""
 

@@ -99,6 +99,8 @@ CODES: dict[str, str] = {
     "plugin_mismatch": "the agent has another build of a plugin than policy accepts",
     "conflict": "the same idempotency key was used for another request, or another version than expected is in force",
     "invalid_document": "the policy document does not load",
+    "session_expired": "the session by whose key this was requested is over",
+    "too_many_sessions": "the principal has as many open sessions as the policy allows",
     "key_mismatch": "the key that sent this is not that of the principal",
     "allowed": "rules allow it",
     "allowed_by_default": "no rule covers it, and the policy allows what none covers",

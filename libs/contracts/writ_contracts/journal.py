@@ -385,8 +385,8 @@ class LimitCounted(Event, frozen=True, kw_only=True, tag="limit_counted"):
 class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
     """An event which all later decisions must take into account. `kind`: stop_set, stop_lift, policy_publish,
     policy_rollback, policy_file, emergency_declare, emergency_confirm, emergency_closed, emergency_review,
-    window_request, window_end, principal_manage, journal_archive, agent_enrolled, people_version, keys_changed,
-    journal_restored.
+    window_request, window_end, session_open, session_end, session_idle, principal_manage, journal_archive,
+    agent_enrolled, people_version, keys_changed, journal_restored.
 
     None is ever lost: before a range of the journal goes into an archive, its control events are stored again after it,
     byte for byte, and the header `Writ-Carried-From` names the original sequence.

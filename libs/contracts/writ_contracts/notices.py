@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from writ_contracts.catalogue.control import ControlId
 from writ_contracts.enrolment import TokenId
 from writ_contracts.extensible import Extensible
-from writ_contracts.ids import Digest, PoolId, PrincipalId, PublicKey
+from writ_contracts.ids import Digest, OperationId, PoolId, PrincipalId, PublicKey
 from writ_contracts.requests import Failure
 
 NoticeKind = Literal[
@@ -18,6 +18,7 @@ NoticeKind = Literal[
     "read_refused",
     "emergency_closed",
     "agent_enrolled",
+    "session_idle",
     "enrolment_refused",
     "people_version",
     "people_refused",
@@ -26,13 +27,13 @@ NoticeKind = Literal[
 """`file_refused`: a changed file cannot be used. `version_refused`: a stored policy version has no valid signature.
 `file_ignored`: the policy file differs from the published version. `file_version`: the file became a version.
 `read_refused`: a principal may not read a record. `emergency_closed`: an emergency is over.
-`agent_enrolled`: a host's key was enrolled for a pool.
+`agent_enrolled`: a host's key was enrolled for a pool. `session_idle`: a session was idle for too long.
 `enrolment_refused`: a bad token, or one used for another purpose. `people_version`: another version of the directory
 of people's credentials is in force. `people_refused`: its file has one that does not hold. `keys_changed`: a key is
 announced, in use or rotated. An event that a stolen
 executor key could suppress is no notice: policy and audit store it themselves.
 """
-BY_PROVISIONER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused"})
+BY_PROVISIONER: frozenset[str] = frozenset({"agent_enrolled", "enrolment_refused", "session_idle"})
 BY_POLICY: frozenset[str] = frozenset(get_args(NoticeKind)) - BY_PROVISIONER
 BY_AUDIT: frozenset[str] = frozenset({"read_refused"})
 
@@ -49,6 +50,7 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: PublicKey | None = None
     token: TokenId | None = None
     emergency: ControlId | None = None
+    session: OperationId | None = None
 
 
 class Noted(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from writ_contracts import (
     policy_questions,
     previews,
     requests,
+    sessions,
 )
 
 
@@ -122,6 +123,14 @@ QUESTIONS = (
         message=previews.PreviewQuery,
         answer=previews.PreviewAnswer,
         summary="The details of a preview that the journal must not have, such as the diff of a file.",
+    ),
+    Question(
+        kind="sessions",
+        answered_by="policy",
+        message=sessions.SessionsQuery,
+        answer=sessions.SessionsAnswer,
+        summary="Open sessions: my own, or those of everybody.",
+        delegated=False,
     ),
     Question(
         kind="policy_history",

@@ -59,7 +59,7 @@ def request(principal: str, operation: str) -> str:
 
 def query(principal: str, kind: str) -> str:
     """Return the subject of a principal's queries: operation, operations, result, simulate, targets, backend_test,
-    journal (executor); trace, search (audit); policy_history, policy_show, policy_status (policy).
+    journal (executor); trace, search (audit); policy_history, policy_show, policy_status, sessions (policy).
     """
     return f"writ.query.{_token(principal, 'principal')}.{_token(kind, 'query')}"
 

@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import Any, Callable, Dict, Mapping, Optional
 
-from writ_hostops import listings, processes
+from writ_hostops import leftovers, listings, processes
 from writ_hostops.backups import create as backup_create
 from writ_hostops.backups import delete as backup_delete
 from writ_hostops.backups import listing as backup_listing
@@ -81,6 +81,13 @@ LISTINGS: Dict[str, Handler] = {
 }
 """By name, for the action `listing`; listings are no operations."""
 
+_OF_HOST: Dict[str, Handler] = {
+    "survey": survey,
+    "leftovers": leftovers.leftovers,
+    "clean": leftovers.clean,
+}
+"""By action: what is about the host, and of no operation."""
+
 _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": write.expect}
 """The part of the parameters that a marker keeps, for probes that need more than the baseline."""
 
@@ -125,8 +132,8 @@ def _handler(request: HostRequest) -> Handler:
         if request.operation not in LISTINGS:
             raise HostError("unsupported", "hostops has no such listing")
         return LISTINGS[request.operation]
-    if request.action == "survey":
-        return survey
+    if request.action in _OF_HOST:
+        return _OF_HOST[request.action]
     actions = HANDLERS.get(request.operation)
     if actions is None:
         raise HostError("unsupported", "hostops has no such operation")

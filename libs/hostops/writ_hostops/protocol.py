@@ -17,7 +17,7 @@ from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.stop import Stop
 
-ACTIONS = ("run", "baseline", "probe", "preview", "listing", "survey")
+ACTIONS = ("run", "baseline", "probe", "preview", "listing", "survey", "leftovers", "clean")
 MAX_LINE = 8 * 1024 * 1024
 """Bytes of a request: 1 MiB of content fits with any JSON escapes."""
 MAX_TIMEOUT = 86400.0

@@ -13,6 +13,7 @@ from writ_contracts.catalogue.control import (
     PrincipalManage,
     StopLift,
 )
+from writ_contracts.catalogue.sessions import SessionOpen
 from writ_contracts.catalogue.windows import WindowRequest
 from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
@@ -25,9 +26,9 @@ from writ_trust.statements import open_signed, read
 
 STORED_WITHIN = 600.0
 """Seconds between a decision and the storage of its control event: an executor that restarted carries it out again."""
-ANY_TIME = ("stop_set", "window_end", "journal_archive", "policy_publish", "policy_rollback")
-"""Kinds that count whenever they are stored. The first two only narrow; archives follow on each other; and versions of
-the policy have a bound of their own.
+ANY_TIME = ("stop_set", "window_end", "session_end", "journal_archive", "policy_publish", "policy_rollback")
+"""Kinds that count whenever they are stored. The first three only narrow; archives follow on each other; and versions
+of the policy have a bound of their own.
 """
 
 DECIDED: Mapping[str, type[Struct]] = MappingProxyType(
@@ -39,6 +40,7 @@ DECIDED: Mapping[str, type[Struct]] = MappingProxyType(
         "journal_archive": JournalArchive,
         "principal_manage": PrincipalManage,
         "window_request": WindowRequest,
+        "session_open": SessionOpen,
     }
 )
 """Kinds that count only if policy allowed exactly these parameters."""

@@ -3,7 +3,7 @@
 `host-key HOST PORT`: the key that the host shows to a stranger, for a person to compare. `new-key COMMENT`: a key pair.
 `read-key`: the public half of a private key on standard input; `read-key-with-passphrase`: its first line is that.
 `fingerprint`: of a host key line there. `sudoers USER`: the rule of sudo for a user of a host. `resolve ALIAS CONFIG`:
-the address of an alias of ssh_config(5).
+the address of an alias of ssh_config(5). `leftovers`: traces of Writ on a host, by a request on standard input.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import msgspec
 
 from writ_agent_ssh import algorithms, sudo
 from writ_agent_ssh.client_keys import BCRYPT_ADVICE
+from writ_agent_ssh.leftovers import CleaningRequest, answer
 from writ_agent_ssh.link import tell_why, translated
 from writ_contracts.errors import Invalid, Unreachable, WritError
 
@@ -93,6 +94,10 @@ def _resolve(alias: str, config: str) -> dict[str, str]:
     return {"host": str(found.host), "user": str(found.username), "port": str(found.port)}
 
 
+def _leftovers() -> dict[str, str]:
+    return asyncio.run(answer(msgspec.json.decode(sys.stdin.buffer.read(), type=CleaningRequest)))
+
+
 def _named(alias: str, files: list[str] | None) -> asyncssh.SSHClientConnectionOptions:
     return asyncssh.SSHClientConnectionOptions(host=alias, config=files, known_hosts=None, client_keys=None)
 
@@ -115,6 +120,7 @@ ANSWERS: Mapping[str, Callable[..., dict[str, str]]] = {
     "read-key": _read_key,
     "fingerprint": _fingerprint,
     "read-key-with-passphrase": _read_encrypted_key,
+    "leftovers": _leftovers,
     "resolve": _resolve,
     "sudoers": _sudoers,
 }
@@ -123,10 +129,10 @@ ANSWERS: Mapping[str, Callable[..., dict[str, str]]] = {
 def main() -> None:
     """Write one answer to standard output; a refusal is an answer too."""
     try:
-        answer = ANSWERS[sys.argv[1]](*sys.argv[2:])
+        reply = ANSWERS[sys.argv[1]](*sys.argv[2:])
     except WritError as error:
-        answer = {"code": error.code, "error": str(error)}
-    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+        reply = {"code": error.code, "error": str(error)}
+    sys.stdout.write(msgspec.json.encode(reply).decode() + "\n")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ class _DecisionNames(Struct, frozen=True):
     """Of a decision only this: decoding all of it for each event would take most of the time of an index."""
 
     emergency: str = ""
+    session: str = ""
 
 
 class RecordChange(Struct, frozen=True, kw_only=True):
@@ -162,7 +163,7 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
         target=event.target,
         requested_at=event.requested_at if isinstance(event, journal.Archived) else event.at,
         correlation_id=event.correlation_id,
-        emergency=_emergency(event),
+        emergency=_named(event).emergency,
         reason=getattr(event, "reason", "")[:MOST_SHOWN],
         rules=", ".join(_rules(event))[:MOST_SHOWN],
         parameters=_shown(_parameters(event)),
@@ -171,8 +172,10 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
 
 
 def _client(event: journal.Requested | journal.Refused | journal.Archived) -> dict[str, str]:
+    """The program that requested, and the session: of the principal's key if there is one, else as the program says."""
     client = None if isinstance(event, journal.Archived) else event.client
-    return {} if client is None else {"client": client.name, "session": client.session}
+    session = _named(event).session or (client.session if client is not None else "")
+    return {"client": client.name if client is not None else "", "session": session}
 
 
 def _rules(event: journal.Requested | journal.Refused | journal.Archived) -> list[str]:
@@ -219,20 +222,20 @@ def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
         outcome=outcome,
         code=code,
         at=event.at,
-        emergency=_emergency(event),
+        emergency=_named(event).emergency,
         message=getattr(event, "message", "")[:MOST_SHOWN],
     )
 
 
-def _emergency(event: journal.OperationEvent) -> str:
-    """Return the emergency named by the event's decision, for searches; the decision itself is the authority."""
+def _named(event: journal.OperationEvent) -> _DecisionNames:
+    """Return what the event's decision names, for searches; the decision itself is the authority."""
     signed = getattr(event, "decision", None)
     if not isinstance(signed, Signed):
-        return ""
+        return _DecisionNames()
     try:
-        return msgspec.json.decode(bytes(signed.payload), type=_DecisionNames).emergency
+        return msgspec.json.decode(bytes(signed.payload), type=_DecisionNames)
     except msgspec.DecodeError:
-        return ""
+        return _DecisionNames()
 
 
 def _end(event: journal.OperationEvent) -> tuple[str | None, str]:

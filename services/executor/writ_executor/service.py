@@ -30,7 +30,7 @@ from writ_contracts.requests import (
 )
 from writ_contracts.version import LEVEL
 from writ_executor import __version__
-from writ_executor.agents.presence import other_builds, other_levels
+from writ_executor.agents.presence import other_builds, other_levels, other_policy_keys
 from writ_executor.composition import compose
 from writ_executor.config import Config
 from writ_executor.foundation import lay_foundation
@@ -40,6 +40,7 @@ from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
+from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.watched_file import WatchedFile
 
 CONCURRENCY = 256
@@ -69,6 +70,7 @@ class Executor:
         self.time = ServerClock(bus, clocks)
         self.time.shown(measured)
         self._observe = Observer(log, measured)
+        self._policy_keys = PolicyKeys(config.policy_key, config.keyring).live
         self._files, self._plugins = (inventory, agents), digests_of(catalogue.plugins)
         self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
         self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
@@ -151,6 +153,7 @@ class Executor:
             "agent_clocks": self._agent_clocks_check,
             "agent_plugins": self._agent_plugins_check,
             "levels": self._levels_check,
+            "policy_keys": self._policy_keys_check,
         }
 
     async def _pools_check(self) -> str | None:
@@ -181,6 +184,11 @@ class Executor:
         more = " and more" if len(others) > NAMED else ""
         named = f"read messages of another level than this executor ({LEVEL}): {', '.join(others[:NAMED])}{more}"
         return Attention(named) if others else None
+
+    async def _policy_keys_check(self) -> str | None:
+        others = other_policy_keys(self.presence.all_agents(), self._policy_keys)
+        more = " and more" if len(others) > NAMED else ""
+        return Attention(f"agents with other keys of policy: {'; '.join(others[:NAMED])}{more}") if others else None
 
     async def _success_check(self) -> str | None:
         problem = self._measures.success.problem()

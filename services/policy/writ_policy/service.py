@@ -24,6 +24,7 @@ from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
 from writ_policy.endpoints.people import PeopleEndpoints
 from writ_policy.endpoints.queries import BURST, RATE, endpoint
 from writ_policy.endpoints.scans import Scans
+from writ_policy.endpoints.sessions import SessionQueries
 from writ_policy.endpoints.versions import VersionQueries
 from writ_policy.endpoints.visible import VisibleEndpoint
 from writ_policy.highest_version import FILE as HIGHEST
@@ -53,6 +54,8 @@ from writ_trust.keys import Key
 LOST: Final = "version_lost"
 
 _log = Log("writ.policy")
+
+DRY_RUN_ONLY = "every operation is a dry run (SYSTEMMANAGER_ENABLE_DRY_RUN)"
 
 
 class PolicyService:
@@ -172,7 +175,9 @@ class PolicyService:
         approvals = ApprovalEndpoint(bus, judging, standings, security, self._observe)
         pending = PendingApprovals(bus.journal, judging, standings, clock, self._key)
         people = PeopleEndpoints(judging, self._observe)
-        handled = {**version_queries.by_name(), **analysis.by_name(), **pending.by_name(), **people.by_name()}
+        sessions = SessionQueries(judging.now, version_queries.permit)
+        questions = (version_queries, analysis, pending, people, sessions)
+        handled = {name: handler for one in questions for name, handler in one.by_name().items()}
         buckets = Buckets(RATE, BURST)
         query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
         own = [
@@ -289,8 +294,9 @@ class PolicyService:
 
     async def _control_check(self) -> str | None:
         """Stops and emergencies are no fault of the service: they are shown."""
-        text = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
-        return Detail(text) if text else None
+        seen = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
+        found = [DRY_RUN_ONLY] * self._config.dry_run_only + [seen] * bool(seen)
+        return Detail("; ".join(found)) if found else None
 
     async def _keys_check(self) -> str | None:
         return self._keys.retired() or (Attention(self._keys.problem[:1000]) if self._keys.problem else None)

@@ -17,6 +17,7 @@ from writ_bus.port import Bus
 
 STATE = "writ.api.servers.state"
 STREAMS = "writ.api.servers.streams"
+CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
 RELOAD = "$SYS.REQ.SERVER.{id}.RELOAD"
 WHO = "$SYS.REQ.SERVER.PING.IDZ"
 PINGED = {STATE: "$SYS.REQ.SERVER.PING.VARZ", STREAMS: "$SYS.REQ.SERVER.PING.JSZ"}
@@ -115,6 +116,15 @@ class _Id(Struct, frozen=True):
     id: str
 
 
+class _Connection(Struct, frozen=True):
+    last_activity: datetime
+
+
+class _Connections(Struct, frozen=True):
+    now: datetime
+    connections: list[_Connection] = field(default_factory=list)
+
+
 class _Reloaded(Struct, frozen=True):
     error: ApiError | None = None
 
@@ -141,6 +151,16 @@ async def figures(bus: Bus) -> Figures:
             if _leads(name, consumer.cluster or one.cluster)
         ],
     )
+
+
+async def idle_seconds(bus: Bus, key: str) -> float | None:
+    """Return the time since a connection by this key last sent something, closed ones included, with the key of the
+    system account; None where no server knows of one. Raises Unreachable, BusRefused.
+    """
+    question = {"user": key, "auth": True, "state": 2}  # all: open and closed
+    answers = [found for _, found in await _ping(bus, CONNECTIONS, question, _Connections)]
+    ages = [(one.now - each.last_activity).total_seconds() for one in answers for each in one.connections]
+    return min(ages, default=None)
 
 
 async def reload_all(bus: Bus) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.installation.init import MONITOR_PORT, TLS_HELP
-from writ_cli.options import listing, local
+from writ_cli.options import listing, local, local_status
 from writ_cli.output import Screen, visible
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
@@ -28,6 +28,7 @@ from writ_installation.nats.urls import checked_servers
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.processes.services import Replicas, agent_elsewhere
 from writ_installation.status import control
+from writ_installation.status.scrape_targets import scrape_targets
 from writ_installation.status.server_url import public_url, running_url
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
 from writ_runtime.signals import Stop
@@ -205,15 +206,18 @@ async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
 
 
 @click.command()
-@listing(local)
+@listing(local_status)
 async def status(settings: Settings) -> int:
     """Show each process, what is degraded and why, and the journal's usage.
 
-    Exit status 1 where anything is degraded, also where every process is ready.
+    Exit status 1 where anything is degraded, also where every process is ready. `-o prometheus` prints the addresses of
+    metrics for `file_sd_configs`; `writ up --health-port` fixes their ports.
     """
     status = await control.status(settings.home, settings.environ)
     degraded = control.degradations(status)
-    if settings.screen.json:
+    if settings.screen.form == "prometheus":
+        click.echo(msgspec.json.encode(scrape_targets(status)).decode())
+    elif settings.screen.json:
         settings.screen.data({**msgspec.to_builtins(status), "degraded": list(degraded)})
     else:
         _show_status(settings.screen, status)
@@ -243,7 +247,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         if one.ready and control.ABOUT_HOSTS in one.failing:
             text = f"{one.name}: {control.ABOUT_HOSTS}: {one.failing[control.ABOUT_HOSTS]}"
             screen.line(Text(text, style="yellow"))
-    for note in policy_notes(status):
+    for note in (*policy_notes(status), *_restarts(status)):
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
         screen.line(Text(f"in force: {notice}", style="bold yellow"))
@@ -260,9 +264,19 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     )
 
 
-def policy_notes(status: control.InstallationStatus) -> list[str]:
+def _restarts(seen: control.InstallationStatus) -> list[str]:
+    """Return a line for each process that was started again, with the reason of the last time."""
+    return [
+        f"{one.name}: restarted {one.restarts} ×, last {times.span(time.time() - one.restarted_at)} ago: it "
+        f"{one.restarted_for}"
+        for one in seen.processes
+        if one.restarted_at is not None
+    ]
+
+
+def policy_notes(seen: control.InstallationStatus) -> list[str]:
     """What the policy services say of a policy file that does not count, each but once."""
-    return list(dict.fromkeys(one.details["policy"] for one in status.processes if "policy" in one.details))
+    return list(dict.fromkeys(one.details["policy"] for one in seen.processes if "policy" in one.details))
 
 
 @click.command("agent-env")
@@ -280,8 +294,8 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     pools = {agent.pool for agent in read_agents(home.agents).agents}
     if pool not in pools:
         raise Invalid(f"no pool {pool!r} in {home.agents}{near(pool, pools) or '; give a target this pool first'}")
-    server = with_scheme(home, checked_servers(url)) if url is not None else None
-    where, ca = server or public_url(home) or control.running(home).url, pinned_ca(home)
+    given = with_scheme(home, checked_servers(url)) if url is not None else None
+    where, ca = given or public_url(home) or control.running(home).url, pinned_ca(home)
     check_names(home, where)
     check_exposed(where, ca, settings.environ)
     values = agent_elsewhere(

@@ -1,4 +1,6 @@
-"""`writ target sudoers`: the rule of sudo by which the user of an SSH target may become root."""
+"""`writ target sudoers|leftovers`: what Writ needs on the host of an SSH target, and what it left there."""
+
+from collections.abc import Iterable
 
 import click
 
@@ -8,6 +10,7 @@ from writ_cli.installation.known_target import known_target
 from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
+from writ_installation.administration.host_leftovers import HostLeftovers, host_leftovers
 from writ_installation.administration.targets import SSH, ask_agent
 
 
@@ -32,3 +35,32 @@ async def sudoers(settings: Settings, name: str) -> int:
     if "become" not in target.connection:
         click.echo(f"{name} does not use it yet: writ target set {name} connection.become=sudo", err=True)
     return Exit.DONE
+
+
+@click.command("leftovers")
+@click.argument("name", shell_complete=completion.targets)
+@local
+async def leftovers(settings: Settings, name: str) -> int:
+    """List what Writ left on the host of target NAME: its folders, and lines of authorized_keys with the target's key.
+
+    `writ target remove NAME --clean` removes the folders.
+    """
+    found = host_leftovers(settings.home, known_target(settings, name), settings.environ, "leftovers")
+    if settings.screen.json:
+        settings.screen.data(found)
+    else:
+        show_leftovers(settings, found, gone=False)
+    return Exit.DONE
+
+
+def show_leftovers(settings: Settings, found: Iterable[HostLeftovers], *, gone: bool) -> None:
+    """Show folders, as they are or were, and the keys that people have to remove."""
+    for one in found:
+        state = "removed" if gone else "there"
+        settings.screen.line(f"{state}: {one.folder} of {one.user}, {one.files} files, {one.bytes} bytes")
+        if one.others:
+            settings.screen.line(f"  not of Writ, and stays: {', '.join(one.others)}")
+        if one.running:
+            settings.screen.line(f"  {one.running} operations run there now")
+        for place in one.keys:
+            settings.screen.line(f"  the target's key is in {place}: remove that line there")

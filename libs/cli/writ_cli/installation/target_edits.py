@@ -10,7 +10,7 @@ import msgspec
 from writ_cli import completion
 from writ_cli.exit_status import Exit
 from writ_cli.installation.known_target import known_target
-from writ_cli.installation.target_access import sudoers
+from writ_cli.installation.target_access import leftovers, show_leftovers, sudoers
 from writ_cli.installation.targets import confirmed_host_key
 from writ_cli.options import DASHED, dashed, local
 from writ_cli.settings import Settings
@@ -18,8 +18,10 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import near
 from writ_documents import yaml_file
+from writ_installation.administration.host_leftovers import host_leftovers
 from writ_installation.administration.target_edits import (
     RemainingParts,
+    refuse_gateway,
     remove_target,
     rename_target,
     set_values,
@@ -48,18 +50,24 @@ async def show(settings: Settings, name: str) -> int:
 @click.command("remove")
 @_name
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--clean", is_flag=True, help="Over SSH: first remove from its host what Writ left there.")
 @local
-async def remove(settings: Settings, name: str, yes: bool) -> int:
-    """Remove target NAME from inventory.yaml; its credentials, its record and its host stay as they are."""
-    known_target(settings, name)
+async def remove(settings: Settings, name: str, yes: bool, clean: bool) -> int:
+    """Remove target NAME from inventory.yaml; its credentials, its record and, without --clean, its host stay as they
+    are. Where the host cannot be cleaned, nothing is removed.
+    """
+    target = known_target(settings, name)
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError(f"confirm the removal of {name} with --yes")
         click.confirm(f"Remove target {name}?", abort=True, err=True)
+    refuse_gateway(settings.home, name)
+    cleaned = host_leftovers(settings.home, target, settings.environ, "clean") if clean else []
     left = remove_target(settings.home, name)
     if settings.screen.json:
-        settings.screen.data(left)
+        settings.screen.data({**msgspec.to_builtins(left), "cleaned": cleaned})
     else:
+        show_leftovers(settings, cleaned, gone=True)
         _show_remaining(settings, left)
     return Exit.DONE
 
@@ -183,6 +191,7 @@ COMMANDS = {
     "tag": tag,
     "set": set_,
     "sudoers": sudoers,
+    "leftovers": leftovers,
 }
 
 

@@ -33,7 +33,7 @@ async def format_command(settings: Settings, files: tuple[Path, ...], check: boo
     found = [(path, text, _formatted(path, text)) for path in files for text in [_text(path)]]
     for path, text, made in found:
         if made != text and not check:
-            atomic_files.write_atomically(path, made.encode(), path.stat().st_mode & 0o777)
+            atomic_files.write_atomically(path.resolve(), made.encode(), path.stat().st_mode & 0o777)
     changed = [path for path, text, made in found if made != text]
     if settings.screen.json:
         settings.screen.data([Formatted(file=str(path), changed=path in changed) for path in files])

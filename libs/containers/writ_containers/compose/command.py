@@ -36,6 +36,34 @@ async def up(
         return await _run(operation_id, arguments, environment, empty, file)
 
 
+async def stack_deploy(
+    operation_id: str, endpoint: Endpoint, name: str, file: bytes, config: bytes, *, resolve: bool
+) -> tuple[int, str]:
+    """Run `docker stack deploy`, which does not wait for the services. See `up`. `resolve`: ask the registries for each
+    image again.
+    """
+    with tempfile.TemporaryDirectory(prefix="writ-compose-") as empty:
+        environment = {
+            "PATH": PATH,
+            "HOME": empty,
+            "DOCKER_CONFIG": empty,
+            **docker_environment(endpoint, Path(empty)),
+        }
+        (Path(empty) / "config.json").write_bytes(config)  # the folder is ours alone
+        options = ["--prune", "--with-registry-auth", "--detach=true", "--resolve-image"]
+        arguments = [
+            "docker",
+            "stack",
+            "deploy",
+            *options,
+            "always" if resolve else "changed",
+            "--compose-file",
+            "-",
+            name,
+        ]
+        return await _run(operation_id, arguments, environment, empty, file)
+
+
 async def version() -> str:
     """Return the version of Compose; empty where this machine has none."""
     with tempfile.TemporaryDirectory(prefix="writ-compose-") as empty:

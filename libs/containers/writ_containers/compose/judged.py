@@ -36,7 +36,7 @@ def replicas(service: Service) -> int:
 def compose_json(stack: Stack, name: str) -> bytes:
     """Return canonical JSON, in which no `$` is left for Compose to fill in."""
     data = {"name": name, **msgspec.to_builtins(stack)}
-    return json.dumps(_escaped(data), sort_keys=True, ensure_ascii=True).encode()
+    return json.dumps(escaped(data), sort_keys=True, ensure_ascii=True).encode()
 
 
 def shown(stack: Stack) -> dict[str, Any]:
@@ -134,13 +134,14 @@ def _foreign(stack: Stack) -> list[str]:
     ]
 
 
-def _escaped(value: Any) -> Any:
+def escaped(value: Any) -> Any:
+    """Return the value with every `$` doubled, so that nothing is filled in."""
     match value:
         case str():
             return value.replace("$", "$$")
         case list():
-            return [_escaped(one) for one in value]
+            return [escaped(one) for one in value]
         case dict():
-            return {_escaped(name): _escaped(one) for name, one in value.items()}
+            return {escaped(name): escaped(one) for name, one in value.items()}
         case _:
             return value

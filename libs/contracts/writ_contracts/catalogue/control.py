@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from writ_contracts.catalogue.grammar import Reason, TargetGlob, UnixTime, check_bytes
+from writ_contracts.catalogue.sessions import SessionEnd, SessionOpen
 from writ_contracts.catalogue.windows import WindowEnd, WindowRequest
 from writ_contracts.ids import (
     TOKEN_PATTERN,
@@ -298,6 +299,8 @@ OPERATIONS = (
     _control("stop_set", "Let no change start any more within a reach.", StopSet, Risk.CHANGE, output=Stopped),
     _control("window_request", "Request approval ahead, of some uses of operations.", WindowRequest, Risk.CHANGE),
     _control("window_end", "End an approval window before its time.", WindowEnd, Risk.CHANGE),
+    _control("session_open", "Let a short-lived key act as oneself.", SessionOpen, Risk.CHANGE),
+    _control("session_end", "End a session before its time.", SessionEnd, Risk.CHANGE),
     _control("stop_lift", "Let operations start again.", StopLift, Risk.ADMIN),
     _control(
         "journal_archive",

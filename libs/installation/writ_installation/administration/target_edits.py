@@ -34,14 +34,19 @@ def remove_target(home: Home, name: str) -> RemainingParts:
     """Remove the entry. Raises Conflict where other targets are reached through it, or the file is in flow style;
     Invalid for an unknown one.
     """
+    refuse_gateway(home, name)
     targets = read_inventory(home.inventory).targets
     target = targets[_index(targets, name)]
-    if through := [one.id for one in targets if one.gateway == name]:
-        raise Conflict(f"{name} is the gateway of {', '.join(through)}: give them another one first", code="in_use")
     _edit(home, lambda text: entry_edits.without_entry(text, SECTION, _position(text, name)))
     pool_left = any(one.pool == target.pool for one in targets if one.id != name)
     files = [str(file) for file in _credentials(home, target, name)]
     return RemainingParts(target=name, credentials=files, pool=None if pool_left else target.pool)
+
+
+def refuse_gateway(home: Home, name: str) -> None:
+    """Raises Conflict where other targets are reached through this one."""
+    if through := [one.id for one in read_inventory(home.inventory).targets if one.gateway == name]:
+        raise Conflict(f"{name} is the gateway of {', '.join(through)}: give them another one first", code="in_use")
 
 
 def rename_target(home: Home, old: str, new: str) -> list[str]:

@@ -74,6 +74,8 @@ class Home:
         self.agents = (written if self.split else self.joined) / "agents.yaml"
         self.principal_changes = (written if self.split else self.joined) / "principal-changes.json"
         """Changes of principals by operations, as the provisioner read them from the journal."""
+        self.sessions = (written if self.split else self.joined) / "sessions.json"
+        """Sessions, as the provisioner read them from the journal."""
         self.notifications = self.config / "notifications.yaml"
         """Where audit sends notifications, if it exists."""
         self.leaves = self.config / "leaves.yaml"

@@ -86,19 +86,13 @@ def taken_in(
     """
     before, changes = {one.operation_id: one for one in known.changes}, dict[str, VerifiedChange]()
 
-    def counts(event: ControlEvent, sequence: int) -> bool:
-        return is_decided(event, _trusted(keys, sequence), installation)
-
-    try:
-        ordered = in_order(records, counts)
-    except Untrusted as error:
-        _log.error("keeper.copies_refused", error=str(error), effect="no copy of a control event counts")
-        ordered = {one.sequence: one for one in records if CARRIED_FROM not in one.headers}
-        changes = dict(before)
+    ordered = ordered_events(records, keys, installation)
+    if ordered is None:
+        ordered, changes = without_copies(records), dict(before)
     for first, record in ordered.items():
         if record.subject != CHANGES:
             continue
-        change = _change(record, before, _trusted(keys, first), installation)
+        change = _change(record, before, trusted_keys(keys, first), installation)
         if change is None:
             _log.warning("keeper.change_not_allowed", sequence=record.sequence, effect="it does not count")
         else:
@@ -107,7 +101,26 @@ def taken_in(
     return KnownChanges(sequence=sequence, changes=list(changes.values()))
 
 
-def _trusted(keys: Mapping[str, int], sequence: int) -> list[str]:
+def ordered_events(records: Sequence[Record], keys: Mapping[str, int], installation: str) -> dict[int, Record] | None:
+    """Return the control events by their first sequence, or None if copies are not those of the last archive."""
+
+    def counts(event: ControlEvent, sequence: int) -> bool:
+        return is_decided(event, trusted_keys(keys, sequence), installation)
+
+    try:
+        return in_order(records, counts)
+    except Untrusted as error:
+        _log.error("keeper.copies_refused", error=str(error), effect="no copy of a control event counts")
+        return None
+
+
+def without_copies(records: Sequence[Record]) -> dict[int, Record]:
+    """Return the events that are no copies, by their sequence."""
+    return {one.sequence: one for one in records if CARRIED_FROM not in one.headers}
+
+
+def trusted_keys(keys: Mapping[str, int], sequence: int) -> list[str]:
+    """Return policy's keys that count for an event first stored at this sequence."""
     return [key for key, last in keys.items() if sequence <= last]
 
 

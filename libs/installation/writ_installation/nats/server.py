@@ -29,6 +29,7 @@ from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.files.lock import turn
 from writ_installation.files.principal_changes import admitted_principals
+from writ_installation.files.sessions import known_sessions, session_keys
 from writ_installation.files.site import Site
 from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
@@ -97,9 +98,10 @@ def plan(home: Home, address: ServerAddress) -> ServerPlan:
     for agent in read_agents(home.agents).agents:
         pools.setdefault(agent.pool, []).append(agent.key)
     roles = {role: home.keys_of(role.value) for role in SERVICES}
-    held = chain(*own.values(), enrolling.values(), *pools.values(), *roles.values(), *links.values())
+    held = set(chain(*own.values(), enrolling.values(), *pools.values(), *roles.values(), *links.values()))
     known = admitted_principals(home, held)
-    principals = {one.id: [one.key] for one in known if one.kind != GATEWAY}
+    sessions = session_keys(known_sessions(home).sessions, known, held, time.time())
+    principals = {one.id: [one.key, *sessions.get(one.id, ())] for one in known if one.kind != GATEWAY}
     scanners = [one.id for one in known if one.kind == "service" and SCANNER in one.roles]
     return ServerPlan(
         store_dir=str(home.store),

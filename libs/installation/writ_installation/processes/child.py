@@ -15,6 +15,7 @@ from writ_bus import tasks
 from writ_contracts.errors import Unreachable
 from writ_installation.files.home import Home
 from writ_installation.processes.readiness import probe
+from writ_installation.processes.report import ProcessReport
 from writ_installation.processes.services import Service, passed_on
 
 START_SECONDS = 30.0
@@ -52,6 +53,8 @@ class Child:
         self.name = service.name
         self.state = "starting"
         self.restarts = 0
+        self.restarted_for = ""
+        self.restarted_at: float | None = None
         self.log = home.log / f"{service.name}.log"
         self.run_file = home.run / f"{service.name}.json"
         self._environ = environ
@@ -65,6 +68,17 @@ class Child:
     def pid(self) -> int | None:
         """Its process id while it runs."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    def report(self) -> ProcessReport:
+        """Return its part of the supervisor's report."""
+        return ProcessReport(
+            name=self.name,
+            state=self.state,
+            pid=self.pid,
+            restarts=self.restarts,
+            restarted_for=self.restarted_for,
+            restarted_at=self.restarted_at,
+        )
 
     async def start(self) -> None:
         """Start it; return when it is ready. Raises Unreachable with the end of its log when it isn't within 30 s, or
@@ -133,6 +147,7 @@ class Child:
             pause = FIRST_PAUSE if time.monotonic() - began > STEADY_SECONDS else pause
             self.state = "restarting"
             self.restarts += 1
+            self.restarted_for, self.restarted_at = self._how_it_ended(), time.time()
             self._show(f"{self.name} {self._how_it_ended()}: starting it again in {pause:g} s (log: {self.log})")
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)

@@ -16,6 +16,8 @@ class ProcessReport(Struct, frozen=True, kw_only=True):
     pid: int | None
     restarts: int
     problem: str = ""
+    restarted_for: str = ""
+    restarted_at: float | None = None
 
 
 class InstallationReport(Struct, frozen=True, kw_only=True):

@@ -1,22 +1,31 @@
-"""The provisioner's endpoints: it enrols agents and applies changes of principals, on the installation's server."""
+"""The provisioner's endpoints: it enrols agents, applies changes of principals, and ends idle sessions."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from functools import partial
 
 from writ_bus import tasks
 from writ_bus.nats.bus import NatsBus, connect
+from writ_bus.nats.monitoring import idle_seconds
+from writ_bus.port import Bus
 from writ_contracts import subjects
+from writ_contracts.errors import ConfigError, WritError
+from writ_contracts.notices import Notice
 from writ_contracts.version import VERSION
 from writ_installation.files.home import Home
 from writ_installation.nats.server import options_of
 from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.enrolments import Enrolments, finish
+from writ_installation.provisioner.idle_sessions import IdleSessions
 from writ_installation.provisioner.principal_changes import PrincipalChangeEndpoint
 from writ_installation.provisioner.reconciler import Rounds
 from writ_runtime.journal_notices import Notifier
+from writ_runtime.logs import Log
 
 CLOSED_WITHIN = 5.0
+IDLE_LOOK_SECONDS = 1.0
+_log = Log("writ.keeper")
 
 
 class EnrolmentEndpoint:
@@ -29,7 +38,8 @@ class EnrolmentEndpoint:
         self._environ = environ
         self._bus: NatsBus | None = None
         self._notifier = Notifier(subjects.NOTICE_PROVISIONER)
-        self._telling: asyncio.Task[None] | None = None
+        self._idle = IdleSessions()
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, url: str) -> None:
         """Serve from now on. Raises BusError where the server refuses, ConfigError for a bad agents.yaml."""
@@ -45,13 +55,40 @@ class EnrolmentEndpoint:
             await bus.close()
             raise
         self._bus = bus
-        self._telling = tasks.keep("enrolment notices", partial(self._notifier.run, bus))
+        self._tasks = [
+            tasks.keep("enrolment notices", partial(self._notifier.run, bus)),
+            tasks.keep("idle sessions", partial(self._end_idle_sessions, url, bus)),
+        ]
+
+    async def _end_idle_sessions(self, url: str, bus: Bus) -> None:
+        while True:
+            await asyncio.sleep(IDLE_LOOK_SECONDS)
+            try:
+                await self._look_for_idle(url, bus)
+            except (WritError, ConfigError, OSError) as error:
+                _log.warning("keeper.idle_unknown", error=str(error))
+
+    async def _look_for_idle(self, url: str, bus: Bus) -> None:
+        now = time.monotonic()
+        due = self._idle.due(self._changes.lasting(), now)
+        if not due:
+            return
+        system = await connect(options_of(self._home, "sys", url, client_tls(self._home, self._environ)))
+        try:
+            ended = await self._idle.ended(due, now, partial(idle_seconds, system))
+        finally:
+            await system.drain(1.0)
+        for one in ended:
+            detail = f"session {one.id} of {one.by} sent nothing for {one.idle} s"
+            await self._notifier.record(bus, Notice(kind="session_idle", detail=detail, session=one.id))
+        if ended:
+            await self._changes.apply()
 
     async def close(self) -> None:
         """Stop enrolling."""
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._bus is not None:
             bus, self._bus = self._bus, None
             await bus.drain(CLOSED_WITHIN)

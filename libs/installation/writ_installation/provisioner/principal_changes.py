@@ -1,6 +1,11 @@
-"""Keep NATS's users equal to the changes of principals in the journal: an executor asks for it after each change."""
+"""Keep NATS's users equal to the changes of principals and the sessions in the journal: an executor asks for it after
+each change.
+"""
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
 
 from writ_bus.nats.bus import connect
 from writ_bus.port import Endpoint, EndpointReply, Message
@@ -8,16 +13,20 @@ from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Unreachable, WritError
 from writ_contracts.failures import failure_of
 from writ_contracts.provisioning import Provision, Provisioned
+from writ_contracts.records import Record
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import keep_changes, known_changes, taken_in
+from writ_installation.files.sessions import KnownSessions, SessionRecord, keep_sessions, known_sessions
 from writ_installation.nats.server import options_of
 from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.reconciler import Rounds
+from writ_rules.engine.sessions import Session
 from writ_runtime.logs import Log
 
 LARGEST = 4096
+MOST_ASKED = 100
 _log = Log("writ.keeper")
 
 
@@ -29,21 +38,53 @@ class PrincipalChangeEndpoint:
         self._rounds = rounds
         self._environ = environ
         self._url = ""
-        self._asked: dict[int, int] = {}
-        """The latest change that an executor asked for, with the round that applies it."""
+        self._sessions = SessionRecord(known_sessions(home).sessions)
+        self._reading = asyncio.Lock()
+        self._asked: deque[tuple[int, int]] = deque(maxlen=MOST_ASKED)
+        """The control events that were read by a request's time, each with the round that applies them."""
 
     async def read(self, url: str) -> None:
-        """Read the changes, and keep them on file. Raises BusError, ConfigError, Invalid."""
+        """Read sessions and changes, and keep them on file. Raises BusError, ConfigError, Invalid."""
         self._url = url
-        known = known_changes(self._home)
+        async with self._reading:
+            await self._read(url)
+
+    async def _read(self, url: str) -> None:
         bus = await connect(options_of(self._home, "bootstrap", url, client_tls(self._home, self._environ)))
         try:
-            records = await bus.journal.read(subjects.CONTROL)
+            events = await bus.journal.read(subjects.CONTROL, after=max(self._sessions.sequence - 1, 0))
+            if self._sessions.continues(events):
+                self._sessions.take_in(events, self._home.policy_keys(), self._home.installation)
+            else:
+                self._take_in_all(await bus.journal.read(subjects.CONTROL))
         finally:
             await bus.drain(1.0)
-        found = taken_in(known, records, self._home.policy_keys(), self._home.installation)
+        self._keep_sessions()
+
+    def _take_in_all(self, records: Sequence[Record]) -> None:
+        known, keys, installation = known_changes(self._home), self._home.policy_keys(), self._home.installation
+        found = taken_in(known, records, keys, installation)
         if found != known:
             keep_changes(self._home, found)
+        self._sessions = SessionRecord([*known_sessions(self._home).sessions])
+        self._sessions.take_in(records, keys, installation)
+
+    def _keep_sessions(self) -> None:
+        sessions = list(self._sessions.sessions.values())
+        if sessions != known_sessions(self._home).sessions:
+            keep_sessions(self._home, KnownSessions(sequence=self._sessions.sequence, sessions=sessions))
+
+    def lasting(self) -> list[Session]:
+        """Return the sessions that last."""
+        now = time.time()
+        return [one for one in self._sessions.sessions.values() if one.lasts(now)]
+
+    async def apply(self) -> int:
+        """Read on, and have a round apply it; return its number. Raises as `read`."""
+        await self.read(self._url)
+        number = self._rounds.request()
+        self._asked.append((self._sessions.sequence, number))
+        return number
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint for the provisioner's service."""
@@ -62,10 +103,12 @@ class PrincipalChangeEndpoint:
         return EndpointReply(encode(answer))
 
     async def _is_applied(self, request: Provision) -> bool:
-        """Return whether NATS follows the change; have it follow at the first question."""
-        if request.sequence not in self._asked:
-            await self.read(self._url)
-            if known_changes(self._home).sequence < request.sequence:
+        """Return whether NATS follows the change; have it follow at the first question. One round serves all changes
+        that were read before it.
+        """
+        number = next((number for read, number in self._asked if read >= request.sequence), None)
+        if number is None:
+            number = await self.apply()
+            if self._sessions.sequence < request.sequence:
                 raise Unreachable(f"the change at {request.sequence} of the journal was not found", code="behind")
-            self._asked = {request.sequence: self._rounds.request()}
-        return self._rounds.is_done(self._asked[request.sequence])
+        return self._rounds.is_done(number)

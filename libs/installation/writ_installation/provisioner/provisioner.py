@@ -14,6 +14,7 @@ from writ_documents import atomic_files
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.home import Home
+from writ_installation.files.sessions import Observed, lasting
 from writ_installation.nats.server import address_of, configuration, make_streams, options_of
 from writ_installation.nats.server_tls import client_tls, renew, tls_state
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
@@ -38,6 +39,8 @@ class Provisioner:
         self._rounds = Rounds()
         self._enrolment_endpoint = EnrolmentEndpoint(home, environ, self._rounds)
         self._reconciler = Reconciler(self._rounds, self._files, self._settle, self._note)
+        self._settled_files: list[object] | None = None
+        """The state of the files that NATS equals."""
         self._reload_due = True
         self._problem: str | None = "not made yet"
         self._warning = ""
@@ -62,12 +65,13 @@ class Provisioner:
             await self._reconciler.round()
             await self._rounds.pause(LOOK_SECONDS)
 
-    def _files(self) -> list[object]:
+    def _files(self) -> Observed:
         """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""
-        home = self._home
+        home, now = self._home, time.time()
         paths = (home.principals, home.principal_changes, home.agents, home.leaves, home.sizes, home.public_file)
         stamps = (stamp(path) for path in (*paths, home.keyring_file))
-        return [*stamps, *tls_state(home, time.time()), *(token.id for token in tokens.good(home, time.time()))]
+        files = [*stamps, *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
+        return Observed(files, lasting(home, now))
 
     async def close(self) -> None:
         """Stop enrolling."""
@@ -87,6 +91,7 @@ class Provisioner:
 
     async def _settle(self) -> None:
         """Apply the files. A starting server reads its file by itself; a running one is reloaded."""
+        files = self._files().files
         self._warning = await asyncio.to_thread(renew, self._home, time.time())
         self._reload_due = _write(self._home) or self._reload_due
         if self._reload_due:
@@ -96,9 +101,13 @@ class Provisioner:
             finally:
                 await bus.drain(1.0)
             self._reload_due = False
+        if files == self._settled_files:  # a session: nothing else depends on it
+            return
+        self._settled_files = None
         pools = {agent.pool for agent in read_agents(self._home.agents).agents}
         await make_streams(self._home, self._url, sorted(pools), self._tls())
         await self._enrolment_endpoint.open(self._url)
+        self._settled_files = files
 
 
 def _write(home: Home) -> bool:

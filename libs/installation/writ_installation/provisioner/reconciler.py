@@ -4,6 +4,7 @@ Others request a round, and see whether one has succeeded since.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from writ_bus.errors import BusError
@@ -11,6 +12,8 @@ from writ_contracts.errors import ConfigError, Unreachable
 
 RETRIED = (BusError, ConfigError, Unreachable, OSError, ExceptionGroup)
 """Failures of the files, the server or a process. Any other error is a defect and ends the loop."""
+APART = 0.5
+"""Seconds between two rounds: a reload of NATS may lose replies under way, so that many changes share one."""
 
 
 class Rounds:
@@ -20,18 +23,21 @@ class Rounds:
         self._wake = asyncio.Event()
         self._requested = 0
         self._done = 0
+        self._begun = float("-inf")
 
     async def pause(self, seconds: float) -> None:
-        """Wait for that long, or until a round is requested."""
+        """Wait for that long, or until a round is requested and is due."""
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
             return
+        await asyncio.sleep(max(self._begun + APART - time.monotonic(), 0.0))
 
     def begin(self) -> int:
         """Return the number of the round that begins: it includes every request until now."""
         self._wake.clear()
+        self._begun = time.monotonic()
         return self._requested
 
     def done(self, number: int) -> None:

@@ -31,6 +31,8 @@ DOWN_WITHIN = 90.0
 UP_WITHIN = 90.0
 RESTART_WITHIN = 90.0
 PAUSE = 0.05
+JOURNAL_SECONDS = 2.0
+"""Time for the journal's usage; the other checks of `status` take two seconds too."""
 
 
 class ProcessStatus(Struct, frozen=True, kw_only=True):
@@ -41,7 +43,11 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     state: str
     pid: int | None
     restarts: int
+    restarted_for: str = ""
+    """The reason of the last restart, and its time in Unix seconds."""
+    restarted_at: float | None = None
     health_port: int | None = None
+    health_host: str = "127.0.0.1"
     failing: dict[str, str] = {}
     details: dict[str, str] = {}
 
@@ -101,8 +107,9 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
     if others := await health_addresses(home, environ):
         return await _status_of(home, others, environ.get("NATS_URL") or running_url(home) or "")
     report = running(home)
-    processes = await asyncio.gather(*(_status(home, one) for one in report.processes))
-    journal = await _journal(home, report.url)
+    journal, processes = await asyncio.gather(
+        _journal(home, report.url), asyncio.gather(*(_status(home, one) for one in report.processes))
+    )
     return InstallationStatus(
         home=str(home.root),
         state=report.state,
@@ -119,7 +126,9 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
 
 async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> InstallationStatus:
     """Return the status of processes that others start."""
-    replies = await asyncio.gather(*map(probe_readiness, others))
+    journal, replies = await asyncio.gather(
+        _journal(home, url), asyncio.gather(*(probe_readiness(one) for one in others))
+    )
     processes = [
         ProcessStatus(
             name=endpoint.name,
@@ -128,13 +137,13 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> I
             ready=one.ready,
             state=one.status,
             health_port=endpoint.port,
+            health_host=endpoint.host,
             failing=one.failing,
             details=one.details,
         )
         for endpoint, one in zip(others, replies, strict=True)
         if one is not None
     ]
-    journal = await _journal(home, url)
     ready = journal is not None and all(one.ready for one in processes)
     state = "ready" if ready else "not ready"
     return InstallationStatus(
@@ -155,6 +164,8 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
             name=process.name,
             pid=process.pid,
             restarts=process.restarts,
+            restarted_for=process.restarted_for,
+            restarted_at=process.restarted_at,
             ready=process.pid is not None and not process.problem,
             state="not ready" if process.problem else process.state,
             failing={"disk": process.problem} if process.problem else {},
@@ -165,6 +176,8 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
         name=process.name,
         pid=process.pid,
         restarts=process.restarts,
+        restarted_for=process.restarted_for,
+        restarted_at=process.restarted_at,
         ready=readiness.ready,
         state=readiness.status if process.state in ("ready", "starting") else process.state,
         health_port=found.health_port if found else None,
@@ -174,6 +187,14 @@ async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
 
 
 async def _journal(home: Home, url: str) -> Usage | None:
+    """Return the journal's usage; None where NATS does not answer in time. A stopped server accepts connections."""
+    with suppress(BusError, TimeoutError):
+        async with asyncio.timeout(JOURNAL_SECONDS):
+            return await _usage(home, url)
+    return None
+
+
+async def _usage(home: Home, url: str) -> Usage | None:
     try:
         bus = await connect(options_of(home, "status", url, client_tls(home, os.environ)))
     except BusError:

@@ -21,6 +21,7 @@ from writ_installation.files.create import add_missing_pools, create_installatio
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
+from writ_installation.files.sessions import Observed, lasting
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import LOOPBACK, BundledServer, ServerAddress, free_port, make_streams
 from writ_installation.nats.server_tls import (
@@ -98,11 +99,10 @@ class Supervisor:
         self._reported: InstallationReport | None = None
         self._unwritten = self._keyring = ""
         self._disk_seen = 0.0
+        self._taken_in: list[object] = []
 
     async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
-        """Start everything, run until a stop is requested, and stop everything. Raises Conflict when it is up
-        already.
-        """
+        """Start everything, run until a stop is requested, and stop everything. Raises Conflict if it is up."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
         installed.refuse_former()
@@ -174,9 +174,9 @@ class Supervisor:
             await make_streams(self._home, server.url, sorted(pools), client_tls(self._home, self._environ))
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
-        expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
-        expected += self._agents(server, self._pools_here())
-        await self._start_children(expected)
+        wanted = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
+        wanted += self._agents(server, self._pools_here())
+        await self._start_children(wanted)
         await self._open(server)
 
     async def _open(self, server: Server) -> None:
@@ -185,9 +185,9 @@ class Supervisor:
         except BusError as error:
             self._show(f"agents cannot enrol: {hint(error, server)}")
 
-    async def _start_children(self, expected: list[services.Service]) -> None:
-        installed.require(service.argv for service in expected)
-        started = [self._child(self._with_health_port(service)) for service in expected]
+    async def _start_children(self, wanted: list[services.Service]) -> None:
+        installed.require(service.argv for service in wanted)
+        started = [self._child(self._with_health_port(service)) for service in wanted]
         self._children += started
         try:
             async with asyncio.TaskGroup() as group:
@@ -227,7 +227,8 @@ class Supervisor:
         each = self._options.replicas.agents
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
-    async def _follow(self, server: Server, observed: list[object]) -> None:
+    async def _follow(self, server: Server, observed: Observed) -> None:
+        self._taken_in = observed.files
         reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
             await self._rounds.pause(self._options.look_seconds)
@@ -245,18 +246,22 @@ class Supervisor:
         if self._problem:
             self._show(self._problem)
 
-    def _files(self) -> list[object]:
-        """Return a state that changes when a file of the owner's does, or a token is made, used or revoked, or
-        expires.
-        """
+    def _files(self) -> Observed:
+        """Return a state that changes with a file of the owner's, and with the tokens and sessions that count."""
         home = self._home
-        files = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, home.keyring_file)
-        paths = (*files, *self._credentials)
+        listed = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, home.keyring_file)
+        paths = (*listed, *self._credentials)
         now = time.time()
-        return [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
+        files = [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
+        return Observed(files, lasting(home, now))
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""
+        files = self._files().files
+        if files == self._taken_in:  # a session: none of our processes depends on it
+            await server.adapt()
+            return
+        self._taken_in = []
         keyring = digest_of(self._home.keyring_file)
         before = {agent.pool for agent in read_agents(self._home.agents).agents}
         changed = await server.adapt()  # first: a mistake in the inventory must not keep a removed principal's access
@@ -268,21 +273,21 @@ class Supervisor:
         await self._open(server)
         # A pool that came into the inventory since then has no key and no account yet: its turn is the next round.
         here = {pool: backend for pool, backend in self._pools_here().items() if pool in known}
-        expected = {service.name: service for service in self._agents(server, here)}
-        gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in expected]
+        wanted = {service.name: service for service in self._agents(server, here)}
+        gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in wanted]
         for child in gone:
             self._show(f"{child.name} is not needed any more: stopping it")
         await self._stop_children(gone)
         running = {child.name for child in self._children}
-        await self._start_children([service for name, service in expected.items() if name not in running])
+        await self._start_children([service for name, service in wanted.items() if name not in running])
         core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
-        await self._replace_keys({service.name: service for service in [*core, *expected.values()]})
-        self._keyring = keyring
+        await self._replace_keys({service.name: service for service in [*core, *wanted.values()]})
+        self._keyring, self._taken_in = keyring, files
 
-    async def _replace_keys(self, expected: Mapping[str, services.Service]) -> None:
+    async def _replace_keys(self, wanted: Mapping[str, services.Service]) -> None:
         """Replace the processes whose key was rotated, one after the other."""
         for at, child in enumerate(self._children):
-            service = expected.get(child.name, child.service)
+            service = wanted.get(child.name, child.service)
             if service.key != child.service.key or child.state == "stopped":
                 port = {"WRIT_HEALTH_PORT": child.service.env.get("WRIT_HEALTH_PORT", "0")}
                 service = structs.replace(service, env={**service.env, **port})
@@ -330,9 +335,9 @@ class Supervisor:
 
 
 def _process(one: BundledServer | Child) -> ProcessReport:
-    name = one.name if isinstance(one, Child) else "nats"
-    problem = "" if isinstance(one, Child) else one.problem
-    return ProcessReport(name=name, state=one.state, pid=one.pid, restarts=one.restarts, problem=problem)
+    if isinstance(one, Child):
+        return one.report()
+    return ProcessReport(name="nats", state=one.state, pid=one.pid, restarts=one.restarts, problem=one.problem)
 
 
 def _described(failure: Exception) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts.catalogue import control
+from writ_contracts.catalogue.sessions import SessionEnd, SessionOpen
 from writ_contracts.catalogue.windows import WindowEnd, WindowRequest
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
@@ -25,6 +26,8 @@ CHECKED: Mapping[str, type[Struct]] = MappingProxyType(
         "emergency_review": control.EmergencyReview,
         "window_request": WindowRequest,
         "window_end": WindowEnd,
+        "session_open": SessionOpen,
+        "session_end": SessionEnd,
         "principal_manage": control.PrincipalManage,
     }
 )

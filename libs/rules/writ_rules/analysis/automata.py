@@ -17,8 +17,11 @@ from writ_rules.analysis.regexes import tree_of
 LAST = 0x10FFFF
 MOST_COPIES = 16
 """Repetitions that are followed one by one; more of them count as any number."""
-MOST_PAIRS = 20_000
-MOST_PATTERNS, LONGEST = 2_000, 500
+MOST_STATES, MOST_WORK = 2_000, 50_000
+"""States of one automaton, and steps and pairs of one comparison."""
+MOST_PATTERNS, WORK_OF_FILE = 2_000, 3_000_000
+LONGEST = 500
+"""Characters of a pattern that is followed."""
 Ranges = tuple[tuple[int, int], ...]
 ANY: Ranges = ((0, LAST),)
 BEYOND = (0x80, LAST)
@@ -44,27 +47,39 @@ class PatternComparisons:
     """Comparisons of the patterns of one file with the operations' own: a file may have a hundred thousand."""
 
     def __init__(self, most: int = MOST_PATTERNS) -> None:
-        self._left = most
+        self._left, self._work = most, WORK_OF_FILE
         self._known: dict[tuple[str, str], float] = {}
 
     def shortest(self, grammar: str, pattern: str) -> float:
         """Return `shortest_common`, or 0 after too many comparisons."""
         if (grammar, pattern) not in self._known:
             self._left -= 1
-            self._known[grammar, pattern] = shortest_common(grammar, pattern) if self._left >= 0 else 0
+            self._known[grammar, pattern] = self._compared(grammar, pattern)
         return self._known[grammar, pattern]
+
+    def _compared(self, grammar: str, pattern: str) -> float:
+        if self._left < 0 or self._work < 0:
+            return 0
+        found, work = _common(grammar, pattern)
+        self._work -= work
+        return found
 
 
 def shortest_common(grammar: str, pattern: str) -> float:
     """Return a length that each text has at least that `grammar` is found in and that `pattern` covers as a whole;
     infinity where there is no such text, 0 where nothing is known.
     """
+    return _common(grammar, pattern)[0]
+
+
+def _common(grammar: str, pattern: str) -> tuple[float, int]:
+    """Return the length, and the work that it took."""
     if len(pattern) > LONGEST:
-        return 0
+        return 0, 0
     try:
         return _shortest(_automaton(grammar, whole=False), _automaton(pattern, whole=True))
     except (re.error, NotFollowed, OverflowError, RecursionError):
-        return 0
+        return 0, MOST_STATES
 
 
 class Automaton:
@@ -76,6 +91,8 @@ class Automaton:
         self.last = 0
 
     def _state(self) -> int:
+        if len(self.steps) >= MOST_STATES:
+            raise NotFollowed
         self.steps.append([])
         self.free.append([])
         return len(self.steps) - 1
@@ -165,31 +182,32 @@ def _automaton(pattern: str, *, whole: bool) -> Automaton:
     return made
 
 
-def _shortest(one: Automaton, other: Automaton) -> float:
-    """Return the number of characters to the nearest pair of last states; 0 where the pairs are too many."""
+def _shortest(one: Automaton, other: Automaton) -> tuple[float, int]:
+    """Return the number of characters to the nearest pair of last states, 0 where it takes too much, and the work."""
     met: set[tuple[int, int]] = set()
-    current, length = _pairs(one, other, 0, 0, met), 0
-    while current:
-        if (one.last, other.last) in met:
-            return length
-        if len(met) > MOST_PAIRS:
-            return 0
+    current, length, work = _pairs(one, other, 0, 0, met), 0, len(one.steps) + len(other.steps)
+    while current and (one.last, other.last) not in met:
         after: list[tuple[int, int]] = []
         for left, right in current:
+            work += len(one.steps[left]) * len(other.steps[right]) + 1
+            if work + len(met) > MOST_WORK:
+                return 0, work
             for ranges, to in one.steps[left]:
                 for others, then in other.steps[right]:
                     if _meet(ranges, others):
                         after += _pairs(one, other, to, then, met)
         current, length = after, length + 1
-    return inf
+    return (length if current else inf), work + len(met)
 
 
 def _pairs(one: Automaton, other: Automaton, left: int, right: int, met: set[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the pairs reached from this one without a character that were not met before, and note them."""
     if (left, right) in met:
         return []
-    rights = other.reached([right])
-    found = [pair for state in one.reached([left]) for each in rights if (pair := (state, each)) not in met]
+    lefts, rights = one.reached([left]), other.reached([right])
+    if len(lefts) * len(rights) > MOST_WORK:
+        raise NotFollowed
+    found = [pair for state in lefts for each in rights if (pair := (state, each)) not in met]
     met.update(found)
     return found
 

@@ -20,6 +20,7 @@ from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PlacedRule, PolicyFile, present
 from writ_rules.engine.groups import placed
 from writ_rules.engine.rules import Rule, RuleCompiler
+from writ_rules.engine.sessions import SessionTerms, session_terms_of
 from writ_rules.engine.tree import Trees, trees
 from writ_rules.engine.verbs import Verb, verbs
 
@@ -48,6 +49,7 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     emergency: tuple[Rule, ...]
     emergency_terms: EmergencyTerms
     window_terms: WindowTerms
+    session_terms: SessionTerms
     urgent: Mapping[tuple[str, str], tuple[Rule, ...]]
     allowing: Mapping[str, tuple[Role, ...]]
     naming: frozenset[tuple[str, str]]
@@ -81,6 +83,7 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
     in_effect = workshop.in_effect(("policies",), entry.effective_from, entry.expires_at)
     terms = terms_of(entry.emergencies, workshop.notes.attempt)
     window_terms = window_terms_of(entry.approval_windows, workshop.notes.attempt)
+    session_terms = session_terms_of(entry.sessions, workshop.notes.attempt)
     found = [*groups.findings(entry), *workshop.notes.findings, *_named_twice(every)]
     findings = [*found, *lint.lint(file, every, workshop.verbs)]
     if any(finding.severity is Severity.ERROR for finding in findings):
@@ -101,6 +104,7 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
         emergency=tuple(emergency),
         emergency_terms=terms,
         window_terms=window_terms,
+        session_terms=session_terms,
         urgent=MappingProxyType(_index(emergency)),
         allowing=MappingProxyType(_allowing(index)),
         naming=frozenset(_naming(ready, catalogue)),

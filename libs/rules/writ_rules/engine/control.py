@@ -13,6 +13,7 @@ from writ_contracts.principal_changes import read_change
 from writ_contracts.stops import Reach
 from writ_rules.engine.approval_windows import ApprovalWindow, windows_after
 from writ_rules.engine.patterns import Pattern, glob
+from writ_rules.engine.sessions import NONE, Sessions, sessions_after
 
 
 class Stop(Struct, frozen=True, eq=False):
@@ -86,6 +87,8 @@ class ControlState(Struct, frozen=True, eq=False):
     """The changes of principals, in order (`writ_contracts.principal_changes`)."""
     windows: tuple[ApprovalWindow, ...] = ()
     """The approval windows that nobody has ended; some may be over by their time."""
+    sessions: Sessions = NONE
+    """The sessions that nobody has ended, by their keys; some may be over by their time."""
 
     def stop_of(self, target: Target, principal: Principal, operation: str, at: float) -> Stop | None:
         """Return a stop holding up this operation now, if any."""
@@ -132,6 +135,7 @@ def apply(state: ControlState, sequence: int, event: ControlEvent | None) -> Con
         tuple(_emergencies(state.emergencies, event)),
         _changes(state.changes, event),
         windows_after(state.windows, sequence, event, _reach_of(event)),
+        sessions_after(state.sessions, event),
     )
 
 

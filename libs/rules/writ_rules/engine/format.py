@@ -210,6 +210,14 @@ class ApprovalWindowsEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fie
     most_uses: Annotated[int, Meta(ge=1, le=1000, description="operations of one window")] = 50
 
 
+class SessionsEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bounds of every session (`writ login`)."""
+
+    longest: Annotated[str, Meta(description="of a short-lived key, as `8h`; 7 days at most")] = "12h"
+    idle: Annotated[str, Meta(description="a session ends after so long without a message, as `30m`")] = "1h"
+    most: Annotated[int, Meta(ge=1, le=1000, description="open sessions of one principal")] = 10
+
+
 GroupMembers = Annotated[
     dict[GroupName, list[Name | None] | None] | None,
     Meta(description="by name; a rule names one as `group:NAME`, and so may a group"),
@@ -266,6 +274,10 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     emergencies: Annotated[EmergenciesEntry | None, Meta(description="how long one may last")] = None
     approval_windows: Annotated[
         ApprovalWindowsEntry | None, Meta(description="how long one may be open, for how many uses")
+    ] = None
+    sessions: Annotated[
+        SessionsEntry | None,
+        Meta(description="how long a short-lived key lasts, also without use, and how many one may have"),
     ] = None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.decisions import Decision
@@ -28,8 +28,12 @@ from writ_rules.engine.ruling import STRICTNESS
 from writ_rules.setting import Setting
 
 Result = Literal["same", "differs", "open"]
-OWN = ("audit_read", "operation_cancel", "window_end")
+OWN = ("audit_read", "operation_cancel", "session_end", "window_end")
+OPEN_TO_ALL = "session_open"
+"""Everybody may open sessions of their own, without a rule."""
 NKEY_LENGTH = 56
+OTHER_REASONS = ("by its other name", "session ")
+"""Beginnings of the reasons of denials with such a code that are checks of policy's own."""
 BY_RULES = frozenset({"denied", "no_rule", "outside_gateway_limits", "stopped"})
 """Codes of denials that the policy and the control state give by themselves."""
 
@@ -114,10 +118,14 @@ def _request(
 
 
 def _is_own(approval: RecordedApproval, setting: Setting) -> bool:
-    """Return whether an nkey is the approver's. The directory of credentials vouches for others, and agents have it."""
-    approver = setting.principals.get(approval.approver)
-    is_nkey = len(approval.credential) == NKEY_LENGTH and approval.credential.startswith("U")
-    return approver is not None and (not is_nkey or approver.key == approval.credential)
+    """Return whether an nkey is the approver's, or of a session of theirs. The directory of credentials vouches for
+    others, and agents have it.
+    """
+    approver, key = setting.principals.get(approval.approver), approval.credential
+    if approver is None or len(key) != NKEY_LENGTH or not key.startswith("U"):
+        return approver is not None
+    session = setting.control.sessions.get(key)
+    return approver.key == key or (session is not None and session.by == approver.id)
 
 
 def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, request: DecisionRequest) -> Comparison:
@@ -125,6 +133,8 @@ def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, req
     if _of_parameters(rules, request.operation.name) & recorded.hidden:
         return Comparison(result="open", why="it depends on parameters that are not on record")
     ruling = decide(setting.policy, request, setting.control, setting.people)
+    if request.operation.name == OPEN_TO_ALL and ruling.code == "no_rule":
+        ruling = structs.replace(ruling, effect="allow", code="own")
     asks_facts = any(rule.asks_facts for rule in rules)
     if asks_facts:
         ruling = min(_with_facts(setting, request, rules), key=lambda one: STRICTNESS[one.effect])
@@ -132,7 +142,7 @@ def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, req
         return Comparison(result="differs", expected=_shown(ruling), why=ruling.reason)
     if asks_facts:
         return Comparison(result="open", why="it depends on facts that are not on record")
-    by_rules = decision.code in BY_RULES and not decision.reason.startswith("by its other name")
+    by_rules = decision.code in BY_RULES and not decision.reason.startswith(OTHER_REASONS)
     if ruling.effect == "allow" and decision.effect == "deny" and by_rules:
         return Comparison(result="differs", expected=_shown(ruling), why=ruling.reason)
     return Comparison(result="same", expected=_shown(ruling))

@@ -4,17 +4,20 @@ Mistakes in the file are written in its place, with the exit status `REFUSED`.
 """
 
 import gc
+import os
 import sys
 from pathlib import Path
 
 from msgspec import msgpack
 
 from writ_documents.document import FileErrors
-from writ_runtime.list_reader.lists import REFUSED, SORTS
+from writ_runtime.list_reader.lists import NICE, REFUSED, SORTS, TARGETS
 
 
 def main(section: str, path: str) -> int:
     """Return the exit status."""
+    if section == TARGETS.section:
+        os.nice(NICE)
     gc.disable()  # until its end it needs most of its objects
     status, answer = 0, b""
     try:

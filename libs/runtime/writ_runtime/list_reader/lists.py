@@ -24,6 +24,8 @@ Kind = TypeVar("Kind", bound=Struct)
 SMALL = 64 << 10
 """Bytes of a file read here, in less time than a process takes to begin."""
 SECONDS = 60.0
+NICE = 10
+"""Of a process that reads the inventory: decisions go on meanwhile."""
 REFUSED = 3
 """The exit status of a process whose output is the file's mistakes."""
 

@@ -1,11 +1,11 @@
-"""A cluster of three real nats-servers, for streams with three replicas.
+"""A cluster of real nats-servers, mostly three, for streams with as many replicas; its links may be proxied.
 
 The configuration is the one that Writ writes for an external server, with a few lines for each node.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,34 +20,44 @@ from writ_installation.files.home import Home
 from writ_installation.nats.server import ServerAddress, configuration, sizes
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
+from writ_testing.peers.links import Links
 from writ_testing.peers.nats_server import free_port
 
 NODES = ("n1", "n2", "n3")
 
 
 class Node:
-    """One server of the cluster."""
+    """One server of the cluster. Clients and the other nodes reach it at `shown_port` and `shown_route_port`."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.port, self.monitor_port, self.route_port = free_port(), free_port(), free_port()
+        self.shown_port, self.shown_route_port = self.port, self.route_port
         self._config, self._log = folder / f"{name}.conf", folder / f"{name}.log"
         self._store = folder / name
         self.process: ServerProcess
 
-    def configure(self, ours: Path, routes: list[int]) -> None:
+    async def put_behind(self, links: Links) -> None:
+        """Let clients (target `n1`) and routes (target `n1.route`) pass proxies."""
+        self.shown_port = await links.listen(self.name, self.port)
+        self.shown_route_port = await links.listen(f"{self.name}.route", self.route_port)
+
+    def configure(self, ours: Path, others: Sequence["Node"]) -> None:
         """Write the configuration. `ours` is the file that Writ writes; later lines override it."""
         settings: dict[str, Any] = {
             "server_name": self.name,
             "port": self.port,
             "http": f"127.0.0.1:{self.monitor_port}",
             "jetstream": {"store_dir": str(self._store), "sync_interval": "always"},
-            "cluster": {
+        }
+        if others:
+            settings["cluster"] = {
                 "name": "writ",
                 "listen": f"127.0.0.1:{self.route_port}",
-                "routes": [f"nats://127.0.0.1:{port}" for port in routes],
-            },
-        }
+                "advertise": f"127.0.0.1:{self.shown_route_port}",
+                "no_advertise": self.shown_port != self.port,  # clients would learn addresses beside the proxies
+                "routes": [f"nats://127.0.0.1:{one.shown_route_port}" for one in others],
+            }
         lines = [f"include {ours.name}", *(f"{key}: {json.dumps(value)}" for key, value in settings.items())]
         self._config.write_text("\n".join(lines))
 
@@ -60,10 +70,10 @@ class Node:
     async def stream(self, name: str) -> dict[str, Any] | None:
         """Return the node's data on its copy of this stream; None without a copy or an answer."""
         try:
-            observed = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
+            seen = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
         except OSError:
             return None
-        found = [one for account in observed.get("account_details") or () for one in account.get("stream_detail") or ()]
+        found = [one for account in seen.get("account_details") or () for one in account.get("stream_detail") or ()]
         return next((one for one in found if one["name"] == name), None)
 
     def _monitor(self, path: str) -> dict[str, Any]:
@@ -72,13 +82,13 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, folder: Path) -> None:
-        self.nodes = [Node(name, folder) for name in NODES]
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.nodes = [Node(name, folder) for name in names]
 
     @property
     def url(self) -> str:
         """Return the address for NATS_URL."""
-        return ",".join(f"nats://127.0.0.1:{node.port}" for node in self.nodes)
+        return ",".join(f"nats://127.0.0.1:{node.shown_port}" for node in self.nodes)
 
     async def leader(self, stream: str = JOURNAL_STREAM) -> Node:
         """Return the present leader of this stream."""
@@ -86,8 +96,8 @@ class Cluster:
         async def look() -> Node | None:
             for node in self.nodes:
                 if not node.process.exited.is_set():
-                    observed = await node.stream(stream)
-                    name = observed["cluster"].get("leader") if observed else None
+                    seen = await node.stream(stream)
+                    name = seen["cluster"].get("leader") if seen else None
                     if name:
                         return next(one for one in self.nodes if one.name == name)
             return None
@@ -98,26 +108,33 @@ class Cluster:
         """Wait until every copy of the stream is complete."""
 
         async def look() -> bool:
-            observed = await (await self.leader(stream)).stream(stream)
-            replicas = (
-                observed["cluster"].get("replicas", []) if observed else []
-            )  # told by the leader alone, which may change
-            return len(replicas) == len(NODES) - 1 and all(one["current"] for one in replicas)
+            seen = await (await self.leader(stream)).stream(stream)
+            replicas = seen["cluster"].get("replicas", []) if seen else []  # told by the leader alone, which may change
+            return len(replicas) == len(self.nodes) - 1 and all(one["current"] for one in replicas)
 
-        await eventually(look, within=60, what="three copies")
+        await eventually(look, within=60, what="complete copies")
+
+    def pids(self) -> dict[int, str]:
+        """Return the names of the running nodes by pid."""
+        return {node.process.pid: node.name for node in self.nodes if hasattr(node, "process")}
 
 
 @asynccontextmanager
-async def cluster_for(home: Home, folder: Path) -> AsyncIterator[Cluster]:
+async def cluster_for(
+    home: Home, folder: Path, names: Sequence[str] = NODES, links: Links | None = None
+) -> AsyncIterator[Cluster]:
     """Run a cluster within the block. Start the installation with `cluster.url` as NATS_URL."""
-    cluster = Cluster(folder)
-    expected = replace(sizes(home), replicas=len(NODES))
-    write_atomically(home.nats / "sizes.json", fast.encode(expected))
+    cluster = Cluster(folder, names)
+    wanted = replace(sizes(home), replicas=len(names))
+    write_atomically(home.nats / "sizes.json", fast.encode(wanted))
     ours = folder / "writ-nats.conf"
     address = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
     ours.write_text(configuration(home, address))
+    if links is not None:
+        for node in cluster.nodes:
+            await node.put_behind(links)
     for node in cluster.nodes:
-        node.configure(ours, [one.route_port for one in cluster.nodes])
+        node.configure(ours, [one for one in cluster.nodes if one is not node])
     await asyncio.gather(*(node.start() for node in cluster.nodes))
     try:
         yield cluster

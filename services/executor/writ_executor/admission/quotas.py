@@ -26,6 +26,7 @@ class Quota(Struct, frozen=True):
     setting: str
     unit: str
     code: str = "too_many_open"
+    advice: str = ""
 
     @property
     def variable(self) -> str:
@@ -36,13 +37,14 @@ class Quota(Struct, frozen=True):
 ONE_MORE: Mapping[Amount, float] = {"open_operations": 1, "journal_bytes": 1}
 OPEN, HIDDEN = "operations that have not ended", "bytes of parameters in operations that have not ended"
 WRITTEN = "bytes of the journal, written within an hour"
+ARCHIVE = ": wait, or archive the journal (`writ journal archive`)"
 QUOTAS = (
     Quota("principal", "open_operations", "most_open", OPEN),
     Quota("pool", "open_operations", "most_open_pool", OPEN),
     Quota("principal", "hidden_bytes", "most_hidden", HIDDEN),
     Quota("pool", "hidden_bytes", "most_hidden_pool", HIDDEN),
-    Quota("principal", "journal_bytes", "journal_share", WRITTEN, "full"),
-    Quota("pool", "journal_bytes", "journal_share_pool", WRITTEN, "full"),
+    Quota("principal", "journal_bytes", "journal_share", WRITTEN, "full", ARCHIVE),
+    Quota("pool", "journal_bytes", "journal_share_pool", WRITTEN, "full", ARCHIVE),
 )
 
 
@@ -51,7 +53,8 @@ class Exceeded(Full):
 
     def __init__(self, quota: Quota, owner: str, used: float, limit: float) -> None:
         super().__init__(
-            f"{quota.owner} {owner} has {used:.0f} {quota.unit}; at most {limit:.0f} are allowed ({quota.variable})",
+            f"{quota.owner} {owner} has {used:.0f} {quota.unit}; at most {limit:.0f} are allowed ({quota.variable})"
+            f"{quota.advice}",
             code=quota.code,
         )
         self.quota = quota

@@ -53,6 +53,8 @@ class NoticeEndpoint:
             return Noted(sequence=await self._credentials_changed(notice))
         if notice.kind == "keys_changed":
             return Noted(sequence=await self._keys_changed(notice))
+        if notice.kind == "session_idle":
+            return Noted(sequence=await self._idle(notice))
         if notice.kind == "agent_enrolled":
             return Noted(sequence=await self._enrolled(notice))
         if not self._buckets.take(service, time.monotonic()):
@@ -72,6 +74,19 @@ class NoticeEndpoint:
             body={"pool": notice.pool, "key": notice.key, "token": notice.token, "detail": notice.detail},
         )
         return await self._recorder.append_once(subjects.control_event("agent_enrolled"), event, after=0)
+
+    async def _idle(self, notice: Notice) -> int:
+        """Record the end of an idle session as a control event, once."""
+        if notice.session is None:
+            raise Invalid("a session_idle names its session")
+        event = ControlEvent(
+            **{**self._recorder.stamp(), "id": f"session-idle-{notice.session}"},
+            kind="session_idle",
+            principal="keeper",
+            operation_id="",
+            body={"session_id": notice.session, "how": notice.detail},
+        )
+        return await self._recorder.append_once(subjects.control_event("session_idle"), event, after=0)
 
     async def _credentials_changed(self, notice: Notice) -> int:
         """Record a version of the directory of people's credentials as a control event; once for all replicas."""

@@ -5,7 +5,7 @@ while: it was suspended, stopped, or starved of CPU.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -42,6 +42,18 @@ def other_builds(agents: Iterable[Heartbeat], own: PluginDigests) -> list[str]:
 def other_levels(heard: Mapping[str, int], own: int = LEVEL) -> list[str]:
     """Return the instances that read messages up to another level than this executor, each with its level."""
     return [f"{instance} ({level})" for instance, level in sorted(heard.items()) if level != own]
+
+
+def other_policy_keys(agents: Iterable[Heartbeat], live: Collection[str]) -> list[str]:
+    """Return the agents that obey a key of policy which counts no more, or do not know one that does."""
+    found = []
+    for agent in agents:
+        old = [key for key in agent.trusts if key not in live]
+        new = [key for key in live if key not in agent.trusts]
+        if agent.trusts and (old or new):
+            words = [f"still trusts {key[:12]}" for key in old] + [f"does not know {key[:12]}" for key in new]
+            found.append(f"{agent.instance} of pool {agent.pool} {', '.join(words)}")
+    return sorted(found)
 
 
 class Presence:

@@ -23,6 +23,7 @@ ENDINGS = {
     "stop_lift": EndingKind("stop_set", "stop_id", "stop"),
     "emergency_confirm": EndingKind("emergency_declare", "emergency_id", "emergency"),
     "window_end": EndingKind("window_request", "window_id", "approval window"),
+    "session_end": EndingKind("session_open", "session_id", "session"),
 }
 
 
@@ -43,4 +44,4 @@ def check_in_force(requested: Requested, begun: Iterable[ControlEvent], ended: I
 
 
 def _ends(event: ControlEvent) -> bool:
-    return event.kind in ("stop_lift", "window_end") or event.body.get("verdict") == "end"
+    return event.kind in ("stop_lift", "window_end", "session_end") or event.body.get("verdict") == "end"

@@ -31,10 +31,12 @@ from writ_runtime.faults import fault
 INSTANCE = "executor"
 EVENTS = (
     *("stop_set", "stop_lift", "emergency_declare", "emergency_confirm", "emergency_review"),
-    *("window_request", "window_end"),
+    *("window_request", "window_end", "session_open", "session_end"),
 )
 """Operations whose effect is a control event of the same name, which policy follows."""
-NAMED = ("stop_id", "emergency_id", "window_id")
+SESSIONS = ("session_open", "session_end")
+"""Those that NATS has to follow, too."""
+NAMED = ("stop_id", "emergency_id", "window_id", "session_id")
 RUNNING = (State.STARTED, State.CANCELLING)
 MOST_RUNNING = 500
 """Ids in the output of a stop, which has to fit into one event."""
@@ -66,6 +68,7 @@ class ControlOperations:
         self._outcomes = outcomes
         self._review = review
         self._cancels = cancels
+        self._principals = principals
         self.offered: Mapping[str, Carry] = {
             "operation_cancel": self._cancel,
             "policy_publish": publishing.carry_out,
@@ -74,6 +77,7 @@ class ControlOperations:
             "principal_manage": principals.carry_out,
             **dict.fromkeys(EVENTS, self._control),
             "stop_set": self._stop,
+            **dict.fromkeys(SESSIONS, self._session),
         }
 
     async def carry_out(self, life: Life) -> None:
@@ -117,6 +121,15 @@ class ControlOperations:
         found = [one async for one in self._running_within(requested)]
         listed = {"running": found[:MOST_RUNNING], "more": max(len(found) - MOST_RUNNING, 0)}
         return outcome, code, message, {**output, **listed}
+
+    async def _session(self, requested: Requested) -> Done:
+        """Record the session or its end, and have NATS follow. Policy follows at once, whatever NATS does."""
+        outcome, code, message, output = await self._control(requested)
+        try:
+            await self._principals.provision(int(output["sequence"]))
+        except WritError as error:
+            return "unknown", "not_confirmed", f"policy follows it, and NATS was not seen to: {error}", output
+        return outcome, code, message, output
 
     async def _running_within(self, requested: Requested) -> AsyncIterator[str]:
         """Yield the operations out of the stop's reach because they started before it was stored."""

@@ -61,7 +61,7 @@ class PrincipalChanges:
         lists = await self._end_operations(change) if change.action in ENDING else _OperationLists()
         output = {"id": requested.operation_id, "sequence": sequence, **lists.output()}
         try:
-            await self._provision(sequence)
+            await self.provision(sequence)
         except WritError as error:
             return "unknown", "not_confirmed", f"policy follows it, and NATS was not seen to: {error}", output
         return "succeeded", "", "", output
@@ -116,7 +116,7 @@ class PrincipalChanges:
             if life.state not in RUNNING or one.operation != KIND:
                 yield one
 
-    async def _provision(self, sequence: int) -> None:
+    async def provision(self, sequence: int) -> None:
         """Repeat the request until NATS has the change; a reload may lose a request or its reply. Raises WritError."""
         message = encode(Provision(sequence=sequence))
         try:

@@ -28,6 +28,7 @@ from writ_policy.approvals.standing import RecordedOperations
 from writ_policy.approvals.verdicts import PendingOperation, check_entitled, check_pending, repeated
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
+from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import decide
 from writ_runtime.answering import answering
@@ -85,23 +86,24 @@ class ApprovalEndpoint:
         if not self._buckets.take(principal, time.monotonic()):
             raise Full(f"{principal} sends more verdicts a second than are taken: wait", code="rate_limited")
         content_type = message.headers.get("Content-Type", wire.JSON)
-        request = wire.decode(message.data, ApprovalMessage, content_type=content_type, limit=LARGEST)
+        asked = wire.decode(message.data, ApprovalMessage, content_type=content_type, limit=LARGEST)
         for _ in range(ATTEMPTS):
             judge = await self._judging.now()
             approver = judge.world.principal(principal, sender_key(message))
             if approver.kind != "human":
                 raise Denied(f"{principal} is of kind {approver.kind}: only a person approves", code="not_approver")
-            claimed = read_approval(request.approval)
+            claimed = read_approval(asked.approval)
             if claimed.approver != principal:
                 raise Untrusted(f"{principal} sent an approval of {claimed.approver}", code=BAD)
-            standing, records = await self._standings.with_records(request.principal, claimed.operation_id, judge.world)
+            standing, records = await self._standings.with_records(asked.principal, claimed.operation_id, judge.world)
             credentials = judge.world.credentials(principal, standing.requested_at)
-            found = prove_approval(request.approval, credentials, installation=judge.world.installation)
+            found = prove_approval(asked.approval, credentials, installation=judge.world.installation)
             approval = found.approval
-            if repeated(standing, request.approval):
+            _check_sender(asked.approval, judge.world, sender_key(message))
+            if repeated(standing, asked.approval):
                 return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
             preview = recorded_preview(records)
-            event, remaining = self._event(standing, found, request.approval, judge, preview)
+            event, remaining = self._event(standing, found, asked.approval, judge, preview)
             try:
                 state = await self._append(standing, event)
             except Conflict:
@@ -175,7 +177,7 @@ class ApprovalEndpoint:
 def _check_rules(approval: Approval, judge: Judge) -> None:
     """Raises Denied where a rule denies this person `approval_decide`. The demand's roles entitle; a deny wins."""
     operation = judge.catalogue.find("approval_decide")
-    fields = {
+    given = {
         "operation_id": approval.operation_id,
         "decision_digest": approval.decision_digest,
         "verdict": approval.verdict,
@@ -184,13 +186,19 @@ def _check_rules(approval: Approval, judge: Judge) -> None:
         operation=operation,
         target=WRIT,
         principal=judge.world.principals[approval.approver],
-        given=fields,
-        effective=operation.check(fields),
+        given=given,
+        effective=operation.check(given),
         at=judge.now,
     )
     ruling = decide(judge.world.policy, request, judge.control, judge.world.people)
     if ruling.effect == "deny" and ruling.code in OF_RULES:
         raise Denied(f"a rule denies {approval.approver} to approve: {ruling.reason}", code="denied")
+
+
+def _check_sender(signed: SignedApproval, world: PolicySnapshot, sender: str) -> None:
+    """Raises Untrusted for an approval by the key of another session than sent it, which may have expired."""
+    if signed.credential in world.sessions and signed.credential != sender:
+        raise Untrusted("it is signed in another session than it was sent in", code=BAD)
 
 
 def _answered(standing: PendingOperation, state: str, remaining: int) -> ApprovalAnswer:

@@ -18,6 +18,7 @@ from writ_contracts.inventory import Principal
 from writ_contracts.operations import Catalogue
 from writ_contracts.persons import person_of, same_person
 from writ_contracts.principal_changes import changed, entry_version, is_active
+from writ_policy.decisions.session_checks import check_session, check_session_end
 from writ_policy.decisions.window_checks import check_archive, check_window, check_window_end
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.analysis.lockout import lockouts
@@ -161,6 +162,14 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         """Check the end: its window must be open."""
         return check_window_end(self.control, request, ruling, self.now)
 
+    def open_session(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """A session within the policy's bounds, with a key of its own."""
+        return check_session(self.world, request, ruling, self.now)
+
+    def end_session(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
+        """A session that is open."""
+        return check_session_end(self.world, request, ruling, self.now)
+
     def archive(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check the archive: its range must not contain the uses of an open window."""
         check_archive(self.control, request, self.now)
@@ -231,6 +240,8 @@ CHECKS: Mapping[str, Callable[[ControlChecks, DecisionRequest, Ruling], Ruling]]
         "principal_manage": ControlChecks.manage,
         "window_request": ControlChecks.window,
         "window_end": ControlChecks.end_window,
+        "session_open": ControlChecks.open_session,
+        "session_end": ControlChecks.end_session,
         "journal_archive": ControlChecks.archive,
     }
 )

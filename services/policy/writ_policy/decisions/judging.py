@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from msgspec import structs
+
 from writ_contracts.errors import Unreachable
 from writ_contracts.ids import WRIT_TARGET
 from writ_policy.decisions.agent_plugins import AgentPlugins
@@ -48,13 +50,16 @@ class JudgeFactory:
         world = await self._sources.refresh()  # last, and nothing is waited for after it: no event comes in between
         if target not in world.targets:
             world = await self._sources.refresh(waits=True)
+        now, control = self._clock(), self._follower.state
+        if control.sessions:
+            world = structs.replace(world, sessions=control.sessions, now=now)
         return Judge(
             world=world,
-            control=self._follower.state,
+            control=control,
             catalogue=self._plugins.catalogue,
             plugins=self._plugins,
             dry_run_only=self._dry_run_only,
-            now=self._clock(),
+            now=now,
         )
 
     async def now(self) -> Judge:

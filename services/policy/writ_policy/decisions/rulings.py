@@ -1,14 +1,13 @@
 """From an executor's question to a ruling: principal, operation, target and the engine's verdict."""
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 from msgspec import Struct, structs
 
 from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import FOR_PEOPLE
-from writ_contracts.decisions import MOST_TRACED, Authenticated, Decision, Subject, TraceEntry, changed_since
+from writ_contracts.decisions import MOST_TRACED, Authenticated, Decision, Subject, changed_since
 from writ_contracts.errors import Untrusted
 from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.operations import Catalogue, Risk, has_operation, not_offered
@@ -17,9 +16,11 @@ from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
 from writ_policy.approvals.recorded import CountedApprovals
 from writ_policy.decisions.agent_plugins import AgentPlugins
+from writ_policy.decisions.bounded_traces import bounded_trace
 from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
+from writ_policy.decisions.session_checks import is_own_session, with_own_session
 from writ_policy.decisions.statements import check_statement, presence_of
 from writ_policy.decisions.window_checks import is_own_window
 from writ_policy.state.snapshot import PolicySnapshot
@@ -27,7 +28,7 @@ from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NeededListing
-from writ_rules.engine.trace import Trace
+from writ_rules.engine.sessions import Session
 from writ_trust.digests import keyed_digest, plain_digest
 from writ_trust.statements import digest
 
@@ -36,7 +37,7 @@ OF_RULES = frozenset({"denied", "rule_error", "facts_needed"})
 """Codes of lines 5 to 7 of docs/policy.md: a rule denies, or cannot be judged."""
 MOST_OTHER_NAMES = 64
 """The bound keeps a host with many names from delaying other decisions."""
-MOST_RULES, TRACE_BYTES = 100, 24_576
+MOST_RULES = 100
 """A decision is part of journal events, which are at most 64 KiB."""
 
 
@@ -84,12 +85,13 @@ class Judge(Struct, frozen=True, kw_only=True):
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
-        counted = approvals or CountedApprovals()
-        request = structs.replace(request, approvals=counted.approvers, proven=counted.proven)
-        observed = self.world.seen_by(request.principal, self.now)
-        ruling = decide(observed.policy, request, self.control, self.world.people, known.facts)
+        given = approvals or CountedApprovals()
+        request = structs.replace(request, approvals=given.approvers, proven=given.proven)
+        seen = self.world.seen_by(request.principal, self.now)
+        ruling = decide(seen.policy, request, self.control, self.world.people, known.facts)
+        ruling = with_own_session(request, ruling, self._session(subject))
         if request.operation.control and ruling.effect != "deny" and not request.own:
-            ruling = self._checks(counted.decided_at).apply(request, ruling)
+            ruling = self._checks(given.decided_at).apply(request, ruling)
         if ruling.effect != "deny":
             ruling = self._as_it_came(subject, request, ruling, signed=signed)
         if ruling.effect == "allow" and starting and self._is_dry(subject, request):
@@ -182,16 +184,11 @@ class Judge(Struct, frozen=True, kw_only=True):
             return False
         operation = self.catalogue.find(request.operation.quotes)
         known_names = operation.parameters.__struct_fields__
-        parameters = {name: value for name, value in request.given.items() if name in known_names and name != "timeout"}
+        given = {name: value for name, value in request.given.items() if name in known_names and name != "timeout"}
         if not has_operation(request.target, operation):
             return False
         reading = structs.replace(
-            request,
-            operation=operation,
-            given=parameters,
-            effective=operation.check(parameters),
-            dry_run=False,
-            approvals=(),
+            request, operation=operation, given=given, effective=operation.check(given), dry_run=False, approvals=()
         )
         return self._decide(reading, known).effect == "allow"
 
@@ -217,8 +214,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
 
     def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
-        observed = self.world.seen_by(request.principal, self.now)
-        return decide(observed.policy, request, self.control, self.world.people, known.facts)
+        seen = self.world.seen_by(request.principal, self.now)
+        return decide(seen.policy, request, self.control, self.world.people, known.facts)
 
     def _ruled(
         self,
@@ -231,14 +228,14 @@ class Judge(Struct, frozen=True, kw_only=True):
         signed: bool,
     ) -> RuledRequest:
         decision = self._decision(subject, request, ruling, signed, known)
-        trace = _bounded(ruling.account, traced)
+        trace = bounded_trace(ruling.account, traced)
         decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.account) - len(trace))
         plugins = self.plugins.accepted_for(request.operation.name, request.target.backend)
         return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=plugins)
 
     def _understand(self, subject: Subject, *, recorded: bool, known_target: bool) -> tuple[DecisionRequest, bool]:
         """`known_target`: a decision named the target to its requester before, so it is not hidden again."""
-        principal = self.world.requester(subject.principal, subject.key)
+        principal = self.world.requester(subject.principal, subject.key, recorded=recorded)
         operation = self.catalogue.find(subject.operation)
         target = (self.world if known_target else self.world.seen_by(principal, self.now)).target(subject.target)
         if not has_operation(target, operation):
@@ -255,14 +252,23 @@ class Judge(Struct, frozen=True, kw_only=True):
             own=self._is_own(operation.name, principal.id, subject, effective),
             person=person_of(principal.id, self.world.principals),
         )
-        signed = check_statement(subject, principal, None if recorded else self.now, self.world.installation)
+        session = self._session(subject)
+        age_at, session_key = None if recorded else self.now, session.key if session else ""
+        signed = check_statement(subject, principal, age_at, self.world.installation, session_key)
         presence = None if subject.simulate else presence_of(subject, self.world, recorded=recorded)
         return structs.replace(request, presence=presence), signed
+
+    def _session(self, subject: Subject) -> Session | None:
+        """Return the session by whose key the request came."""
+        principal = self.world.principals.get(subject.principal)
+        return None if principal is None else self.world.session(principal, subject.key)
 
     def _is_own(self, operation: str, principal: str, subject: Subject, parameters: dict[str, Any]) -> bool:
         """Return whether it is a control operation on something of the principal's own."""
         if operation == "window_end":
             return is_own_window(self.world, self.control, principal, parameters, self.now)
+        if operation == "session_end":
+            return is_own_session(self.world, principal, parameters)
         return operation in OWN and self.world.owns(principal, subject.owner)
 
     def _decision(
@@ -302,6 +308,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             people=self.world.directory.name if self.world.directory is not None else None,
             approvals=list(request.approvals) if ruling.effect == "allow" and ruling.demands else [],
             plugins=self.plugins.own,
+            session=session.id if (session := self._session(subject)) is not None else "",
         )
 
     def _as_it_came(self, subject: Subject, request: DecisionRequest, ruling: Ruling, *, signed: bool) -> Ruling:
@@ -341,15 +348,3 @@ def _denied(ruling: Ruling, code: str, reason: str, needs: Sequence[NeededListin
 def _wants_signature(request: DecisionRequest) -> bool:
     operation = request.operation
     return (operation.own_signature or operation.risk is Risk.ADMIN) and not request.own
-
-
-def _bounded(account: Trace, most: int) -> list[TraceEntry]:
-    """Return the whole trace, or its telling part: matched rules, rules in error, and the first of the others.
-    Beyond the usual number as many as fit.
-    """
-    first = account.first(max(most, 0))
-    if len(first) <= MOST_TRACED:
-        return first
-    sizes = accumulate(len(encode(entry)) for entry in first)
-    fits = [at for at, size in enumerate(sizes, 1) if at <= MOST_TRACED or size <= TRACE_BYTES]
-    return first[: len(fits)]

@@ -16,16 +16,20 @@ AHEAD_SECONDS = 60.0
 """Largest lead of the principal's clock over ours."""
 
 
-def check_statement(subject: Subject, principal: Principal, now: float | None, installation: str = "") -> bool:
+def check_statement(
+    subject: Subject, principal: Principal, now: float | None, installation: str = "", session: str = ""
+) -> bool:
     """Return True if the principal signed this request, False if nothing is signed. Raises Untrusted for anything else.
 
     `bad_signature`: another key, or another content. `other_installation`: for another one.
     `stale_statement`: too old. The age is judged once, at the first
-    decision, which the journal keeps: later `now` is None.
+    decision, which the journal keeps: later `now` is None. `session`: the key of the principal's session by which the
+    request came, if by one.
     """
     if subject.statement is None:
         return False
-    statement = open_signed(subject.statement, RequestStatement, (principal.key,), installation)
+    keys = (principal.key, session) if session else (principal.key,)
+    statement = open_signed(subject.statement, RequestStatement, keys, installation)
     different = [
         field
         for field, signed, requested in (

@@ -20,6 +20,7 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import ScanCondition
 from writ_rules.engine.people import People, people_of
 from writ_rules.engine.reach import about, is_limited, reach_of
+from writ_rules.engine.sessions import NONE, Session, Sessions
 from writ_trust.approvals import own_nkey
 from writ_trust.people import Directory
 
@@ -52,6 +53,10 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
     """The scanners whose reports rules ask for, by operation."""
     directory: Directory | None = None
     """The credentials of people, besides their nkeys."""
+    sessions: Sessions = NONE
+    """The sessions that nobody has ended, by their keys."""
+    now: float = 0.0
+    """The instant at which sessions last or have expired (Unix seconds)."""
 
     narrowed: dict[object, Policy] = field(default_factory=dict)
     """The policies of limited principals, made when they are first asked for."""
@@ -75,9 +80,11 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
             self.narrowed[key] = about(self.policy, principal)
         return self.narrowed[key]
 
-    def principal(self, principal_id: str, key: str) -> Principal:
-        """Return the principal if the key is theirs. Raises Invalid (`unknown_principal`, `principal_disabled`,
-        `key_mismatch`).
+    def principal(self, principal_id: str, key: str, *, recorded: bool = False) -> Principal:
+        """Return the principal if the key is theirs, or that of a session of theirs. Raises Invalid
+        (`unknown_principal`, `principal_disabled`, `session_expired`, `key_mismatch`).
+
+        `recorded`: it requested this before, so that its session may have expired since.
         """
         principal = self.principals.get(principal_id)
         if principal is None:
@@ -85,9 +92,22 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
         if not is_active(principal, self.principals):
             disabled = principal_id if principal.disabled else principal.acts_for
             raise Invalid(f"principal {disabled} is disabled", code="principal_disabled")
-        if principal.key != key:
+        if principal.key == key:
+            return principal
+        session = self.session(principal, key)
+        if session is None:
             raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
+        if not recorded and not session.lasts(self.now):
+            raise Invalid(f"session {session.id} of {principal_id} has expired: `writ login`", code="session_expired")
         return principal
+
+    def session(self, principal: Principal, key: str) -> Session | None:
+        """Return the principal's session with this key, an expired one too; None where the key that opened it is not
+        the principal's any more.
+        """
+        session = self.sessions.get(key)
+        known = session is not None and (session.by, session.signer) == (principal.id, principal.key)
+        return session if known else None
 
     def by_gateway(self, principal_id: str, key: str) -> bool:
         """Return true for the key of the gateway named as the principal's `via`."""
@@ -95,11 +115,11 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
         gateway = self.gateways.get(principal.via) if principal and principal.via else None
         return gateway is not None and gateway.key == key and not gateway.disabled
 
-    def requester(self, principal_id: str, key: str) -> Principal:
+    def requester(self, principal_id: str, key: str, *, recorded: bool = False) -> Principal:
         """Return the principal if the key is theirs, or their gateway's. Raises as `principal`."""
         if self.by_gateway(principal_id, key):
             key = self.principals[principal_id].key
-        return self.principal(principal_id, key)
+        return self.principal(principal_id, key, recorded=recorded)
 
     def credentials(self, principal_id: str, requested_at: float) -> list[Credential]:
         """Return this human's credentials for approvals of a request made at that time: their nkey, and enrolled
@@ -111,7 +131,9 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
         person = self.people.person(principal_id)
         known = [] if self.directory is None else self.directory.of_person(person)
         counting = [one.credential for one in known if one.counts_for(requested_at)]
-        return [*own_nkey(known, person, principal.key), *counting]
+        opened = [one.key for one in self.sessions.values() if self.session(principal, one.key) is not None]
+        nkeys = [one for key in (principal.key, *opened) for one in own_nkey(known, person, key)]
+        return [*nkeys, *counting]
 
     def owns(self, principal_id: str, owner: str | None) -> bool:
         """Return true if records of `owner` are the principal's own: directly, or of an agent acting for it."""

@@ -1,0 +1,54 @@
+"""The keys of `writ login`: a file for each installation and principal, for its owner alone."""
+
+import time
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from writ_bus.private_files import read_private
+from writ_client.context import Context
+from writ_contracts.errors import ConfigError
+from writ_documents.atomic_files import write_atomically
+
+
+class SessionFile(Struct, frozen=True, kw_only=True):
+    """A session with its private key."""
+
+    session: str
+    principal: str
+    installation: str
+    seed: str
+    until: float
+
+
+class SessionFiles:
+    """The sessions kept in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, context: Context) -> SessionFile | None:
+        """Return the session of the context's principal, unless it has expired by this machine's clock. Raises
+        ConfigError for a file that others may read.
+        """
+        path = self._path(context)
+        if not path.exists():
+            return None
+        try:
+            found = msgspec.json.decode(read_private(path), type=SessionFile)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{path}: {error}; `writ login` writes it again") from error
+        return found if time.time() < found.until else None
+
+    def keep(self, context: Context, session: SessionFile) -> None:
+        """Write the file of a session, instead of an earlier one."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(self._path(context), msgspec.json.encode(session))
+
+    def forget(self, context: Context) -> None:
+        """Delete the file."""
+        self._path(context).unlink(missing_ok=True)
+
+    def _path(self, context: Context) -> Path:
+        return self._folder / f"{context.installation or 'unnamed'}-{context.principal}.json"

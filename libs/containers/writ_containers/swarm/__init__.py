@@ -1,0 +1,1 @@
+"""Stacks on an engine that is a swarm manager."""

@@ -1,0 +1,128 @@
+"""Sessions: short-lived keys of principals, each opened by a request that the principal's own key signed.
+
+A session gives nothing that its principal does not have. One that has expired, or was idle for too long, stays
+known, since a request made in it may still wait for its approval; one that was ended is forgotten, and with it whatever
+has not started.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from msgspec import Struct, structs
+
+from writ_contracts.catalogue.sessions import LONGEST, SessionOpen
+from writ_contracts.credentials import Proof
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Untrusted
+from writ_contracts.journal import ControlEvent
+from writ_rules.engine import times
+from writ_rules.engine.format import SessionsEntry
+from writ_trust.statements import digest, read
+
+KEPT_SECONDS = 30 * 86_400.0
+"""After its time. No operation waits so long for its approval."""
+
+
+class SessionTerms(Struct, frozen=True):
+    """The bounds of sessions: seconds of life and without use, and open ones of one principal."""
+
+    longest: float
+    idle: int
+    most: int
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A session of the principal `by`. Its id is that of the operation which opened it; `signer` is the principal's key
+    that signed for it, by which it counts.
+    """
+
+    id: str
+    by: str
+    key: str
+    signer: str
+    since: float
+    until: float
+    idle: int = 0
+    """Seconds without a message after which it ends; 0 in none."""
+    method: Proof = "key"
+    device: str = ""
+
+    def lasts(self, at: float) -> bool:
+        """Return true before its end."""
+        return at < self.until
+
+
+Sessions = Mapping[str, Session]
+"""Sessions by their keys."""
+NONE: Sessions = MappingProxyType({})
+
+
+def session_terms_of(entry: SessionsEntry | None, attempt: Callable[..., Any]) -> SessionTerms:
+    """Return the terms; `attempt` notes what is no duration as an error of the file."""
+    parameters = entry or SessionsEntry()
+    longest = attempt(("policies", "sessions", "longest"), 0, times.duration, parameters.longest)
+    idle = attempt(("policies", "sessions", "idle"), 0, times.duration, parameters.idle)
+    return SessionTerms(longest=min(longest, LONGEST), idle=int(min(idle, LONGEST)), most=parameters.most)
+
+
+def sessions_after(sessions: Sessions, event: ControlEvent) -> Sessions:
+    """Return the sessions after a control event; the same mapping where it changes none."""
+    if event.kind == "session_open":
+        opened = _opened(event)
+        if opened is None or opened.key in sessions:
+            return sessions
+        return _of([*_kept(sessions, opened.since), opened])
+    if event.kind == "session_end":
+        return _of(one for one in sessions.values() if one.id != event.body.get("session_id"))
+    if event.kind == "session_idle":
+        return _of(
+            _until(one, event.at) if one.id == event.body.get("session_id") else one for one in sessions.values()
+        )
+    if event.kind == "principal_manage" and event.body.get("action") in ("remove", "disable", "rotate"):
+        return _of(one for one in sessions.values() if one.by != event.body.get("principal_id"))
+    return sessions
+
+
+def open_sessions(sessions: Sessions, principal: str, at: float) -> list[Session]:
+    """Return the sessions of a principal that last."""
+    return [one for one in sessions.values() if one.by == principal and one.lasts(at)]
+
+
+def _kept(sessions: Sessions, at: float) -> Iterable[Session]:
+    return (one for one in sessions.values() if at < one.until + KEPT_SECONDS)
+
+
+def _until(session: Session, at: float) -> Session:
+    """Return the session with an earlier end, as if it had been opened for so long."""
+    return structs.replace(session, until=min(session.until, at))
+
+
+def _of(sessions: Iterable[Session]) -> Sessions:
+    return MappingProxyType({one.key: one for one in sessions})
+
+
+def _opened(event: ControlEvent) -> Session | None:
+    """Return the session; None for one that cannot be read, or whose statement is not the one decided on."""
+    if event.decision is None or event.statement is None or event.id != event.operation_id:
+        return None
+    known = SessionOpen.__struct_fields__
+    try:
+        request = msgspec.convert({name: value for name, value in event.body.items() if name in known}, SessionOpen)
+        decision = read(event.decision, Decision)
+    except (msgspec.ValidationError, Untrusted):
+        return None
+    if decision.statement_digest != digest(event.statement):
+        return None
+    return Session(
+        id=event.id,
+        by=event.principal,
+        key=request.key,
+        signer=event.statement.key,
+        since=decision.at,
+        until=decision.at + request.seconds,
+        idle=request.idle,
+        method=decision.presence.proof if decision.presence is not None else "key",
+        device=request.device,
+    )

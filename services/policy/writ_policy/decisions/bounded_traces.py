@@ -1,0 +1,21 @@
+"""The part of a decision's trace that is kept with it."""
+
+from itertools import accumulate
+
+from writ_contracts.decisions import MOST_TRACED, TraceEntry
+from writ_contracts.wire import encode
+from writ_rules.engine.trace import Trace
+
+TRACE_BYTES = 24_576
+
+
+def bounded_trace(account: Trace, most: int) -> list[TraceEntry]:
+    """Return the whole trace, or its telling part: matched rules, rules in error, and the first of the others.
+    Beyond the usual number as many as fit.
+    """
+    first = account.first(max(most, 0))
+    if len(first) <= MOST_TRACED:
+        return first
+    sizes = accumulate(len(encode(entry)) for entry in first)
+    fits = [at for at, size in enumerate(sizes, 1) if at <= MOST_TRACED or size <= TRACE_BYTES]
+    return first[: len(fits)]

@@ -1,0 +1,54 @@
+"""The query for open sessions."""
+
+from collections.abc import Awaitable, Callable
+
+from writ_bus.port import Message
+from writ_bus.sender import sender_key
+from writ_contracts.sessions import MOST_SESSIONS, SessionsAnswer, SessionsQuery, SessionView
+from writ_contracts.subjects import parse_query
+from writ_policy.decisions.rulings import Judge
+from writ_policy.endpoints.versions import QueryHandler, decode_query
+from writ_rules.engine.sessions import Session
+
+
+class SessionQueries:
+    """Answers `sessions`."""
+
+    def __init__(self, judge: Callable[[], Awaitable[Judge]], permit: Callable[[Message], Awaitable[None]]) -> None:
+        """`permit`: raises Denied where the sender may not read what is not theirs."""
+        self._judge = judge
+        self._permit = permit
+
+    def by_name(self) -> dict[str, QueryHandler]:
+        """Return the answer to the query, by its channel's name."""
+        return {"query_sessions": self.sessions}
+
+    async def sessions(self, message: Message) -> SessionsAnswer:
+        """Return the open sessions that the sender may see."""
+        query: SessionsQuery = decode_query(message, SessionsQuery)
+        judge, (asker, _) = await self._judge(), parse_query(message.subject)
+        key = sender_key(message)
+        judge.world.requester(asker, key)
+        if query.everybody:
+            await self._permit(message)
+        found = [
+            one
+            for one in judge.world.sessions.values()
+            if one.lasts(judge.now) and (query.everybody or judge.world.owns(asker, one.by))
+        ]
+        newest = sorted(found, key=lambda one: -one.since)
+        shown = [_view(one, here=one.key == key) for one in newest[:MOST_SESSIONS]]
+        return SessionsAnswer(sessions=shown, more=len(newest) - len(shown))
+
+
+def _view(one: Session, *, here: bool) -> SessionView:
+    return SessionView(
+        id=one.id,
+        principal=one.by,
+        method=one.method,
+        device=one.device,
+        since=one.since,
+        until=one.until,
+        idle=one.idle,
+        here=here,
+    )

@@ -1,0 +1,225 @@
+"""Sessions in a whole installation: a key for some hours, what may be done by it, and each of its ends."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from writ_bus.errors import Forbidden
+from writ_client.client import Writ
+from writ_client.context import Context
+from writ_contracts.audit import SearchQuery
+from writ_contracts.errors import WritError
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import (
+    RunningInstallation,
+    local_target,
+    open_policy,
+    prepare,
+    running_installation,
+)
+from writ_trust.keys import Key, generate_seed
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+
+PEOPLE: dict[str, dict[str, Any]] = {"alice": {"roles": ["admin"]}, "bob": {"roles": ["admin"]}}
+MANAGE = {
+    "name": "manage",
+    "operations": ["principal_manage", "session_end"],
+    "users": ["alice"],
+    "allowed": True,
+    "inherit": False,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("sessions")
+    targets = [local_target("web-1", folder / "files")]
+    home = prepare(folder, targets=targets, policy=open_policy(MANAGE), principals=list(PEOPLE.items()))
+    async with running_installation(folder, home=home) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def alice(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client("alice") as client:
+        yield client
+
+
+async def by_key(installation: RunningInstallation, key: Key, principal: str) -> Writ:
+    context = Context(principal=principal, url=installation.url, installation=installation.home.installation)
+    return await Writ.within(context, key.seed, wait=5)
+
+
+async def opened(installation: RunningInstallation, writ: Writ, seconds: int = 600) -> tuple[Writ, str, Key]:
+    """A connection by a new session of the principal, its id and its key."""
+    key = Key(generate_seed())
+    asked = await writ.sessions.open(key.public, seconds=seconds)
+    assert asked.view is not None, asked
+    assert asked.view.outcome == "succeeded", asked
+    return await by_key(installation, key, writ.principal), asked.operation_id, key
+
+
+async def test_login_acts_by_a_key_of_its_own_and_the_record_finds_it(
+    installation: RunningInstallation, alice: Writ, tmp_path: Path
+) -> None:
+    environ = {"WRIT_PRINCIPAL": "alice", "WRIT_SESSIONS": str(tmp_path)}
+
+    async def writ(*words: str) -> Any:
+        ended = await installation.writ(*words, "-o", "json", environ=environ)
+        assert ended.status == 0, ended
+        return json.loads(ended.out)
+
+    made = await writ("login", "--for", "10m")
+    [file] = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o077 == 0
+    own = installation.home.seed_file("principal-alice")
+    hidden = own.with_suffix(".away")
+    own.rename(hidden)  # it need not be here any more
+    try:
+        ran = await writ("run", "test_noop", "-t", "web-1")
+    finally:
+        hidden.rename(own)
+
+    async def found() -> bool:
+        rows = (await alice.search(SearchQuery(session=made["session"]))).rows
+        return [row.operation_id for row in rows] == [ran["operation_id"]]
+
+    await eventually(found)
+    [listed] = await writ("sessions", "list")
+    assert (listed["id"], listed["principal"], listed["here"]) == (made["session"], "alice", True)
+    ended = await installation.writ("logout", environ=environ)
+    assert ended.status == 0, ended
+    assert list(tmp_path.iterdir()) == []
+
+    async def over() -> bool:
+        return (await alice.sessions.open_ones()).sessions == []
+
+    await eventually(over)
+
+
+async def test_a_session_has_its_principals_rights_on_nats_and_no_others(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    session, number, key = await opened(installation, alice)
+    async with session:
+        assert (await session.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+        bob = Writ(session._bus, key, "bob")
+        with pytest.raises(Forbidden):
+            await bob.submit("test_noop", "web-1")
+        another = await session.sessions.open(Key(generate_seed()).public, seconds=60)
+        assert another.answer.outcome == "denied"
+    with pytest.raises(Forbidden):
+        await by_key(installation, Key(generate_seed()), "alice")
+    await alice.sessions.end(number)
+
+
+async def test_a_revoked_session_is_cut_off_and_comes_back_no_more(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    async with await installation.client("bob") as bob:
+        session, number, key = await opened(installation, bob)
+    assert [one.id for one in (await alice.sessions.open_ones()).sessions] == []  # bob's are not alice's
+    began = time.monotonic()
+    ended = await alice.sessions.end(number, reason="lost")
+    print(f"NATS followed {time.monotonic() - began:.2f} s after the request")
+    assert ended.view is not None
+    assert ended.view.outcome == "succeeded"
+    with pytest.raises(WritError):
+        await session.run("test_noop", "web-1", timeout=5)
+    with pytest.raises(Forbidden):
+        await by_key(installation, key, "bob")
+    assert time.monotonic() - began < 20
+    await session.close()
+
+
+@pytest.mark.exhaustive
+async def test_sessions_of_a_disabled_principal_end_and_those_of_others_go_on(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    async with await installation.client("bob") as bob:
+        bobs, _, key = await opened(installation, bob)
+    own, number, _ = await opened(installation, alice)
+    disabled = await alice.request(
+        "principal_manage", "writ", {"action": "disable", "principal_id": "bob"}, wait=30, reason="left"
+    )
+    assert disabled.view is not None
+    assert disabled.view.outcome == "succeeded", disabled
+    with pytest.raises(Forbidden):
+        await by_key(installation, key, "bob")
+    with pytest.raises(WritError):
+        await bobs.run("test_noop", "web-1", timeout=5)
+    await bobs.close()
+    async with own:
+        assert (await own.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+    await alice.sessions.end(number)
+    await alice.request("principal_manage", "writ", {"action": "enable", "principal_id": "bob"}, wait=30)
+
+
+@pytest.mark.exhaustive
+async def test_a_hundred_logins_are_done_within_a_minute_and_no_operation_is_lost(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    """Five at once open and end sessions, which NATS learns of by reloads, while somebody else works on."""
+    done = asyncio.Event()
+
+    async def work() -> list[str | None]:
+        return [(await alice.run("test_noop", "web-1", timeout=20)).outcome async for _ in until(done)]
+
+    async def log_in_and_out() -> None:
+        for _ in range(20):
+            session, number, _ = await opened(installation, alice)
+            await session.close()
+            await alice.sessions.end(number)
+
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(work())
+        async with asyncio.TaskGroup() as people:
+            for _ in range(5):
+                people.create_task(log_in_and_out())
+        seconds = time.monotonic() - began
+        done.set()
+    print(f"100 logins and logouts in {seconds:.1f} s beside {len(working.result())} operations")
+    assert set(working.result()) == {"succeeded"}
+    assert seconds < 60
+
+
+async def until(done: asyncio.Event) -> AsyncIterator[None]:
+    while not done.is_set():
+        yield
+
+
+@pytest.mark.exhaustive
+async def test_an_idle_session_ends_and_one_in_use_does_not(tmp_path: Path) -> None:
+    policy = open_policy(MANAGE) + "  sessions: {idle: 4s}\n"
+    home = prepare(
+        tmp_path, targets=[local_target("web-1", tmp_path / "files")], policy=policy, principals=list(PEOPLE.items())
+    )
+    async with running_installation(tmp_path, home=home) as running, await running.client("alice") as alice:
+        idle, number, key = await opened(running, alice)
+        used, _, _ = await opened(running, alice)
+
+        async def is_over() -> bool:
+            await used.run("test_noop", "web-1", timeout=20)
+            return number not in [one.id for one in (await used.sessions.open_ones()).sessions]
+
+        async with used:
+            await eventually(is_over, within=30)
+            assert (await used.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+
+        async def is_shut_out() -> bool:
+            try:
+                await (await by_key(running, key, "alice")).close()
+            except Forbidden:
+                return True
+            return False
+
+        await eventually(is_shut_out, within=10)
+        await idle.close()
