@@ -202,7 +202,7 @@ async def test_gateway_beyond_loopback_speaks_tls_or_does_not_start(
     [
         ({"host": "192.0.2.1"}, "without TLS"),
         ({"host": "0.0.0.0", "tls_certificate": Path("x")}, "belong together"),
-        ({"host": "192.0.2.1", "plaintext": "allow"}, ""),
+        ({"host": "192.0.2.1", "http_plaintext": "allow"}, ""),
         ({"host": "::1"}, ""),
     ],
 )

@@ -20,7 +20,7 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
     tls_private_key: Annotated[Path | None, env("WRIT_MCP_TLS_KEY", "the key of that certificate, PEM, mode 0600")] = (
         None
     )
-    plaintext: Annotated[
+    http_plaintext: Annotated[
         Literal["refuse", "allow"],
         env("WRIT_MCP_PLAINTEXT", "allow: HTTP also beyond loopback, for a proxy with TLS on the same private network"),
     ] = "refuse"

@@ -92,7 +92,7 @@ def certificate_of(config: Config) -> Mapping[str, str]:
     if certificate is None or key is None:
         if certificate != key:
             raise ConfigError("WRIT_MCP_TLS_CERT and WRIT_MCP_TLS_KEY belong together: one of them is not set")
-        if not is_loopback_host(config.host) and config.plaintext != "allow":
+        if not is_loopback_host(config.host) and config.http_plaintext != "allow":
             raise ConfigError(
                 f"WRIT_MCP_HOST {config.host} is not loopback, and tokens would cross the network without TLS: set "
                 "WRIT_MCP_TLS_CERT and WRIT_MCP_TLS_KEY, or WRIT_MCP_PLAINTEXT=allow where a proxy with TLS is in front"
