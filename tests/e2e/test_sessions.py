@@ -120,14 +120,15 @@ async def test_a_session_has_its_principals_rights_on_nats_and_no_others(
     await alice.sessions.end(number)
 
 
-async def test_a_revoked_session_is_cut_off_within_a_second_and_comes_back_no_more(
+async def test_a_revoked_session_is_cut_off_and_comes_back_no_more(
     installation: RunningInstallation, alice: Writ
 ) -> None:
     async with await installation.client("bob") as bob:
         session, number, key = await opened(installation, bob)
     assert [one.id for one in (await alice.sessions.open_ones()).sessions] == []  # bob's are not alice's
-    ended = await alice.sessions.end(number, reason="lost")
     began = time.monotonic()
+    ended = await alice.sessions.end(number, reason="lost")
+    print(f"NATS followed {time.monotonic() - began:.2f} s after the request")
     assert ended.view is not None
     assert ended.view.outcome == "succeeded"
     with pytest.raises(WritError):

@@ -12,7 +12,7 @@ from writ_contracts.errors import ConfigError, Unreachable
 
 RETRIED = (BusError, ConfigError, Unreachable, OSError, ExceptionGroup)
 """Failures of the files, the server or a process. Any other error is a defect and ends the loop."""
-APART = 0.5
+APART = 0.4
 """Seconds between two rounds: a reload of NATS may lose replies under way, so that many changes share one."""
 
 
