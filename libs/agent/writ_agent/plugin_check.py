@@ -79,9 +79,9 @@ def _powers(operation: Operation, carrier: object) -> Iterator[str]:
 
 def main() -> None:
     """Write the problems by plugin."""
-    wanted = sys.argv[1:]
+    expected = sys.argv[1:]
     try:
-        answer = {one.name: problems_of(one) for one in installed_plugins() if not wanted or one.name in wanted}
+        answer = {one.name: problems_of(one) for one in installed_plugins() if not expected or one.name in expected}
         sys.stdout.buffer.write(msgspec.json.encode({"plugins": answer}))
     except ConfigError as error:
         sys.stdout.buffer.write(msgspec.json.encode({"error": str(error)}))

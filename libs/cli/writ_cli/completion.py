@@ -95,13 +95,13 @@ def _read(read: Callable[[Home], list[str]], context: click.Context) -> list[str
 
 
 def _settings(context: click.Context) -> Settings:
-    given: dict[str, Any] = context.params
-    where = given.get("context")
-    home = given.get("home") or os.environ.get("WRIT_HOME") or found_home(Path.cwd()) or ".writ"
+    parameters: dict[str, Any] = context.params
+    where = parameters.get("context")
+    home = parameters.get("home") or os.environ.get("WRIT_HOME") or found_home(Path.cwd()) or ".writ"
     return Settings(
         screen=Screen("table"),
         home=Home(Path(home)),
         environ=os.environ,
-        principal=given.get("principal") or os.environ.get("WRIT_PRINCIPAL"),
+        principal=parameters.get("principal") or os.environ.get("WRIT_PRINCIPAL"),
         context=Path(where) if where else None,
     )

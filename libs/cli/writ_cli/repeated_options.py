@@ -13,8 +13,8 @@ from writ_cli.installation.client_context import ContextGroup
 def refuse_repeated(command: click.Command, name: str, words: Sequence[str], parent: click.Context | None) -> None:
     """Check the words after a command's name, those of its subcommands included. Raises UsageError."""
     with click.Context(command, parent=parent, info_name=name, **command.context_settings) as context:
-        given = command.completed(words) if isinstance(command, ContextGroup) else list(words)
-        _, rest, order = command.make_parser(context).parse_args(given)
+        completed_words = command.completed(words) if isinstance(command, ContextGroup) else list(words)
+        _, rest, order = command.make_parser(context).parse_args(completed_words)
         for option in _repeated(order):
             raise click.UsageError(f"{option.opts[0]} is given more than once, and only one value counts", context)
         if isinstance(command, click.Group) and rest:

@@ -182,8 +182,8 @@ def _statement(
         raise Untrusted("the requester signed another request")
     if requested.hidden and hidden is None:
         return []
-    given = {**requested.parameters, **(hidden or {})}
-    if not same(signed.parameters_digest, keyed_digest(requested.salt or "", given)):
+    parameters = {**requested.parameters, **(hidden or {})}
+    if not same(signed.parameters_digest, keyed_digest(requested.salt or "", parameters)):
         raise Untrusted("the requester signed other parameters than these")
     return []
 

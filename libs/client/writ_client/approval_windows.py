@@ -24,11 +24,11 @@ class ApprovalWindows:
         their own, as far as its approvers would do for them; each is decided and recorded, and its decision names the
         window.
         """
-        wanted = {"operations": list(operations), "targets": list(targets), "uses": uses, "seconds": seconds}
-        given = {**wanted, "reason": reason}
-        return await self._writ.request("window_request", WRIT_TARGET, given, reason=reason, wait=ENDED_WITHIN)
+        scope = {"operations": list(operations), "targets": list(targets), "uses": uses, "seconds": seconds}
+        parameters = {**scope, "reason": reason}
+        return await self._writ.request("window_request", WRIT_TARGET, parameters, reason=reason, wait=ENDED_WITHIN)
 
     async def end(self, window_id: str, *, reason: str = "") -> RecordedRequest:
         """End a window before its time; its requester and its approvers always may."""
-        wanted = {"window_id": window_id}
-        return await self._writ.request("window_end", WRIT_TARGET, wanted, reason=reason, wait=ENDED_WITHIN)
+        parameters = {"window_id": window_id}
+        return await self._writ.request("window_end", WRIT_TARGET, parameters, reason=reason, wait=ENDED_WITHIN)

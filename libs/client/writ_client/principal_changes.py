@@ -32,8 +32,10 @@ class PrincipalChanges:
     ) -> RecordedRequest:
         """Add a principal; `key` is its public key (U…)."""
         more = {"acts_for": acts_for, "person": person}
-        given = {name: value for name, value in more.items() if value is not None}
-        return await self.change("add", name, {"kind": kind, "key": key, "roles": list(roles), **given}, reason=reason)
+        parameters = {name: value for name, value in more.items() if value is not None}
+        return await self.change(
+            "add", name, {"kind": kind, "key": key, "roles": list(roles), **parameters}, reason=reason
+        )
 
     async def remove(self, name: str, *, reason: str = "") -> RecordedRequest:
         """Remove the principal: it loses access, and its key never returns."""
@@ -63,5 +65,5 @@ class PrincipalChanges:
         self, action: str, name: str, values: Mapping[str, Any] | None = None, *, reason: str = ""
     ) -> RecordedRequest:
         """Request the operation, and return after at most a minute."""
-        given = {"action": action, "principal_id": name, **(values or {})}
-        return await self._writ.request("principal_manage", WRIT_TARGET, given, reason=reason, wait=CHANGED_WITHIN)
+        parameters = {"action": action, "principal_id": name, **(values or {})}
+        return await self._writ.request("principal_manage", WRIT_TARGET, parameters, reason=reason, wait=CHANGED_WITHIN)

@@ -43,7 +43,7 @@ class Simulation(ABC):
         if (count := len(who) * len(targets) * max(1, len(at))) > MAX_REQUESTS:
             raise Invalid(f"{count} combinations, at most {MAX_REQUESTS}: name fewer targets")
         instants: list[str | None] = [datetime.fromtimestamp(seconds, UTC).isoformat() for seconds in at]
-        asked = [
+        requests = [
             EvalRequest(
                 principal=principal,
                 operation=operation,
@@ -55,4 +55,4 @@ class Simulation(ABC):
             )
             for principal, target, instant in product(who, targets, instants or [None])
         ]
-        return list(zip(asked, await self.eval(asked), strict=True))
+        return list(zip(requests, await self.eval(requests), strict=True))

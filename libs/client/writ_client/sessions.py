@@ -29,13 +29,13 @@ class Sessions:
         One's own key has to sign it: a session opens no other. `by`: also prove one's presence, which the session is
         then known by. Raises the errors of `writ_contracts.errors`.
         """
-        wanted = {"key": key, "seconds": seconds, **({"device": device} if device else {})}
-        return await self._writ.request("session_open", WRIT_TARGET, wanted, wait=ENDED_WITHIN, by=by)
+        expected = {"key": key, "seconds": seconds, **({"device": device} if device else {})}
+        return await self._writ.request("session_open", WRIT_TARGET, expected, wait=ENDED_WITHIN, by=by)
 
     async def end(self, session_id: str, *, reason: str = "") -> RecordedRequest:
         """End a session before its time: one's own, that of an agent that acts for oneself, or another's by a rule."""
-        wanted = {"session_id": session_id}
-        return await self._writ.request("session_end", WRIT_TARGET, wanted, reason=reason, wait=ENDED_WITHIN)
+        expected = {"session_id": session_id}
+        return await self._writ.request("session_end", WRIT_TARGET, expected, reason=reason, wait=ENDED_WITHIN)
 
     async def submit_end(self, session_id: str) -> RequestAnswer:
         """End the very session by whose key one is connected: its outcome can no longer be heard."""

@@ -77,11 +77,13 @@ def breakouts(one: ContainerSettings, mount_roots: Sequence[str], socket: str) -
 
 
 def refuse_breakouts(
-    containers: Sequence[ContainerSettings], given: Mapping[str, Any], mount_roots: Sequence[str], socket: str
+    containers: Sequence[ContainerSettings], parameters: Mapping[str, Any], mount_roots: Sequence[str], socket: str
 ) -> None:
     """Raise Invalid (`breakout_refused`) naming each setting with host access whose flag is not set in `given`."""
     found = [(one.name, breakout) for one in containers for breakout in breakouts(one, mount_roots, socket)]
-    refused = [f"{name}: {each.what} needs {each.flag}" for name, each in found if given.get(each.flag) is not True]
+    refused = [
+        f"{name}: {each.what} needs {each.flag}" for name, each in found if parameters.get(each.flag) is not True
+    ]
     if refused:
         raise Invalid(refusal(refused), code="breakout_refused")
 

@@ -37,14 +37,14 @@ def port_range(address: str | None, published: str | None) -> PortRange:
     return PortRange(_address(address or ANY_ADDRESS), *ends)
 
 
-def refuse_out_of_bounds(containers: Sequence[ContainerSettings], given: Mapping[str, Any]) -> None:
+def refuse_out_of_bounds(containers: Sequence[ContainerSettings], parameters: Mapping[str, Any]) -> None:
     """Raise Invalid (`bounds_refused`) naming each setting outside a bound of `given`."""
     refused = [
         f"{one.name}: {what} is outside {name}"
         for one in containers
         for name, judge in _JUDGES.items()
-        if given.get(name) is not None
-        for what in judge(one, given[name])
+        if parameters.get(name) is not None
+        for what in judge(one, parameters[name])
     ]
     if refused:
         raise Invalid(refusal(refused), code="bounds_refused")

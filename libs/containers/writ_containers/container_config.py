@@ -13,37 +13,40 @@ HIDDEN = ("Cmd", "Healthcheck")
 DEFAULT_NETWORK = "bridge"
 
 
-def settings(given: ContainerCreate) -> ContainerSettings:
+def settings(parameters: ContainerCreate) -> ContainerSettings:
     """Return the judged settings of a container to be created."""
     return ContainerSettings(
-        name=given.container_name,
-        privileged=given.privileged,
-        network=given.network or "",
-        cap_add=given.cap_add,
-        devices=given.devices,
-        binds=[source for source in _sources(given) if source.startswith("/")],
-        image=given.image,
-        ports=[port_range(outer["HostIp"], outer["HostPort"]) for _, outer in map(_port, given.ports)],
-        volumes=[source for source in _sources(given) if not source.startswith("/")],
-        networks=[network for network in [given.network or DEFAULT_NETWORK] if network != "none"],
+        name=parameters.container_name,
+        privileged=parameters.privileged,
+        network=parameters.network or "",
+        cap_add=parameters.cap_add,
+        devices=parameters.devices,
+        binds=[source for source in _sources(parameters) if source.startswith("/")],
+        image=parameters.image,
+        ports=[port_range(outer["HostIp"], outer["HostPort"]) for _, outer in map(_port, parameters.ports)],
+        volumes=[source for source in _sources(parameters) if not source.startswith("/")],
+        networks=[network for network in [parameters.network or DEFAULT_NETWORK] if network != "none"],
     )
 
 
-def config(given: ContainerCreate, operation_id: str) -> dict[str, Any]:
+def config(parameters: ContainerCreate, operation_id: str) -> dict[str, Any]:
     """Return the request body. Every value stays one value: none is joined into text for a later parser."""
     body: dict[str, Any] = {
-        "Image": given.image,
-        "Labels": {**given.labels, OPERATION_LABEL: operation_id},
-        "Env": [f"{name}={value}" for name, value in sorted(given.env.items())],
-        "ExposedPorts": {inner: {} for inner, _ in map(_port, given.ports)},
-        "HostConfig": _host_config(given),
+        "Image": parameters.image,
+        "Labels": {**parameters.labels, OPERATION_LABEL: operation_id},
+        "Env": [f"{name}={value}" for name, value in sorted(parameters.env.items())],
+        "ExposedPorts": {inner: {} for inner, _ in map(_port, parameters.ports)},
+        "HostConfig": _host_config(parameters),
     }
-    if given.command:
-        body["Cmd"] = list(given.command)
-    if given.user is not None:
-        body["User"] = given.user
-    if given.health_command:
-        body["Healthcheck"] = {"Test": ["CMD", *given.health_command], "Interval": given.health_interval * NANO}
+    if parameters.command:
+        body["Cmd"] = list(parameters.command)
+    if parameters.user is not None:
+        body["User"] = parameters.user
+    if parameters.health_command:
+        body["Healthcheck"] = {
+            "Test": ["CMD", *parameters.health_command],
+            "Interval": parameters.health_interval * NANO,
+        }
     return body
 
 
@@ -54,34 +57,34 @@ def shown(body: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "Env": names, "Labels": sorted(body["Labels"])}
 
 
-def _sources(given: ContainerCreate) -> list[str]:
-    return [text.partition(":")[0] for text in given.mounts]
+def _sources(parameters: ContainerCreate) -> list[str]:
+    return [text.partition(":")[0] for text in parameters.mounts]
 
 
-def _host_config(given: ContainerCreate) -> dict[str, Any]:
+def _host_config(parameters: ContainerCreate) -> dict[str, Any]:
     host: dict[str, Any] = {
-        "PortBindings": _bindings(given),
-        "Mounts": [_mount(text) for text in given.mounts],
-        "RestartPolicy": {"Name": given.restart_policy or "no"},
-        "Privileged": given.privileged,
-        "CapAdd": list(given.cap_add),
-        "CapDrop": list(given.cap_drop),
-        "Devices": [_device(text) for text in given.devices],
-        "ReadonlyRootfs": given.read_only,
-        "Init": given.init,
+        "PortBindings": _bindings(parameters),
+        "Mounts": [_mount(text) for text in parameters.mounts],
+        "RestartPolicy": {"Name": parameters.restart_policy or "no"},
+        "Privileged": parameters.privileged,
+        "CapAdd": list(parameters.cap_add),
+        "CapDrop": list(parameters.cap_drop),
+        "Devices": [_device(text) for text in parameters.devices],
+        "ReadonlyRootfs": parameters.read_only,
+        "Init": parameters.init,
     }
-    if given.network is not None:
-        host["NetworkMode"] = given.network
-    if given.memory is not None:
-        host["Memory"] = given.memory * MIB
-    if given.cpus is not None:
-        host["NanoCpus"] = round(given.cpus * NANO)
+    if parameters.network is not None:
+        host["NetworkMode"] = parameters.network
+    if parameters.memory is not None:
+        host["Memory"] = parameters.memory * MIB
+    if parameters.cpus is not None:
+        host["NanoCpus"] = round(parameters.cpus * NANO)
     return host
 
 
-def _bindings(given: ContainerCreate) -> dict[str, list[dict[str, str]]]:
+def _bindings(parameters: ContainerCreate) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
-    for inner, outer in map(_port, given.ports):
+    for inner, outer in map(_port, parameters.ports):
         found.setdefault(inner, []).append(outer)
     return found
 

@@ -20,15 +20,15 @@ Raw = Mapping[str, Any]
 
 async def create(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
-    given: ContainerCreate = task.arguments()
-    check(engine, given, task.target)
-    await _have_image(engine, given.image, progress)
-    container_id = await _created(engine, given, task)
+    parameters: ContainerCreate = task.arguments()
+    check(engine, parameters, task.target)
+    await _have_image(engine, parameters.image, progress)
+    container_id = await _created(engine, parameters, task)
     if container_id is None:
         message = f"the engine does not answer; {where_to_look(task.operation_id)}"
         return TaskResult(outcome="unknown", code="connection_lost", message=message, effect="maybe")
     try:
-        return await _started(engine, given, container_id, progress, until)
+        return await _started(engine, parameters, container_id, progress, until)
     except WritError as error:
         if await remove_created(engine, task.operation_id):
             return TaskResult(outcome="failed", code=error.code, message=f"{error}; it was removed again")
@@ -36,21 +36,25 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
         return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
 
 
-def check(engine: Engine, given: ContainerCreate, target: Target) -> None:
+def check(engine: Engine, parameters: ContainerCreate, target: Target) -> None:
     """Raise Invalid for a setting with host access without its flag, or outside a bound."""
-    check_settings([container_config.settings(given)], given, target, engine.address.socket)
+    check_settings([container_config.settings(parameters)], parameters, target, engine.address.socket)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     """Return the API calls; variables by name only."""
-    given: ContainerCreate = task.arguments()
-    check(engine, given, task.target)
-    if (taken := await engine.find_or_none(given.container_name)) is not None:
-        raise _taken(given.container_name, taken)
-    body = container_config.config(given, task.operation_id)
-    calls = [] if await engine.image(given.image) is not None else [f"POST /images/create?fromImage={given.image}"]
-    calls.append(f"POST /containers/create?name={given.container_name}")
-    if given.start:
+    parameters: ContainerCreate = task.arguments()
+    check(engine, parameters, task.target)
+    if (taken := await engine.find_or_none(parameters.container_name)) is not None:
+        raise _taken(parameters.container_name, taken)
+    body = container_config.config(parameters, task.operation_id)
+    calls = (
+        []
+        if await engine.image(parameters.image) is not None
+        else [f"POST /images/create?fromImage={parameters.image}"]
+    )
+    calls.append(f"POST /containers/create?name={parameters.container_name}")
+    if parameters.start:
         calls.append("POST /containers/{id}/start")
     return {"calls": calls, "body": container_config.shown(body)}
 
@@ -61,20 +65,20 @@ async def _have_image(engine: Engine, image: str, progress: Progress) -> None:
         await engine.pull(image, progress)
 
 
-async def _created(engine: Engine, given: ContainerCreate, task: Task) -> str | None:
+async def _created(engine: Engine, parameters: ContainerCreate, task: Task) -> str | None:
     """The id; None where nobody knows."""
-    body = container_config.config(given, task.operation_id)
+    body = container_config.config(parameters, task.operation_id)
     try:
-        return await create_container(engine, given.container_name, body, task.operation_id)
+        return await create_container(engine, parameters.container_name, body, task.operation_id)
     except Conflict as error:
-        taken = await engine.find_or_none(given.container_name)
-        raise error if taken is None else _taken(given.container_name, taken) from error
+        taken = await engine.find_or_none(parameters.container_name)
+        raise error if taken is None else _taken(parameters.container_name, taken) from error
 
 
 async def _started(
-    engine: Engine, given: ContainerCreate, container_id: str, progress: Progress, until: float
+    engine: Engine, parameters: ContainerCreate, container_id: str, progress: Progress, until: float
 ) -> TaskResult:
-    if not given.start:
+    if not parameters.start:
         raw = await engine.inspect(container_id)
         return _done(raw)
     await engine.start(container_id)

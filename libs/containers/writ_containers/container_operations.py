@@ -157,9 +157,9 @@ async def _read(engine: Engine, task: Task) -> TaskResult:
     match task.operation.name:
         case "container_list":
             shown = map(container_view.listed, await engine.containers())
-            wanted = [one for one in shown if one["state"] == "running" or not task.parameters["running"]]
+            selected = [one for one in shown if one["state"] == "running" or not task.parameters["running"]]
             return TaskResult(
-                outcome="succeeded", output={"containers": sorted(wanted, key=lambda one: one["container_name"])}
+                outcome="succeeded", output={"containers": sorted(selected, key=lambda one: one["container_name"])}
             )
         case "stack_status":
             return TaskResult(outcome="succeeded", output=await stack_operations.status(engine, task))

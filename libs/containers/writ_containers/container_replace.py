@@ -102,10 +102,10 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
             await engine.start(former_id)
         for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
             await engine.remove_volume(volume)
-        seen = await engine.find(name)
+        container = await engine.find(name)
     except WritError:
         return False
-    return seen.get("Id") == former_id and container_view.is_running(seen) == ran
+    return container.get("Id") == former_id and container_view.is_running(container) == ran
 
 
 async def _well(engine: Engine, container_id: str, ran: bool, until: float, progress: Progress) -> HealthResult:
@@ -136,11 +136,11 @@ async def _rolled_back(
     back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id)
     shown = {**output, "rolled_back": back}
     if back:
-        told = f"{message}; the former container has its place again"
-        return TaskResult(outcome="failed", code=code, message=told, output=shown, effect="done" if ran else "none")
+        text = f"{message}; the former container has its place again"
+        return TaskResult(outcome="failed", code=code, message=text, output=shown, effect="done" if ran else "none")
     former = names_for(name, task.operation_id).former
-    told = f"{message}; the former container could not be put back: look for {former}"
-    return TaskResult(outcome="unknown", code=code, message=told, output=shown, effect="maybe")
+    text = f"{message}; the former container could not be put back: look for {former}"
+    return TaskResult(outcome="unknown", code=code, message=text, output=shown, effect="maybe")
 
 
 async def _finished(engine: Engine, raw: Raw, names: ReplacementNames, new: Raw) -> TaskResult:

@@ -52,15 +52,15 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
         return await container_update.probe(engine, task, before)
     container, name = _names(task)
     image = await _find(engine, container, name)
-    seen = {} if image is None else {"reference": str(image.get("Id"))}
+    observed = {} if image is None else {"reference": str(image.get("Id"))}
     if task.operation.name == "snapshot_delete":
         gone: Verdict = "took_effect" if image is None else "no_effect"
         return ProbeResult(
-            verdict=gone, seen={**seen, "reason": "the snapshot is gone" if image is None else "it is there"}
+            verdict=gone, seen={**observed, "reason": "the snapshot is gone" if image is None else "it is there"}
         )
     ours = image is not None and _labels(image).get(OPERATION_LABEL) == task.operation_id
     reason = "this operation made the snapshot" if ours else "no snapshot of this operation"
-    return ProbeResult(verdict="took_effect" if ours else "no_effect", seen={**seen, "reason": reason})
+    return ProbeResult(verdict="took_effect" if ours else "no_effect", seen={**observed, "reason": reason})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:

@@ -17,29 +17,29 @@ Raw = Mapping[str, Any]
 
 async def update(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
-    given: ContainerUpdate = task.arguments()
-    raw = await _checked(engine, given, task)
-    image = await engine.image(given.image)
-    if image is None or given.pull:
-        progress(f"pulls {given.image}")
-        await engine.pull(given.image, progress)
-        image = await engine.image(given.image)
-    if image is not None and image.get("Id") == raw.get("Image") and not given.recreate:
+    parameters: ContainerUpdate = task.arguments()
+    raw = await _checked(engine, parameters, task)
+    image = await engine.image(parameters.image)
+    if image is None or parameters.pull:
+        progress(f"pulls {parameters.image}")
+        await engine.pull(parameters.image, progress)
+        image = await engine.image(parameters.image)
+    if image is not None and image.get("Id") == raw.get("Image") and not parameters.recreate:
         message = "it has this image already"
         return TaskResult(outcome="succeeded", output=container_view.state(raw), message=message, effect="none")
-    return await replace_container(engine, task, raw, await _body(engine, given, task, raw), progress, until)
+    return await replace_container(engine, task, raw, await _body(engine, parameters, task, raw), progress, until)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     """Return the API calls."""
-    given: ContainerUpdate = task.arguments()
-    raw = await _checked(engine, given, task)
-    image = await engine.image(given.image)
-    pulls = [f"POST /images/create?fromImage={given.image}"] if image is None or given.pull else []
-    shown = {"container": container_view.baseline(raw), "image": given.image}
-    if not pulls and image is not None and image.get("Id") == raw.get("Image") and not given.recreate:
+    parameters: ContainerUpdate = task.arguments()
+    raw = await _checked(engine, parameters, task)
+    image = await engine.image(parameters.image)
+    pulls = [f"POST /images/create?fromImage={parameters.image}"] if image is None or parameters.pull else []
+    shown = {"container": container_view.baseline(raw), "image": parameters.image}
+    if not pulls and image is not None and image.get("Id") == raw.get("Image") and not parameters.recreate:
         return {**shown, "calls": []}
-    names, path = names_for(given.container_name, task.operation_id), f"/containers/{raw['Id']}"
+    names, path = names_for(parameters.container_name, task.operation_id), f"/containers/{raw['Id']}"
     calls = [*pulls, f"POST /containers/create?name={names.new}"]
     calls += [f"POST {path}/stop"] if container_view.is_running(raw) else []
     calls += [f"POST {path}/rename?name={names.former}", f"POST /containers/{{id}}/rename?name={names.name}"]
@@ -51,34 +51,36 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     """Return whether it took effect: the label of the operation and the former id tell."""
     name = str(task.parameters["container_name"])
     raw = await engine.find_or_none(name)
-    seen = {} if raw is None else container_view.baseline(raw)
+    observed = {} if raw is None else container_view.baseline(raw)
     former = await engine.find_or_none(names_for(name, task.operation_id).former)
     if raw is not None and container_view.operation_of(raw) == task.operation_id and _as_well(raw, before, former):
         kept = "" if former is None else f"; the former one is left as {names_for(name, task.operation_id).former}"
         reason = f"the container was made by this operation{kept}"
-        return ProbeResult(verdict="took_effect", seen={**seen, "reason": reason})
+        return ProbeResult(verdict="took_effect", seen={**observed, "reason": reason})
     left = await labelled(engine, task.operation_id)
-    same = seen.get("container_id") == before.get("container_id") and seen.get("state") == before.get("state")
+    same = observed.get("container_id") == before.get("container_id") and observed.get("state") == before.get("state")
     if not left and (same or not before):
-        return ProbeResult(verdict="no_effect", seen={**seen, "reason": "it is the former container"})
-    return ProbeResult(verdict="unknown", seen={**seen, "reason": _halfway(name, task.operation_id, bool(left), raw)})
+        return ProbeResult(verdict="no_effect", seen={**observed, "reason": "it is the former container"})
+    return ProbeResult(
+        verdict="unknown", seen={**observed, "reason": _halfway(name, task.operation_id, bool(left), raw)}
+    )
 
 
-async def _checked(engine: Engine, given: ContainerUpdate, task: Task) -> Raw:
+async def _checked(engine: Engine, parameters: ContainerUpdate, task: Task) -> Raw:
     """Return the container, if its settings are allowed by the current flags: the new image gets all of them."""
-    raw = await engine.find(given.container_name)
+    raw = await engine.find(parameters.container_name)
     known = task.baseline.get("container_id")
     if known and known != raw.get("Id"):
         raise Conflict("another container has the name since the decision", code="container_changed")
     container_recreate.check_recreatable(raw)
-    judged = container_recreate.settings(raw, await engine.info(), given.image)
-    check_settings([judged], given, task.target, engine.address.socket)
+    judged = container_recreate.settings(raw, await engine.info(), parameters.image)
+    check_settings([judged], parameters, task.target, engine.address.socket)
     return raw
 
 
-async def _body(engine: Engine, given: ContainerUpdate, task: Task, raw: Raw) -> Raw:
+async def _body(engine: Engine, parameters: ContainerUpdate, task: Task, raw: Raw) -> Raw:
     former = await engine.image(str(raw.get("Image")))
-    return container_recreate.recreated(raw, former, given.image, task.operation_id)
+    return container_recreate.recreated(raw, former, parameters.image, task.operation_id)
 
 
 def _as_well(raw: Raw, before: Mapping[str, Any], former: Raw | None) -> bool:

@@ -14,16 +14,16 @@ NEVER = "0001-01-01T00:00:00Z"
 
 def state(raw: Raw) -> dict[str, Any]:
     """Return the fields of ContainerState."""
-    told, config = raw.get("State", {}), raw.get("Config", {})
+    raw_state, config = raw.get("State", {}), raw.get("Config", {})
     return {
         "container_name": str(raw.get("Name", "")).removeprefix("/"),
         "container_id": str(raw.get("Id", "")),
         "image": str(config.get("Image", "")),
         "image_digest": str(raw.get("Image", "")),
-        "state": str(told.get("Status", "")),
+        "state": str(raw_state.get("Status", "")),
         "health": health(raw),
-        "started_at": unix_time(str(told.get("StartedAt", ""))),
-        "exit_code": None if is_running(raw) else told.get("ExitCode"),
+        "started_at": unix_time(str(raw_state.get("StartedAt", ""))),
+        "exit_code": None if is_running(raw) else raw_state.get("ExitCode"),
     }
 
 

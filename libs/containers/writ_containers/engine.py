@@ -105,8 +105,8 @@ class Engine:
 
     async def containers(self, labels: Mapping[str, str] | None = None) -> list[Raw]:
         """GET /containers/json: all of them, or those with these labels; also the stopped ones."""
-        given = {"filters": json.dumps(_labels(labels))} if labels else {}
-        found = await self._read(self._docker.containers.list(all=True, **given))
+        query = {"filters": json.dumps(_labels(labels))} if labels else {}
+        found = await self._read(self._docker.containers.list(all=True, **query))
         return [one._container for one in found]
 
     async def create(self, name: str, config: Raw) -> str:
@@ -250,8 +250,8 @@ class Engine:
     async def logs(self, container_id: str, lines: int, most: int = LOG_BYTES) -> str:
         """GET /containers/{id}/logs: the last lines of both outputs, cut to `most` characters from the end."""
         container = self._docker.containers.container(_check_id(container_id))
-        told = await self._read(container.log(stdout=True, stderr=True, tail=lines))
-        return "".join(told)[-most:]
+        text = await self._read(container.log(stdout=True, stderr=True, tail=lines))
+        return "".join(text)[-most:]
 
     async def get_json(self, path: str, query: Mapping[str, str], absent: Collection[int] = ()) -> Any:
         """Return the answer to GET; None where its status is one of `absent`."""

@@ -12,8 +12,8 @@ from writ_contracts.catalogue.host_access import ContainerAccess
 from writ_contracts.inventory import Target
 
 
-def check_settings(judged: Sequence[ContainerSettings], given: ContainerAccess, target: Target, socket: str) -> None:
+def check_settings(judged: Sequence[ContainerSettings], access: ContainerAccess, target: Target, socket: str) -> None:
     """Raise Invalid (`breakout_refused`, `bounds_refused`). `socket`: the socket of the target's own engine."""
-    parameters = structs.asdict(given)
+    parameters = structs.asdict(access)
     refuse_breakouts(judged, parameters, target.mount_roots, socket)
     refuse_out_of_bounds(judged, parameters)

@@ -43,17 +43,21 @@ def services_of(found: Sequence[Raw]) -> dict[str, StackService]:
 
 def snapshot(found: Sequence[Raw]) -> dict[str, Any]:
     """Return the state by which a later one shows a change; public and small."""
-    return {"containers": sorted([seen["container_id"][:12], seen["started"]] for seen in map(baseline, found))[:100]}
+    return {
+        "containers": sorted(
+            [container["container_id"][:12], container["started"]] for container in map(baseline, found)
+        )[:100]
+    }
 
 
-def judged(wanted: Mapping[str, int], services: Mapping[str, StackService]) -> StackEnd:
+def judged(expected: Mapping[str, int], services: Mapping[str, StackService]) -> StackEnd:
     """Return whether the stack is as wanted."""
-    lacking = {name: count for name, count in wanted.items() if count and not _is_up(services.get(name), count)}
+    lacking = {name: count for name, count in expected.items() if count and not _is_up(services.get(name), count)}
     if not lacking:
         return StackEnd(True, "")
     is_over = any((one := services.get(name)) is not None and one.ended for name in lacking)
     down = ", ".join(f"{name} ({services[name].text if name in services else 'absent'})" for name in sorted(lacking))
-    running = ", ".join(sorted(set(wanted) - lacking.keys())) or "nothing"
+    running = ", ".join(sorted(set(expected) - lacking.keys())) or "nothing"
     return StackEnd(is_over, f"up: {running}; not up: {down}")
 
 

@@ -49,17 +49,17 @@ def check(value: Any) -> None:
     """Raises Invalid for a value nested too deep, with too many parts, or with a number or text refused by some readers
     of JSON.
     """
-    waiting, seen = [(value, 0)], 0
+    waiting, count = [(value, 0)], 0
     while waiting:
         one, level = waiting.pop()
         parts = _parts(one)
         if parts is None:
             _check_plain(one)
             continue
-        seen += len(parts)
+        count += len(parts)
         if level > MOST_LEVELS:
             raise Invalid(f"nested too deeply: more than {MOST_LEVELS} levels")
-        if seen > MOST_VALUES:
+        if count > MOST_VALUES:
             raise Invalid(f"more than {MOST_VALUES} values in one message")
         waiting += [(part, level + 1) for part in parts]
 
@@ -106,13 +106,13 @@ def _check_text(text: str) -> None:
 
 def is_free(kind: Any) -> bool:
     """Return whether messages of this type hold free values."""
-    waiting, seen = [inspect.type_info(kind)], set[type]()
+    waiting, visited = [inspect.type_info(kind)], set[type]()
     while waiting:
         match waiting.pop():
             case inspect.AnyType():
                 return True
-            case inspect.StructType() as struct if struct.cls not in seen:
-                seen.add(struct.cls)
+            case inspect.StructType() as struct if struct.cls not in visited:
+                visited.add(struct.cls)
                 waiting += [field.type for field in struct.fields]
             case inspect.UnionType() as union:
                 waiting += union.types

@@ -13,14 +13,14 @@ def person_of(principal: str, principals: Mapping[str, Principal]) -> str:
 
     An unknown principal is its own person. Where `acts_for` leads in a circle, all of the circle are one.
     """
-    seen = {principal}
+    visited = {principal}
     while (entry := principals.get(principal)) is not None:
         if entry.person is not None or entry.acts_for is None:
             return entry.person or entry.id
-        if entry.acts_for in seen:
-            return min(seen)
+        if entry.acts_for in visited:
+            return min(visited)
         principal = entry.acts_for
-        seen.add(principal)
+        visited.add(principal)
     return principal
 
 

@@ -87,9 +87,9 @@ def digest_problem(
         mine, known = agent.get(name), accepted.get(name, ())
         if mine not in known:
             has = f"digest {mine[:12]}" if mine else "no such plugin"
-            wanted = ", ".join(one[:12] for one in known) or "no such plugin"
+            expected = ", ".join(one[:12] for one in known) or "no such plugin"
             return (
-                f"plugin {name}: the agent has {has}, policy accepts {wanted}. "
+                f"plugin {name}: the agent has {has}, policy accepts {expected}. "
                 "Install the same build on both, or list the agent's in WRIT_PLUGIN_DIGESTS of the policy service"
             )
     return ""

@@ -96,8 +96,8 @@ def _gateways(document: Document, principals: Principals) -> Iterator[Problem]:
     """Yield a `via` which names no gateway, or is a human's, and rights given to a gateway, which must have none."""
     gateways = {one.id for one in principals.principals if one.kind == GATEWAY}
     for at, principal in enumerate(principals.principals):
-        if principal.kind == GATEWAY and (given := _given(principal)):
-            yield document.problem(("principals", at, given), f"a gateway has no {given}: it requests for others")
+        if principal.kind == GATEWAY and (fields := _given(principal)):
+            yield document.problem(("principals", at, fields), f"a gateway has no {fields}: it requests for others")
         if principal.via is None:
             continue
         keys: Keys = ("principals", at, "via")
@@ -135,11 +135,11 @@ def read_agents(path: Path) -> Agents:
 
 
 def _twice(document: Document, section: str, field: str, values: Iterable[str]) -> Iterator[Problem]:
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for at, value in enumerate(values):
-        if value and value in seen:
+        if value and value in earlier:
             yield document.problem((section, at, field), f"the {field} '{value}' stands here twice")
-        seen.add(value)
+        earlier.add(value)
 
 
 def _sound(value: Kind, found: list[Problem]) -> Kind:

@@ -86,11 +86,11 @@ def agent_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of TLS and of the host's id for the agent, paths as absolute ones: it is started in another
     folder.
     """
-    given = {name: environ[name] for name in TLS if environ.get(name)}
-    files = {name: str(Path(one).absolute()) for name, one in given.items() if not one.startswith(PINNED)}
+    variables = {name: environ[name] for name in TLS if environ.get(name)}
+    files = {name: str(Path(one).absolute()) for name, one in variables.items() if not one.startswith(PINNED)}
     allowed = {PLAINTEXT: environ[PLAINTEXT]} if environ.get(PLAINTEXT) else {}
     machine = {MACHINE: str(Path(environ[MACHINE]).absolute())} if environ.get(MACHINE) else {}
-    return {**given, **files, **allowed, **machine}
+    return {**variables, **files, **allowed, **machine}
 
 
 def _key(path: Path, installation: str) -> Key:

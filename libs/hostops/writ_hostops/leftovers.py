@@ -31,22 +31,22 @@ def leftovers(call: Call) -> HostAnswer:
 
 def clean(call: Call) -> HostAnswer:
     """Remove the folders, and return what was there. HostError `busy` while an operation runs."""
-    seen = _seen(call)
-    folder = seen["folder"]
-    if seen["running"]:
-        raise HostError("busy", f"{seen['running']} operations run on this host; nothing was removed")
+    observed = _seen(call)
+    folder = observed["folder"]
+    if observed["running"]:
+        raise HostError("busy", f"{observed['running']} operations run on this host; nothing was removed")
     if not os.path.lexists(folder):
-        return HostAnswer(output=seen)
+        return HostAnswer(output=observed)
     with system_errors(folder):
         status = os.lstat(folder)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-            raise HostError("permission_denied", f"{folder} is no folder of {seen['user']}; nothing was removed")
+            raise HostError("permission_denied", f"{folder} is no folder of {observed['user']}; nothing was removed")
         for name in OWN:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(os.path.join(folder, name))
-        if not seen["others"]:
+        if not observed["others"]:
             os.rmdir(folder)
-    return HostAnswer(output=seen, effect="done")
+    return HostAnswer(output=observed, effect="done")
 
 
 def _seen(call: Call) -> Dict[str, Any]:

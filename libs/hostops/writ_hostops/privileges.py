@@ -35,14 +35,14 @@ def services(stop: Stop) -> str:
     if os.geteuid() == 0:
         return ""
     try:
-        asked = commands.run(("pkcheck", "--action-id", MANAGE_UNITS, "--process", str(os.getpid())), stop)
+        request = commands.run(("pkcheck", "--action-id", MANAGE_UNITS, "--process", str(os.getpid())), stop)
     except HostError as error:
         if error.code != "tool_missing":
             raise
         return f"{user()} is not root, and there is no polkit here that could let it manage units"
-    asked.refuse_stopped("pkcheck")
+    request.refuse_stopped("pkcheck")
     allowed = f"polkit ({MANAGE_UNITS}) lets it manage no units, except where a rule names single ones"
-    return "" if asked.status == 0 else f"{user()} is not root, and {allowed}"
+    return "" if request.status == 0 else f"{user()} is not root, and {allowed}"
 
 
 def packages() -> str:

@@ -164,8 +164,8 @@ def rights(party: AccountUsers) -> Rights:
     """Return the permissions of each key of the party."""
     listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
     servers = PINGED if party.account in SERVER_READERS else ()
-    asked = [*(one.name for one in lent(party.role, party.tokens)), *servers]
-    return Rights(_unique([*party.sent, *asked]), _unique(listen), answers=party.is_service)
+    apis = [*(one.name for one in lent(party.role, party.tokens)), *servers]
+    return Rights(_unique([*party.sent, *apis]), _unique(listen), answers=party.is_service)
 
 
 def gateway_rights(plan: ServerPlan, name: str) -> Rights:
@@ -189,8 +189,8 @@ def bootstrap_rights() -> Rights:
     and probes the end of a closed journal.
     """
     read = [led(stream).name for stream in subjects.STREAMS]
-    asked = ["$JS.API.>", "$JS.SNAPSHOT.>", *read, subjects.JOURNAL_CLOSED]
-    return Rights(asked, [f"{inbox_prefix('bootstrap')}.>"])
+    publish = ["$JS.API.>", "$JS.SNAPSHOT.>", *read, subjects.JOURNAL_CLOSED]
+    return Rights(publish, [f"{inbox_prefix('bootstrap')}.>"])
 
 
 def _unique(subjects: Iterable[str]) -> list[str]:
@@ -245,8 +245,8 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
     accounts.service(CORE, STATUS, JOURNAL_INFO, share=True, known_as=USAGE)
     accounts.add(SYSTEM, *({"nkey": key} for key in plan.system))
     for account in SERVER_READERS:
-        for subject, asked in PINGED.items():
-            accounts.service(SYSTEM, account, asked, many=True, known_as=subject)
+        for subject, pinged in PINGED.items():
+            accounts.service(SYSTEM, account, pinged, many=True, known_as=subject)
     for party in everybody:
         if party.role is Role.AGENT:
             _link(accounts, party, plan.links.get(party.tokens["pool"], ()))

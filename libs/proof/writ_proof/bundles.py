@@ -154,11 +154,11 @@ class Bundle:
 
     def chunks(self, name: str, most: int | None = None) -> Iterator[bytes]:
         """Yield a member's content, piece by piece; no more than `most` bytes."""
-        seen = 0
+        count = 0
         with _disk(self.path), _as_made(self.path), self._zip.open(name) as file:
             while chunk := file.read(CHUNK):
-                seen += len(chunk)
-                if most is not None and seen > most:
+                count += len(chunk)
+                if most is not None and count > most:
                     raise DamagedBundle(f"{self.path}: {name} has more than {most} bytes")
                 yield chunk
 

@@ -131,13 +131,13 @@ def _spelled(word: str, nouns: Iterable[str]) -> list[str]:
 
 
 def _constraints(
-    given: Mapping[str, Any], operations: Iterable[str], catalogue: Catalogue
+    parameters: Mapping[str, Any], operations: Iterable[str], catalogue: Catalogue
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the constraints on parameters that the operations have, and the parts that can't be said."""
     known = {name for one in operations for name in catalogue[one].parameters.__struct_fields__}
     found: dict[str, Any] = {}
     lost: list[str] = []
-    for name, constraint in given.items():
+    for name, constraint in parameters.items():
         here = PARAMETERS.get(name, name) if name not in known else name
         if here not in known:
             continue  # no request has it

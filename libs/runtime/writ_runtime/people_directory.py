@@ -39,9 +39,9 @@ class KnownDirectory:
         with self._taking:
             known = self.value
             if known is not None and digest(signed) != known.name.digest:
-                given = open_directory(signed.detached(), self._people_keys, self._installation)
-                if given.name.number < known.name.number:
-                    check_successor(known, given)
+                directory = open_directory(signed.detached(), self._people_keys, self._installation)
+                if directory.name.number < known.name.number:
+                    check_successor(known, directory)
                     return known
             return self._take(signed)
 

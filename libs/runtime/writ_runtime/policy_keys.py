@@ -43,7 +43,7 @@ class PolicyKeys:
 
     def __init__(
         self,
-        given: str,
+        text: str,
         path: Path | None,
         *,
         own: str = "",
@@ -54,7 +54,7 @@ class PolicyKeys:
         `former`: further keys with their last event, `former_versions` with their last version. Raises Invalid for a
         key that is none, ConfigError for an unusable file.
         """
-        self._given = dict.fromkeys(filter(None, (*map(str.strip, given.split(",")), own)), sys.maxsize)
+        self._given = dict.fromkeys(filter(None, (*map(str.strip, text.split(",")), own)), sys.maxsize)
         for key in self._given:
             decode_public(key)
         self._path, self._own = path, own

@@ -103,8 +103,8 @@ async def show(folder: Path) -> None:
 
 def first_operation(path: str) -> list[str]:
     """Return the first request of an installation with the demo's policy, for a `path` with the text `old words`."""
-    given = [f"file_path={path}", "content=new words", "--reason", "the old ones were old"]
-    return ["run", "file_write", "--target", TARGET, *given]
+    arguments = [f"file_path={path}", "content=new words", "--reason", "the old ones were old"]
+    return ["run", "file_write", "--target", TARGET, *arguments]
 
 
 async def write(installation: RunningInstallation, path: Path) -> None:
@@ -146,8 +146,8 @@ async def approve(installation: RunningInstallation, path: Path) -> None:
     """A change that waits for a second person, and an agent that cannot be that person."""
     title("5. A change that a second person must approve; an AI agent requests it")
     copy = path.with_name("motd.copy")
-    given = [f"source_path={path}", f"dest_path={copy}", "--reason", "keep the old words"]
-    await run(installation, 0, "run", "file_copy", "--target", TARGET, *given, "--no-wait", "--as", "copilot")
+    arguments = [f"source_path={path}", f"dest_path={copy}", "--reason", "keep the old words"]
+    await run(installation, 0, "run", "file_copy", "--target", TARGET, *arguments, "--no-wait", "--as", "copilot")
     listed = json.loads((await run(installation, 0, "approvals", "list", "--as", "ada", "-o", "json", quiet=True)).out)
     operation = listed[0]["operation_id"]
     title("   … the agent cannot approve its own request, nor can the person it acts for")
@@ -171,11 +171,11 @@ async def use_tools(installation: RunningInstallation, path: Path) -> None:
         delete = {"operation_type": "file_delete", "parameters": {"file_path": str(path)}}
         denied = await model.call("request_operation", **change, **delete)
         expect(denied["status"] == "denied" and path.exists(), "the deletion was not denied")
-        given = {"source_path": str(path), "dest_path": str(copy)}
-        asked = await model.call("request_operation", **change, operation_type="file_copy", parameters=given)
-        expect(asked["status"] == "awaiting_approval" and asked["approvers"] == ["ada"], "it waits for nobody")
-        await run(installation, 0, "approvals", "approve", asked["operation_id"], "--yes", "--as", "ada")
-        ended = await model.call("wait_for_operation", operation_id=asked["operation_id"])
+        arguments = {"source_path": str(path), "dest_path": str(copy)}
+        reply = await model.call("request_operation", **change, operation_type="file_copy", parameters=arguments)
+        expect(reply["status"] == "awaiting_approval" and reply["approvers"] == ["ada"], "it waits for nobody")
+        await run(installation, 0, "approvals", "approve", reply["operation_id"], "--yes", "--as", "ada")
+        ended = await model.call("wait_for_operation", operation_id=reply["operation_id"])
     expect(ended["status"] == "succeeded" and copy.exists(), "the copy was not made")
 
 

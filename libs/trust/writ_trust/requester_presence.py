@@ -16,12 +16,12 @@ def signed_bytes(statement: Signed) -> bytes:
     return PREFIX + bytes(statement.payload)
 
 
-def check_presence(statement: Signed, given: PresenceEvidence, credentials: Iterable[Credential]) -> Presence:
+def check_presence(statement: Signed, evidence: PresenceEvidence, credentials: Iterable[Credential]) -> Presence:
     """Return the presence proved by the evidence for this statement. Raises Untrusted (`bad_signature`,
     `proof_too_weak`).
     """
-    credential = next((one for one in credentials if one.id == given.credential), None)
+    credential = next((one for one in credentials if one.id == evidence.credential), None)
     if credential is None:
-        raise Untrusted(f"the presence is proved by {given.credential}, which is no credential of the requester")
-    proven = verify_proof("touch", given.evidence, credential, signed_bytes(statement))
+        raise Untrusted(f"the presence is proved by {evidence.credential}, which is no credential of the requester")
+    proven = verify_proof("touch", evidence.evidence, credential, signed_bytes(statement))
     return Presence(proven.proof, credential.attested)

@@ -43,7 +43,7 @@ async def create(work: GuestWork) -> dict[str, Any]:
     ident = str(work.task.parameters["backup_id"])
     if ident in {one.id for one in await backups(work.api, work.task.target)}:
         raise Invalid(f"there is a backup {ident}", code="exists")
-    given = {
+    parameters = {
         "vmid": guest.vmid,
         "storage": place.storage,
         "mode": place.mode,
@@ -52,7 +52,7 @@ async def create(work: GuestWork) -> dict[str, Any]:
     }
     path = ("nodes", guest.node, "vzdump")
     await work.do(
-        TaskCall(method="post", path=path, node=guest.node, type=("vzdump",), id=str(guest.vmid), parameters=given)
+        TaskCall(method="post", path=path, node=guest.node, type=("vzdump",), id=str(guest.vmid), parameters=parameters)
     )
     made = await find(work)
     return {"backup_id": ident, "reference": made.volume, "size": made.size, "created_at": made.created_at}
@@ -76,18 +76,18 @@ async def restore(work: GuestWork) -> dict[str, Any]:
     backup, guest = await find(work), await _guest_or_none(work)
     node = guest.node if guest else backup.node
     vmid = guest.vmid if guest else await free_vmid(work.api)
-    given = {**_origin(backup), "vmid": vmid}
+    parameters = {**_origin(backup), "vmid": vmid}
     if guest is not None:
         await _refuse_other(work, guest, backup)
-        given["force"] = True
+        parameters["force"] = True
     else:
         await refuse_taken(work, guest_name(work))
         scope = work.api.connection
-        given |= {name: value for name in ("storage", "pool") if (value := getattr(scope, name))}
-        given |= {"unique": True, "hostname" if backup.kind == "lxc" else "name": guest_name(work)}
+        parameters |= {name: value for name in ("storage", "pool") if (value := getattr(scope, name))}
+        parameters |= {"unique": True, "hostname" if backup.kind == "lxc" else "name": guest_name(work)}
     kinds = ("qmrestore", "qmcreate", "vzrestore", "vzcreate")
     path = ("nodes", node, backup.kind)
-    await work.do(TaskCall(method="post", path=path, node=node, type=kinds, id=str(vmid), parameters=given))
+    await work.do(TaskCall(method="post", path=path, node=node, type=kinds, id=str(vmid), parameters=parameters))
     return {"backup_id": backup.id, "reference": backup.volume}
 
 
@@ -131,8 +131,8 @@ async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Look whether the backup is there, or gone."""
     found = {one.id for one in await backups(work.api, work.task.target)}
     there = work.task.parameters["backup_id"] in found
-    wanted = work.task.operation.name == "backup_create"
-    return ProbeResult(verdict="took_effect" if there is wanted else "no_effect", seen={"there": there})
+    expected = work.task.operation.name == "backup_create"
+    return ProbeResult(verdict="took_effect" if there is expected else "no_effect", seen={"there": there})
 
 
 async def probe_restore(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:

@@ -56,9 +56,9 @@ async def create(work: GuestWork) -> dict[str, Any]:
 
 async def delete(work: GuestWork) -> dict[str, Any]:
     """Delete it; a running one only by force. Raises Invalid (`running`)."""
-    guest, given = await work.guest(work.name), work.task.parameters
+    guest, arguments = await work.guest(work.name), work.task.parameters
     if await status_of(work, guest) != "stopped":
-        if not given.get("force", False):
+        if not arguments.get("force", False):
             raise Invalid(f"guest {guest.name} runs: stop it first, or give force", code="running")
         await work.do(power(guest, "stop", last=False))
         await reached(work, guest, "stopped")
@@ -69,7 +69,7 @@ async def delete(work: GuestWork) -> dict[str, Any]:
             node=guest.node,
             type=("qmdestroy", "vzdestroy"),
             id=str(guest.vmid),
-            parameters={"purge": True} if given.get("purge", False) else {},
+            parameters={"purge": True} if arguments.get("purge", False) else {},
         )
     )
     return {"container_name": guest.name, "container_id": guest.id, "removed": True}
@@ -86,9 +86,9 @@ async def preview_create(work: GuestWork) -> dict[str, Any]:
 
 async def preview_delete(work: GuestWork) -> dict[str, Any]:
     """Return the guest to be deleted, and its present state."""
-    seen = await baseline(work)
+    observed = await baseline(work)
     purge = " and its jobs" if work.task.parameters.get("purge", False) else ""
-    return {"would": f"delete {seen['guest']}{purge}", **seen}
+    return {"would": f"delete {observed['guest']}{purge}", **observed}
 
 
 async def probe_create(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
@@ -105,35 +105,41 @@ async def probe_delete(work: GuestWork, before: Mapping[str, Any]) -> ProbeResul
 
 def plan_of(work: GuestWork) -> GuestPlan:
     """Return the plan within the target's scope. Raises Invalid (`unsupported`, `outside_target`)."""
-    given, scope = dict(work.task.parameters), work.api.connection
+    parameters, scope = dict(work.task.parameters), work.api.connection
     if work.task.operation.name == "container_create":
-        if useless := [name for name in given if (name in _NO_PLACE and given[name]) or name.startswith("only_")]:
+        if useless := [
+            name for name in parameters if (name in _NO_PLACE and parameters[name]) or name.startswith("only_")
+        ]:
             raise Invalid(f"guests of Proxmox have no {', '.join(useless)}", code="unsupported")
-        given |= {"guest_name": given["container_name"], "template": given["image"], "cores": _cores(given)}
-        given["bridge"] = given.get("network")
-    tags = (*given.get("tags", ()), *((scope.tag,) if scope.tag else ()))
+        parameters |= {
+            "guest_name": parameters["container_name"],
+            "template": parameters["image"],
+            "cores": _cores(parameters),
+        }
+        parameters["bridge"] = parameters.get("network")
+    tags = (*parameters.get("tags", ()), *((scope.tag,) if scope.tag else ()))
     return GuestPlan(
-        name=given["guest_name"],
-        template=given["template"],
-        node=within("node", given.get("node"), scope.node),
-        storage=given.get("storage") or scope.storage,
-        cores=given.get("cores"),
-        memory=given.get("memory"),
-        disk=given.get("disk"),
-        bridge=given.get("bridge") or scope.bridge,
-        vlan=given.get("vlan"),
+        name=parameters["guest_name"],
+        template=parameters["template"],
+        node=within("node", parameters.get("node"), scope.node),
+        storage=parameters.get("storage") or scope.storage,
+        cores=parameters.get("cores"),
+        memory=parameters.get("memory"),
+        disk=parameters.get("disk"),
+        bridge=parameters.get("bridge") or scope.bridge,
+        vlan=parameters.get("vlan"),
         tags=tuple(dict.fromkeys(tags)),
-        pool=within("pool", given.get("pool"), scope.pool),
-        full=given.get("full", False),
-        start=given.get("start", False),
+        pool=within("pool", parameters.get("pool"), scope.pool),
+        full=parameters.get("full", False),
+        start=parameters.get("start", False),
     )
 
 
-def within(what: str, wanted: str | None, scope: str | None) -> str | None:
+def within(what: str, requested: str | None, scope: str | None) -> str | None:
     """Return the requested one, by default the target's own. Raises Invalid (`outside_target`)."""
-    if scope is not None and wanted not in (None, scope):
-        raise Invalid(f"{what} {wanted} is outside of this target, which is {what} {scope}", code="outside_target")
-    return wanted or scope
+    if scope is not None and requested not in (None, scope):
+        raise Invalid(f"{what} {requested} is outside of this target, which is {what} {scope}", code="outside_target")
+    return requested or scope
 
 
 async def refuse_taken(work: GuestWork, name: str) -> None:
@@ -145,8 +151,8 @@ async def refuse_taken(work: GuestWork, name: str) -> None:
         raise Invalid(f"there is a guest {name} in the cluster", code="exists")
 
 
-def _cores(given: Mapping[str, Any]) -> int | None:
-    cpus = given.get("cpus")
+def _cores(parameters: Mapping[str, Any]) -> int | None:
+    cpus = parameters.get("cpus")
     if cpus is not None and cpus != int(cpus):
         raise Invalid("cpus: guests of Proxmox have whole processors", code="unsupported")
     return int(cpus) if cpus is not None else None
@@ -155,7 +161,7 @@ def _cores(given: Mapping[str, Any]) -> int | None:
 def _from_template(plan: GuestPlan, guest: Guest) -> TaskCall:
     if plan.storage is None:
         raise Invalid("storage: name one, or declare connection.storage of the target", code="invalid_parameter")
-    given: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "vmid": guest.vmid,
         "ostemplate": plan.template,
         "hostname": plan.name,
@@ -166,7 +172,9 @@ def _from_template(plan: GuestPlan, guest: Guest) -> TaskCall:
         **({"pool": plan.pool} if plan.pool else {}),
     }
     path = ("nodes", guest.node, "lxc")
-    return TaskCall(method="post", path=path, node=guest.node, type=("vzcreate",), id=str(guest.vmid), parameters=given)
+    return TaskCall(
+        method="post", path=path, node=guest.node, type=("vzcreate",), id=str(guest.vmid), parameters=parameters
+    )
 
 
 async def _cloned(work: GuestWork, plan: GuestPlan, source: Guest, vmid: int) -> dict[str, Any]:
@@ -197,28 +205,28 @@ async def _cloned(work: GuestWork, plan: GuestPlan, source: Guest, vmid: int) ->
 
 
 def _clone(plan: GuestPlan, source: Guest, vmid: int, *, last: bool) -> TaskCall:
-    given: dict[str, Any] = {"newid": vmid, "hostname" if source.kind == "lxc" else "name": plan.name}
+    parameters: dict[str, Any] = {"newid": vmid, "hostname" if source.kind == "lxc" else "name": plan.name}
     if plan.full:
-        given |= {"full": True, **({"storage": plan.storage} if plan.storage else {})}
+        parameters |= {"full": True, **({"storage": plan.storage} if plan.storage else {})}
     if plan.pool:
-        given["pool"] = plan.pool
+        parameters["pool"] = plan.pool
     if plan.node and plan.node != source.node:
-        given["target"] = plan.node
+        parameters["target"] = plan.node
     path, kinds = (*source.path, "clone"), ("qmclone", "vzclone")
     return TaskCall(
-        method="post", path=path, node=source.node, type=kinds, id=str(source.vmid), parameters=given, last=last
+        method="post", path=path, node=source.node, type=kinds, id=str(source.vmid), parameters=parameters, last=last
     )
 
 
 def _settings(plan: GuestPlan, device: str, address: str) -> dict[str, Any]:
     network = plan.network(device)
-    given = {
+    parameters = {
         "cores": plan.cores,
         "memory": plan.memory,
         "net0": f"{network},{address}" if network and address else network,
         "tags": ";".join(plan.tags) or None,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 _DELETE = ("VM.Audit", "VM.Allocate", "VM.PowerMgmt")

@@ -20,10 +20,10 @@ async def migrate(work: GuestWork) -> dict[str, Any]:
     """Move it; nothing happens where it is there. Raises Invalid (`outside_target`)."""
     guest, node = await work.guest(work.name), _node(work)
     if guest.node != node:
-        given = work.task.parameters
-        online = given.get("online", False)
+        parameters = work.task.parameters
+        online = parameters.get("online", False)
         move: dict[str, Any] = {"target": node, "restart" if guest.kind == "lxc" else "online": online}
-        if given.get("local_disks", False) and guest.kind == "qemu":
+        if parameters.get("local_disks", False) and guest.kind == "qemu":
             move["with-local-disks"] = True
         kinds = ("qmigrate", "vzmigrate", "hamigrate")
         path = (*guest.path, "migrate")
@@ -36,9 +36,12 @@ async def migrate(work: GuestWork) -> dict[str, Any]:
 
 async def preview_migrate(work: GuestWork) -> dict[str, Any]:
     """Say where it would go."""
-    seen, node = await baseline(work), _node(work)
-    there = seen["node"] == node
-    return {"would": f"nothing: {seen['guest']} is on {node}" if there else f"move {seen['guest']} to {node}", **seen}
+    observed, node = await baseline(work), _node(work)
+    there = observed["node"] == node
+    return {
+        "would": f"nothing: {observed['guest']} is on {node}" if there else f"move {observed['guest']} to {node}",
+        **observed,
+    }
 
 
 async def probe_migrate(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
@@ -49,31 +52,33 @@ async def probe_migrate(work: GuestWork, before: Mapping[str, Any]) -> ProbeResu
 
 async def resize(work: GuestWork) -> dict[str, Any]:
     """Grow a disk; nothing happens if it has the size already. Raises Invalid (`not_found`, `unsupported`)."""
-    guest, disk, wanted = await work.guest(work.name), *_wanted(work)
+    guest, disk, new_size = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
-    if size > wanted:
+    if size > new_size:
         raise Invalid(f"{disk} has {size:g} GiB: disks never shrink", code="unsupported")
-    if size < wanted:
-        given = {"disk": disk, "size": f"{wanted}G"}
+    if size < new_size:
+        parameters = {"disk": disk, "size": f"{new_size}G"}
         path = (*guest.path, "resize")
         await work.do(
-            TaskCall(method="put", path=path, node=guest.node, type=("resize",), id=str(guest.vmid), parameters=given)
+            TaskCall(
+                method="put", path=path, node=guest.node, type=("resize",), id=str(guest.vmid), parameters=parameters
+            )
         )
     return {"guest_name": guest.name, "disk": disk, "size": await _size(work, guest, disk)}
 
 
 async def preview_resize(work: GuestWork) -> dict[str, Any]:
     """Say which size it has, and would have."""
-    guest, disk, wanted = await work.guest(work.name), *_wanted(work)
+    guest, disk, new_size = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
-    return {"would": f"let {disk} of {guest.id} grow from {size:g} to {wanted} GiB", "size": size}
+    return {"would": f"let {disk} of {guest.id} grow from {size:g} to {new_size} GiB", "size": size}
 
 
 async def probe_resize(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Compare its size."""
-    guest, disk, wanted = await work.guest(work.name), *_wanted(work)
+    guest, disk, new_size = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
-    return ProbeResult(verdict="took_effect" if size >= wanted else "no_effect", seen={"size": size})
+    return ProbeResult(verdict="took_effect" if size >= new_size else "no_effect", seen={"size": size})
 
 
 def gibibytes(disk: str) -> float | None:

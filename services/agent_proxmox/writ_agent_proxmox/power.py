@@ -47,8 +47,8 @@ async def stop(work: GuestWork) -> dict[str, Any]:
     """Shut it down unless it is stopped; `force` turns it off once its grace is over."""
     guest = await work.guest(work.name)
     if await status_of(work, guest) != "stopped":
-        given = {"timeout": grace(work), "forceStop": bool(work.task.parameters.get("force", False))}
-        await work.do(power(guest, "shutdown", given))
+        parameters = {"timeout": grace(work), "forceStop": bool(work.task.parameters.get("force", False))}
+        await work.do(power(guest, "shutdown", parameters))
     return await reached(work, guest, "stopped")
 
 
@@ -107,29 +107,31 @@ def probe_status(status: str) -> Any:
     """Return a probe for a status."""
 
     async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-        seen = await baseline(work)
-        return ProbeResult(verdict="took_effect" if seen["status"] == status else "no_effect", seen=seen)
+        observed = await baseline(work)
+        return ProbeResult(verdict="took_effect" if observed["status"] == status else "no_effect", seen=observed)
 
     return probe
 
 
 async def probe_restart(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Compare process and uptime with the baseline."""
-    seen = await baseline(work)
-    if seen["status"] != "running":
-        return ProbeResult(verdict="unknown", seen=seen)
-    began_later = before.get("status") != "running" or seen["pid"] != before.get("pid")
-    shorter = (seen["uptime"] or 0) < (before.get("uptime") or 0)
-    return ProbeResult(verdict="took_effect" if began_later or shorter else "no_effect", seen=seen)
+    observed = await baseline(work)
+    if observed["status"] != "running":
+        return ProbeResult(verdict="unknown", seen=observed)
+    began_later = before.get("status") != "running" or observed["pid"] != before.get("pid")
+    shorter = (observed["uptime"] or 0) < (before.get("uptime") or 0)
+    return ProbeResult(verdict="took_effect" if began_later or shorter else "no_effect", seen=observed)
 
 
 def preview(verb: str, done: str) -> Run:
     """Return the call to be sent as a preview; nothing where the guest has the status already."""
 
     async def look(work: GuestWork) -> dict[str, Any]:
-        seen = await baseline(work)
-        would = f"nothing: {seen['guest']} is {done}" if seen["status"] == done else f"{verb} {seen['guest']}"
-        return {"would": would, **seen}
+        observed = await baseline(work)
+        would = (
+            f"nothing: {observed['guest']} is {done}" if observed["status"] == done else f"{verb} {observed['guest']}"
+        )
+        return {"would": would, **observed}
 
     return look
 

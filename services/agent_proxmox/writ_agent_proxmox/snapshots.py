@@ -20,8 +20,8 @@ async def create(work: GuestWork) -> dict[str, Any]:
     guest, name = await work.guest(guest_name(work)), checked(work)
     if name in await snapshots(work, guest):
         raise Invalid(f"guest {guest.name} has a snapshot {name}", code="exists")
-    given = {"snapname": name, "description": work.task.parameters.get("description", "")}
-    await work.do(_change(guest, "post", (), ("qmsnapshot", "vzsnapshot"), given))
+    parameters = {"snapname": name, "description": work.task.parameters.get("description", "")}
+    await work.do(_change(guest, "post", (), ("qmsnapshot", "vzsnapshot"), parameters))
     return await _shown(work, guest, name)
 
 
@@ -69,8 +69,8 @@ async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Look whether the snapshot is there, or gone."""
     guest, name = await work.guest(guest_name(work)), checked(work)
     there = name in await snapshots(work, guest)
-    wanted = work.task.operation.name == "snapshot_create"
-    return ProbeResult(verdict="took_effect" if there is wanted else "no_effect", seen={"there": there})
+    expected = work.task.operation.name == "snapshot_create"
+    return ProbeResult(verdict="took_effect" if there is expected else "no_effect", seen={"there": there})
 
 
 async def probe_restore(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
@@ -123,10 +123,10 @@ async def _rows(work: GuestWork, guest: Guest) -> list[Mapping[str, Any]]:
 
 
 def _change(
-    guest: Guest, method: str, more: tuple[str, ...], kind: tuple[str, ...], given: Mapping[str, Any]
+    guest: Guest, method: str, more: tuple[str, ...], kind: tuple[str, ...], parameters: Mapping[str, Any]
 ) -> TaskCall:
     path = (*guest.path, "snapshot", *more)
-    return TaskCall(method=method, path=path, node=guest.node, type=kind, id=str(guest.vmid), parameters=given)
+    return TaskCall(method=method, path=path, node=guest.node, type=kind, id=str(guest.vmid), parameters=parameters)
 
 
 def _entry(name: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,8 +69,8 @@ class GuestWork:
     @property
     def name(self) -> str:
         """Return the guest named by the parameters."""
-        given = self.task.parameters
-        return str(given.get("guest_name") or given["container_name"])
+        parameters = self.task.parameters
+        return str(parameters.get("guest_name") or parameters["container_name"])
 
     async def guest(self, name: str) -> Guest:
         """Return the guest with this name, on any node. Raises Invalid (`not_found`, `other_spelling`)."""
@@ -189,8 +189,8 @@ class GuestWork:
 
     async def _tasks(self, note: Note) -> list[Upid]:
         """Return the tasks of this type and id started by our token, newest first."""
-        given = {"vmid": int(note.id)} if note.id.isdigit() else {}
-        rows = await self.api.get("nodes", note.node, "tasks", source="all", limit=50, **given)
+        parameters = {"vmid": int(note.id)} if note.id.isdigit() else {}
+        rows = await self.api.get("nodes", note.node, "tasks", source="all", limit=50, **parameters)
         found = (parse_upid(row.get("upid")) for row in rows)
         types, ours = note.type.split(","), (self.api.token.id, self.api.token.user)
         return [one for one in found if one and one.type in types and one.id == note.id and one.user in ours]

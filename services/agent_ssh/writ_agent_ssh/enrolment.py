@@ -129,10 +129,10 @@ ANSWERS: Mapping[str, Callable[..., dict[str, str]]] = {
 def main() -> None:
     """Write one answer to standard output; a refusal is an answer too."""
     try:
-        told = ANSWERS[sys.argv[1]](*sys.argv[2:])
+        reply = ANSWERS[sys.argv[1]](*sys.argv[2:])
     except WritError as error:
-        told = {"code": error.code, "error": str(error)}
-    sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+        reply = {"code": error.code, "error": str(error)}
+    sys.stdout.write(msgspec.json.encode(reply).decode() + "\n")
 
 
 if __name__ == "__main__":

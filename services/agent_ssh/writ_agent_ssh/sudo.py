@@ -35,8 +35,8 @@ class Sudo(Struct, frozen=True):
         """Return the command line for the login shell. No remembered password counts, so the dialogue is always the
         same.
         """
-        asked = ["-S", "-p", _prompt(nonce)] if self.password else ["-n"]
-        return line(["env", "LC_ALL=C", SUDO, "-k", *asked, "--", *COMMAND])
+        request = ["-S", "-p", _prompt(nonce)] if self.password else ["-n"]
+        return line(["env", "LC_ALL=C", SUDO, "-k", *request, "--", *COMMAND])
 
 
 def rule(user: str) -> str:
@@ -80,16 +80,16 @@ class SudoStart:
     def refusal(self, status: int | None) -> WritError:
         """Return the reason for which it ended before our program ran."""
         words = self._errors.replace(self._prompt, b"").decode("utf-8", "replace")
-        user, told = self._sudo.user, words.casefold()
+        user, reply = self._sudo.user, words.casefold()
         if status == 127:
             return Invalid(f"{SUDO} is not installed on the host", code="become_missing")
-        if f"{PYTHON}: command not found" in told:
+        if f"{PYTHON}: command not found" in reply:
             return Invalid(f"the host has no {PYTHON}", code="no_python")
-        if any(one in told for one in _TERMINAL) and "password" not in told:
+        if any(one in reply for one in _TERMINAL) and "password" not in reply:
             return Invalid(f"sudo lets {user} do nothing without a terminal (requiretty)", code="become_denied")
-        if any(one in told for one in _NO_RULE):
+        if any(one in reply for one in _NO_RULE):
             return Invalid(f"no rule of sudo lets {user} start hostops as root", code="become_denied")
-        if any(one in told for one in _PASSWORD):
+        if any(one in reply for one in _PASSWORD):
             return _wrong_password(user) if self._answered else _password_needed(user)
         return Invalid(f"sudo started nothing: {_last(words)}", code="become_denied")
 

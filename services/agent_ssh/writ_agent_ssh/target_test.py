@@ -54,8 +54,8 @@ async def _as_root(
     try:
         async with pool.started(target.id, link, connection, root=True) as session:
             reply = await _survey(session, target)
-        seen = surveyed(reply, by_root, [])
-        lacking, detail, well = seen.lacking, "root by sudo", True
+        observed = surveyed(reply, by_root, [])
+        lacking, detail, well = observed.lacking, "root by sudo", True
     except WritError as error:
         lacking, detail, well = dict.fromkeys(by_root, f"{error.code}: {error}"), str(error), False
     others = {name: why for name, why in found.lacking.items() if name not in by_root}

@@ -41,7 +41,7 @@ class Sightings:
         """Forget all other operations."""
         kept = set(operation_ids)
         if len(kept) < len(self._by_operation):
-            self._by_operation = {key: seen for key, seen in self._by_operation.items() if key in kept}
+            self._by_operation = {key: sighting for key, sighting in self._by_operation.items() if key in kept}
 
 
 def _phase_id(life: Life) -> str:

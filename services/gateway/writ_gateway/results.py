@@ -88,10 +88,10 @@ def error(code: str, message: str, *, retry: bool = False) -> Result:
 def advised(result: Result) -> Result:
     """Add advice on the next step, and the call for it."""
     status = str(result.get("status", ""))
-    told: Result = {"advice": ADVICE[status]} if status in ADVICE else {}
+    advice: Result = {"advice": ADVICE[status]} if status in ADVICE else {}
     if status in OPEN_STATUSES and result.get("operation_id"):
-        told["next"] = {"tool": "wait_for_operation", "arguments": {"operation_id": result["operation_id"]}}
-    return {**result, **told}
+        advice["next"] = {"tool": "wait_for_operation", "arguments": {"operation_id": result["operation_id"]}}
+    return {**result, **advice}
 
 
 def bounded(result: Result) -> Result:

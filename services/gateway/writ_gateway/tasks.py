@@ -75,9 +75,9 @@ def _instant(at: float) -> str:
 
 
 def _message(view: OperationView, status: str) -> str:
-    told = view.waiting.text if view.waiting else view.message
+    text = view.waiting.text if view.waiting else view.message
     named = status.replace("_", " ")
-    return visible(f"{named}: {told}" if told else named)[:LONGEST_MESSAGE]
+    return visible(f"{named}: {text}" if text else named)[:LONGEST_MESSAGE]
 
 
 class TaskHandlers:

@@ -49,8 +49,8 @@ def tool(
 ) -> Tool:
     """A tool whose arguments are a struct, which makes their schema and decodes them for `run`."""
 
-    async def decoded(call: Call, given: Given) -> Result:
-        return {"status": "ok"} | await run(call, decode(arguments, given))
+    async def decoded(call: Call, raw: Given) -> Result:
+        return {"status": "ok"} | await run(call, decode(arguments, raw))
 
     return Tool(
         name=name,

@@ -105,19 +105,19 @@ class GrantEndpoint:
         check_first_decision(recorded, subject, self._keys, self._key.installation)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
         check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
-        given = approvals_of(recorded, records, judge.world)
-        ruled = await self._rule(ask, judge, recorded, records, claim, given)
+        counted = approvals_of(recorded, records, judge.world)
+        ruled = await self._rule(ask, judge, recorded, records, claim, counted)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
         decision = sign(self._key, ruled.decision)
-        permit = grant(ask, claim, ruled, decision, given if ruled.decision.approvals else None)
+        permit = grant(ask, claim, ruled, decision, counted if ruled.decision.approvals else None)
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
-        counted = await self._counted(judge, ruled, event)
-        await self._append(recorded, event, counted)
+        starts = await self._counted(judge, ruled, event)
+        await self._append(recorded, event, starts)
         if ruled.decision.passed_over and claim.attempt == 1:
             await announce(self._bus, ruled.decision.passed_over, _passed_over(ruled.decision))
-        effective, approvals = dict(ruled.ruling.effective), list(given.signed) if permit.approvals else []
+        effective, approvals = dict(ruled.ruling.effective), list(counted.signed) if permit.approvals else []
         return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
     async def _rule(
@@ -127,13 +127,13 @@ class GrantEndpoint:
         recorded: RecordedOperation,
         records: Sequence[Record],
         claim: Claim,
-        given: CountedApprovals,
+        counted: CountedApprovals,
     ) -> RuledRequest:
         """Decide again, for the start: by the approvals of the operation or those of a window, and all its names."""
         subject = ask.subject
         known = await self._gather(ask, judge)
         rule = partial(judge.rule, subject, known, starting=True, recorded=True, traced=ask.traced)
-        ruled = await self._windows.apply(judge, subject, rule(approvals=given), rule)
+        ruled = await self._windows.apply(judge, subject, rule(approvals=counted), rule)
         if not ruled.request.operation.baseline:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":

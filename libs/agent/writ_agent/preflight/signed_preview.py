@@ -24,12 +24,12 @@ async def signed_preview(backend: Backend, identity: AgentIdentity, ask: AskRead
     """
     task.operation.check(task.parameters)
     state = await _state(backend, task)  # before the preview: a change in between is then noticed at the start
-    seen, note = await _seen(backend, task), ""
-    if seen is None:
+    observed, note = await _seen(backend, task), ""
+    if observed is None:
         if hidden(task.operation.parameters, task.parameters):
             raise lacks(task, "preview")
-        seen, note = {}, "this agent has no preview of it"
-    return _reply(identity, ask, task, seen, state, note, now)
+        observed, note = {}, "this agent has no preview of it"
+    return _reply(identity, ask, task, observed, state, note, now)
 
 
 async def _seen(backend: Backend, task: Task) -> dict[str, Any] | None:
@@ -60,11 +60,11 @@ async def _state(backend: Backend, task: Task) -> dict[str, Any]:
 
 
 def _divided(
-    identity: AgentIdentity, ask: AskRead, task: Task, seen: dict[str, Any]
+    identity: AgentIdentity, ask: AskRead, task: Task, observed: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields to show, and the details. Without the right to read there are none that tell of contents."""
-    told = telling(task.operation.output)
-    known = {name: value for name, value in seen.items() if task.diff or name not in told}
+    fields = telling(task.operation.output)
+    known = {name: value for name, value in observed.items() if task.diff or name not in fields}
     if not ask.shown:
         return {}, known
     keyed = recorded(task.operation.output, known, partial(identity.keyed, task.target.id))
@@ -81,13 +81,13 @@ def _reply(
     identity: AgentIdentity,
     ask: AskRead,
     task: Task,
-    seen: Mapping[str, Any],
+    observed: Mapping[str, Any],
     state: dict[str, Any],
     note: str,
     now: float,
 ) -> ReadReply:
-    complete = not seen.get(CUT)
-    kept = {name: value for name, value in seen.items() if name != CUT}
+    complete = not observed.get(CUT)
+    kept = {name: value for name, value in observed.items() if name != CUT}
     shown, secret = _divided(identity, ask, task, kept)
     if len(canonical(shown)) > MAX_PREVIEW_BYTES or len(canonical(secret)) > MAX_DETAILS_BYTES:
         shown, secret, complete, note = {}, {}, False, "too large to show"

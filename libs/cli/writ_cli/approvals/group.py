@@ -30,7 +30,7 @@ POLICY_KEY = click.option(
 )
 GIVEN = click.option(
     "--parameter",
-    "given",
+    "values",
     multiple=True,
     metavar="KEY=VALUE",
     help="The value of a hidden parameter, as the requester gave it to you; it is checked against their signature.",
@@ -101,10 +101,10 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
 @POLICY_KEY
 @GIVEN
 @asking
-async def show(settings: Settings, operation: str, policy_key: str | None, given: tuple[str, ...]) -> int:
+async def show(settings: Settings, operation: str, policy_key: str | None, values: tuple[str, ...]) -> int:
     """One request with all that it would do, by whom it was requested, and who decides until when."""
     async with await settings.connect() as writ:
-        card = await _card(settings, writ, operation, policy_key, given)
+        card = await _card(settings, writ, operation, policy_key, values)
     show_card(settings.screen, card, time.time())
     return Exit.DONE
 
@@ -125,7 +125,7 @@ async def approve(
     reason: str,
     policy_key: str | None,
     ssh_key: Path | None,
-    given: tuple[str, ...],
+    values: tuple[str, ...],
     expected: str | None,
     unverified: bool,
     yes: bool,
@@ -134,7 +134,7 @@ async def approve(
     if yes and expected is None and len(operation) != WHOLE:
         raise click.UsageError("--yes approves unseen: give the whole id, or --digest")
     async with await settings.connect() as writ:
-        card = await _card(settings, writ, operation, policy_key, given)
+        card = await _card(settings, writ, operation, policy_key, values)
         _check_digest(card, expected)
         if not settings.screen.json:
             show_card(settings.screen, card, time.time())
@@ -191,11 +191,13 @@ async def _whole(writ: Writ, text: str) -> str:
     return await operation_of(writ, text)
 
 
-async def _card(settings: Settings, writ: Writ, operation: str, policy_key: str | None, given: tuple[str, ...]) -> Card:
+async def _card(
+    settings: Settings, writ: Writ, operation: str, policy_key: str | None, values: tuple[str, ...]
+) -> Card:
     keys = settings.policy_keys(*([policy_key] if policy_key else []))
-    wanted = await _whole(writ, operation)
-    card = await writ.approvals.card(wanted, keys)
-    return await writ.approvals.card(wanted, keys, _given(card, given)) if given else card
+    operation_id = await _whole(writ, operation)
+    card = await writ.approvals.card(operation_id, keys)
+    return await writ.approvals.card(operation_id, keys, _given(card, values)) if values else card
 
 
 def _given(card: Card, words: tuple[str, ...]) -> dict[str, Any]:

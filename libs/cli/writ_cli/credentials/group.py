@@ -114,10 +114,10 @@ async def enroll(settings: Settings, file: Path, key_file: Path | None, posture:
     """
     directory = CredentialsDirectory(settings.home, key_file)
     enrolment = enrolment_files.read_file(file)
-    wanted = read_enrolment(enrolment).credential
-    _check_person(settings.home, wanted.person)
+    expected = read_enrolment(enrolment).credential
+    _check_person(settings.home, expected.person)
     entries = directory.current.entries if directory.current is not None else {}
-    if enrolment.endorsement is None and needs_endorsement(wanted, entries):
+    if enrolment.endorsement is None and needs_endorsement(expected, entries):
         raise Denied(f"another person must endorse it first: `writ credential endorse {file}`", code="not_endorsed")
     _show_version(settings.screen, directory.enroll(enrolment, cast(Posture | None, posture)))
     if key_file is None and not settings.screen.json:

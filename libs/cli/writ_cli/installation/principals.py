@@ -102,13 +102,13 @@ async def add(
     reason: str,
 ) -> int:
     """Add the principal NAME with a new key; a running Writ accepts it at once."""
-    for given in (name, *([] if via is None else [via])):
-        _check_name(given)
+    for identifier in (name, *([] if via is None else [via])):
+        _check_name(identifier)
     if request and via is not None:
         raise click.UsageError("--via is set in the folder alone, without --request")
     if request:
-        wanted = {"kind": kind, "roles": list(roles), "acts_for": acts_for}
-        return await _with_key(settings, "add", name, key, reason, wanted)
+        fields = {"kind": kind, "roles": list(roles), "acts_for": acts_for}
+        return await _with_key(settings, "add", name, key, reason, fields)
     if key is not None:
         raise click.UsageError("--key goes with --request: in the folder, a key is made")
     added = await add_principal(settings.home, name, kind, list(roles), acts_for, via)
@@ -125,7 +125,7 @@ async def add(
 
 
 async def _with_key(
-    settings: Settings, action: str, name: str, key: str | None, reason: str, wanted: dict[str, Any]
+    settings: Settings, action: str, name: str, key: str | None, reason: str, fields: dict[str, Any]
 ) -> int:
     """Request a change with a public key, or with one made here whose private half is kept in the folder."""
     made = Key(generate_seed()) if key is None else None
@@ -135,7 +135,7 @@ async def _with_key(
     if made is not None:  # before it is requested: what is approved later must not have lost its key
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(draft, made.seed + b"\n")
-    status = await _change(settings, action, name, request=True, reason=reason, key=public, **wanted)
+    status = await _change(settings, action, name, request=True, reason=reason, key=public, **fields)
     if made is not None and status == Exit.DONE:
         draft.replace(path)
     if made is not None and not settings.screen.json:

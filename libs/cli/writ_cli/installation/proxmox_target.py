@@ -25,8 +25,8 @@ async def add_proxmox(
     host, port = api_address(where)
     refuse_known(settings.home, name)
     token, shown = _read(token_file), _pinned(host, port, fingerprint)
-    wanted = ProxmoxTarget(name=name, role=role, host=host, port=port, fingerprint=shown, token=token, pool=pool)
-    added = await add_proxmox_target(settings.home, wanted)
+    target = ProxmoxTarget(name=name, role=role, host=host, port=port, fingerprint=shown, token=token, pool=pool)
+    added = await add_proxmox_target(settings.home, target)
     if settings.screen.json:
         settings.screen.data(added)
     else:
@@ -40,13 +40,13 @@ def _read(token_file: Path | None) -> bytes:
     return token_file.read_bytes()
 
 
-def _pinned(host: str, port: int, given: str) -> str:
+def _pinned(host: str, port: int, fingerprint: str) -> str:
     """The fingerprint to pin: the one that is shown, if it is the given one or somebody confirms it."""
     shown = shown_fingerprint(host, port)
-    if given and given.upper() != shown:
+    if fingerprint and fingerprint.upper() != shown:
         message = f"{host} shows {shown}, and not the certificate that you gave; nothing was added"
         raise Untrusted(message, code="certificate_changed")
-    if not given and not _confirmed(host, shown):
+    if not fingerprint and not _confirmed(host, shown):
         raise Untrusted("the certificate was not confirmed; nothing was added", code="certificate_changed")
     return shown
 

@@ -126,14 +126,14 @@ async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
     """
     before = msgspec.to_builtins(known_target(settings, name))
     values = dict[str, Any]()
-    given = set[str]()
+    flags = set[str]()
     for word in words:
         path, equals, text = word.partition("=")
         if not equals:
             raise click.UsageError(f"{word!r} is not KEY=VALUE")
-        if path in given:
+        if path in flags:
             raise click.UsageError(f"{path} is given more than once")
-        given.add(path)
+        flags.add(path)
         key, *inner = path.split(".")
         if key not in Target.__struct_fields__ or key == "id":
             hint = "; use `writ target rename`" if key == "id" else near(key, Target.__struct_fields__)

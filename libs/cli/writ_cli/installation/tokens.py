@@ -50,8 +50,8 @@ async def create(
     if not 0 < lifetime <= LONGEST:
         raise Invalid(f"--expires {expires}: more than 0s and at most 366d")
     _check_principal(settings, name)
-    for given in (*operations, *targets):
-        _check_glob(given)
+    for glob in (*operations, *targets):
+        _check_glob(glob)
     limits: dict[str, Any] = {"operations": operations, "targets": targets, "rate": rate}
     path = settings.home.gateway_tokens
     made, entry = create_token(path, name, now=time.time(), lifetime=lifetime, note=note[:200], **limits)
@@ -59,8 +59,8 @@ async def create(
         settings.screen.data({"token": made, "id": entry.id, "principal": name, "expires": entry.expires})
         return Exit.DONE
     settings.screen.line(made)
-    told = f"token {entry.id} of {name}, until {times.date(entry.expires)}; it is not shown again"
-    settings.screen.err.print(told)
+    text = f"token {entry.id} of {name}, until {times.date(entry.expires)}; it is not shown again"
+    settings.screen.err.print(text)
     return Exit.DONE
 
 
@@ -103,8 +103,8 @@ def _row(one: GatewayToken, now: float) -> tuple[object, ...]:
 
 def _limits(one: GatewayToken) -> str:
     narrowed = [("operations", one.operations), ("targets", one.targets)]
-    told = [f"{name} {', '.join(globs)}" for name, globs in narrowed if globs != ["*"]]
-    return "; ".join([*told, *([] if one.rate is None else [f"{one.rate} a minute"])])
+    limits = [f"{name} {', '.join(globs)}" for name, globs in narrowed if globs != ["*"]]
+    return "; ".join([*limits, *([] if one.rate is None else [f"{one.rate} a minute"])])
 
 
 @token.command()

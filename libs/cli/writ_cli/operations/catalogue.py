@@ -80,9 +80,9 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 def _limits(schema: dict[str, Any]) -> str:
     parts = [part for part in (schema, *schema.get("anyOf", [])) if part.get("type") != "null"]
     words = {"minimum": "≥", "maximum": "≤", "minLength": "length ≥", "maxLength": "length ≤", "pattern": "like"}
-    said = [f"{word} {part[key]}" for part in parts for key, word in words.items() if key in part]
+    limits = [f"{word} {part[key]}" for part in parts for key, word in words.items() if key in part]
     described = [part["description"] for part in parts if "description" in part]
-    return ", ".join([*dict.fromkeys(described), *dict.fromkeys(said)])
+    return ", ".join([*dict.fromkeys(described), *dict.fromkeys(limits)])
 
 
 def type_name(kind: inspect.Type) -> str:

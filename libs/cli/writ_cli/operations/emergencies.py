@@ -115,8 +115,8 @@ async def end(settings: Settings, emergency: str, reason: str) -> int:
     async with await settings.connect() as writ:
         emergency = await _whole(writ, emergency)
         view = await writ.emergency_end(emergency, reason=reason)
-    said = f"emergency {emergency} is over; `writ emergency report {emergency}` has what was done under it"
-    return _done(settings.screen, view, said)
+    text = f"emergency {emergency} is over; `writ emergency report {emergency}` has what was done under it"
+    return _done(settings.screen, view, text)
 
 
 @emergency.command("review")
@@ -131,10 +131,10 @@ async def review(settings: Settings, emergency: str, reason: str) -> int:
     return _done(settings.screen, view, f"the review of emergency {emergency} is signed off")
 
 
-def _done(screen: Screen, view: OperationView, said: str) -> int:
+def _done(screen: Screen, view: OperationView, text: str) -> int:
     if screen.json or view.outcome != "succeeded":
         return show_view(screen, view)
-    screen.line(said)
+    screen.line(text)
     return Exit.DONE
 
 

@@ -111,8 +111,8 @@ async def http(
 
 
 def _tls(certificate: Path | None, private_key: Path | None) -> dict[str, str]:
-    given = {"WRIT_MCP_TLS_CERT": certificate, "WRIT_MCP_TLS_KEY": private_key}
-    return {name: str(path) for name, path in given.items() if path is not None}
+    parameters = {"WRIT_MCP_TLS_CERT": certificate, "WRIT_MCP_TLS_KEY": private_key}
+    return {name: str(path) for name, path in parameters.items() if path is not None}
 
 
 def _become(module: str, **environ: str) -> NoReturn:

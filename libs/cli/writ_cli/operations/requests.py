@@ -270,9 +270,9 @@ async def simulate(
 
     Exit status 0: allowed; 2: invalid, or no agent of the target has it; 3: denied; 4: allowed with an approval.
     """
-    wanted, parameters = target_of(operation, target), parameters_of(operation, words)
+    target_id, parameters = target_of(operation, target), parameters_of(operation, words)
     async with await settings.connect() as writ:
-        answer = await writ.simulate(operation, wanted, parameters, dry_run=dry_run)
+        answer = await writ.simulate(operation, target_id, parameters, dry_run=dry_run)
     _show_simulation(settings.screen, answer)
     return of_decision(answer.verdict.decision if answer.verdict else "deny")
 

@@ -34,16 +34,16 @@ async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
     """
     context, key, seconds = settings.where(), Key(generate_seed()), int(times.seconds(span))
     async with await settings.connect_by_own_key() as writ:
-        asked = await writ.sessions.open(
+        request = await writ.sessions.open(
             key.public,
             seconds=seconds,
             device=socket.gethostname()[:100],
             by=None if ssh_key is None else read_ssh_key(ssh_key),
         )
-        if asked.view is None or asked.view.outcome != "succeeded":
-            return show_requested(settings.screen, asked)
+        if request.view is None or request.view.outcome != "succeeded":
+            return show_requested(settings.screen, request)
     file = SessionFile(
-        session=asked.operation_id,
+        session=request.operation_id,
         principal=context.principal,
         installation=context.installation,
         seed=key.seed.decode(),
@@ -69,10 +69,10 @@ async def logout(settings: Settings) -> int:
         settings.screen.line(f"{context.principal} has no session here")
         return Exit.DONE
     async with await settings.connect() as writ:
-        asked = await writ.sessions.submit_end(session.session)
+        request = await writ.sessions.submit_end(session.session)
     settings.sessions.forget(context)
-    if asked.error is not None:
-        raise Denied(asked.error.message, code=asked.error.code)
+    if request.error is not None:
+        raise Denied(request.error.message, code=request.error.code)
     settings.screen.line(f"session {session.session} is over")
     return Exit.DONE
 

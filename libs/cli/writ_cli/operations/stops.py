@@ -81,8 +81,8 @@ def _show(
     screen.line(Text(f"stop {stop_id}", style="bold red"), " is in force")
     screen.line(f"  writ stop lift {stop_id}    lets changes start again")
     for number, one in zip(running, cancels, strict=False):
-        said = one.message or str(one.output.get("result", ""))
-        screen.line(f"  {number}: cancel ", outcome(one.outcome or one.state), f" {said}")
+        text = one.message or str(one.output.get("result", ""))
+        screen.line(f"  {number}: cancel ", outcome(one.outcome or one.state), f" {text}")
     if running and not cancel:
         screen.line(f"  {len(running)} operations within its reach run on: writ op cancel {' '.join(running[:3])} …")
     if more := view.output.get("more"):
@@ -128,6 +128,6 @@ def _row(one: StopView) -> tuple[object, ...]:
 def reach(one: StopView) -> str:
     """Return the reach for people."""
     narrowed = [("role", one.roles), ("of", one.principals), ("operation", one.operations)]
-    parts = [f"{name} {', '.join(given)}" for name, given in narrowed if given]
+    parts = [f"{name} {', '.join(globs)}" for name, globs in narrowed if globs]
     targets = "everything" if one.targets == ["*"] and not parts else ", ".join(one.targets)
     return "; ".join([targets, *parts])

@@ -71,8 +71,8 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
     @property
     def single(self) -> str | None:
         """The one target that is named. Raises UsageError for options that need more."""
-        for name, given in (("--serial", self.serial), ("--max-failures", self.max_failures), ("--only", self.only)):
-            if given:
+        for name, value in (("--serial", self.serial), ("--max-failures", self.max_failures), ("--only", self.only)):
+            if value:
                 raise click.UsageError(f"{name} is for several targets, and one is named")
         return self.targets[0] if self.targets else None
 

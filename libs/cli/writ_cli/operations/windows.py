@@ -34,10 +34,10 @@ async def request(
     """
     seconds = int(times.seconds(span))
     async with await settings.connect() as writ:
-        asked = await writ.windows.request(operations, targets, uses=uses, seconds=seconds, reason=reason)
-    status = show_requested(settings.screen, asked)
+        window = await writ.windows.request(operations, targets, uses=uses, seconds=seconds, reason=reason)
+    status = show_requested(settings.screen, window)
     if status in (Exit.DONE, Exit.PENDING) and not settings.screen.json:
-        settings.screen.line(f"  writ window show {asked.operation_id}    once it is open")
+        settings.screen.line(f"  writ window show {window.operation_id}    once it is open")
     return status
 
 

@@ -84,8 +84,8 @@ def _decide(setting: Setting, batches: Iterator[list[bytes]]) -> None:
 async def _ask(policy: PolicyQueries, batch: list[bytes]) -> None:
     """Reply by the policy in force of a running Writ."""
     read_lines = [json_lines.parsed(line) for line in batch]
-    asked = [one for one in read_lines if isinstance(one, EvalRequest)]
-    answers = iter(await policy.eval(asked))
+    requests = [one for one in read_lines if isinstance(one, EvalRequest)]
+    answers = iter(await policy.eval(requests))
     _write(msgspec.json.encode(next(answers) if isinstance(one, EvalRequest) else one) for one in read_lines)
 
 

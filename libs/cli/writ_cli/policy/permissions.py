@@ -49,9 +49,9 @@ async def can_i(
     Without --policy it is judged as `writ run` would be. Files know nothing of agents.
     """
     files = named(policy_file, inventory, principals, mode)
-    wanted, parameters = target_of(operation, target), parameters_of(operation, words)
+    target_id, parameters = target_of(operation, target), parameters_of(operation, words)
     async with answering(settings, files) as source:
-        answer = await source.can_i(operation, wanted, parameters, dry_run=dry_run)
+        answer = await source.can_i(operation, target_id, parameters, dry_run=dry_run)
     if settings.screen.json:
         settings.screen.data(answer)
     else:

@@ -60,14 +60,14 @@ class PolicyManagementTools:
     async def validate_policy_config(self, config_data: Document) -> Result:
         """Check a document before publication: `valid`, `errors` and `warnings`, each with its line."""
         found = await self._writ.policy.validate(_text(config_data))
-        told = [(one.severity, f"line {one.line}: {one.message}") for one in found.problems]
+        problems = [(one.severity, f"line {one.line}: {one.message}") for one in found.problems]
         return {
             "valid": found.valid,
             "errors": [
-                text for severity, text in told if severity == "error" or not (found.valid or severity != "lint")
+                text for severity, text in problems if severity == "error" or not (found.valid or severity != "lint")
             ],
             "warnings": [
-                text for severity, text in told if severity == "warning" or (found.valid and severity == "lint")
+                text for severity, text in problems if severity == "warning" or (found.valid and severity == "lint")
             ],
             "name": found.name,
             "rules": found.rules,
@@ -100,7 +100,7 @@ class PolicyManagementTools:
         found = await self._writ.policy.simulate(
             operation_type, parameters, targets=targets, principals=principals, at=at, emergency=emergency
         )
-        lines = [results.evaluation_result(asked, told) for asked, told in found]
+        lines = [results.evaluation_result(request, result) for request, result in found]
         decisions = [line["policy_evaluation"]["decision"] for line in lines]
         summary = {name: decisions.count(name) for name in sorted(set(decisions))}
         return {"results": lines, "summary": summary, "more": more}
@@ -110,8 +110,8 @@ class PolicyManagementTools:
         of_role = [target.id for target in await self._writ.targets() if target.role == role] if role else []
         targets = list(dict.fromkeys((*named, *of_role[:MOST_OF_ROLE])))
         if not targets:
-            asked = f"target_role: no target has the role {role}" if role else "target_ids: give them, or target_role"
-            raise Invalid(asked, code="invalid_parameters")
+            text = f"target_role: no target has the role {role}" if role else "target_ids: give them, or target_role"
+            raise Invalid(text, code="invalid_parameters")
         return targets, len(of_role) > MOST_OF_ROLE
 
     async def update_policy_config(self, config_data: Document, reason: str, *, replaces: int | None = None) -> Result:

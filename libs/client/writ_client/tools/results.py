@@ -97,23 +97,23 @@ def simulation_result(answer: SimulateAnswer, operation_type: str, target_id: st
 
 def explanation_result(found: Explanation) -> Result:
     """Return a decision with its explanation; `policy_evaluation` as in a simulation."""
-    told = msgspec.to_builtins(found)
-    judged = {key: told.pop(key) for key in ("decision", "reason", "code", "rules", "policy")}
+    explanation = msgspec.to_builtins(found)
+    judged = {key: explanation.pop(key) for key in ("decision", "reason", "code", "rules", "policy")}
     return {
         "policy_evaluation": judged,
-        "operation_type": told.pop("operation"),
-        "target_id": told.pop("target"),
-        "requested_by": told.pop("principal"),
-        **told,
+        "operation_type": explanation.pop("operation"),
+        "target_id": explanation.pop("target"),
+        "requested_by": explanation.pop("principal"),
+        **explanation,
     }
 
 
-def evaluation_result(asked: EvalRequest, found: EvalResult) -> Result:
+def evaluation_result(request: EvalRequest, found: EvalResult) -> Result:
     """One line of a scenario."""
     return {
-        "operation_type": asked.operation,
-        "target_id": asked.target,
-        "requested_by": asked.principal,
-        "at": asked.at,
+        "operation_type": request.operation,
+        "target_id": request.target,
+        "requested_by": request.principal,
+        "at": request.at,
         "policy_evaluation": {"decision": found.decision, "reason": found.reason, "rules": found.rules},
     }

@@ -93,18 +93,18 @@ async def names(target: Target) -> list[str]:
 
 
 async def _create(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> TaskResult:
-    given: BackupCreate = task.arguments()
+    parameters: BackupCreate = task.arguments()
     raw = await engine.find(_container(task))
     data = await mounted_data(engine, raw, task.target)
     paths = data.paths
-    await _refuse_taken(repository, given.backup_id)
+    await _refuse_taken(repository, parameters.backup_id)
     try:
-        async with _quiet(engine, raw, given.quiesce), asyncio.timeout(until - time.monotonic()):
+        async with _quiet(engine, raw, parameters.quiesce), asyncio.timeout(until - time.monotonic()):
             for number, path in enumerate(paths, 1):
                 progress(f"backs up {path}")
-                tags = _tags(given.backup_id, task.operation_id, _container(task), path, f"{number}/{len(paths)}")
+                tags = _tags(parameters.backup_id, task.operation_id, _container(task), path, f"{number}/{len(paths)}")
                 stream = engine.archive(str(raw["Id"]), path)
-                await repository.store(tags, file_name(number), stream, full=given.backup_type == "full")
+                await repository.store(tags, file_name(number), stream, full=parameters.backup_type == "full")
     except (WritError, TimeoutError) as error:
         code = error.code if isinstance(error, WritError) else "timeout"
         done = await _given_up(repository, task.operation_id, code, str(error) or "it took too long")
@@ -112,13 +112,13 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
     except asyncio.CancelledError:
         done = await _given_up(repository, task.operation_id, "cancelled", "it was stopped")
         return replace(done, outcome="cancelled" if done.effect == "none" else "unknown")
-    parts = [one for one in await _parts(repository, given.backup_id) if one.operation_id == task.operation_id]
+    parts = [one for one in await _parts(repository, parameters.backup_id) if one.operation_id == task.operation_id]
     if not complete(parts):
         return await _given_up(repository, task.operation_id, "tool_failed", "the repository has not all of it")
     return TaskResult(
         outcome="succeeded",
         output=_shown(parts),
-        state={"backup_id": given.backup_id},
+        state={"backup_id": parameters.backup_id},
         message=_without(data).removeprefix("; "),
         effect="done",
     )
@@ -134,10 +134,10 @@ async def _given_up(repository: Repository, operation_id: str, code: str, messag
 
 
 async def _restore(engine: Engine, repository: Repository, task: Task, progress: Progress, until: float) -> TaskResult:
-    given: BackupRestore = task.arguments()
+    parameters: BackupRestore = task.arguments()
     raw = await engine.find(_container(task))
     container_recreate.check_recreatable(raw)
-    parts = await _the_one(repository, given.backup_id)
+    parts = await _the_one(repository, parameters.backup_id)
     data = await mounted_data(engine, raw, task.target)
     check_fits(data, parts, task.target)
     former = await engine.image(str(raw.get("Image")))
@@ -150,7 +150,11 @@ async def _restore(engine: Engine, repository: Repository, task: Task, progress:
             await _fill(engine, repository, container_id, part)
 
     done = await replace_container(engine, task, raw, body, progress, until, fill)
-    output = {"backup_id": given.backup_id, "reference": parts[0].reference, "log": str(done.output.get("log", ""))}
+    output = {
+        "backup_id": parameters.backup_id,
+        "reference": parts[0].reference,
+        "log": str(done.output.get("log", "")),
+    }
     folders = new_folders(data, parts, task.operation_id)
     if done.outcome == "succeeded":
         rest = "the former volumes are left as they were"
@@ -190,11 +194,13 @@ async def _delete(repository: Repository, backup_id: str) -> TaskResult:
 
 
 async def _list(repository: Repository, task: Task) -> TaskResult:
-    wanted, limit = task.parameters.get("container_name"), int(task.parameters.get("limit", 100))
+    container_name, limit = task.parameters.get("container_name"), int(task.parameters.get("limit", 100))
     grouped: dict[str, list[BackupPart]] = {}
     for part in await repository.parts():
         grouped.setdefault(part.backup_id, []).append(part)
-    found = [_entry(parts) for parts in grouped.values() if complete(parts) and wanted in (None, parts[0].container)]
+    found = [
+        _entry(parts) for parts in grouped.values() if complete(parts) and container_name in (None, parts[0].container)
+    ]
     found.sort(key=lambda one: float(one["created_at"]), reverse=True)
     return TaskResult(outcome="succeeded", output={"backups": found[:limit], "truncated": len(found) > limit})
 

@@ -67,8 +67,8 @@ class Repository:
 
     async def store(self, tags: Mapping[str, str], name: str, stream: AsyncIterator[bytes], *, full: bool) -> None:
         """Store one file. A broken stream leaves no snapshot: restic is killed before its input ends."""
-        given = [f"--tag={tag}={quote(value, safe='/')}" for tag, value in tags.items()]
-        words = ["backup", "--stdin", f"--stdin-filename={name}", f"--host={self.host}", f"--tag={TAG}", *given]
+        options = [f"--tag={tag}={quote(value, safe='/')}" for tag, value in tags.items()]
+        words = ["backup", "--stdin", f"--stdin-filename={name}", f"--host={self.host}", f"--tag={TAG}", *options]
         async with self._running([*words, *(["--force"] if full else [])], stdin=True) as process:
             if process.stdin is None:
                 return

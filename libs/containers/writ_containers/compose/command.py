@@ -32,8 +32,8 @@ async def up(
         found = docker_environment(endpoint, Path(empty))
         environment = {"PATH": PATH, "HOME": empty, "DOCKER_CONFIG": empty, **found}
         (Path(empty) / "config.json").write_bytes(config)  # the folder is ours alone
-        given = [*command, "--ansi", "never", "--progress", "plain", "--file", "-", "up", "--detach", *options]
-        return await _run(operation_id, given, environment, empty, file)
+        arguments = [*command, "--ansi", "never", "--progress", "plain", "--file", "-", "up", "--detach", *options]
+        return await _run(operation_id, arguments, environment, empty, file)
 
 
 async def stack_deploy(
@@ -51,8 +51,17 @@ async def stack_deploy(
         }
         (Path(empty) / "config.json").write_bytes(config)  # the folder is ours alone
         options = ["--prune", "--with-registry-auth", "--detach=true", "--resolve-image"]
-        given = ["docker", "stack", "deploy", *options, "always" if resolve else "changed", "--compose-file", "-", name]
-        return await _run(operation_id, given, environment, empty, file)
+        arguments = [
+            "docker",
+            "stack",
+            "deploy",
+            *options,
+            "always" if resolve else "changed",
+            "--compose-file",
+            "-",
+            name,
+        ]
+        return await _run(operation_id, arguments, environment, empty, file)
 
 
 async def version() -> str:

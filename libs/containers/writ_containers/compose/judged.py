@@ -29,8 +29,8 @@ def replicas(service: Service) -> int:
     """Return the wanted number of containers."""
     if service.scale is not None:
         return service.scale
-    given = service.deploy.replicas if service.deploy is not None else None
-    return 1 if given is None else given
+    count = service.deploy.replicas if service.deploy is not None else None
+    return 1 if count is None else count
 
 
 def compose_json(stack: Stack, name: str) -> bytes:

@@ -27,15 +27,15 @@ TAIL = 8 * 1024
 
 async def apply(engine: Engine, task: Task, stack: Stack, until: float) -> TaskResult:
     """Deploy a stack that was checked; `until` in monotonic seconds. Raises WritError before any effect."""
-    given: StackApply = task.arguments()
+    parameters: StackApply = task.arguments()
     file, config = stack_json(stack), engine.registries.config(images(stack))
     status, text = await command.stack_deploy(
-        task.operation_id, engine.endpoint, given.stack_name, file, config, resolve=given.pull
+        task.operation_id, engine.endpoint, parameters.stack_name, file, config, resolve=parameters.pull
     )
-    found, end = await _settled(engine, given.stack_name, stack, until if status == 0 else 0.0)
-    state = snapshot(await api.services(engine, given.stack_name) or ())
+    found, end = await _settled(engine, parameters.stack_name, stack, until if status == 0 else 0.0)
+    state = snapshot(await api.services(engine, parameters.stack_name) or ())
     output = {
-        "stack_name": given.stack_name,
+        "stack_name": parameters.stack_name,
         "compose_digest": public_digest(stack),
         "services": {name: one.text for name, one in found.items()},
         "log": text[-TAIL:],
@@ -50,11 +50,11 @@ async def apply(engine: Engine, task: Task, stack: Stack, until: float) -> TaskR
 
 async def _settled(engine: Engine, name: str, stack: Stack, until: float) -> tuple[dict[str, StackService], StackEnd]:
     """Wait until every service has been up for a moment, one of them has failed, or time is over."""
-    wanted = {name: replicas(service) for name, service in stack.services.items()}
+    expected = {name: replicas(service) for name, service in stack.services.items()}
     seen_up = 0
     while True:
         found = await seen_services(engine, name)
-        end = judged(wanted, found)
+        end = judged(expected, found)
         seen_up = 0 if end.message else seen_up + 1
         if (end.final and end.message) or seen_up >= UP_IN_A_ROW or time.monotonic() > until:
             return found, end
@@ -63,19 +63,19 @@ async def _settled(engine: Engine, name: str, stack: Stack, until: float) -> tup
 
 async def remove(engine: Engine, task: Task, volumes: list[str], until: float) -> TaskResult:
     """Remove services, wait for the end of their tasks, and remove networks and the given volumes."""
-    given: StackRemove = task.arguments()
-    for one in await api.services(engine, given.stack_name) or ():
+    parameters: StackRemove = task.arguments()
+    for one in await api.services(engine, parameters.stack_name) or ():
         await api.remove(engine, "services", str(one["ID"]))
-    left = await _left(engine, given.stack_name)
+    left = await _left(engine, parameters.stack_name)
     while left and time.monotonic() < until:
         await asyncio.sleep(PAUSE)
-        left = await _left(engine, given.stack_name)
+        left = await _left(engine, parameters.stack_name)
     if left:
         message = f"its services are removed; {left} are left"
         return TaskResult(outcome="failed", code="engine_conflict", message=message, effect="done")
     for volume in volumes:
         await engine.remove_volume(volume)
-    output = {"stack_name": given.stack_name, "removed": True, "volumes": volumes}
+    output = {"stack_name": parameters.stack_name, "removed": True, "volumes": volumes}
     return TaskResult(outcome="succeeded", output=output, effect="done")
 
 
@@ -83,12 +83,12 @@ async def probe(engine: Engine, task: Task, before: Raw) -> ProbeResult:
     """Return whether it took effect; the file is gone, so an unchanged stack proves nothing. Raises WritError."""
     name = str(task.parameters["stack_name"])
     raw = await api.services(engine, name) or []
-    seen, verdict = snapshot(raw), _verdict(task, bool(raw), snapshot(raw) == dict(before))
+    observed, verdict = snapshot(raw), _verdict(task, bool(raw), snapshot(raw) == dict(before))
     if verdict == "took_effect" and task.operation.name != "stack_remove":
         tasks = await api.tasks(engine, name)
         is_up = all(one.up for one in services_of(name, raw, tasks).values()) and not has_failures(raw, tasks)
         verdict = "took_effect" if is_up else "unknown"
-    return ProbeResult(verdict=verdict, seen={**seen, "reason": f"{len(raw)} services of the stack"})
+    return ProbeResult(verdict=verdict, seen={**observed, "reason": f"{len(raw)} services of the stack"})
 
 
 async def seen_services(engine: Engine, name: str) -> dict[str, StackService]:

@@ -45,20 +45,20 @@ def desired(service: Raw) -> int:
 
 
 def _service(service: Raw, tasks: Sequence[Raw]) -> StackService:
-    wanted, template = desired(service), service["Spec"]["TaskTemplate"]
+    expected, template = desired(service), service["Spec"]["TaskTemplate"]
     ours = [task for task in tasks if task["Spec"].get("ContainerSpec") == template["ContainerSpec"]]
     done = [task for task in ours if _is_up(task, template)]
     failures = [task for task in ours if task["Status"].get("State") in FAILED]
     update = str((service.get("UpdateStatus") or {}).get("State", ""))
-    is_up = len(done) >= wanted and update not in GIVEN_UP
-    has_failed = not is_up and (update in GIVEN_UP or len(failures) >= max(MOST_FAILURES, wanted))
-    text = f"{len(done)}/{wanted} running"
+    is_up = len(done) >= expected and update not in GIVEN_UP
+    has_failed = not is_up and (update in GIVEN_UP or len(failures) >= max(MOST_FAILURES, expected))
+    text = f"{len(done)}/{expected} running"
     if not is_up and failures:
         text += f", {_reason(failures[-1])}"
     if update in GIVEN_UP:
         text += f", its update is {update}"
     return StackService(
-        containers=max(len(done), wanted) if is_up else len(done),
+        containers=max(len(done), expected) if is_up else len(done),
         images=(_image(template),),
         text=text,
         up=is_up,

@@ -187,11 +187,11 @@ class PrincipalManage(Parameters, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         names = ("kind", "key", "roles", "acts_for", "person")
-        given = {name for name in names if getattr(self, name) is not None}
+        present = {name for name in names if getattr(self, name) is not None}
         needed, allowed = OF_ACTION[self.action]
-        if missing := needed - given:
+        if missing := needed - present:
             raise ValueError(f"{self.action} needs {' and '.join(sorted(missing))}")
-        if surplus := given - needed - allowed:
+        if surplus := present - needed - allowed:
             raise ValueError(f"{self.action} takes no {' and no '.join(sorted(surplus))}")
 
 

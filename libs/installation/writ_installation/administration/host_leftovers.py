@@ -42,5 +42,5 @@ def host_leftovers(
         "auth_sock": environ.get("WRIT_SSH_AUTH_SOCK"),
         "public_key": " ".join(public.read_text().split()[:2]) if public.exists() else "",
     }
-    told = ask_agent(SSH, ["leftovers"], msgspec.json.encode(request))
-    return msgspec.json.decode(told["found"], type=list[HostLeftovers])
+    reply = ask_agent(SSH, ["leftovers"], msgspec.json.encode(request))
+    return msgspec.json.decode(reply["found"], type=list[HostLeftovers])

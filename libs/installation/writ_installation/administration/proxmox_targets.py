@@ -59,27 +59,25 @@ def token_id(token: bytes) -> str:
     return ask_agent(BACKEND, ["read-token"], token)["id"]
 
 
-async def add_proxmox_target(home: Home, wanted: ProxmoxTarget) -> AddedProxmox:
+async def add_proxmox_target(home: Home, new: ProxmoxTarget) -> AddedProxmox:
     """Return when a running Writ has an agent for it. Raises Conflict, Invalid."""
-    refuse_known(home, wanted.name)
+    refuse_known(home, new.name)
     if home.split:
         raise Invalid("services run as users of their own here: add the target by hand, as docs/proxmox.md shows")
-    ident = token_id(wanted.token)
-    path = home.credentials(BACKEND) / wanted.name
+    ident = token_id(new.token)
+    path = home.credentials(BACKEND) / new.name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(path, wanted.token.strip() + b"\n")
-    target = put_entry(home, _entry(wanted))
+    write_atomically(path, new.token.strip() + b"\n")
+    target = put_entry(home, _entry(new))
     served = await served_within(home, target)
-    return AddedProxmox(
-        target=target, fingerprint=wanted.fingerprint, token_id=ident, token_file=str(path), served=served
-    )
+    return AddedProxmox(target=target, fingerprint=new.fingerprint, token_id=ident, token_file=str(path), served=served)
 
 
-def _entry(wanted: ProxmoxTarget) -> dict[str, Any]:
-    connection: dict[str, Any] = {"host": wanted.host, "fingerprint": wanted.fingerprint}
-    if wanted.port != PORT:
-        connection["port"] = wanted.port
-    entry: dict[str, Any] = {"id": wanted.name, "role": wanted.role, "backend": BACKEND}
-    if wanted.pool is not None:
-        entry["agent"] = wanted.pool
+def _entry(new: ProxmoxTarget) -> dict[str, Any]:
+    connection: dict[str, Any] = {"host": new.host, "fingerprint": new.fingerprint}
+    if new.port != PORT:
+        connection["port"] = new.port
+    entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": BACKEND}
+    if new.pool is not None:
+        entry["agent"] = new.pool
     return {**entry, "connection": connection}

@@ -22,9 +22,9 @@ class IdleSessions:
 
     async def ended(self, due: Iterable[Session], now: float, idle_seconds: IdleSeconds) -> list[Session]:
         """Return those that really were idle for too long. `idle_seconds` asks the servers about a key."""
-        asked = list(due)
-        found = await asyncio.gather(*(idle_seconds(one.key) for one in asked))
-        for one, idle in zip(asked, found, strict=True):
+        request = list(due)
+        found = await asyncio.gather(*(idle_seconds(one.key) for one in request))
+        for one, idle in zip(request, found, strict=True):
             if idle is not None:
                 self._used[one.id] = max(self._used[one.id], now - idle)
-        return [one for one in asked if now - self._used[one.id] >= one.idle]
+        return [one for one in request if now - self._used[one.id] >= one.idle]

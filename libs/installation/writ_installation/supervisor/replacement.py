@@ -15,18 +15,18 @@ COPIED = ("policy", "executor")
 Make = Callable[[Service], Child]
 
 
-async def replace_process(home: Home, old: Child, wanted: Service, make: Make) -> Child:
+async def replace_process(home: Home, old: Child, service: Service, make: Make) -> Child:
     """Start the process again as `wanted`; return it once it is ready. Raises Unreachable, with the old one stopped or
     as it was; it can be called again then.
     """
     async with AsyncExitStack() as stack:
         if old.state != "stopped":
-            if has_replicas(wanted):
-                replica = make(_replica(home, wanted))
+            if has_replicas(service):
+                replica = make(_replica(home, service))
                 stack.push_async_callback(replica.stop)
                 await replica.start()
             await old.stop()
-        child = make(wanted)
+        child = make(service)
         try:
             await child.start()
         except BaseException:

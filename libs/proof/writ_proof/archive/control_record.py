@@ -131,14 +131,14 @@ class ControlRecord:
 
 
 def _window(event: ControlEvent, decision: Decision) -> _Window:
-    given = {name: event.body[name] for name in WindowRequest.__struct_fields__ if name in event.body}
-    asked = msgspec.convert(given, WindowRequest)
+    fields = {name: event.body[name] for name in WindowRequest.__struct_fields__ if name in event.body}
+    request = msgspec.convert(fields, WindowRequest)
     return _Window(
         by=event.principal,
-        operations=frozenset(asked.operations),
-        targets=frozenset(asked.targets),
-        uses=asked.uses,
-        until=decision.at + asked.seconds,
+        operations=frozenset(request.operations),
+        targets=frozenset(request.targets),
+        uses=request.uses,
+        until=decision.at + request.seconds,
     )
 
 

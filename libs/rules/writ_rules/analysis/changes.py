@@ -81,7 +81,7 @@ class ChangeCollection:
     def note(
         self,
         kind_of_change: ChangeKind,
-        asked: DecisionRequest,
+        request: DecisionRequest,
         facts: Facts,
         before: Ruling,
         after: Ruling,
@@ -91,12 +91,12 @@ class ChangeCollection:
         principals: Sequence[Principal],
     ) -> None:
         """Add a change, with a request as evidence."""
-        requester = asked.principal
-        key = (asked.operation.name, asked.target.role, tuple(sorted(requester.roles)), kind_of_change)
+        requester = request.principal
+        key = (request.operation.name, request.target.role, tuple(sorted(requester.roles)), kind_of_change)
         known = self._found.get(key)
         if known is None:
-            known = _change(kind_of_change, example(asked, facts), asked, before, after)
-            self._targets[json.encode(asked.target)] = asked.target
+            known = _change(kind_of_change, example(request, facts), request, before, after)
+            self._targets[json.encode(request.target)] = request.target
             self._principals[json.encode(requester)] = requester
         self._found[key] = structs.replace(
             known,
@@ -106,7 +106,7 @@ class ChangeCollection:
             principals=sorted({*known.principals, *(principal.id for principal in principals)}),
         )
 
-    def diff(self, bounded: list[str], notes: list[str], asked: int, people: QuestionSpace) -> Diff:
+    def diff(self, bounded: list[str], notes: list[str], requests: int, people: QuestionSpace) -> Diff:
         """Return all changes, with the synthetic targets and principals of their examples."""
         changes = [change for key, change in sorted(self._found.items()) if not self._follows(key, change)]
         approvers = {requester for change in changes for requester in change.example.approvals}
@@ -116,7 +116,7 @@ class ChangeCollection:
             changes=changes,
             bounded=bounded,
             notes=notes,
-            asked=asked,
+            asked=requests,
             targets=list(self._targets.values()) if no_files[0] else [],
             principals=[*self._principals.values(), *made_up] if no_files[1] else [],
         )
@@ -131,15 +131,15 @@ class ChangeCollection:
 
 
 def _change(
-    kind_of_change: ChangeKind, shown: Example, asked: DecisionRequest, before: Ruling, after: Ruling
+    kind_of_change: ChangeKind, shown: Example, request: DecisionRequest, before: Ruling, after: Ruling
 ) -> Change:
     return Change(
         kind=kind_of_change[0],
         terms=list(kind_of_change[1]),
-        operation=asked.operation.name,
-        role=asked.target.role,
+        operation=request.operation.name,
+        role=request.target.role,
         principal_kinds=[],
-        principal_roles=sorted(asked.principal.roles),
+        principal_roles=sorted(request.principal.roles),
         targets=[],
         principals=[],
         before=before.effect,

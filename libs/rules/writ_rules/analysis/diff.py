@@ -196,15 +196,15 @@ class _Comparison:
         self, verb: Verb, target: Target, principal: Principal, difference: _Difference
     ) -> tuple[DecisionRequest, Facts, Ruling, Ruling] | None:
         """Return the request with the rulings of both policies; None if the schema refuses it or nothing differs."""
-        asked = request(verb.operation, target, principal, difference.option)
-        if asked is None:
+        decision_request = request(verb.operation, target, principal, difference.option)
+        if decision_request is None:
             return None
-        known = facts(difference.option.assumed, asked, self.defaults[verb.operation.name])
+        known = facts(difference.option.assumed, decision_request, self.defaults[verb.operation.name])
         if difference.approving is not None:
-            ruling = self.asker.ask(self.policies[difference.approving], asked, known)
-            asked = approved(asked, self.asker.approvals(ruling.demands, asked))
-        before, after = (self.asker.ask(policy, asked, known) for policy in self.policies)
-        return asked, known, before, after
+            ruling = self.asker.ask(self.policies[difference.approving], decision_request, known)
+            decision_request = approved(decision_request, self.asker.approvals(ruling.demands, decision_request))
+        before, after = (self.asker.ask(policy, decision_request, known) for policy in self.policies)
+        return decision_request, known, before, after
 
     def _may_matter(self, found: list[RelevantRules]) -> list[Rule] | None:
         """Return the differing rules if a request matching none of them is decided alike; None where this is not

@@ -98,9 +98,9 @@ class _Targets:
     def _other_kinds(self, rule: RuleReading, name: str) -> Iterator[Finding]:
         """Yield findings for targets whose attribute is of a kind the rule can't compare: text "1" and the number 1."""
         deny = not rule.entry.allowed
-        asked = attribute(name, deny, (rule.entry.target_attributes or {})[name])
+        condition = attribute(name, deny, (rule.entry.target_attributes or {})[name])
         values = {one.id: one.attributes[name] for one in self._scope(rule) if name in one.attributes}
-        if odd := [target for target, value in values.items() if not asked.can_judge(value)]:
+        if odd := [target for target, value in values.items() if not condition.can_judge(value)]:
             then = "denies all in its scope there" if deny else "never matches there"
             text = f"can't be compared with {show(values[odd[0]])} of {_named(odd)}: '{rule.name}' {then}"
             yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text)
@@ -168,17 +168,17 @@ class _Principals:
             yield from self._admin(rules)
 
     def _approval(self, rule: RuleReading) -> Iterator[Finding]:
-        asked = demand(rule.entry)
-        if asked is None:
+        required = demand(rule.entry)
+        if required is None:
             return
-        steps = tuple(ApproverStep(roles, quorum) for roles, quorum in asked[0])
+        steps = tuple(ApproverStep(roles, quorum) for roles, quorum in required[0])
         scope, keys = (
             self._scope(rule),
             (*rule.placed_rule.keys, "approval" if rule.entry.approval else "requires_approval"),
         )
-        unable = self._lacking(rule, Demand(rule.name, steps, 0, asked[2]))
+        unable = self._lacking(rule, Demand(rule.name, steps, 0, required[2]))
         if len(unable) == len(scope):
-            yield Finding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, asked[2])}")
+            yield Finding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, required[2])}")
         elif unable:
             text = f"nobody can give this approval to {_named([one.id for one in unable])}"
             yield Finding(Severity.WARNING, keys, text)
@@ -195,13 +195,13 @@ class _Principals:
             keys = ("policies", "require_approval_for_admin")
             yield Finding(Severity.WARNING, keys, text + _named(list(unable)))
 
-    def _lacking(self, rule: RuleReading, asked: Demand) -> list[Principal]:
+    def _lacking(self, rule: RuleReading, required: Demand) -> list[Principal]:
         """Return the principals in the rule's scope without enough approvers."""
-        key = (self._scope_key(rule), asked.steps, asked.presence)
+        key = (self._scope_key(rule), required.steps, required.presence)
         return _cached(
             self._unable,
             key,
-            lambda: [one for one in self._scope(rule) if not progress(asked, (), one, self._people).possible],
+            lambda: [one for one in self._scope(rule) if not progress(required, (), one, self._people).possible],
         )
 
     def _why(self, steps: Iterable[ApproverStep], presence: Presence) -> str:

@@ -71,9 +71,9 @@ def _rulings(policy: Policy, operation: str, one: Principal, asker: Asker, now: 
     made = ((option, request(verb.operation, WRIT, one, option)) for option in tried.options)
     defaults = defaults_of([policy], operation)
     return [
-        asker.ask(policy, asked, facts(option.assumed, asked, defaults))
-        for option, asked in made
-        if asked is not None and not asked.emergency
+        asker.ask(policy, one_request, facts(option.assumed, one_request, defaults))
+        for option, one_request in made
+        if one_request is not None and not one_request.emergency
     ]
 
 

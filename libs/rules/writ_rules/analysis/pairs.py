@@ -125,8 +125,8 @@ def _adds_nothing(narrow: RuleReading, wide: RuleReading) -> bool:
     one, other = narrow.entry, wide.entry
     if not one.allowed:
         return True
-    asked, given = demand(one), demand(other)
-    if asked != given and (asked is not None or narrow.emergency):
+    first_demand, second_demand = demand(one), demand(other)
+    if first_demand != second_demand and (first_demand is not None or narrow.emergency):
         return False
     limits = ("operation_timeout", "max_targets", "max_concurrent")
     return all(_no_laxer(getattr(one, key), getattr(other, key)) for key in limits) and all(

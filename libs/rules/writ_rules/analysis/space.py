@@ -128,10 +128,12 @@ def options(
     repairs = Repairs(verb, names)
     made = []
     for picked in spread(axes, MOST_OPTIONS):
-        given = dict(zip(values, picked, strict=False))
+        picked_values = dict(zip(values, picked, strict=False))
         parameters = exactly
         if parameters is None:
-            parameters = repairs.whole({**rest, **{name: value for name, value in given.items() if value is not UNSET}})
+            parameters = repairs.whole(
+                {**rest, **{name: value for name, value in picked_values.items() if value is not UNSET}}
+            )
         made.append(Option(parameters=parameters, at=picked[-3], emergency=picked[-2], assumed=picked[-1]))
     return TriedRequests(options=made, every=prod(len(axis) for axis in axes), notes=list(notes))
 
@@ -145,16 +147,16 @@ def case_of(
     verb: Verb,
     target: Target,
     principal: Principal,
-    given: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
     at: float = 0.0,
     known: Facts = NO_FACTS,
 ) -> Case:
     """Return a case with only these parameters, for single clauses; missing ones have the catalogue's default."""
-    effective = {**defaults(verb.operation.parameters), **(given or {})}
-    asked = DecisionRequest(
-        operation=verb.operation, target=target, principal=principal, given=given or {}, effective=effective, at=at
+    effective = {**defaults(verb.operation.parameters), **(parameters or {})}
+    request = DecisionRequest(
+        operation=verb.operation, target=target, principal=principal, given=parameters or {}, effective=effective, at=at
     )
-    return Case(asked, verb.public, known)
+    return Case(request, verb.public, known)
 
 
 def _is_about(rule: Rule, case: Case) -> bool:
@@ -180,8 +182,8 @@ def _values(
     differ.
     """
     first = list(about or ())
-    asked = list(dict.fromkeys(one for one in _parameters([*first, *rules], verb) if one.name == name))
-    checks = [check for clause in asked for check in clause.checks]
+    conditions = list(dict.fromkeys(one for one in _parameters([*first, *rules], verb) if one.name == name))
+    checks = [check for clause in conditions for check in clause.checks]
     found: dict[tuple[object, ...], Any] = {}
     repairs, rest = Repairs(verb, [name]), _required(verb, [name])
     possible = [value for value in candidates(verb, name, checks) if repairs.are_possible({**rest, name: value})]
@@ -195,7 +197,7 @@ def _values(
     notes |= dict.fromkeys(untested.of_pairs(verb, name, telling, checks, possible))
     for value in possible:
         case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
-        found.setdefault(signature(asked, case), value)
+        found.setdefault(signature(conditions, case), value)
     absent: list[Any] = [UNSET] if optional(verb, name) else []
     absent += [None] if domain(verb, name).nullable else []
     return absent + list(found.values())
@@ -211,13 +213,13 @@ def _may_match(verb: Verb, name: str, value: Any, about: Sequence[Rule], at: flo
 
 def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:
     name = verb.operation.name
-    asked = list(
+    sources = list(
         dict.fromkeys(one for rule in rules for one in rule.conditions[name] if isinstance(one, ScanCondition))
     )
 
     def answers(assumed: AssumedFacts) -> object:
         case = case_of(verb, ANY_TARGET, ANYBODY, at=at, known=Facts({}, scans(assumed, ANY_TARGET.id, at)))
-        return signature(asked, case)
+        return signature(sources, case)
 
     found, every = suppositions(rules, name, answers)
     if len(found) < every:
@@ -229,17 +231,17 @@ def _moments(
     verb: Verb, policies: Iterable[Policy], rules: Iterable[Rule], at: float, notes: dict[str, None]
 ) -> list[float]:
     name = verb.operation.name
-    asked: dict[Any, None] = dict.fromkeys(policy.in_effect for policy in policies)
+    found_instants: dict[Any, None] = dict.fromkeys(policy.in_effect for policy in policies)
     for rule in rules:
-        asked |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, InEffect))
-        asked |= dict.fromkeys(clause for clause in rule.conditions[name] if hasattr(clause, "windows"))
+        found_instants |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, InEffect))
+        found_instants |= dict.fromkeys(clause for clause in rule.conditions[name] if hasattr(clause, "windows"))
     verbs = [
         lambda moment, clause=clause: clause.miss(case_of(verb, ANY_TARGET, ANYBODY, at=moment)) is None
-        for clause in asked
+        for clause in found_instants
     ]
-    if (many := len(dates(asked))) > MOST_DATED:
+    if (many := len(dates(found_instants))) > MOST_DATED:
         notes[f"of {many} first and last moments the weeks around {MOST_DATED} were looked at"] = None
-    return distinct(instants(asked, at), verbs)
+    return distinct(instants(found_instants, at), verbs)
 
 
 def _required(verb: Verb, named: Sequence[str]) -> dict[str, Any]:

@@ -25,13 +25,13 @@ _SPECIAL = frozenset(".^$*+?{}[]()|\\")
 
 def of_evaluators(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
     """Yield a note for each evaluator: it judges only the tried requests."""
-    asked = {
+    evaluators = {
         one.name
         for rule in rules
         for one in rule.conditions[verb.operation.name]
         if isinstance(one, EvaluatorCondition)
     }
-    for name in sorted(asked):
+    for name in sorted(evaluators):
         yield f"what evaluator '{name}' says of other requests than those tried is not known"
 
 

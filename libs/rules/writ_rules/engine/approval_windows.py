@@ -63,9 +63,9 @@ class ApprovalWindow(Struct, frozen=True, kw_only=True):
 
 def window_terms_of(entry: ApprovalWindowsEntry | None, attempt: Callable[..., Any]) -> WindowTerms:
     """Return the terms; `attempt` notes a text which is no duration as an error of the file."""
-    given = entry or ApprovalWindowsEntry()
-    longest = attempt(("policies", "approval_windows", "longest"), 0, times.duration, given.longest)
-    return WindowTerms(longest=min(longest, LONGEST), most_uses=given.most_uses)
+    settings = entry or ApprovalWindowsEntry()
+    longest = attempt(("policies", "approval_windows", "longest"), 0, times.duration, settings.longest)
+    return WindowTerms(longest=min(longest, LONGEST), most_uses=settings.most_uses)
 
 
 def windows_after(
@@ -92,19 +92,19 @@ def _opened(sequence: int, event: ControlEvent) -> ApprovalWindow | None:
     if event.decision is None or event.id != event.operation_id:  # under another id it had another's approvals and uses
         return None
     try:
-        asked = msgspec.convert({name: value for name, value in event.body.items() if name in known}, WindowRequest)
+        request = msgspec.convert({name: value for name, value in event.body.items() if name in known}, WindowRequest)
         decision = read(event.decision, Decision)
     except (msgspec.ValidationError, Untrusted):
         return None
     return ApprovalWindow(
         id=event.id,
         by=event.principal,
-        operations=frozenset(asked.operations),
-        targets=frozenset(asked.targets),
-        uses=asked.uses,
+        operations=frozenset(request.operations),
+        targets=frozenset(request.targets),
+        uses=request.uses,
         since=decision.at,
-        until=decision.at + asked.seconds,
-        reason=asked.reason,
+        until=decision.at + request.seconds,
+        reason=request.reason,
         sequence=sequence,
         approvers=tuple(decision.approvals),
         acts_for=decision.acts_for,

@@ -209,9 +209,9 @@ def _values(clause: str, word: str, constraint: Constraint | AttributeConstraint
     return made if listed or isinstance(constraint, AttributeConstraint) else structs.replace(made, kinds=None)
 
 
-def values_of(clause: str, wanted: str, values: list[Any]) -> ValuesCheck:
+def values_of(clause: str, expected: str, values: list[Any]) -> ValuesCheck:
     """Return the check against these values."""
-    return ValuesCheck(clause, frozenset(map(plain, values)), wanted, frozenset(map(kind, values)))
+    return ValuesCheck(clause, frozenset(map(plain, values)), expected, frozenset(map(kind, values)))
 
 
 def plain(value: Any) -> tuple[bool, Any]:

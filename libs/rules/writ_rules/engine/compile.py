@@ -140,10 +140,10 @@ def _naming(rules: Iterable[Rule], catalogue: Catalogue) -> Iterator[tuple[str, 
             continue
         for operation in rule.operations:
             named = catalogue[operation].named
-            asked = rule.conditions[operation] if named else ()
+            conditions = rule.conditions[operation] if named else ()
             if any(
                 isinstance(one, EvaluatorCondition) or (isinstance(one, ParameterCondition) and one.name == named)
-                for one in asked
+                for one in conditions
             ):
                 roles = ROLES if rule.roles is None or rule.inherited else rule.roles
                 yield from ((operation, role) for role in roles)

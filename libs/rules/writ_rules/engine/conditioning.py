@@ -77,17 +77,17 @@ class ConditionCompiler:
                 keys = ("policies", "maintenance_windows", key)
                 made = self._notes.whole(keys, parts(entry), partial(maintenance, name, entry))
                 found += [made] if made is not None else []
-        wanted = f"inside {' or '.join(map(str, found))}"[:300] if found else "inside a maintenance window"
-        return TimeCondition(tuple(found), wanted, "maintenance_windows_only")
+        expected = f"inside {' or '.join(map(str, found))}"[:300] if found else "inside a maintenance window"
+        return TimeCondition(tuple(found), expected, "maintenance_windows_only")
 
     def _attributes(self, placed: PlacedRule) -> list[Condition]:
         deny = not placed.entry.allowed
         found = list[Condition]()
-        for name, wanted in (placed.entry.target_attributes or {}).items():
+        for name, expected in (placed.entry.target_attributes or {}).items():
             keys = (*placed.keys, "target_attributes", name)
-            made = self._notes.attempt(keys, None, partial(attribute, name, deny), wanted)
+            made = self._notes.attempt(keys, None, partial(attribute, name, deny), expected)
             if made is not None:
-                found.append(self._notes.share(["attribute", name, deny, wanted], made))
+                found.append(self._notes.share(["attribute", name, deny, expected], made))
         return found
 
     def _scans(self, placed: PlacedRule) -> list[Condition]:
@@ -135,19 +135,19 @@ class ConditionCompiler:
         return EvaluatorCondition(entry.name, evaluator, options, evaluator.summary[:160])
 
 
-def attribute(name: str, deny: bool, wanted: Any) -> AttributeCondition:
+def attribute(name: str, deny: bool, expected: Any) -> AttributeCondition:
     """Return the condition on an attribute. Raises ValueError for a bad pattern."""
-    if isinstance(wanted, AttributeConstraint):
-        made = checks(wanted, deny=deny)
+    if isinstance(expected, AttributeConstraint):
+        made = checks(expected, deny=deny)
         return AttributeCondition(name, "; ".join(check.wanted for check in made)[:160], deny, made)
-    values = present(wanted) if isinstance(wanted, list) else [wanted]
+    values = present(expected) if isinstance(expected, list) else [expected]
     text = show(values[0]) if len(values) == 1 else f"one of {show(values)}"
     return AttributeCondition(name, text, deny, (values_of("allowed_values", text, values),))
 
 
 def _scan(entry: ScanEntry) -> ScanCondition:
-    wanted = f"{'a' if entry.present else 'no'} finding of severity {entry.severity} or worse"
-    return ScanCondition(entry.scanner, entry.severity, entry.present, times.age(entry.max_age), wanted)
+    expected = f"{'a' if entry.present else 'no'} finding of severity {entry.severity} or worse"
+    return ScanCondition(entry.scanner, entry.severity, entry.present, times.age(entry.max_age), expected)
 
 
 def _listed(entry: Constraint) -> AllowlistSource | None:

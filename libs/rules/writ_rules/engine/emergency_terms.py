@@ -23,9 +23,9 @@ class EmergencyTerms(Struct, frozen=True):
 def terms_of(entry: EmergenciesEntry | None, attempt: Attempt) -> EmergencyTerms:
     """Return the terms; `attempt` notes a text which is no duration as an error of the file."""
     keys: Keys = ("policies", "emergencies")
-    given = entry or EmergenciesEntry()
+    settings = entry or EmergenciesEntry()
     return EmergencyTerms(
-        longest=attempt((*keys, "longest"), 0, times.duration, given.longest),
-        confirm_within=attempt((*keys, "confirm_within"), 0, times.duration, given.confirm_within),
-        presence=Presence(given.proof),
+        longest=attempt((*keys, "longest"), 0, times.duration, settings.longest),
+        confirm_within=attempt((*keys, "confirm_within"), 0, times.duration, settings.confirm_within),
+        presence=Presence(settings.proof),
     )

@@ -172,34 +172,38 @@ def _limits(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 
 def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
-    for name, wanted in (placed.entry.target_attributes or {}).items():
+    for name, constraint in (placed.entry.target_attributes or {}).items():
         keys = (*placed.keys, "target_attributes", name)
-        if isinstance(wanted, list) and not present(wanted):
+        if isinstance(constraint, list) and not present(constraint):
             yield Finding(Severity.LINT, keys, "an empty list: no value is as wanted")
-        elif isinstance(wanted, AttributeConstraint):
-            yield from _ranges(keys, wanted)
-            if why := _excludes_all(wanted):
+        elif isinstance(constraint, AttributeConstraint):
+            yield from _ranges(keys, constraint)
+            if why := _excludes_all(constraint):
                 yield Finding(Severity.LINT, keys, f"{why}: no value is as wanted")
 
 
-def _excludes_all(wanted: AttributeConstraint) -> str:
+def _excludes_all(constraint: AttributeConstraint) -> str:
     """Return the reason why no value of an attribute can pass, besides an inverted range; empty if one can."""
-    named = [key for key in FITS if getattr(wanted, key, None) is not None and not suited(wanted, key) >= SCALARS]
-    types = SCALARS.intersection(*(suited(wanted, key) for key in named))
-    if wanted.type is not None:
-        types &= {"int", "float"} if wanted.type == "float" else {wanted.type}
-        named.insert(0, f"type {wanted.type}")
+    named = [
+        key for key in FITS if getattr(constraint, key, None) is not None and not suited(constraint, key) >= SCALARS
+    ]
+    types = SCALARS.intersection(*(suited(constraint, key) for key in named))
+    if constraint.type is not None:
+        types &= {"int", "float"} if constraint.type == "float" else {constraint.type}
+        named.insert(0, f"type {constraint.type}")
     if not types:
         return f"{', '.join(named)} fit no type together"
-    if wanted.allowed_values is not None and not present(wanted.allowed_values):
+    if constraint.allowed_values is not None and not present(constraint.allowed_values):
         return "allowed_values is an empty list"
-    if wanted.allowed_values is None:
+    if constraint.allowed_values is None:
         return ""
     try:
-        required_checks = checks(wanted, deny=False)
+        required_checks = checks(constraint, deny=False)
     except ValueError:
         return ""  # the pattern is no pattern, which is an error of its own
-    possible = any(all(_holds(check, value) for check in required_checks) for value in present(wanted.allowed_values))
+    possible = any(
+        all(_holds(check, value) for check in required_checks) for value in present(constraint.allowed_values)
+    )
     return "" if possible else "each of allowed_values is excluded by the rest"
 
 
@@ -249,8 +253,8 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
     if named and not any(word in name for word in named):
         text = f"'{source}' lists no {name.replace('_', ' ')}: it lists {named[0].replace('_', ' ')}s"
         yield Finding(Severity.WARNING, (*keys, "allowlist_source"), text)
-    wanted = {"int", "float"} if constraint.type == "float" else {constraint.type}
-    if constraint.type is not None and not types & wanted:
+    type_names = {"int", "float"} if constraint.type == "float" else {constraint.type}
+    if constraint.type is not None and not types & type_names:
         yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_type_names(types)}: the rule never matches")
     if constraint.default is not None:
         yield from _default((*keys, "default"), name, constraint, verb)
@@ -262,8 +266,8 @@ def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb
         values = getattr(constraint, key) or ()
         if not verb.types[name] & suited(constraint, key):
             continue  # one finding says that none of them is of its type
-        given = ((at, whole(value)) for at, value in enumerate(values) if value is not None)
-        refused = {at: why for at, value in given if (why := verb.refuses(name, value))}
+        bounds = ((at, whole(value)) for at, value in enumerate(values) if value is not None)
+        refused = {at: why for at, value in bounds if (why := verb.refuses(name, value))}
         if key == "denied_values" or len(refused) < len(present(values)):
             for at, why in refused.items():
                 text = f"{verb.operation.name}.{name} can't be this: {why}"

@@ -59,8 +59,8 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
 @cache
 def refused_flag(name: str) -> ParameterCondition:
     """Return the condition of an unset flag; one for all rules, so it is judged once a request."""
-    wanted = "one of false, since no rule names it"
-    return ParameterCondition(name, None, False, (values_of("allowed_values", wanted, [False]),), implied=True)
+    expected = "one of false, since no rule names it"
+    return ParameterCondition(name, None, False, (values_of("allowed_values", expected, [False]),), implied=True)
 
 
 class RuleCompiler:

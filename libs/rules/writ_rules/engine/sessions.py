@@ -61,10 +61,10 @@ NONE: Sessions = MappingProxyType({})
 
 def session_terms_of(entry: SessionsEntry | None, attempt: Callable[..., Any]) -> SessionTerms:
     """Return the terms; `attempt` notes what is no duration as an error of the file."""
-    given = entry or SessionsEntry()
-    longest = attempt(("policies", "sessions", "longest"), 0, times.duration, given.longest)
-    idle = attempt(("policies", "sessions", "idle"), 0, times.duration, given.idle)
-    return SessionTerms(longest=min(longest, LONGEST), idle=int(min(idle, LONGEST)), most=given.most)
+    parameters = entry or SessionsEntry()
+    longest = attempt(("policies", "sessions", "longest"), 0, times.duration, parameters.longest)
+    idle = attempt(("policies", "sessions", "idle"), 0, times.duration, parameters.idle)
+    return SessionTerms(longest=min(longest, LONGEST), idle=int(min(idle, LONGEST)), most=parameters.most)
 
 
 def sessions_after(sessions: Sessions, event: ControlEvent) -> Sessions:
@@ -109,7 +109,7 @@ def _opened(event: ControlEvent) -> Session | None:
         return None
     known = SessionOpen.__struct_fields__
     try:
-        asked = msgspec.convert({name: value for name, value in event.body.items() if name in known}, SessionOpen)
+        request = msgspec.convert({name: value for name, value in event.body.items() if name in known}, SessionOpen)
         decision = read(event.decision, Decision)
     except (msgspec.ValidationError, Untrusted):
         return None
@@ -118,11 +118,11 @@ def _opened(event: ControlEvent) -> Session | None:
     return Session(
         id=event.id,
         by=event.principal,
-        key=asked.key,
+        key=request.key,
         signer=event.statement.key,
         since=decision.at,
-        until=decision.at + asked.seconds,
-        idle=asked.idle,
+        until=decision.at + request.seconds,
+        idle=request.idle,
         method=decision.presence.proof if decision.presence is not None else "key",
-        device=asked.device,
+        device=request.device,
     )

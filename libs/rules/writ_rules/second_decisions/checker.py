@@ -58,9 +58,11 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """Return the difference for people."""
-        given = f"the policy of that time gives {self.comparison.expected}" if self.comparison.expected else "not given"
+        reason = (
+            f"the policy of that time gives {self.comparison.expected}" if self.comparison.expected else "not given"
+        )
         return (
-            f"policy's decision on {self.operation} at {self.target} is {self.decided}, {given}: {self.comparison.why}"
+            f"policy's decision on {self.operation} at {self.target} is {self.decided}, {reason}: {self.comparison.why}"
         )
 
 

@@ -185,8 +185,8 @@ class FakeEngine(EngineStorage):
         return Answer(200, {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm})
 
     def _list(self, request: Request) -> Answer:
-        wanted = labels_wanted(request)
-        found = [one for one in self.containers.values() if wanted.items() <= one["Config"]["Labels"].items()]
+        labels = labels_wanted(request)
+        found = [one for one in self.containers.values() if labels.items() <= one["Config"]["Labels"].items()]
         return Answer(200, [_listed(one) for one in found])
 
     def _create(self, request: Request) -> Answer:

@@ -46,8 +46,8 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
     method, target, _ = first.split(" ")
     url = urlsplit(target)
     query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
-    given = body if headers.get("content-type") == "application/x-tar" else json.loads(body) if body else None
-    return Request(method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, given, headers)
+    parameters = body if headers.get("content-type") == "application/x-tar" else json.loads(body) if body else None
+    return Request(method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, parameters, headers)
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:

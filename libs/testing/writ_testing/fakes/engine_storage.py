@@ -90,8 +90,8 @@ class EngineStorage:
         return Answer(200)
 
     def _list_volumes(self, request: Request) -> Answer:
-        wanted = labels_wanted(request).items()
-        return Answer(200, {"Volumes": [one for one in self.volumes.values() if wanted <= one["Labels"].items()]})
+        expected = labels_wanted(request).items()
+        return Answer(200, {"Volumes": [one for one in self.volumes.values() if expected <= one["Labels"].items()]})
 
     def _volume(self, request: Request, name: str) -> Answer:
         found = self.volumes.get(name)
@@ -104,9 +104,9 @@ class EngineStorage:
         return Answer(204)
 
     def _list_images(self, request: Request) -> Answer:
-        wanted = labels_wanted(request).items()
+        expected = labels_wanted(request).items()
         labelled = [(one, one["Config"].get("Labels") or {}) for one in self.images.values()]
-        return Answer(200, [{**one, "Labels": own} for one, own in labelled if wanted <= own.items()])
+        return Answer(200, [{**one, "Labels": own} for one, own in labelled if expected <= own.items()])
 
     def _image(self, request: Request, reference: str) -> Answer:
         found = self.image(reference)

@@ -125,23 +125,23 @@ class Forger:
         )
 
     async def _claimed(self, message: Message) -> None:
-        asked = decode(message.data, ClaimMessage)
-        claim = decode(bytes(asked.claim.payload), Claim)
+        claim_message = decode(message.data, ClaimMessage)
+        claim = decode(bytes(claim_message.claim.payload), Claim)
         if self._answers is None or not self.replay:
-            self._answers = self._answer(asked, claim)
+            self._answers = self._answer(claim_message, claim)
         await self._bus.publish(message.reply, encode(self._answers))
         await self._bus.journal.usage()  # the server has seen the answer, too
         self.claims.append(claim)
 
-    def _answer(self, asked: ClaimMessage, claim: Claim) -> ClaimAnswer:
+    def _answer(self, claim_message: ClaimMessage, claim: Claim) -> ClaimAnswer:
         grant = Grant(
             operation_id=claim.operation_id,
             operation=self._operation,
             target=self._target,
-            principal=asked.principal,
+            principal=claim_message.principal,
             parameters_digest=keyed_digest(self._key, self._parameters),
             decision_digest="0" * 64,
-            claim_digest=digest(asked.claim),
+            claim_digest=digest(claim_message.claim),
             policy=VERSION,
             control_sequence=0,
             pool=claim.pool,

@@ -115,8 +115,8 @@ class ScriptedPolicy:
         return WRIT if target_id == WRIT_TARGET else self._targets[target_id]
 
     async def _visible(self, message: Message) -> bytes:
-        asked = decode(message.data, VisibleRequest)
-        known = {name: found for name, found in (self.visible or {}).items() if name in asked.targets}
+        request = decode(message.data, VisibleRequest)
+        known = {name: found for name, found in (self.visible or {}).items() if name in request.targets}
         return encode(VisibleAnswer(limited=self.visible is not None, operations=known))
 
     async def _decide(self, message: Message) -> bytes:
@@ -256,7 +256,7 @@ class ScriptedPolicy:
     def _look(self, ask: Decide, effective: dict[str, Any]) -> Signed:
         definition = self._catalogue.find(ask.subject.operation)
         actions: list[ReadAction] = ask.look or ["ahead"]
-        seen = effective if "preview" in ask.look else public(definition.parameters, effective)
+        observed = effective if "preview" in ask.look else public(definition.parameters, effective)
         target = self.target(ask.subject.target)
         look = ReadGrant(
             operation_id=ask.subject.operation_id,
@@ -264,7 +264,7 @@ class ScriptedPolicy:
             target=target,
             pool=target.pool,
             actions=actions,
-            parameters_digest=keyed_digest(ask.look_key or "", seen),
+            parameters_digest=keyed_digest(ask.look_key or "", observed),
             policy=VERSION,
             expires_at=ask.look_until or 0.0,
             plugins=accepted_builds(self._catalogue),

@@ -153,18 +153,18 @@ class ScriptedExecutor:
             )
         )
 
-    async def grant(self, asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def grant(self, dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
         """Return an honest executor's answer."""
-        return self.sealed(asked, claim, sign(self.key, self.honest_grant(asked, claim, signed)))
+        return self.sealed(dispatched, claim, sign(self.key, self.honest_grant(dispatched, claim, signed)))
 
-    def honest_grant(self, asked: DispatchedOperation, claim: Claim, signed: Signed) -> Grant:
+    def honest_grant(self, dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> Grant:
         """Return a valid grant."""
         return Grant(
-            operation_id=asked.work.operation_id,
-            operation=asked.work.operation,
-            target=asked.target,
-            principal=asked.work.principal,
-            parameters_digest=keyed_digest(asked.key, asked.parameters),
+            operation_id=dispatched.work.operation_id,
+            operation=dispatched.work.operation,
+            target=dispatched.target,
+            principal=dispatched.work.principal,
+            parameters_digest=keyed_digest(dispatched.key, dispatched.parameters),
             decision_digest="0" * 64,
             claim_digest=digest(signed),
             policy=VERSION,
@@ -173,32 +173,32 @@ class ScriptedExecutor:
             instance=claim.instance,
             nonce=claim.nonce,
             lifetime=30.0,
-            timeout=asked.work.timeout,
+            timeout=dispatched.work.timeout,
             granted_at=time.time(),
         )
 
     def sealed(
-        self, asked: DispatchedOperation, claim: Claim, grant: Signed, parameters: dict[str, Any] | None = None
+        self, dispatched: DispatchedOperation, claim: Claim, grant: Signed, parameters: dict[str, Any] | None = None
     ) -> ClaimAnswer:
         """Return an answer with this grant."""
-        inside = SealedParameters(parameters=parameters or asked.parameters, parameters_key=asked.key)
-        if self.catalogue[asked.work.operation].risk is Risk.ADMIN:
-            inside = structs.replace(inside, **self.statement(asked))
+        inside = SealedParameters(parameters=parameters or dispatched.parameters, parameters_key=dispatched.key)
+        if self.catalogue[dispatched.work.operation].risk is Risk.ADMIN:
+            inside = structs.replace(inside, **self.statement(dispatched))
         return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
 
-    def statement(self, asked: DispatchedOperation) -> dict[str, Any]:
+    def statement(self, dispatched: DispatchedOperation) -> dict[str, Any]:
         """Return the principal's signature on the request, with what opens it."""
         salt = secrets.token_hex(32)
         statement = RequestStatement(
-            principal=asked.work.principal,
-            operation=asked.work.operation,
-            target=asked.target.id,
-            parameters_digest=keyed_digest(salt, asked.parameters),
-            idempotency_key=asked.number,
+            principal=dispatched.work.principal,
+            operation=dispatched.work.operation,
+            target=dispatched.target.id,
+            parameters_digest=keyed_digest(salt, dispatched.parameters),
+            idempotency_key=dispatched.number,
             dry_run=False,
             issued_at=time.time(),
         )
-        return {"statement": sign(self.principal_key, statement), "salt": salt, "given": asked.parameters}
+        return {"statement": sign(self.principal_key, statement), "salt": salt, "given": dispatched.parameters}
 
     def look(
         self,
@@ -250,7 +250,7 @@ class ScriptedExecutor:
 
     async def cancel(self, operation_id: str, **changed: Any) -> Cancelled:
         """Send a cancel to the instance that claimed it."""
-        asked, key = self.asked[operation_id], secrets.token_hex(32)
+        dispatched, key = self.asked[operation_id], secrets.token_hex(32)
         parameters = {"operation_id": operation_id, "timeout": 30}
         ask = AskCancel(
             operation_id=operation_id,
@@ -258,8 +258,8 @@ class ScriptedExecutor:
             parameters=parameters,
             parameters_key=key,
         )
-        instance = read(asked.claims[-1], Claim).instance
-        subject = subjects.cancel(asked.work.pool, instance)
+        instance = read(dispatched.claims[-1], Claim).instance
+        subject = subjects.cancel(dispatched.work.pool, instance)
         return decode((await self.bus.request(subject, encode(ask), timeout=PATIENCE)).data, Cancelled)
 
     async def ended(self, operation_id: str) -> Receipt:
@@ -277,26 +277,26 @@ class ScriptedExecutor:
             await self._changed.wait_for(true)
 
     async def _claim(self, message: Message) -> bytes:
-        told = decode(message.data, ClaimMessage)
-        claim = read(told.claim, Claim)
-        asked = self.asked[claim.operation_id]
-        first = asked.claims[0] if asked.claims else told.claim
-        asked.claims.append(told.claim)
+        claim_message = decode(message.data, ClaimMessage)
+        claim = read(claim_message.claim, Claim)
+        dispatched = self.asked[claim.operation_id]
+        first = dispatched.claims[0] if dispatched.claims else claim_message.claim
+        dispatched.claims.append(claim_message.claim)
         await self._notify()
-        if first != told.claim or claim.attempt != asked.work.attempt:
+        if first != claim_message.claim or claim.attempt != dispatched.work.attempt:
             return encode(ClaimAnswer(error=Failure(code="gone", message="somebody else started it")))
-        answer = asked.answer or await self.answering(asked, claim, told.claim)
+        answer = dispatched.answer or await self.answering(dispatched, claim, claim_message.claim)
         if answer is None:
             await asyncio.Event().wait()
         elif answer.error is None:
-            asked.answer = answer
+            dispatched.answer = answer
         return encode(answer)
 
     async def _receipt(self, message: Message) -> bytes:
-        told = decode(message.data, ReceiptMessage)
+        receipt_message = decode(message.data, ReceiptMessage)
         if self.refusing is not None:
             return encode(Acknowledged(error=self.refusing))
-        self.receipts.append(told)
+        self.receipts.append(receipt_message)
         await self._notify()
         return encode(Acknowledged(stored=True))
 

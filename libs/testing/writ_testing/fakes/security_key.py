@@ -122,13 +122,13 @@ class SoftwareSecurityKey:
     ) -> PasskeyEvidence:
         """What a browser hands out for `navigator.credentials.get`; `client` replaces members of the client data."""
         members = {"type": "webauthn.get", "challenge": base64url(_sha256(data)), "origin": "https://writ.example"}
-        told = client_data or json.dumps({**members, "crossOrigin": False, **(client or {})}).encode()
+        client_json = client_data or json.dumps({**members, "crossOrigin": False, **(client or {})}).encode()
         head = _sha256(rp_id.encode()) + bytes([flags]) + (9).to_bytes(4, "big") + extensions
         return PasskeyEvidence(
             credential_id=base64url(b"credential of " + person.encode()),
             authenticator_data=base64url(head),
-            client_data=base64url(told),
-            signature=base64url(self._signature(head + _sha256(told))),
+            client_data=base64url(client_json),
+            signature=base64url(self._signature(head + _sha256(client_json))),
         )
 
     def _signature(self, signed: bytes) -> bytes:

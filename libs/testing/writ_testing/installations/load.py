@@ -32,15 +32,15 @@ class Load:
     async def work(self, writ: Writ, target: str) -> None:
         """Run until the load ends; an error of the client fails the test."""
         while not self.over.is_set():
-            wanted = {"path": str(self._path), "delay": self._delay, "timeout": TIMEOUT}
-            self.done.append(await writ.run("test_count", target, wanted, timeout=ENDS_WITHIN))
+            parameters = {"path": str(self._path), "delay": self._delay, "timeout": TIMEOUT}
+            self.done.append(await writ.run("test_count", target, parameters, timeout=ENDS_WITHIN))
 
     async def more(self, number: int) -> None:
         """Wait until that many more have ended."""
-        wanted = len(self.done) + number
+        expected = len(self.done) + number
 
         async def enough() -> bool:
-            return len(self.done) >= wanted
+            return len(self.done) >= expected
 
         await eventually(enough, within=ENDS_WITHIN, what=f"{number} more operations")
 
@@ -50,8 +50,11 @@ class Load:
         assert wrong == [], wrong
         assert Counter(self._path.read_text().split()) == Counter(view.operation_id for view in self.done)
         for view in self.done:
-            told = Counter(event.kind for event in (await writ.trace(operation_id=view.operation_id)).events)
-            assert (told["requested"], told["granted"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
+            counts = Counter(event.kind for event in (await writ.trace(operation_id=view.operation_id)).events)
+            assert (counts["requested"], counts["granted"], counts["finished"]) == (1, 1, 1), (
+                view.operation_id,
+                counts,
+            )
 
     async def check_ends(self, writ: Writ) -> Counter[str]:
         """Check after kills: each has one recorded outcome, and exactly one effect if it succeeded."""
@@ -59,8 +62,8 @@ class Load:
         effects = Counter(self._path.read_text().split())
         assert effects == Counter(one for one, outcome in ends.items() if outcome == "succeeded")
         for operation_id in ends:
-            told = Counter(event.kind for event in (await writ.trace(operation_id=operation_id)).events)
-            assert told["finished"] + told["unknown"] == 1, (operation_id, told)
+            counts = Counter(event.kind for event in (await writ.trace(operation_id=operation_id)).events)
+            assert counts["finished"] + counts["unknown"] == 1, (operation_id, counts)
         return Counter(ends.values())
 
 
@@ -80,8 +83,8 @@ async def settled(writ: Writ, operation_id: str) -> str:
 async def fill(writ: Writ, target: str = "web-1") -> Full:
     """Request operations until the journal has no room for another. Return the refusal."""
     for _ in range(1000):
-        asked = await asyncio.gather(*(writ.submit("test_noop", target) for _ in range(8)), return_exceptions=True)
-        errors = [one for one in asked if isinstance(one, BaseException)]
+        replies = await asyncio.gather(*(writ.submit("test_noop", target) for _ in range(8)), return_exceptions=True)
+        errors = [one for one in replies if isinstance(one, BaseException)]
         for error in errors:
             if not isinstance(error, Full):
                 raise error

@@ -57,8 +57,8 @@ async def in_the_demo(folder: Path) -> list[Any]:
     (root / "same").chmod(0o644)
     async with running_installation(folder, home=home) as installation:
         ended = await installation.writ(*first_operation(str(root / "same")), "-o", "json")
-        told = await installation.writ("trace", json.loads(ended.out)["operation_id"], "-o", "json")
-    return same_part(json.loads(told.out), {str(root): "FOLDER", host_token(): "HOST"})
+        reply = await installation.writ("trace", json.loads(ended.out)["operation_id"], "-o", "json")
+    return same_part(json.loads(reply.out), {str(root): "FOLDER", host_token(): "HOST"})
 
 
 def _common(value: Any, places: Mapping[str, str]) -> Any:

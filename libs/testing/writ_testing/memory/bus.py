@@ -55,9 +55,9 @@ class MemoryBus:
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[Message] = loop.create_future()
         deadline = loop.time() + timeout
-        asked = MemorySubscribed(self.broker, [])
+        subscribed = MemorySubscribed(self.broker, [])
         reply = self.broker.inbox()
-        asked.listen(reply, "", lambda message: _settle(arrived, message))
+        subscribed.listen(reply, "", lambda message: _settle(arrived, message))
         sent = {**tracing.outgoing(headers), TIMEOUT: f"{timeout:.3f}"}
         message = Message(check_subject(subject), data, sent, reply)
         try:
@@ -67,7 +67,7 @@ class MemoryBus:
         except TimeoutError:
             raise TimedOut(f"no answer from {subject} in {timeout:g} s") from None
         finally:
-            await asked.close()
+            await subscribed.close()
 
     async def _find_somebody(self, message: Message, patience: float) -> None:
         give_up = asyncio.get_running_loop().time() + patience
@@ -82,12 +82,12 @@ class MemoryBus:
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Message]:
         answers: list[Message] = []
-        asked = MemorySubscribed(self.broker, [])
+        subscribed = MemorySubscribed(self.broker, [])
         reply = self.broker.inbox()
-        asked.listen(reply, "", answers.append)
+        subscribed.listen(reply, "", answers.append)
         self.broker.deliver(Message(check_subject(subject), data, tracing.outgoing(headers), reply))
         await asyncio.sleep(timeout)
-        await asked.close()
+        await subscribed.close()
         return answers
 
     async def subscribe(

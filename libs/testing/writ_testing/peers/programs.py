@@ -43,7 +43,7 @@ def program(name: str) -> str:
 
 def missing(what: str, how: str) -> NoReturn:
     """Skip or fail the test. `how`: the remedy."""
-    said = f"no {what} here: {how}"
+    text = f"no {what} here: {how}"
     if os.environ.get("TEST_PEERS") == "required":
-        pytest.fail(said, pytrace=False)
-    pytest.skip(said)
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)

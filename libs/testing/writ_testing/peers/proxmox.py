@@ -102,22 +102,22 @@ class PatchedPve(FakePve):  # type: ignore[misc]
             return ok(await self._resize(guest, await params(request), request[USER]))
         return await super()._generic(request)
 
-    async def _qm_create(self, given: dict[str, Any], user: str) -> Any:
+    async def _qm_create(self, parameters: dict[str, Any], user: str) -> Any:
         """Create a guest; fakepve has no restore from an archive."""
-        if not given.get("archive"):
-            return await super()._qm_create(given, user)
-        storage, _, volume = str(given["archive"]).partition(":")
-        saved, vmid, former = self.storages[storage]["volumes"][volume]["saved"], int(given["vmid"]), None
-        if (former := self.vm(vmid)) is not None and not given.get("force"):
+        if not parameters.get("archive"):
+            return await super()._qm_create(parameters, user)
+        storage, _, volume = str(parameters["archive"]).partition(":")
+        saved, vmid, former = self.storages[storage]["volumes"][volume]["saved"], int(parameters["vmid"]), None
+        if (former := self.vm(vmid)) is not None and not parameters.get("force"):
             raise PveError(500, f"unable to restore VM {vmid} - VM {vmid} already exists")
 
         async def body() -> None:
             if former is not None:
                 self.vms.remove(former)
-            name = given.get("name") or saved["name"]
-            self.add_vm(vmid, name, node=given["node"], config={**saved, "name": name})
+            name = parameters.get("name") or saved["name"]
+            self.add_vm(vmid, name, node=parameters["node"], config={**saved, "name": name})
 
-        return await self.task(given["node"], "qmrestore", vmid, user, body)
+        return await self.task(parameters["node"], "qmrestore", vmid, user, body)
 
     async def _migrate(self, guest: Any, target: str, user: str) -> str:
         async def body() -> str:
@@ -126,15 +126,15 @@ class PatchedPve(FakePve):  # type: ignore[misc]
 
         return await self.task(guest.node, "qmigrate", guest.vmid, user, body)
 
-    async def _resize(self, guest: Any, given: dict[str, Any], user: str) -> str:
+    async def _resize(self, guest: Any, parameters: dict[str, Any], user: str) -> str:
         async def body() -> None:
-            volume = str(guest.config[given["disk"]]).partition(",size=")[0]
-            guest.config[given["disk"]] = f"{volume},size={given['size']}"
+            volume = str(guest.config[parameters["disk"]]).partition(",size=")[0]
+            guest.config[parameters["disk"]] = f"{volume},size={parameters['size']}"
 
         return await self.task(guest.node, "resize", guest.vmid, user, body)
 
-    async def _vzdump(self, node: str, given: dict[str, Any], user: str) -> str:
-        guest = self.guest(int(given["vmid"]))
+    async def _vzdump(self, node: str, parameters: dict[str, Any], user: str) -> str:
+        guest = self.guest(int(parameters["vmid"]))
         container = isinstance(guest, FakeCt)
         stamp = time.strftime("%Y_%m_%d-%H_%M_%S", time.gmtime())
         name = f"vzdump-{'lxc' if container else 'qemu'}-{guest.vmid}-{stamp}.{'tar' if container else 'vma'}.zst"
@@ -143,9 +143,9 @@ class PatchedPve(FakePve):  # type: ignore[misc]
             if guest.config.get("lock") or getattr(guest, "lock", None):
                 raise TaskError("VM is locked (snapshot)")
             await self.pause(self.dump_seconds)
-            self.store_file(given["storage"], name, MEBIBYTE, "backup")
-            volume = self.storages[given["storage"]]["volumes"][f"backup/{name}"]
-            volume |= {"vmid": guest.vmid, "notes": given.get("notes-template", ""), "saved": dict(guest.config)}
+            self.store_file(parameters["storage"], name, MEBIBYTE, "backup")
+            volume = self.storages[parameters["storage"]]["volumes"][f"backup/{name}"]
+            volume |= {"vmid": guest.vmid, "notes": parameters.get("notes-template", ""), "saved": dict(guest.config)}
             return "INFO: 100% done"
 
         return await self.task(node, "vzdump", guest.vmid, user, body)

@@ -29,18 +29,18 @@ class MessagingSuite:
     async def test_the_servers_time_is_told_to_services_and_agents(self, ground: Ground, user: str) -> None:
         bus = await ground.bus(user)
         before = time.time()
-        told = await bus.server_time(timeout=SOON)
-        assert before - 0.01 <= told <= time.time() + 0.01
+        reply = await bus.server_time(timeout=SOON)
+        assert before - 0.01 <= reply <= time.time() + 0.01
 
     async def test_nobody_there_is_unreachable_within_the_timeout(self, ground: Ground) -> None:
         await until_unreachable(await ground.bus("alice"), ASK)
 
     async def test_a_request_waits_for_a_service_that_comes_a_moment_later(self, ground: Ground) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
-        asked = asyncio.create_task(alice.request(ASK, b"patient", timeout=SOON))
-        await asyncio.wait({asked}, timeout=0.1)
+        request = asyncio.create_task(alice.request(ASK, b"patient", timeout=SOON))
+        await asyncio.wait({request}, timeout=0.1)
         await executor.serve(service("executor", REQUESTS, echo))
-        assert (await asked).data == b"patient"
+        assert (await request).data == b"patient"
 
     async def test_no_answer_in_time_is_timed_out(self, ground: Ground) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
@@ -107,14 +107,14 @@ class MessagingSuite:
 
     async def test_the_trace_goes_through_every_hop(self, ground: Ground) -> None:
         alice, executor, policy = [await ground.bus(name) for name in ("alice", "executor", "policy")]
-        seen: dict[str, tracing.Trace] = {}
+        observed: dict[str, tracing.Trace] = {}
 
         async def decide(message: Message) -> bytes:
-            seen["policy"] = tracing.incoming(message.headers)
+            observed["policy"] = tracing.incoming(message.headers)
             return b""
 
         async def answer(message: Message) -> bytes:
-            seen["executor"] = tracing.current() or tracing.root()
+            observed["executor"] = tracing.current() or tracing.root()
             await executor.request("writ.policy.decide", b"", timeout=SOON)
             return b""
 
@@ -122,11 +122,11 @@ class MessagingSuite:
         await executor.serve(service("executor", REQUESTS, answer))
         with tracing.within(tracing.root("order-66")) as mine:
             answered = await alice.request(ASK, b"", timeout=SOON)
-        assert {trace.trace_id for trace in seen.values()} == {mine.trace_id}
-        assert {trace.correlation_id for trace in seen.values()} == {"order-66"}
-        assert seen["executor"].causation_id
-        assert seen["policy"].causation_id not in ("", seen["executor"].causation_id)
-        assert answered.headers[tracing.CAUSATION] == seen["executor"].causation_id
+        assert {trace.trace_id for trace in observed.values()} == {mine.trace_id}
+        assert {trace.correlation_id for trace in observed.values()} == {"order-66"}
+        assert observed["executor"].causation_id
+        assert observed["policy"].causation_id not in ("", observed["executor"].causation_id)
+        assert answered.headers[tracing.CAUSATION] == observed["executor"].causation_id
         assert answered.headers[tracing.CORRELATION] == "order-66"
 
     async def test_requests_go_on_after_the_server_was_away(self, ground: Ground) -> None:

@@ -102,8 +102,8 @@ class Trials:
     def network(self, port: int) -> Iterator[Trial]:
         """Yield network trials. `port` listens on loopback, which the target declares for scans."""
         yield self.trial("network_status", lambda seen: seen is not None and port in _ports(seen))
-        given = {"host": "127.0.0.1", "protocol": "tcp", "port": port, "count": 1}
-        yield self.trial("network_test", lambda seen: seen is not None and seen["reachable"], **given)
+        parameters = {"host": "127.0.0.1", "protocol": "tcp", "port": port, "count": 1}
+        yield self.trial("network_test", lambda seen: seen is not None and seen["reachable"], **parameters)
         found = {"127.0.0.1": [port]}
         yield self.trial(
             "network_scan",
@@ -155,8 +155,8 @@ def _restic(backup: dict[str, Any], *words: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-def _ports(seen: dict[str, Any]) -> set[int]:
-    return {one["port"] for one in seen["listening"]}
+def _ports(output: dict[str, Any]) -> set[int]:
+    return {one["port"] for one in output["listening"]}
 
 
 def _text(path: Path) -> str:

@@ -207,9 +207,9 @@ class JournalSuite:
         async with aclosing(other.journal.tail(0)) as tail:
             following = asyncio.create_task(take(tail, 3))
             await append_many(executor, 3)
-            told = [(one.sequence, one.subject, one.data, one.time) for one in await following]
+            records = [(one.sequence, one.subject, one.data, one.time) for one in await following]
         stored = await executor.journal.read("writ.journal.>")
-        assert told == [(one.sequence, one.subject, one.data, one.time) for one in stored]
+        assert records == [(one.sequence, one.subject, one.data, one.time) for one in stored]
 
     async def test_usage_tells_how_full_it_is_and_a_full_journal_refuses(self, ground: Ground) -> None:
         executor = await ground.bus("executor")

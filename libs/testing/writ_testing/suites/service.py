@@ -99,15 +99,15 @@ class ServiceSuite:
             return b""
 
         await executor.serve(service("executor", REQUESTS, answer, concurrency=1))
-        asked = [asyncio.create_task(alice.request(ASK, b"", timeout=SOON)) for _ in range(70)]
+        requests = [asyncio.create_task(alice.request(ASK, b"", timeout=SOON)) for _ in range(70)]
 
         async def refused() -> bool:
-            return sum(one.done() for one in asked) >= 70 - 17
+            return sum(one.done() for one in requests) >= 70 - 17
 
         await eventually(refused)  # all of them: what is handled makes room in the line for what is still on its way
         other = asyncio.create_task(bob.request("writ.request.bob.test_noop", b"", timeout=SOON))
         go.set()
-        outcomes = await asyncio.gather(*asked, other, return_exceptions=True)
+        outcomes = await asyncio.gather(*requests, other, return_exceptions=True)
         assert sum(isinstance(outcome, Full) for outcome in outcomes) == 70 - 17
         assert sum(isinstance(outcome, Message) for outcome in outcomes) == 17 + 1
 
@@ -117,10 +117,10 @@ class ServiceSuite:
         await policy.serve(service("policy", "writ.policy.decide", echo, version="1.2.3"))
         (pong,) = await everybody(status, f"$SRV.PING{name}")
         (info,) = await everybody(status, f"$SRV.INFO{name}")
-        found, told = json.loads(pong.data), json.loads(info.data)
+        found, reply = json.loads(pong.data), json.loads(info.data)
         assert (found["type"], found["name"], found["version"]) == ("io.nats.micro.v1.ping_response", "policy", "1.2.3")
-        assert told["type"] == "io.nats.micro.v1.info_response"
-        assert [one["subject"] for one in told["endpoints"]] == ["writ.policy.decide"]
+        assert reply["type"] == "io.nats.micro.v1.info_response"
+        assert [one["subject"] for one in reply["endpoints"]] == ["writ.policy.decide"]
         assert await everybody(status, f"$SRV.PING.policy.{found['id']}")
         assert not await status.request_many("$SRV.PING.policy.somebodyelse", b"", timeout=0.1)
 
@@ -143,12 +143,12 @@ class ServiceSuite:
             return b"finished"
 
         await executor.serve(service("executor", REQUESTS, answer))
-        asked = asyncio.create_task(alice.request(ASK, b"", timeout=SOON))
+        request = asyncio.create_task(alice.request(ASK, b"", timeout=SOON))
         await began.wait()
         drained = asyncio.create_task(executor.drain(SOON))
         await asyncio.wait({drained}, timeout=0.05)
         go.set()
-        assert (await asked).data == b"finished"
+        assert (await request).data == b"finished"
         await drained
         await until_unreachable(alice, ASK)
 
@@ -162,9 +162,9 @@ class ServiceSuite:
             return b""
 
         await executor.serve(service("executor", REQUESTS, answer))
-        asked = asyncio.create_task(alice.request(ASK, b"", timeout=0.5))
+        request = asyncio.create_task(alice.request(ASK, b"", timeout=0.5))
         await began.wait()
         async with asyncio.timeout(SOON):
             await executor.drain(0.1)
         with pytest.raises(TimedOut):
-            await asked
+            await request

@@ -35,17 +35,17 @@ def verify(evidence: PasskeyEvidence, credential: Credential, data: bytes) -> tu
 
 
 def _check_client_data(client_data: bytes, credential: Credential, data: bytes) -> None:
-    told = _read_object(client_data)
+    members = _read_object(client_data)
     challenge = encoded(hashlib.sha256(data).digest())
-    if told.get("type") != "webauthn.get":
+    if members.get("type") != "webauthn.get":
         raise Untrusted("the client data is not of an assertion (webauthn.get)")
-    if told.get("challenge") != challenge:
+    if members.get("challenge") != challenge:
         raise Untrusted("the assertion's challenge is not the SHA-256 of what was to be signed")
-    if told.get("origin") not in credential.origins:
+    if members.get("origin") not in credential.origins:
         raise Untrusted(
-            f"the assertion was made at {ascii(told.get('origin'))[:100]}, not at an origin of the credential"
+            f"the assertion was made at {ascii(members.get('origin'))[:100]}, not at an origin of the credential"
         )
-    if told.get("crossOrigin", False) is not False or "topOrigin" in told:
+    if members.get("crossOrigin", False) is not False or "topOrigin" in members:
         raise Untrusted("the assertion was made in a frame of another origin")
 
 
@@ -87,19 +87,19 @@ def public_key(credential: Credential) -> bytes:
 
 def _read_object(data: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(data, object_pairs_hook=_without_repeats)
+        members = json.loads(data, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
         raise Untrusted("the client data is not JSON, or names a field twice") from error
-    if not isinstance(told, dict):
+    if not isinstance(members, dict):
         raise Untrusted("the client data is no object")
-    return told
+    return members
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    told = dict(pairs)
-    if len(told) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         raise ValueError("a name stands twice")
-    return told
+    return members
 
 
 def encoded(data: bytes) -> str:

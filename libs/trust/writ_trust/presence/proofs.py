@@ -30,10 +30,10 @@ def verify_proof(level: Proof, evidence: Evidence, credential: Credential, signe
     """
     if credential.method != METHODS[type(evidence)]:
         raise Untrusted(f"the evidence is not of the method of credential {credential.id} ({credential.method})")
-    given, counter = _verify(evidence, credential, signed_bytes)
-    proof = min(given, credential.proof, key=PROOFS.index)
+    presence, counter = _verify(evidence, credential, signed_bytes)
+    proof = min(presence, credential.proof, key=PROOFS.index)
     if PROOFS.index(proof) < strength(level):
-        raise Untrusted(_too_little(level, given, credential), code="proof_too_weak")
+        raise Untrusted(_too_little(level, presence, credential), code="proof_too_weak")
     digest = plain_digest(canonical(evidence))
     return Proven(proof=proof, credential=credential.id, evidence_digest=digest, counter=counter)
 
@@ -71,7 +71,7 @@ def key_digest(credential: Credential) -> str:
             assert_never(credential.method)
 
 
-def _too_little(level: Proof, given: Proof, credential: Credential) -> str:
-    if PROOFS.index(given) < strength(level):
-        return f"the proof {level} is demanded and the signature gives {given}"
+def _too_little(level: Proof, presence: Proof, credential: Credential) -> str:
+    if PROOFS.index(presence) < strength(level):
+        return f"the proof {level} is demanded and the signature gives {presence}"
     return f"the proof {level} is demanded and credential {credential.id} was enrolled for {credential.proof} at most"

@@ -84,10 +84,10 @@ class Quotas:
     def check(self, kind: Owner, owner: str, more: Mapping[Amount, float]) -> None:
         """Check the room for this much more. Raises Exceeded."""
         for quota in QUOTAS:
-            if quota.owner != kind or not (wanted := more.get(quota.amount, 0)):
+            if quota.owner != kind or not (amount := more.get(quota.amount, 0)):
                 continue
             limit, used = self.limit(quota), self._used(kind, owner, quota.amount)
-            if used + wanted > limit:
+            if used + amount > limit:
                 raise Exceeded(quota, owner, used, limit)
 
     @contextmanager

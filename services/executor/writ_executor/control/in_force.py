@@ -33,14 +33,14 @@ def check_in_force(requested: Requested, begun: Iterable[ControlEvent], ended: I
     `begun` and `ended` are the events of both kinds.
     """
     ending = ENDINGS[requested.operation]
-    wanted = str(requested.effective[ending.field])
-    if wanted.startswith(UNREADABLE):
+    expected = str(requested.effective[ending.field])
+    if expected.startswith(UNREADABLE):
         return
     over = {event.body.get(ending.field) for event in ended if _ends(event) and event.id != requested.operation_id}
     left = [event.id for event in begun if event.id not in over]
-    if wanted not in left:
+    if expected not in left:
         there = f"in force: {', '.join(left[-5:])}" if left else "none is in force"
-        raise Invalid(f"no {ending.word} {wanted} is in force; {there}", code="not_found")
+        raise Invalid(f"no {ending.word} {expected} is in force; {there}", code="not_found")
 
 
 def _ends(event: ControlEvent) -> bool:

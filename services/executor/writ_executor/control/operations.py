@@ -133,9 +133,9 @@ class ControlOperations:
 
     async def _running_within(self, requested: Requested) -> AsyncIterator[str]:
         """Yield the operations out of the stop's reach because they started before it was stored."""
-        given = requested.effective
+        parameters = requested.effective
         names = ("roles", "principals", "operations")
-        reach = Reach(targets=given.get("scope", ["*"]), **{name: given.get(name) or () for name in names})
+        reach = Reach(targets=parameters.get("scope", ["*"]), **{name: parameters.get(name) or () for name in names})
         for life in self._index.open():
             one = life.requested
             if one is None or life.state not in RUNNING or one.risk == "read" or one.target == WRIT_TARGET:

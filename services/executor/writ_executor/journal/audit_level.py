@@ -30,11 +30,11 @@ class AuditDetail(Struct, frozen=True, kw_only=True):
     shown_bytes: int
     """Bytes of a preview or probe result."""
 
-    def given(self, definition: Operation, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    def given(self, definition: Operation, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the parameters to record, and the names of the others."""
         if self.values or definition.control:
-            return params.public(definition.parameters, given), params.hidden(definition.parameters, given)
-        return {}, sorted(given)
+            return params.public(definition.parameters, parameters), params.hidden(definition.parameters, parameters)
+        return {}, sorted(parameters)
 
     def effective(self, definition: Operation, effective: Mapping[str, Any]) -> dict[str, Any]:
         """Return the effective parameters to record, defaults included. Those for a baseline are always recorded:
@@ -44,9 +44,9 @@ class AuditDetail(Struct, frozen=True, kw_only=True):
             return params.public(definition.parameters, effective)
         return {}
 
-    def refused(self, definition: Operation, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    def refused(self, definition: Operation, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the same as `given`, without too large values."""
-        shown, hidden = self.given(definition, given)
+        shown, hidden = self.given(definition, parameters)
         return (shown if len(json.encode(shown)) <= self.refused_bytes else {}), hidden
 
     def shown(self, observed: dict[str, Any]) -> dict[str, Any]:

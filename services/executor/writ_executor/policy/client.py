@@ -248,11 +248,11 @@ def _contained(decision: Decision, answered: Mapping[str, object], subject: Subj
     return effective
 
 
-def _is_earlier_end(operation: str, name: str, asked: object, answered: object) -> bool:
+def _is_earlier_end(operation: str, name: str, request: object, answered: object) -> bool:
     """Return whether policy moved the end of an emergency to its bound, where the requester's clock is ahead."""
     if (operation, name) != ("emergency_declare", "until"):
         return False
-    return isinstance(asked, int | float) and isinstance(answered, int | float) and answered < asked
+    return isinstance(request, int | float) and isinstance(answered, int | float) and answered < request
 
 
 async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answered:

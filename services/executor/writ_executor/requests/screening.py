@@ -34,12 +34,12 @@ class RequestScreening:
         return dry_run or self._dry_run_only
 
     async def owner(
-        self, principal: str, key: str, operation: Operation, target: str, given: Mapping[str, Any]
+        self, principal: str, key: str, operation: Operation, target: str, parameters: Mapping[str, Any]
     ) -> str | None:
         """Return the principal whose operation a control operation is about. Raises Invalid (`unsupported`,
         `unknown_target`, `not_found`), Full. `key`: the sender's.
         """
-        owner = await self._accepted.owner(operation, given)
+        owner = await self._accepted.owner(operation, parameters)
         try:
             await self._targets.require(target, operation)
         except Invalid:

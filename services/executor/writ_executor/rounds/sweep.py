@@ -203,8 +203,8 @@ class Sweep:
 
 def _unapproved(life: Life) -> str:
     demands = life.awaiting.demands if life.awaiting else []
-    given = f"; {len(life.approvals)} approved it" if life.approvals else ""
-    return f"it was not approved in time: {'; '.join(map(demand_text, demands))}{given}"
+    text = f"; {len(life.approvals)} approved it" if life.approvals else ""
+    return f"it was not approved in time: {'; '.join(map(demand_text, demands))}{text}"
 
 
 def _pool(life: Life) -> str:

@@ -103,8 +103,8 @@ class Approvals:
         if requested is None:
             return None
         try:
-            given = await self._vault.parameters(requested)
-            decided = await self._policy.decide(self._question(requested, given))
+            parameters = await self._vault.parameters(requested)
+            decided = await self._policy.decide(self._question(requested, parameters))
         except ParametersLost as error:
             await self._outcomes.not_started(life, "failed", error.code, f"nothing was run: {error}")
             return None
@@ -120,10 +120,10 @@ class Approvals:
         await self._outcomes.not_started(life, outcome, code, f"at its start: {why}", decided.signed)
         return None
 
-    def _question(self, requested: Requested, given: dict[str, object]) -> Decide:
+    def _question(self, requested: Requested, parameters: dict[str, object]) -> Decide:
         baseline = self._catalogue.find(requested.operation).baseline
         return Decide(
-            subject=subject_of(requested, given, self._vault.digest_key(requested.operation_id)),
+            subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
             control_sequence=self._index.control_sequence,
             look=["baseline"] if baseline else [],
             look_until=self._recorder.clock() + self._start_seconds if baseline else None,

@@ -231,7 +231,7 @@ class ClaimEndpoint:
         grant: Signed,
         claim: Claim,
         requested: Requested,
-        given: dict[str, Any],
+        public: dict[str, Any],
         effective: dict[str, Any],
         approvals: list[SignedApproval],
         people: Signed | None,
@@ -241,7 +241,7 @@ class ClaimEndpoint:
             parameters_key=self._vault.digest_key(requested.operation_id),
             statement=requested.statement,
             salt=requested.salt,
-            given=given if requested.statement else {},
+            given=public if requested.statement else {},
         )
         return ClaimAnswer(
             grant=grant,

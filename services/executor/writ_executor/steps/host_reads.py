@@ -134,11 +134,11 @@ class HostReads:
             raise Denied(f"policy denies it: {decided.decision.reason}", code=decided.decision.code)
         definition = self._catalogue.find(requested.operation)
         effective = dict(decided.effective)
-        given = effective if action == "preview" else params.public(definition.parameters, effective)
+        readable = effective if action == "preview" else params.public(definition.parameters, effective)
         ask = AskRead(
             look=decided.look,
             action=action,
-            parameters=given,
+            parameters=readable,
             look_key=key,
             baseline=baseline,
             attempt=attempt,

@@ -116,12 +116,12 @@ def _issuer(config: Config) -> Issuer | None:
     if not config.issuer:
         return None
     principals = frozenset(name.strip() for name in config.principals.split(",") if name.strip())
-    wanted = {
+    expected = {
         "WRIT_MCP_AUDIENCE": config.audience,
         "WRIT_MCP_JWKS or WRIT_MCP_INTROSPECTION": config.jwks or config.introspection,
         "WRIT_MCP_PRINCIPALS": principals,
     }
-    if missing := [name for name, value in wanted.items() if not value]:
+    if missing := [name for name, value in expected.items() if not value]:
         raise ConfigError(*(f"{name} is not set, and WRIT_MCP_ISSUER is" for name in missing))
     if "://" in config.jwks and not is_safe(config.jwks):
         raise ConfigError(f"WRIT_MCP_JWKS {config.jwks}: https, or http on loopback")

@@ -50,10 +50,10 @@ class Tokens:
     def _current(self) -> tuple[GatewayToken, ...]:
         try:
             stat = self._path.stat()
-            seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            if seen != self._seen:
+            version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if version != self._seen:
                 self._known = tuple(msgspec.json.decode(self._path.read_bytes(), type=GatewayTokens).tokens)
-                self._seen, self._problem = seen, None
+                self._seen, self._problem = version, None
         except (OSError, msgspec.DecodeError) as error:
             if self._known or self._seen is not None:
                 _log.error("tokens.unreadable", path=str(self._path), error=str(error))

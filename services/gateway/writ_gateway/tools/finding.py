@@ -38,13 +38,13 @@ class TargetListArguments(Arguments, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
 
 
-async def search(call: Call, given: SearchArguments) -> Result:
+async def search(call: Call, arguments: SearchArguments) -> Result:
     """Return the permitted operations matching the search."""
     permitted: Iterable[Operation] = await call.session.permitted()
-    if given.target_id is not None:
-        offered = await _offered(call, given.target_id)
+    if arguments.target_id is not None:
+        offered = await _offered(call, arguments.target_id)
         permitted = [one for one in permitted if one.name in offered]
-    words = given.query.lower().replace("_", " ").split()
+    words = arguments.query.lower().replace("_", " ").split()
     found = [one for one in permitted if all(word in _words(one) for word in words)]
     return {"operations": [_row(one) for one in found]}
 
@@ -72,12 +72,12 @@ def _row(operation: Operation) -> Result:
     }
 
 
-async def describe(call: Call, given: DescribeArguments) -> Result:
+async def describe(call: Call, arguments: DescribeArguments) -> Result:
     """One operation with its schemas."""
-    operation = call.session.catalogue.get(given.operation_type)
+    operation = call.session.catalogue.get(arguments.operation_type)
     if operation is None or operation.control:
         raise Invalid(
-            f"operation_type: there is no operation {given.operation_type!r}; search_operations lists them",
+            f"operation_type: there is no operation {arguments.operation_type!r}; search_operations lists them",
             code="unknown_operation",
         )
     return {
@@ -91,19 +91,19 @@ async def describe(call: Call, given: DescribeArguments) -> Result:
     }
 
 
-async def targets(call: Call, given: TargetListArguments) -> Result:
+async def targets(call: Call, arguments: TargetListArguments) -> Result:
     """One page of the inventory."""
     fitting = [
         one
         for one in await call.session.writ.targets()
-        if (given.target_role in (None, one.role)) and (given.tag is None or given.tag in one.tags)
+        if (arguments.target_role in (None, one.role)) and (arguments.tag is None or arguments.tag in one.tags)
     ]
-    rest = [one for one in fitting if given.after is None or one.id > given.after]
+    rest = [one for one in fitting if arguments.after is None or one.id > arguments.after]
     rows: list[Any] = [
         {"target_id": one.id, "target_role": one.role, "backend": one.backend, "tags": one.tags, "agents": one.agents}
-        for one in rest[: given.limit]
+        for one in rest[: arguments.limit]
     ]
-    return {"targets": rows, "more": len(rest) > given.limit, "total": len(fitting)}
+    return {"targets": rows, "more": len(rest) > arguments.limit, "total": len(fitting)}
 
 
 _OBJECTS = {"type": "array", "items": {"type": "object"}}

@@ -45,36 +45,38 @@ class OperationListArguments(Arguments, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
 
 
-async def status(call: Call, given: OperationArguments) -> Result:
+async def status(call: Call, arguments: OperationArguments) -> Result:
     """One operation as it stands."""
-    return advised(await call.session.operations.get_operation_status(given.operation_id))
+    return advised(await call.session.operations.get_operation_status(arguments.operation_id))
 
 
-async def wait(call: Call, given: WaitArguments) -> Result:
+async def wait(call: Call, arguments: WaitArguments) -> Result:
     """One operation when it ends, or as it stands when the time is up."""
     try:
         async with asyncio.timeout(LONGEST_CALL):
             found = await call.session.operations.wait_for_operation(
-                given.operation_id, wait=given.wait, on_event=call.on_event
+                arguments.operation_id, wait=arguments.wait, on_event=call.on_event
             )
     except TimeoutError:
-        raise errors.TimedOut(f"nothing answers about operation {given.operation_id}; it goes on") from None
+        raise errors.TimedOut(f"nothing answers about operation {arguments.operation_id}; it goes on") from None
     return advised(found)
 
 
-async def cancel(call: Call, given: CancelArguments) -> Result:
+async def cancel(call: Call, arguments: CancelArguments) -> Result:
     """The cancel, as far as it is confirmed."""
-    return advised(await call.session.operations.cancel_operation(given.operation_id, given.reason, timeout=45.0))
+    return advised(
+        await call.session.operations.cancel_operation(arguments.operation_id, arguments.reason, timeout=45.0)
+    )
 
 
-async def mine(call: Call, given: OperationListArguments) -> Result:
+async def mine(call: Call, arguments: OperationListArguments) -> Result:
     """One's own operations, in short."""
     writ = call.session.writ
-    if given.open_only:
+    if arguments.open_only:
         views = await writ.open_operations()
-        rows = [operation_result(view) for view in views[: given.limit]]
-        return {"operations": [_short(row) for row in rows], "more": len(views) > given.limit}
-    found = await writ.search(SearchQuery(principal=writ.principal, limit=given.limit))
+        rows = [operation_result(view) for view in views[: arguments.limit]]
+        return {"operations": [_short(row) for row in rows], "more": len(views) > arguments.limit}
+    found = await writ.search(SearchQuery(principal=writ.principal, limit=arguments.limit))
     rows = [
         {
             "status": status_of(one.state, one.outcome),
@@ -91,13 +93,13 @@ def _short(row: Result) -> Result:
     return {name: row[name] for name in ("status", "operation_id", "operation_type", "target_id")}
 
 
-async def trace(call: Call, given: OperationArguments) -> Result:
+async def trace(call: Call, arguments: OperationArguments) -> Result:
     """Return all events of an operation, each with its actor."""
-    found = await call.session.writ.trace(operation_id=given.operation_id)
+    found = await call.session.writ.trace(operation_id=arguments.operation_id)
     events: list[Any] = [
         {"at": one.at, "event": one.kind, "body": msgspec.to_builtins(one.body)} for one in found.events[:MOST_EVENTS]
     ]
-    return {"operation_id": given.operation_id, "events": events}
+    return {"operation_id": arguments.operation_id, "events": events}
 
 
 _ROWS = {"type": "array", "items": {"type": "object", "required": ["status", "operation_id"]}}

@@ -78,57 +78,63 @@ class ScenarioArguments(Arguments, frozen=True, kw_only=True):
     emergency: bool = False
 
 
-async def simulate(call: Call, given: SimulateArguments) -> Result:
+async def simulate(call: Call, arguments: SimulateArguments) -> Result:
     """The decision on a request."""
     found = await call.session.operations.simulate_operation(
-        given.operation_type, given.target_id, given.requested_by, given.parameters, given.target_role
+        arguments.operation_type,
+        arguments.target_id,
+        arguments.requested_by,
+        arguments.parameters,
+        arguments.target_role,
     )
     return {**found, "trace": found["trace"][:MOST_TRACE]}
 
 
-async def explain(call: Call, given: JudgedRequestArguments) -> Result:
+async def explain(call: Call, arguments: JudgedRequestArguments) -> Result:
     """Return the decision with its rules, facts and demands."""
-    found = await call.session.writ.policy.explain(given.operation_type, given.target_id, given.parameters)
+    found = await call.session.writ.policy.explain(arguments.operation_type, arguments.target_id, arguments.parameters)
     result = explanation_result(found)
     return {**result, "trace": result["trace"][:MOST_TRACE]}
 
 
-async def validate(call: Call, given: ValidateArguments) -> Result:
+async def validate(call: Call, arguments: ValidateArguments) -> Result:
     """Validate the parameters by the operation's schema, and return all errors."""
-    return await call.session.operations.validate_operation_parameters(given.operation_type, given.parameters)
+    return await call.session.operations.validate_operation_parameters(arguments.operation_type, arguments.parameters)
 
 
-async def policy_status(call: Call, given: NoArguments) -> Result:
+async def policy_status(call: Call, arguments: NoArguments) -> Result:
     """The policy in force."""
     return await call.session.policy.get_policy_status()
 
 
-async def allowed(call: Call, given: PermissionArguments) -> Result:
+async def allowed(call: Call, arguments: PermissionArguments) -> Result:
     """Return the operations allowed to a role or a principal."""
-    return await call.session.policy.list_allowed_operations(given.target_role, given.user_id, given.target_id)
+    return await call.session.policy.list_allowed_operations(
+        arguments.target_role, arguments.user_id, arguments.target_id
+    )
 
 
-async def policy_document(call: Call, given: PolicyDocumentArguments) -> Result:
+async def policy_document(call: Call, arguments: PolicyDocumentArguments) -> Result:
     """Validate a policy document as for its publication."""
-    return await call.session.policy.validate_policy_config(given.config_data)
+    return await call.session.policy.validate_policy_config(arguments.config_data)
 
 
-async def history(call: Call, given: VersionListArguments) -> Result:
+async def history(call: Call, arguments: VersionListArguments) -> Result:
     """The versions of the policy."""
-    return await call.session.policy.get_policy_history(given.limit, given.before)
+    return await call.session.policy.get_policy_history(arguments.limit, arguments.before)
 
 
-async def scenario(call: Call, given: ScenarioArguments) -> Result:
+async def scenario(call: Call, arguments: ScenarioArguments) -> Result:
     """Return the policy's decision for each combination of the scenario."""
     return await call.session.policy.simulate_policy_scenario(
-        given.operation_type,
-        given.target_ids,
-        given.requested_by,
-        given.parameters,
-        given.at,
-        target_role=given.target_role,
-        user_id=given.user_id,
-        emergency=given.emergency,
+        arguments.operation_type,
+        arguments.target_ids,
+        arguments.requested_by,
+        arguments.parameters,
+        arguments.at,
+        target_role=arguments.target_role,
+        user_id=arguments.user_id,
+        emergency=arguments.emergency,
     )
 
 

@@ -53,38 +53,38 @@ class OperationOptions(Arguments, frozen=True, kw_only=True):
     wait: Wait = 20
 
 
-async def read(call: Call, given: ReadArguments) -> Result:
+async def read(call: Call, arguments: ReadArguments) -> Result:
     """Carry out a read-only operation. Raises Invalid for any other before a request is sent."""
-    operation = call.session.catalogue.get(given.operation_type)
+    operation = call.session.catalogue.get(arguments.operation_type)
     if operation is not None and not operation.read_only:
         raise Invalid(
             f"operation_type: {operation.name} changes its target, and this tool only reads; request_operation "
             "requests changes",
             code="read_only",
         )
-    return await request(call, given.operation_type, given.target_id, given.parameters, wait=LONGEST_WAIT)
+    return await request(call, arguments.operation_type, arguments.target_id, arguments.parameters, wait=LONGEST_WAIT)
 
 
-async def change(call: Call, given: ChangeArguments) -> Result:
+async def change(call: Call, arguments: ChangeArguments) -> Result:
     """Request a change, and return its outcome or a handle."""
-    options = {"reason": given.reason, "idempotency_key": given.idempotency_key, "wait": given.wait}
-    return await request(call, given.operation_type, given.target_id, given.parameters, **options)
+    options = {"reason": arguments.reason, "idempotency_key": arguments.idempotency_key, "wait": arguments.wait}
+    return await request(call, arguments.operation_type, arguments.target_id, arguments.parameters, **options)
 
 
-async def preview(call: Call, given: ReadArguments) -> Result:
+async def preview(call: Call, arguments: ReadArguments) -> Result:
     """Return the preview of an operation by the target's agent."""
     options: dict[str, Any] = {"dry_run": True, "wait": LONGEST_WAIT}
-    return await request(call, given.operation_type, given.target_id, given.parameters, **options)
+    return await request(call, arguments.operation_type, arguments.target_id, arguments.parameters, **options)
 
 
-def _options(given: OperationOptions) -> dict[str, Any]:
-    return {name: getattr(given, name) for name in OperationOptions.__struct_fields__}
+def _options(arguments: OperationOptions) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in OperationOptions.__struct_fields__}
 
 
-async def _execute(operation: Operation, call: Call, given: Given) -> Result:
+async def _execute(operation: Operation, call: Call, arguments: Given) -> Result:
     """One tool for one operation: its parameters stand beside the options."""
-    ours = {name: value for name, value in given.items() if name in OperationOptions.__struct_fields__}
-    parameters = {name: value for name, value in given.items() if name not in ours}
+    ours = {name: value for name, value in arguments.items() if name in OperationOptions.__struct_fields__}
+    parameters = {name: value for name, value in arguments.items() if name not in ours}
     options = _options(decode(OperationOptions, ours))
     operation.check(parameters)
     return await request(call, operation.name, options.pop("target_id"), parameters, **options)
@@ -202,11 +202,11 @@ def _tool_of_kind(catalogue: Catalogue, kind: str, named: str) -> Tool:
     )
 
 
-async def _execute_of_kind(kind: str, call: Call, given: Any) -> Result:
-    name = name_of_kind(call.session.catalogue, kind, given.operation_type)
-    beside = {key: getattr(given, key) for key in (KINDS[kind],) if getattr(given, key)}
-    options = _options(given)
-    return await request(call, name, options.pop("target_id"), together(given.parameters, beside), **options)
+async def _execute_of_kind(kind: str, call: Call, arguments: Any) -> Result:
+    name = name_of_kind(call.session.catalogue, kind, arguments.operation_type)
+    beside = {key: getattr(arguments, key) for key in (KINDS[kind],) if getattr(arguments, key)}
+    options = _options(arguments)
+    return await request(call, name, options.pop("target_id"), together(arguments.parameters, beside), **options)
 
 
 def _tool_of(operation: Operation) -> Tool:

@@ -29,11 +29,11 @@ class WindowArguments(Arguments, frozen=True, kw_only=True):
     idempotency_key: IdempotencyKey | None = None
 
 
-async def request_window(call: Call, given: WindowArguments) -> Result:
+async def request_window(call: Call, arguments: WindowArguments) -> Result:
     """Request the window; return the pending operation, which waits for people's decision."""
-    parameters = msgspec.to_builtins(given)
+    parameters = msgspec.to_builtins(arguments)
     key = parameters.pop("idempotency_key")
-    options = {"reason": given.reason, "idempotency_key": key, "wait": 0}
+    options = {"reason": arguments.reason, "idempotency_key": key, "wait": 0}
     return await request(call, WINDOW_REQUEST, WRIT_TARGET, parameters, **options)
 
 
@@ -44,10 +44,10 @@ class WindowEndArguments(Arguments, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=1000)] = ""
 
 
-async def end_window(call: Call, given: WindowEndArguments) -> Result:
+async def end_window(call: Call, arguments: WindowEndArguments) -> Result:
     """End a window early: from then on each operation needs an approval of its own again."""
-    options = {"reason": given.reason, "wait": SOON}
-    return await request(call, WINDOW_END, WRIT_TARGET, {"window_id": given.window_id}, **options)
+    options = {"reason": arguments.reason, "wait": SOON}
+    return await request(call, WINDOW_END, WRIT_TARGET, {"window_id": arguments.window_id}, **options)
 
 
 TOOLS: tuple[Tool, ...] = (

@@ -53,15 +53,15 @@ class RecordedOperations:
         if asker is None:
             raise Invalid(f"{principal}, who requested {operation_id}, is no principal any more", code="not_found")
         exact = exact_of(recorded, records)
-        given = counted(recorded.life.approvals, exact, world)
+        approvals = counted(recorded.life.approvals, exact, world)
         standing = PendingOperation(
             life=recorded.life,
             exact=exact,
             decision=decision,
             asker=asker,
-            approvers=given.approvers,
-            signed=given.signed,
-            proven=given.proven,
+            approvers=approvals.approvers,
+            signed=approvals.signed,
+            proven=approvals.proven,
             requested_at=recorded.requested_at,
             frozen=await self._frozen(decision, recorded.requested_at, world),
         )

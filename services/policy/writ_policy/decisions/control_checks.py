@@ -76,14 +76,14 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         ends = request.effective.get("verdict") == "end"
         if ends or request.presence is None or request.presence.meets(demanded):
             return ""
-        given = f"the requester proved {request.presence}"
-        return f"policy '{self.world.policy.name}' demands the proof {demanded} for emergencies, and {given}"
+        proof = f"the requester proved {request.presence}"
+        return f"policy '{self.world.policy.name}' demands the proof {demanded} for emergencies, and {proof}"
 
     def lift(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check the lift: its stop must be in force."""
-        wanted = str(request.effective["stop_id"])
-        if not any(stop.id == wanted and stop.lasts(self.now) for stop in self.control.stops):
-            raise Invalid(f"no stop {wanted!r} is in force: `writ stop list`", code="not_found")
+        stop_id = str(request.effective["stop_id"])
+        if not any(stop.id == stop_id and stop.lasts(self.now) for stop in self.control.stops):
+            raise Invalid(f"no stop {stop_id!r} is in force: `writ stop list`", code="not_found")
         return ruling
 
     def stop(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
@@ -155,8 +155,8 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
 
     def window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """A window within the policy's bounds, for operations whose approval it may stand for."""
-        seen = self.world.seen_by(request.principal, self.now)
-        return check_window(structs.replace(self.world, targets=seen.targets), self.catalogue, request, ruling)
+        observed = self.world.seen_by(request.principal, self.now)
+        return check_window(structs.replace(self.world, targets=observed.targets), self.catalogue, request, ruling)
 
     def end_window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
         """Check the end: its window must be open."""
@@ -185,11 +185,11 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         new = next((one for operation, one in found.items() if operation not in before), None)
         return None if new is None else f"nobody could {new.operation} any more: {new.why}"
 
-    def _find(self, request: DecisionRequest, said: str, fits: Callable[[Emergency], bool]) -> Emergency:
-        wanted = str(request.effective["emergency_id"])
-        found = next((one for one in self.control.emergencies if one.id == wanted and fits(one)), None)
+    def _find(self, request: DecisionRequest, text: str, fits: Callable[[Emergency], bool]) -> Emergency:
+        emergency_id = str(request.effective["emergency_id"])
+        found = next((one for one in self.control.emergencies if one.id == emergency_id and fits(one)), None)
         if found is None:
-            raise Invalid(f"no emergency {wanted!r} {said}: `writ emergency list`", code="not_found")
+            raise Invalid(f"no emergency {emergency_id!r} {text}: `writ emergency list`", code="not_found")
         return found
 
     def _person(self, request: DecisionRequest) -> str:
@@ -209,14 +209,22 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
             if one.kind == "human" and not one.disabled and person_of(one.id, known) != person
         ]
         definition, target = self.catalogue.find(operation), self.world.target("writ")
-        given = {name: value for name, value in PLACEHOLDERS.items() if name in definition.parameters.__struct_fields__}
-        asked = [
+        parameters = {
+            name: value for name, value in PLACEHOLDERS.items() if name in definition.parameters.__struct_fields__
+        }
+        requests = [
             DecisionRequest(
-                operation=definition, target=target, principal=one, given=given, effective=given, at=self.now, own=False
+                operation=definition,
+                target=target,
+                principal=one,
+                given=parameters,
+                effective=parameters,
+                at=self.now,
+                own=False,
             )
             for one in others
         ]
-        return any(self.decide(one).effect != "deny" for one in asked)
+        return any(self.decide(one).effect != "deny" for one in requests)
 
 
 PLACEHOLDERS: Mapping[str, Any] = MappingProxyType(

@@ -73,18 +73,21 @@ def _open_grant(gathered: Gathered, subject: Subject, world: PolicySnapshot, key
 def _listings(gathered: Gathered, grant: ReadGrant, world: PolicySnapshot) -> Iterator[tuple[str, tuple[Listing, str]]]:
     """Yield the listings by source, with digests. Raises Untrusted."""
     pool = world.target(grant.target.id).pool
-    seen = set[str]()
+    visited = set[str]()
     for signed in gathered.listings:
         try:
             listing = open_signed(signed, Listing, world.agents.get(pool, frozenset()), world.installation)
         except Untrusted as error:
             raise Untrusted(f"the listing is not one of pool {pool}: {error}", code="forged_listing") from error
         signed_for = (listing.look_digest, listing.operation_id, listing.target, listing.pool)
-        if signed_for != (digest(gathered.look), grant.operation_id, grant.target.id, pool) or listing.source in seen:
+        if (
+            signed_for != (digest(gathered.look), grant.operation_id, grant.target.id, pool)
+            or listing.source in visited
+        ):
             raise Untrusted(f"the listing of {listing.source} was made for something else", code="forged_listing")
         if listing.source not in grant.sources:
             raise Untrusted(f"{listing.source} was not requested", code="forged_listing")
-        seen.add(listing.source)
+        visited.add(listing.source)
         yield listing.source, (listing, digest(signed))
 
 

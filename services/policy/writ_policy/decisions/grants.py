@@ -46,7 +46,7 @@ def grant(
 ) -> Grant:
     """Return the grant for this claim, on this allowing decision and these approvals."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
-    given = approvals or CountedApprovals()
+    counted = approvals or CountedApprovals()
     if ruling.timeout is None:
         raise Invalid(f"{request.operation.name} has no timeout, so nothing would end it", code="internal")
     return Grant(
@@ -66,11 +66,11 @@ def grant(
         timeout=ruling.timeout,
         granted_at=ruled.decision.at,
         acts_for=request.principal.acts_for,
-        approvals=[approval_digest(one) for one in given.signed],
-        proven=[given.proven[who] for who in given.approvers],
-        people=ruled.decision.people if given.signed else None,
-        person=request.behind if given.signed else None,
-        requested_at=given.requested_at if given.signed else None,
+        approvals=[approval_digest(one) for one in counted.signed],
+        proven=[counted.proven[who] for who in counted.approvers],
+        people=ruled.decision.people if counted.signed else None,
+        person=request.behind if counted.signed else None,
+        requested_at=counted.requested_at if counted.signed else None,
     )
 
 
@@ -83,7 +83,7 @@ def granted_event(
     be repeated.
     """
     shown = public(ruled.request.operation.parameters, ruled.ruling.effective)
-    given = ask.subject.parameters
+    arguments = ask.subject.parameters
     return Granted(
         **tracing.stamp(ruled.decision.at, correlation_id),
         operation_id=grant.operation_id,
@@ -93,7 +93,7 @@ def granted_event(
         claim=ask.claim,
         grant=writ,
         decision=decision,
-        parameters=shown if ask.values else {name: value for name, value in shown.items() if name not in given},
+        parameters=shown if ask.values else {name: value for name, value in shown.items() if name not in arguments},
     )
 
 

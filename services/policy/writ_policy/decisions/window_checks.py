@@ -21,16 +21,16 @@ def check_window(world: PolicySnapshot, catalogue: Catalogue, request: DecisionR
 
     Raises Invalid for unknown operations and targets.
     """
-    asked, terms = request.effective, world.policy.window_terms
-    if asked["seconds"] > terms.longest:
+    window, terms = request.effective, world.policy.window_terms
+    if window["seconds"] > terms.longest:
         reason = f"policy '{world.policy.name}' allows approval windows of {terms.longest:g} s at most"
         return _denied(ruling, "too_long", reason)
-    if asked["uses"] > terms.most_uses:
+    if window["uses"] > terms.most_uses:
         reason = f"policy '{world.policy.name}' allows {terms.most_uses} uses of an approval window at most"
         return _denied(ruling, "too_many_uses", reason)
-    for name in asked["operations"]:
+    for name in window["operations"]:
         operation = _operation(catalogue, name)
-        for target in (world.target(one) for one in asked["targets"]):
+        for target in (world.target(one) for one in window["targets"]):
             if not has_operation(target, operation):
                 raise not_offered(target, operation)
             if not _may_stand(world.policy, operation, target):

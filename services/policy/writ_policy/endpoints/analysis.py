@@ -179,15 +179,15 @@ class AnalysisQueries:
     def _job(self, kind: Kind, query: Struct | None, judge: Judge, asker: str | None = None) -> Job:
         """`asker`: a principal that may see no more than it may list."""
         world = judge.world
-        seen = None if asker is None else world.seen_by(world.principals[asker], judge.now)
-        limited = seen is not None and seen.reach is not None
+        observed = None if asker is None else world.seen_by(world.principals[asker], judge.now)
+        limited = observed is not None and observed.reach is not None
         return Job(
             kind=kind,
             query=Raw(msgspec.json.encode(query)),
             now=judge.now,
             mode=self._mode,
             policy=world.in_force.stored.document,
-            targets=list((seen or world).targets.values()),
+            targets=list((observed or world).targets.values()),
             seen_by=(asker or "") if limited else "",
             principals=list(world.principals.values()),
             presences=dict(world.people.presences or {}),
@@ -213,11 +213,11 @@ def setting(judge: Judge, asker: str | None = None) -> Setting:
     one is named.
     """
     world = judge.world
-    seen = Seen(world.policy, world.targets) if asker is None else world.seen_by(world.principals[asker], judge.now)
+    observed = Seen(world.policy, world.targets) if asker is None else world.seen_by(world.principals[asker], judge.now)
     return Setting(
-        policy=seen.policy,
+        policy=observed.policy,
         catalogue=judge.catalogue,
-        targets=seen.targets,
+        targets=observed.targets,
         principals=world.principals,
         people=world.people,
         control=judge.control,

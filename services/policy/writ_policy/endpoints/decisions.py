@@ -78,15 +78,15 @@ class DecisionEndpoints:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies, ask.subject.target)
         if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
             judge = await self._judging.now()
-        given, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
-        recorded = given is not None and ask.subject.statement is not None
+        counted, known = await self._granting.recorded(ask, judge), await self._known_facts(ask, judge)
+        recorded = counted is not None and ask.subject.statement is not None
         rule = partial(judge.rule, ask.subject, known, recorded=recorded, traced=ask.traced)
-        ruled = await self._windows.apply(judge, ask.subject, rule(approvals=given), rule)
+        ruled = await self._windows.apply(judge, ask.subject, rule(approvals=counted), rule)
         if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
-            asked, principals = ask.subject, tuple(judge.world.principals.values())
-            await self._proposed.check(asked.operation, asked.parameters, principals, judge.world.people, judge.now)
+            subject, principals = ask.subject, tuple(judge.world.principals.values())
+            await self._proposed.check(subject.operation, subject.parameters, principals, judge.world.people, judge.now)
         grant = (
             target_test_grant(ask, ruled, judge.world, judge.plugins)
             if ask.subject.operation == BACKEND_TEST

@@ -35,11 +35,11 @@ class PeopleEndpoints:
         return {"query_people": self._of_principal}
 
     async def _of_version(self, message: Message) -> PeopleAnswer:
-        asked = decode(message.data, PeopleRequest)
+        request = decode(message.data, PeopleRequest)
         world = (await self._judging.at(0)).world
         number = world.directory.name.number if world.directory is not None else 0
-        if number < asked.number:
-            raise Unreachable(f"version {asked.number} of people's credentials is not seen here yet", code="behind")
+        if number < request.number:
+            raise Unreachable(f"version {request.number} of people's credentials is not seen here yet", code="behind")
         return _answer(world)
 
     async def _of_principal(self, message: Message) -> PeopleAnswer:

@@ -100,10 +100,10 @@ class VersionQueries:
         judge = await self._judge()
         answer = await self._full_status(judge)
         principal = judge.world.principals.get(parse_query(message.subject)[0])
-        seen = None if principal is None else judge.world.seen_by(principal, judge.now)
-        if principal is None or seen is None or seen.reach is None:
+        observed = None if principal is None else judge.world.seen_by(principal, judge.now)
+        if principal is None or observed is None or observed.reach is None:
             return answer
-        return _limited(answer, seen.policy, principal, judge.world)
+        return _limited(answer, observed.policy, principal, judge.world)
 
     async def _full_status(self, judge: Judge) -> PolicyStatusAnswer:
         world, head = judge.world, self._versions.head

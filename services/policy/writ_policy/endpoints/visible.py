@@ -31,15 +31,15 @@ class VisibleEndpoint:
         return Endpoint(name="visible", subject=subjects.POLICY_VISIBLE, handler=respond, concurrency=CONCURRENCY)
 
     async def _visible(self, message: Message) -> VisibleAnswer:
-        asked = decode(message.data, VisibleRequest)
+        request = decode(message.data, VisibleRequest)
         judge = await self._judging.at(0)
-        seen = judge.world.seen_by(judge.world.requester(asked.principal, asked.key), judge.now)
-        if seen.reach is None:
+        observed = judge.world.seen_by(judge.world.requester(request.principal, request.key), judge.now)
+        if observed.reach is None:
             return VisibleAnswer()
         found, began = dict[str, list[str]](), time.perf_counter()
-        for target_id in asked.targets:
+        for target_id in request.targets:
             target = judge.world.targets.get(target_id)
-            if target is not None and (operations := list(seen.reach.operations(target))):
+            if target is not None and (operations := list(observed.reach.operations(target))):
                 found[target_id] = operations
             if time.perf_counter() - began > SLICE_SECONDS:
                 await asyncio.sleep(PAUSE_SECONDS)

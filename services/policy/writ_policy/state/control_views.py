@@ -40,9 +40,9 @@ def window(one: ApprovalWindow, used: Sequence[str]) -> WindowView:
 def in_words(control: ControlState, now: float) -> str:
     """Return a line for `writ status`, "" where there is nothing to tell."""
     held = [f"stop {one.id} by {one.by}: {one.reason}" for one in stops(control, now)]
-    said = [f"emergency {one.id} ({one.state}) by {one.by}: {one.reason}" for one in emergencies(control, now)]
-    given = [f"approval window {one.id} of {one.by}: {one.reason}" for one in control.windows if one.lasts(now)]
-    return _cut([*held, *said, *given])
+    texts = [f"emergency {one.id} ({one.state}) by {one.by}: {one.reason}" for one in emergencies(control, now)]
+    windows = [f"approval window {one.id} of {one.by}: {one.reason}" for one in control.windows if one.lasts(now)]
+    return _cut([*held, *texts, *windows])
 
 
 def _cut(lines: Sequence[str], most: int = 5) -> str:
