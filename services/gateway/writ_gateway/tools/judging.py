@@ -183,6 +183,8 @@ TOOLS: tuple[Tool, ...] = (
                 "nearest": {"anyOf": [{"type": "object"}, {"type": "null"}]},
                 "could_approve": _TEXTS,
                 "approvals": _OBJECTS,
+                "ends_at": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+                "in_emergency": {"anyOf": [{"type": "object"}, {"type": "null"}]},
             }
         ),
         small=True,
