@@ -15,9 +15,9 @@ from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import encode
 from writ_installation.files.sessions import SessionRecord, session_keys
 from writ_installation.provisioner.idle_sessions import IdleSessions
-from writ_rules.engine.sessions import Session
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
+from writ_trust.sessions import Session
 from writ_trust.statements import digest, sign
 
 HERE, NOW = "a-b-c-d", 1_790_000_000.0

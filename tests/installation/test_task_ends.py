@@ -22,7 +22,6 @@ from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.idle_sessions import IdleSessions
 from writ_installation.provisioner.provisioner import Provisioner
 from writ_installation.provisioner.reconciler import Rounds
-from writ_rules.engine.sessions import Session
 from writ_runtime.journal_notices import Notifier
 from writ_testing.eventually import eventually
 from writ_testing.injection import break_once
@@ -31,6 +30,7 @@ from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.peers.nats_server import free_port
 from writ_testing.suites.bus_fixture import SOON, service
+from writ_trust.sessions import Session
 
 
 async def test_provisioner_process_ends_with_its_permanent_task(

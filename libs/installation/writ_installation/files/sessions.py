@@ -19,9 +19,9 @@ from writ_contracts.wire import decode
 from writ_documents import atomic_files
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import ordered_events, trusted_keys, without_copies
-from writ_rules.engine.sessions import NONE, Session, Sessions, sessions_after
 from writ_runtime.logs import Log
 from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
+from writ_trust.sessions import NONE, Session, Sessions, sessions_after
 
 KINDS = frozenset({"session_open", "session_end", "session_idle", "principal_manage"})
 OPEN = "session_open"

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
-from writ_rules.engine.sessions import Session
+from writ_trust.sessions import Session
 
 IdleSeconds = Callable[[str], Awaitable[float | None]]
 

@@ -22,8 +22,8 @@ from writ_installation.files.sessions import KnownSessions, SessionRecord, keep_
 from writ_installation.nats.server import options_of
 from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.reconciler import Rounds
-from writ_rules.engine.sessions import Session
 from writ_runtime.logs import Log
+from writ_trust.sessions import Session
 
 LARGEST = 4096
 MOST_ASKED = 100

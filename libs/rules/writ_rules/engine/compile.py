@@ -20,7 +20,7 @@ from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PlacedRule, PolicyFile, present
 from writ_rules.engine.groups import placed
 from writ_rules.engine.rules import Rule, RuleCompiler
-from writ_rules.engine.sessions import SessionTerms, session_terms_of
+from writ_rules.engine.session_terms import SessionTerms, session_terms_of
 from writ_rules.engine.tree import Trees, trees
 from writ_rules.engine.verbs import Verb, verbs
 

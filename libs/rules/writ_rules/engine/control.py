@@ -13,7 +13,7 @@ from writ_contracts.principal_changes import read_change
 from writ_contracts.stops import Reach
 from writ_rules.engine.approval_windows import ApprovalWindow, windows_after
 from writ_rules.engine.patterns import Pattern, glob
-from writ_rules.engine.sessions import NONE, Sessions, sessions_after
+from writ_trust.sessions import NONE, Sessions, sessions_after
 
 
 class Stop(Struct, frozen=True, eq=False):

@@ -28,8 +28,8 @@ from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NeededListing
-from writ_rules.engine.sessions import Session
 from writ_trust.digests import keyed_digest, plain_digest
+from writ_trust.sessions import Session
 from writ_trust.statements import digest
 
 OWN = ("operation_cancel", "audit_read")

@@ -7,7 +7,7 @@ from writ_contracts.persons import same_person
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.ruling import Ruling
-from writ_rules.engine.sessions import Session, open_sessions
+from writ_trust.sessions import Session, open_sessions
 
 OPEN = "session_open"
 

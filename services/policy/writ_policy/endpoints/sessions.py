@@ -8,7 +8,7 @@ from writ_contracts.sessions import MOST_SESSIONS, SessionsAnswer, SessionsQuery
 from writ_contracts.subjects import parse_query
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.versions import QueryHandler, decode_query
-from writ_rules.engine.sessions import Session
+from writ_trust.sessions import Session
 
 
 class SessionQueries:

@@ -20,9 +20,9 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import ScanCondition
 from writ_rules.engine.people import People, people_of
 from writ_rules.engine.reach import about, is_limited, reach_of
-from writ_rules.engine.sessions import NONE, Session, Sessions
 from writ_trust.approvals import own_nkey
 from writ_trust.people import Directory
+from writ_trust.sessions import NONE, Session, Sessions
 
 MOST_NARROWED = 64
 """Policies that are kept for limited principals: each has up to all rules of the policy."""

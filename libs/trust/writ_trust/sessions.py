@@ -2,35 +2,24 @@
 
 A session gives nothing that its principal does not have. One that has expired, or was idle for too long, stays
 known, since a request made in it may still wait for its approval; one that was ended is forgotten, and with it whatever
-has not started.
+has not started. Pure.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import msgspec
 from msgspec import Struct, structs
 
-from writ_contracts.catalogue.sessions import LONGEST, SessionOpen
+from writ_contracts.catalogue.sessions import SessionOpen
 from writ_contracts.credentials import Proof
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import ControlEvent
-from writ_rules.engine import times
-from writ_rules.engine.format import SessionsEntry
 from writ_trust.statements import digest, read
 
 KEPT_SECONDS = 30 * 86_400.0
 """After its time. No operation waits so long for its approval."""
-
-
-class SessionTerms(Struct, frozen=True):
-    """The bounds of sessions: seconds of life and without use, and open ones of one principal."""
-
-    longest: float
-    idle: int
-    most: int
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -57,14 +46,6 @@ class Session(Struct, frozen=True, kw_only=True):
 Sessions = Mapping[str, Session]
 """Sessions by their keys."""
 NONE: Sessions = MappingProxyType({})
-
-
-def session_terms_of(entry: SessionsEntry | None, attempt: Callable[..., Any]) -> SessionTerms:
-    """Return the terms; `attempt` notes what is no duration as an error of the file."""
-    parameters = entry or SessionsEntry()
-    longest = attempt(("policies", "sessions", "longest"), 0, times.duration, parameters.longest)
-    idle = attempt(("policies", "sessions", "idle"), 0, times.duration, parameters.idle)
-    return SessionTerms(longest=min(longest, LONGEST), idle=int(min(idle, LONGEST)), most=parameters.most)
 
 
 def sessions_after(sessions: Sessions, event: ControlEvent) -> Sessions:
