@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import asyncssh
+import pytest
 from tests.agent_ssh.conftest import SshHost
 from tests.agent_ssh.test_connecting import code_of
 
@@ -37,11 +38,11 @@ def with_agent(host: SshHost, socket: Path) -> None:
     host.pool._credentials = Credentials(host.server.keys, socket)
 
 
-async def test_a_key_with_a_passphrase_opens_by_the_file_beside_it(host: SshHost) -> None:
+@pytest.mark.parametrize("form", ["openssh", "pkcs8-pem"])
+async def test_a_key_with_a_passphrase_opens_by_the_file_beside_it(host: SshHost, form: str) -> None:
     key = host.server.keys / "web1"
     plain = asyncssh.import_private_key(key.read_bytes())
-    # OpenSSH's own format derives its key by bcrypt, which is installed apart.
-    key.write_bytes(plain.export_private_key("pkcs8-pem", passphrase="one two"))
+    key.write_bytes(plain.export_private_key(form, passphrase="one two"))
     assert await code_of(host) == "no_credentials"
     secret = host.server.keys / "web1.passphrase"
     secret.write_text("one two\n")

@@ -10,7 +10,6 @@ from writ_agent_ssh.credentials import Credential
 from writ_contracts.errors import Invalid
 
 PASSPHRASE_ADVICE = "give its passphrase in a file beside it, named as the key with .passphrase, mode 0600"
-BCRYPT_ADVICE = "install the package bcrypt beside the agent, or let an ssh-agent hold the key"
 
 
 async def client_key(credential: Credential, opened: AsyncExitStack) -> object:
@@ -31,8 +30,6 @@ async def client_key(credential: Credential, opened: AsyncExitStack) -> object:
 def explained(error: Exception) -> str:
     """Return the text of asyncssh's error about a key, with what to do about a passphrase."""
     text = str(error)
-    if "bcrypt" in text:
-        return f"{text}; {BCRYPT_ADVICE}"
     return f"{text}; {PASSPHRASE_ADVICE}" if "Passphrase" in text else text
 
 

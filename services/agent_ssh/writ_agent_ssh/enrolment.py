@@ -14,7 +14,6 @@ import asyncssh
 import msgspec
 
 from writ_agent_ssh import algorithms, sudo
-from writ_agent_ssh.client_keys import BCRYPT_ADVICE
 from writ_agent_ssh.leftovers import CleaningRequest, answer
 from writ_agent_ssh.link import tell_why, translated
 from writ_contracts.errors import Invalid, Unreachable, WritError
@@ -68,9 +67,7 @@ def _read_key(passphrase: bytes = b"") -> dict[str, str]:
         return public_key(asyncssh.import_private_key(sys.stdin.buffer.read(), passphrase or None))
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
         text = str(error)
-        advice = (
-            f"; {BCRYPT_ADVICE}" if "bcrypt" in text else "; --passphrase-file FILE" if "Passphrase" in text else ""
-        )
+        advice = "; --passphrase-file FILE" if "Passphrase" in text else ""
         raise Invalid(f"it is no private key that can be read: {text}{advice}", code="no_credentials") from error
 
 
