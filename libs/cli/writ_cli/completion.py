@@ -1,7 +1,7 @@
-"""`writ completion`, and the names that a shell can complete: operations, parameters, targets, principals, ids.
+"""`writ completion`: names for a shell to complete, of operations, parameters, targets, principals, and ids.
 
-Names come from the files of the installation, and ids from the running one: a completion waits no longer than
-`PATIENCE` and completes nothing where something is wrong, since nobody sees an error there.
+Names come from the files of the installation, and ids from the running one. A completion waits at most `PATIENCE`;
+after an error it completes nothing, since nobody would see a message.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def operations(context: click.Context, parameter: click.Parameter, word: str) ->
 
 
 def parameters(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
-    """Complete the `name=` of a parameter of the operation before it, without those that are there already."""
+    """Complete the `name=` of a parameter of the operation, without those already given."""
     definition = load_catalogue().get(str(context.params.get("operation")))
     if definition is None or "=" in word:
         return []

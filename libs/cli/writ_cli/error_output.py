@@ -1,7 +1,7 @@
 """Output of errors: a readable line on standard error, and with `-o json` or `-o yaml` a document on standard output.
 
-A program that reads standard output gets `{"error": {"code", "message", "retry"}}` in every ending that is not the
-result itself, with `operation_id` where an operation goes on.
+A program reading standard output gets `{"error": {"code", "message", "retry"}}` in every ending without a result, with
+`operation_id` if an operation goes on.
 """
 
 import os
@@ -31,7 +31,7 @@ class OperationGoesOn(TimedOut):
 
 
 def form_of(words: Sequence[str]) -> str:
-    """Return the output form on a command line, which may be one that cannot be parsed; `table` where none is."""
+    """Return the output form on a possibly malformed command line; `table` without one."""
     form = "table"
     for at, word in enumerate(words):
         if word == "--":

@@ -1,4 +1,4 @@
-"""The exit statuses of `writ`, for scripts: one for each thing that a script does differently.
+"""The exit statuses of `writ`, for scripts: one for each case of a different next step.
 
 0 done · 1 failed · 2 usage or invalid · 3 denied · 4 pending, or timed out waiting · 5 rejected, expired, cancelled or
 stale · 6 unreachable or unauthorised · 7 unknown: it may have run
@@ -68,7 +68,7 @@ def of_outcome(outcome: str | None) -> Exit:
 
 
 def of_decision(word: str) -> Exit:
-    """The status for a decision that was asked for, and for that of `run` where nothing else goes wrong."""
+    """Return the status of a decision: of a simulation, or of `run` without another error."""
     return _BY_DECISION.get(word, Exit.INVALID)
 
 

@@ -1,4 +1,4 @@
-"""Sections of `writ --help`: the subcommands by purpose, each with a line that fits 80 columns."""
+"""Sections of `writ --help`: the subcommands by purpose, each with a line within 80 columns."""
 
 from collections.abc import Iterable
 
@@ -63,7 +63,7 @@ OTHER = "Other"
 
 
 def sections(names: Iterable[str]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the sections with the commands that there are, each with its line; those of no section come last."""
+    """Return the sections with their commands and lines; commands without a section come last."""
     left = list(names)
     found = [(title, [(name, line) for name, line in rows.items() if name in left]) for title, rows in SECTIONS.items()]
     placed = {name for _, rows in found for name, _ in rows}

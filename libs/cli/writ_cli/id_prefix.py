@@ -1,4 +1,4 @@
-"""Ids on the command line: in full, or as a prefix that only one id has."""
+"""Ids on the command line: in full, or by a unique prefix."""
 
 import re
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ def is_prefix(text: str) -> bool:
 
 
 async def operation_of(writ: Writ, text: str) -> str:
-    """Return the id of the operation: one's own, or else one that may be read. Raises Invalid."""
+    """Return the operation's id: one of the caller's own, else a readable one. Raises Invalid."""
     if not is_prefix(text):
         raise Invalid(f"{text[:80]!r} is not an operation id, nor the beginning of one (26 small letters and digits)")
     return text if len(text) == WHOLE else await writ.find_operation(text)
 
 
 def one_of(text: str, known: Iterable[str], noun: str) -> str:
-    """Return the one id that begins so; a whole one as it is, also where it is unknown. Raises Invalid."""
+    """Return the only id with this prefix; a whole id as it is, even if unknown. Raises Invalid."""
     found = sorted({one for one in known if one.startswith(text)}) if text else []
     if text in found or (not found and len(text) == WHOLE):
         return text

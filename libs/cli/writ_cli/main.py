@@ -80,7 +80,7 @@ def cli(context: click.Context) -> None:
     Exit status: 0 done, 1 failed, 2 usage or invalid, 3 denied, 4 pending or timed out waiting, 5 rejected, expired,
     cancelled or stale, 6 unreachable or unauthorised, 7 unknown.
     """
-    logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not for the terminal
+    logging.getLogger().addHandler(logging.NullHandler())  # logs of libraries are not for the terminal
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -139,12 +139,12 @@ for command in (
     LazyGroup(
         "credential",
         "writ_cli.credentials.group:credential",
-        "Security keys of people: what may prove that a person approves.",
+        "Security keys of people, as proof of a person's approval.",
     ),
     LazyGroup(
         "approvals",
         "writ_cli.approvals.group:approvals",
-        "Requests that wait for a person: see them, approve or reject them.",
+        "Requests waiting for a person: show, approve or reject them.",
     ),
     LazyGroup(
         "plugin",

@@ -75,21 +75,21 @@ def listing(command: Callable[[Body], Command]) -> Callable[[Body], Command]:
 
 
 def asking_rows(body: Body) -> Command:
-    """Make a subcommand that acts as a principal and shows rows, also as `csv` and `jsonl`."""
+    """Make a subcommand of a principal with rows as output, also as `csv` and `jsonl`."""
     for option in (_CONTEXT, _HOME, _AS, _FIELD, _ROWS):
         body = option(body)
     return _runs(body, traced=True)
 
 
 def asking(body: Body) -> Command:
-    """Make a subcommand that acts as a principal: `body(settings, …)`."""
+    """Make a subcommand of a principal: `body(settings, …)`."""
     for option in (_CONTEXT, _HOME, _AS, _FIELD, _OUTPUT):
         body = option(body)
     return _runs(body, traced=True)
 
 
 def local(body: Body) -> Command:
-    """Make a subcommand that works on `$WRIT_HOME`: `body(settings, …)`."""
+    """Make a subcommand on `$WRIT_HOME`: `body(settings, …)`."""
     for option in (_HOME, _FIELD, _OUTPUT):
         body = option(body)
     return _runs(body)

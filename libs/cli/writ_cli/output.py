@@ -61,7 +61,7 @@ class Screen:
 
     @property
     def live(self) -> bool:
-        """Return whether a person watches, so that progress may be shown."""
+        """Return True if a person watches, so progress may be shown."""
         return self.err.is_terminal and not self.err.is_dumb_terminal and not self.err.no_color and not self.json
 
     def data(self, value: Any) -> None:
@@ -134,8 +134,8 @@ class Screen:
 
 
 def _with_times(value: Any) -> Any:
-    """Return plain data in which each Unix time has the same instant as ISO 8601 beside it, under `…_iso`. What a
-    requester or a host wrote, and signed bytes, stay as they are.
+    """Return plain data with each Unix time in ISO 8601 too, under `…_iso`. Text of requesters and hosts, and signed
+    bytes, stay as they are.
     """
     return _beside(msgspec.to_builtins(value))
 

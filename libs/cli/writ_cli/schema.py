@@ -1,4 +1,4 @@
-"""`writ schema`: the JSON Schemas of the documents that people write, for editors."""
+"""`writ schema`: JSON Schemas of the documents written by people, for editors."""
 
 from importlib.resources import files
 

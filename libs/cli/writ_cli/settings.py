@@ -85,7 +85,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         raise Invalid(f"which principal? name one with --as or WRIT_PRINCIPAL{choice}")
 
     def _own_key(self, principal: str) -> Path:
-        """Return the key file in the folder. Raises Invalid for a name that has none and is no principal."""
+        """Return the key file in the folder. Raises Invalid for an unknown principal without a key file."""
         path = self.home.seed_file(f"principal-{principal}")
         if self.home.principals.exists() and not path.exists():
             known = principals_of(self.home)

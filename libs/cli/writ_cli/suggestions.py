@@ -1,7 +1,7 @@
 """Suggestions for a misspelt target or principal on the command line.
 
-They come from what the user may read: the files of the installation's folder, or else the targets that the running
-one lists for this principal. Services themselves suggest no names, since not everybody may know them.
+They come from names the user may read: the files of the installation's folder, or else the running installation's list
+of targets for this principal. Services suggest no names, since not everybody may know them.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
 
 
 async def suggestion(settings: Settings, code: str | None, message: str) -> str:
-    """Return `; did you mean '…'?` for the name that the message quotes; nothing where no name is alike."""
+    """Return `; did you mean '…'?` for the quoted name in a message; nothing without a similar name."""
     quoted = _QUOTED.search(message)
     if code not in _KNOWN or quoted is None or _SUGGESTED in message:
         return ""
@@ -49,7 +49,7 @@ async def suggestion(settings: Settings, code: str | None, message: str) -> str:
 
 
 async def with_suggestion(work: Coroutine[Any, Any, int | None], settings: Settings) -> int | None:
-    """Run a subcommand, and complete the message about a name that it finds unknown."""
+    """Run a subcommand, and add a suggestion to its message about an unknown name."""
     try:
         return await work
     except Invalid as error:

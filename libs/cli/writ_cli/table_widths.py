@@ -25,8 +25,8 @@ class _Measured(Struct, frozen=True):
 
 
 def fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], drop: Sequence[str], width: int) -> list[ColumnWidth]:
-    """Return the columns that fit side by side. `drop`: columns to leave out, one after the other, until they fit; one
-    of them that is empty is always left out.
+    """Return the columns side by side within the width. `drop`: columns to leave out one after the other, and always if
+    empty.
     """
     known = [_measured(at, name, [row[at] for row in rows]) for at, name in enumerate(columns)]
     kept = [one for one in known if columns[one.index] not in drop or any(row[one.index] for row in rows)]
@@ -47,7 +47,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _shared(kept: Sequence[_Measured], width: int) -> list[ColumnWidth]:
-    """Give each column its least width, and divide what is left among those that would wrap."""
+    """Give each column its least width, and divide the rest among those that would wrap."""
     left = width - _total([one.least for one in kept])
     widths = {one.index: one.least for one in kept}
     narrow = sorted((one for one in kept if one.most > one.least), key=lambda one: one.most - one.least)

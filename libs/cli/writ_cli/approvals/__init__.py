@@ -1,1 +1,1 @@
-"""`writ approvals`: the requests that wait for a person, and their verdict."""
+"""`writ approvals`: requests waiting for people, and their verdicts."""

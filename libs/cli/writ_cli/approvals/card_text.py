@@ -1,4 +1,4 @@
-"""The card of a pending operation for people: only what signatures hold for, and marked what they do not."""
+"""The card of a pending operation: signed facts, and anything else marked as unverified."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -45,7 +45,7 @@ LABEL = click.option("--label", default="", help="For people, such as 'blue toke
 
 @click.group()
 def credential() -> None:
-    """Security keys of people: what may prove that a person approves."""
+    """Security keys of people, as proof of a person's approval."""
 
 
 @credential.command()
@@ -71,7 +71,7 @@ async def request(
 ) -> int:
     """Write a request to enrol your security key as one of PERSON, you, to FILE.
 
-    Give FILE to another person, who endorses it, and then to who has the people-key. It holds no secret.
+    Give FILE to another person to endorse it, then to the holder of the people-key. It holds no secret.
     """
     about = enrolment_files.Installation(
         id=installation or settings.home.installation, people_key=root or _people_key(settings.home)
@@ -92,7 +92,7 @@ async def request(
 async def endorse(settings: Settings, file: Path, ssh_key: Path | None, yes: bool) -> int:
     """Endorse another person's request in FILE by your own enrolled security key.
 
-    Ask that person, by voice or in sight, for the digest that they see.
+    Compare the digest with the one on that person's screen, by voice or in sight.
     """
     enrolment = enrolment_files.read_file(file)
     _show(settings.screen, enrolment)
@@ -108,9 +108,9 @@ async def endorse(settings: Settings, file: Path, ssh_key: Path | None, yes: boo
 @click.option("--posture", type=click.Choice(["solo", "team"]), help="Of a new directory; by default team.")
 @local
 async def enroll(settings: Settings, file: Path, key_file: Path | None, posture: str | None) -> int:
-    """Enrol the credential in FILE. It counts for what is requested from now on.
+    """Enrol the credential in FILE. It counts for requests from now on.
 
-    A local act of who has the people-key. Once another person has a credential, one of theirs must have endorsed it.
+    Needs the people-key in WRIT_HOME. Once another person has a credential, one of theirs must endorse the request.
     """
     directory = CredentialsDirectory(settings.home, key_file)
     enrolment = enrolment_files.read_file(file)
@@ -131,8 +131,8 @@ async def enroll(settings: Settings, file: Path, key_file: Path | None, posture:
 @PEOPLE_KEY_FILE
 @local
 async def remove(settings: Settings, credential_id: str, reason: str, key_file: Path | None) -> int:
-    """Remove the credential whose id begins with ID. It stops counting at once, also for what it has approved already
-    and what has not started yet.
+    """Remove the credential whose id begins with ID. It stops counting at once, also for approved operations not yet
+    started.
     """
     _show_version(settings.screen, CredentialsDirectory(settings.home, key_file).remove(credential_id, reason))
     return Exit.DONE
@@ -145,8 +145,8 @@ async def remove(settings: Settings, credential_id: str, reason: str, key_file: 
 async def posture(settings: Settings, posture: str, key_file: Path | None) -> int:
     """Set the posture of the installation.
 
-    solo: one person runs it, and may approve what an AI agent requests for them, by a proof of presence. team: nobody
-    approves what is theirs. There is no way back from team.
+    solo: one person, who may approve the requests of their own AI agent by a proof of presence. team: nobody approves
+    their own requests. There is no way back from team.
     """
     _show_version(settings.screen, CredentialsDirectory(settings.home, key_file).become(cast(Posture, posture)))
     return Exit.DONE
@@ -199,7 +199,7 @@ def _people_key(home: Home) -> str:
 
 
 def _check_person(home: Home, person: str) -> None:
-    """Raises Invalid where no human of this installation is that person."""
+    """Raise Invalid for a person without a human principal in this installation."""
     humans = [one for one in read_principals(home.principals).principals if one.kind == "human"]
     persons = sorted({one.person or one.id for one in humans})
     if person not in persons:

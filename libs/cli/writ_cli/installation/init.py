@@ -64,8 +64,8 @@ async def init(
 ) -> int:
     """Create an installation and start nothing: keys, policy, inventory, principals, and the configuration of NATS.
 
-    Existing files are never changed: a folder that is not empty is refused. `writ up` does the same by itself in an
-    empty folder; this is for containers, and for services the system starts.
+    Existing files are never changed: a folder with files is refused. `writ up` does the same in an empty folder; this
+    command is for containers, and for services started by the system.
     """
     if env_file is not None:
         if system:

@@ -26,7 +26,7 @@ def keys() -> None:
 @keys.command("list")
 @local
 async def show(settings: Settings) -> int:
-    """List every key: whose, its public half, its file, since when, and what it is for.
+    """List every key: its owner, public half, file, age and use.
 
     A former key of policy counts for the record until an event of the journal, and for nothing later. `-o json` has the
     whole public halves.
@@ -53,10 +53,11 @@ async def show(settings: Settings) -> int:
 @click.option("--hosts-ready", is_flag=True, help="Agents on other hosts have policy's new key in WRIT_POLICY_KEY.")
 @local
 async def rotate_key(settings: Settings, name: str, settle: str, hosts_ready: bool) -> int:
-    """Give KEY, as `writ keys list` names it, a new key pair, while everything runs.
+    """Replace the key pair of KEY, a name of `writ keys list`, while everything runs.
 
-    The new key is trusted first, then used, then the old one is refused. Interrupted, the same command goes on. Where
-    the system or containers run the services, it takes one step each time, and says what to start again.
+    The new key is trusted first, then used, then the old one is refused. An interrupted rotation goes on with the same
+    command. If the system or containers run the services, it takes one step each time, and names the services to start
+    again.
     """
     home = settings.home
     if name.startswith(PRINCIPAL):

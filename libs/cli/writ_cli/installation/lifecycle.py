@@ -89,8 +89,8 @@ async def up(
     """Start Writ on this machine: NATS, policy, executor, audit, an agent for this host, and one for SSH targets.
 
     An empty folder becomes an installation: keys, a policy, an inventory with this machine in it, and the principal
-    `operator`. With NATS_URL set no NATS server is started: the external server must have the configuration that
-    --write-server-config writes. Ctrl-C stops everything in order.
+    `operator`. With NATS_URL set no NATS server is started: the external server needs the configuration by
+    --write-server-config. Ctrl-C stops everything in order.
     """
     home = settings.home
     if config_file is not None:
@@ -178,7 +178,7 @@ def _ready(settings: Settings, report: InstallationReport, *, detached: bool) ->
 @click.command()
 @local
 async def down(settings: Settings) -> int:
-    """Stop what `writ up` started here; return when every process has ended."""
+    """Stop the processes of `writ up`; return when each has ended."""
     await control.down(settings.home)
     if settings.screen.json:
         settings.screen.data({"state": "down"})
@@ -265,7 +265,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
 
 
 def _restarts(seen: control.InstallationStatus) -> list[str]:
-    """Return a line for each process that was started again, with the reason of the last time."""
+    """Return a line for each restarted process, with the reason of the last restart."""
     return [
         f"{one.name}: restarted {one.restarts} ×, last {times.span(time.time() - one.restarted_at)} ago: it "
         f"{one.restarted_for}"
@@ -275,7 +275,7 @@ def _restarts(seen: control.InstallationStatus) -> list[str]:
 
 
 def policy_notes(seen: control.InstallationStatus) -> list[str]:
-    """What the policy services say of a policy file that does not count, each but once."""
+    """Return the policy services' messages about a policy file not in force, each once."""
     return list(dict.fromkeys(one.details["policy"] for one in seen.processes if "policy" in one.details))
 
 

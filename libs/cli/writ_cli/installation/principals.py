@@ -32,10 +32,10 @@ NAME = click.argument("name")
 
 @click.group()
 def principal() -> None:
-    """Principals: the humans, AI agents and services that may send requests.
+    """Principals: humans, AI agents and services with the right to send requests.
 
-    Without --request a command changes the folder's files: who may write there needs no permission. With --request it
-    is an operation, which the policy decides on and others may have to approve.
+    Without --request a command changes the folder's files; the right to write there is enough. With --request it is an
+    operation, decided by the policy and possibly approved by others.
     """
 
 
@@ -158,7 +158,7 @@ async def remove(settings: Settings, name: str, request: bool, reason: str) -> i
 @NAME
 @changing
 async def disable(settings: Settings, name: str, request: bool, reason: str) -> int:
-    """Take access from NAME, and from the agents that act for it, until it is enabled."""
+    """Take access from NAME, and from the agents acting for it, until it is enabled."""
     return await _change(settings, "disable", name, request=request, reason=reason)
 
 
@@ -200,7 +200,7 @@ async def set_roles(settings: Settings, name: str, roles: tuple[str, ...], reque
 @click.argument("human", required=False)
 @changing
 async def set_acts_for(settings: Settings, name: str, human: str | None, request: bool, reason: str) -> int:
-    """Set the human that the agent or service NAME acts for; without one it acts for nobody."""
+    """Set the human for whom the agent or service NAME acts; without one it acts for nobody."""
     return await _change(settings, "set_acts_for", name, request=request, reason=reason, acts_for=human)
 
 

@@ -31,9 +31,9 @@ class Config(ServiceConfig, frozen=True, kw_only=True):
 @click.command()
 @click.option("--home", envvar="WRIT_HOME", default=".writ", type=click.Path(file_okay=False, path_type=Path))
 def keep(home: Path) -> None:
-    """Keep NATS servers that others start in step with the files (users, accounts, streams), and let agents enrol.
+    """Keep external NATS servers in step with the files (users, accounts, streams), and let agents enrol.
 
-    It is a process like the services, and configured as they are.
+    It is a process like the services, with the same configuration.
     """
     key_folder = os.environ.get("WRIT_KEYS")
     at, keys = running_url(Home(home)), Path(key_folder) if key_folder else home / "keys"

@@ -29,7 +29,7 @@ async def show(settings: Settings) -> int:
 @click.option("--finish", is_flag=True, help="Trust the new CA alone: who knows only the former one is shut out.")
 @local
 async def rotate_ca(settings: Settings, finish: bool) -> int:
-    """Make a new CA. Clients that trust the former one go on: it signs the new one.
+    """Make a new CA. Clients with the former one go on: it signs the new one.
 
     Give clients and agents on other hosts the new CA (`writ tls show`), then call it with --finish. Under systemd
     restart writ-keeper after each of the two.

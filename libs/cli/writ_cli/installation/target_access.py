@@ -1,4 +1,4 @@
-"""`writ target sudoers|leftovers`: what Writ needs on the host of an SSH target, and what it left there."""
+"""`writ target sudoers|leftovers`: the rights Writ needs on the host of an SSH target, and its files there."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ from writ_installation.administration.targets import SSH, ask_agent
 @click.argument("name", shell_complete=completion.targets)
 @local
 async def sudoers(settings: Settings, name: str) -> int:
-    """Print the rule of sudo that target NAME with `become: sudo` needs, for /etc/sudoers.d/writ on its host.
+    """Print the sudo rule of target NAME with `become: sudo`, for /etc/sudoers.d/writ on its host.
 
     The rule names one exact command. Whoever has the target's key can have it run anything as root; keep that key as
     you would keep root's.
@@ -41,7 +41,7 @@ async def sudoers(settings: Settings, name: str) -> int:
 @click.argument("name", shell_complete=completion.targets)
 @local
 async def leftovers(settings: Settings, name: str) -> int:
-    """List what Writ left on the host of target NAME: its folders, and lines of authorized_keys with the target's key.
+    """List Writ's files on the host of target NAME: folders, and lines of authorized_keys with the target's key.
 
     `writ target remove NAME --clean` removes the folders.
     """
@@ -54,7 +54,7 @@ async def leftovers(settings: Settings, name: str) -> int:
 
 
 def show_leftovers(settings: Settings, found: Iterable[HostLeftovers], *, gone: bool) -> None:
-    """Show folders, as they are or were, and the keys that people have to remove."""
+    """Show folders, present or removed, and the keys for people to remove."""
     for one in found:
         state = "removed" if gone else "there"
         settings.screen.line(f"{state}: {one.folder} of {one.user}, {one.files} files, {one.bytes} bytes")

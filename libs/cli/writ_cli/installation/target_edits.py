@@ -79,7 +79,7 @@ async def remove(settings: Settings, name: str, yes: bool, clean: bool) -> int:
 async def rename(settings: Settings, old: str, new: str) -> int:
     """Rename target OLD to NEW, with its credentials here, and as gateway of other targets.
 
-    Rules and suites that name OLD have to be changed by hand; the record keeps the old name.
+    Change rules and suites naming OLD by hand; the record keeps the old name.
     """
     known_target(settings, old)
     files = rename_target(settings.home, old, new)
@@ -166,7 +166,7 @@ def nested(before: Any, path: Sequence[str], value: Any) -> Any:
 async def repin(settings: Settings, name: str, host_key: str) -> int:
     """Pin another host key of the SSH target NAME in place of the present ones, after the host was installed anew.
 
-    Compare the key that is shown with the host's own, or give it with --host-key.
+    Compare the shown key with the host's own, or give it with --host-key.
     """
     target = known_target(settings, name)
     connection = target.connection

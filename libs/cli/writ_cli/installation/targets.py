@@ -107,9 +107,9 @@ async def add(  # long: a parameter for each option
 ) -> int:
     """Add a host over SSH, a Proxmox VE or a Docker engine, under NAME; a running Writ takes it in at once.
 
-    Compare the host key that is shown, or give it with --host-key; from then on it is pinned in inventory.yaml. The
-    target gets a key of its own: add it to authorized_keys on the host. This is local administration by the owner of
-    the folder. The policy decides about operations on the target.
+    Compare the shown host key, or give it with --host-key; from then on it is pinned in inventory.yaml. The target gets
+    a key of its own: add it to authorized_keys on the host. This is local administration by the owner of the folder.
+    The policy decides about operations on the target.
     """
     refuse_name(name)
     if (ssh is not None, proxmox is not None, docker is not None) not in KINDS:

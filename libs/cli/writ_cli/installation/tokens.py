@@ -41,10 +41,10 @@ async def create(
     targets: tuple[str, ...],
     rate: int | None,
 ) -> int:
-    """Make a token that stands for PRINCIPAL, and print it once.
+    """Make a bearer token of PRINCIPAL, and print it once.
 
-    Its digest alone is stored. Only an AI agent or a service can have one, with a gateway as its `via`: a person's
-    rights belong to no token. The limits narrow what the policy allows to PRINCIPAL.
+    Its digest alone is stored. Only an AI agent or a service can have one, with a gateway as its `via`; a person
+    cannot. The limits narrow the operations allowed to PRINCIPAL by the policy.
     """
     lifetime = times.seconds(expires)
     if not 0 < lifetime <= LONGEST:
@@ -84,7 +84,7 @@ def _check_glob(text: str) -> None:
 @token.command("list")
 @listing(local)
 async def list_all(settings: Settings) -> int:
-    """The tokens, without what they are."""
+    """List the tokens without their values."""
     known = read_tokens(settings.home.gateway_tokens)
     if settings.screen.json:
         settings.screen.data(known)

@@ -216,7 +216,7 @@ def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
 
 
 def show_requested(screen: Screen, requested: RecordedRequest) -> int:
-    """Show what became of a request until now; return its exit status, that of a pending one without an outcome."""
+    """Show the present state of a request. Return its exit status; without an outcome, that of a pending one."""
     if requested.view is not None:
         return show_view(screen, requested.view, requested.answer.verdict)
     _tell_waiting(screen, requested.answer)
@@ -266,7 +266,7 @@ def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
 async def simulate(
     settings: Settings, operation: str, words: tuple[str, ...], target: str | None, dry_run: bool
 ) -> int:
-    """What would be decided, by which rules and why; nothing is recorded or done.
+    """Show the decision on a request, its rules and reasons; nothing is recorded or done.
 
     Exit status 0: allowed; 2: invalid, or no agent of the target has it; 3: denied; 4: allowed with an approval.
     """

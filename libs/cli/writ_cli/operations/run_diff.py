@@ -1,4 +1,4 @@
-"""`writ run --diff`: a preview before the run, whose diff is shown where the run did exactly that."""
+"""`writ run --diff`: a preview before the run; its diff is shown if the run made exactly this change."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ async def preview_of(
 
 
 def show_run_diff(screen: Screen, view: OperationView, preview: RunPreview) -> None:
-    """Show the diff of what was done, or why it is not known."""
+    """Show the diff of the change, or the reason for its absence."""
     if problem := problem_of(view, preview):
         screen.line(f"  no diff: {problem}")
     elif "diff" in preview.output:
@@ -49,7 +49,7 @@ def show_run_diff(screen: Screen, view: OperationView, preview: RunPreview) -> N
 
 
 def problem_of(view: OperationView, preview: RunPreview) -> str:
-    """Why the preview's diff is not that of the run; empty if it is."""
+    """Return the reason why the run's change differs from the preview; empty if it does not."""
     if preview.problem:
         return preview.problem
     if view.outcome != "succeeded":

@@ -1,4 +1,4 @@
-"""`writ scan`: findings on targets, by a scanner of its own or by one of a plugin, for rules that use them."""
+"""`writ scan`: findings on targets for rules, from a report or by a plugin's scanner."""
 
 import time
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def scan() -> None:
 @click.argument("file", type=click.File("rb"))
 @asking
 async def report(settings: Settings, file: BinaryIO) -> int:
-    """Send the report in FILE (`-`: standard input), as the scanner that `--as` names.
+    """Send the report in FILE (`-`: standard input), as the principal of `--as`.
 
     JSON: `target`, and `findings` with `id`, `severity` (low, medium, high, critical), `found_at` (Unix seconds) and
     optionally a `title`; `at` is now by default.
@@ -53,9 +53,9 @@ async def report(settings: Settings, file: BinaryIO) -> int:
 @click.option("--with", "words", metavar="KEY=VALUE", multiple=True, help="An option of the scanner; repeatable.")
 @asking
 async def run(settings: Settings, scanner: str, targets: tuple[str, ...], words: tuple[str, ...]) -> int:
-    """Scan targets by SCANNER, which a plugin brings, and report the findings as the scanner that `--as` names.
+    """Scan targets by the plugin's SCANNER, and report the findings as the principal of `--as`.
 
-    A target that cannot be scanned keeps its earlier report, and the command ends with status 1.
+    An unreachable target keeps its earlier report, and the command ends with status 1.
     """
     options = _options(scanner, _scanner(scanner), words)
     rows = [await _scanned(settings, scanner, target, options) for target in targets]

@@ -1,4 +1,4 @@
-"""One scan of one target in a process of its own, so that a scanner that hangs can be killed.
+"""One scan of one target in a process of its own, so a hanging scanner can be killed.
 
 The parent writes a `ScanJob` to the child's standard input, and reads a `ScanResult`. Whatever else the scanner prints
 goes to standard error.
@@ -38,7 +38,7 @@ class ScanResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 async def scan(scanner: str, target: str, options: Struct, *, seconds: float) -> list[Finding]:
     """Return the findings on the target. Raises Invalid with the scanner's error, and TimedOut after `seconds`.
 
-    The scanner's process and those that it started have ended in every case.
+    The scanner's process and its children have ended in every case.
     """
     job = ScanJob(scanner=scanner, target=target, options=msgspec.to_builtins(options))
     process = await asyncio.create_subprocess_exec(
@@ -88,7 +88,7 @@ def run(job: ScanJob, scanners: Callable[[], Mapping[str, Scanner]] = load_scann
 
 
 def main() -> None:
-    """Read the job from standard input, and write the result to what was standard output."""
+    """Read the job from standard input, and write the result to the original standard output."""
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=ScanJob)

@@ -27,10 +27,10 @@ from writ_trust.keys import Key, generate_seed
 @SSH_KEY
 @asking
 async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
-    """Make a key that acts as you for some hours, and use it from now on.
+    """Make a session key for some hours, and use it from now on.
 
-    Your own key signs for it once, and need not stay on this machine. Commands use the new key until it expires or you
-    `writ logout`. Who disables or removes you ends it, too.
+    Your own key signs for it once, and need not stay on this machine. Commands use the session key until it expires or
+    you `writ logout`. It also ends when you are disabled or removed.
     """
     context, key, seconds = settings.where(), Key(generate_seed()), int(times.seconds(span))
     async with await settings.connect_by_own_key() as writ:
@@ -79,7 +79,7 @@ async def logout(settings: Settings) -> int:
 
 @click.group()
 def sessions() -> None:
-    """Sessions: keys that act as their principals for some hours."""
+    """Sessions: short-lived keys of principals."""
 
 
 @sessions.command("list")
@@ -111,7 +111,7 @@ def _row(one: SessionView) -> tuple[object, ...]:
 async def revoke(settings: Settings, session_id: str, reason: str) -> int:
     """End SESSION before its time: your own, one of your agents, or another one where a rule allows it.
 
-    Its connections are closed. What was requested in it and has not started is denied.
+    Its connections are closed, and its requests that have not started are denied.
     """
     async with await settings.connect() as writ:
         return show_requested(settings.screen, await writ.sessions.end(session_id, reason=reason))

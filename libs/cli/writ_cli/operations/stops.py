@@ -1,4 +1,4 @@
-"""`writ stop`: hold up changes, list what is held up, and let changes start again."""
+"""`writ stop`: stop changes, list the stops, and lift them."""
 
 import time
 
@@ -44,10 +44,10 @@ async def set_stop(
     span: str | None,
     cancel_running: bool,
 ) -> int:
-    """Let no change start any more, until somebody lifts the stop.
+    """Stop changes until somebody lifts the stop.
 
-    It counts from the moment it is stored, also for what is accepted and has not started. What runs goes on, unless
-    --cancel-running is given: each cancel is an operation of its own, which the policy has to allow.
+    It counts from its storage on, also for accepted operations that have not started. Running ones go on, unless
+    --cancel-running is given: each cancel is an operation of its own, decided by the policy.
     """
     until = None if span is None else time.time() + times.seconds(span)
     async with await settings.connect() as writ:

@@ -50,7 +50,7 @@ OPTIONS = (
 
 
 class TargetChoice(Struct, frozen=True, kw_only=True):
-    """What the options say."""
+    """The targets chosen by the options of a command."""
 
     targets: tuple[str, ...]
     roles: tuple[str, ...]
@@ -64,13 +64,13 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
 
     @property
     def many(self) -> bool:
-        """Whether they are about more than one target named in full."""
+        """Return True if they can mean more than one target."""
         several = len(self.targets) > 1 or any(GLOB & set(name) for name in self.targets)
         return bool(several or self.roles or self.tags or self.everything or self.retry)
 
     @property
     def single(self) -> str | None:
-        """The one target that is named. Raises UsageError for options that need more."""
+        """Return the one named target. Raises UsageError for options about several."""
         for name, value in (("--serial", self.serial), ("--max-failures", self.max_failures), ("--only", self.only)):
             if value:
                 raise click.UsageError(f"{name} is for several targets, and one is named")
@@ -84,7 +84,7 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
         return TargetSelector(globs=self.targets, roles=self.roles, tags=self.tags)
 
     def batch(self, count: int) -> int | None:
-        """How many at a time. Raises Invalid."""
+        """Return the number of targets at a time. Raises Invalid."""
         if self.serial is None:
             return None
         number = self.serial.removesuffix("%")
@@ -101,7 +101,7 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
         click.confirm(f"{operation} on all {len(chosen)} targets?", abort=True, err=True)
 
     def shows(self, outcome: str, *, ok: bool) -> bool:
-        """Whether a target with this outcome is shown."""
+        """Return True if a target with this outcome is shown."""
         return not self.only or self.retry is not None or outcome in self.only or (ok and "ok" in self.only)
 
 
@@ -121,5 +121,5 @@ def choosing(body: Command) -> Command:
 
 
 def offered(known: list[TargetView]) -> list[TargetView]:
-    """The targets that a choice is made among: Writ itself is none."""
+    """Return the targets to choose from, without Writ itself."""
     return [target for target in known if target.id != WRIT_TARGET]

@@ -33,7 +33,7 @@ DOES_NOT_HOLD = "SIGNATURE DOES NOT HOLD"
 def show(screen: Screen, answer: TraceAnswer, problems: Mapping[int, str], *, verified: bool) -> None:
     """Show the whole trace, one operation after the other; security events stand with their operation.
 
-    `problems`: what does not hold, by the sequence of the event; `verified`: policy's public key is known here.
+    `problems`: failed checks, by the sequence of the event; `verified`: policy's public key is known here.
     """
     if problems:
         number = "1 event" if len(problems) == 1 else f"{len(problems)} events"
@@ -50,7 +50,7 @@ def show(screen: Screen, answer: TraceAnswer, problems: Mapping[int, str], *, ve
 
 
 def wrong_signatures(events: Iterable[TraceEvent], policy_keys: Collection[str]) -> dict[int, str]:
-    """Return what does not hold, by the sequence of the event: the check of an archive, on the events of a trace."""
+    """Return the failed checks by the sequence of the event: those of an archive, on the events of a trace."""
     if not policy_keys:
         return {}
     from writ_proof.archive.signatures import Signatures  # noqa: PLC0415 - of few commands

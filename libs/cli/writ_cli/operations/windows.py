@@ -1,4 +1,4 @@
-"""`writ window`: request approval ahead of some uses of operations, see what is open, and end it."""
+"""`writ window`: request approval ahead for several uses of operations, list open windows, end them."""
 
 import click
 
@@ -46,7 +46,7 @@ async def request(
 @click.option("--reason", "-r", default="", help="Why, for the record.")
 @asking
 async def end(settings: Settings, window_id: str, reason: str) -> int:
-    """End WINDOW before its time: who requested it and who approved it may, and others as the policy says."""
+    """End WINDOW before its time. Its requester and its approvers may, and others by the policy."""
     async with await settings.connect() as writ:
         window_id = one_of(window_id, [one.id for one in (await writ.policy_status()).windows], "window")
         return show_requested(settings.screen, await writ.windows.end(window_id, reason=reason))

@@ -16,7 +16,7 @@ CHECK_SECONDS, SUITE_SECONDS = 60.0, 600.0
 
 
 def declared_problems(name: str | None) -> dict[str, list[str]]:
-    """Return differences from what the plugins declare. Raises Unreachable, Invalid."""
+    """Return differences from the plugins' declarations. Raises Unreachable, Invalid."""
     answer = _answer_of(("writ_agent.plugin_check", *([name] if name else [])), CHECK_SECONDS)
     if "error" in answer:
         raise Invalid(answer["error"])
@@ -24,7 +24,7 @@ def declared_problems(name: str | None) -> dict[str, list[str]]:
 
 
 def suite_problems(plugin: InstalledPlugin) -> tuple[list[str], list[str]]:
-    """Return the failures of the suite of backends, and a note for each backend that it was not run on."""
+    """Return the failures of the suite of backends, and a note for each backend without a run."""
     problems, notes = [], []
     for backend in plugin.parts.get(BACKENDS, ()):
         if backend not in plugin.parts.get(CONFORMANCE, ()):

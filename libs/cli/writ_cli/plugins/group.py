@@ -44,7 +44,7 @@ class PluginRow(Struct, frozen=True, kw_only=True):
 @plugin.command("list")
 @local
 async def list_(settings: Settings) -> int:
-    """List the plugins that are installed here. Nothing that carries anything out is imported."""
+    """List the installed plugins. None of their handlers is imported."""
     rows = [_row(one) for one in installed_plugins()]
     if settings.screen.json:
         settings.screen.data(rows)
@@ -64,7 +64,7 @@ async def list_(settings: Settings) -> int:
 @click.option("--declared-only", is_flag=True, help="Do not run the suite of backends.")
 @local
 async def check(settings: Settings, name: str | None, declared_only: bool) -> int:
-    """Compare the installed plugins, or NAME, with what they declare, and run the suite of backends on their backends.
+    """Compare the installed plugins, or NAME, with their declarations, and run the suite of backends on their backends.
 
     The suite tries each backend on the host of its package's entry point writ.conformance, never on a target.
     """
@@ -90,7 +90,7 @@ async def check(settings: Settings, name: str | None, declared_only: bool) -> in
 @click.option("--folder", type=click.Path(path_type=Path), help="Where it is written; by default ./writ-NAME.")
 @local
 async def new(settings: Settings, name: str, folder: Path | None) -> int:
-    """Write a package with a backend NAME, two operations, and tests that pass. Nothing is overwritten."""
+    """Write a package with a backend NAME, two operations, and passing tests. Nothing is overwritten."""
     _refuse_bad(name)
     place = folder or Path(f"writ-{name}")
     write_skeleton(place, name)

@@ -34,8 +34,8 @@ class Result(Struct, frozen=True, kw_only=True):
 async def convert(settings: Settings, file: Path, new: Path | None) -> int:
     """Convert a policy of the older format (`rules:` with `target_pattern`) to this one.
 
-    It is written to NEW, which may not exist yet, or to standard output. What can't be said in this format is left out
-    and named, so that nothing more is allowed. Comments are not kept. Exit status 2: the result needs work before a
+    The result goes to the new file NEW, or to standard output. Parts without an equivalent are left out and named, so
+    the result allows nothing more. Comments are not kept. Exit status 2: the result needs work before a
     service would load it.
     """
     catalogue = load_catalogue(evaluators=True)

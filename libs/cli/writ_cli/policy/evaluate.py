@@ -53,8 +53,8 @@ async def evaluate(
     out  {"id": "1", "decision": "allow", "rules": ["restarts"], "reason": "…",
           "effective_parameters": {…}, "trace": [{"rule": "restarts", "matched": true, …}]}
 
-    A line that is no question is answered `invalid`, and the rest goes on. With --policy no server is asked; without it
-    the policy in force decides, of others' requests only for who may read it (`audit_read`).
+    A malformed line gets the reply `invalid`; the others go on. With --policy no server is needed. Without it the
+    policy in force decides; requests of others need the right to read it (`audit_read`).
     """
     files = named(policy_file, inventory, principals, mode)
     with _opened(requests) as source:

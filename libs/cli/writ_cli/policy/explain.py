@@ -54,14 +54,14 @@ async def explain(
     principals: Path | None,
     mode: Mode,
 ) -> int:
-    """Explain the decision on a request, or on the recorded one whose id stands in place of OPERATION.
+    """Explain the decision on a request, or on a recorded one by its id in place of OPERATION.
 
     A recorded request is decided as if it came at its time, by the policy in force now, with its public parameters.
 
-    Tells the decision, the rules that make it, every other rule that was considered with the first clause that failed
-    (what it wanted, what it got), what came nearest, who could approve, when a window opens or a deny ends, and what an
-    emergency would change. Nothing is recorded or done. About others only who may read the policy (`audit_read`) can
-    ask. Exit status 3: denied; 4: with an approval.
+    Shows the deciding rules, each other rule with its first failed clause (wanted and actual value), the nearest rule,
+    possible approvers, the opening of a window or the end of a deny, and the decision in an emergency. Nothing is
+    recorded or done. Requests of others need the right to read the policy (`audit_read`). Exit status 3: denied; 4:
+    with an approval.
     """
     files = named(policy_file, inventory, principals, mode)
     one = await _recorded(settings, operation) if _is_id(operation) else None

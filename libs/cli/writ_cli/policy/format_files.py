@@ -28,7 +28,7 @@ class Formatted(Struct, frozen=True, kw_only=True):
 async def format_command(settings: Settings, files: tuple[Path, ...], check: bool) -> int:
     """Write YAML files in one style: indents, spaces and blank lines. Comments, keys and their order stay.
 
-    A file that can't be formatted without changing what it says is left as it is (exit status 2).
+    A file is left as it is if formatting would change its meaning (exit status 2).
     """
     found = [(path, text, _formatted(path, text)) for path in files for text in [_text(path)]]
     for path, text, made in found:

@@ -32,14 +32,14 @@ class InitialFiles(Struct, frozen=True, kw_only=True):
 async def init(settings: Settings, file: Path, template: str) -> int:
     """Write a policy to begin with.
 
-    FILE (policy.yaml) gets the policy, and a suite of its cases stands beside it then.
+    Writes the policy to FILE (policy.yaml), and a suite of its test cases beside it.
 
     \b
     homelab        one owner, a family, an AI agent on a lead
     production     windows, approvals, freezes, gateways, emergencies
     ci-runner      a pipeline that deploys, and people around it
-    ai-assistant   AI agents beside people: they look, restart, and ask for the rest
-    change-freeze  nothing changes between two dates, but for what keeps running what runs
+    ai-assistant   AI agents beside people: they read, restart, and request the rest
+    change-freeze  no change between two dates, except restarts and other repairs
 
     Nothing is overwritten.
     """

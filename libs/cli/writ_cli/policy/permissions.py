@@ -79,7 +79,7 @@ async def who_can(
     principals: Path | None,
     mode: Mode,
 ) -> int:
-    """List the principals that may do it.
+    """List the principals permitted to request it.
 
     With some parameters, or with exactly these; at any time, or --at.
 

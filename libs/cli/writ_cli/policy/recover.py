@@ -27,7 +27,7 @@ from writ_runtime.plugins import load_catalogue
 async def recover(settings: Settings, file: Path, reason: str, mode: Mode) -> int:
     """Put a policy in force although nobody may publish.
 
-    For an installation that locked itself: a local act of the owner of WRIT_HOME, who has the policy service's key.
+    For an installation locked by its own policy. Needs the policy service's key in WRIT_HOME.
     FILE takes the place of the installation's policy file, becomes the next version, and is on record with the reason.
     Otherwise use `writ policy publish`.
     """

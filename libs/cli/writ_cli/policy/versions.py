@@ -129,8 +129,8 @@ async def show(settings: Settings, version: int | None) -> int:
 async def publish(settings: Settings, file: Path, reason: str, replaces: int | None) -> int:
     """Put a policy in force.
 
-    It applies from the moment it is stored, on every replica, also to operations that wait to start. The service checks
-    it as `writ policy validate` does; `writ policy diff FILE` shows its changes beforehand.
+    It applies from its storage on, on every replica, also to operations waiting to start. The service checks it as
+    `writ policy validate` does; `writ policy diff FILE` shows its changes beforehand.
     """
     document = text_of(file)
     try:
