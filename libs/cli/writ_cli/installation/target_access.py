@@ -20,8 +20,8 @@ from writ_installation.administration.targets import SSH, ask_agent
 async def sudoers(settings: Settings, name: str) -> int:
     """Print the sudo rule of target NAME with `become: sudo`, for /etc/sudoers.d/writ on its host.
 
-    The rule names one exact command. Whoever has the target's key can have it run anything as root; keep that key as
-    you would keep root's.
+    The rule names one exact command, which runs the code it reads: anyone with the target's key, and every program of
+    that user, can become root by it. Use a user of Writ's own, or leave out NOPASSWD and give the agent the password.
     """
     target = known_target(settings, name)
     user = str(target.connection.get("user", ""))
