@@ -1,7 +1,7 @@
 """A policy that does not fit into one message is sent in packed form, and read back whole or refused."""
 
 import zlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
 
 import pytest
 
@@ -48,3 +48,13 @@ def test_what_is_no_packed_document_is_refused(data: bytes) -> None:
         document_in(PACKED + b64encode(data).decode())
     with pytest.raises(Invalid, match="cannot be unpacked"):
         document_in(PACKED + "no base64!")
+
+
+def test_a_packed_document_has_one_text_since_only_its_bytes_are_stored() -> None:
+    data = next(one for one in map(packed, ("a: b", "a: bc", "a: bcd")) if len(one) % 3 == 1)
+    text = b64encode(data).decode()
+    last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".index(text[-3])
+    other = text[:-3] + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[last ^ 1] + "=="
+    assert b64decode(other) == data
+    with pytest.raises(Invalid, match="canonical"):
+        document_in(PACKED + other)

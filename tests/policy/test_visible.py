@@ -1,6 +1,7 @@
 """The part of the inventory and of the policy that a limited principal may list. Lists and errors agree."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from tests.rules.asking import rule
 
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
+from writ_contracts.inventory import Principal
 from writ_contracts.listing import MOST_TARGETS, VisibleAnswer, VisibleRequest
-from writ_contracts.policies import PolicyStatusAnswer
+from writ_contracts.policies import PolicyStatusAnswer, WindowView
 from writ_contracts.policy_questions import EvalRequest
 from writ_contracts.wire import decode, encode
+from writ_policy.endpoints.versions import _limited
 
 OWN = rule("own", "service_restart", users=["copilot", "alice"], targets=["web-a"])
 OTHERS = rule("payroll-team", "service_restart", users=["bob"], targets=["web-b"])
@@ -141,3 +144,24 @@ async def test_policy_status_of_an_agent_names_no_target_and_counts_no_rule_of_o
     assert "payroll" in repr(full.problems)
     assert "payroll" not in repr(limited)
     assert (full.rules, limited.rules, limited.problems.keys()) == (2, 1, full.problems.keys())
+
+
+def test_approval_windows_of_others_are_hidden_from_an_agent_its_humans_too() -> None:
+    own, humans = [
+        WindowView(
+            id=f"window-{by}",
+            by=by,
+            reason="work",
+            since=0,
+            until=9e9,
+            uses=3,
+            operations=["service_restart"],
+            targets=["payroll-db"],
+            used=[],
+            approved_by=["bob"],
+        )
+        for by in ("copilot", "alice")
+    ]
+    agent = Principal(id="copilot", kind="agent", key="U" + "B" * 55, acts_for="alice")
+    status = PolicyStatusAnswer(windows=[own, humans])
+    assert _limited(status, SimpleNamespace(rules=1), agent).windows == [own]  # type: ignore[arg-type]

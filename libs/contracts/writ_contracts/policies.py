@@ -56,9 +56,12 @@ def packed_bytes(sent: str) -> bytes | None:
     if not sent.startswith(PACKED):
         return None
     try:
-        return b64decode(sent.removeprefix(PACKED), validate=True)
+        data = b64decode(sent.removeprefix(PACKED), validate=True)
     except ValueError as error:
         raise Invalid(f"the document cannot be unpacked: {error}") from error
+    if PACKED + b64encode(data).decode() != sent:  # only the bytes are stored, and the author signed this text
+        raise Invalid("the document cannot be unpacked: its base64 is not in the canonical form")
+    return data
 
 
 def document_in(sent: str) -> str:

@@ -16,7 +16,6 @@ from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import WRIT_TARGET, encode_id
 from writ_contracts.inventory import Principal
 from writ_contracts.notices import Notice
-from writ_contracts.persons import same_person
 from writ_contracts.policies import (
     PolicyHistoryAnswer,
     PolicyHistoryQuery,
@@ -34,7 +33,6 @@ from writ_policy.config import Config
 from writ_policy.decisions.rulings import Judge
 from writ_policy.state import control_views
 from writ_policy.state.control_views import MOST_SHOWN
-from writ_policy.state.snapshot import PolicySnapshot
 from writ_policy.state.sources import FILES, Sources
 from writ_policy.versions.stored import Versions
 from writ_policy.windows.open_windows import OpenWindows
@@ -103,7 +101,7 @@ class VersionQueries:
         observed = None if principal is None else judge.world.seen_by(principal, judge.now)
         if principal is None or observed is None or observed.reach is None:
             return answer
-        return _limited(answer, observed.policy, principal, judge.world)
+        return _limited(answer, observed.policy, principal)
 
     async def _full_status(self, judge: Judge) -> PolicyStatusAnswer:
         world, head = judge.world, self._versions.head
@@ -167,11 +165,9 @@ class VersionQueries:
         )
 
 
-def _limited(
-    answer: PolicyStatusAnswer, policy: Policy, principal: Principal, world: PolicySnapshot
-) -> PolicyStatusAnswer:
-    """Return what a principal may know that lists only what its rules reach: problems, stops and emergencies name
-    targets and other principals.
+def _limited(answer: PolicyStatusAnswer, policy: Policy, principal: Principal) -> PolicyStatusAnswer:
+    """Return the status for a principal with limited lists: problems, stops, emergencies, and the windows of others,
+    its own human's among them, name targets and principals.
     """
     return structs.replace(
         answer,
@@ -180,7 +176,7 @@ def _limited(
         notes=[],
         stops=[],
         emergencies=[],
-        windows=[one for one in answer.windows if same_person(principal.id, one.by, world.principals)],
+        windows=[one for one in answer.windows if one.by == principal.id],
         more=0,
     )
 
