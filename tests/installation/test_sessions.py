@@ -13,6 +13,7 @@ from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
+from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
 from writ_installation.files.sessions import SessionRecord, session_keys
 from writ_installation.provisioner.idle_sessions import IdleSessions
@@ -28,6 +29,20 @@ KEYS = {POLICY.public: 1 << 53}
 VERSION = PolicyVersion(name="p", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64)
 
 
+def stated(key: str, parameters: dict[str, Any]) -> Signed:
+    """The statement of alice on a session."""
+    statement = RequestStatement(
+        principal="alice",
+        operation="session_open",
+        target="writ",
+        parameters_digest=keyed_digest(SALT, parameters),
+        idempotency_key=key,
+        issued_at=NOW,
+        dry_run=False,
+    )
+    return sign(ALICE, statement)
+
+
 def opened(
     sequence: int,
     *,
@@ -41,19 +56,7 @@ def opened(
     """The record of a session of alice, decided on her statement, of which `signed` changes the wrapping."""
     number, wanted = operation_id("alice", name), given or {"key": HERS.public, "seconds": 3600}
     asked = {"key": HERS.public, "seconds": 3600, "device": "", "idle": 60, "timeout": 30}
-    statement = sign(
-        ALICE,
-        RequestStatement(
-            principal="alice",
-            operation="session_open",
-            target="writ",
-            parameters_digest=keyed_digest(SALT, wanted),
-            idempotency_key=name,
-            issued_at=NOW,
-            dry_run=False,
-        ),
-    )
-    statement = structs.replace(statement, **(signed or {}))
+    statement = structs.replace(stated(name, wanted), **(signed or {}))
     decision = Decision(
         operation_id=number,
         principal="alice",

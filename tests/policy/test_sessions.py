@@ -12,6 +12,7 @@ from writ_contracts.decisions import Decision, Subject
 from writ_contracts.sessions import SessionsAnswer, SessionsQuery
 from writ_contracts.wire import decode, encode
 from writ_trust.approvals import sign_approval
+from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, read, sign
 
@@ -245,59 +246,39 @@ async def test_a_session_that_policy_did_not_allow_so_counts_for_nothing(session
     assert (await sessions.listed("alice", sessions.asking.files.keys["alice"].public)).sessions == []
 
 
-async def forged(sessions: Sessions, **changed: Any) -> Key:
-    """The key of a session of alice's that a thief of policy's key allows, and stores by an executor's; `changed` of
-    its event.
-    """
-    asking, key = sessions.asking, new_key()
-    wanted = {"key": key.public, "seconds": 3600}
-    subject = sessions.subject("session_open", wanted)
-    event = {"statement": subject.statement, "salt": SALT, "given": wanted, **changed}
-    allowed = await asking.decision(subject, control_sequence=sessions.last)
-    signed = sign(asking.files.keys["policy"], structs.replace(allowed, statement_digest=digest(event["statement"])))
-    number = event.pop("operation_id", subject.operation_id)
-    body = {**wanted, "idle": 3600, "device": "", "timeout": 30}
-    about = {"id": subject.operation_id, "operation_id": number, "principal": "alice", "parameters_key": KEY}
-    sessions.last = await asking.control("session_open", body, signed, **about, **event)
-    return key
-
-
-async def test_a_forged_session_is_no_session_by_policys_word_alone(sessions: Sessions) -> None:
-    """Each would count with the principal's own statement on exactly it, as the first one does."""
-    asking, thief = sessions.asking, new_key()
-    asking.files.keys["thief"] = thief
-    assert await sessions.decision(sessions.by(await forged(sessions))) == ("allow", "allowed")
-    real = sessions.subject("session_open", {"key": thief.public, "seconds": 60})
-    assert real.statement is not None
-    other = sessions.subject("service_restart", {"service_name": "nginx"})
-    for changed in (
-        {"statement": structs.replace(real.statement, signature="A" * len(real.statement.signature))},
-        {"statement": other.statement},
-        {"statement": real.statement, "given": real.parameters},
-        {"salt": "", "given": {}},
-    ):
-        key = await forged(sessions, **changed)
-        assert await sessions.decision(sessions.by(key)) == ("error", "key_mismatch"), changed
+THIEFS = Key(generate_seed())
+SHORT = {"key": THIEFS.public, "seconds": 60}
 
 
 @pytest.mark.parametrize(
-    "changed", [{}, {"principal": "bob"}, {"operation": "session_end"}, {"idempotency_key": "other"}, {"dry_run": True}]
+    ("signed", "wrapped", "stored"),
+    [
+        ({}, {}, {}),
+        *(({one: text}, {}, {}) for one, text in (("by", "bob"), ("principal", "bob"), ("operation", "session_end"))),
+        ({"idempotency_key": "other"}, {}, {}),
+        ({"dry_run": True}, {}, {}),
+        ({}, {"signature": "A" * 86}, {}),
+        ({}, {}, {"salt": "", "given": {}}),
+        ({"parameters_digest": keyed_digest(SALT, SHORT)}, {}, {"given": SHORT}),
+    ],
 )
-async def test_a_forged_session_is_by_the_principals_statement_on_it(
-    sessions: Sessions, changed: dict[str, Any]
+async def test_a_forged_session_is_none_by_policys_word_alone(
+    sessions: Sessions, signed: dict[str, Any], wrapped: dict[str, Any], stored: dict[str, Any]
 ) -> None:
-    asking, key = sessions.asking, new_key()
-    plain = asking.subject("session_open", "writ", parameters={"key": key.public, "seconds": 3600})
-    honest, subject = asking.signed(plain), asking.signed(plain, **changed)
-    assert subject.statement is not None
-    allowed = await asking.decision(honest)
-    signed = sign(asking.files.keys["policy"], structs.replace(allowed, statement_digest=digest(subject.statement)))
+    """By thieves of policy's and an executor's keys. Only the first has its principal's own signature on exactly it."""
+    asking = sessions.asking
+    plain = asking.subject("session_open", "writ", parameters={"key": THIEFS.public, "seconds": 3600})
+    allowed, made = await asking.decision(asking.signed(plain)), asking.signed(plain, **signed).statement
+    assert made is not None
+    statement = structs.replace(made, **wrapped)
+    decision = sign(asking.files.keys["policy"], structs.replace(allowed, statement_digest=digest(statement)))
     number, body = plain.operation_id, {**plain.parameters, "idle": 3600, "device": "", "timeout": 30}
     about = {"id": number, "operation_id": number, "principal": "alice", "parameters_key": KEY}
-    more = {"statement": subject.statement, "salt": SALT, "given": plain.parameters}
-    sessions.last = await asking.control("session_open", body, signed, **about, **more)
-    expected = ("error", "key_mismatch") if changed else ("allow", "allowed")
-    assert await sessions.decision(sessions.by(key)) == expected
+    event = {"statement": statement, "salt": SALT, "given": plain.parameters, **stored}
+    sessions.last = await asking.control("session_open", body, decision, **about, **event)
+    honest = not (signed or wrapped or stored)
+    expected = ("allow", "allowed") if honest else ("error", "key_mismatch")
+    assert await sessions.decision(sessions.by(THIEFS)) == expected
 
 
 async def test_an_approval_in_a_session_counts_for_the_person_and_by_an_expired_one_never(sessions: Sessions) -> None:

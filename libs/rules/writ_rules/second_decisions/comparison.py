@@ -125,7 +125,7 @@ def _is_own(approval: RecordedApproval, setting: Setting) -> bool:
     if approver is None or len(key) != NKEY_LENGTH or not key.startswith("U"):
         return approver is not None
     session = setting.control.sessions.get(key)
-    return approver.key == key or (session is not None and (session.by, session.signer) == (approver.id, approver.key))
+    return approver.key == key or (session is not None and session.by == approver.id)
 
 
 def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, request: DecisionRequest) -> Comparison:
