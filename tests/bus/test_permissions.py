@@ -128,7 +128,7 @@ ALLOWED_BESIDES: dict[str, tuple[str, ...]] = {
         *("$JS.API.DIRECT.GET.WRIT_PARAMS.writ.params.>", "$JS.API.DIRECT.GET.WRIT_RESULTS.writ.result.>"),
     ),
     "policy": (*READS_JOURNAL, *READS_POLICIES, *READS_SCANS),
-    "audit": (*READS_JOURNAL, *SERVERS),
+    "audit": (*READS_JOURNAL, *READS_POLICIES, *SERVERS),
     "status": ("writ.api.journal", "$SRV.PING", "$SRV.INFO.*", "$SRV.STATS.*.*"),
     "bootstrap": ("$JS.API.>", "writ.api.leader.*"),
     **{

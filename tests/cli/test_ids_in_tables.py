@@ -22,7 +22,7 @@ NAME, TIME, TEXT = (
 )
 LONG = "container_create"
 CELLS = {
-    **dict.fromkeys(("stop", "window", "emergency"), ID),
+    **dict.fromkeys(("stop", "window", "emergency", "session"), ID),
     **dict.fromkeys(
         ("by", "who", "of", "person", "principal", "requested by", "declared by", "author", "endorsed by"), NAME
     ),
@@ -57,6 +57,8 @@ CELLS = {
     "id": ID[:12],
     "public key": "U" + ID.upper() * 2 + "AAA",
     "context": "test-site",
+    "device": NAME,
+    "proof": "verified",
     "url": "nats://127.0.0.1:4222",
     "": "current",
 }

@@ -95,7 +95,7 @@ async def list_all(settings: Settings, everybody: bool) -> int:
         settings.screen.line("no session is open")
     else:
         columns = ("session", "of", "device", "proof", "since", "until", "")
-        settings.screen.table(columns, map(_row, found.sessions))
+        settings.screen.table(columns, map(_row, found.sessions), drop=("since", "device", "proof", "of"))
     return Exit.DONE
 
 
