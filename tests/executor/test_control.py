@@ -1,12 +1,17 @@
 """Operations on Writ itself: cancels before, during and after, and stops."""
 
+from typing import Any
+
 import pytest
-from msgspec import json
+from msgspec import json, structs
+from tests.contracts.messages import sample
 from tests.executor.agent_requests import serve_agent
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
-from writ_contracts.journal import Finished, Unknown
+from writ_contracts.errors import Invalid
+from writ_contracts.journal import ControlEvent, Finished, Requested, Unknown
+from writ_executor.control.in_force import check_in_force
 from writ_trust.control_events import STORED_WITHIN
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
@@ -112,6 +117,14 @@ async def test_a_lift_of_a_stop_that_is_not_in_force_fails_and_names_those_that_
     assert (await lift(stop.operation_id or "")).outcome == "succeeded"
     twice = await lift(stop.operation_id or "")
     assert (twice.outcome, "none is in force" in twice.message) == ("failed", True)
+
+
+def test_the_end_of_a_session_that_is_not_open_names_those_of_nobody_else() -> None:
+    asked: Any = structs.replace(sample(Requested), operation="session_end", effective={"session_id": "b" * 26})
+    another: Any = structs.replace(sample(ControlEvent), id="a" * 26)
+    with pytest.raises(Invalid, match=f"^no session {'b' * 26} is open: `writ sessions list`$") as refused:
+        check_in_force(asked, [another], [])
+    assert refused.value.code == "not_found"
 
 
 async def test_the_end_of_an_unknown_emergency_fails(world: World) -> None:

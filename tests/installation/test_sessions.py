@@ -8,10 +8,12 @@ from msgspec import structs
 
 from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.decisions import Decision, PolicyVersion
+from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
+from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
 from writ_installation.files.sessions import SessionRecord, session_keys
 from writ_installation.provisioner.idle_sessions import IdleSessions
@@ -22,9 +24,23 @@ from writ_trust.statements import digest, sign
 
 HERE, NOW = "a-b-c-d", 1_790_000_000.0
 POLICY, ALICE, HERS = (Key(generate_seed(), HERE) for _ in range(3))
-DIGEST_KEY = "ab" * 32
+DIGEST_KEY, SALT = "ab" * 32, "cd" * 32
 KEYS = {POLICY.public: 1 << 53}
 VERSION = PolicyVersion(name="p", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64)
+
+
+def stated(key: str, parameters: dict[str, Any]) -> Signed:
+    """The statement of alice on a session."""
+    statement = RequestStatement(
+        principal="alice",
+        operation="session_open",
+        target="writ",
+        parameters_digest=keyed_digest(SALT, parameters),
+        idempotency_key=key,
+        issued_at=NOW,
+        dry_run=False,
+    )
+    return sign(ALICE, statement)
 
 
 def opened(
@@ -34,23 +50,15 @@ def opened(
     body: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
     name: str = "a",
+    signed: dict[str, Any] | None = None,
+    given: dict[str, Any] | None = None,
 ) -> Record:
-    """The record of a session of alice, decided on her statement."""
+    """The record of a session of alice, decided on her statement, of which `signed` changes the wrapping."""
+    number, wanted = operation_id("alice", name), given or {"key": HERS.public, "seconds": 3600}
     asked = {"key": HERS.public, "seconds": 3600, "device": "", "idle": 60, "timeout": 30}
-    statement = sign(
-        ALICE,
-        RequestStatement(
-            principal="alice",
-            operation="session_open",
-            target="writ",
-            parameters_digest="3" * 64,
-            idempotency_key="k",
-            issued_at=NOW,
-            dry_run=False,
-        ),
-    )
+    statement = structs.replace(stated(name, wanted), **(signed or {}))
     decision = Decision(
-        operation_id=name * 26,
+        operation_id=number,
         principal="alice",
         operation="session_open",
         target="writ",
@@ -65,24 +73,28 @@ def opened(
         authenticated="signature",
         statement_digest=digest(statement),
     )
-    return record(sequence, "session_open", {**asked, **(body or {})}, headers, name, sign(by, decision), statement)
+    event = {"decision": sign(by, decision), "statement": statement, "salt": SALT, "given": wanted}
+    return record(sequence, "session_open", {**asked, **(body or {})}, headers, number, **event)
 
 
 def record(
-    sequence: int, kind: str, body: dict[str, Any], headers: dict[str, str] | None = None, name: str = "z", *signed: Any
+    sequence: int,
+    kind: str,
+    body: dict[str, Any],
+    headers: dict[str, str] | None = None,
+    number: str = "z" * 26,
+    **signed: Any,
 ) -> Record:
-    decision, statement = signed or (None, None)
     event = ControlEvent(
-        id=name * 26,
+        id=number,
         at=NOW + 100,
         correlation_id="c",
         kind=kind,
         principal="alice",
-        operation_id=name * 26,
+        operation_id=number,
         body=body,
-        decision=decision,
-        statement=statement,
         parameters_key=DIGEST_KEY,
+        **signed,
     )
     subject = f"writ.journal.control.{kind}"
     return Record(subject=subject, sequence=sequence, data=encode(event), headers=headers or {}, time=NOW)
@@ -94,7 +106,7 @@ def known(*records: Record, before: SessionRecord | None = None) -> SessionRecor
     return found
 
 
-END = {"session_id": "a" * 26}
+END = {"session_id": operation_id("alice", "a")}
 
 
 def test_a_session_counts_by_policys_decision_on_exactly_it() -> None:
@@ -109,10 +121,18 @@ def test_a_session_counts_by_policys_decision_on_exactly_it() -> None:
         opened(3, body={"key": POLICY.public}),
         opened(3, body={"idle": 0}),
         structs.replace(opened(3), time=NOW + 3600),  # held back
+        opened(3, signed={"signature": "A" * 86}),  # by thieves of policy's and an executor's keys
+        opened(3, given={"key": POLICY.public, "seconds": 3600}),
+        opened(3, given={"key": HERS.public, "seconds": 60}),
     ],
 )
 def test_a_session_that_policy_did_not_allow_so_is_no_user_of_nats(forged: Record) -> None:
     assert not known(forged).sessions
+
+
+def test_a_forged_session_keeps_no_real_one_from_counting() -> None:
+    forged = opened(3, signed={"signature": "A" * 86})
+    assert len(known(forged, opened(4)).sessions) == 1
 
 
 def test_a_session_is_opened_once_also_by_a_copy_of_its_event() -> None:

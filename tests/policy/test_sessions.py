@@ -5,15 +5,16 @@ from typing import Any
 import pytest
 from msgspec import json, structs
 from tests.policy.approving import NEEDS, know, pending
-from tests.policy.replica import KEY, Asking
+from tests.policy.replica import KEY, SALT, Asking
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.sessions import SessionsAnswer, SessionsQuery
 from writ_contracts.wire import decode, encode
 from writ_trust.approvals import sign_approval
+from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
-from writ_trust.statements import read
+from writ_trust.statements import digest, read, sign
 
 RULES = [{"name": "restarts", "operations": ["service_restart"], "allowed": True}]
 
@@ -56,6 +57,7 @@ class Sessions:
             "principal": subject.principal,
             "parameters_key": KEY,
             "statement": subject.statement,
+            **({"salt": SALT, "given": subject.parameters} if subject.operation == "session_open" else {}),
             **changed,
         }
         signed = decided.decision.detached()
@@ -157,6 +159,40 @@ async def test_a_session_opens_no_other_and_gives_no_other_principals(sessions: 
     assert await sessions.decision(unsigned) == ("deny", "signature_required")
 
 
+@pytest.mark.parametrize("approval", [False, True])
+async def test_a_session_changes_no_principals_and_so_outlasts_its_end_by_no_key(
+    sessions: Sessions, approval: bool
+) -> None:
+    asking, key, mine = sessions.asking, new_key(), new_key().public
+    manage = {"name": "manage", "operations": ["principal_manage"], "allowed": True, "inherit": False}
+    asking.files.policy(*RULES, manage, require_approval_for_admin=approval)
+    await sessions.open(key)
+    asking.files.keys["session"] = key
+    for change in (
+        {"action": "rotate", "principal_id": "alice", "key": mine},
+        {"action": "add", "principal_id": "mallory", "kind": "human", "key": mine, "roles": ["approver"]},
+    ):
+        plain = asking.subject("principal_manage", "writ", key=key.public, parameters=change)
+        for signer in ("session", "alice"):
+            assert await sessions.decision(asking.signed(plain, by=signer)) == ("deny", "denied")
+    by_own_key = sessions.subject("principal_manage", change)
+    assert (await sessions.decision(by_own_key))[0] in ("allow", "require_approval")
+
+
+async def test_an_agent_ends_its_own_session_and_not_that_of_its_human(sessions: Sessions) -> None:
+    def end(who: str, session: str) -> Subject:
+        return sessions.asking.subject("session_end", "writ", principal=who, parameters={"session_id": session})
+
+    humans, agents = await sessions.open(new_key()), await sessions.open(new_key(), "copilot")
+    decided = {
+        (who, whose): (await sessions.decision(end(who, session)))[0]
+        for who in ("alice", "copilot", "bob")
+        for whose, session in (("alice", humans), ("copilot", agents))
+    }
+    allowed = {about for about, effect in decided.items() if effect == "allow"}
+    assert allowed == {("alice", "alice"), ("alice", "copilot"), ("copilot", "copilot")}
+
+
 async def test_sessions_are_bounded_by_the_policy_and_a_rule_may_deny_them(sessions: Sessions) -> None:
     asking = sessions.asking
     asking.files.policy(*RULES, sessions={"longest": "1h", "most": 1})
@@ -208,6 +244,41 @@ async def test_a_session_that_policy_did_not_allow_so_counts_for_nothing(session
     other = sessions.asking.signed(sessions.asking.subject(), by="bob")
     await sessions.open(new_key(), statement=other.statement)
     assert (await sessions.listed("alice", sessions.asking.files.keys["alice"].public)).sessions == []
+
+
+THIEFS = Key(generate_seed())
+SHORT = {"key": THIEFS.public, "seconds": 60}
+
+
+@pytest.mark.parametrize(
+    ("signed", "wrapped", "stored"),
+    [
+        ({}, {}, {}),
+        *(({one: text}, {}, {}) for one, text in (("by", "bob"), ("principal", "bob"), ("operation", "session_end"))),
+        ({"idempotency_key": "other"}, {}, {}),
+        ({"dry_run": True}, {}, {}),
+        ({}, {"signature": "A" * 86}, {}),
+        ({}, {}, {"salt": "", "given": {}}),
+        ({"parameters_digest": keyed_digest(SALT, SHORT)}, {}, {"given": SHORT}),
+    ],
+)
+async def test_a_forged_session_is_none_by_policys_word_alone(
+    sessions: Sessions, signed: dict[str, Any], wrapped: dict[str, Any], stored: dict[str, Any]
+) -> None:
+    """By thieves of policy's and an executor's keys. Only the first has its principal's own signature on exactly it."""
+    asking = sessions.asking
+    plain = asking.subject("session_open", "writ", parameters={"key": THIEFS.public, "seconds": 3600})
+    allowed, made = await asking.decision(asking.signed(plain)), asking.signed(plain, **signed).statement
+    assert made is not None
+    statement = structs.replace(made, **wrapped)
+    decision = sign(asking.files.keys["policy"], structs.replace(allowed, statement_digest=digest(statement)))
+    number, body = plain.operation_id, {**plain.parameters, "idle": 3600, "device": "", "timeout": 30}
+    about = {"id": number, "operation_id": number, "principal": "alice", "parameters_key": KEY}
+    event = {"statement": statement, "salt": SALT, "given": plain.parameters, **stored}
+    sessions.last = await asking.control("session_open", body, decision, **about, **event)
+    honest = not (signed or wrapped or stored)
+    expected = ("allow", "allowed") if honest else ("error", "key_mismatch")
+    assert await sessions.decision(sessions.by(THIEFS)) == expected
 
 
 async def test_an_approval_in_a_session_counts_for_the_person_and_by_an_expired_one_never(sessions: Sessions) -> None:

@@ -15,7 +15,7 @@ from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import encode
 from writ_proof.archive.signatures import Signatures
 from writ_trust.digests import keyed_digest
-from writ_trust.statements import digest, sign
+from writ_trust.statements import digest, read, sign
 
 WINDOW = {"operations": ["service_restart"], "targets": ["web-1"], "uses": 2, "seconds": 100, "reason": "deploy"}
 EMERGENCY = {"scope": ["*"], "reason": "down", "until": 500.0, "declared_by": "alice", "confirm_by": 200.0}
@@ -137,6 +137,38 @@ def test_a_start_that_its_window_does_not_allow_shows(events: list[Any], what: s
     ],
 )
 def test_a_control_event_that_policy_did_not_allow_so_shows(event: Any, what: str) -> None:
+    assert any(what in one for one in problems(event))
+
+
+def session(given: dict[str, Any] | None = None, **signed: Any) -> journal.ControlEvent:
+    """A session of alice's; `given` and `signed` are what her statement says otherwise."""
+    wanted = {"key": AGENT.public, "seconds": 3600}
+    event = control("session_open", 8, {**wanted, "device": "", "idle": 60, "timeout": 30})
+    about = {"principal": "alice", "operation": "session_open", "target": "writ", "idempotency_key": "key-8"}
+    opens = {"parameters_digest": keyed_digest(DIGEST_KEY, given or wanted), "dry_run": False}
+    statement = sign(ALICE, structs.replace(sample(RequestStatement), **{**about, **opens, **signed}))
+    assert event.decision is not None
+    decision = structs.replace(read(event.decision, Decision), statement_digest=digest(statement))
+    return structs.replace(
+        event, decision=sign(POLICY, decision), statement=statement, salt=DIGEST_KEY, given=given or wanted
+    )
+
+
+def test_a_session_that_its_principal_signed_for_holds() -> None:
+    assert problems(session()) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "what"),
+    [
+        (session({"key": POLICY.public, "seconds": 3600}), "for another session"),
+        (structs.replace(session(), salt="", given={}), "for another session"),
+        (session(principal="bob"), "about something else"),
+        (session(operation="service_restart"), "about something else"),
+        (session(idempotency_key="other"), "on another operation"),
+    ],
+)
+def test_a_forged_session_that_its_principal_did_not_sign_for_shows(event: Any, what: str) -> None:
     assert any(what in one for one in problems(event))
 
 

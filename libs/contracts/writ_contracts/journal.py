@@ -393,6 +393,8 @@ class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
 
     `parameters_key` opens the decision's digest of the effective parameters. All of them are in `body`, except a
     published document: `body` has its version number.
+
+    `salt` opens the statement's digest of the parameters as they were `given`; both are in a `session_open` alone.
     """
 
     kind: str
@@ -402,6 +404,8 @@ class ControlEvent(Event, frozen=True, kw_only=True, tag="control"):
     decision: Signed | None = None
     statement: Signed | None = None
     parameters_key: str = ""
+    salt: str = ""
+    given: dict[str, Any] = {}
 
 
 OperationEvent = (

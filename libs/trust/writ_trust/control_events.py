@@ -13,7 +13,7 @@ from writ_contracts.catalogue.control import (
     PrincipalManage,
     StopLift,
 )
-from writ_contracts.catalogue.sessions import SessionOpen
+from writ_contracts.catalogue.sessions import SESSION_OPEN, SessionOpen
 from writ_contracts.catalogue.windows import WindowRequest
 from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
@@ -22,6 +22,7 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import decode_event
 from writ_trust.digests import keyed_digest, same
+from writ_trust.sessions import is_session
 from writ_trust.statements import open_signed, read
 
 STORED_WITHIN = 600.0
@@ -40,7 +41,7 @@ DECIDED: Mapping[str, type[Struct]] = MappingProxyType(
         "journal_archive": JournalArchive,
         "principal_manage": PrincipalManage,
         "window_request": WindowRequest,
-        "session_open": SessionOpen,
+        SESSION_OPEN: SessionOpen,
     }
 )
 """Kinds that count only if policy allowed exactly these parameters."""
@@ -49,7 +50,9 @@ DECIDED: Mapping[str, type[Struct]] = MappingProxyType(
 def is_decided(event: ControlEvent, keys: Collection[str], installation: str) -> bool:
     """Return whether policy, by one of these keys, allowed exactly this event on its author's signature."""
     decision = allowed_by_policy(event, event.kind, keys, installation)
-    return decision is not None and covers_parameters(decision, event, DECIDED[event.kind])
+    if decision is None or not covers_parameters(decision, event, DECIDED[event.kind]):
+        return False
+    return event.kind != SESSION_OPEN or is_session(event)
 
 
 def stored_late(event: ControlEvent, record: Record) -> bool:

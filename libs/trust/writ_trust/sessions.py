@@ -11,12 +11,15 @@ from types import MappingProxyType
 import msgspec
 from msgspec import Struct, structs
 
-from writ_contracts.catalogue.sessions import SessionOpen
+from writ_contracts.catalogue.sessions import SESSION_OPEN, SessionOpen
 from writ_contracts.credentials import Proof
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
+from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.journal import ControlEvent
-from writ_trust.statements import digest, read
+from writ_contracts.requests import RequestStatement
+from writ_trust.digests import keyed_digest, same
+from writ_trust.statements import digest, open_signed, read
 
 KEPT_SECONDS = 30 * 86_400.0
 """After its time. No operation waits so long for its approval."""
@@ -50,7 +53,7 @@ NONE: Sessions = MappingProxyType({})
 
 def sessions_after(sessions: Sessions, event: ControlEvent) -> Sessions:
     """Return the sessions after a control event; the same mapping where it changes none."""
-    if event.kind == "session_open":
+    if event.kind == SESSION_OPEN:
         opened = _opened(event)
         if opened is None or opened.key in sessions:
             return sessions
@@ -66,9 +69,43 @@ def sessions_after(sessions: Sessions, event: ControlEvent) -> Sessions:
     return sessions
 
 
+def is_session(event: ControlEvent) -> bool:
+    """Return whether the event opens a session that its principal signed for."""
+    return _opened(event) is not None
+
+
 def open_sessions(sessions: Sessions, principal: str, at: float) -> list[Session]:
     """Return the sessions of a principal that last."""
     return [one for one in sessions.values() if one.by == principal and one.lasts(at)]
+
+
+def check_signed(event: ControlEvent, decision: Decision) -> str:
+    """Return the key that signed for exactly this session, on whose statement policy decided. Raises Untrusted.
+
+    Policy's word does not suffice: a thief of its key could open sessions of everybody. Where the session is used, the
+    key has to be its principal's.
+    """
+    statement = event.statement
+    if statement is None:
+        raise Untrusted("the principal signed no statement")
+    signed = open_signed(statement, RequestStatement, (statement.key,), decision.installation)
+    if decision.statement_digest != digest(statement):
+        raise Untrusted("policy decided on another statement")
+    about = (signed.principal, signed.operation, signed.target, signed.dry_run)
+    if about != (event.principal, SESSION_OPEN, WRIT_TARGET, False):
+        raise Untrusted("the principal's statement is about something else")
+    if event.operation_id != operation_id(event.principal, signed.idempotency_key):
+        raise Untrusted("the principal's statement is on another operation")
+    if not _opens(event, signed) or any(event.given.get(name) != event.body.get(name) for name in ("key", "seconds")):
+        raise Untrusted("the principal signed for another session")
+    return statement.key
+
+
+def _opens(event: ControlEvent, signed: RequestStatement) -> bool:
+    try:
+        return same(signed.parameters_digest, keyed_digest(event.salt, event.given))
+    except ValueError:  # the salt is any string
+        return False
 
 
 def _kept(sessions: Sessions, at: float) -> Iterable[Session]:
@@ -85,22 +122,21 @@ def _of(sessions: Iterable[Session]) -> Sessions:
 
 
 def _opened(event: ControlEvent) -> Session | None:
-    """Return the session; None for one that cannot be read, or whose statement is not the one decided on."""
-    if event.decision is None or event.statement is None or event.id != event.operation_id:
+    """Return the session; None for one that cannot be read, or that its principal did not sign for."""
+    if event.decision is None or event.id != event.operation_id:
         return None
     known = SessionOpen.__struct_fields__
     try:
         request = msgspec.convert({name: value for name, value in event.body.items() if name in known}, SessionOpen)
         decision = read(event.decision, Decision)
+        signer = check_signed(event, decision)
     except (msgspec.ValidationError, Untrusted):
-        return None
-    if decision.statement_digest != digest(event.statement):
         return None
     return Session(
         id=event.id,
         by=event.principal,
         key=request.key,
-        signer=event.statement.key,
+        signer=signer,
         since=decision.at,
         until=decision.at + request.seconds,
         idle=request.idle,

@@ -7,6 +7,7 @@ from msgspec import Meta
 from writ_contracts.ids import TOKEN_PATTERN, PublicKey
 from writ_contracts.parameters import PUBLIC, Parameters, Timeout
 
+SESSION_OPEN = "session_open"
 LONGEST = 7 * 86_400
 SHORTEST = 60
 

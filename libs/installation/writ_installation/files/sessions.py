@@ -1,6 +1,6 @@
 """Sessions that the journal has, kept beside the files for NATS's users: their keys are users of their principals.
 
-Each was verified when it was read: policy allowed exactly this key on its principal's signature.
+Each was verified when it was read: its principal signed for exactly this key, and policy allowed it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts import subjects
-from writ_contracts.catalogue.sessions import SessionOpen
+from writ_contracts.catalogue.sessions import SESSION_OPEN
 from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.inventory import Principal
@@ -20,11 +20,10 @@ from writ_documents import atomic_files
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import ordered_events, trusted_keys, without_copies
 from writ_runtime.logs import Log
-from writ_trust.control_events import allowed_by_policy, covers_parameters, stored_late
+from writ_trust.control_events import is_decided, stored_late
 from writ_trust.sessions import NONE, Session, Sessions, sessions_after
 
 KINDS = frozenset({"session_open", "session_end", "session_idle", "principal_manage"})
-OPEN = "session_open"
 OF_SESSIONS = frozenset(subjects.control_event(kind) for kind in ("session_open", "session_end", "session_idle"))
 _log = Log("writ.keeper")
 
@@ -122,7 +121,7 @@ class SessionRecord:
         return self._last[0]
 
     def _apply(self, record: Record, event: ControlEvent, trusted: Sequence[str], installation: str) -> None:
-        if event.kind == OPEN:
+        if event.kind == SESSION_OPEN:
             if event.operation_id in self._opened:
                 return
             if not (self._is_verified(event) or _is_allowed(record, event, trusted, installation)):
@@ -147,5 +146,4 @@ def _read(record: Record) -> ControlEvent | None:
 
 
 def _is_allowed(record: Record, event: ControlEvent, trusted: Sequence[str], installation: str) -> bool:
-    decision = None if stored_late(event, record) else allowed_by_policy(event, OPEN, trusted, installation)
-    return decision is not None and covers_parameters(decision, event, SessionOpen)
+    return not stored_late(event, record) and is_decided(event, trusted, installation)

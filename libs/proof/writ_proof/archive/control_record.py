@@ -10,12 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts.catalogue import control
-from writ_contracts.catalogue.sessions import SessionEnd, SessionOpen
+from writ_contracts.catalogue.sessions import SESSION_OPEN, SessionEnd, SessionOpen
 from writ_contracts.catalogue.windows import WindowEnd, WindowRequest
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import ControlEvent, WindowUsed
 from writ_trust.control_events import covers_parameters
+from writ_trust.sessions import check_signed
 
 CHECKED: Mapping[str, type[Struct]] = MappingProxyType(
     {
@@ -26,7 +27,7 @@ CHECKED: Mapping[str, type[Struct]] = MappingProxyType(
         "emergency_review": control.EmergencyReview,
         "window_request": WindowRequest,
         "window_end": WindowEnd,
-        "session_open": SessionOpen,
+        SESSION_OPEN: SessionOpen,
         "session_end": SessionEnd,
         "principal_manage": control.PrincipalManage,
     }
@@ -84,6 +85,8 @@ class ControlRecord:
                 self._windows.setdefault(event.id, _window(event, decision))
             case "window_end" if (window := self._windows.get(str(body.get("window_id")))) is not None:
                 window.ended = min(window.ended, sequence)
+            case "session_open":
+                check_signed(event, decision)
             case "emergency_declare":
                 self._emergencies.setdefault(event.id, _emergency(event))
             case "emergency_confirm" if (found := self._emergencies.get(str(body.get("emergency_id")))) is not None:

@@ -39,6 +39,8 @@ def check_in_force(requested: Requested, begun: Iterable[ControlEvent], ended: I
     over = {event.body.get(ending.field) for event in ended if _ends(event) and event.id != requested.operation_id}
     left = [event.id for event in begun if event.id not in over]
     if expected not in left:
+        if ending.word == "session":  # policy shows them to their persons alone
+            raise Invalid(f"no session {expected} is open: `writ sessions list`", code="not_found")
         there = f"in force: {', '.join(left[-5:])}" if left else "none is in force"
         raise Invalid(f"no {ending.word} {expected} is in force; {there}", code="not_found")
 

@@ -16,6 +16,7 @@ from writ_bus.port import Entry, Journal
 from writ_bus.shared_subjects import SharedSubjects
 from writ_contracts import journal, subjects
 from writ_contracts.agents import SecurityKind
+from writ_contracts.catalogue.sessions import SESSION_OPEN
 from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.life import Life, apply
@@ -110,6 +111,7 @@ class Recorder:
             decision=requested.decision,
             statement=requested.statement,
             parameters_key=parameters_key,
+            **_as_signed(requested),
         )
 
     async def control_events(self, kind: str) -> list[journal.ControlEvent]:
@@ -264,3 +266,10 @@ def _bytes(event: journal.JournalEvent) -> bytes:
     if len(data) > journal.MAX_EVENT_BYTES:
         raise Invalid(f"an event of {len(data)} bytes, at most {journal.MAX_EVENT_BYTES} are kept", code="oversize")
     return data
+
+
+def _as_signed(requested: journal.Requested) -> dict[str, Any]:
+    """Return the parameters that the requester of a session signed, with their salt: it counts by them as well."""
+    if requested.operation != SESSION_OPEN:
+        return {}
+    return {"salt": requested.salt or "", "given": requested.parameters}

@@ -2,6 +2,7 @@
 
 from msgspec import structs
 
+from writ_contracts.catalogue.sessions import SESSION_OPEN
 from writ_contracts.errors import Invalid
 from writ_contracts.persons import same_person
 from writ_policy.state.snapshot import PolicySnapshot
@@ -9,17 +10,20 @@ from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.ruling import Ruling
 from writ_trust.sessions import Session, open_sessions
 
-OPEN = "session_open"
+OWN_KEY = (SESSION_OPEN, "principal_manage")
+"""Operations by which a session could outlast its end."""
 
 
 def with_own_session(request: DecisionRequest, ruling: Ruling, session: Session | None) -> Ruling:
     """Return the ruling on a request that may come by a session. No rule is needed to open a session of one's own; one
-    that denies it or demands an approval holds. No session opens another one, or it would last without an end.
+    that denies it or demands an approval holds. No session opens another one or changes principals and their keys, or
+    it would last without an end.
     """
-    if request.operation.name != OPEN:
+    name = request.operation.name
+    if session is not None and name in OWN_KEY:
+        return _denied(ruling, "denied", f"session {session.id} may not {name}: use your own key")
+    if name != SESSION_OPEN:
         return ruling
-    if session is not None:
-        return _denied(ruling, "denied", f"session {session.id} opens no other: use your own key")
     if ruling.effect == "deny" and ruling.code == "no_rule":
         reason = "everybody may open sessions of their own"
         return structs.replace(ruling, effect="allow", code="own", reason=reason, rules=[], nearest=None)
@@ -55,12 +59,16 @@ def check_session_end(world: PolicySnapshot, request: DecisionRequest, ruling: R
 
 
 def is_own_session(world: PolicySnapshot, principal: str, parameters: object) -> bool:
-    """Return whether the parameters of `session_end` name a session of the principal's person, or of an agent that acts
-    for them, who may always end it.
+    """Return whether the parameters of `session_end` name a session that the principal may always end: its own, or that
+    of an agent which acts for it. People end those of all their principals; an AI agent does not end its human's.
     """
     named = parameters.get("session_id") if isinstance(parameters, dict) else None
     found = next((one for one in world.sessions.values() if one.id == named), None)
-    return found is not None and (same_person(principal, found.by, world.principals) or world.owns(principal, found.by))
+    if found is None:
+        return False
+    known = world.principals.get(principal)
+    personal = known is not None and known.kind != "agent" and same_person(principal, found.by, world.principals)
+    return personal or world.owns(principal, found.by)
 
 
 def _denied(ruling: Ruling, code: str, reason: str) -> Ruling:
