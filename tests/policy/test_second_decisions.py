@@ -1,6 +1,6 @@
 """Recorded decisions, made a second time: policy's own are the same, and what a thief of its key changed differs."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +8,17 @@ import pytest
 from msgspec import structs
 from tests.policy.publishing import document, publish, publishable
 from tests.policy.replica import KEY, Asking
-from tests.rules.asking import CATALOGUE
+from tests.policy.second_decisions import allowed, checked, checker, last_checked, recorded, start
+from tests.trust.test_people import FIRST, SECOND
 
+from writ_bus.port import Entry
 from writ_contracts import subjects
-from writ_contracts.decisions import Decision, Subject
-from writ_contracts.records import Record
-from writ_rules.second_decisions.checker import CheckedDecision, Checker
-from writ_rules.second_decisions.comparison import Comparison
+from writ_contracts.decisions import Decision
+from writ_contracts.people import DirectoryEntry, PeopleDirectory
 from writ_rules.second_decisions.file_history import FileHistory
+from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
-from writ_trust.statements import sign
+from writ_trust.statements import read, sign
 
 RESTARTS = {"name": "restarts", "operations": ["service_restart"], "allowed": True, "max_concurrent": 2}
 BY_LIST = {
@@ -33,46 +34,20 @@ CONTENTS = {
     "parameter_constraints": {"content": {"allowed_values": ["x"]}},
 }
 HOUR = 3_600.0
+COPIES = {
+    "name": "copies",
+    "operations": ["file_copy"],
+    "allowed": True,
+    "parameter_constraints": {"overwrite": {"allowed_values": [False]}, "timeout": {"default": 45}},
+}
+DISABLES = {"action": "disable", "principal_id": "copilot"}
+FROM_A_TO_B = {"source_path": "/srv/a", "dest_path": "/srv/b"}
 
 
 @pytest.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Asking]:
     async with publishable(tmp_path) as asking:
         yield asking
-
-
-def checker(office: Asking, folder: Path) -> Checker:
-    histories = [FileHistory(folder / "inputs", office.files.path(name)) for name in ("inventory", "principals")]
-    for history in histories:
-        history.look(office.clock.now)
-    keys = {office.files.keys["policy"].public: 1 << 60}
-    return Checker(
-        office.bus.journal,
-        office.bus.policies,
-        CATALOGUE,
-        *histories,
-        events=keys,
-        versions=keys,
-        installation="",
-    )
-
-
-async def recorded(office: Asking, about: Subject, decision: Decision) -> Record:
-    """Return the record of a request with this decision, signed by policy's key."""
-    signed = sign(office.files.keys["policy"], decision)
-    await office.record(about, signed, parameters=about.parameters, effective=about.parameters)
-    found = await office.bus.journal.read(subjects.operation_filter(about.principal, about.operation_id))
-    return found[0]
-
-
-async def checked(
-    office: Asking, folder: Path, about: Subject, change: Callable[[Decision], Decision] = lambda one: one, **more: Any
-) -> Comparison:
-    decision = await office.decision(about, **more)
-    record = await recorded(office, about, change(decision))
-    result = await checker(office, folder).check(record)
-    assert isinstance(result, CheckedDecision)
-    return result.comparison
 
 
 async def test_decisions_of_policy_are_the_same(office: Asking, tmp_path: Path) -> None:
@@ -85,10 +60,6 @@ async def test_decisions_of_policy_are_the_same(office: Asking, tmp_path: Path) 
         office.signed(office.subject("session_open", "writ", parameters=opened)),
     ):
         assert (await checked(office, tmp_path, about)).result == "same"
-
-
-def allowed(decision: Decision) -> Decision:
-    return structs.replace(decision, effect="allow", code="allowed")
 
 
 async def test_an_allow_that_the_policy_does_not_give_differs(office: Asking, tmp_path: Path) -> None:
@@ -240,3 +211,102 @@ async def test_an_approver_without_an_approval_on_record_does_not_count(office: 
 
     found = await checked(office, tmp_path, office.subject(), approved, control_sequence=at)
     assert (found.result, found.expected) == ("differs", "require_approval (approval_required)")
+
+
+@pytest.mark.parametrize(
+    ("effective", "result"),
+    [
+        ({"timeout": 45, "overwrite": False}, "same"),
+        ({"timeout": 45}, "same"),
+        ({"timeout": 45, "overwrite": True}, "differs"),
+        ({"timeout": 900, "overwrite": False}, "differs"),
+        ({"overwrite": False}, "differs"),
+        ({"timeout": 45, "source_path": "/srv/c"}, "differs"),
+    ],
+)
+async def test_a_parameter_that_nobody_asked_for_differs(
+    office: Asking, tmp_path: Path, effective: dict[str, Any], result: str
+) -> None:
+    """A default of a rule is the policy's."""
+    at = await publish(office, document(COPIES))
+    about = office.subject("file_copy", parameters=FROM_A_TO_B)
+    record = await recorded(office, about, await office.decision(about, control_sequence=at), **effective)
+    found = await checker(office, tmp_path).check(record)
+    assert found is not None
+    assert found.comparison.result == result, found.text
+
+
+@pytest.mark.parametrize(("mode", "why"), [("0777", "nobody asked for its mode"), ("0640", "")])
+async def test_a_parameter_beside_a_hidden_one_is_compared(office: Asking, tmp_path: Path, mode: str, why: str) -> None:
+    writes = {**CONTENTS, "parameter_constraints": {"mode": {"default": "0640"}}}
+    at = await publish(office, document(writes))
+    about = office.subject("file_write", parameters={"file_path": "/srv/x", "content": "x"})
+    answer = await office.decide(about, control_sequence=at)
+    assert answer.decision is not None
+    effective = {**{name: value for name, value in answer.effective.items() if name != "content"}, "mode": mode}
+    given = {"file_path": "/srv/x"}
+    await office.record(about, answer.decision, parameters=given, effective=effective, hidden=["content"])
+    [record, _] = await office.bus.journal.read(subjects.operation_filter("alice", about.operation_id))
+    found = await checker(office, tmp_path).check(record)
+    assert found is not None
+    assert found.comparison.why == why
+
+
+async def test_a_start_with_other_parameters_than_on_record_differs(office: Asking, tmp_path: Path) -> None:
+    about = office.subject()
+    answer = await office.decide(about)
+    assert answer.decision is not None
+    await office.record(about, answer.decision, parameters=about.parameters, effective=answer.effective)
+    granted = await office.granted_as_recorded(about)
+    assert granted.decision is not None
+    assert (await last_checked(office, tmp_path, about)).result == "same"
+    decision = read(granted.decision, Decision)
+    other = structs.replace(decision, parameters_digest=keyed_digest(KEY, {"service_name": "sshd"}))
+    await office.append(about, start(office, about, other, answer.effective))
+    assert "other parameters than its request" in (await last_checked(office, tmp_path, about)).why
+
+
+async def test_a_version_replaced_behind_unusable_records_differs(office: Asking, tmp_path: Path) -> None:
+    """Policy's key may write there."""
+    before = await office.decision(office.subject())
+    for number in range(5):
+        last = await office.bus.policies.last(subjects.POLICIES)
+        assert last is not None
+        unusable = Entry(
+            subject=subjects.POLICY_FILE,
+            data=b'{"type":"policy"}',
+            event_id=f"unusable-{number}",
+            filter=subjects.POLICIES,
+            expected=last.sequence,
+        )
+        await office.bus.policies.append(unusable)
+    await publish(office, document({**RESTARTS, "allowed": False, "max_concurrent": None}))
+    office.clock.now += HOUR
+    about = office.subject()
+    stolen = structs.replace(before, operation_id=about.operation_id, at=office.clock.now)
+    found = await checker(office, tmp_path).check(await recorded(office, about, stolen))
+    assert found is not None
+    assert found.comparison.why == "version 1 of the policy was replaced 3600 s before"
+
+
+@pytest.mark.parametrize(
+    ("entries", "result"),
+    [
+        ((FIRST, SECOND), "differs"),
+        ((FIRST,), "same"),
+        ((FIRST, structs.replace(SECOND, enrolled_at=4e9)), "same"),
+        ((FIRST, structs.replace(SECOND, removed_at=21.0)), "same"),
+        ((FIRST, structs.replace(SECOND, removed_at=4e9)), "differs"),
+    ],
+)
+async def test_a_change_of_principals_by_one_person_of_a_team_differs(
+    office: Asking, tmp_path: Path, entries: tuple[DirectoryEntry, ...], result: str
+) -> None:
+    """The policy demands no approval of it, but several people had credentials at that time."""
+    at = await publish(office, document({"name": "manages", "operations": ["principal_manage"], "allowed": True}))
+    about = office.signed(office.subject("principal_manage", "writ", parameters=DISABLES))
+    record = await recorded(office, about, await office.decision(about, control_sequence=at))
+    directory = PeopleDirectory(number=1, at=100.0, posture="team", entries=list(entries))
+    found = await checker(office, tmp_path, directory).check(record)
+    assert found is not None
+    assert found.comparison.result == result, found.text

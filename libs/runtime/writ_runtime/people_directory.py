@@ -11,7 +11,7 @@ from threading import Lock
 import msgspec
 
 from writ_contracts.errors import ConfigError, Unreachable, Untrusted
-from writ_contracts.people import PeopleDirectory, Posture
+from writ_contracts.people import PeopleDirectory
 from writ_contracts.signing import Signed
 from writ_runtime.logs import Log
 from writ_runtime.state_file import StateFile
@@ -94,11 +94,13 @@ def people_keys(text: str) -> frozenset[str]:
     return frozenset(key.strip() for key in text.split(",") if key.strip())
 
 
-def posture_of(path: Path | None) -> Posture:
-    """Return the posture in a file of the folder that policy reads too; without a usable file, the usual one."""
+def directory_in(path: Path | None) -> PeopleDirectory | None:
+    """Return the directory in a file of the folder that policy reads too; None without a usable file. Its signature is
+    not verified.
+    """
     if path is None:
-        return "team"
+        return None
     try:
-        return read(msgspec.json.decode(path.read_bytes(), type=Signed), PeopleDirectory).posture
+        return read(msgspec.json.decode(path.read_bytes(), type=Signed), PeopleDirectory)
     except (OSError, msgspec.DecodeError, Untrusted):
-        return "team"
+        return None

@@ -29,7 +29,7 @@ class Config(SignerConfig, frozen=True, kw_only=True):
         Path | None, env("WRIT_PRINCIPALS", "principals.yaml, by which decisions are made a second time")
     ] = None
     people: Annotated[
-        Path | None, env("WRIT_PEOPLE", "people.json, whose posture says whether one person runs the installation")
+        Path | None, env("WRIT_PEOPLE", "people.json: whether one person or a team runs the installation")
     ] = None
     recheck_one_in: Annotated[
         int, env("WRIT_RECHECK_ONE_IN", "one in so many recorded decisions is made a second time; 0: none")

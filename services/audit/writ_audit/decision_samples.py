@@ -16,7 +16,7 @@ from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
 from writ_runtime.buckets import Bucket
 from writ_runtime.logs import Log
-from writ_runtime.people_directory import posture_of
+from writ_runtime.people_directory import directory_in
 from writ_runtime.plugins import load_catalogue
 from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.security_events import SecurityEvents, SecurityFinding
@@ -96,7 +96,7 @@ class DecisionSamples:
             events=self._keys.events,
             versions=self._keys.versions,
             installation=self._config.installation,
-            solo=lambda: posture_of(self._config.people) == "solo",
+            people=lambda: directory_in(self._config.people),
         )
 
     async def _check(self, checker: "Checker", record: Record) -> None:
@@ -104,6 +104,10 @@ class DecisionSamples:
             checked = await checker.check(record)
         except WritError as error:
             _log.warning("decision.not_checked", sequence=record.sequence, error=str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - a record that its writer made to break the check must not end it
+            _log.error("decision.not_checked", sequence=record.sequence, exception=error)
+            self._count("open")
             return
         if checked is None:
             return

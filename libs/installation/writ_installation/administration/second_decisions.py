@@ -17,7 +17,7 @@ from writ_installation.nats.server import options_of
 from writ_installation.nats.server_tls import client_tls
 from writ_rules.second_decisions.checker import CheckedDecision, Checker
 from writ_rules.second_decisions.file_history import FileHistory
-from writ_runtime.people_directory import posture_of
+from writ_runtime.people_directory import directory_in
 from writ_runtime.plugins import load_catalogue
 from writ_runtime.policy_keys import PolicyKeys
 
@@ -90,7 +90,7 @@ async def _checker(home: Home, url: str) -> AsyncIterator[tuple[NatsBus, Checker
                     events=keys.events,
                     versions=keys.versions,
                     installation=home.installation,
-                    solo=lambda: posture_of(home.people_file) == "solo",
+                    people=lambda: directory_in(home.people_file),
                 ),
             )
         finally:

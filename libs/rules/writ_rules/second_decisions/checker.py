@@ -7,38 +7,43 @@ each must have been current then, within SLACK.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-import msgspec
 from msgspec import Struct, structs
 
 from writ_contracts import journal, subjects
-from writ_contracts.approvals import Approval, SignedApproval
+from writ_contracts.approvals import SignedApproval
+from writ_contracts.credentials import Presence
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import ConfigError, Invalid, Untrusted
 from writ_contracts.inventory import GATEWAY, Principal, Target
 from writ_contracts.operations import Catalogue
+from writ_contracts.people import Enrolment, PeopleDirectory
 from writ_contracts.policies import MAX_DOCUMENT_BYTES
 from writ_contracts.principal_changes import principals_in_force
 from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
-from writ_contracts.wire import event_of
+from writ_contracts.wire import canonical, decode, event_of
 from writ_documents import yaml_file
 from writ_documents.readers import read_inventory, read_principals
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.people import people_of
 from writ_rules.loading import compile_document
-from writ_rules.second_decisions.comparison import Comparison, RecordedApproval, RecordedRequest, compare
+from writ_rules.second_decisions.comparison import Comparison, compare
 from writ_rules.second_decisions.control_states import ControlStates, Reader
 from writ_rules.second_decisions.file_history import FileHistory
+from writ_rules.second_decisions.signatures import RecordedApproval, RecordedRequest
 from writ_rules.setting import Setting, setting
+from writ_trust.approvals import read_approval
+from writ_trust.digests import plain_digest
 from writ_trust.policy_versions import read_version
-from writ_trust.statements import open_signed
+from writ_trust.statements import digest, open_signed, read
 
 SLACK = 60.0
 """Seconds for which a replica of policy may still decide by a replaced version or file, and between clocks."""
 STORED_WITHIN = 600.0
 """Seconds between a decision and its event: an executor stores it again after an interruption."""
 MOST_POLICIES = 4
+MOST_PRESENCE = Presence("verified", attested=True)
 DECISIONS = ("requested", "refused", "granted", "started")
 """Kinds of events with a decision of policy's."""
 Decided = journal.Requested | journal.Refused | journal.Granted | journal.Started
@@ -87,15 +92,15 @@ class Checker:
         events: Mapping[str, int],
         versions: Mapping[str, int],
         installation: str,
-        solo: Callable[[], bool] = lambda: False,
+        people: Callable[[], PeopleDirectory | None] = lambda: None,
     ) -> None:
-        """`events`, `versions`: policy's keys, with the last event and version for which each counts. `solo`: whether
-        one person runs the installation.
+        """`events`, `versions`: policy's keys, with the last event and version for which each counts. `people`: the
+        directory of people's credentials, if there is one.
         """
         self._journal, self._policies, self._catalogue = journal, policies, catalogue
         self._inventory, self._principals = inventory, principals
         self._events, self._version_keys, self._installation = events, versions, installation
-        self._solo = solo
+        self._people = people
         self._control = ControlStates(journal, events, installation)
         self._known: dict[int, _Version] = {}
 
@@ -134,7 +139,10 @@ class Checker:
         missed = self._control.missed(decision.control_sequence, decision.at - SLACK)
         if missed:
             return _differs(f"it was made without control event {missed}, which was on record before")
-        recorded = await self._recorded(event, decision, control)
+        try:
+            recorded = await self._recorded(event, decision, control)
+        except Untrusted as error:
+            return _differs(f"its record cannot be read: {error}")
         if recorded is None:
             return Comparison(result="open", why="its request is in an archive")
         return self._among_files(decision, recorded, version, control)
@@ -148,8 +156,8 @@ class Checker:
         if decision.at < version.stored_at - SLACK:
             return f"version {number} of the policy was published later"
         named = decision.policy.inventory_digest, decision.policy.principals_digest
-        for kept, digest in zip((self._inventory, self._principals), named, strict=True):
-            if kept.named(digest, decision.at, SLACK) is False:
+        for kept, name in zip((self._inventory, self._principals), named, strict=True):
+            if kept.named(name, decision.at, SLACK) is False:
                 return f"it names a content of {kept.name} that was not the one of that time"
         return ""
 
@@ -161,15 +169,15 @@ class Checker:
         """
         inventories = self._contents(self._inventory, decision.policy.inventory_digest, decision.at)
         listed = self._contents(self._principals, decision.policy.principals_digest, decision.at)
+        exact = inventories == [decision.policy.inventory_digest] and listed == [decision.policy.principals_digest]
         found = [
-            compare(decision, recorded, self._setting(version, targets, people, control))
+            compare(decision, recorded, self._setting(version, targets, people, control, decision.at), knows_keys=exact)
             for targets in map(self._targets, inventories)
             for people in map(self._listed, listed)
             if targets is not None and people is not None
         ]
         if not found:
             return Comparison(result="open", why="the inventory or principals of that time are not known here")
-        exact = inventories == [decision.policy.inventory_digest] and listed == [decision.policy.principals_digest]
         best = next((one for one in found if one.result != "differs"), found[0])
         if not exact and best.result == "same":
             return Comparison(result="open", expected=best.expected, why="it names files that were never seen here")
@@ -187,13 +195,16 @@ class Checker:
         return None if path is None else list(read_principals(path).principals)
 
     def _setting(
-        self, version: _Version, targets: list[Target], listed: list[Principal], control: ControlState
+        self, version: _Version, targets: list[Target], listed: list[Principal], control: ControlState, at: float
     ) -> Setting:
         known = principals_in_force(listed, control.changes)
         able = [structs.replace(one, roles=[]) if one.disabled else one for one in known.values()]
         people = [one for one in known.values() if one.kind != GATEWAY]
         here = setting(version.policy, self._catalogue, targets, people)
-        return structs.replace(here, people=people_of(able, solo=self._solo()), control=control)
+        directory = self._people()
+        team = None if directory is None else _team(directory, at)
+        solo = directory is not None and directory.posture == "solo"
+        return structs.replace(here, people=people_of(able, team, solo=solo), control=control)
 
     async def _version(self, decision: Decision) -> _Version:
         """Return the version that the decision names. Raises Untrusted, Invalid or ConfigError where it is unusable."""
@@ -219,23 +230,34 @@ class Checker:
 
     async def _replaced_at(self, number: int) -> float | None:
         """Return when the next believed version was stored."""
-        for record in await self._policies.read(subjects.POLICIES, after=number, limit=MOST_POLICIES):
-            trusted = [key for key, last in self._version_keys.items() if record.sequence <= last]
-            try:
-                _, previous = read_version(record, trusted, self._installation)
-            except (Invalid, Untrusted):
-                continue
-            if previous == number:
-                return record.time
+        after = number
+        while records := await self._policies.read(subjects.POLICIES, after=after, limit=MOST_POLICIES):
+            after = records[-1].sequence
+            for record in records:
+                if self._follows(record, number):
+                    return record.time
         return None
+
+    def _follows(self, record: Record, number: int) -> bool:
+        """Return whether it is a believed version after this one."""
+        trusted = [key for key, last in self._version_keys.items() if record.sequence <= last]
+        try:
+            _, previous = read_version(record, trusted, self._installation)
+        except (Invalid, Untrusted):
+            return False
+        return previous == number
 
     async def _recorded(self, event: Decided, decision: Decision, control: ControlState) -> RecordedRequest | None:
         if isinstance(event, journal.Refused):
-            return RecordedRequest(given=event.parameters, effective=event.parameters, hidden=frozenset(event.hidden))
+            return RecordedRequest(
+                given=event.parameters, effective=event.parameters, hidden=frozenset(event.hidden), refused=True
+            )
         own = subjects.operation_filter(decision.principal, decision.operation_id)
-        events = [_operation_event(record) for record in await self._journal.read(own)]
-        first = next((one for one in events if isinstance(one, journal.Requested)), None)
-        if first is None:
+        records = await self._journal.read(own)
+        events = [_operation_event(record) for record in records]
+        found = ((one, record) for record, one in zip(records, events, strict=True))
+        first, record = next(((one, at) for one, at in found if isinstance(one, journal.Requested)), (None, None))
+        if first is None or record is None:
             return None
         before = () if isinstance(event, journal.Requested) else events
         return RecordedRequest(
@@ -243,15 +265,50 @@ class Checker:
             effective=first.effective if isinstance(event, journal.Requested) else event.parameters,
             hidden=frozenset(first.hidden),
             approvals=tuple(_approvals(before, control, decision)),
+            statement=first.statement,
+            salt=first.salt,
+            dry_run=first.dry_run,
+            requested=plain_digest(record.data),
+            decided=digest(first.decision),
+            parameters_digest=_same_parameters(event, first),
+            installation=self._installation,
         )
 
 
+def _same_parameters(event: Decided, first: journal.Requested) -> str:
+    """Return the digest of the parameters of the first decision, if those of the start are the same and all on record;
+    else "". Raises Untrusted.
+    """
+    if (
+        not isinstance(event, journal.Granted)
+        or first.hidden
+        or canonical(event.parameters) != canonical(first.effective)
+    ):
+        return ""
+    return read(first.decision, Decision).parameters_digest
+
+
+def _team(directory: PeopleDirectory, at: float) -> dict[str, tuple[Presence, ...]] | None:
+    """Return the people of the directory, if several had credentials at that time; None for one, who may have been
+    alone. The strongest proof is assumed of each.
+    """
+    everybody = [(one, decode(bytes(one.enrolment.payload), Enrolment).credential.person) for one in directory.entries]
+    then = {
+        person
+        for entry, person in everybody
+        if entry.enrolled_at < at - SLACK and (entry.removed_at is None or at + SLACK < entry.removed_at)
+    }
+    return {person: (MOST_PRESENCE,) for _, person in everybody} if len(then) > 1 else None
+
+
 def _approvals(events: Iterable[object], control: ControlState, decision: Decision) -> Iterator[RecordedApproval]:
-    """Yield the approvals of the operation, and of the approval window that its decision names, if it covers it."""
+    """Yield the approvals of the operation, and of the approval window that its decision names, if it covers it. Raises
+    Untrusted for one that cannot be read.
+    """
     for event in events:
         match event:
             case journal.ApprovalGiven():
-                yield RecordedApproval(event.approver, event.approval.credential)
+                yield _approval(event.approval)
             case journal.Approved():
                 yield from map(_approval, event.approvals)
             case _:
@@ -263,7 +320,7 @@ def _approvals(events: Iterable[object], control: ControlState, decision: Decisi
 
 
 def _approval(signed: SignedApproval) -> RecordedApproval:
-    return RecordedApproval(msgspec.json.decode(signed.payload, type=Approval).approver, signed.credential)
+    return RecordedApproval(read_approval(signed).approver, signed)
 
 
 def _event(record: Record) -> Decided | None:

@@ -4,7 +4,8 @@ The record lacks hidden parameters and the content of listings and reports. A de
 as far as it can be: with the facts that would allow the most.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
@@ -25,33 +26,18 @@ from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NO_FACTS
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.ruling import STRICTNESS
+from writ_rules.second_decisions.added_parameters import differing, unexplained
+from writ_rules.second_decisions.signatures import RecordedRequest, is_signed, keys_of, unsigned
 from writ_rules.setting import Setting
 
 Result = Literal["same", "differs", "open"]
 OWN = ("audit_read", "operation_cancel", "session_end", "window_end")
 OPEN_TO_ALL = "session_open"
 """Everybody may open sessions of their own, without a rule."""
-NKEY_LENGTH = 56
 OTHER_REASONS = ("by its other name", "session ")
 """Beginnings of the reasons of denials with such a code that are checks of policy's own."""
 BY_RULES = frozenset({"denied", "no_rule", "outside_gateway_limits", "stopped"})
 """Codes of denials that the policy and the control state give by themselves."""
-
-
-class RecordedApproval(Struct, frozen=True):
-    """An approval on record, with the credential that signed it; without one, that of a window."""
-
-    approver: str
-    credential: str = ""
-
-
-class RecordedRequest(Struct, frozen=True, kw_only=True):
-    """The part of a decided request that the journal has, with the approvals so far in their order."""
-
-    given: Mapping[str, Any]
-    effective: Mapping[str, Any]
-    hidden: frozenset[str] = frozenset()
-    approvals: tuple[RecordedApproval, ...] = ()
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -62,8 +48,10 @@ class Comparison(Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-def compare(decision: Decision, recorded: RecordedRequest, setting: Setting) -> Comparison:
-    """Return whether the policy gives this decision. `setting`: policy, files and control state of that time."""
+def compare(decision: Decision, recorded: RecordedRequest, setting: Setting, *, knows_keys: bool = True) -> Comparison:
+    """Return whether the policy gives this decision. `setting`: policy, files and control state of that time.
+    `knows_keys`: the principals' keys of that time are known; else any will do.
+    """
     if decision.effect not in STRICTNESS:
         return Comparison(result="open", why=f"the effect {decision.effect!r} is of a newer release")
     operation = setting.catalogue.get(decision.operation)
@@ -76,11 +64,21 @@ def compare(decision: Decision, recorded: RecordedRequest, setting: Setting) -> 
     target = setting.targets.get(decision.target)
     if target is None or decision.principal not in setting.principals:
         return Comparison(result="open", why="it is a denial of an unknown name")
+    keys = partial(_keys, setting) if knows_keys else _any_key
+    if decision.effect != "deny" and (why := unsigned(decision, recorded, keys(decision.principal))):
+        return Comparison(result="differs", why=why)
+    if recorded.parameters_digest not in ("", decision.parameters_digest):
+        return Comparison(result="differs", why="it is on other parameters than its request, and the record hides it")
+    approvers = dict.fromkeys(
+        one.approver
+        for one in recorded.approvals
+        if one.approver in setting.principals and is_signed(one, recorded, keys(one.approver), decision.operation_id)
+    )
     try:
         request = _request(decision, recorded, setting, operation, target)
     except Invalid as error:
         return Comparison(result="open", why=f"its parameters are of another release: {error}")
-    return _judged(decision, recorded, setting, request)
+    return _judged(decision, recorded, setting, structs.replace(request, approvals=tuple(approvers)))
 
 
 def _refused(decision: Decision, operation: Operation, setting: Setting) -> str:
@@ -112,24 +110,22 @@ def _request(
         given={name: effective[name] for name in recorded.given if name in effective},
         effective=effective,
         at=decision.at,
-        approvals=tuple(dict.fromkeys(one.approver for one in recorded.approvals if _is_own(one, setting))),
         person=person_of(decision.principal, setting.principals),
     )
 
 
-def _is_own(approval: RecordedApproval, setting: Setting) -> bool:
-    """Return whether an nkey is the approver's, or of a session of theirs. The directory of credentials vouches for
-    others, and agents have it.
-    """
-    approver, key = setting.principals.get(approval.approver), approval.credential
-    if approver is None or len(key) != NKEY_LENGTH or not key.startswith("U"):
-        return approver is not None
-    session = setting.control.sessions.get(key)
-    return approver.key == key or (session is not None and session.by == approver.id)
+def _keys(setting: Setting, principal: str) -> tuple[str, ...]:
+    return keys_of(setting.principals[principal], setting.control)
+
+
+def _any_key(_: str) -> tuple[str, ...]:
+    return ()
 
 
 def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, request: DecisionRequest) -> Comparison:
     rules = _rules(setting.policy, request)
+    if decision.effect != "deny" and (names := unexplained(recorded, request.operation, rules)):
+        return Comparison(result="differs", why=f"nobody asked for its {', '.join(names)}")
     if _of_parameters(rules, request.operation.name) & recorded.hidden:
         return Comparison(result="open", why="it depends on parameters that are not on record")
     ruling = decide(setting.policy, request, setting.control, setting.people)
@@ -140,6 +136,9 @@ def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, req
         ruling = min(_with_facts(setting, request, rules), key=lambda one: STRICTNESS[one.effect])
     if _is_more(decision, ruling):
         return Comparison(result="differs", expected=_shown(ruling), why=ruling.reason)
+    whole = not asks_facts and not recorded.hidden
+    if decision.effect != "deny" and whole and (names := differing(recorded, request.operation, ruling.effective)):
+        return Comparison(result="differs", why=f"the policy gives another {', '.join(names)}")
     if asks_facts:
         return Comparison(result="open", why="it depends on facts that are not on record")
     by_rules = decision.code in BY_RULES and not decision.reason.startswith(OTHER_REASONS)

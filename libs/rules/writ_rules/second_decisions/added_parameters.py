@@ -1,0 +1,51 @@
+"""Parameters on record that neither the requester nor the policy gave. Pure.
+
+Executors refuse changed parameters. An added one may be a default of the policy, which they do not know.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from writ_contracts.operations import Operation
+from writ_contracts.parameters import defaults, public
+from writ_contracts.wire import canonical
+from writ_rules.engine.rules import Rule
+from writ_rules.second_decisions.signatures import RecordedRequest
+
+
+def differing(recorded: RecordedRequest, operation: Operation, effective: Mapping[str, Any]) -> list[str]:
+    """Return the names of public parameters with another value on record than these effective ones. One that is not on
+    record has the catalogue's default at its agent.
+    """
+    shown, wanted = _public(recorded, operation), public(operation.parameters, effective)
+    if not shown:
+        return []
+    at_agent = {**defaults(operation.parameters), **shown}
+    return sorted(name for name in {*shown, *wanted} if not _equal(at_agent.get(name), wanted.get(name)))
+
+
+def unexplained(recorded: RecordedRequest, operation: Operation, rules: Iterable[Rule]) -> list[str]:
+    """Return the names of public parameters whose value was not requested, and which is no default of the catalogue or
+    of one of the rules: for a request of which the record lacks a part.
+    """
+    shown = _public(recorded, operation)
+    known: list[Mapping[str, Any]] = [defaults(operation.parameters)]
+    known += [rule.defaults[operation.name] for rule in rules]
+    return sorted(
+        name
+        for name, value in shown.items()
+        if name not in recorded.hidden
+        and not any(
+            name in one and (_equal(one[name], value) or one[name] == value)  # 1 is requested, and 1.0 on record
+            for one in ([recorded.given] if name in recorded.given else known)
+        )
+    )
+
+
+def _public(recorded: RecordedRequest, operation: Operation) -> dict[str, Any]:
+    """Return the recorded effective ones; none for a control operation, whose own checks set some."""
+    return {} if operation.control or recorded.refused else public(operation.parameters, recorded.effective)
+
+
+def _equal(left: object, right: object) -> bool:
+    return canonical(left) == canonical(right)

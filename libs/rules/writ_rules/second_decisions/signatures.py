@@ -1,0 +1,110 @@
+"""The signatures on record behind a recorded decision: the requester's statement and approvals by nkeys. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from writ_contracts.approvals import SignedApproval
+from writ_contracts.credentials import KeyEvidence
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Untrusted
+from writ_contracts.ids import operation_id
+from writ_contracts.inventory import Principal
+from writ_contracts.requests import RequestStatement
+from writ_contracts.signing import Signed
+from writ_rules.engine.control import ControlState
+from writ_trust.approvals import nkey_credential, prove_approval
+from writ_trust.digests import keyed_digest, same
+from writ_trust.statements import digest, open_signed
+
+NKEY_LENGTH = 56
+
+
+class RecordedApproval(Struct, frozen=True):
+    """An approval on record, as it was signed; without a signature, that of a window."""
+
+    approver: str
+    signed: SignedApproval | None = None
+
+
+class RecordedRequest(Struct, frozen=True, kw_only=True):
+    """The part of a decided request that the journal has, with the approvals so far in their order.
+
+    `requested`, `decided`: the digests of its event and of its first decision, which approvals name.
+    `parameters_digest`: that of its first decision, where a start has the same parameters on record. `refused`: nothing
+    came of it.
+    """
+
+    given: Mapping[str, Any]
+    effective: Mapping[str, Any]
+    hidden: frozenset[str] = frozenset()
+    approvals: tuple[RecordedApproval, ...] = ()
+    statement: Signed | None = None
+    salt: str | None = None
+    dry_run: bool = False
+    requested: str = ""
+    decided: str = ""
+    parameters_digest: str = ""
+    refused: bool = False
+    installation: str = ""
+
+
+def keys_of(principal: Principal, control: ControlState) -> tuple[str, ...]:
+    """Return the principal's key, and those of their sessions."""
+    opened = (one.key for one in control.sessions.values() if (one.by, one.signer) == (principal.id, principal.key))
+    return (principal.key, *opened)
+
+
+def unsigned(decision: Decision, recorded: RecordedRequest, keys: tuple[str, ...]) -> str:
+    """Return why the requester did not sign it, though the decision says so, or ""."""
+    if decision.authenticated != "signature" or recorded.refused:
+        return ""
+    signed = recorded.statement
+    if signed is None:
+        return f"no statement of {decision.principal} is on record"
+    if decision.statement_digest != digest(signed):
+        return f"it is on another statement of {decision.principal} than the one on record"
+    try:
+        statement = open_signed(signed, RequestStatement, keys or (signed.key,), recorded.installation)
+    except Untrusted as error:
+        return f"the statement of {decision.principal} on record does not hold: {error}"
+    about = statement.principal, statement.operation, statement.target
+    its_id = operation_id(statement.principal, statement.idempotency_key)
+    if (*about, its_id) != (decision.principal, decision.operation, decision.target, decision.operation_id):
+        return f"the statement of {decision.principal} on record is of another request"
+    if (statement.dry_run and not recorded.dry_run) or not _opens(statement, recorded):
+        return f"{decision.principal} signed other parameters than those on record"
+    return ""
+
+
+def _opens(statement: RequestStatement, recorded: RecordedRequest) -> bool:
+    """Return whether the recorded parameters were signed; true where the record lacks some."""
+    if recorded.hidden:
+        return True
+    try:
+        return recorded.salt is not None and same(
+            statement.parameters_digest, keyed_digest(recorded.salt, dict(recorded.given))
+        )
+    except ValueError:  # the salt is any string
+        return False
+
+
+def is_signed(approval: RecordedApproval, recorded: RecordedRequest, keys: tuple[str, ...], operation: str) -> bool:
+    """Return whether an nkey among these signed it for this request. The directory of credentials vouches for others,
+    and agents have it. Without keys, any will do.
+    """
+    signed = approval.signed
+    if signed is None or not (isinstance(signed.evidence, KeyEvidence) or _is_nkey(signed.credential)):
+        return True
+    known = [nkey_credential(approval.approver, key) for key in keys or (signed.credential,)]
+    try:
+        found = prove_approval(signed, known, installation=recorded.installation).approval
+    except Untrusted:
+        return False
+    named = found.operation_id, found.requested, found.decision_digest, found.verdict
+    return named == (operation, recorded.requested, recorded.decided, "approve")
+
+
+def _is_nkey(credential: str) -> bool:
+    return len(credential) == NKEY_LENGTH and credential.startswith("U")

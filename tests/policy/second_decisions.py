@@ -1,0 +1,87 @@
+"""Second decisions on records that a test makes, as audit makes them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+from tests.policy.approving import stamp
+from tests.policy.replica import Asking
+from tests.rules.asking import CATALOGUE
+
+from writ_contracts import subjects
+from writ_contracts.decisions import Decision, Subject
+from writ_contracts.journal import Granted
+from writ_contracts.people import PeopleDirectory
+from writ_contracts.records import Record
+from writ_rules.second_decisions.checker import CheckedDecision, Checker
+from writ_rules.second_decisions.comparison import Comparison
+from writ_rules.second_decisions.file_history import FileHistory
+from writ_trust.statements import sign
+
+
+def checker(office: Asking, folder: Path, directory: PeopleDirectory | None = None) -> Checker:
+    histories = [FileHistory(folder / "inputs", office.files.path(name)) for name in ("inventory", "principals")]
+    for history in histories:
+        history.look(office.clock.now)
+    keys = {office.files.keys["policy"].public: 1 << 60}
+    return Checker(
+        office.bus.journal,
+        office.bus.policies,
+        CATALOGUE,
+        *histories,
+        events=keys,
+        versions=keys,
+        installation="",
+        people=lambda: directory,
+    )
+
+
+async def recorded(office: Asking, about: Subject, decision: Decision, **effective: Any) -> Record:
+    """Return the record of a request with this decision, signed by policy's key, and these effective parameters."""
+    signed = sign(office.files.keys["policy"], decision)
+    await office.record(about, signed, parameters=about.parameters, effective={**about.parameters, **effective})
+    found = await office.bus.journal.read(subjects.operation_filter(about.principal, about.operation_id))
+    return found[0]
+
+
+async def checked(
+    office: Asking, folder: Path, about: Subject, change: Callable[[Decision], Decision] = lambda one: one, **more: Any
+) -> Comparison:
+    decision = await office.decision(about, **more)
+    record = await recorded(office, about, change(decision))
+    result = await checker(office, folder).check(record)
+    assert isinstance(result, CheckedDecision)
+    return result.comparison
+
+
+def allowed(decision: Decision) -> Decision:
+    return structs.replace(decision, effect="allow", code="allowed")
+
+
+def start(office: Asking, about: Subject, decision: Decision, parameters: dict[str, Any] | None = None) -> Granted:
+    """A start on record that a thief of policy's key made."""
+    signed = sign(office.files.keys["policy"], decision)
+    return Granted(
+        **stamp(office, f"start-{about.operation_id}"),
+        operation_id=about.operation_id,
+        attempt=1,
+        instance="one",
+        deadline=office.clock.now + 60,
+        claim=signed,
+        grant=signed,
+        decision=signed,
+        parameters=about.parameters if parameters is None else parameters,
+    )
+
+
+async def last_checked(
+    office: Asking, folder: Path, about: Subject, directory: PeopleDirectory | None = None
+) -> Comparison:
+    """Check the last event of the operation."""
+    own = subjects.operation_filter(about.principal, about.operation_id)
+    last = await office.bus.journal.last(own)
+    assert last is not None
+    found = await checker(office, folder, directory).check(last)
+    assert found is not None
+    return found.comparison

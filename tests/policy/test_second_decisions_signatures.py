@@ -1,0 +1,150 @@
+"""Second decisions on records whose signatures are claimed, of another request, or do not hold."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from msgspec import Raw, structs
+from tests.policy.approving import Pending, awaiting, know, preview, stamp
+from tests.policy.publishing import document, publish, publishable
+from tests.policy.replica import Asking
+from tests.policy.second_decisions import allowed, checked, checker, last_checked, recorded, start
+
+from writ_contracts.approvals import SignedApproval
+from writ_contracts.credentials import KeyEvidence
+from writ_contracts.decisions import Decision, Subject
+from writ_contracts.journal import Approved
+from writ_testing.fakes.security_key import SoftwareSecurityKey
+from writ_trust.approvals import read_approval, sign_approval
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import digest, read
+
+WAITS = {"name": "restarts", "operations": ["service_restart"], "allowed": True, "requires_approval": True}
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Asking]:
+    async with publishable(tmp_path) as asking:
+        yield asking
+
+
+def unsigned(office: Asking, subject: Subject) -> Subject:
+    return structs.replace(subject, statement=None)
+
+
+def badly_signed(office: Asking, subject: Subject) -> Subject:
+    assert subject.statement is not None
+    return structs.replace(subject, statement=structs.replace(subject.statement, signature="A" * 86))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (unsigned, "no statement of alice"),
+        (badly_signed, "does not hold: the signature"),
+        (lambda office, subject: office.signed(subject, by="stranger"), "does not hold: signed by"),
+        (lambda office, subject: office.signed(subject, target="web-b"), "of another request"),
+        (lambda office, subject: office.signed(subject, dry_run=True), "signed other parameters"),
+        (lambda _, subject: structs.replace(subject, parameters={"file_path": "/srv/y"}), "signed other parameters"),
+    ],
+)
+async def test_a_claimed_signature_that_is_not_on_record_differs(
+    office: Asking, tmp_path: Path, change: Callable[[Asking, Subject], Subject], why: str
+) -> None:
+    honest = office.signed(office.subject("file_delete", parameters={"file_path": "/srv/x"}))
+    decision = await office.decision(honest)
+    about = change(office, honest)
+    named = digest(about.statement) if about.statement is not None else None
+    record = await recorded(office, about, structs.replace(decision, statement_digest=named))
+    found = await checker(office, tmp_path).check(record)
+    assert found is not None
+    assert why in found.comparison.why
+
+
+async def test_a_decision_on_another_statement_than_the_one_on_record_differs(office: Asking, tmp_path: Path) -> None:
+    about = office.signed(office.subject("file_delete", parameters={"file_path": "/srv/x"}))
+    found = await checked(office, tmp_path, about, lambda one: structs.replace(one, statement_digest="0" * 64))
+    assert "another statement of alice" in found.why
+
+
+async def test_a_signature_by_a_key_of_then_is_no_difference_where_the_files_are_unknown(
+    office: Asking, tmp_path: Path
+) -> None:
+    """Alice's key was another at that time, and the principals of then are not known here."""
+    about = office.signed(office.subject("file_delete", parameters={"file_path": "/srv/x"}))
+    decision = await office.decision(about)
+    know(office, alice=["operator"])
+    office.files.keys["alice"] = Key(generate_seed())
+    know(office)
+    record = await recorded(office, about, decision)
+    found = await checker(office, tmp_path).check(record)
+    assert found is not None
+    assert (found.comparison.result, found.comparison.why) == ("open", "it names files that were never seen here")
+
+
+async def waiting(office: Asking) -> Pending:
+    """A request of alice's that needs an approval."""
+    at = await publish(office, document(WAITS))
+    await office.decision(office.subject(), control_sequence=at)
+    return await awaiting(office, office.subject())
+
+
+async def test_an_approval_counts_by_its_signature_of_the_exact_request(office: Asking, tmp_path: Path) -> None:
+    one = await waiting(office)
+    await preview(one)
+    assert (await one.decide()).error is None
+    await one.dispatched()
+    answer = await office.granted_as_recorded(one.subject)
+    assert answer.grant is not None
+    assert (await last_checked(office, tmp_path, one.subject)).result == "same"
+
+
+def forged_signature(_: Asking, signed: SignedApproval) -> SignedApproval:
+    return structs.replace(signed, evidence=KeyEvidence(signature="A" * 86))
+
+
+def other_evidence(office: Asking, signed: SignedApproval) -> SignedApproval:
+    """An nkey is one, whatever the evidence says."""
+    key = SoftwareSecurityKey()
+    return structs.replace(signed, evidence=key.sign_ssh(b"x"))
+
+
+def of_another_request(office: Asking, signed: SignedApproval) -> SignedApproval:
+    return sign_approval(office.files.keys["bob"], structs.replace(read_approval(signed), requested="0" * 64))
+
+
+def by_a_stranger(office: Asking, signed: SignedApproval) -> SignedApproval:
+    return sign_approval(office.files.keys["stranger"], read_approval(signed))
+
+
+@pytest.mark.parametrize("forge", [forged_signature, other_evidence, of_another_request, by_a_stranger])
+async def test_an_approval_whose_signature_does_not_hold_does_not_count(
+    office: Asking, tmp_path: Path, forge: Callable[[Asking, SignedApproval], SignedApproval]
+) -> None:
+    one = await waiting(office)
+    forged = forge(office, sign_approval(office.files.keys["bob"], one.approval()))
+    await approve(office, one, forged)
+    decision = structs.replace(allowed(read(one.signed, Decision)), approvals=["bob"])
+    await office.append(one.subject, start(office, one.subject, decision))
+    found = await last_checked(office, tmp_path, one.subject)
+    assert (found.result, found.expected) == ("differs", "require_approval (approval_required)")
+
+
+async def approve(office: Asking, one: Pending, signed: SignedApproval) -> None:
+    """Record it, as policy's key may."""
+    await office.append(
+        one.subject,
+        Approved(
+            **stamp(office, "approved"), operation_id=one.subject.operation_id, approver="bob", approvals=[signed]
+        ),
+    )
+
+
+async def test_an_approval_that_cannot_be_read_differs(office: Asking, tmp_path: Path) -> None:
+    one = await waiting(office)
+    signed = sign_approval(office.files.keys["bob"], one.approval())
+    await approve(office, one, structs.replace(signed, payload=Raw(b"{}")))
+    await office.append(one.subject, start(office, one.subject, allowed(read(one.signed, Decision))))
+    found = await last_checked(office, tmp_path, one.subject)
+    assert found.result == "differs"
+    assert found.why.startswith("its record cannot be read: what is signed is not an approval")
