@@ -23,6 +23,7 @@ def test_the_newest_version_is_installed_with_what_it_needs(ask: Ask, apt_root: 
     assert result["state"] == {"package_name": "extra", "version": "2.0-1", "status": "installed"}
 
 
+@pytest.mark.exhaustive
 def test_an_exact_version_is_installed_even_if_it_is_an_older_one(ask: Ask, apt_root: AptRoot) -> None:
     for version in ("1.1", "1.0"):
         assert ask("package_install", package_name="hello", version=version)["effect"] == "done"
@@ -168,6 +169,7 @@ def test_what_was_not_set_up_before_is_set_up_now(ask: Ask, apt_root: AptRoot, t
     assert (unmet["outcome"], "cannot be had" in unmet["message"]) == ("failed", True)
 
 
+@pytest.mark.exhaustive
 def test_a_lock_that_somebody_holds_is_waited_for_and_not_for_ever(
     ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ async def test_a_restart_takes_one_after_the_other_and_leaves_nats_alone(tmp_pat
             to_restart(one.home, ["executor"])
 
 
+@pytest.mark.exhaustive
 async def test_a_process_that_does_not_come_back_ends_the_restart_with_its_last_words(
     tmp_path: Path,
 ) -> None:
@@ -124,6 +125,7 @@ async def test_sigterm_ends_all_in_order(tmp_path: Path) -> None:
         assert not one.home.report_file.exists()
 
 
+@pytest.mark.exhaustive
 async def test_a_deaf_service_does_not_hold_up_the_end_for_ever(tmp_path: Path) -> None:
     async with up(tmp_path, {"WRIT_STANDIN_AUDIT": "stay"}, stop_seconds=0.5) as one:
         pids = one.pids()
@@ -163,6 +165,7 @@ async def test_a_service_that_dies_at_its_start_ends_it_with_its_last_words(tmp_
     assert "Traceback" not in one.said
 
 
+@pytest.mark.exhaustive
 async def test_a_service_that_is_never_ready_ends_it_with_the_check(tmp_path: Path) -> None:
     one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_POLICY": "sulk"}, start_seconds=12.0)
     assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
