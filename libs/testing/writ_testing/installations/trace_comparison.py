@@ -37,6 +37,8 @@ OWN = frozenset(
 """Fields with values of one operation or installation, or with a length that depends on the folder's name. Those of
 instants may have a twin for people, which ends in _iso.
 """
+ABSENT = frozenset({"host"})
+"""Fields that only some installations have: a claim names its host by its machine-id, where there is one."""
 WHOLE = frozenset({"plugins"})
 """Fields that differ as a whole: the demo has the example plugin, others have none."""
 
@@ -64,7 +66,8 @@ async def in_the_demo(folder: Path) -> list[Any]:
 def _common(value: Any, places: Mapping[str, str]) -> Any:
     match value:
         case dict():
-            return {name: "…" if _own(name, one) else _common(one, places) for name, one in value.items()}
+            shared = ((name, one) for name, one in value.items() if name not in ABSENT)
+            return {name: "…" if _own(name, one) else _common(one, places) for name, one in shared}
         case list():
             return [_common(one, places) for one in value]
         case str():
