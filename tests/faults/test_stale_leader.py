@@ -48,7 +48,7 @@ async def another_leads(linked: Linked, former: Node) -> None:
                 return True
         return False
 
-    await eventually(look, within=60, what="another leader")
+    await eventually(look, within=120, what="another leader")
 
 
 async def ends_alike(linked: Linked) -> None:
@@ -61,7 +61,7 @@ async def ends_alike(linked: Linked) -> None:
         }
         return None not in found and len(states) == 1
 
-    await eventually(look, within=60, what="copies that are alike")
+    await eventually(look, within=120, what="copies that are alike")
 
 
 @pytest.mark.parametrize("fault", ["silent", "cut", "no_answers"])

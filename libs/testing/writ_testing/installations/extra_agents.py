@@ -20,17 +20,21 @@ _numbers = count(1)
 
 @asynccontextmanager
 async def more_agents(
-    installation: RunningInstallation, number: int = 1, environ: Mapping[str, str] | None = None
+    installation: RunningInstallation,
+    number: int = 1,
+    environ: Mapping[str, str] | None = None,
+    *,
+    known: bool = True,
 ) -> AsyncIterator[list[Process]]:
-    """Run more agents within the block, known to the executors."""
+    """Run more agents within the block. `known`: wait until executors know them, by a query that needs policy."""
     processes: list[Process] = []
     try:
         async with await installation.client() as writ:
-            before = await _heard(writ)
+            before = await _heard(writ) if known else 0
             processes += [await _start(installation, environ or {}) for _ in range(number)]
 
             async def all_there() -> bool:
-                return await _heard(writ) >= before + number
+                return not known or await _heard(writ) >= before + number
 
             await eventually(all_there, within=60, what=f"{number} more agents")
         yield processes

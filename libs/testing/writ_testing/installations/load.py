@@ -77,7 +77,7 @@ async def settled(writ: Writ, operation_id: str) -> str:
             return None  # nobody answers just now
         return view.outcome if view.outcome != "unknown" else None
 
-    return await eventually(look, what="an outcome other than unknown")
+    return await eventually(look, within=120, what="an outcome other than unknown")
 
 
 async def fill(writ: Writ, target: str = "web-1") -> Full:
