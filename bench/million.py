@@ -2,7 +2,7 @@
 
 `python -m bench million`: once, it takes an hour or two. `BENCH_OPERATIONS` is another number (1,000,000),
 `BENCH_FOLDER` the place of the installation (`million` in the temporary folder): a run that was stopped goes on there,
-and does at most a hundredth again. Needs 30 GB.
+and does at most a thousandth again. Needs 30 GB.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from writ_testing.installations.installation import RunningInstallation, prepare
 
 LOAD = "load"
 """The principal of the load; the measured operations are the operator's."""
-STEPS, CHUNKS = 10, 10
+STEPS, CHUNKS = 10, 100
 IN_FLIGHT = 64
 MEASURED = 400
 """Operations one after the other, after each step."""
