@@ -14,7 +14,7 @@ import pytest
 import yaml
 from tests.architecture.tree import ROOT, packages
 
-from writ_cli.installation.provision import Config as KeeperConfig
+from writ_cli.installation.provision import ProvisionerConfig as KeeperConfig
 from writ_installation.files.home import Home
 from writ_installation.provisioner import folders
 from writ_runtime.config import Variable, describe

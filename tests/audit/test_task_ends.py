@@ -8,7 +8,7 @@ from tests.architecture.tree import ROOT, task_names
 from tests.audit.history import POLICY
 
 from writ_audit import following, service
-from writ_audit.config import Config
+from writ_audit.config import AuditConfig
 from writ_audit.metrics import metrics
 from writ_audit.notifications import delivery
 from writ_audit.service import Audit
@@ -29,7 +29,7 @@ def audit(tmp_path: Path) -> Audit:
     notifications = tmp_path / "notifications.yaml"
     notifications.write_text(DESTINATIONS)
     notifications.chmod(0o600)
-    config = Config(
+    config = AuditConfig(
         nats_url="nats://127.0.0.1",
         installation="",
         key_file=tmp_path / "seed",

@@ -3,7 +3,7 @@
 from writ_agent.service import metrics, serve
 from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.config import Config
+from writ_agent_ssh.config import SshAgentConfig
 from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
 from writ_agent_ssh.host_keys import KnownHosts
@@ -16,7 +16,7 @@ from writ_containers.registries import Registries
 from writ_runtime.service import run, running
 
 
-async def main(config: Config) -> None:
+async def main(config: SshAgentConfig) -> None:
     """Run one process of one pool. Handlers of plugins are left out: they would run here, and not on the target."""
     async with running("agent-ssh", config, metrics()) as process:
         archive = build()
@@ -37,4 +37,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run("agent-ssh", Config, main)
+    run("agent-ssh", SshAgentConfig, main)

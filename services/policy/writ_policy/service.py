@@ -16,7 +16,7 @@ from writ_policy.analysis_process.pool import AnalysisPool
 from writ_policy.approvals.deciding import ApprovalEndpoint
 from writ_policy.approvals.pending import PendingApprovals
 from writ_policy.approvals.standing import RecordedOperations
-from writ_policy.config import Config
+from writ_policy.config import PolicyConfig
 from writ_policy.decisions.agent_plugins import agent_plugins
 from writ_policy.decisions.judging import JudgeFactory
 from writ_policy.endpoints.analysis import AnalysisQueries
@@ -63,7 +63,7 @@ class PolicyService:
 
     def __init__(
         self,
-        config: Config,
+        config: PolicyConfig,
         catalogue: Catalogue,
         key: Key,
         measured: Metrics,

@@ -22,7 +22,7 @@ class OfflinePolicy(Simulation):
 
     async def can_i(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
-    ) -> questions.PolicyCanIAnswer:
+    ) -> questions.PolicyCanIReply:
         """Return the decision on one's own request, now."""
         query = questions.PolicyCanIQuery(
             operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
@@ -68,7 +68,7 @@ class OfflinePolicy(Simulation):
         principal: str | None = None,
         principal_role: str | None = None,
         at: float | None = None,
-    ) -> access.PolicyAllowedAnswer:
+    ) -> access.PolicyAllowedReply:
         """Return the access of principals to targets."""
         query = access.PolicyAllowedQuery(
             operations=None if operations is None else list(operations),
@@ -88,7 +88,7 @@ class OfflinePolicy(Simulation):
         *,
         role: Role | None = None,
         at: float | None = None,
-    ) -> access.PolicyWhoCanAnswer:
+    ) -> access.PolicyWhoCanReply:
         """Return the principals that may do it, with some parameters or with these."""
         query = access.PolicyWhoCanQuery(
             operation=operation,

@@ -21,7 +21,7 @@ from writ_installation.files.create import add_missing_pools, create_installatio
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
-from writ_installation.files.sessions import Observed, lasting
+from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import LOOPBACK, BundledServer, ServerAddress, free_port, make_streams
 from writ_installation.nats.server_tls import (
@@ -227,7 +227,7 @@ class Supervisor:
         each = self._options.replicas.agents
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
-    async def _follow(self, server: Server, observed: Observed) -> None:
+    async def _follow(self, server: Server, observed: ObservedSession) -> None:
         self._taken_in = observed.files
         reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
@@ -246,14 +246,14 @@ class Supervisor:
         if self._problem:
             self._show(self._problem)
 
-    def _files(self) -> Observed:
+    def _files(self) -> ObservedSession:
         """Return a state that changes with a file of the owner's, and with the tokens and sessions that count."""
         home = self._home
         listed = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, home.keyring_file)
         paths = (*listed, *self._credentials)
         now = time.time()
         files = [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
-        return Observed(files, lasting(home, now))
+        return ObservedSession(files, lasting(home, now))
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""

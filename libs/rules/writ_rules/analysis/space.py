@@ -24,7 +24,7 @@ from writ_rules.analysis.repairs import Repairs
 from writ_rules.analysis.samples import candidates, optional
 from writ_rules.analysis.synthetic import NOBODYS_KEY
 from writ_rules.engine.case import Case, DecisionRequest
-from writ_rules.engine.clauses import InEffect
+from writ_rules.engine.clauses import EffectClause
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.conditions import ParameterCondition, ScanCondition
 from writ_rules.engine.facts import NO_FACTS, Facts
@@ -50,7 +50,7 @@ class RelevantRules(Struct, frozen=True, eq=False, kw_only=True):
         return (*self.own, *self.inherited, *self.emergency)
 
 
-class Option(Struct, frozen=True, eq=False, kw_only=True):
+class RequestVariant(Struct, frozen=True, eq=False, kw_only=True):
     """The rest of a request besides operation, target and principal."""
 
     parameters: Mapping[str, Any]
@@ -62,12 +62,14 @@ class Option(Struct, frozen=True, eq=False, kw_only=True):
 class TriedRequests(Struct, frozen=True, eq=False, kw_only=True):
     """Kinds of requests, `every` of them or as many as may be tried. `notes`: limits of the result."""
 
-    options: list[Option]
+    options: list[RequestVariant]
     every: int
     notes: list[str]
 
 
-def request(operation: Operation, target: Target, principal: Principal, option: Option) -> DecisionRequest | None:
+def request(
+    operation: Operation, target: Target, principal: Principal, option: RequestVariant
+) -> DecisionRequest | None:
     """Return the request; None if the operation's own schema refuses it."""
     try:
         effective = operation.check(option.parameters)
@@ -134,7 +136,7 @@ def options(
             parameters = repairs.whole(
                 {**rest, **{name: value for name, value in picked_values.items() if value is not UNSET}}
             )
-        made.append(Option(parameters=parameters, at=picked[-3], emergency=picked[-2], assumed=picked[-1]))
+        made.append(RequestVariant(parameters=parameters, at=picked[-3], emergency=picked[-2], assumed=picked[-1]))
     return TriedRequests(options=made, every=prod(len(axis) for axis in axes), notes=list(notes))
 
 
@@ -160,7 +162,7 @@ def case_of(
 
 
 def _is_about(rule: Rule, case: Case) -> bool:
-    scope = (clause for clause in rule.scope if not isinstance(clause, InEffect))
+    scope = (clause for clause in rule.scope if not isinstance(clause, EffectClause))
     return all(clause.miss(case) is None for clause in (*rule.people, *scope))
 
 
@@ -233,7 +235,7 @@ def _moments(
     name = verb.operation.name
     found_instants: dict[Any, None] = dict.fromkeys(policy.in_effect for policy in policies)
     for rule in rules:
-        found_instants |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, InEffect))
+        found_instants |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, EffectClause))
         found_instants |= dict.fromkeys(clause for clause in rule.conditions[name] if hasattr(clause, "windows"))
     verbs = [
         lambda moment, clause=clause: clause.miss(case_of(verb, ANY_TARGET, ANYBODY, at=moment)) is None

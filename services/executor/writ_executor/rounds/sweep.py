@@ -12,7 +12,7 @@ from writ_contracts.life import MOST_ATTEMPTS, Life, State
 from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.presence import Presence
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.control.operations import ControlOperations
 from writ_executor.journal.index import Index, changes, lines
 from writ_executor.journal.traces import going_on
@@ -42,7 +42,7 @@ class Sweep:
 
     def __init__(
         self,
-        config: Config,
+        config: ExecutorConfig,
         catalogue: Catalogue,
         index: Index,
         presence: Presence,

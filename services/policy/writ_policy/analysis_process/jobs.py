@@ -11,8 +11,8 @@ from writ_contracts.errors import Invalid, WritError
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.policies import document_in
-from writ_contracts.policy_access import PolicyAllowedQuery, PolicyDiffAnswer, PolicyWhoCanQuery
-from writ_contracts.policy_questions import PolicyTestAnswer, PolicyTestQuery, PolicyValidateQuery
+from writ_contracts.policy_access import PolicyAllowedQuery, PolicyDiffReply, PolicyWhoCanQuery
+from writ_contracts.policy_questions import PolicyTestQuery, PolicyTestReply, PolicyValidateQuery
 from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors
 from writ_rules import answers
@@ -106,7 +106,7 @@ def _test(job: Job, catalogue: Catalogue) -> Struct:
         document = document_in(query.document) if query.document else job.policy
         source = _source(document, catalogue, job.mode if query.document else "permissive")
     except FileErrors as errors:
-        return PolicyTestAnswer(problems=answers.problems_of(errors))
+        return PolicyTestReply(problems=answers.problems_of(errors))
     return answers.run_suite(query.suite, source, _among(job, source, catalogue))
 
 
@@ -125,7 +125,7 @@ def _diff(job: Job, catalogue: Catalogue) -> Struct:
     try:
         documents = _document(old, "old"), _document(new, "new")
     except FileErrors as errors:
-        return PolicyDiffAnswer(problems=answers.problems_of(errors))
+        return PolicyDiffReply(problems=answers.problems_of(errors))
     return answers.compared(*documents, catalogue, _in_force(job, catalogue), now=job.now)
 
 
