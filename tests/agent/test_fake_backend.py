@@ -10,7 +10,7 @@ from writ_contracts.operations import Catalogue
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.plugin.operations import OPERATIONS
 from writ_testing.suites.backend import BackendSuite, task
-from writ_testing.suites.host_trials import HostCase
+from writ_testing.suites.host_cases import HostCase
 
 TARGET = Target(id="host-1", role="testing", backend="fake")
 CATALOGUE = Catalogue(OPERATIONS)

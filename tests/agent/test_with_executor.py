@@ -23,7 +23,7 @@ from writ_runtime.people_directory import KnownDirectory
 from writ_runtime.plugins import load_catalogue
 from writ_runtime.state_file import StateFile
 from writ_testing.fakes.backend import FakeBackend
-from writ_testing.fakes.scripted import ScriptedPolicy
+from writ_testing.fakes.scripted_peers import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.statements import digest
 

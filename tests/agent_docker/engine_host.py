@@ -15,7 +15,7 @@ from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.fakes.docker_engine import FakeEngine
 from writ_testing.suites.backend import task
-from writ_testing.suites.host_trials import HostCase, HostCases
+from writ_testing.suites.host_cases import HostCase, HostCases
 
 CATALOGUE = load_catalogue()
 

@@ -16,7 +16,7 @@ from tests.hostops.old_python import carried, old_python
 from writ_agent.backends.hostops_requests import redact
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent.backends.processes import living
-from writ_agent.backends.routed import RoutedBackend
+from writ_agent.backends.routed_backend import RoutedBackend
 from writ_agent.service import handlers_for
 from writ_agent_local.backend import LocalBackend
 from writ_agent_local.child import HostChild
@@ -26,7 +26,7 @@ from writ_runtime.plugins import load_catalogue, load_handlers
 from writ_testing.eventually import eventually
 from writ_testing.search import cmdline
 from writ_testing.suites.backend import BackendSuite, ProgressRecorder, task
-from writ_testing.suites.host_trials import ON_A_REAL_HOST, HostCase, HostCases, listener, repository
+from writ_testing.suites.host_cases import ON_A_REAL_HOST, HostCase, HostCases, listener, repository
 
 CATALOGUE = load_catalogue()
 

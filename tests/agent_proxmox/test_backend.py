@@ -10,7 +10,7 @@ from tests.agent_proxmox.cluster import DEAF, WEB, Cluster
 from writ_agent.backends.port import Task, TaskResult
 from writ_testing.peers.proxmox import Proxmox
 from writ_testing.suites.backend import BackendSuite
-from writ_testing.suites.host_trials import HostCase
+from writ_testing.suites.host_cases import HostCase
 
 IMAGE = "debian-13-standard_13.1-1_amd64.tar.zst"
 

@@ -24,7 +24,7 @@ from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import Sshd, sshd
 from writ_testing.plugin.host_handlers import PACKAGES
 from writ_testing.suites.backend import ProgressRecorder, task
-from writ_testing.suites.host_trials import ON_A_REAL_HOST, HostCase, HostCases, listener, repository
+from writ_testing.suites.host_cases import ON_A_REAL_HOST, HostCase, HostCases, listener, repository
 
 CATALOGUE = load_catalogue()
 ARCHIVE = build()

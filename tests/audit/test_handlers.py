@@ -15,7 +15,7 @@ from writ_contracts.audit import SearchQuery, SearchReply, TraceQuery, TraceRepl
 from writ_contracts.errors import Unreachable
 from writ_contracts.subjects import query
 from writ_contracts.wire import MSGPACK, decode, encode
-from writ_runtime.answering import Respond
+from writ_runtime.endpoint_frame import Respond
 from writ_runtime.metrics import HandledMessage
 
 

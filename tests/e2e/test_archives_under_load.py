@@ -10,6 +10,7 @@ from tests.e2e.test_journal_archive import ADMIN, ENVIRON, all_once, archivable,
 
 from writ_client.client import Writ
 from writ_installation.files.home import Home
+from writ_testing.installations.count_load import CountLoad, load
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -17,7 +18,6 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
-from writ_testing.installations.load import CountLoad, load
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(400)]
 TARGETS = ("web-1", "web-2", "web-3")

@@ -14,6 +14,7 @@ from writ_contracts.requests import OperationView
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
+from writ_testing.installations.count_load import CountLoad, fill, load
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -21,7 +22,6 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
-from writ_testing.installations.load import CountLoad, fill, load
 from writ_testing.peers.nats_cluster import Cluster, Node, cluster_for
 
 ADMIN: dict[str, Any] = {

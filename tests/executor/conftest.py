@@ -26,7 +26,7 @@ from writ_executor.service import Executor
 from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.metrics import Metrics
 from writ_runtime.watched_file import WatchedFile
-from writ_testing.fakes.scripted import ScriptedAgent, ScriptedPolicy
+from writ_testing.fakes.scripted_peers import ScriptedAgent, ScriptedPolicy
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 

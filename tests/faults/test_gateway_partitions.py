@@ -18,7 +18,7 @@ from tests.gateway.test_http import token
 from writ_client.client import Writ
 from writ_contracts.journal import Outcome
 from writ_testing.installations.installation import local_target, prepare
-from writ_testing.installations.linked import LinkedInstallation, linked_installation
+from writ_testing.installations.linked_installation import LinkedInstallation, linked_installation
 from writ_testing.peers.links import Fault
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]

@@ -21,9 +21,9 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
+from writ_testing.installations.count_load import settled
 from writ_testing.installations.installation import local_target, prepare
-from writ_testing.installations.linked import LinkedInstallation, linked_installation
-from writ_testing.installations.load import settled
+from writ_testing.installations.linked_installation import LinkedInstallation, linked_installation
 from writ_testing.peers.links import Fault
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]

@@ -14,7 +14,7 @@ from tests.faults.test_partitions import STARTED_OR_NOT, TARGETS, Round, by_clie
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import local_target, prepare
-from writ_testing.installations.linked import LinkedInstallation, linked_installation
+from writ_testing.installations.linked_installation import LinkedInstallation, linked_installation
 from writ_testing.peers.links import Fault
 from writ_testing.peers.nats_cluster import NODES, Node
 

@@ -21,7 +21,7 @@ from writ_contracts.errors import ConfigError
 from writ_documents.atomic_files import write_atomically
 from writ_gateway.http.asgi import Receive, Scope, Send
 from writ_gateway.http.config import HttpGatewayConfig
-from writ_gateway.http.serving import certificate_of
+from writ_gateway.http.http_server import certificate_of
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
 from writ_installation.nats.certificates import issue, make_authority
 from writ_testing.eventually import eventually

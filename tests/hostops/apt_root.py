@@ -11,7 +11,7 @@ import pytest
 
 from writ_hostops.packages import apt, changes, dpkg
 from writ_testing.peers.programs import program
-from writ_testing.suites.host_trials import HostCase, HostCases
+from writ_testing.suites.host_cases import HostCase, HostCases
 
 FOLDERS = (
     "etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d", "etc/apt/trusted.gpg.d",

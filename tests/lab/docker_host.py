@@ -18,7 +18,7 @@ from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.peers.programs import program
 from writ_testing.suites.backend import task
-from writ_testing.suites.host_trials import HostCase, HostCases
+from writ_testing.suites.host_cases import HostCase, HostCases
 
 CATALOGUE = load_catalogue()
 BOX, SLOW = "lab/box:1", "lab/slow:1"

@@ -11,7 +11,7 @@ from tests.lab.vault import Vault
 
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
-from writ_testing.suites.host_trials import HostCase, HostCases
+from writ_testing.suites.host_cases import HostCase, HostCases
 
 UNIT = r"trial@one\x2dtwo"
 _UNIT_FILE = """[Unit]

@@ -27,7 +27,7 @@ from writ_contracts.inventory import Target
 from writ_hostops import HANDLERS, processes
 from writ_runtime.plugins import load_catalogue
 from writ_testing.suites.backend import BackendSuite, ProgressRecorder, task
-from writ_testing.suites.host_trials import HostCase, show
+from writ_testing.suites.host_cases import HostCase, show
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 

@@ -19,7 +19,7 @@ from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import Change, diff
 from writ_rules.analysis.mutants import mutants
 from writ_rules.analysis.question_space import Example, QuestionSpace
-from writ_rules.analysis.space import RequestVariant, request
+from writ_rules.analysis.request_space import RequestVariant, request
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState

@@ -13,7 +13,7 @@ from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.lint import lint
 from writ_rules.analysis.mutants import replaced
 from writ_rules.analysis.question_space import offered
-from writ_rules.analysis.space import RequestVariant, request
+from writ_rules.analysis.request_space import RequestVariant, request
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.control import ControlState

@@ -12,7 +12,7 @@ from writ_contracts.errors import CODES
 from writ_contracts.failures import FAILED, error_of, failure_of, outcome_of
 from writ_contracts.requests import Failure, RequestReply
 from writ_contracts.wire import JSON, MSGPACK, decode
-from writ_runtime.answering import Reply, answering
+from writ_runtime.endpoint_frame import Reply, answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import HandledMessage
 

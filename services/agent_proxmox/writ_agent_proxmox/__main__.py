@@ -5,7 +5,7 @@ from writ_agent_proxmox.api import Apis
 from writ_agent_proxmox.backend import ProxmoxBackend
 from writ_agent_proxmox.config import ProxmoxAgentConfig
 from writ_agent_proxmox.credentials import Credentials
-from writ_agent_proxmox.notes import Notes
+from writ_agent_proxmox.task_notes import Notes
 from writ_runtime.service import run, running
 
 

@@ -9,7 +9,7 @@ from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
 from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.local_api import LocalApi
 from writ_agent_ssh.pool import Pool
-from writ_agent_ssh.set_aside import SetAside
+from writ_agent_ssh.quarantine import HostQuarantine
 from writ_agent_ssh.tailscale import Tailnet
 from writ_containers.host_engines import BackendWithEngines
 from writ_containers.registries import Registries
@@ -23,7 +23,7 @@ async def main(config: SshAgentConfig) -> None:
         known = KnownHosts(config.known_hosts)
         api = LocalApi(config.tailscale_socket)
         tailnet = Tailnet(api, proxy=config.tailscale_socks5, program=config.tailscale_program)
-        keys, aside = Credentials(config.keys, config.auth_sock), SetAside(config.state_dir)
+        keys, aside = Credentials(config.keys, config.auth_sock), HostQuarantine(config.state_dir)
         pool = Pool(archive, keys, known, tailnet=tailnet, idle=config.idle, connects=config.connects, set_aside=aside)
         hosts = SshBackend(pool, archive.operations)
         engines = ForwardedEngines(pool, Registries(config.registries), HostStackFiles(hosts))

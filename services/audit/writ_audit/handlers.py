@@ -12,7 +12,7 @@ from writ_contracts import wire
 from writ_contracts.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.registry import channel
 from writ_contracts.subjects import parse_query
-from writ_runtime.answering import answering
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 

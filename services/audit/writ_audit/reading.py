@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from writ_audit.following import Follower
 from writ_audit.index import Index, LinkedEvent, OperationOwner
+from writ_audit.index_follower import Follower
 from writ_audit.permission import QueryReader, ReadPermission
 from writ_audit.projection import SECURITY, project
 from writ_bus.port import Journal

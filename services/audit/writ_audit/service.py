@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from writ_audit.config import AuditConfig
 from writ_audit.decision_samples import DecisionSamples
-from writ_audit.following import Follower
 from writ_audit.handlers import service
 from writ_audit.index import Index
+from writ_audit.index_follower import Follower
 from writ_audit.metrics import Measures
 from writ_audit.notifications.delivery import Deliveries
 from writ_audit.notifications.notifiers import BUILT_IN

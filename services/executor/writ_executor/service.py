@@ -35,8 +35,8 @@ from writ_executor.composition import compose
 from writ_executor.config import ExecutorConfig
 from writ_executor.foundation import lay_foundation
 from writ_executor.metrics import Measures, pools_of
-from writ_runtime.answering import Handle, answering
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
+from writ_runtime.endpoint_frame import Handle, answering
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer

@@ -3,7 +3,7 @@
 import sys
 
 from writ_gateway.config import GatewayConfig
-from writ_gateway.starting import start
+from writ_gateway.startup import start
 from writ_gateway.stdio import serve
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from writ_router.backend import RouterBackend
 from writ_router.operations import OPERATIONS
 from writ_router.simulator import CAMERA, RouterState, router
 from writ_testing.suites.backend import task
-from writ_testing.suites.host_trials import HostCase
+from writ_testing.suites.host_cases import HostCase
 
 DEVICES, BLOCK, INSTALL = OPERATIONS
 STATUS, RESTART = (next(one for one in BUILT_IN if one.name == name) for name in ("service_status", "service_restart"))

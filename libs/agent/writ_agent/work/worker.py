@@ -18,7 +18,7 @@ from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
 from writ_agent.verification import SecurityRefusal, SentClaim, VerificationContext, VerifiedGrant, verify_grant
 from writ_agent.work.claims import ask, make_claim
-from writ_agent.work.detached import DetachedOperations
+from writ_agent.work.detached_operations import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
 from writ_agent.work.running import RunningOperation, not_begun

@@ -11,8 +11,8 @@ from writ_cli.diff_text import show_diff
 from writ_cli.error_output import OperationGoesOn
 from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
-from writ_cli.operations.known_operations import refuse_unknown, refuse_wrong_parameters
 from writ_cli.operations.many_targets import run_many
+from writ_cli.operations.operation_check import refuse_unknown, refuse_wrong_parameters
 from writ_cli.operations.progress_line import ProgressLine
 from writ_cli.operations.run_diff import RunPreview, preview_of, problem_of, show_run_diff
 from writ_cli.operations.target_choice import TargetChoice, choosing

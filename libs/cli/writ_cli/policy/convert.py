@@ -12,10 +12,10 @@ from writ_cli.policy.files import FILE
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_documents import atomic_files, yaml_file
-from writ_rules.converting import ConvertedPolicy
-from writ_rules.converting import converted as convert_data
+from writ_rules.conversion import ConvertedPolicy
+from writ_rules.conversion import converted as convert_data
 from writ_rules.loading import REFUSED
-from writ_rules.validating import FileFinding, validate_text
+from writ_rules.validation import FileFinding, validate_text
 from writ_runtime.plugins import load_catalogue
 
 

@@ -19,8 +19,8 @@ from writ_cli.settings import Settings
 from writ_contracts.policy_access import PolicyChange, PolicyDiffReply
 from writ_documents import yaml_file
 from writ_documents.document import Document
-from writ_rules.answers import compared
 from writ_rules.loading import checked_document
+from writ_rules.replies import compared
 from writ_rules.setting import Setting, read_setting
 from writ_runtime.plugins import load_catalogue
 

@@ -21,11 +21,11 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.policy_questions import PolicyValidateReply
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_people
-from writ_rules.answers import problems_of, validated
 from writ_rules.loading import Mode
+from writ_rules.replies import problems_of, validated
 from writ_rules.suite_runs import read_suite
 from writ_rules.suites import is_suite
-from writ_rules.validating import ValidationContext, validate_file, validate_text
+from writ_rules.validation import ValidationContext, validate_file, validate_text
 from writ_runtime.plugins import load_catalogue
 
 FORMATS = ("text", "json", "github", "sarif")

@@ -2,7 +2,7 @@
 
 The server packs each stream as of one moment, the journal first. So streams that are packed later hold everything the
 packed events name. The agents' own state is left out on purpose: an old state would let them forget operations they
-have done. Unfinished operations are closed when Writ starts from the file; see `writ_executor.rounds.restored_journal`.
+have done. Unfinished operations are closed when Writ starts from the file; see `writ_executor.rounds.restore_recovery`.
 """
 
 import asyncio

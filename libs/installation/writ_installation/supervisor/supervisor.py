@@ -33,7 +33,7 @@ from writ_installation.nats.server_tls import (
     tls_state,
     write_settings,
 )
-from writ_installation.processes import installed, services
+from writ_installation.processes import installed_distributions, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.readiness import probe
@@ -105,8 +105,8 @@ class Supervisor:
         """Start everything, run until a stop is requested, and stop everything. Raises Conflict if it is up."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
-        installed.refuse_former()
-        installed.require(self._table.core)
+        installed_distributions.refuse_former()
+        installed_distributions.require(self._table.core)
         os.umask(0o077)  # what any of its processes writes is for the owner alone, unless it says otherwise
         no_core_files()
         self._home.make_folders()
@@ -186,7 +186,7 @@ class Supervisor:
             self._show(f"agents cannot enrol: {hint(error, server)}")
 
     async def _start_children(self, wanted: list[services.Service]) -> None:
-        installed.require(service.argv for service in wanted)
+        installed_distributions.require(service.argv for service in wanted)
         started = [self._child(self._with_health_port(service)) for service in wanted]
         self._children += started
         try:

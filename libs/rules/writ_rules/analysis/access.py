@@ -22,7 +22,7 @@ from writ_rules.analysis.classes import (
 )
 from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.questions import QuestionDecider, example
-from writ_rules.analysis.space import options, relevant, request
+from writ_rules.analysis.request_space import options, relevant, request
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import ParameterCondition

@@ -8,7 +8,7 @@ from msgspec import structs
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis import synthetic
 from writ_rules.analysis.question_space import QuestionSpace, offered
-from writ_rules.analysis.space import ANY_TARGET, ANYBODY, case_of, signature
+from writ_rules.analysis.request_space import ANY_TARGET, ANYBODY, case_of, signature
 from writ_rules.engine.case import Case
 from writ_rules.engine.clauses import EffectClause
 from writ_rules.engine.compile import Policy

@@ -31,7 +31,7 @@ from writ_rules.analysis.classes import (
 )
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.questions import QuestionDecider, approved
-from writ_rules.analysis.space import RelevantRules, RequestVariant, options, relevant, request
+from writ_rules.analysis.request_space import RelevantRules, RequestVariant, options, relevant, request
 from writ_rules.analysis.terms import terms
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import compile_policy

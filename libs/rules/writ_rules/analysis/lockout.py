@@ -14,7 +14,7 @@ from writ_contracts.operations import Catalogue
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.classes import defaults_of
 from writ_rules.analysis.questions import QuestionDecider
-from writ_rules.analysis.space import options, relevant, request
+from writ_rules.analysis.request_space import options, relevant, request
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.obligations import progress
 from writ_rules.engine.people import People, people_of

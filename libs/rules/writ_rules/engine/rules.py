@@ -11,11 +11,11 @@ from writ_contracts.decisions import Effect
 from writ_rules.engine import clauses, times
 from writ_rules.engine.checks import values_of
 from writ_rules.engine.clauses import Clause, listed
+from writ_rules.engine.compiler_notes import CompilerNotes
 from writ_rules.engine.conditioning import ConditionCompiler, Evaluators
 from writ_rules.engine.conditions import Condition, ParameterCondition, ScanCondition, TimeCondition
 from writ_rules.engine.findings import Keys
 from writ_rules.engine.format import ApprovalEntry, PlacedRule, PolicyEntry, RuleEntry, StepEntry, present
-from writ_rules.engine.notes import CompilerNotes
 from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER, ApproverStep, Demand, RuleLimit
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.verbs import Verb

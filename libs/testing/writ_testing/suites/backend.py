@@ -17,7 +17,7 @@ from writ_contracts.facts import LISTING_SOURCES
 from writ_contracts.ids import encode_id
 from writ_contracts.parameters import Output
 from writ_testing.eventually import eventually
-from writ_testing.suites.host_trials import HostCase, show
+from writ_testing.suites.host_cases import HostCase, show
 
 PATIENCE = 20.0
 

@@ -39,8 +39,8 @@ from writ_executor.requests.attempt import (
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import answer, verdict
-from writ_executor.rounds.accepted import AcceptedOperations
-from writ_executor.steps.kept_parameters import seconds_kept
+from writ_executor.rounds.accepted_operations import AcceptedOperations
+from writ_executor.steps.parameter_retention import seconds_kept
 from writ_runtime.faults import fault
 from writ_runtime.journal_guard import JournalGuard
 from writ_trust.digests import keyed_digest, same

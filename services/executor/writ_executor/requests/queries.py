@@ -44,7 +44,7 @@ from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
 from writ_executor.requests.visible import VisibleTargets
-from writ_executor.requests.waiting import WaitingReasons
+from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_runtime.buckets import Buckets
 
 Query = TypeVar("Query")

@@ -1,8 +1,8 @@
 """`python -m writ_gateway.http`: MCP clients over streamable HTTP. `writ mcp http` starts it."""
 
 from writ_gateway.http.config import HttpGatewayConfig
+from writ_gateway.http.http_server import MANY_CYCLES, Gateway
 from writ_gateway.http.metrics import metrics
-from writ_gateway.http.serving import MANY_CYCLES, Gateway
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.service import StopStep, run, running
 

@@ -28,9 +28,9 @@ from writ_contracts.signing import Signed
 from writ_contracts.subjects import any_operation_filter, every_operation_filter, parse_event, parse_query
 from writ_contracts.wire import event_of
 from writ_policy.approvals.previews import approval_facts, last_change_of, recorded_preview
-from writ_policy.approvals.standing import RecordedOperations
+from writ_policy.approvals.recorded_operations import RecordedOperations
 from writ_policy.approvals.verdicts import PendingOperation
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.versions import QueryHandler, decode_query
 from writ_policy.state.snapshot import PolicySnapshot

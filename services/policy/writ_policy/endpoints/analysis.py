@@ -26,10 +26,10 @@ from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.scans import Scans
 from writ_policy.endpoints.versions import QueryHandler, decode_query
-from writ_policy.state.seen import VisiblePolicy
-from writ_policy.versions.stored import Versions
+from writ_policy.state.visible_policy import VisiblePolicy
+from writ_policy.versions.stored_versions import Versions
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.explaining import can_i, explain
+from writ_rules.explanation import can_i, explain
 from writ_rules.json_lines import decided
 from writ_rules.loading import Mode
 from writ_rules.setting import Setting

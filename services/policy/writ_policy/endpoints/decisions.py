@@ -13,15 +13,15 @@ from writ_contracts.decisions import OMIT_HEADER, OMIT_UNCHANGED, DecideReply, D
 from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.endpoints.scans import Scans
-from writ_policy.granting import GrantEndpoint
+from writ_policy.grant_endpoint import GrantEndpoint
 from writ_policy.metrics import Measures
 from writ_policy.starts import FORGED, ForgedStart
-from writ_policy.versions.proposed import CHANGES, ProposedVersions
+from writ_policy.versions.proposed_versions import CHANGES, ProposedVersions
 from writ_policy.windows.open_windows import OpenWindows
-from writ_runtime.answering import Reply, Respond, answering
+from writ_runtime.endpoint_frame import Reply, Respond, answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 from writ_runtime.policy_keys import PolicyKeys

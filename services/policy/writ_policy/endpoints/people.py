@@ -7,10 +7,10 @@ from writ_contracts.errors import Unreachable
 from writ_contracts.people import PeopleQuery, PeopleReply, PeopleRequest
 from writ_contracts.subjects import parse_query
 from writ_contracts.wire import decode
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.endpoints.versions import QueryHandler, decode_query
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_runtime.answering import answering
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 

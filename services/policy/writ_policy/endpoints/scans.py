@@ -21,7 +21,7 @@ from writ_policy.state.sources import Sources
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.facts import ScanFinding as Finding
 from writ_rules.engine.facts import ScanReport as Report
-from writ_runtime.answering import answering
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 from writ_runtime.security_events import SecurityEvents

@@ -34,7 +34,7 @@ from writ_policy.decisions.rulings import Judge
 from writ_policy.state import control_views
 from writ_policy.state.control_views import MOST_SHOWN
 from writ_policy.state.sources import FILES, Sources
-from writ_policy.versions.stored import Versions
+from writ_policy.versions.stored_versions import Versions
 from writ_policy.windows.open_windows import OpenWindows
 from writ_rules.engine.compile import Policy
 

@@ -7,8 +7,8 @@ from writ_bus.port import Endpoint, Message
 from writ_contracts import subjects
 from writ_contracts.listing import VisibleReply, VisibleRequest
 from writ_contracts.wire import decode
-from writ_policy.decisions.judging import JudgeFactory
-from writ_runtime.answering import answering
+from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 

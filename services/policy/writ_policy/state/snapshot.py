@@ -14,8 +14,8 @@ from writ_contracts.inventory import GATEWAY, WRIT, Agents, Inventory, Principal
 from writ_contracts.principal_changes import is_active, principals_in_force
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
-from writ_policy.state.seen import VisiblePolicy, VisibleTargets, find_target
-from writ_policy.versions.stored import VersionInForce
+from writ_policy.state.visible_policy import VisiblePolicy, VisibleTargets, find_target
+from writ_policy.versions.stored_versions import VersionInForce
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import ScanCondition
 from writ_rules.engine.people import People, people_of

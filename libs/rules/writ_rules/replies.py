@@ -34,7 +34,7 @@ from writ_rules.loading import checked_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.suite_runs import PreparedSuite, SuiteResult, run_suites
 from writ_rules.suites import SuiteEntry, cases_of, principals_of, suite_of, targets_of
-from writ_rules.validating import FileFinding, Validation
+from writ_rules.validation import FileFinding, Validation
 
 MOST_FAILURES = 1000
 Item = TypeVar("Item")

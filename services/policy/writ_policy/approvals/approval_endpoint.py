@@ -22,17 +22,17 @@ from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
 from writ_contracts.signing import Signed
-from writ_policy.approvals.announcing import announce
+from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import check_preview, recorded_preview
-from writ_policy.approvals.standing import RecordedOperations
+from writ_policy.approvals.recorded_operations import RecordedOperations
 from writ_policy.approvals.verdicts import PendingOperation, check_entitled, check_pending, repeated
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import decide
-from writ_runtime.answering import answering
 from writ_runtime.buckets import Buckets
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer

@@ -27,7 +27,7 @@ KIND = "journal_restored"
 _log = Log("writ.executor")
 
 
-class RestoredJournal:
+class RestoreRecovery:
     """The end of operations open in a backup."""
 
     def __init__(

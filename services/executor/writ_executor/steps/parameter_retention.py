@@ -27,7 +27,7 @@ def seconds_kept(decision: Decision, timeout: float, config: ExecutorConfig) -> 
     return decide + start + (PENDING_SLACK if decide else SLACK)
 
 
-class KeptParameters:
+class ParameterRetention:
     """Renews what is kept of operations whose time to decide stands still."""
 
     def __init__(self, config: ExecutorConfig, vault: Vault, index: Index, boot: Callable[[], float]) -> None:

@@ -17,10 +17,10 @@ from writ_contracts.errors import ConfigError
 from writ_gateway.http.asgi import Application
 from writ_gateway.http.bearer import BearerAuthentication
 from writ_gateway.http.config import HttpGatewayConfig
-from writ_gateway.http.counting import RequestCounter
-from writ_gateway.http.fetching import is_safe
 from writ_gateway.http.introspection import IntrospectionEndpoint
 from writ_gateway.http.issuers import Issuer
+from writ_gateway.http.json_fetch import is_safe
+from writ_gateway.http.request_counter import RequestCounter
 from writ_gateway.http.sessions import Sessions
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
 from writ_gateway.http.tokens import Tokens

@@ -15,7 +15,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import defaults
-from writ_rules.analysis import untested
+from writ_rules.analysis import analysis_limits
 from writ_rules.analysis.assumed_facts import NOTHING, AssumedFacts, scans, suppositions
 from writ_rules.analysis.combinations import spread
 from writ_rules.analysis.domains import domain
@@ -119,7 +119,7 @@ def options(
     """
     rules = [rule for each in found for rule in each.all()]
     names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
-    notes = dict.fromkeys((*untested.of_evaluators(verb, rules), *untested.of_scans(verb, rules)))
+    notes = dict.fromkeys((*analysis_limits.of_evaluators(verb, rules), *analysis_limits.of_scans(verb, rules)))
     values = {name: _values(verb, name, rules, at, notes, about) for name in verb.types if name in names}
     moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
     # One exact request at one instant is that of a usual day.
@@ -192,11 +192,11 @@ def _values(
     telling = checks
     if about is not None:
         telling = [check for one in _parameters(about, verb) if one.name == name for check in one.checks]
-        notes |= dict.fromkeys(untested.of_values(verb, name, telling, possible))
+        notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
         possible = [value for value in possible if _may_match(verb, name, value, about, at)]
     else:
-        notes |= dict.fromkeys(untested.of_values(verb, name, telling, possible))
-    notes |= dict.fromkeys(untested.of_pairs(verb, name, telling, checks, possible))
+        notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
+    notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, possible))
     for value in possible:
         case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
         found.setdefault(signature(conditions, case), value)

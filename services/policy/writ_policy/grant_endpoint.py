@@ -17,12 +17,12 @@ from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
-from writ_policy.approvals.announcing import announce
+from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
-from writ_policy.approvals.recorded import CountedApprovals, approvals_of, first_decision
+from writ_policy.approvals.recorded_approvals import CountedApprovals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.limits import Limits
 from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of

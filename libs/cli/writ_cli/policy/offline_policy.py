@@ -9,7 +9,7 @@ from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Role
-from writ_rules import answers, explaining, json_lines
+from writ_rules import explanation, json_lines, replies
 from writ_rules.setting import Setting
 
 
@@ -27,7 +27,7 @@ class OfflinePolicy(Simulation):
         query = questions.PolicyCanIQuery(
             operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
         )
-        return explaining.can_i(self.setting, query, asker=self._who(None), now=time.time())
+        return explanation.can_i(self.setting, query, asker=self._who(None), now=time.time())
 
     async def explain(
         self,
@@ -52,7 +52,7 @@ class OfflinePolicy(Simulation):
             emergency=emergency,
             approvals=list(approvals),
         )
-        return explaining.explain(self.setting, query, asker=self._who(principal), now=time.time())
+        return explanation.explain(self.setting, query, asker=self._who(principal), now=time.time())
 
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:
         """Return the decisions on requests of any principal."""
@@ -78,7 +78,7 @@ class OfflinePolicy(Simulation):
             principal_role=principal_role,
             at=at,
         )
-        return answers.allowed(self.setting, query, now=time.time())
+        return replies.allowed(self.setting, query, now=time.time())
 
     async def who_can(
         self,
@@ -97,7 +97,7 @@ class OfflinePolicy(Simulation):
             parameters=None if parameters is None else dict(parameters),
             at=at,
         )
-        return answers.who_can(self.setting, query, now=time.time())
+        return replies.who_can(self.setting, query, now=time.time())
 
     def _who(self, named: str | None) -> str:
         who = named or self._asker
