@@ -32,7 +32,7 @@ DECIDES = "a signature on it opens something: what is not understood must not"
 FILE = "a line of a file or a report of a scanner, whose author gets a clear refusal"
 CLOSED = {
     "ReadRequest.action": QUESTION,
-    "Decide.look": QUESTION,
+    "DecideRequest.look": QUESTION,
     "PolicyAllowedQuery.role": QUESTION,
     "PolicyValidateQuery.mode": QUESTION,
     "PolicyWhoCanQuery.role": QUESTION,
