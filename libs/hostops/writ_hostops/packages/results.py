@@ -9,7 +9,7 @@ from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.packages import apt, dpkg
 from writ_hostops.packages.apt import AptStep
-from writ_hostops.protocol import HostAnswer
+from writ_hostops.protocol import HostReply
 
 REBOOT_REQUIRED = "/run/reboot-required"
 MOST_NAMED = 500
@@ -31,7 +31,7 @@ def changes(before: dpkg.Installed, after: dpkg.Installed) -> Dict[str, Any]:
     return {"reboot_required": os.path.exists(REBOOT_REQUIRED), **_bounded(entries)}
 
 
-def refuse_failed(ran: ProgramResult, answer: HostAnswer, after: dpkg.Installed) -> None:
+def refuse_failed(ran: ProgramResult, answer: HostReply, after: dpkg.Installed) -> None:
     """Raise HostError if apt was stopped or failed; `answer` has the state that dpkg lists afterwards."""
     if not (ran.stopped or ran.status):
         return

@@ -14,7 +14,7 @@ from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.packages import apt, dpkg, index, results
 from writ_hostops.packages.apt import AptStep
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostReply, verdict
 from writ_hostops.stop import Stop, afterwards
 
 INDEX_MODES = ("keep", "fetch", "only")
@@ -29,11 +29,11 @@ class UpgradePlan:
     kept_back: Sequence[str]
 
 
-def run(call: Call, mode: str) -> HostAnswer:
+def run(call: Call, mode: str) -> HostReply:
     """Upgrade all packages, after a fetch of the index if the mode says so."""
     fetched, log = index.fetch(call) if mode != "keep" else ("none", "")
     if mode == "only":
-        return HostAnswer(output={**_of_index(), "log": log}, state={"index": index.stamp()}, effect="done")
+        return HostReply(output={**_of_index(), "log": log}, state={"index": index.stamp()}, effect="done")
     try:
         answer = _upgrade(call, mode)
     except HostError as error:
@@ -41,14 +41,14 @@ def run(call: Call, mode: str) -> HostAnswer:
         raise
     log = "\n".join(text for text in (log, answer.output["log"]) if text)
     effect = fetched if answer.effect == "none" else answer.effect
-    return HostAnswer(output={**answer.output, "log": log}, state=answer.state, effect=effect)
+    return HostReply(output={**answer.output, "log": log}, state=answer.state, effect=effect)
 
 
-def preview(call: Call, mode: str) -> HostAnswer:
+def preview(call: Call, mode: str) -> HostReply:
     """Return the steps by the index at hand, by apt's own simulation."""
     shown = [apt.shown(*index.COMMAND)] if mode != "keep" else []
     if mode == "only":
-        return HostAnswer(output={"would": "fetch the index", "commands": shown, **_of_index()})
+        return HostReply(output={"would": "fetch the index", "commands": shown, **_of_index()})
     before = dpkg.installed(call.stop)
     plan = _plan(call.stop)
     fields = results.planned(plan.steps)
@@ -57,16 +57,16 @@ def preview(call: Call, mode: str) -> HostAnswer:
     if plan.steps or mode == "fetch":
         shown.append(apt.shown(*COMMAND))
     output = {**fields, "commands": shown, **_kept(plan), **_of_index()}
-    return HostAnswer(output=output, state=_state(mode, before))
+    return HostReply(output=output, state=_state(mode, before))
 
 
-def baseline(call: Call, mode: str) -> HostAnswer:
+def baseline(call: Call, mode: str) -> HostReply:
     """Return a digest of all packages, and the time of the index."""
     state = _state(mode, {} if mode == "only" else dpkg.installed(call.stop))
-    return HostAnswer(output=state, state=state)
+    return HostReply(output=state, state=state)
 
 
-def probe(call: Call, mode: str) -> HostAnswer:
+def probe(call: Call, mode: str) -> HostReply:
     """Judge by dpkg's list and another simulation."""
     if mode == "only":
         state = _state(mode, {})
@@ -100,7 +100,7 @@ def judge(before: Mapping[str, Any], now: Mapping[str, Any], left: int) -> Tuple
     return "succeeded", "every package is in the version of the index, or kept back"
 
 
-def _upgrade(call: Call, mode: str) -> HostAnswer:
+def _upgrade(call: Call, mode: str) -> HostReply:
     before = dpkg.installed(call.stop)
     plan = _plan(call.stop)
     if not plan.steps and not dpkg.broken(before):
@@ -120,7 +120,7 @@ def _plan(stop: Stop) -> UpgradePlan:
     return UpgradePlan(steps, apt.kept_back(text))
 
 
-def _judged(mode: str, plan: UpgradePlan, before: dpkg.Installed, ran: ProgramResult) -> HostAnswer:
+def _judged(mode: str, plan: UpgradePlan, before: dpkg.Installed, ran: ProgramResult) -> HostReply:
     """Judge by dpkg's list now, whatever apt's exit status."""
     with afterwards() as patience:
         after = dpkg.installed(patience)
@@ -137,10 +137,10 @@ def _missed(steps: Sequence[AptStep], after: dpkg.Installed) -> List[str]:
     return [one.name for one in steps if dpkg.version_of(after, one.name) != one.after]
 
 
-def _answer(mode: str, plan: UpgradePlan, before: dpkg.Installed, after: dpkg.Installed, log: str) -> HostAnswer:
+def _answer(mode: str, plan: UpgradePlan, before: dpkg.Installed, after: dpkg.Installed, log: str) -> HostReply:
     fields = results.changes(before, after)
     output = {**fields, **_kept(plan), **_of_index(), "log": log}
-    return HostAnswer(output=output, state=_state(mode, after), effect="done" if fields["changed"] else "none")
+    return HostReply(output=output, state=_state(mode, after), effect="done" if fields["changed"] else "none")
 
 
 def _kept(plan: UpgradePlan) -> Dict[str, Any]:
