@@ -16,7 +16,7 @@ def versions(name: str, before: str, after: str) -> dict[str, str]:
 
 
 def behind(ask: Ask, apt_root: AptRoot) -> None:
-    """`hello` has a newer version that needs a new package, `extra` is held, and the new `pin` conflicts with `extra`."""
+    """A newer `hello` needs a new package, `extra` is held, and the new `pin` conflicts with `extra`."""
     apt_root.publish("pin", "1")
     apt_root.update()
     ask("package_install", package_name="extra")
