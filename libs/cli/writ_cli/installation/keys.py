@@ -13,9 +13,11 @@ from writ_installation.administration.key_list import ListedKey, list_keys
 from writ_installation.administration.key_rotation import RotationStep, pending
 from writ_installation.administration.key_steps import SETTLE, rotate, supervised
 from writ_installation.administration.principals import admitted, rotate_principal
+from writ_installation.files.parameter_keys import PARAMS
 
 PRINCIPAL = "principal-"
 SHORT = 12
+RETIRED = {PARAMS: "opens only what was stored and recorded before"}
 
 
 @click.group()
@@ -82,9 +84,9 @@ def _told(settings: Settings, made: RotationStep) -> None:
         settings.screen.data(made)
         return
     words = {
-        "announced": f"{made.new} is trusted, and not used yet",
+        "announced": f"{made.new} is known, and not used yet",
         "switched": f"{made.new} is in use",
-        "retired": f"{made.old or 'the old key'} is refused from now on",
+        "retired": f"{made.old or 'the old key'} {RETIRED.get(made.name, 'is refused from now on')}",
     }
     settings.screen.line(f"{made.name}: {words[made.step]}")
 
@@ -94,7 +96,10 @@ def _next(settings: Settings, name: str) -> None:
     step = pending(settings.home, name)
     if step == "announced":
         return
-    before = "once NATS has loaded its file" if step == "switched" else f"start the processes of {name} again, and then"
+    processes = "executors" if name == PARAMS else f"processes of {name}"
+    before = f"start the {processes} again, and then"
+    if step == "switched" and name != PARAMS:
+        before = "once NATS has loaded its file"
     settings.screen.line(f"next: {before} run `writ keys rotate {name}` again")
 
 
