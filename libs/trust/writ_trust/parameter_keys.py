@@ -4,8 +4,6 @@ The first one encrypts and keys digests; the others were used before, the oldest
 with them. A line `next …` holds the key to be used next, which all replicas know before one of them uses it.
 """
 
-import secrets
-
 from msgspec import Struct
 
 from writ_contracts.errors import Invalid
@@ -37,11 +35,6 @@ def format_keys(keys: ParameterKeys) -> bytes:
     """Return the content of the file with these keys."""
     following = [NEXT + keys.next.hex().encode()] if keys.next else []
     return b"".join(line + b"\n" for line in [*(key.hex().encode() for key in keys.used), *following])
-
-
-def generate_shared_key() -> bytes:
-    """Return a new key."""
-    return secrets.token_bytes(SIZE)
 
 
 def shared_key_id(key: bytes) -> str:

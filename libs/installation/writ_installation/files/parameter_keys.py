@@ -3,12 +3,13 @@
 A rotation adds the next key, then puts it in use. No key is removed: digests on record are under them.
 """
 
+import secrets
 from pathlib import Path
 
 from writ_bus.private_files import LARGEST_KEY, read_private
 from writ_contracts.errors import ConfigError, Conflict, Invalid
 from writ_documents.atomic_files import write_atomically
-from writ_trust.parameter_keys import ParameterKeys, format_keys, generate_shared_key, parse_keys, shared_key_id
+from writ_trust.parameter_keys import SIZE, ParameterKeys, format_keys, parse_keys, shared_key_id
 
 PARAMS = "params"
 """The name of these keys in lists and in `keyring.json`. Each has an id, which tells nothing of it."""
@@ -17,7 +18,7 @@ PARAMS = "params"
 def make_parameter_key(path: Path) -> None:
     """Make the file with a first key, unless it is there."""
     if not path.exists():
-        write_atomically(path, format_keys(ParameterKeys(used=(generate_shared_key(),))))
+        write_atomically(path, format_keys(ParameterKeys(used=(secrets.token_bytes(SIZE),))))
 
 
 def id_in_use(path: Path) -> str:
@@ -29,7 +30,7 @@ def next_id(path: Path) -> str:
     """Return the id of the next key, made now if there is none. Raises Conflict where the file is full."""
     keys = _read(path)
     if keys.next is None:
-        keys = ParameterKeys(used=keys.used, next=generate_shared_key())
+        keys = ParameterKeys(used=keys.used, next=secrets.token_bytes(SIZE))
         content = format_keys(keys)
         if len(content) > LARGEST_KEY:
             raise Conflict(f"{path} is full: remove its last line, whose operations nobody asks about any more")
