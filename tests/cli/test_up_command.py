@@ -158,6 +158,7 @@ def prepared(tmp_path: Path) -> Home:
     return prepare(tmp_path)
 
 
+@pytest.mark.exhaustive
 async def test_a_terminal_shows_progress_and_a_pipe_or_no_color_does_not(tmp_path: Path, prepared: Home) -> None:
     async with running_installation(tmp_path, home=prepared) as installation:
         words = ("run", "test_sleep", "-t", "web-1", "seconds=3")
@@ -196,6 +197,7 @@ def _read_all(master: int) -> str:
     return seen.decode()
 
 
+@pytest.mark.exhaustive
 async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: Home) -> None:
     shell = Shell(tmp_path)
     shell.environ["WRIT_HOME"] = str(prepared.root)

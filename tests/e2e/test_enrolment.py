@@ -228,6 +228,7 @@ async def test_of_two_hosts_with_the_same_token_at_once_one_gets_in(
     ]
 
 
+@pytest.mark.exhaustive
 async def test_a_token_that_expired_or_was_taken_back_opens_nothing(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
@@ -255,6 +256,7 @@ async def test_a_token_that_expired_or_was_taken_back_opens_nothing(
         assert (await enrol(tmp_path / str(number), made["token"])).status == 3
 
 
+@pytest.mark.exhaustive
 async def test_the_command_says_what_there_is_and_takes_no_pool_that_no_target_has(
     installation: RunningInstallation,
 ) -> None:

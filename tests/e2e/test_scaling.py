@@ -41,6 +41,7 @@ async def begun_by(writ: Writ, operation_id: str) -> str:
     return str(next(event.body["instance"] for event in events if event.kind == "granted"))
 
 
+@pytest.mark.exhaustive
 async def test_an_agent_added_while_work_waits_takes_its_part(
     installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:

@@ -33,3 +33,5 @@ async def test_a_rolling_restart_under_load_fails_loses_and_doubles_nothing(
         after = {one.name: one.pid for one in running.report.processes}
         assert not set(before.items()) & set(after.items())
         await ran.check(writ)
+        for log in running.home.log.glob("*.log"):
+            assert "task.ended" not in log.read_text(), f"{log.name}: a stop is told as a defect"

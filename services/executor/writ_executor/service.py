@@ -67,7 +67,7 @@ class Executor:
         measured: Metrics,
         clocks: Clocks = SYSTEM,
     ) -> None:
-        self._bus = bus
+        self._bus, self._is_stopping = bus, False
         self.time = ServerClock(bus, clocks)
         self.time.shown(measured)
         self._observe = Observer(log, measured)
@@ -109,7 +109,7 @@ class Executor:
     async def run(self) -> None:
         """Follow the journal, sweep, and watch the files, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(unending("journal", self.follower.follow()))
+            group.create_task(unending("journal", self._follow()))
             group.create_task(unending("sweep", self.sweep.run()))
             group.create_task(unending("clock", self.time.follow()))
             group.create_task(unending("guard", self._guard.watch()))
@@ -117,10 +117,17 @@ class Executor:
             for file in self._files:
                 group.create_task(unending("files", file.follow()))
 
+    async def _follow(self) -> None:
+        """Follow the journal. At a stop the drain of the bus ends the tail, and whoever stops cancels this next."""
+        await self.follower.follow()
+        if self._is_stopping:
+            await asyncio.get_running_loop().create_future()
+
     async def stop(self) -> None:
         """Let begun work end, and write a snapshot."""
         await self.background.settle()
         await self.follower.save()
+        self._is_stopping = True
 
     async def _store_refusals(self) -> None:
         """Record how much was refused because nothing was stored."""
