@@ -94,10 +94,14 @@ def make_identity(home: Home) -> str:
     return identity
 
 
-def write_public(home: Home) -> None:
-    """Write the public halves of the services' keys, for processes that may not read the private ones."""
+def write_public(home: Home, people_key: str = "") -> None:
+    """Write the public halves of the services' keys, for processes that may not read the private ones. `people_key`:
+    the new one, whose private half may be elsewhere.
+    """
     known = {name: home.key(name).public for name in SERVICES}
-    if home.people_seed.exists():
+    if people_key:
+        known[PEOPLE] = people_key
+    elif home.people_seed.exists():
         known[PEOPLE] = Key(read_private(home.people_seed)).public
     elif people_key := home.people_key():  # its private half was taken away, as it should be
         known[PEOPLE] = people_key
