@@ -17,8 +17,8 @@ from writ_contracts.wire import decode_event
 from writ_installation.administration.key_rotation import announce, switch
 from writ_installation.files.parameter_keys import id_in_use
 from writ_testing.eventually import eventually
+from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
-from writ_testing.installations.load import load
 from writ_trust.keys import Key
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240), pytest.mark.exhaustive]

@@ -1,7 +1,7 @@
 """`python -m writ_executor`: configuration, bus, parts, serve, stop in order."""
 
 from writ_bus import tasks
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
@@ -12,7 +12,7 @@ from writ_runtime.service import StopStep, ended, run, running
 from writ_runtime.watched_file import WatchedFile
 
 
-async def main(config: Config) -> None:
+async def main(config: ExecutorConfig) -> None:
     key, shared = load_key(config), SharedKeys.read(config.params_key_file)
     inventory, agents = WatchedFile(config.inventory, read_inventory), WatchedFile(config.agents, read_agents)
     measured = metrics()
@@ -31,4 +31,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run("executor", Config, main)
+    run("executor", ExecutorConfig, main)
