@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.executor.conftest import World
-from tests.executor.test_kept_parameters import demanding
+from tests.executor.test_parameter_retention import demanding
 
 from writ_contracts.errors import ConfigError, Untrusted
 from writ_executor.journal.hidden_values import Vault
