@@ -157,8 +157,8 @@ async def test_a_document_that_does_not_load_is_told_with_every_place(
     assert f"{bad}:4:40" in compared.stdout
 
 
-MISTAKEN = {
-    "starter": None,
+MISTAKEN: dict[str, str] = {
+    "starter": default_policy().decode(),
     "key": "policies:\n  name: a\n  global_policies:\n  - {name: a, operations: [test_noop], alowed: true}\n",
     "names": """policies:
   name: a
@@ -176,7 +176,7 @@ async def test_validate_gives_one_verdict_by_files_and_by_the_running_writ(
     installation: RunningInstallation, tmp_path: Path, case: str
 ) -> None:
     file = tmp_path / "policy.yaml"
-    file.write_bytes(default_policy() if MISTAKEN[case] is None else MISTAKEN[case].encode())
+    file.write_text(MISTAKEN[case])
     home = installation.home
     named = ("--inventory", home.inventory, "--principals", home.principals)
     asked = [await command(installation, "validate", file, *words, "-o", "json") for words in (("--running",), named)]
