@@ -21,8 +21,8 @@ from writ_installation.status.control import ProcessStatus, status
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.host_clocks import HostClocks, shifted_python
+from writ_testing.installations.count_load import settled
 from writ_testing.installations.installation import RunningInstallation, open_policy, running_installation
-from writ_testing.installations.load import settled
 
 pytestmark = pytest.mark.timeout(240)
 DAY = 86_400.0

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from writ_testing.exhaustive import some
+from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import local_target, prepare, running_installation
-from writ_testing.installations.load import load
 
 pytestmark = pytest.mark.timeout(600)
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3", "WRIT_RATE": "10000", "WRIT_BURST": "10000"}
