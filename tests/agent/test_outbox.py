@@ -8,7 +8,7 @@ import pytest
 from writ_agent.reporting.outbox import LARGE, Outbox
 from writ_agent.reporting.spool import Parcel, Spool
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
-from writ_contracts.agents import Acknowledged
+from writ_contracts.agents import Acknowledgement
 from writ_contracts.requests import Failure
 from writ_contracts.wire import encode
 from writ_testing.memory.broker import Broker
@@ -23,7 +23,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
         yield made
 
 
-async def serve(broker: Broker, spool: Spool, kept: list[bool], *answers: Acknowledged) -> None:
+async def serve(broker: Broker, spool: Spool, kept: list[bool], *answers: Acknowledgement) -> None:
     """Answer receipts in turn, and note whether the spool has each by then."""
     turns = iter(answers)
 
@@ -42,7 +42,7 @@ async def test_large_receipt_of_a_read_is_sent_without_the_disk(
     spool: Spool, parcel: Parcel, durable: bool, spooled: bool
 ) -> None:
     broker, kept, sent = Broker(), list[bool](), list[str]()
-    await serve(broker, spool, kept, Acknowledged(stored=True))
+    await serve(broker, spool, kept, Acknowledgement(stored=True))
     outbox = Outbox(MemoryBus(broker), spool, sent.append)
     await outbox.post("k", parcel, durable=durable)
     await outbox.flush(5.0)
@@ -51,8 +51,8 @@ async def test_large_receipt_of_a_read_is_sent_without_the_disk(
 
 async def test_large_receipt_of_a_read_is_spooled_once_it_has_to_wait(spool: Spool) -> None:
     broker, kept, sent = Broker(), list[bool](), list[str]()
-    busy = Acknowledged(error=Failure(code="unavailable", message="not now", retry=True))
-    await serve(broker, spool, kept, busy, Acknowledged(stored=True))
+    busy = Acknowledgement(error=Failure(code="unavailable", message="not now", retry=True))
+    await serve(broker, spool, kept, busy, Acknowledgement(stored=True))
     outbox = Outbox(MemoryBus(broker), spool, sent.append)
     await outbox.post("k", BIG, durable=False)
     await outbox.flush(10.0)
@@ -68,7 +68,7 @@ async def test_large_receipt_of_a_read_outlives_an_outbox_that_closes(spool: Spo
 
 async def test_refused_large_receipt_is_set_aside_whole(spool: Spool, tmp_path: Path) -> None:
     broker, kept = Broker(), list[bool]()
-    await serve(broker, spool, kept, Acknowledged(error=Failure(code="forged_receipt", message="not yours")))
+    await serve(broker, spool, kept, Acknowledgement(error=Failure(code="forged_receipt", message="not yours")))
     outbox = Outbox(MemoryBus(broker), spool, lambda _: None)
     await outbox.post("k", BIG, durable=False)
     await outbox.flush(5.0)

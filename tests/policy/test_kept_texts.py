@@ -4,7 +4,7 @@ import pytest
 from msgspec import structs
 from tests.policy.replica import Asking
 
-from writ_contracts.decisions import AskGrant, Decision, Subject
+from writ_contracts.decisions import Decision, GrantRequest, Subject
 from writ_contracts.errors import Invalid
 from writ_contracts.large_texts import LARGE, without_large_texts
 from writ_policy.decisions.kept_texts import KeptTexts
@@ -16,9 +16,9 @@ def written(asking: Asking, **changed: object) -> Subject:
     return asking.subject("file_write", parameters=parameters)
 
 
-def shortened(asking: Asking, subject: Subject, kept: str) -> AskGrant:
+def shortened(asking: Asking, subject: Subject, kept: str) -> GrantRequest:
     less = structs.replace(subject, parameters=without_large_texts(subject.parameters))
-    return AskGrant(subject=less, claim=asking.claim(subject), control_sequence=0, kept=kept)
+    return GrantRequest(subject=less, claim=asking.claim(subject), control_sequence=0, kept=kept)
 
 
 async def test_kept_texts_complete_the_question_of_their_own_request_only(asking: Asking) -> None:

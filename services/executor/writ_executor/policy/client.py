@@ -15,19 +15,19 @@ from writ_contracts.decisions import (
     LARGE_REQUEST,
     OMIT_HEADER,
     OMIT_UNCHANGED,
-    AskGrant,
-    Decide,
-    Decided,
+    DecideReply,
+    DecideRequest,
     Decision,
     Effect,
     Grant,
-    GrantAnswer,
+    GrantReply,
+    GrantRequest,
     Subject,
 )
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.large_texts import large_texts, without_large_texts
-from writ_contracts.listing import VisibleAnswer, VisibleRequest
-from writ_contracts.people import PeopleAnswer, PeopleRequest
+from writ_contracts.listing import VisibleReply, VisibleRequest
+from writ_contracts.people import PeopleReply, PeopleRequest
 from writ_contracts.previews import ApprovalFacts
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
@@ -40,8 +40,8 @@ from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
 """Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
-Answered = TypeVar("Answered", Decided, GrantAnswer, PeopleAnswer, VisibleAnswer)
-WithFacts = TypeVar("WithFacts", Decided, GrantAnswer)
+Answered = TypeVar("Answered", DecideReply, GrantReply, PeopleReply, VisibleReply)
+WithFacts = TypeVar("WithFacts", DecideReply, GrantReply)
 REMEMBERED = 60.0
 NO_ANSWER = frozenset({"internal", "denied"})
 """Codes of grant errors without information on the operation: a defect of policy, or an append that NATS refused.
@@ -93,10 +93,10 @@ class PolicyClient:
         """Return the facts on one reader's card, signed by policy. Raises Untrusted."""
         return open_signed(signed, ApprovalFacts, self._trusted, self._installation)
 
-    async def decide(self, ask: Decide) -> CheckedDecision:
+    async def decide(self, ask: DecideRequest) -> CheckedDecision:
         """Return the decision. Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted."""
         with self._measures.stage("decide", "", ask.subject.operation_id):
-            answer = await self._ask_with_facts(subjects.POLICY_DECIDE, ask, Decided)
+            answer = await self._ask_with_facts(subjects.POLICY_DECIDE, ask, DecideReply)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         decision = self._check(answer.decision, ask.subject)
@@ -109,7 +109,7 @@ class PolicyClient:
             look_key=ask.look_key or "",
         )
 
-    async def grant(self, ask: AskGrant, decided: str = "") -> CheckedDecision:
+    async def grant(self, ask: GrantRequest, decided: str = "") -> CheckedDecision:
         """Return the decision, with a grant if it allows; the journal has the start by then. `decided`: the digest of
         the parameters in the first decision, by which policy finds their large texts again.
 
@@ -148,36 +148,38 @@ class PolicyClient:
             return self._people
         data = encode(PeopleRequest(number=named.number))
 
-        async def send() -> PeopleAnswer:
-            return decode((await self._bus.request(subjects.POLICY_PEOPLE, data, timeout=TIMEOUT)).data, PeopleAnswer)
+        async def send() -> PeopleReply:
+            return decode((await self._bus.request(subjects.POLICY_PEOPLE, data, timeout=TIMEOUT)).data, PeopleReply)
 
         answer = await _retry_while_behind(send)
         self._people = None if answer.directory is None else answer.directory.detached()
         return self._people
 
-    async def visible(self, principal: str, key: str, targets: Sequence[str]) -> VisibleAnswer:
+    async def visible(self, principal: str, key: str, targets: Sequence[str]) -> VisibleReply:
         """Return which of the targets the principal may list, with the operations on each. Raises as `decide` does."""
         data = encode(VisibleRequest(principal=principal, key=key, targets=list(targets)))
 
-        async def send() -> VisibleAnswer:
-            return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=TIMEOUT)).data, VisibleAnswer)
+        async def send() -> VisibleReply:
+            return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=TIMEOUT)).data, VisibleReply)
 
         return await _retry_while_behind(send)
 
-    async def _ask_grant(self, ask: AskGrant, decided: str) -> GrantAnswer:
+    async def _ask_grant(self, ask: GrantRequest, decided: str) -> GrantReply:
         """Send the question without its large texts, which policy has from its decision; with them if it has not."""
         if decided and large_texts(ask.subject.parameters):
             shorter = structs.replace(ask.subject, parameters=without_large_texts(ask.subject.parameters))
             try:
                 return await self._ask_with_facts(
-                    subjects.POLICY_GRANT, structs.replace(ask, subject=shorter, kept=decided), GrantAnswer
+                    subjects.POLICY_GRANT, structs.replace(ask, subject=shorter, kept=decided), GrantReply
                 )
             except Invalid as error:
                 if error.code not in NOT_KEPT:
                     raise
-        return await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantAnswer)
+        return await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantReply)
 
-    async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[WithFacts]) -> WithFacts:
+    async def _ask_with_facts(
+        self, subject: str, ask: DecideRequest | GrantRequest, kind: type[WithFacts]
+    ) -> WithFacts:
         """Return the answer on all available facts. Facts missing in the second question stay missing.
 
         Gathering takes time, and a stop counts from its storage: the second question names the latest control event.
@@ -192,9 +194,9 @@ class PolicyClient:
             subject, structs.replace(ask, facts=facts, control_sequence=control_sequence), kind
         )
 
-    async def _ask_current(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
+    async def _ask_current(self, subject: str, ask: DecideRequest | GrantRequest, kind: type[Answered]) -> Answered:
         data = encode(ask)
-        large = len(data) > LARGE_REQUEST or (isinstance(ask, AskGrant) and ask.kept is not None)
+        large = len(data) > LARGE_REQUEST or (isinstance(ask, GrantRequest) and ask.kept is not None)
         headers = {OMIT_HEADER: OMIT_UNCHANGED} if large else None
 
         async def send() -> Answered:
@@ -217,12 +219,12 @@ class PolicyClient:
 EFFECTS = get_args(Effect)
 
 
-def _preflight_grant(answer: Decided) -> Signed | None:
+def _preflight_grant(answer: DecideReply) -> Signed | None:
     """Return the requested read grant; None if the answer's grant is for listings."""
     return None if answer.needs else answer.look
 
 
-def _bound_decision(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
+def _bound_decision(grant: Grant, signed: Signed, ask: GrantRequest) -> Decision:
     """Return the decision named by the grant's digest, so one signature holds for both."""
     if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
         raise Untrusted("policy's grant is for another claim")
@@ -256,9 +258,9 @@ async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answere
 
 
 def _exception_of(
-    answer: Decided | GrantAnswer | PeopleAnswer | VisibleAnswer, failure: Failure
+    answer: DecideReply | GrantReply | PeopleReply | VisibleReply, failure: Failure
 ) -> Conflict | Invalid | Unreachable | Untrusted:
-    if not isinstance(answer, GrantAnswer) or failure.code not in NO_ANSWER:
+    if not isinstance(answer, GrantReply) or failure.code not in NO_ANSWER:
         return exception_of(failure)
     code = failure.code if failure.code == "internal" else None
     return Unreachable(f"policy could not answer the claim: {failure.message}", code=code)

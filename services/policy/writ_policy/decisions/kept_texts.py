@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import structs
 
-from writ_contracts.decisions import AskGrant, Decision, Subject
+from writ_contracts.decisions import Decision, GrantRequest, Subject
 from writ_contracts.errors import Invalid
 from writ_contracts.large_texts import large_texts
 from writ_runtime.recent_values import RecentValues
@@ -31,7 +31,7 @@ class KeptTexts:
             size = sum(map(sys.getsizeof, texts.values()))
             self._kept.put(_key(subject.operation_id, decision.parameters_digest), texts, size)
 
-    def completed(self, ask: AskGrant) -> AskGrant:
+    def completed(self, ask: GrantRequest) -> GrantRequest:
         """Return the question with the texts that it leaves out. Raises Invalid (`texts_needed`) without them."""
         if ask.kept is None:
             return ask
@@ -41,7 +41,7 @@ class KeptTexts:
         parameters = {**ask.subject.parameters, **texts}
         return structs.replace(ask, subject=structs.replace(ask.subject, parameters=parameters))
 
-    def drop(self, ask: AskGrant) -> None:
+    def drop(self, ask: GrantRequest) -> None:
         """Forget the texts of an operation that has been granted."""
         if ask.kept is not None:
             self._kept.drop(_key(ask.subject.operation_id, ask.kept))
