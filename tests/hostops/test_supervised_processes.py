@@ -47,7 +47,7 @@ def fork_if_there_is_room(place):
 
 supervisor.fork = fork_if_there_is_room
 def length(call):
-    return HostAnswer(output={"length": len(call.parameters["text"])})
+    return HostReply(output={"length": len(call.parameters["text"])})
 
 HANDLERS["test_look"] = {"run": me}
 HANDLERS["test_length"] = {"run": length, "preview": length}
@@ -151,7 +151,8 @@ def test_attachment_is_passed_on_in_pieces_while_other_requests_go_on(kept: Kept
     (tmp_path / "go").touch()
     assert kept.result(running)["outcome"] == "succeeded"
     kept.write(rest)
-    assert kept.result(1000)["output"] == {"length": len(LONG)}
+    result = kept.result(1000)
+    assert result["output"] == {"length": len(LONG)}, result
     assert kept.pid()
 
 
