@@ -3,16 +3,17 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from writ_testing.fakes.engine_http import Answer, Request
 
 
-def labels_wanted(request: Request) -> dict[str, str]:
-    """Return the label filter of a list request."""
-    return dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+def has_labels(request: Request, labels: Mapping[str, str]) -> bool:
+    """Whether these labels pass the filters of a list request: `name=value`, or a name alone."""
+    wanted = (pair.partition("=") for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)
 
 
 def tar_of(folder: str, content: str) -> bytes:
@@ -63,6 +64,7 @@ class EngineStorage:
     def storage_routes(self) -> list[tuple[str, str, Callable[..., Answer]]]:
         return [
             ("GET", "/volumes", self._list_volumes),
+            ("POST", "/volumes/create", self._create_volume),
             ("GET", "/volumes/([^/]+)", self._volume),
             ("DELETE", "/volumes/([^/]+)", self._remove_volume),
             ("GET", "/images/json", self._list_images),
@@ -90,12 +92,15 @@ class EngineStorage:
         return Answer(200)
 
     def _list_volumes(self, request: Request) -> Answer:
-        expected = labels_wanted(request).items()
-        return Answer(200, {"Volumes": [one for one in self.volumes.values() if expected <= one["Labels"].items()]})
+        return Answer(200, {"Volumes": [one for one in self.volumes.values() if has_labels(request, one["Labels"])]})
 
     def _volume(self, request: Request, name: str) -> Answer:
         found = self.volumes.get(name)
         return Answer(200, found) if found else Answer(404, {"message": f"get {name}: no such volume"})
+
+    def _create_volume(self, request: Request) -> Answer:
+        named = {"Name": request.body["Name"], "Labels": request.body.get("Labels") or {}}
+        return Answer(201, self.volumes.setdefault(named["Name"], named))
 
     def _remove_volume(self, request: Request, name: str) -> Answer:
         if self.volumes.pop(name, None) is None:
@@ -104,13 +109,13 @@ class EngineStorage:
         return Answer(204)
 
     def _list_images(self, request: Request) -> Answer:
-        expected = labels_wanted(request).items()
         labelled = [(one, one["Config"].get("Labels") or {}) for one in self.images.values()]
-        return Answer(200, [{**one, "Labels": own} for one, own in labelled if expected <= own.items()])
+        return Answer(200, [{**one, "Labels": own} for one, own in labelled if has_labels(request, own)])
 
     def _image(self, request: Request, reference: str) -> Answer:
         found = self.image(reference)
-        return Answer(200, found) if found else Answer(404, {"message": f"No such image: {reference}"})
+        created = {"Created": "2026-01-01T00:00:00Z"}
+        return Answer(200, {**found, **created}) if found else Answer(404, {"message": f"No such image: {reference}"})
 
     def _remove_image(self, request: Request, reference: str) -> Answer:
         if self.images.pop(reference, None) is None:
