@@ -67,7 +67,7 @@ async def _measured(folder: Path, socket: str) -> dict[str, object]:
             Docker(url=f"unix://{socket}", api_version="v1.44") as bare,
             running_installation(folder / "installation", home=home, environ=ENVIRON) as installation,
         ):
-            writ = await _requester(installation)
+            writ = await requester(installation)
             rows = {
                 "`docker inspect`": Row(lambda _: docker(socket, "inspect", CONTAINER), PROCESSES),
                 "aiodocker, kept connection": Row(lambda _: bare.containers.container(CONTAINER).show(), CALLS),
@@ -123,7 +123,7 @@ async def _seconds(call: Awaitable[object]) -> float:
     return time.perf_counter() - began
 
 
-async def _requester(installation: RunningInstallation) -> Requester:
+async def requester(installation: RunningInstallation) -> Requester:
     seed = installation.home.seed_file(f"principal-{PRINCIPAL}").read_bytes()
     writ = Requester(await open_bus(Context(principal=PRINCIPAL, url=installation.url), seed, wait=10))
     await writ.listen()

@@ -1,7 +1,9 @@
-"""Compose files of a target's stack folder, on the agent's host or on another."""
+"""Files of the engine's host: Compose files of a target's stack folder, and the space for the engine's data."""
 
+import asyncio
+import shutil
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from writ_containers.compose.parse import LARGEST, refused
 from writ_contracts.errors import Invalid
@@ -10,11 +12,21 @@ from writ_documents import yaml_file
 from writ_documents.document import FileErrors
 
 
+class DiskSpace(NamedTuple):
+    """The space of a file system, in bytes."""
+
+    free: int
+    total: int
+
+
 class StackFiles(Protocol):
-    """The files named by `source` of a stack."""
+    """The files named by `source` of a stack, on the engine's host."""
 
     async def read(self, target: Target, name: str) -> str:
         """Return the text. Raises WritError (`no_stack_dir`, `compose_refused`, …)."""
+
+    async def space(self, target: Target, folder: str) -> DiskSpace | None:
+        """Return the space of a folder there; None where it cannot be seen. Raises WritError."""
 
 
 class LocalStackFiles:
@@ -29,6 +41,14 @@ class LocalStackFiles:
             return yaml_file.content(path, largest=LARGEST).decode()
         except (FileErrors, UnicodeDecodeError) as error:
             raise refused(name, "in stack_dir can't be read, or is not UTF-8") from error
+
+    async def space(self, target: Target, folder: str) -> DiskSpace | None:
+        """See StackFiles."""
+        try:
+            usage = await asyncio.to_thread(shutil.disk_usage, folder)
+        except OSError:  # an agent in a container has the socket, not the folder
+            return None
+        return DiskSpace(usage.free, usage.total)
 
 
 def stack_folder(target: Target) -> str:

@@ -53,6 +53,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
     health: str = ""
     ill: str = ""
     api: str = "1.45"
+    more_info: dict[str, Any] = field(default_factory=dict)
     clock: int = 0
     _server: asyncio.Server | None = None
     _connections: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -164,6 +165,11 @@ class FakeEngine(EngineNetworks, EngineStorage):
             ("GET", "/_ping", self._ping),
             ("GET", "/version", self._version),
             ("GET", "/info", self._info),
+            (
+                "GET",
+                "/system/df",
+                lambda _: Answer(200, {"LayersSize": 1_500_000_000, "Containers": [{"SizeRw": 2500}]}),
+            ),
             ("GET", "/containers/json", self._list),
             ("POST", "/containers/create", self._create),
             ("GET", one + "/json", self._inspect),
@@ -191,7 +197,10 @@ class FakeEngine(EngineNetworks, EngineStorage):
 
     def _info(self, request: Request) -> Answer:
         swarm = {"LocalNodeState": "inactive"}
-        return Answer(200, {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm})
+        return Answer(
+            200,
+            {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm, **self.more_info},
+        )
 
     def _list(self, request: Request) -> Answer:
         found = [one for one in self.containers.values() if has_labels(request, one["Config"]["Labels"])]
