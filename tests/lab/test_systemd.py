@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shlex
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.lab.docker_host import BOX, make_box
+from tests.lab.engine import bare_engine
+from tests.lab.engine_certificates import Authority
 from tests.lab.hosts import Host, until
 from tests.lab.site import COUNTED, OVER_SSH, SECOND, SERVICES, SSH_AGENT, TARGETS, Site, blocks, set_up, typed
 from tests.lab.targets import ROOT
@@ -18,10 +22,13 @@ from writ_client.client import Writ
 from writ_contracts.requests import OperationView
 from writ_testing.demo import POLICY, TARGET, first_operation
 from writ_testing.eventually import eventually
+from writ_testing.installations.installation import open_policy
 from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 MCP = (Path(__file__).parents[2] / "docs/mcp.md").read_text()
+DOCKER = (Path(__file__).parents[2] / "docs/docker.md").read_text()
+DOCKER_AGENT = "writ-agent-docker@docker"
 MCP_CALL = Path(__file__).with_name("mcp_call.py")
 BACKUP = (Path(__file__).parents[2] / "docs/operating/backup-and-restore.md").read_text()
 ENDS_WITHIN = 120.0
@@ -304,3 +311,35 @@ def enrol_elsewhere(site: Site) -> str:
     token = site.json("agent", "token", site.pool)["token"]
     said = site.far.run("/opt/writ/bin/writ-enrol", "--to", "/etc/writ-other", stdin=token)
     return next(line.removeprefix("public key: ") for line in said.splitlines() if line.startswith("public key: "))
+
+
+def test_docker_agent_enrols_and_creates_a_container(site: Site, tmp_path: Path) -> None:
+    address = os.environ["LAB_CONTROL"]
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("engine", address)
+    files = {"tlscacert": str(authority.file), "tlscert": str(certificate), "tlskey": str(key)}
+    (lines,) = blocks(DOCKER.replace("engine.example.org", address))
+    site.control.write("/root/writ/ca.pem", authority.pem)
+    site.control.write("/root/writ/client.pem", authority.identity("client"))
+    before = site.control.run("cat", "/etc/writ/policy.yaml")
+    site.control.run("cp", "/dev/stdin", "/etc/writ/policy.yaml", stdin=open_policy())
+    try:
+        with bare_engine({"hosts": [f"tcp://{address}:2376"], "tlsverify": True, **files}) as engine:
+            make_box(engine)
+            token = ""
+            for line in lines:
+                said = site.control.run(*typed(line), stdin=token if line.endswith("writ-enrol") else "", timeout=120.0)
+                token = said if "agent token" in line else token
+            until(
+                lambda: site.agents("docker") == 1, 30.0, f"it is heard of: {site.control.show(DOCKER_AGENT, 'Result')}"
+            )
+            tested = site.json("backends", "test", "box")
+            assert "disk" in tested[0]["visit"]["versions"], tested
+            made = site.run("container_create", "container_name=web", f"image={BOX}", target="box")
+            assert made["outcome"] == "succeeded", made
+            assert engine.inspect("web")[0]["State"]["Running"] is True
+            pid = site.control.show(DOCKER_AGENT, "MainPID")
+            assert "\nCapEff:\t0000000000000000\n" in site.control.run("cat", f"/proc/{pid}/status")
+    finally:
+        site.control.run("cp", "/dev/stdin", "/etc/writ/policy.yaml", stdin=before)
+        site.control.attempt("systemctl", "disable", "--now", DOCKER_AGENT)
