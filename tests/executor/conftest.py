@@ -17,23 +17,25 @@ from writ_contracts.journal import Carried, Dispatched, JournalEvent
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
 from writ_contracts.records import Record
-from writ_contracts.requests import RequestAnswer
+from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode, decode_event
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.journal.follower import read_life
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.metrics import Metrics
 from writ_runtime.watched_file import WatchedFile
-from writ_testing.fakes.scripted import ScriptedAgent, ScriptedPolicy
+from writ_testing.fakes.scripted_peers import ScriptedAgent, ScriptedPolicy
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
+from writ_trust.parameter_keys import ParameterKeys
 
 T = TypeVar("T")
 POOL = "local-web-1"
 WEB = Target(id="web-1", role="production", backend="local", file_roots=["/srv/app"])
-KEY = secrets.token_bytes(32)
+KEY = SharedKeys(ParameterKeys(used=(secrets.token_bytes(32),)))
 
 
 class World:
@@ -50,12 +52,13 @@ class World:
         self.policy.agents = frozenset({self.hands.key.public})
         self.targets = [WEB]
         self.executors: list[Executor] = []
+        self.shared = KEY
         self._stack = AsyncExitStack()
 
     async def executor(self, measured: Metrics | None = None, clocks: Clocks = SYSTEM, **changed: Any) -> Executor:
         """One more replica, on a host with these clocks."""
         config = structs.replace(
-            Config(
+            ExecutorConfig(
                 nats_url="memory",
                 installation="",
                 key_file=Path("none"),
@@ -73,7 +76,7 @@ class World:
             self._file("agents", self._agents()),
         )
         bus = MemoryBus(self.broker)
-        one = Executor(config, bus, KEY, self.catalogue, inventory, agents, measured or metrics(), clocks)
+        one = Executor(config, bus, self.shared, self.catalogue, inventory, agents, measured or metrics(), clocks)
         await one.serve()
         running = asyncio.create_task(one.run())
         self._stack.push_async_callback(_end, one, running, bus)
@@ -87,15 +90,15 @@ class World:
         (self.folder / name).touch()
         return WatchedFile(self.folder / name, lambda _: value)
 
-    async def ask(self, operation: str, principal: str = "alice", /, **wish: Any) -> RequestAnswer:
+    async def ask(self, operation: str, principal: str = "alice", /, **wish: Any) -> RequestReply:
         """Send a request as a bare client would."""
         wish.setdefault("target", "web-1")
         return await self.ask_raw(subjects.request(principal, operation), json.encode(wish))
 
-    async def ask_raw(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> RequestAnswer:
+    async def ask_raw(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> RequestReply:
         """Send bytes."""
         message = await self.bus.request(subject, data, timeout=20, headers=headers)
-        return decode(message.data, RequestAnswer)
+        return decode(message.data, RequestReply)
 
     async def records(self, filter: str = "writ.journal.>") -> list[Record]:
         """What the journal holds."""

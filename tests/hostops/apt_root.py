@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from writ_hostops.packages import apt, changes, dpkg
+from writ_hostops.packages import apt, dpkg, index, results
 from writ_testing.peers.programs import program
-from writ_testing.suites.host_trials import Trial, Trials
+from writ_testing.suites.host_cases import HostCase, HostCases
 
 FOLDERS = (
     "etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d", "etc/apt/trusted.gpg.d",
@@ -118,7 +118,7 @@ class AptRoot:
             other.communicate()
 
 
-def trials(made: Trials, apt: AptRoot) -> Iterator[Trial]:
+def trials(made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
     """Of a backend whose hostops works on this root."""
     for version in ("1.0", "1.1"):
         apt.publish("hello", version)
@@ -142,9 +142,9 @@ def apt_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AptRoot:
     root = AptRoot(tmp_path / "apt")
     monkeypatch.setattr(apt, "OPTIONS", root.options())
     monkeypatch.setattr(dpkg, "OPTIONS", root.admin())
-    monkeypatch.setattr(changes, "INDEX", f"{root.root}/var/lib/apt/lists")
-    monkeypatch.setattr(changes, "UPDATES", f"{root.root}/var/lib/dpkg/updates")
-    monkeypatch.setattr(changes, "REBOOT_REQUIRED", f"{root.root}/run/reboot-required")
+    monkeypatch.setattr(index, "LISTS", f"{root.root}/var/lib/apt/lists")
+    monkeypatch.setattr(dpkg, "UPDATES", f"{root.root}/var/lib/dpkg/updates")
+    monkeypatch.setattr(results, "REBOOT_REQUIRED", f"{root.root}/run/reboot-required")
     root.publish("hello", "1.0")
     root.publish("hello", "1.1")
     root.publish("extra", "2.0-1", fields="Depends: hello\n")

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.lab.docker_agent import DOCKER_AGENT, add_docker_agent, engine_over_tls
 from tests.lab.docker_host import BOX, make_box
-from tests.lab.engine import bare_engine
-from tests.lab.engine_certificates import Authority
 from tests.lab.hosts import Host, until
 from tests.lab.site import COUNTED, OVER_SSH, SECOND, SERVICES, SSH_AGENT, TARGETS, Site, blocks, set_up, typed
 from tests.lab.targets import ROOT
@@ -27,8 +26,6 @@ from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 MCP = (Path(__file__).parents[2] / "docs/mcp.md").read_text()
-DOCKER = (Path(__file__).parents[2] / "docs/docker.md").read_text()
-DOCKER_AGENT = "writ-agent-docker@docker"
 MCP_CALL = Path(__file__).with_name("mcp_call.py")
 BACKUP = (Path(__file__).parents[2] / "docs/operating/backup-and-restore.md").read_text()
 ENDS_WITHIN = 120.0
@@ -314,25 +311,12 @@ def enrol_elsewhere(site: Site) -> str:
 
 
 def test_docker_agent_enrols_and_creates_a_container(site: Site, tmp_path: Path) -> None:
-    address = os.environ["LAB_CONTROL"]
-    authority = Authority(tmp_path)
-    certificate, key = authority.issue("engine", address)
-    files = {"tlscacert": str(authority.file), "tlscert": str(certificate), "tlskey": str(key)}
-    (lines,) = blocks(DOCKER.replace("engine.example.org", address))
-    site.control.write("/root/writ/ca.pem", authority.pem)
-    site.control.write("/root/writ/client.pem", authority.identity("client"))
     before = site.control.run("cat", "/etc/writ/policy.yaml")
     site.control.run("cp", "/dev/stdin", "/etc/writ/policy.yaml", stdin=open_policy())
     try:
-        with bare_engine({"hosts": [f"tcp://{address}:2376"], "tlsverify": True, **files}) as engine:
+        with engine_over_tls(tmp_path, os.environ["LAB_CONTROL"]) as (engine, authority):
             make_box(engine)
-            token = ""
-            for line in lines:
-                said = site.control.run(*typed(line), stdin=token if line.endswith("writ-enrol") else "", timeout=120.0)
-                token = said if "agent token" in line else token
-            until(
-                lambda: site.agents("docker") == 1, 30.0, f"it is heard of: {site.control.show(DOCKER_AGENT, 'Result')}"
-            )
+            add_docker_agent(site, authority, os.environ["LAB_CONTROL"])
             tested = site.json("backends", "test", "box")
             assert "disk" in tested[0]["visit"]["versions"], tested
             made = site.run("container_create", "container_name=web", f"image={BOX}", target="box")
@@ -341,5 +325,22 @@ def test_docker_agent_enrols_and_creates_a_container(site: Site, tmp_path: Path)
             pid = site.control.show(DOCKER_AGENT, "MainPID")
             assert "\nCapEff:\t0000000000000000\n" in site.control.run("cat", f"/proc/{pid}/status")
     finally:
+        site.call("target", "remove", "box")
         site.control.run("cp", "/dev/stdin", "/etc/writ/policy.yaml", stdin=before)
         site.control.attempt("systemctl", "disable", "--now", DOCKER_AGENT)
+
+
+def test_uninstall_removes_all_that_was_installed_but_the_record(site: Site) -> None:
+    """The last one of this module: nothing of the site is there afterwards."""
+    refused = site.call("uninstall", "--yes")
+    assert (refused[0], "target remove" in refused[2]) == (2, True)
+    code, said, error = site.call("uninstall", "--yes", "--leave-hosts")
+    assert code == 0, error
+    units = site.control.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "writ*")
+    assert units == ""
+    assert site.control.run("find", "/etc/systemd/system", "-name", "writ*") == ""
+    assert "stays: /var/lib/writ-nats/jetstream/jetstream" in said
+    assert site.control.attempt("test", "-e", "/etc/writ/keys")[0] == 1
+    for folder in ("/etc/writ-ssh", "/var/lib/writ", "/var/lib/writ-policy-1", "/var/lib/private/writ-audit-1"):
+        assert site.control.attempt("test", "-e", folder)[0] == 1, folder
+    assert site.control.attempt("test", "-d", "/var/lib/writ-nats/jetstream/jetstream")[0] == 0

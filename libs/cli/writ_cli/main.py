@@ -24,9 +24,21 @@ from writ_cli.installation import (
     provision,
     target_edits,
     targets,
+    uninstall,
 )
 from writ_cli.lazy_group import LazyGroup
-from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, sessions, stops, windows
+from writ_cli.operations import (
+    audit,
+    backends,
+    catalogue,
+    emergencies,
+    own_operations,
+    requests,
+    scan,
+    sessions,
+    stops,
+    windows,
+)
 from writ_cli.repeated_options import refuse_repeated
 from writ_contracts.version import VERSION
 
@@ -101,13 +113,14 @@ for command in (
     lifecycle.down,
     lifecycle.restart,
     lifecycle.status,
+    uninstall.uninstall,
     lifecycle.agent_env,
     agents.agent,
     show_help,
     completion.completion,
     requests.run,
     requests.simulate,
-    own.op,
+    own_operations.op,
     stops.stop,
     emergencies.emergency,
     windows.window,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from writ_containers.compose.judged import replicas
+from writ_containers.compose.canonical_stack import replicas
 from writ_containers.compose.types import Stack
 from writ_containers.container_judgement import Judgement
 from writ_containers.container_view import STACK_OPERATION_LABEL, stack_mark

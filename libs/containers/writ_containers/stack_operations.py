@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_containers import container_view, stack_baseline, stack_removal
 from writ_containers.compose import command
-from writ_containers.compose.judged import compose_json, images, own_names, public_digest, settings, shown
+from writ_containers.compose.canonical_stack import compose_json, images, own_names, public_digest, settings, shown
 from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
 from writ_containers.created_container import CERTAIN_AFTER

@@ -1,9 +1,8 @@
 """`python -m writ_executor`: configuration, bus, parts, serve, stop in order."""
 
 from writ_bus import tasks
-from writ_bus.private_files import read_private
-from writ_contracts.errors import ConfigError
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.connect import connect_as, load_key
@@ -13,8 +12,8 @@ from writ_runtime.service import StopStep, ended, run, running
 from writ_runtime.watched_file import WatchedFile
 
 
-async def main(config: Config) -> None:
-    key, shared = load_key(config), _shared_key(config)
+async def main(config: ExecutorConfig) -> None:
+    key, shared = load_key(config), SharedKeys.read(config.params_key_file)
     inventory, agents = WatchedFile(config.inventory, read_inventory), WatchedFile(config.agents, read_agents)
     measured = metrics()
     async with running("executor", config, measured) as process:
@@ -31,15 +30,5 @@ async def main(config: Config) -> None:
         await process.serve_until_stopped(executor.checks(), *steps)
 
 
-def _shared_key(config: Config) -> bytes:
-    try:
-        key = bytes.fromhex(read_private(config.params_key_file).decode())
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise ConfigError(f"{config.params_key_file}: is not 64 hexadecimal digits")
-    return key
-
-
 if __name__ == "__main__":
-    run("executor", Config, main)
+    run("executor", ExecutorConfig, main)

@@ -9,13 +9,14 @@ from writ_executor.admission.admission import Admission
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS, AuditDetail
 from writ_executor.journal.follower import Follower
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
 from writ_executor.metrics import Measures
 from writ_executor.policy.client import PolicyClient
@@ -32,7 +33,7 @@ from writ_runtime.watched_file import WatchedFile
 class Foundation:
     """The parts on which all others stand: what the executor is given, the journal, policy and the lists."""
 
-    config: Config
+    config: ExecutorConfig
     bus: Bus
     catalogue: Catalogue
     measures: Measures
@@ -55,9 +56,9 @@ class Foundation:
 
 
 def lay_foundation(
-    config: Config,
+    config: ExecutorConfig,
     bus: Bus,
-    key: bytes,
+    shared: SharedKeys,
     catalogue: Catalogue,
     inventory: WatchedFile[Inventory],
     agents: WatchedFile[Agents],
@@ -83,9 +84,9 @@ def lay_foundation(
         storage=storage,
         recorder=recorder,
         guard=guard,
-        follower=Follower(bus, index, key, measures.success, guard),
+        follower=Follower(bus, index, shared, measures.success, guard),
         lives=OperationTable(bus, index, measures),
-        vault=Vault(bus, key, storage),
+        vault=Vault(bus, shared, storage),
         policy=PolicyClient(bus, trusted, config.installation, presence, measures),
         alarms=SecurityEventRecorder(recorder),
         targets=Targets(inventory, catalogue, presence),
@@ -96,7 +97,7 @@ def lay_foundation(
 
 
 def _guard(
-    config: Config, bus: Bus, recorder: Recorder, background: BackgroundTasks, measured: Metrics
+    config: ExecutorConfig, bus: Bus, recorder: Recorder, background: BackgroundTasks, measured: Metrics
 ) -> JournalGuard:
     def alarm(why: str) -> None:
         background.spawn("journal replaced", recorder.security("journal_replaced", f"seen by an executor: {why}"))

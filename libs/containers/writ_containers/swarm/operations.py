@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from writ_agent.backends.port import ProbeResult, Task, TaskResult, Verdict
 from writ_agent.backends.processes import living
 from writ_containers.compose import command
-from writ_containers.compose.judged import images, public_digest, replicas
+from writ_containers.compose.canonical_stack import images, public_digest, replicas
 from writ_containers.compose.types import Stack
 from writ_containers.container_view import OPERATION_LABEL
 from writ_containers.engine import Engine

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from writ_contracts.evaluators import Evaluator, Question
 from writ_rules.engine.case import ABSENT, SECRET, Case, show
-from writ_rules.engine.checks import Check, HasType, UnanswerableCheck
+from writ_rules.engine.checks import Check, TypeCheck, UnanswerableCheck
 from writ_rules.engine.clauses import ClauseMiss
 from writ_rules.engine.facts import Severity
 from writ_rules.engine.listings import AllowlistSource
@@ -70,7 +70,7 @@ class TimeCondition(Struct, frozen=True, eq=False):
 class ParameterCondition(Struct, frozen=True, eq=False):
     """One parameter's constraint, judged on the caller's value, else `default`, else the catalogue's default.
 
-    `implied`: no rule says it; it holds since the rule does not name the parameter.
+    `implied`: no rule says it; it follows from the parameters that the rule names, and those that it does not.
     """
 
     name: str
@@ -147,7 +147,7 @@ class AttributeCondition(Struct, frozen=True, eq=False):
             except UnanswerableCheck:
                 comparable = False
                 continue
-            if not isinstance(check, HasType):
+            if not isinstance(check, TypeCheck):
                 return False, comparable
             comparable = False
         return None, comparable

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from writ_testing.fakes.engine_http import Answer, Request
+from writ_testing.fakes.engine_http import EngineRequest, HttpReply
 
 
-def has_labels(request: Request, labels: Mapping[str, str]) -> bool:
+def has_labels(request: EngineRequest, labels: Mapping[str, str]) -> bool:
     """Whether these labels pass the filters of a list request: `name=value`, or a name alone."""
     wanted = (pair.partition("=") for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
     return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)
@@ -61,7 +61,7 @@ class EngineStorage:
             mounts.append(mount | {"Name" if one["Type"] == "volume" else "Source": one["Source"]})
         return mounts
 
-    def storage_routes(self) -> list[tuple[str, str, Callable[..., Answer]]]:
+    def storage_routes(self) -> list[tuple[str, str, Callable[..., HttpReply]]]:
         return [
             ("GET", "/volumes", self._list_volumes),
             ("POST", "/volumes/create", self._create_volume),
@@ -73,66 +73,70 @@ class EngineStorage:
             ("POST", "/images/create", self._pull),
         ]
 
-    def read_files(self, mounts: list[dict[str, Any]], path: str) -> Answer:
-        """Answer GET /containers/{id}/archive."""
+    def read_files(self, mounts: list[dict[str, Any]], path: str) -> HttpReply:
+        """HttpReply GET /containers/{id}/archive."""
         key = next((_key(one) for one in mounts if one["Destination"] == path), None)
         if key not in self.files:
-            return Answer(404, {"message": f"Could not find the file {path}"})
-        return Answer(200, raw=self.files[str(key)])
+            return HttpReply(404, {"message": f"Could not find the file {path}"})
+        return HttpReply(200, raw=self.files[str(key)])
 
-    def write_files(self, mounts: list[dict[str, Any]], folder: str, packed: bytes) -> Answer:
-        """Answer PUT /containers/{id}/archive: each top folder of the tar is a whole mount here."""
+    def write_files(self, mounts: list[dict[str, Any]], folder: str, packed: bytes) -> HttpReply:
+        """HttpReply PUT /containers/{id}/archive: each top folder of the tar is a whole mount here."""
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
             top = tar.getnames()[0].partition("/")[0]
         path = f"{folder.rstrip('/')}/{top}"
         key = next((_key(one) for one in mounts if one["Destination"] == path), None)
         if key is None:
-            return Answer(404, {"message": f"no mount at {path}"})
+            return HttpReply(404, {"message": f"no mount at {path}"})
         self.files[key] = packed
-        return Answer(200)
+        return HttpReply(200)
 
-    def _list_volumes(self, request: Request) -> Answer:
-        return Answer(200, {"Volumes": [one for one in self.volumes.values() if has_labels(request, one["Labels"])]})
+    def _list_volumes(self, request: EngineRequest) -> HttpReply:
+        return HttpReply(200, {"Volumes": [one for one in self.volumes.values() if has_labels(request, one["Labels"])]})
 
-    def _volume(self, request: Request, name: str) -> Answer:
+    def _volume(self, request: EngineRequest, name: str) -> HttpReply:
         found = self.volumes.get(name)
-        return Answer(200, found) if found else Answer(404, {"message": f"get {name}: no such volume"})
+        return HttpReply(200, found) if found else HttpReply(404, {"message": f"get {name}: no such volume"})
 
-    def _create_volume(self, request: Request) -> Answer:
+    def _create_volume(self, request: EngineRequest) -> HttpReply:
         named = {"Name": request.body["Name"], "Labels": request.body.get("Labels") or {}}
-        return Answer(201, self.volumes.setdefault(named["Name"], named))
+        return HttpReply(201, self.volumes.setdefault(named["Name"], named))
 
-    def _remove_volume(self, request: Request, name: str) -> Answer:
+    def _remove_volume(self, request: EngineRequest, name: str) -> HttpReply:
         if self.volumes.pop(name, None) is None:
-            return Answer(404, {"message": f"get {name}: no such volume"})
+            return HttpReply(404, {"message": f"get {name}: no such volume"})
         self.files.pop(name, None)
-        return Answer(204)
+        return HttpReply(204)
 
-    def _list_images(self, request: Request) -> Answer:
+    def _list_images(self, request: EngineRequest) -> HttpReply:
         labelled = [(one, one["Config"].get("Labels") or {}) for one in self.images.values()]
-        return Answer(200, [{**one, "Labels": own} for one, own in labelled if has_labels(request, own)])
+        return HttpReply(200, [{**one, "Labels": own} for one, own in labelled if has_labels(request, own)])
 
-    def _image(self, request: Request, reference: str) -> Answer:
+    def _image(self, request: EngineRequest, reference: str) -> HttpReply:
         found = self.image(reference)
         created = {"Created": "2026-01-01T00:00:00Z"}
-        return Answer(200, {**found, **created}) if found else Answer(404, {"message": f"No such image: {reference}"})
+        return (
+            HttpReply(200, {**found, **created})
+            if found
+            else HttpReply(404, {"message": f"No such image: {reference}"})
+        )
 
-    def _remove_image(self, request: Request, reference: str) -> Answer:
+    def _remove_image(self, request: EngineRequest, reference: str) -> HttpReply:
         if self.images.pop(reference, None) is None:
-            return Answer(404, {"message": f"No such image: {reference}"})
-        return Answer(200, [{"Untagged": reference}])
+            return HttpReply(404, {"message": f"No such image: {reference}"})
+        return HttpReply(200, [{"Untagged": reference}])
 
-    def _pull(self, request: Request) -> Answer:
+    def _pull(self, request: EngineRequest) -> HttpReply:
         image = request.query["fromImage"]
         self.auths.append(request.headers.get("x-registry-auth", ""))
         first = {"status": f"Pulling from {image}"}
         if image.startswith("slow"):
-            return Answer(200, lines=(first,), hangs=True)
+            return HttpReply(200, lines=(first,), hangs=True)
         if image not in self.pullable:
             message = f"manifest for {image} not found"
-            return Answer(200, lines=(first, {"errorDetail": {"message": message}, "error": message}))
+            return HttpReply(200, lines=(first, {"errorDetail": {"message": message}, "error": message}))
         self.add_image(image)
-        return Answer(200, lines=(first, {"status": f"Status: Downloaded newer image for {image}"}))
+        return HttpReply(200, lines=(first, {"status": f"Status: Downloaded newer image for {image}"}))
 
 
 def _key(mount: dict[str, Any]) -> str:

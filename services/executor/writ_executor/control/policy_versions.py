@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
-from writ_contracts.decisions import Decide
+from writ_contracts.decisions import DecideRequest
 from writ_contracts.errors import Conflict, Denied, Invalid
 from writ_contracts.journal import ControlEvent, Requested
 from writ_contracts.policies import Origin, StoredPolicy, document_in, packed, packed_bytes
@@ -73,8 +73,8 @@ class PolicyVersionOperations:
         raise Conflict(f"{ATTEMPTS} others stored a version of the policy first")
 
     async def _decide(self, requested: Requested, parameters: dict[str, Any], stored: int) -> CheckedDecision:
-        subject = subject_of(requested, parameters, self._vault.digest_key(requested.operation_id))
-        ask = Decide(subject=subject, control_sequence=self._index.control_sequence, stored_policies=stored)
+        subject = subject_of(requested, parameters, self._vault.keys_of(requested).parameters)
+        ask = DecideRequest(subject=subject, control_sequence=self._index.control_sequence, stored_policies=stored)
         decided = await self._policy.decide(ask)
         if decided.decision.effect != "allow":
             raise Denied(decided.decision.reason, code=decided.decision.code or "denied")
@@ -103,7 +103,7 @@ class PolicyVersionOperations:
             statement=requested.statement,
             salt=requested.salt or "",
             decision=decided.signed,
-            parameters_key=self._vault.digest_key(requested.operation_id),
+            parameters_key=self._vault.keys_of(requested).parameters,
         )
 
     async def _document_of(self, number: int) -> str:

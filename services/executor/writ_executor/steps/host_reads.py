@@ -8,8 +8,8 @@ from typing import Any, Literal
 from writ_bus.port import Bus
 from writ_contracts import parameters as params
 from writ_contracts import subjects
-from writ_contracts.agents import AskRead, Claim, ReadReply
-from writ_contracts.decisions import Decide, ReadAction
+from writ_contracts.agents import Claim, ReadReply, ReadRequest
+from writ_contracts.decisions import DecideRequest, ReadAction
 from writ_contracts.errors import Denied, Unreachable, WritError
 from writ_contracts.journal import Requested, Resolved
 from writ_contracts.life import Life, State
@@ -121,9 +121,9 @@ class HostReads:
         shown: bool = True,
     ) -> ReadReply:
         parameters = await self._vault.parameters(requested)
-        key = self._vault.read_grant_key(requested.operation_id)
-        question = Decide(
-            subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
+        key = self._vault.keys_of(requested).read_grant
+        question = DecideRequest(
+            subject=subject_of(requested, parameters, self._vault.keys_of(requested).parameters),
             control_sequence=self._index.control_sequence,
             look=[action],
             look_until=self._outcomes.now() + LOOK_SECONDS,
@@ -135,7 +135,7 @@ class HostReads:
         definition = self._catalogue.find(requested.operation)
         effective = dict(decided.effective)
         readable = effective if action == "preview" else params.public(definition.parameters, effective)
-        ask = AskRead(
+        ask = ReadRequest(
             look=decided.look,
             action=action,
             parameters=readable,

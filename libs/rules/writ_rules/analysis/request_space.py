@@ -1,0 +1,258 @@
+"""The requests distinguished by policies: one of each kind.
+
+A decision depends only on each clause of the rules holding, failing or being unanswerable. So for one operation, target
+and principal it is enough to try one value, one instant and one state for each combination of results of the clauses.
+All other requests are decided like one of these.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+from msgspec import UNSET, Struct
+
+from writ_contracts.errors import Invalid
+from writ_contracts.inventory import WRIT, Principal, Target
+from writ_contracts.operations import Operation
+from writ_contracts.parameters import defaults
+from writ_rules.analysis import analysis_limits
+from writ_rules.analysis.assumed_facts import NOTHING, AssumedFacts, scans, suppositions
+from writ_rules.analysis.combinations import spread
+from writ_rules.analysis.domains import domain
+from writ_rules.analysis.instants import MOST_DATED, dates, distinct, instants
+from writ_rules.analysis.repairs import Repairs
+from writ_rules.analysis.samples import candidates, optional
+from writ_rules.analysis.synthetic import NOBODYS_KEY
+from writ_rules.engine.case import Case, DecisionRequest
+from writ_rules.engine.clauses import EffectClause
+from writ_rules.engine.compile import Policy, is_behind_gateway
+from writ_rules.engine.conditions import ParameterCondition, ScanCondition
+from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.rules import Rule
+from writ_rules.engine.verbs import Verb
+
+MOST_OPTIONS = 1_000
+"""Upper limit of the requests tried for one operation, target and principal; the result says when there are more
+kinds.
+"""
+ANYBODY = Principal(id="anybody", kind="human", key=NOBODYS_KEY)
+ANY_TARGET = WRIT
+
+
+class RelevantRules(Struct, frozen=True, eq=False, kw_only=True):
+    """The rules of one policy whose scope covers a target and a principal, for any parameters and time."""
+
+    own: tuple[Rule, ...]
+    inherited: tuple[Rule, ...]
+    emergency: tuple[Rule, ...]
+
+    def all(self) -> tuple[Rule, ...]:
+        return (*self.own, *self.inherited, *self.emergency)
+
+
+class RequestVariant(Struct, frozen=True, eq=False, kw_only=True):
+    """The rest of a request besides operation, target and principal."""
+
+    parameters: Mapping[str, Any]
+    at: float
+    emergency: bool = False
+    assumed: AssumedFacts = NOTHING
+
+
+class TriedRequests(Struct, frozen=True, eq=False, kw_only=True):
+    """Kinds of requests, `every` of them or as many as may be tried. `notes`: limits of the result."""
+
+    options: list[RequestVariant]
+    every: int
+    notes: list[str]
+
+
+def request(
+    operation: Operation, target: Target, principal: Principal, option: RequestVariant
+) -> DecisionRequest | None:
+    """Return the request; None if the operation's own schema refuses it."""
+    try:
+        effective = operation.check(option.parameters)
+    except Invalid:
+        return None
+    return DecisionRequest(
+        operation=operation,
+        target=target,
+        principal=principal,
+        given={name: effective[name] for name in option.parameters if name in effective},
+        effective=effective,
+        at=option.at,
+        emergency=option.emergency,
+    )
+
+
+def relevant(policy: Policy, operation: str, target: Target, principal: Principal) -> RelevantRules:
+    """Return the rules which could apply."""
+    case = case_of(policy.verbs[operation], target, principal)
+    gateway = policy.inherited.get(operation, ()) if is_behind_gateway(target) else ()
+    emergency = [
+        rule
+        for rule in policy.emergency
+        if operation in rule.operations and (rule.roles is None or target.role in rule.roles)
+    ]
+    own, inherited, urgent = (
+        tuple(rule for rule in rules if _is_about(rule, case))
+        for rules in (policy.own(operation, target), gateway, emergency)
+    )
+    return RelevantRules(own=own, inherited=inherited, emergency=urgent)
+
+
+def options(
+    verb: Verb,
+    policies: Sequence[Policy],
+    found: Sequence[RelevantRules],
+    at: float,
+    *,
+    at_only: bool = False,
+    exactly: Mapping[str, Any] | None = None,
+    about: Sequence[Rule] | None = None,
+) -> TriedRequests:
+    """Return one request of each kind.
+
+    `at_only`: at this instant and no other; `exactly`: with these parameters; `about`: only requests one of these rules
+    may match, or can't judge.
+    """
+    rules = [rule for each in found for rule in each.all()]
+    names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
+    notes = dict.fromkeys((*analysis_limits.of_evaluators(verb, rules), *analysis_limits.of_scans(verb, rules)))
+    values = {name: _values(verb, name, rules, at, notes, about) for name in verb.types if name in names}
+    moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
+    # One exact request at one instant is that of a usual day.
+    states = (False, True) if any(each.emergency for each in found) and not (at_only and exactly) else (False,)
+    assumed = _suppositions(verb, rules, at, notes)
+    rest = _required(verb, names) if exactly is None else {}
+    axes: list[Sequence[Any]] = [*values.values(), moments, states, assumed]
+    repairs = Repairs(verb, names)
+    made = []
+    for picked in spread(axes, MOST_OPTIONS):
+        picked_values = dict(zip(values, picked, strict=False))
+        parameters = exactly
+        if parameters is None:
+            parameters = repairs.whole(
+                {**rest, **{name: value for name, value in picked_values.items() if value is not UNSET}}
+            )
+        made.append(RequestVariant(parameters=parameters, at=picked[-3], emergency=picked[-2], assumed=picked[-1]))
+    return TriedRequests(options=made, every=prod(len(axis) for axis in axes), notes=list(notes))
+
+
+def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:
+    """Return the result of each clause: two cases of one signature are the same to all of them."""
+    return tuple(_answer(clause, case) for clause in clauses)
+
+
+def case_of(
+    verb: Verb,
+    target: Target,
+    principal: Principal,
+    parameters: Mapping[str, Any] | None = None,
+    at: float = 0.0,
+    known: Facts = NO_FACTS,
+) -> Case:
+    """Return a case with only these parameters, for single clauses; missing ones have the catalogue's default."""
+    effective = {**defaults(verb.operation.parameters), **(parameters or {})}
+    request = DecisionRequest(
+        operation=verb.operation, target=target, principal=principal, given=parameters or {}, effective=effective, at=at
+    )
+    return Case(request, verb.public, known)
+
+
+def _is_about(rule: Rule, case: Case) -> bool:
+    scope = (clause for clause in rule.scope if not isinstance(clause, EffectClause))
+    return all(clause.miss(case) is None for clause in (*rule.people, *scope))
+
+
+def _answer(clause: Any, case: Case) -> bool | None:
+    miss = clause.miss(case)
+    return True if miss is None else None if miss.erred else False
+
+
+def _parameters(rules: Iterable[Rule], verb: Verb) -> list[ParameterCondition]:
+    """The rules' constraints on parameters. A flag named by none of them keeps its default."""
+    conditions = (clause for rule in rules for clause in rule.conditions[verb.operation.name])
+    return [clause for clause in conditions if isinstance(clause, ParameterCondition) and not clause.implied]
+
+
+def _values(
+    verb: Verb, name: str, rules: Sequence[Rule], at: float, notes: dict[str, None], about: Sequence[Rule] | None
+) -> list[Any]:
+    """Return one value for each combination of results. Left out (UNSET) and null are kinds of their own: defaults
+    differ.
+    """
+    first = list(about or ())
+    conditions = list(dict.fromkeys(one for one in _parameters([*first, *rules], verb) if one.name == name))
+    checks = [check for clause in conditions for check in clause.checks]
+    found: dict[tuple[object, ...], Any] = {}
+    repairs, rest = Repairs(verb, [name]), _required(verb, [name])
+    possible = [value for value in candidates(verb, name, checks) if repairs.are_possible({**rest, name: value})]
+    telling = checks
+    if about is not None:
+        telling = [check for one in _parameters(about, verb) if one.name == name for check in one.checks]
+        notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
+        possible = [value for value in possible if _may_match(verb, name, value, about, at)]
+    else:
+        notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
+    notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, possible))
+    for value in possible:
+        case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
+        found.setdefault(signature(conditions, case), value)
+    absent: list[Any] = [UNSET] if optional(verb, name) else []
+    absent += [None] if domain(verb, name).nullable else []
+    return absent + list(found.values())
+
+
+def _may_match(verb: Verb, name: str, value: Any, about: Sequence[Rule], at: float) -> bool:
+    """Return whether one of these rules doesn't certainly fail on this value."""
+    case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
+    return any(
+        all(_answer(one, case) is not False for one in _parameters([rule], verb) if one.name == name) for rule in about
+    )
+
+
+def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:
+    name = verb.operation.name
+    sources = list(
+        dict.fromkeys(one for rule in rules for one in rule.conditions[name] if isinstance(one, ScanCondition))
+    )
+
+    def answers(assumed: AssumedFacts) -> object:
+        case = case_of(verb, ANY_TARGET, ANYBODY, at=at, known=Facts({}, scans(assumed, ANY_TARGET.id, at)))
+        return signature(sources, case)
+
+    found, every = suppositions(rules, name, answers)
+    if len(found) < every:
+        notes[f"of {every} states of lists and scans {len(found)} were assumed"] = None
+    return found
+
+
+def _moments(
+    verb: Verb, policies: Iterable[Policy], rules: Iterable[Rule], at: float, notes: dict[str, None]
+) -> list[float]:
+    name = verb.operation.name
+    found_instants: dict[Any, None] = dict.fromkeys(policy.in_effect for policy in policies)
+    for rule in rules:
+        found_instants |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, EffectClause))
+        found_instants |= dict.fromkeys(clause for clause in rule.conditions[name] if hasattr(clause, "windows"))
+    verbs = [
+        lambda moment, clause=clause: clause.miss(case_of(verb, ANY_TARGET, ANYBODY, at=moment)) is None
+        for clause in found_instants
+    ]
+    if (many := len(dates(found_instants))) > MOST_DATED:
+        notes[f"of {many} first and last moments the weeks around {MOST_DATED} were looked at"] = None
+    return distinct(instants(found_instants, at), verbs)
+
+
+def _required(verb: Verb, named: Sequence[str]) -> dict[str, Any]:
+    """Return values for required parameters without a constraint; different ones for two of one type."""
+    found: dict[str, Any] = {}
+    for name in verb.types:
+        if name not in named and not optional(verb, name):
+            values = candidates(verb, name, ())
+            found[name] = next(
+                (value for value in values if value not in found.values()), values[0] if values else None
+            )
+    return found

@@ -1,0 +1,347 @@
+# long: two parties of one conversation, which are read together
+"""A policy that decides by script, and an agent driven step by step.
+
+Both sign for real, with keys of their own: checks of production hold here too.
+"""
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct, structs
+
+from writ_bus import tracing
+from writ_bus.port import Bus, Endpoint, Entry, Message, Service
+from writ_contracts import subjects
+from writ_contracts.agents import (
+    Acknowledgement,
+    Claim,
+    ClaimMessage,
+    ClaimReply,
+    Receipt,
+    ReceiptMessage,
+    SealedParameters,
+)
+from writ_contracts.decisions import (
+    KILL_GRACE,
+    DecideReply,
+    DecideRequest,
+    Decision,
+    Effect,
+    Grant,
+    GrantReply,
+    GrantRequest,
+    PolicyVersion,
+    ReadAction,
+    ReadGrant,
+    RuleLimit,
+    Subject,
+)
+from writ_contracts.errors import Conflict, WritError
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.inventory import WRIT, Target
+from writ_contracts.journal import Dispatched, Granted
+from writ_contracts.life import State, fold
+from writ_contracts.listing import VisibleReply, VisibleRequest
+from writ_contracts.operations import Catalogue
+from writ_contracts.parameters import public
+from writ_contracts.requests import Failure
+from writ_contracts.signing import Signed
+from writ_contracts.wire import canonical, decode, encode, event_of
+from writ_trust.digests import keyed_digest, plain_digest
+from writ_trust.keys import Key, generate_seed
+from writ_trust.sealing import SealKey
+from writ_trust.statements import digest, sign
+
+VERSION = PolicyVersion(
+    name="scripted", version="v2", digest="0" * 64, inventory_digest="1" * 64, principals_digest="2" * 64
+)
+
+
+def accepted_builds(catalogue: Catalogue) -> dict[str, list[str]]:
+    """Return the builds of plugins in this process as the only accepted ones."""
+    return {one.name: [one.digest] for one in catalogue.plugins}
+
+
+class ScriptedPolicy:
+    """Allows everything, unless `effects`, `errors` or `grant_effects` name the operation.
+
+    `needs`: listings it asks for before it decides. `limits`: limits in its decisions.
+    """
+
+    def __init__(self, catalogue: Catalogue, targets: Mapping[str, Target]) -> None:
+        self.key = Key(generate_seed())
+        self.effects: dict[str, Effect] = {}
+        self.grant_effects: dict[str, Effect] = {}
+        self.errors: dict[str, Failure] = {}
+        self.grant_errors: dict[str, Failure] = {}
+        self.needs: dict[str, list[str]] = {}
+        self.limits: dict[str, list[RuleLimit]] = {}
+        self.decides: list[DecideRequest] = []
+        self.grants: list[GrantRequest] = []
+        self.lifetime = 30.0
+        self.kill_grace = KILL_GRACE
+        self.agents: frozenset[str] | None = None
+        self.visible: dict[str, list[str]] | None = None
+        """The targets and operations a principal may list; None: everything."""
+        """The keys whose claims are accepted; None: any key."""
+        self._bus: Bus | None = None
+        self._catalogue = catalogue
+        self._targets = dict(targets)
+
+    def know(self, targets: Iterable[Target]) -> None:
+        """Add targets to the scripted inventory."""
+        self._targets |= {target.id: target for target in targets}
+
+    async def serve(self, bus: Bus) -> None:
+        """Answer on the policy's subjects."""
+        self._bus = bus
+        await bus.serve(
+            Service(
+                name="policy",
+                version="0",
+                description="scripted",
+                endpoints=[
+                    Endpoint(name="policy_decide", subject=subjects.POLICY_DECIDE, handler=self._decide),
+                    Endpoint(name="policy_grant", subject=subjects.POLICY_GRANT, handler=self._grant),
+                    Endpoint(name="policy_visible", subject=subjects.POLICY_VISIBLE, handler=self._visible),
+                ],
+            )
+        )
+
+    def target(self, target_id: str) -> Target:
+        """Return a target of the scripted inventory."""
+        return WRIT if target_id == WRIT_TARGET else self._targets[target_id]
+
+    async def _visible(self, message: Message) -> bytes:
+        request = decode(message.data, VisibleRequest)
+        known = {name: found for name, found in (self.visible or {}).items() if name in request.targets}
+        return encode(VisibleReply(limited=self.visible is not None, operations=known))
+
+    async def _decide(self, message: Message) -> bytes:
+        ask = decode(message.data, DecideRequest)
+        self.decides.append(ask)
+        subject = ask.subject
+        if subject.operation in self.errors:
+            return encode(DecideReply(error=self.errors[subject.operation]))
+        effective = self._effective(subject)
+        if (needs := self.needs.get(subject.operation)) and ask.facts is None:
+            decision = self.decision(subject, effective, "deny", ask.control_sequence)
+            listing = self._listing(subject, ask.look_key or "", needs)
+            return encode(DecideReply(decision=sign(self.key, decision), look=listing, needs=needs))
+        decision = self.decision(subject, effective, self.effects.get(subject.operation, "allow"), ask.control_sequence)
+        look = self._look(ask, effective) if ask.look_until and decision.effect != "deny" else None
+        return encode(DecideReply(decision=sign(self.key, decision), effective=effective, look=look))
+
+    async def _grant(self, message: Message) -> bytes:
+        ask = decode(message.data, GrantRequest)
+        self.grants.append(ask)
+        subject = ask.subject
+        if subject.operation in self.grant_errors:
+            return encode(GrantReply(error=self.grant_errors[subject.operation]))
+        if self.agents is not None and ask.claim.key not in self.agents:
+            return encode(GrantReply(error=Failure(code="forged_claim", message="the claim is nobody's")))
+        effective = self._effective(subject)
+        if (needs := self.needs.get(subject.operation)) and ask.facts is None:
+            decision = self.decision(subject, effective, "deny", ask.control_sequence)
+            listing = self._listing(subject, ask.look_key or "", needs)
+            return encode(GrantReply(decision=sign(self.key, decision), look=listing, needs=needs))
+        effect = self.grant_effects.get(subject.operation, self.effects.get(subject.operation, "allow"))
+        decision = self.decision(subject, effective, effect, ask.control_sequence)
+        signed = sign(self.key, decision)
+        if effect != "allow":
+            return encode(GrantReply(decision=signed))
+        grant = self.grant(ask, decision, signed, effective)
+        writ = sign(self.key, grant)
+        try:
+            await self._record(ask, grant, writ, signed, effective)
+        except WritError as error:
+            return encode(GrantReply(error=Failure(code=error.code, message=str(error), retry=error.retry)))
+        return encode(GrantReply(grant=writ, decision=signed, effective=effective))
+
+    async def _record(
+        self, ask: GrantRequest, grant: Grant, writ: Signed, decision: Signed, effective: dict[str, Any]
+    ) -> None:
+        """Append `granted` if the operation waits for this claim. Raises Conflict (`moved_on`) otherwise."""
+        assert self._bus is not None
+        subject, claim = ask.subject, decode(bytes(ask.claim.payload), Claim)
+        operation = subjects.operation_filter(subject.principal, subject.operation_id)
+        records = await self._bus.journal.read(operation)
+        life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
+        if life.state is not State.DISPATCHED or life.dispatched is None or life.dispatched.attempt != claim.attempt:
+            raise Conflict(f"{subject.operation_id} is {life.state}", code="moved_on")
+        shown = public(self._catalogue.find(subject.operation).parameters, effective)
+        now = grant.granted_at
+        event = Granted(
+            **tracing.stamp(now, life.requested.correlation_id if life.requested else ""),
+            operation_id=subject.operation_id,
+            attempt=claim.attempt,
+            instance=claim.instance,
+            deadline=now + grant.lifetime + grant.timeout + self.kill_grace,
+            claim=ask.claim,
+            grant=writ,
+            decision=decision,
+            parameters={name: shown[name] for name in shown if ask.values or name not in subject.parameters},
+        )
+        where = subjects.operation_event(subject.principal, subject.operation_id, "granted")
+        entry = Entry(subject=where, data=encode(event), event_id=event.id, filter=operation, expected=life.sequence)
+        try:
+            await self._bus.journal.append(entry)
+        except Conflict as error:
+            raise Conflict(str(error), code="moved_on") from error
+
+    def _effective(self, subject: Subject) -> dict[str, Any]:
+        return self._catalogue.find(subject.operation).check(subject.parameters)
+
+    def decision(self, subject: Subject, effective: dict[str, Any], effect: Effect, control: int) -> Decision:
+        """Return a decision on the subject."""
+        return Decision(
+            operation_id=subject.operation_id,
+            principal=subject.principal,
+            operation=subject.operation,
+            target=subject.target,
+            effect=effect,
+            code={"allow": "allowed", "deny": "denied"}.get(effect, "approval"),
+            rules=["scripted"],
+            reason=f"scripted to {effect}",
+            parameters_digest=keyed_digest(subject.parameters_key, effective),
+            policy=VERSION,
+            control_sequence=control,
+            at=time.time(),
+            authenticated="server",
+            dry_run=subject.dry_run,
+            timeout=int(effective["timeout"]),
+            limits=self.limits.get(subject.operation, []),
+        )
+
+    def _listing(self, subject: Subject, look_key: str, needs: list[str]) -> Signed:
+        target = self.target(subject.target)
+        look = ReadGrant(
+            operation_id=subject.operation_id,
+            operation=subject.operation,
+            target=target,
+            pool=target.pool,
+            actions=["listing"],
+            parameters_digest=keyed_digest(look_key, {}),
+            policy=VERSION,
+            expires_at=time.time() + 60,
+            sources=needs,
+            issued_at=time.time(),
+            plugins=accepted_builds(self._catalogue),
+        )
+        return sign(self.key, look)
+
+    def grant(self, ask: GrantRequest, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
+        """Return a grant for the claim."""
+        claim = decode(bytes(ask.claim.payload), Claim)
+        return Grant(
+            operation_id=decision.operation_id,
+            operation=decision.operation,
+            target=self.target(decision.target),
+            principal=decision.principal,
+            parameters_digest=decision.parameters_digest,
+            decision_digest=digest(signed),
+            claim_digest=digest(ask.claim),
+            policy=VERSION,
+            control_sequence=ask.control_sequence,
+            pool=claim.pool,
+            instance=claim.instance,
+            nonce=claim.nonce,
+            lifetime=self.lifetime,
+            timeout=int(effective["timeout"]),
+            granted_at=time.time(),
+        )
+
+    def _look(self, ask: DecideRequest, effective: dict[str, Any]) -> Signed:
+        definition = self._catalogue.find(ask.subject.operation)
+        actions: list[ReadAction] = ask.look or ["ahead"]
+        observed = effective if "preview" in ask.look else public(definition.parameters, effective)
+        target = self.target(ask.subject.target)
+        look = ReadGrant(
+            operation_id=ask.subject.operation_id,
+            operation=ask.subject.operation,
+            target=target,
+            pool=target.pool,
+            actions=actions,
+            parameters_digest=keyed_digest(ask.look_key or "", observed),
+            policy=VERSION,
+            expires_at=ask.look_until or 0.0,
+            plugins=accepted_builds(self._catalogue),
+            previewed=keyed_digest(ask.subject.parameters_key, effective) if "preview" in ask.look else None,
+        )
+        return sign(self.key, look)
+
+
+class ClaimOutcome(Struct):
+    """The answer to an agent's claim."""
+
+    claim: Signed
+    answer: ClaimReply
+    parameters: dict[str, Any]
+
+
+class ScriptedAgent:
+    """Claims and receipts of one agent instance, one step at a time."""
+
+    def __init__(self, bus: Bus, pool: str, key: Key | None = None) -> None:
+        self.bus = bus
+        self.pool = pool
+        self.key = key or Key(generate_seed())
+        self.instance = f"i-{secrets.token_hex(4)}"
+
+    def claim_for(self, work: Dispatched, seal: SealKey) -> Signed:
+        """Return a signed claim."""
+        return sign(
+            self.key,
+            Claim(
+                operation_id=work.operation_id,
+                attempt=work.attempt,
+                pool=self.pool,
+                instance=self.instance,
+                nonce=secrets.token_hex(32),
+                seal_to=seal.public,
+            ),
+        )
+
+    async def claim(self, work: Dispatched) -> ClaimOutcome:
+        """Send a claim. Return its answer."""
+        seal = SealKey()
+        claim = self.claim_for(work, seal)
+        return await self.send_claim(claim, work.principal, seal)
+
+    async def send_claim(self, claim: Signed, principal: str, seal: SealKey) -> ClaimOutcome:
+        """Send this very claim."""
+        data = encode(ClaimMessage(claim=claim, principal=principal))
+        message = await self.bus.request(subjects.claim(self.pool), data, timeout=20)
+        answer = decode(message.data, ClaimReply)
+        opened = decode(seal.open(answer.sealed), SealedParameters).parameters if answer.grant else {}
+        return ClaimOutcome(claim, answer, opened)
+
+    def receipt_for(self, work: Dispatched, held: ClaimOutcome, **how: Any) -> Signed:
+        """Return a signed receipt; `succeeded` unless `how` says otherwise."""
+        receipt = Receipt(
+            operation_id=work.operation_id,
+            attempt=work.attempt,
+            pool=self.pool,
+            instance=self.instance,
+            grant_digest=digest(held.answer.grant) if held.answer.grant else None,
+            claim_digest=digest(held.claim),
+            outcome="succeeded",
+            code="",
+            message="",
+            output_digest=plain_digest(canonical({})),
+            output_bytes=2,
+            effect="done",
+        )
+        return sign(self.key, structs.replace(receipt, **how))
+
+    async def finish(
+        self, work: Dispatched, held: ClaimOutcome, full: dict[str, Any] | None = None, **how: Any
+    ) -> Acknowledgement:
+        """Send a receipt for the operation."""
+        message = ReceiptMessage(
+            receipt=self.receipt_for(work, held, **how), principal=work.principal, full_output=full or {}
+        )
+        answer = await self.bus.request(subjects.receipt(self.pool), encode(message), timeout=20)
+        return decode(answer.data, Acknowledgement)

@@ -1,0 +1,166 @@
+"""Trials: operations on a host, each with a read of the host itself, since a backend's report is not enough."""
+
+import asyncio
+import hashlib
+import os
+import socket
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Backend, Baselines, Previews, Probes, Task, TaskResult
+from writ_contracts.ids import encode_id
+from writ_contracts.inventory import Target
+from writ_contracts.operations import Catalogue
+from writ_contracts.parameters import Output
+from writ_testing.peers.programs import program
+
+PATIENCE = 100.0
+ON_A_REAL_HOST = frozenset(
+    f"{kind}_{verb}"
+    for kind, verbs in {"service": "status start stop restart", "snapshot": "create list restore delete"}.items()
+    for verb in verbs.split()
+)
+"""Operations that need systemd or a file system of their own; the lab shows these."""
+
+
+@dataclass(frozen=True)
+class HostCase:
+    """One operation. `shows` returns whether the host has the effect of the operation's answer `TaskResult`; before it,
+    with None, a change must not show yet.
+    """
+
+    task: Task
+    shows: Callable[[TaskResult | None], Awaitable[bool]]
+
+
+async def show(backend: Backend, trial: HostCase) -> None:
+    """Preview it, run it, probe it, and read the host in between. Raises AssertionError for a mismatch."""
+    task, name = trial.task, trial.task.operation.name
+    change = not task.operation.read_only
+    if change:
+        assert not await trial.shows(None), f"{name} shows before it was asked for"
+    if change and task.operation.preview and isinstance(backend, Previews):
+        assert await backend.preview(task), name
+        assert not await trial.shows(None), f"the preview of {name} had the effect"
+    looks = task.operation.baseline and isinstance(backend, Baselines)
+    before = await backend.baseline(task) if looks and isinstance(backend, Baselines) else {}
+    done = await asyncio.wait_for(backend.run(replace(task, baseline=before), _nobody), PATIENCE)
+    assert (done.outcome, done.over) == ("succeeded", True), (name, done.code, done.message)
+    assert done.effect == ("done" if change else "none"), name
+    assert isinstance(msgspec.convert(done.output, task.operation.output), Output)
+    assert await trial.shows(done), f"{name} succeeded, and the host does not show it"
+    if change and task.operation.probe and isinstance(backend, Probes):
+        assert (await backend.probe(task, before)).verdict == "took_effect", name
+
+
+class HostCases:
+    """Makes trials for hosts that are this very machine, by any backend."""
+
+    def __init__(self, catalogue: Catalogue, target: Target, root: Path) -> None:
+        self._catalogue = catalogue
+        self._target = target
+        self._root = root
+        self._number = (os.getpid() << 32) + 1000  # what runs is known by its id all over the machine
+
+    def task(self, name: str, **given: Any) -> Task:
+        """Return a task with an id of its own."""
+        self._number += 1
+        operation = self._catalogue[name]
+        return Task(
+            operation_id=encode_id(self._number.to_bytes(16, "big")),
+            attempt=1,
+            operation=operation,
+            target=self._target,
+            parameters=operation.check(given),
+            timeout=PATIENCE,
+        )
+
+    def trial(self, name: str, look: Callable[[dict[str, Any] | None], bool], **given: Any) -> HostCase:
+        """Return a trial. `look` gets the output, or None."""
+
+        async def shows(done: TaskResult | None) -> bool:
+            return await asyncio.to_thread(look, None if done is None else done.output)
+
+        return HostCase(self.task(name, **given), shows)
+
+    def files(self) -> Iterator[HostCase]:
+        """Yield trials that write, read, copy and delete, in this order."""
+        one, two = self._root / "trial-one", self._root / "trial-two"
+        digest = hashlib.sha256(b"new\n").hexdigest()
+        yield self.trial("file_write", lambda _: _text(one) == "new\n", file_path=str(one), content="new\n")
+        yield self.trial("file_read", lambda seen: seen is not None and seen["digest"] == digest, file_path=str(one))
+        yield self.trial("file_copy", lambda _: _text(two) == "new\n", source_path=str(one), dest_path=str(two))
+        yield self.trial("file_delete", lambda _: not two.exists(), file_path=str(two))
+
+    def network(self, port: int) -> Iterator[HostCase]:
+        """Yield network trials. `port` listens on loopback, which the target declares for scans."""
+        yield self.trial("network_status", lambda seen: seen is not None and port in _ports(seen))
+        parameters = {"host": "127.0.0.1", "protocol": "tcp", "port": port, "count": 1}
+        yield self.trial("network_test", lambda seen: seen is not None and seen["reachable"], **parameters)
+        found = {"127.0.0.1": [port]}
+        yield self.trial(
+            "network_scan",
+            lambda seen: seen is not None and seen["open_ports"] == found,
+            cidr="127.0.0.1/32",
+            ports=[port],
+        )
+
+    def backups(self) -> Iterator[HostCase]:
+        """Yield trials in the target's restic repository, made by `repository`."""
+        folder, backup = self._root / "trial-data", self._target.backup
+        folder.mkdir()
+        (folder / "a").write_text("before")
+        path = {"backup_id": "trial", "target_path": str(folder)}
+        yield self.trial("backup_create", lambda _: _snapshots(backup).count('"short_id"') == 1, **path)
+        yield self.trial("backup_list", lambda seen: seen is not None and len(seen["backups"]) == 1)
+        (folder / "a").write_text("after")
+        yield self.trial("backup_restore", lambda _: _text(folder / "a") == "before", **path)
+        yield self.trial("backup_delete", lambda _: _snapshots(backup) == "[]", backup_id="trial")
+
+
+@contextmanager
+def listener() -> Iterator[int]:
+    """Yield a listening port on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def repository(folder: Path) -> dict[str, Any]:
+    """Make a new restic repository in the folder, as a target's `backup` declares one."""
+    folder.mkdir()
+    (folder / "password").write_text("correct horse")
+    backup = {"repository": str(folder / "repo"), "password_file": str(folder / "password")}
+    _restic(backup, "init", "--quiet")
+    return backup
+
+
+def _snapshots(backup: dict[str, Any]) -> str:
+    return _restic(backup, "snapshots", "--json").strip()
+
+
+def _restic(backup: dict[str, Any], *words: str) -> str:
+    environment = {
+        **os.environ,
+        "RESTIC_REPOSITORY": backup["repository"],
+        "RESTIC_PASSWORD_FILE": backup["password_file"],
+    }
+    command = [program("restic"), "--no-cache", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def _ports(output: dict[str, Any]) -> set[int]:
+    return {one["port"] for one in output["listening"]}
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def _nobody(message: str) -> None: ...

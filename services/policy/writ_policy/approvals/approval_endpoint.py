@@ -1,0 +1,206 @@
+"""The endpoint of verdicts: verify a person's signature, record the verdict at the sequence read before, then confirm
+it.
+
+Of two verdicts at once the first is recorded. For the second the operation is read again, and its state is the reply.
+"""
+
+import time
+
+from writ_bus import tracing
+from writ_bus.port import Bus, Endpoint, Entry, Message
+from writ_bus.sender import sender_key
+from writ_contracts import subjects, wire
+from writ_contracts.approvals import (
+    Approval,
+    ApprovalEvent,
+    ApprovalMessage,
+    ApprovalReply,
+    SignedApproval,
+    approvers_of,
+)
+from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
+from writ_contracts.inventory import WRIT
+from writ_contracts.journal import ApprovalGiven, Approved, Rejected
+from writ_contracts.signing import Signed
+from writ_policy.approvals.approver_events import announce
+from writ_policy.approvals.previews import check_preview, recorded_preview
+from writ_policy.approvals.recorded_operations import RecordedOperations
+from writ_policy.approvals.verdicts import PendingOperation, check_entitled, check_pending, repeated
+from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_policy.decisions.rulings import OF_RULES, Judge
+from writ_policy.state.snapshot import PolicySnapshot
+from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.decide import decide
+from writ_runtime.buckets import Buckets
+from writ_runtime.endpoint_frame import answering
+from writ_runtime.faults import fault
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Observer
+from writ_runtime.security_events import SecurityEvents
+from writ_trust.approvals import BAD, ProvenApproval, prove_approval, read_approval
+
+CONCURRENCY = 16
+LARGEST = 16_384
+ATTEMPTS = 8
+RATE, BURST = 50.0, 250.0
+"""Verdicts of one principal, a second and at once."""
+Recordable = ApprovalGiven | Approved | Rejected
+
+_log = Log("writ.policy")
+
+
+class ApprovalEndpoint:
+    """Answers `writ.approval.<principal>`."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        judging: JudgeFactory,
+        standings: RecordedOperations,
+        security: SecurityEvents,
+        observe: Observer,
+    ) -> None:
+        self._bus = bus
+        self._judging = judging
+        self._standings = standings
+        self._security = security
+        self._observe = observe
+        self._buckets = Buckets(RATE, BURST)
+
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint to be served."""
+        subject = subjects.approval("x").replace(".x", ".*")
+        respond = answering("approval", self.answer, ApprovalReply, self._observe, _log)
+        return Endpoint(name="approval", subject=subject, handler=respond, concurrency=CONCURRENCY)
+
+    async def answer(self, message: Message) -> ApprovalReply:
+        principal = subjects.parse_approval(message.subject)
+        try:
+            return await self._decide(principal, message)
+        except WritError as error:
+            if error.code == BAD:
+                self._security.tell("bad_signature", f"an approval of {principal}: {error}", None, principal)
+            raise
+
+    async def _decide(self, principal: str, message: Message) -> ApprovalReply:
+        if not self._buckets.take(principal, time.monotonic()):
+            raise Full(f"{principal} sends more verdicts a second than are taken: wait", code="rate_limited")
+        content_type = message.headers.get("Content-Type", wire.JSON)
+        asked = wire.decode(message.data, ApprovalMessage, content_type=content_type, limit=LARGEST)
+        for _ in range(ATTEMPTS):
+            judge = await self._judging.now()
+            approver = judge.world.principal(principal, sender_key(message))
+            if approver.kind != "human":
+                raise Denied(f"{principal} is of kind {approver.kind}: only a person approves", code="not_approver")
+            claimed = read_approval(asked.approval)
+            if claimed.approver != principal:
+                raise Untrusted(f"{principal} sent an approval of {claimed.approver}", code=BAD)
+            standing, records = await self._standings.with_records(asked.principal, claimed.operation_id, judge.world)
+            credentials = judge.world.credentials(principal, standing.requested_at)
+            found = prove_approval(asked.approval, credentials, installation=judge.world.installation)
+            approval = found.approval
+            _check_sender(asked.approval, judge.world, sender_key(message))
+            if repeated(standing, asked.approval):
+                return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
+            preview = recorded_preview(records)
+            event, remaining = self._event(standing, found, asked.approval, judge, preview)
+            try:
+                state = await self._append(standing, event)
+            except Conflict:
+                continue  # somebody else was first: see what it is now
+            await self._tell(standing, event, approval)
+            return _answered(standing, state, remaining)
+        raise Conflict(f"{ATTEMPTS} others decided on it first", code="decided")
+
+    def _event(
+        self,
+        standing: PendingOperation,
+        found: ProvenApproval,
+        signed: SignedApproval,
+        judge: Judge,
+        preview: Signed | None,
+    ) -> tuple[Recordable, int]:
+        """The event to record, and how many more approvals are needed after it. Raises WritError for a refused
+        verdict.
+        """
+        approval = found.approval
+        check_pending(standing, approval, judge.now)
+        check_entitled(standing, approval, judge.world)
+        stamp = tracing.stamp(judge.now, standing.life.requested.correlation_id if standing.life.requested else "")
+        common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
+        if approval.verdict == "reject":
+            return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
+        check_preview(preview, standing.decision, judge.catalogue.find(standing.decision.operation), judge.world)
+        needed = standing.presence_of(approval.step, approval.approver, judge.world)
+        if not found.presence.meets(needed):
+            reason = f"it needs the proof {needed}, and the signature proves {found.presence}"
+            raise Untrusted(reason, code="proof_too_weak")
+        _check_rules(approval, judge)
+        after = standing.open(judge.world, found)
+        if after.complete:
+            return Approved(**common, approvals=[*standing.signed, signed.detached()]), 0
+        return ApprovalGiven(**common, approval=signed.detached(), remaining=after.remaining), after.remaining
+
+    async def _append(self, standing: PendingOperation, event: Recordable) -> str:
+        """Record it, if nothing was written since the operation was read; the state after it. Raises Conflict."""
+        own = (standing.asker.id, event.operation_id)
+        kind = str(event.__struct_config__.tag)
+        entry = Entry(
+            subject=subjects.operation_event(*own, kind),
+            data=wire.encode(event),
+            event_id=event.id,
+            filter=subjects.operation_filter(*own),
+            expected=standing.life.sequence,
+        )
+        fault("policy.approving")
+        await self._bus.journal.append(entry)
+        fault("policy.approved")
+        return {"approved": "approved", "rejected": "rejected"}.get(kind, "awaiting_approval")
+
+    async def _tell(self, standing: PendingOperation, event: Recordable, approval: Approval) -> None:
+        """Send each approver an event."""
+        kind = {"approval_given": "given"}.get(str(event.__struct_config__.tag), str(event.__struct_config__.tag))
+        decision = standing.decision
+        about = ApprovalEvent(
+            kind=kind,
+            operation_id=decision.operation_id,
+            principal=decision.principal,
+            operation=decision.operation,
+            target=decision.target,
+            until=standing.until,
+            by=approval.approver,
+            reason=approval.reason,
+        )
+        await announce(self._bus, approvers_of(standing.demands), about)
+
+
+def _check_rules(approval: Approval, judge: Judge) -> None:
+    """Raises Denied where a rule denies this person `approval_decide`. The demand's roles entitle; a deny wins."""
+    operation = judge.catalogue.find("approval_decide")
+    given = {
+        "operation_id": approval.operation_id,
+        "decision_digest": approval.decision_digest,
+        "verdict": approval.verdict,
+    }
+    request = DecisionRequest(
+        operation=operation,
+        target=WRIT,
+        principal=judge.world.principals[approval.approver],
+        given=given,
+        effective=operation.check(given),
+        at=judge.now,
+    )
+    ruling = decide(judge.world.policy, request, judge.control, judge.world.people)
+    if ruling.effect == "deny" and ruling.code in OF_RULES:
+        raise Denied(f"a rule denies {approval.approver} to approve: {ruling.reason}", code="denied")
+
+
+def _check_sender(signed: SignedApproval, world: PolicySnapshot, sender: str) -> None:
+    """Raises Untrusted for an approval by the key of another session than sent it, which may have expired."""
+    if signed.credential in world.sessions and signed.credential != sender:
+        raise Untrusted("it is signed in another session than it was sent in", code=BAD)
+
+
+def _answered(standing: PendingOperation, state: str, remaining: int) -> ApprovalReply:
+    shown = standing.life.outcome or state
+    return ApprovalReply(operation_id=standing.exact.operation_id, state=str(shown), remaining=remaining)

@@ -1,0 +1,85 @@
+"""Reading an operation with its approvals from the journal, for policy's own endpoints."""
+
+from collections.abc import Callable, Collection, Mapping
+
+from writ_bus.port import Journal
+from writ_contracts.decisions import Decision
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.records import Record
+from writ_contracts.stops import overlap
+from writ_contracts.subjects import operation_filter
+from writ_policy.approvals.recorded_approvals import counted, exact_of
+from writ_policy.approvals.verdicts import PendingOperation
+from writ_policy.starts import ForgedStart, read_recorded
+from writ_policy.state.snapshot import PolicySnapshot
+from writ_runtime.stop_history import StopHistory, frozen_seconds
+from writ_trust.statements import open_signed
+
+
+class RecordedOperations:
+    """Operations by principal and id."""
+
+    def __init__(self, journal: Journal, keys: Mapping[str, int], clock: Callable[[], float]) -> None:
+        """`keys`: policy's, and up to which event of the journal each signed. `clock`: the journal server's time."""
+        self._journal = journal
+        self._keys = keys
+        self._clock = clock
+        self._stops = StopHistory(journal)
+
+    @property
+    def keys(self) -> Collection[str]:
+        """Policy's own keys, former ones too."""
+        return self._keys.keys()
+
+    async def of(self, principal: str, operation_id: str, world: PolicySnapshot) -> PendingOperation:
+        """The operation as the journal has it now. Raises Invalid (`not_found`) without an operation decided by policy,
+        or if its principal is gone.
+        """
+        standing, _ = await self.with_records(principal, operation_id, world)
+        return standing
+
+    async def with_records(
+        self, principal: str, operation_id: str, world: PolicySnapshot
+    ) -> tuple[PendingOperation, list[Record]]:
+        """The same, with its records; the first one has the exact bytes of `requested`."""
+        records = await self._journal.read(operation_filter(principal, operation_id))
+        try:
+            recorded = read_recorded(records, principal, operation_id)
+            trusted = [key for key, until in self._keys.items() if recorded.life.first_sequence <= until]
+            decision = open_signed(recorded.requested.decision, Decision, trusted, world.installation)
+        except (ForgedStart, Untrusted) as error:
+            raise Invalid(f"{principal} has no operation {operation_id} to decide on", code="not_found") from error
+        asker = world.principals.get(principal)
+        if asker is None:
+            raise Invalid(f"{principal}, who requested {operation_id}, is no principal any more", code="not_found")
+        exact = exact_of(recorded, records)
+        approvals = counted(recorded.life.approvals, exact, world)
+        standing = PendingOperation(
+            life=recorded.life,
+            exact=exact,
+            decision=decision,
+            asker=asker,
+            approvers=approvals.approvers,
+            signed=approvals.signed,
+            proven=approvals.proven,
+            requested_at=recorded.requested_at,
+            frozen=await self._frozen(decision, recorded.requested_at, world),
+        )
+        return standing, records
+
+    async def stopped(self, since: float, now: float) -> float:
+        """Return for how many seconds any stop lasted: the most by which a time to decide is longer."""
+        return overlap(await self._stops.periods(), since, now)
+
+    async def _frozen(self, decision: Decision, since: float, world: PolicySnapshot) -> float:
+        target, principal = world.targets.get(decision.target), world.principals.get(decision.principal)
+        names = [decision.principal, decision.acts_for, principal.person if principal else None]
+        return frozen_seconds(
+            await self._stops.periods(),
+            decision.target,
+            target.role if target else None,
+            [name for name in names if name],
+            decision.operation,
+            since=since,
+            now=self._clock(),
+        )

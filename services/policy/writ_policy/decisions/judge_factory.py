@@ -1,0 +1,68 @@
+"""The inputs of decisions, brought up to date before each one."""
+
+from collections.abc import Callable
+
+from msgspec import structs
+
+from writ_contracts.errors import Unreachable
+from writ_contracts.ids import WRIT_TARGET
+from writ_policy.decisions.agent_plugins import AgentPlugins
+from writ_policy.decisions.rulings import Judge
+from writ_policy.state.control_follower import Follower
+from writ_policy.state.sources import Sources
+from writ_policy.versions.stored_versions import Versions
+from writ_runtime.journal_guard import JournalGuard
+
+
+class JudgeFactory:
+    """Makes a Judge for each question."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        versions: Versions,
+        follower: Follower,
+        plugins: AgentPlugins,
+        guard: JournalGuard,
+        *,
+        dry_run_only: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sources = sources
+        self._versions = versions
+        self._follower = follower
+        self._plugins = plugins
+        self._guard = guard
+        self._dry_run_only = dry_run_only
+        self._clock = clock
+
+    async def at(self, control_sequence: int, stored_policies: int = 0, target: str = WRIT_TARGET) -> Judge:
+        """Return a judge with this control event and this stored version. Raises Unreachable (`behind`):
+        another replica may be further. That there is no such target is said by the present inventory alone.
+        """
+        if not await self._follower.reach(control_sequence):
+            sequence = self._follower.state.sequence
+            raise Unreachable(f"control event {control_sequence} is not seen here yet, {sequence} is", code="behind")
+        if not await self._versions.reach(stored_policies):
+            raise Unreachable(f"version {stored_policies} of the policy is not seen here yet", code="behind")
+        if (why := self._versions.taken_back or self._versions.blocked or self._guard.problem) is not None:
+            raise Unreachable(why[:500], code="behind")
+        world = await self._sources.refresh()  # last, and nothing is waited for after it: no event comes in between
+        if target not in world.targets:
+            world = await self._sources.refresh(waits=True)
+        now, control = self._clock(), self._follower.state
+        if control.sessions:
+            world = structs.replace(world, sessions=control.sessions, now=now)
+        return Judge(
+            world=world,
+            control=control,
+            catalogue=self._plugins.catalogue,
+            plugins=self._plugins,
+            dry_run_only=self._dry_run_only,
+            now=now,
+        )
+
+    async def now(self) -> Judge:
+        """Return a judge as of now, as far as this replica can see."""
+        await self._follower.read()
+        return await self.at(0)

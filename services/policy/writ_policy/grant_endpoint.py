@@ -1,0 +1,200 @@
+"""Grants: read the operation, decide again, sign, append `granted` at the sequence read, and only then answer.
+
+The read may be stale, and time passes until the append. The expected sequence closes both gaps: any write in between
+fails the append, and then nothing has started.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+
+from writ_bus.port import Bus, Entry, Journal
+from writ_contracts import subjects
+from writ_contracts.agents import Claim
+from writ_contracts.approvals import ApprovalEvent
+from writ_contracts.decisions import DecideRequest, Decision, GrantReply, GrantRequest
+from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
+from writ_contracts.records import Record
+from writ_contracts.wire import encode
+from writ_policy.approvals.approver_events import announce
+from writ_policy.approvals.previews import moved_since, recorded_preview
+from writ_policy.approvals.recorded_approvals import CountedApprovals, approvals_of, first_decision
+from writ_policy.decisions.facts import KnownFacts
+from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
+from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_policy.decisions.rulings import Judge, RuledRequest
+from writ_policy.limits import Limits
+from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
+from writ_policy.windows.open_windows import CountedFirst, OpenWindows
+from writ_runtime.faults import fault
+from writ_trust.keys import Key
+from writ_trust.statements import sign
+
+MOST_TRIES = 64
+Gather = Callable[[GrantRequest | DecideRequest, Judge], Awaitable[KnownFacts]]
+"""Returns the facts of a question, checked, together with those that policy has itself."""
+
+
+class GrantEndpoint:
+    """Answers GrantRequest."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        judging: JudgeFactory,
+        gather: Gather,
+        key: Key,
+        keys: Mapping[str, int],
+        windows: OpenWindows,
+        bus: Bus,
+    ) -> None:
+        """`keys`: policy's, each with the last event of the journal for which it counts. `bus`: for events to
+        approvers.
+        """
+        self._bus = bus
+        self._windows = windows
+        self._journal = journal
+        self._judging = judging
+        self._gather = gather
+        self._key = key
+        self._limits = Limits(journal, key.installation)
+        self._keys = keys
+
+    async def recorded(self, ask: DecideRequest, judge: Judge) -> CountedApprovals | None:
+        """Return the recorded approvals of the question's operation; None for an operation without a record.
+        Raises ForgedStart if the question claims a decision missing in the journal.
+        """
+        subject = ask.subject
+        if not subject.recorded:
+            return None
+        records = await self._journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
+        recorded = recorded_of(records, subject)
+        check_first_decision(recorded, subject, self._keys, self._key.installation)
+        return approvals_of(recorded, records, judge.world)
+
+    async def grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
+        """Return the grant as `_grant` does; where another start was counted first, decide once more.
+
+        Raises Unreachable if others always are: the operation has not moved on, and the agent asks again later.
+        """
+        for _ in range(MOST_TRIES):
+            try:
+                return await self._grant(ask)
+            except CountedFirst:
+                continue
+        raise Unreachable(f"{MOST_TRIES} other starts were counted first")
+
+    async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
+        """Return the grant once it is recorded, or the denying decision.
+
+        Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may ask
+        for it, and errors of the append: after TimedOut it may have started.
+        """
+        subject = ask.subject
+        if subject.simulate:
+            raise Invalid("a simulation gets no grant")
+        own = subjects.operation_filter(subject.principal, subject.operation_id)
+        records, control = await asyncio.gather(
+            self._journal.read(own), self._journal.last(subjects.CONTROL)
+        )  # a stop that is stored by now counts
+        least = max(ask.control_sequence, control.sequence if control else 0)
+        judge = await self._judging.at(least, target=subject.target)
+        claim = check_claim(ask, judge.world)
+        recorded = recorded_of(records, subject)
+        check_first_decision(recorded, subject, self._keys, self._key.installation)
+        operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
+        check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
+        counted = approvals_of(recorded, records, judge.world)
+        ruled = await self._rule(ask, judge, recorded, records, claim, counted)
+        if ruled.ruling.effect != "allow":
+            return self._refused(ask, ruled), ruled
+        decision = sign(self._key, ruled.decision)
+        permit = grant(ask, claim, ruled, decision, counted if ruled.decision.approvals else None)
+        writ = sign(self._key, permit)
+        event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
+        starts = await self._counted(judge, ruled, event)
+        await self._append(recorded, event, starts)
+        if ruled.decision.passed_over and claim.attempt == 1:
+            await announce(self._bus, ruled.decision.passed_over, _passed_over(ruled.decision))
+        effective, approvals = dict(ruled.ruling.effective), list(counted.signed) if permit.approvals else []
+        return GrantReply(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
+
+    async def _rule(
+        self,
+        ask: GrantRequest,
+        judge: Judge,
+        recorded: RecordedOperation,
+        records: Sequence[Record],
+        claim: Claim,
+        counted: CountedApprovals,
+    ) -> RuledRequest:
+        """Decide again, for the start: by the approvals of the operation or those of a window, and all its names."""
+        subject = ask.subject
+        known = await self._gather(ask, judge)
+        rule = partial(judge.rule, subject, known, starting=True, recorded=True, traced=ask.traced)
+        ruled = await self._windows.apply(judge, subject, rule(approvals=counted), rule)
+        if not ruled.request.operation.baseline:
+            ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
+        if ruled.ruling.effect == "allow":
+            ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
+        if recorded.life.approvals:
+            moved = moved_since(recorded_preview(records), ruled.request.operation, claim.baseline)
+            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
+        first = first_decision(recorded)
+        if ruled.ruling.effect == "require_approval" and first.window:
+            ruled = await self._windows.lapsed(judge, ruled, first.window)
+        return judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
+
+    async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:
+        """Return the entries to be stored with the start: its places under limits, and its use of a window."""
+        decision = ruled.decision
+        holder = LimitHolder(
+            operation_id=decision.operation_id,
+            principal=decision.principal,
+            target=decision.target,
+            until=event.deadline,
+        )
+        counted = await self._limits.take(decision.limits, holder, judge.now, event.correlation_id)
+        use = await self._windows.use(judge, ruled) if decision.window else None
+        return [*counted, *([] if use is None else [use])]
+
+    def _refused(self, ask: GrantRequest, ruled: RuledRequest) -> GrantReply:
+        grant_for_listings = listing_grant(ask.subject, ask.look_key, ruled)
+        signed_grant = None if grant_for_listings is None else sign(self._key, grant_for_listings)
+        return GrantReply(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
+
+    async def _append(self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry]) -> None:
+        """Store the start together with the entries which count it. Raises Conflict (`moved_on`) if the operation was
+        written to since it was read, CountedFirst if only its counts were.
+        """
+        requested, data = recorded.requested, encode(event)
+        if len(data) > MAX_EVENT_BYTES:
+            raise Invalid(f"a start of {len(data)} bytes, at most {MAX_EVENT_BYTES} are kept", code="oversize")
+        entry = Entry(
+            subject=subjects.operation_event(requested.principal, requested.operation_id, "granted"),
+            data=data,
+            event_id=event.id,
+            filter=subjects.operation_filter(requested.principal, requested.operation_id),
+            expected=recorded.life.sequence,
+        )
+        fault("policy.granting")
+        try:
+            await self._journal.append_together([*counted, entry])
+        except Conflict as error:
+            last = await self._journal.last(entry.filter) if counted else None
+            if last is not None and last.sequence == entry.expected:
+                raise CountedFirst from error
+            raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
+        fault("policy.granted")
+
+
+def _passed_over(decision: Decision) -> ApprovalEvent:
+    return ApprovalEvent(
+        kind="passed_over",
+        operation_id=decision.operation_id,
+        principal=decision.principal,
+        operation=decision.operation,
+        target=decision.target,
+        reason=f"in emergency {decision.emergency}",
+    )

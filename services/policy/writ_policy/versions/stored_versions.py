@@ -1,0 +1,281 @@
+"""The stored versions of the policy, followed: the last believed version decides.
+
+`head` is the last believed one. Others are refused with an error in the log, and change nothing. A believed version
+which does not load here blocks this replica: deciding by an older one would contradict the published policy.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from writ_bus.port import Entry, EventStore
+from writ_contracts import subjects
+from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, Untrusted
+from writ_contracts.policies import PolicyFile, StoredPolicy, packed
+from writ_contracts.records import Record
+from writ_contracts.wire import encode
+from writ_policy.highest_version import HighestVersion
+from writ_rules.engine.compile import Policy
+from writ_runtime.logs import Log
+from writ_trust.digests import plain_digest
+from writ_trust.keys import Key
+from writ_trust.policy_versions import read_version
+from writ_trust.statements import sign
+
+CONFIRMED = 3
+"""Reads in a row that miss versions: in a cluster, a leader that has just been deposed may answer for a moment."""
+PAGE = 4
+"""Records of up to 2 MB read at once."""
+ATTEMPTS = 8
+
+_log = Log("writ.policy")
+
+
+class VersionInForce(Struct, frozen=True, eq=False):
+    """A version in force."""
+
+    stored: StoredPolicy
+    policy: Policy
+
+
+class Versions:
+    """`current` decides. `stored`: the last sequence read. `problem`: the fault of a later version."""
+
+    def __init__(
+        self,
+        stream: EventStore,
+        key: Key,
+        compile_text: Callable[[str, str], Policy],
+        on_refusal: Callable[[int, str], None],
+        keys: Mapping[str, int] | None = None,
+        highest: HighestVersion | None = None,
+    ) -> None:
+        """`compile_text` gets a document and its name and raises ConfigError; `on_refusal` gets a number and the
+        reason.
+
+        `keys`: policy's, each with the last version it is believed for; else its own. `highest`: the versions enforced
+        before, if they are kept.
+        """
+        self._highest = highest
+        self._stream = stream
+        self._key = key
+        self._keys = keys or {key.public: sys.maxsize}
+        self._compile = compile_text
+        self._on_refusal = on_refusal
+        self._reading = asyncio.Lock()
+        self.head: StoredPolicy | None = None
+        self.current: VersionInForce | None = None
+        self.stored = 0
+        self.problem: str | None = None
+        self.blocked: str | None = None
+        self._missing = 0
+        self.taken_back: str | None = None
+        """The store has less than was enforced, or another document: nothing is decided. If found at the start, this
+        holds until the next start; else until the store has the versions again.
+        """
+        self._started_behind = False
+        self.refused: dict[int, str] = {}
+
+    async def start(self) -> None:
+        """Find the version in force from the newest back, so the start does not slow down with each version.
+
+        Raises ConfigError if it does not load, and errors of the bus.
+        """
+        last = await self._stream.last(subjects.POLICIES)
+        self.stored = last.sequence if last else 0
+        known: dict[int, StoredPolicy | None] = {}
+        for number in range(self.stored, 0, -1):
+            self.head = await self._believed(number, known)
+            if self.head is not None:
+                break
+        self._check_highest()
+        self._started_behind = self.taken_back is not None
+        if self.taken_back is None and self.head is not None:
+            await self._enforce(self.head)
+        if self.blocked is not None:
+            raise ConfigError(self.blocked)
+        if self.stored and self.head is None and self.taken_back is None:
+            raise ConfigError(f"none of the {self.stored} stored versions of the policy is believed: {self.problem}")
+
+    async def read(self) -> None:
+        """Take in versions stored since. Raises errors of the bus."""
+        async with self._reading:
+            while records := await self._stream.read(subjects.POLICIES, after=self.stored, limit=PAGE):
+                for record in records:
+                    await self._apply_record(record)
+
+    def _check_highest(self) -> None:
+        self.taken_back = self._highest.refusal(self.head, self.stored) if self._highest else None
+        if self.taken_back is not None:
+            self.taken_back += f" ({self.problem})" if self.problem else ""
+            _log.error("policy.version_lost", error=self.taken_back, effect="nothing is decided")
+
+    async def check_store(self) -> None:
+        """Notice a store which lost versions read here, and one which has them again. Raises errors of the bus."""
+        if self._started_behind:
+            return
+        lost = await self._lost()
+        self._missing = self._missing + 1 if lost else 0
+        if self._missing == CONFIRMED:
+            self.taken_back = lost
+            _log.error("policy.version_lost", error=lost, effect="nothing is decided")
+        elif lost is None and self.taken_back is not None:
+            self.taken_back = None
+            _log.warning("policy.version_found", effect="the store has what was read here again: it is decided by")
+
+    async def _lost(self) -> str | None:
+        head, stored = self.head, self.stored  # before the store is asked, which may grow meanwhile
+        last = await self._stream.last(subjects.POLICIES)
+        there = last.sequence if last else 0
+        if there < stored:
+            return f"version {stored} was read here, and the store goes back to {there} now"
+        found = await self.find(head.number) if head is not None else None
+        if head is None or (found is not None and found.digest == head.digest):
+            return None
+        return f"version {head.number} was read here, and the store has another document under this number, or none"
+
+    async def reach(self, number: int) -> bool:
+        """Return true if everything up to this version is read, after reading on if needed."""
+        if self.stored < number:
+            await self.read()
+        return self.stored >= number
+
+    async def find(self, number: int) -> StoredPolicy | None:
+        """Return an earlier version if its own signatures make it believed, else None."""
+        record = await self._record(number)
+        if record is None:
+            return None
+        try:
+            return (await self._open(record))[0]
+        except (Invalid, Untrusted):
+            return None
+
+    async def page(self, before: int, limit: int) -> list[tuple[StoredPolicy | None, str, int]]:
+        """Return versions below `before`, newest first, one at a time, each with the reason if it is not believed."""
+        found: list[tuple[StoredPolicy | None, str, int]] = []
+        for number in range(min(before - 1, self.stored), max(0, before - 1 - limit), -1):
+            record = await self._record(number)
+            try:
+                version = None if record is None else (await self._open(record))[0]
+                found.append((version, self.refused.get(number, "") if version else "it is not there", number))
+            except (Invalid, Untrusted) as error:
+                found.append((None, str(error), number))
+        return found
+
+    async def add_file(self, text: str, at: float) -> bool:
+        """Make the file's content the next version, unless it is the last one or somebody has published. Return whether
+        it was made.
+
+        Raises errors of the bus.
+        """
+        digest = plain_digest(text.encode())
+        for _ in range(ATTEMPTS):
+            await self.read()
+            head = self.head
+            if head is not None and (head.origin != "file" or head.digest == digest):
+                return False
+            try:
+                await self._stream.append(self._entry(text, digest, head.number if head else 0, at))
+            except Conflict:
+                continue
+            await self.read()
+            return True
+        raise Conflict(f"{ATTEMPTS} others stored a version first")
+
+    def _entry(self, text: str, digest: str, previous: int, at: float) -> Entry:
+        number = self.stored + 1
+        signed = sign(self._key, PolicyFile(number=number, previous=previous, digest=digest, at=at))
+        version = StoredPolicy(
+            number=number, packed=packed(text), digest=digest, author="file", origin="file", at=at, file=signed
+        )
+        return Entry(
+            subject=subjects.POLICY_FILE,
+            data=encode(version),
+            event_id=os.urandom(16).hex(),
+            filter=subjects.POLICIES,
+            expected=self.stored,
+        )
+
+    async def _apply_record(self, record: Record) -> None:
+        try:
+            version, previous = await self._open(record)
+            self._check_turn(previous)
+        except (Invalid, Untrusted) as error:
+            self._refuse(record.sequence, str(error))
+        else:
+            await self._enforce(version)
+            self.head = version
+        self.stored = record.sequence
+
+    async def _enforce(self, version: StoredPolicy) -> None:
+        """Remember the version, then decide by it. Raises Unreachable if it cannot be remembered: it is then read
+        again.
+        """
+        try:
+            if self._highest is not None:
+                await asyncio.to_thread(self._highest.note, version)
+        except OSError as error:
+            raise Unreachable(f"version {version.number} of the policy cannot be remembered: {error}") from error
+        await self._load(version)
+
+    def _check_turn(self, previous: int) -> None:
+        before = self.head.number if self.head else 0
+        if previous != before:
+            raise Untrusted(f"it was allowed under version {previous}, and {before} came before: replayed")
+
+    async def _load(self, version: StoredPolicy) -> None:
+        name = f"version {version.number}"
+        try:
+            policy = await asyncio.to_thread(self._compile, version.document, name)
+        except ConfigError as error:
+            self.blocked = f"{name} of the policy does not load: {error}"
+            _log.error("policy.version_unusable", version=version.number, error=str(error), effect="nothing is decided")
+            self._on_refusal(version.number, f"it does not load: {error}")
+            return
+        self.current, self.blocked, self.problem = VersionInForce(version, policy), None, None
+        fields = {"version": version.number, "origin": version.origin, "author": version.author}
+        _log.info("policy.in_force", **fields, name=policy.name, rules=policy.rules)
+
+    async def _believed(self, number: int, known: dict[int, StoredPolicy | None]) -> StoredPolicy | None:
+        """Return the version with this number if its signatures hold and it skips no other believed one."""
+        if number not in known:
+            known[number] = None
+            try:
+                known[number] = await self._in_turn(number, known)
+            except (Invalid, Untrusted) as error:
+                self._refuse(number, str(error))
+        return known[number]
+
+    async def _in_turn(self, number: int, known: dict[int, StoredPolicy | None]) -> StoredPolicy:
+        record = await self._record(number)
+        if record is None:
+            raise Untrusted("it is not there")
+        version, previous = await self._open(record)
+        for between in range(number - 1, previous, -1):
+            if await self._believed(between, known) is not None:
+                raise Untrusted(
+                    f"it was allowed under version {previous}, and {between} came before: replayed, or late"
+                )
+        return version
+
+    def _refuse(self, number: int, why: str) -> None:
+        self.problem = f"stored version {number} is not believed: {why}"
+        _log.error("policy.version_refused", version=number, error=why, effect="the last one that is stays")
+        self.refused[number] = why
+        self._on_refusal(number, why)
+
+    async def _open(self, record: Record) -> tuple[StoredPolicy, int]:
+        trusted = [key for key, number in self._keys.items() if record.sequence <= number]
+        version, previous = read_version(record, trusted, self._key.installation)
+        if version.origin == "rollback":
+            restored = await self.find(version.restores or 0) if (version.restores or 0) < version.number else None
+            if restored is None or restored.digest != version.digest:
+                raise Untrusted(f"its document is not that of version {version.restores}")
+        return version, previous
+
+    async def _record(self, number: int) -> Record | None:
+        records = await self._stream.read(subjects.POLICIES, after=number - 1, limit=1) if number > 0 else []
+        return records[0] if records and records[0].sequence == number else None
