@@ -18,8 +18,8 @@ from writ_containers.container_view import baseline as container_baseline
 from writ_containers.stack_view import judged, services_of
 
 Raw = Mapping[str, Any]
-MOST = 100
-"""Items of a baseline before it has a digest of the rest."""
+MOST_BYTES = 1200
+"""Of each of its three parts: a baseline has 4096 bytes at most. Beyond that a list has a digest of all its items."""
 
 
 def snapshot(containers: Sequence[Raw], parts: Sequence[str]) -> dict[str, Any]:
@@ -32,6 +32,12 @@ def snapshot(containers: Sequence[Raw], parts: Sequence[str]) -> dict[str, Any]:
 def expected(stack: Stack) -> dict[str, int]:
     """Return the number of containers of each service."""
     return {name: replicas(service) for name, service in stack.services.items()}
+
+
+def expected_in_baseline(stack: Stack) -> dict[str, int]:
+    """As `expected`; empty where it is too long for a baseline, so that the operation stays `unknown` after a crash."""
+    counts = expected(stack)
+    return counts if len(json.dumps(counts)) <= MOST_BYTES else {}
 
 
 def is_unchanged(before: Raw, after: Raw) -> bool:
@@ -75,6 +81,10 @@ def is_made_by(operation_id: str, raw: Raw) -> bool:
 
 
 def _bounded(items: list[Any]) -> list[Any]:
-    if len(items) <= MOST:
-        return items
-    return [*items[:MOST], hashlib.sha256(json.dumps(items).encode()).hexdigest()]
+    """Return the items; from the first without room on, the digest of all."""
+    kept = list[Any]()
+    for one in items:
+        if len(json.dumps([*kept, one])) > MOST_BYTES:
+            return [*kept, hashlib.sha256(json.dumps(items).encode()).hexdigest()]
+        kept.append(one)
+    return kept

@@ -17,7 +17,7 @@ from writ_containers.created_container import CERTAIN_AFTER
 from writ_containers.engine import Engine
 from writ_containers.settings_check import check_settings
 from writ_containers.stack_baseline import StackParts, stack_containers
-from writ_containers.stack_judgement import expected, is_complete, is_unchanged, snapshot
+from writ_containers.stack_judgement import expected, expected_in_baseline, is_complete, is_unchanged, snapshot
 from writ_containers.stack_view import StackService, differences, judged, services_of
 from writ_containers.swarm import api
 from writ_containers.swarm import operations as swarm
@@ -85,7 +85,7 @@ async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
 async def _expected(engine: Engine, task: Task) -> dict[str, int]:
     """Empty for a file that the operation itself will refuse, with the reason."""
     try:
-        return expected(await stack_of(engine, task.arguments(), task.target))
+        return expected_in_baseline(await stack_of(engine, task.arguments(), task.target))
     except Invalid:
         return {}
 
