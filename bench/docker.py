@@ -38,7 +38,7 @@ INSPECT = load_catalogue()[NAME]
 
 
 class Row(Struct, frozen=True):
-    """What is measured, and how often in a round. `processor`: the seconds of processor time that it has used so far."""
+    """What is measured, and how often in a round. `processor`: seconds of processor time used so far."""
 
     call: Call
     count: int
@@ -203,8 +203,8 @@ async def docker(socket: str, *words: str) -> None:
 
 def table(found: dict[str, Any]) -> str:
     """Return the figures for docs/performance.md."""
-    rows = found["rows"].items()
-    lines = [f"| {name} | {one.p50:.2f} | {one.p99:.2f} | {one.processor:.2f} |" for name, one in rows]
+    inspects = found["rows"].items()
+    lines = [f"| {name} | {one.p50:.2f} | {one.p99:.2f} | {one.processor:.2f} |" for name, one in inspects]
     changes = {"restart of a container": found["restarts"], f"deploy of {SERVICES} services": found["deploys"]}
     for title, rows in changes.items():
         lines += ["", f"| {title}, one at a time | median ms |", "|---|--:|"]
