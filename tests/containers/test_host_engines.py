@@ -227,3 +227,26 @@ def new_repository(backup: dict[str, str]) -> None:
     environ = {"RESTIC_REPOSITORY": backup["repository"], "RESTIC_PASSWORD_FILE": backup["password_file"]}
     command = [program("restic"), "--no-cache", "init"]
     subprocess.run(command, env={"HOME": "/", **environ, "PATH": os.environ["PATH"]}, check=True, timeout=60)
+
+
+async def test_stack_file_that_is_written_after_its_preview_is_not_run(host: EngineOnHost) -> None:
+    file = host.folder / "shop.yaml"
+    file.write_text("services: {web: {image: 'box:1', environment: {A: '${A}'}}}")
+    deploy = host.task("stack_deploy", stack_name="shop", source="shop.yaml", env={"A": "1"})
+    baseline = await host.backend.baseline(deploy)
+    shown = replace(deploy, parameters={"stack_name": "shop", "source": "shop.yaml"})
+    assert (await host.backend.baseline(shown))["source_version"] == baseline["source_version"] != ""
+    assert (await host.backend.preview(deploy))["source_version"] == baseline["source_version"]
+    (host.folder / "other.yaml").write_text("services: {web: {image: 'box:1', command: [other]}}")
+    (host.folder / "other.yaml").replace(file)
+    assert (await host.backend.baseline(shown))["source_version"] != baseline["source_version"]
+    with pytest.raises(WritError) as refused:
+        await host.backend.run(replace(deploy, baseline=baseline), ProgressRecorder())
+    assert (refused.value.code, host.engine.changes) == ("source_changed", [])
+
+
+async def test_baseline_of_a_deploy_needs_no_secret_parameter(host: EngineOnHost) -> None:
+    shown = host.task("stack_deploy", stack_name="shop", compose="services: {web: {image: 'box:1'}}")
+    assert (await host.backend.baseline(shown))["expected"] == {"web": 1}
+    without = await host.backend.baseline(replace(shown, parameters={"stack_name": "shop"}))
+    assert (without["containers"], "expected" in without) == ([], False)

@@ -19,11 +19,18 @@ class DiskSpace(NamedTuple):
     total: int
 
 
+class StackFile(NamedTuple):
+    """A Compose file. Equal `version`s are the same file, unwritten since."""
+
+    text: str
+    version: str
+
+
 class StackFiles(Protocol):
     """The files named by `source` of a stack, on the engine's host."""
 
-    async def read(self, target: Target, name: str) -> str:
-        """Return the text. Raises WritError (`no_stack_dir`, `compose_refused`, …)."""
+    async def read(self, target: Target, name: str) -> StackFile:
+        """Return the file. Raises WritError (`no_stack_dir`, `compose_refused`, …)."""
 
     async def space(self, target: Target, folder: str) -> DiskSpace | None:
         """Return the space of a folder there; None where it cannot be seen. Raises WritError."""
@@ -32,14 +39,18 @@ class StackFiles(Protocol):
 class LocalStackFiles:
     """The stack folder is on this machine."""
 
-    async def read(self, target: Target, name: str) -> str:
+    async def read(self, target: Target, name: str) -> StackFile:
         """The grammar of `source` has no folder; a link is not followed out of the stack folder."""
         path = Path(stack_folder(target)) / name
         if path.is_symlink():
             raise refused(name, "is a symbolic link")
         try:
-            return yaml_file.content(path, largest=LARGEST).decode()
-        except (FileErrors, UnicodeDecodeError) as error:
+            before = _version(path)
+            text = yaml_file.content(path, largest=LARGEST).decode()
+            if _version(path) != before:
+                raise refused(name, "is being written: try again")
+            return StackFile(text, before)
+        except (FileErrors, UnicodeDecodeError, OSError) as error:
             raise refused(name, "in stack_dir can't be read, or is not UTF-8") from error
 
     async def space(self, target: Target, folder: str) -> DiskSpace | None:
@@ -49,6 +60,11 @@ class LocalStackFiles:
         except OSError:  # an agent in a container has the socket, not the folder
             return None
         return DiskSpace(usage.free, usage.total)
+
+
+def _version(path: Path) -> str:
+    status = path.lstat()
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
 
 
 def stack_folder(target: Target) -> str:

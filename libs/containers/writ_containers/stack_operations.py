@@ -24,7 +24,7 @@ from writ_containers.swarm import operations as swarm
 from writ_containers.swarm.stack_format import stack_json
 from writ_containers.swarm.stack_view import snapshot as swarm_snapshot
 from writ_contracts.catalogue.stacks import StackApply
-from writ_contracts.errors import Invalid, WritError
+from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
 
 PAUSE = 0.3
@@ -39,7 +39,7 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> T
     if task.operation.name == "stack_remove":
         return await (_remove_from_swarm if in_swarm else stack_removal.remove)(engine, task, until)
     given: StackApply = task.arguments()
-    stack = await _checked(engine, task, in_swarm)
+    stack, _ = await _checked(engine, task, in_swarm)
     if in_swarm:
         progress("runs docker stack deploy")
         return await swarm.apply(engine, task, stack, until)
@@ -73,21 +73,30 @@ async def names(engine: Engine) -> list[str]:
 
 
 async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the state of the stack, and for a deploy the containers that it is to have. Raises WritError."""
+    """Return the state of the stack, and for a deploy also facts about its file. Raises WritError."""
     name = str(task.parameters["stack_name"])
     if await _is_in_swarm(engine, name):
         found = swarm_snapshot(await api.services(engine, name) or ())
     else:
         found = await stack_baseline.baseline(engine, task)
-    return found if task.operation.name == "stack_remove" else {**found, "expected": await _expected(engine, task)}
+    return found if task.operation.name == "stack_remove" else {**found, **await _declared(engine, task)}
 
 
-async def _expected(engine: Engine, task: Task) -> dict[str, int]:
-    """Empty for a file that the operation itself will refuse, with the reason."""
+async def _declared(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return the facts about the file, as far as the request shows it: a preview has no secret parameters. The
+    operation itself refuses a bad file.
+    """
+    found: dict[str, Any] = {}
+    text = task.parameters.get("compose")
     try:
-        return expected_in_baseline(await stack_of(engine, task.arguments(), task.target))
+        if source := task.parameters.get("source"):
+            text, found["source_version"] = await engine.stack_files.read(task.target, str(source))
+        if text is not None:
+            stack = parse(str(text), task.parameters.get("env") or {}, str(task.parameters["stack_name"]))
+            found["expected"] = expected_in_baseline(stack)
     except Invalid:
-        return {}
+        return found
+    return found
 
 
 async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
@@ -105,29 +114,36 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     if task.operation.name == "stack_remove":
         volumes = await _volumes(engine, name, in_swarm) if task.parameters["volumes"] else []
         return {"removes": sorted(found), "volumes": volumes}
-    stack = await _checked(engine, task, in_swarm)
-    return {"changes": differences(stack, found), "compose": shown(stack), "compose_digest": public_digest(stack)}
+    stack, version = await _checked(engine, task, in_swarm)
+    result = {"changes": differences(stack, found), "compose": shown(stack), "compose_digest": public_digest(stack)}
+    return {**result, "source_version": version} if version else result
 
 
-async def stack_of(engine: Engine, given: StackApply, target: Target) -> Stack:
-    """Return the stack, if permitted. Raises Invalid (`compose_refused`, `no_stack_dir`, and as check_settings)."""
-    text = given.compose
+async def stack_of(engine: Engine, given: StackApply, target: Target) -> tuple[Stack, str]:
+    """Return the stack, if permitted, and the version of its file. Raises Invalid (`compose_refused`, `no_stack_dir`,
+    and as check_settings).
+    """
+    text, version = given.compose, ""
     if text is None:
-        text = await engine.stack_files.read(target, given.source or "")
+        text, version = await engine.stack_files.read(target, given.source or "")
     stack = parse(text, given.env, given.stack_name)
     check_settings(settings(stack), given, target, engine.address.socket)
-    return stack
+    return stack, version
 
 
-async def _checked(engine: Engine, task: Task, in_swarm: bool) -> Stack:
-    """The stack of the request. Raises Invalid for one that may not be run, or not here."""
+async def _checked(engine: Engine, task: Task, in_swarm: bool) -> tuple[Stack, str]:
+    """The stack of the request, and the version of its file. Raises Invalid for one that may not be run, or not here;
+    Conflict for a file that is not the one of the baseline, by which an approval was given.
+    """
     given: StackApply = task.arguments()
-    stack = await stack_of(engine, given, task.target)
+    stack, version = await stack_of(engine, given, task.target)
+    if version != task.baseline.get("source_version", version):
+        raise Conflict(f"{given.source} in stack_dir was written since the operation began", code="source_changed")
     await _refuse_absent(engine, task, in_swarm)
     await _refuse_taken(engine, stack, given.stack_name, _label(in_swarm))
     if in_swarm:
         stack_json(stack, task.operation_id)
-    return stack
+    return stack, version
 
 
 async def _is_in_swarm(engine: Engine, name: str) -> bool:
