@@ -17,7 +17,7 @@ from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, read, sign
 
 VERSIONS = ("version", "source_version")
-"""Fields of a state by which a file is the one that the preview shows, also where another one was put there meanwhile."""
+"""Fields of a state by which a file is the one of the preview, also where another one was put there meanwhile."""
 
 
 async def signed_preview(
