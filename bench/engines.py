@@ -52,10 +52,10 @@ async def _never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 async def _measured(folder: Path, sockets: dict[str, str]) -> dict[str, object]:
-    connection = {"connect_timeout": 2, "reply_timeout": 2}
     entries = [
-        {"id": name, "role": "testing", "backend": "docker", "connection": {"socket": socket, **connection}}
+        {"id": name, "role": "testing", "backend": "docker", "connection": {"socket": socket, "reply_timeout": timeout}}
         for name, socket in sockets.items()
+        for timeout in [2 if name == HANGING else 30]
     ]
     home = prepare(folder / "installation", targets=entries, principals=[(OTHER, {})])
     credentials = home.credentials("docker")
@@ -66,7 +66,8 @@ async def _measured(folder: Path, sockets: dict[str, str]) -> dict[str, object]:
         writ = await requester(installation)
         await _inspect(writ, HEALTHY)
         memory = [resident(installation)["agent-docker"]]
-        await asyncio.gather(*(_inspect(writ, name) for name in sockets if name not in (DEAD, HANGING)))
+        healthy = [name for name in sockets if name not in (DEAD, HANGING)]
+        await measure(lambda number: _inspect(writ, healthy[number]), AT_ONCE, len(healthy))
         alone = await _best(writ)
         async with await installation.client(OTHER) as other:
             beside = tasks.start(_keep_asking(other), "requests to engines without an answer")
