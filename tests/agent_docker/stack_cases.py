@@ -57,15 +57,16 @@ def stack_state(engine: FakeEngine) -> dict[str, Any]:
     return {**state_of(engine), "networks": sorted(one["Name"] for one in engine.networks.values())}
 
 
-def is_reached(case: StackCase, engine: FakeEngine) -> bool:
-    """Whether the engine shows the whole effect, and nothing else of the stack."""
+def is_reached(case: StackCase, engine: FakeEngine, but: tuple[str, ...] = ()) -> bool:
+    """Whether the engine shows the whole effect, and no other container. `but`: those that were there before."""
     seen = stack_state(engine)
+    seen["containers"] = [one for one in seen["containers"] if one[0] not in but]
     wanted = sorted((f"/shop-{name}-1", image, True, False) for name, image in case.images.items())
     parts = (["shop_default"], ["shop_data"]) if case.images else ([], [])
     return (seen["containers"], (seen["networks"], seen["volumes"])) == (wanted, parts)
 
 
-def made_by_stack(engine: FakeEngine) -> list[str]:
+def made_by_stack(engine: FakeEngine, operation_id: str = OPERATION) -> list[str]:
     """Return the names of the containers that the operation created, as a person looks for them."""
     labels = ((one["Name"], one["Config"]["Labels"]) for one in engine.containers.values())
-    return [name for name, own in labels if own.get(STACK_OPERATION_LABEL) == stack_mark(OPERATION)]
+    return [name for name, own in labels if own.get(STACK_OPERATION_LABEL) == stack_mark(operation_id)]
