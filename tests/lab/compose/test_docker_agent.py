@@ -10,7 +10,7 @@ from tests.lab.hosts import until
 
 from writ_documents import yaml_file
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 NAME = "made-by-writ"
 OPERATIONS = ["container_create", "container_inspect", "container_delete"]
 
