@@ -20,6 +20,7 @@ from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
 from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.pool import Pool
+from writ_containers.backups.repository import repository_of
 from writ_containers.host_engines import BackendWithEngines, local_engines
 from writ_containers.registries import Registries
 from writ_contracts.errors import WritError
@@ -173,6 +174,7 @@ async def test_a_host_that_forwards_no_sockets_is_named_as_the_reason(tmp_path: 
         assert "AllowStreamLocalForwarding" in str(refused.value)
 
 
+@pytest.mark.exhaustive
 async def test_target_test_shows_the_disk_of_the_engine(host: EngineOnHost) -> None:
     host.engine.more_info["DockerRootDir"] = str(host.folder)
     disk = (await host.backend.test_target(host.target)).versions["disk"]
@@ -211,8 +213,9 @@ async def test_volume_and_folder_of_a_container_over_ssh_are_backed_up_and_resto
         places = [one.get("Name") or one.get("Source") for one in mounts]
         assert {engine.files[place] for place in places} == {tar_of("data", "then"), tar_of("shop", "then")}
         assert engine.files["/srv/shop"] == tar_of("shop", "now")
-        other = host._replace(target=replace(host.target, id="another"))
-        assert (await other.run("backup_list", container_name="web")).output["backups"] == []
+        (listed,) = (await host.run("backup_list", container_name="web")).output["backups"]
+        assert listed["backup_id"] == "then"
+        assert repository_of(host.target, "a" * 26).host == host.target.id  # two hosts may have one repository
 
 
 async def test_settling_an_operation_that_host_and_engine_share_trusts_no_host_without_knowledge(
@@ -245,6 +248,7 @@ async def test_stack_file_that_is_written_after_its_preview_is_not_run(host: Eng
     assert (refused.value.code, host.engine.changes) == ("source_changed", [])
 
 
+@pytest.mark.exhaustive
 async def test_baseline_of_a_deploy_needs_no_secret_parameter(host: EngineOnHost) -> None:
     shown = host.task("stack_deploy", stack_name="shop", compose="services: {web: {image: 'box:1'}}")
     assert (await host.backend.baseline(shown))["expected"] == {"web": 1}
