@@ -60,7 +60,7 @@ async def test_an_operation_that_an_executor_makes_up_is_marked_wherever_it_is_s
     assert "security events about" in searched.out
     traced = await installation.writ("trace", about.operation_id, "--as", "alice")
     assert traced.status == 1, traced
-    assert "SIGNATURE DOES NOT HOLD" in traced.out
+    assert "INVALID SIGNATURE" in traced.out
     elsewhere = await installation.writ(
         *("trace", about.operation_id, "--as", "alice", "--policy-key", installation.home.key("executor").public)
     )
@@ -73,7 +73,7 @@ async def test_a_true_operation_holds_wherever_it_is_shown(installation: Running
     done = await alice.run("test_noop", "web-1")
     traced = await installation.writ("trace", done.operation_id, "--as", "alice")
     assert traced.status == 0, traced
-    assert "DOES NOT HOLD" not in traced.out
+    assert "INVALID SIGNATURE" not in traced.out
     assert "UNVERIFIED" not in traced.out
 
 

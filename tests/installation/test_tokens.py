@@ -172,7 +172,7 @@ async def test_the_key_of_a_sites_link_is_no_agents(home: Home, door: Door) -> N
 
 def test_a_token_whose_address_is_more_than_a_line_is_none(home: Home) -> None:
     _, text = tokens.make(home, POOL, f"{URL}\nLD_PRELOAD=/tmp/x.so", NOW + 60)
-    with pytest.raises(Invalid, match="no address"):
+    with pytest.raises(Invalid, match="no valid server address"):
         enrolment_tickets.read_ticket(text)
 
 

@@ -41,8 +41,8 @@ def badly_signed(office: Asking, subject: Subject) -> Subject:
     ("change", "why"),
     [
         (unsigned, "no statement of alice"),
-        (badly_signed, "does not hold: the signature"),
-        (lambda office, subject: office.signed(subject, by="stranger"), "does not hold: signed by"),
+        (badly_signed, "is not valid: the signature"),
+        (lambda office, subject: office.signed(subject, by="stranger"), "is not valid: signed by"),
         (lambda office, subject: office.signed(subject, target="web-b"), "of another request"),
         (lambda office, subject: office.signed(subject, dry_run=True), "signed other parameters"),
         (lambda _, subject: structs.replace(subject, parameters={"file_path": "/srv/y"}), "signed other parameters"),
@@ -147,4 +147,4 @@ async def test_an_approval_that_cannot_be_read_differs(office: Asking, tmp_path:
     await office.append(one.subject, start(office, one.subject, allowed(read(one.signed, Decision))))
     found = await last_checked(office, tmp_path, one.subject)
     assert found.result == "differs"
-    assert found.why.startswith("its record cannot be read: what is signed is not an approval")
+    assert found.why.startswith("its record cannot be read: the signed bytes are not an approval")

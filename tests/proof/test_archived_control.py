@@ -163,9 +163,9 @@ def test_a_session_that_its_principal_signed_for_holds() -> None:
     [
         (session({"key": POLICY.public, "seconds": 3600}), "for another session"),
         (structs.replace(session(), salt="", given={}), "for another session"),
-        (session(principal="bob"), "about something else"),
-        (session(operation="service_restart"), "about something else"),
-        (session(idempotency_key="other"), "on another operation"),
+        (session(principal="bob"), "for another request"),
+        (session(operation="service_restart"), "for another request"),
+        (session(idempotency_key="other"), "for another operation"),
     ],
 )
 def test_a_forged_session_that_its_principal_did_not_sign_for_shows(event: Any, what: str) -> None:

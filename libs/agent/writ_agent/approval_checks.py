@@ -61,7 +61,7 @@ def _proven(
     try:
         return prove_approval(signed, _credentials(signed, grant, people), presence, installation=installation)
     except Untrusted as error:
-        raise SecurityRefusal(MISMATCHED, f"an approval does not hold: {error}"[:400]) from error
+        raise SecurityRefusal(MISMATCHED, f"an approval is not valid: {error}"[:400]) from error
 
 
 def _credentials(signed: SignedApproval, grant: Grant, people: Directory | None) -> list[Credential]:

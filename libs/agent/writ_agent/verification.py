@@ -165,7 +165,7 @@ def _check_statement(trust: Trust, grant: Grant, opened: SealedParameters) -> No
         statement = open_signed(opened.statement, RequestStatement, keys, trust.installation)
     except Untrusted as error:
         raise SecurityRefusal(
-            "mismatched_grant", f"the signature of {grant.principal} does not hold: {error}"[:400]
+            "mismatched_grant", f"the signature of {grant.principal} is not valid: {error}"[:400]
         ) from error
     pairs = {
         "principal": (statement.principal, grant.principal),

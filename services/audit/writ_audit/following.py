@@ -213,7 +213,7 @@ class Follower:
             self._signatures.check(record)
         except Untrusted as error:
             about = {"operation_id": where.operation_id, "principal": where.principal}
-            return IrregularEvent(sequence=record.sequence, what=f"{where.event} does not hold: {error}", **about)
+            return IrregularEvent(sequence=record.sequence, what=f"{where.event} is not valid: {error}", **about)
         except Invalid:
             return None  # the index reports what cannot be read
         return None

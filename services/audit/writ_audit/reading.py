@@ -27,7 +27,7 @@ CATCH_UP = 2.0
 MOST_BYTES = 1_500_000
 """Bytes of events in one answer; a NATS message has at most 2 MB."""
 MOST_EVENTS = 2_000
-NOT_FOUND = "no such operation, or not yours to read"
+NOT_FOUND = "no such operation, or you may not read it"
 
 
 class QueryEndpoint:

@@ -130,7 +130,7 @@ def _scheme(url: str) -> str:
 def reason(error: BaseException | None) -> str | None:
     """Return the reason for which TLS failed, with what to do; None for any other error."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        text = REASONS.get(error.verify_code, f"its certificate does not hold: {error.verify_message}")
+        text = REASONS.get(error.verify_code, f"its certificate is not valid: {error.verify_message}")
         return f"{text} (WRIT_TLS_CA)" if error.verify_code in (18, 19, 20, 21) else text
     if isinstance(error, ssl.SSLError):
         spoken = error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")

@@ -63,7 +63,7 @@ def _show(settings: Settings, answer: JournalAnswer) -> None:
 @click.argument("file", type=_FILE)
 @click.option("--reason", "-r", required=True, help="Why, for the record.")
 @click.option("--until", metavar="WHEN", help="Nothing later than that: 30d, or 2026-11-25T14:30.")
-@click.option("--with-damage", "damage", is_flag=True, help="Also if signatures in the range do not hold.")
+@click.option("--with-damage", "damage", is_flag=True, help="Also if signatures in the range are not valid.")
 @click.option("--supersede", is_flag=True, help="Announce another archive where the last one announced is not of it.")
 @_POLICY_KEYS
 @asking

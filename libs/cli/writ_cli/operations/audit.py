@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 async def trace(settings: Settings, number: str, archive: Path | None, policy_keys: tuple[str, ...]) -> int:
     """Show all events of an operation, or of all operations of a correlation id.
 
-    Signatures are verified here, by policy's public key; what does not hold is marked, and the exit status is 1.
+    Signatures are verified here, by policy's public key; an invalid one is marked, and then the exit status is 1.
     """
     answer = await _query(settings, number) if archive is None else _archived(archive, number)
     keys = settings.policy_keys(*policy_keys)

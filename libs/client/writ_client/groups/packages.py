@@ -32,7 +32,7 @@ class Packages(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Bring a package to a newer version, or fetch the index again."""
+        """Upgrade a package, or refresh the package index."""
         return await self._run(
             "package_update", target, given(package_name=package_name, version=version, timeout=timeout), options
         )

@@ -92,7 +92,7 @@ OPERATIONS = (
     ),
     Operation(
         name="package_update",
-        summary="Bring a package to a newer version, or fetch the index again.",
+        summary="Upgrade a package, or refresh the package index.",
         parameters=PackageUpdate,
         output=PackageChanged,
         risk=Risk.CHANGE,

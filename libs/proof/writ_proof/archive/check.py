@@ -128,7 +128,7 @@ def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys:
         check_decision(event, policy_keys)
         _check_range(event, parameters, policy_keys)
     except (Invalid, Untrusted) as error:
-        raise DamagedBundle(f"{path}: its seal does not hold: {error}") from error
+        raise DamagedBundle(f"{path}: its seal is not valid: {error}") from error
     stated = (
         parameters.generation,
         parameters.first,
@@ -159,7 +159,7 @@ def parameters_of(event: ControlEvent) -> JournalArchive:
     try:
         return msgspec.convert(known, JournalArchive)
     except msgspec.ValidationError as error:
-        raise Invalid(f"it tells of no archive: {error}") from error
+        raise Invalid(f"it describes no archive: {error}") from error
 
 
 def check_decision(event: ControlEvent, policy_keys: Collection[str]) -> None:

@@ -68,7 +68,7 @@ def unsigned(decision: Decision, recorded: RecordedRequest, keys: tuple[str, ...
     try:
         statement = open_signed(signed, RequestStatement, keys or (signed.key,), recorded.installation)
     except Untrusted as error:
-        return f"the statement of {decision.principal} on record does not hold: {error}"
+        return f"the statement of {decision.principal} on record is not valid: {error}"
     about = statement.principal, statement.operation, statement.target
     its_id = operation_id(statement.principal, statement.idempotency_key)
     if (*about, its_id) != (decision.principal, decision.operation, decision.target, decision.operation_id):
