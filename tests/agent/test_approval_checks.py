@@ -92,15 +92,15 @@ def test_an_approval_that_proves_something_else_is_refused(made: SignedApproval,
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"person": "bob"}, "bob cannot approve this"),
-        ({"principal": "bob", "person": None}, "bob cannot approve this"),
-        ({"acts_for": "bob"}, "bob cannot approve this"),
+        ({"person": "bob"}, "bob may not approve this"),
+        ({"principal": "bob", "person": None}, "bob may not approve this"),
+        ({"acts_for": "bob"}, "bob may not approve this"),
         ({"proven": [Presence("verified")]}, "verified is required"),
         ({"proven": [Presence("touch", attested=True)]}, "attested"),
-        ({"proven": [Presence("touch")] * 2}, "what each approval proved"),
+        ({"proven": [Presence("touch")] * 2}, "the proof of each approval"),
         ({"requested_at": 10.0}, "not a credential of the approver"),
         ({"requested_at": None}, "not a credential of the approver"),
-        ({"approvals": ["0" * 64]}, "not those that the grant names"),
+        ({"approvals": ["0" * 64]}, "differ from those that the grant names"),
     ],
 )
 def test_a_grant_that_says_something_else_of_an_approval_is_refused(changed: dict[str, Any], why: str) -> None:
@@ -110,7 +110,7 @@ def test_a_grant_that_says_something_else_of_an_approval_is_refused(changed: dic
 
 def test_one_person_counts_once_by_whatever_credential_and_principal() -> None:
     both = signed(), signed(approver="bob-too", nonce="cd" * 32)
-    assert "not twice" in refusal(grant(*both), *both)
+    assert "twice" in refusal(grant(*both), *both)
 
 
 def test_a_directory_that_is_missing_older_or_another_is_refused() -> None:
@@ -133,9 +133,9 @@ def test_in_solo_the_human_of_an_agent_approves_by_a_touch_and_not_their_own_req
     asked: dict[str, Any] = {"principal": "copilot", "acts_for": "bob", "person": "bob", "people": solo}
     check_approvals("", WORK, grant(made, **asked), [made], solo)
     own: dict[str, Any] = {"principal": "bob", "acts_for": None, "person": "bob", "people": solo}
-    assert "cannot approve this" in refusal(grant(made, **own), made, people=solo)
+    assert "may not approve this" in refusal(grant(made, **own), made, people=solo)
     by_key = sign_approval(NKEY, approval(proof="key"))
     weak = grant(by_key, **{**asked, "proven": [Presence("key")]})
-    assert "cannot approve this" in refusal(weak, by_key, people=solo)
+    assert "may not approve this" in refusal(weak, by_key, people=solo)
     team = version(FIRST)
-    assert "cannot approve this" in refusal(grant(made, **{**asked, "people": team}), made, people=team)
+    assert "may not approve this" in refusal(grant(made, **{**asked, "people": team}), made, people=team)

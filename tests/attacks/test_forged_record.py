@@ -109,7 +109,7 @@ async def test_a_receipt_of_another_instance_than_claimed_ends_nothing(
         refused = decode(reply.data, Acknowledged)
         assert refused.error is not None
         assert refused.error.code == "forged_receipt"
-    await alarm(executor, "forged_receipt", operation_id, "by another key or instance than claimed it")
+    await alarm(executor, "forged_receipt", operation_id, "comes from another key or instance than its claim")
     done = await alice.wait(operation_id)
     assert done.outcome == "succeeded"
     [end] = [one for one in await events(executor, filter_) if isinstance(one, Finished)]

@@ -110,7 +110,7 @@ def test_rename_takes_credentials_and_the_gateway_of_others_along(inventory: Pat
 
 
 @pytest.mark.parametrize(
-    ("new", "why"), [("box", "already"), ("../x", "cannot name a target"), ("writ", "always there")]
+    ("new", "why"), [("box", "already"), ("../x", "cannot name a target"), ("writ", "reserved for Writ itself")]
 )
 def test_rename_refuses_a_name_and_changes_nothing(inventory: Path, new: str, why: str) -> None:
     files = _key_files(inventory, "web1")

@@ -79,7 +79,7 @@ def test_a_folder_of_somebody_else_is_no_home(tmp_path: Path) -> None:
     behind_a_link.symlink_to(theirs)
     os.chown(theirs, 4711, 4711)
     for root in (theirs, behind_a_link):
-        with pytest.raises(ConfigError, match="belongs to somebody else"):
+        with pytest.raises(ConfigError, match="belongs to another user"):
             create_installation(Home(root))
     assert list(theirs.iterdir()) == []
 

@@ -65,7 +65,7 @@ def test_another_pinned_key_begins_a_directory_of_its_own(tmp_path: Path) -> Non
 
 def test_a_removal_counts_also_where_it_cannot_be_kept(tmp_path: Path) -> None:
     one = known(tmp_path / "missing")
-    with pytest.raises(Unreachable, match="cannot be remembered"):
+    with pytest.raises(Unreachable, match="cannot be stored here"):
         one.take(FIRST_VERSION.signed)
     assert one.value is not None
     assert one.value.name == FIRST_VERSION.name

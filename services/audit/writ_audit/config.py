@@ -17,7 +17,11 @@ class Config(SignerConfig, frozen=True, kw_only=True):
     ]
     state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of the index, audit.sqlite")]
     journal_lost: Annotated[
-        int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
+        int,
+        env(
+            "WRIT_JOURNAL_LOST",
+            "sequence up to which the journal was lost or restored: a difference up to it raises no alarm",
+        ),
     ] = 0
     notifications: Annotated[
         Path | None, env("WRIT_NOTIFICATIONS", "notifications.yaml, with the destinations of notifications")

@@ -107,7 +107,7 @@ class ReadPermission:
             failure = Unreachable if decided.error.retry else Denied
             raise failure(decided.error.message, code=decided.error.code)
         if decided.decision is None:
-            raise Untrusted("policy answered without a decision")
+            raise Untrusted("policy's reply has no decision")
         decision = open_signed(decided.decision, Decision, self._trusted, self._installation)
         expected = (subject.operation_id, subject.principal, subject.operation, subject.target)
         if (decision.operation_id, decision.principal, decision.operation, decision.target) != expected:

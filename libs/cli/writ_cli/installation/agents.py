@@ -139,6 +139,6 @@ async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> in
     if settings.screen.json:
         settings.screen.data(joined)
     else:
-        settings.screen.line(f"this host may work for pool {joined.pool}")
+        settings.screen.line(f"this host's agent is enrolled for pool {joined.pool}")
         settings.screen.fields([("private key", joined.key_file), ("environment", joined.environment_file)])
     return Exit.DONE

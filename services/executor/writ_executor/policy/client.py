@@ -95,7 +95,7 @@ class PolicyClient:
         with self._measures.stage("decide", "", ask.subject.operation_id):
             answer = await self._ask_with_facts(subjects.POLICY_DECIDE, ask, Decided)
         if answer.decision is None:
-            raise Untrusted("policy answered without a decision")
+            raise Untrusted("policy's reply has no decision")
         decision = self._check(answer.decision, ask.subject)
         effective = _contained(decision, answer.effective, ask.subject)
         return CheckedDecision(
@@ -115,7 +115,7 @@ class PolicyClient:
         with self._measures.stage("grant", "", ask.subject.operation_id):
             answer = await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantAnswer)
         if answer.decision is None:
-            raise Untrusted("policy answered without a decision")
+            raise Untrusted("policy's reply has no decision")
         body, effective = None, answer.effective
         if answer.grant is None:
             decision = self._check(answer.decision, ask.subject)
@@ -209,7 +209,7 @@ def _bound_decision(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
     if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
         raise Untrusted("policy's grant is for another claim")
     if grant.decision_digest != digest(signed):
-        raise Untrusted("policy's grant is by another decision")
+        raise Untrusted("policy's grant is for another decision")
     decision = read(signed, Decision)
     _check_about(decision, ask.subject)
     if grant.parameters_digest != decision.parameters_digest:
@@ -220,7 +220,7 @@ def _bound_decision(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
 def _check_about(decision: Decision, subject: Subject) -> None:
     about = (decision.operation_id, decision.principal, decision.operation, decision.target)
     if about != (subject.operation_id, subject.principal, subject.operation, subject.target):
-        raise Untrusted("policy's decision is on another request")
+        raise Untrusted("policy's decision is for another request")
     if decision.effect not in EFFECTS:
         raise Invalid(f"policy decided {decision.effect}, which this executor does not know: upgrade it")
 
@@ -241,10 +241,10 @@ def _contained(decision: Decision, answered: Mapping[str, object], subject: Subj
         and not _is_earlier_end(subject.operation, name, value, answered[name])
     ]
     if changed:
-        raise Untrusted(f"policy answered with another {', '.join(sorted(changed))} than was asked", code=ALTERED)
+        raise Untrusted(f"policy's reply has another {', '.join(sorted(changed))} than the request", code=ALTERED)
     effective = {**subject.parameters, **answered}
     if not same(keyed_digest(subject.parameters_key, effective), decision.parameters_digest):
-        raise Untrusted("policy's decision is on other parameters than it answered with", code=ALTERED)
+        raise Untrusted("policy's decision and its reply have different parameters", code=ALTERED)
     return effective
 
 
@@ -264,7 +264,7 @@ async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answere
         if answer.error.code != "behind" or delay is None:
             raise _exception_of(answer, answer.error)
         await asyncio.sleep(delay)
-    raise Unreachable("policy is behind the control events", code="behind")
+    raise Unreachable("policy has not read the latest control events", code="behind")
 
 
 def _exception_of(
@@ -273,7 +273,7 @@ def _exception_of(
     if not isinstance(answer, GrantAnswer) or failure.code not in NO_ANSWER:
         return exception_of(failure)
     code = failure.code if failure.code == "internal" else None
-    return Unreachable(f"policy could not answer the claim: {failure.message}", code=code)
+    return Unreachable(f"policy refused the claim: {failure.message}", code=code)
 
 
 def exception_of(failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:

@@ -211,14 +211,14 @@ class Versions:
         self.stored = record.sequence
 
     async def _enforce(self, version: StoredPolicy) -> None:
-        """Remember the version, then decide by it. Raises Unreachable if it cannot be remembered: it is then read
+        """Remember the version, then decide by it. Raises Unreachable if it cannot be stored here: it is then read
         again.
         """
         try:
             if self._highest is not None:
                 await asyncio.to_thread(self._highest.note, version)
         except OSError as error:
-            raise Unreachable(f"version {version.number} of the policy cannot be remembered: {error}") from error
+            raise Unreachable(f"version {version.number} of the policy cannot be stored here: {error}") from error
         await self._load(version)
 
     def _check_turn(self, previous: int) -> None:
