@@ -13,8 +13,8 @@ from writ_contracts import approvals, subjects
 from writ_contracts.credentials import Evidence, Proof
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.failures import raise_for
-from writ_contracts.people import PeopleAnswer, PeopleQuery
-from writ_contracts.previews import PreviewAnswer, PreviewDetails, PreviewQuery
+from writ_contracts.people import PeopleQuery, PeopleReply
+from writ_contracts.previews import PreviewDetails, PreviewQuery, PreviewReply
 from writ_contracts.wire import decode
 from writ_trust.approvals import sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key
@@ -50,10 +50,10 @@ class Approvals:
         self._clock = clock
         self._installation = installation or (key.installation if key else "")
 
-    async def pending(self, *, after: int = 0, limit: int = approvals.MOST_PENDING) -> approvals.ApprovalsAnswer:
+    async def pending(self, *, after: int = 0, limit: int = approvals.MOST_PENDING) -> approvals.ApprovalsReply:
         """Return a page of the operations the caller may decide on, now or after others."""
         question = approvals.ApprovalsQuery(after=after, limit=limit)
-        answer: approvals.ApprovalsAnswer = await self._query("approvals", question, approvals.ApprovalsAnswer)
+        answer: approvals.ApprovalsReply = await self._query("approvals", question, approvals.ApprovalsReply)
         raise_for(answer)
         return answer
 
@@ -78,7 +78,7 @@ class Approvals:
 
     async def _card(self, operation_id: str) -> approvals.ApprovalCard:
         question = approvals.ApprovalQuery(operation_id=operation_id)
-        answer: approvals.ApprovalCardAnswer = await self._query("approval", question, approvals.ApprovalCardAnswer)
+        answer: approvals.ApprovalCardReply = await self._query("approval", question, approvals.ApprovalCardReply)
         raise_for(answer)
         if answer.card is None:
             raise WritError(f"an answer without operation {operation_id}")
@@ -89,7 +89,7 @@ class Approvals:
         if card.signed_facts is None:
             return None
         try:
-            answer: PreviewAnswer = await self._query("preview", PreviewQuery(facts=card.signed_facts), PreviewAnswer)
+            answer: PreviewReply = await self._query("preview", PreviewQuery(facts=card.signed_facts), PreviewReply)
             raise_for(answer)
         except (Denied, Invalid):
             return None
@@ -97,7 +97,7 @@ class Approvals:
 
     async def approve(
         self, card: Card, *, reason: str = "", by: Signer | None = None, proof: Proof | None = None
-    ) -> approvals.ApprovalAnswer:
+    ) -> approvals.ApprovalReply:
         """Approve the operation on the card. `by`: the signer which proves the caller's presence, such as
         `ssh_keygen.read_ssh_key`; by default the caller's own nkey. `proof`: the presence stated in the approval, by
         default the one needed by the card. Raises Denied where it must not be approved, or not now.
@@ -106,13 +106,13 @@ class Approvals:
             raise Denied("; ".join(card.refusals))
         return await self._decide(card, "approve", reason, by, proof)
 
-    async def reject(self, card: Card, *, reason: str = "") -> approvals.ApprovalAnswer:
+    async def reject(self, card: Card, *, reason: str = "") -> approvals.ApprovalReply:
         """Reject the operation on the card, which ends it."""
         return await self._decide(card, "reject", reason)
 
-    async def people(self) -> PeopleAnswer:
+    async def people(self) -> PeopleReply:
         """The signed directory of people's credentials."""
-        answer: PeopleAnswer = await self._query("people", PeopleQuery(), PeopleAnswer)
+        answer: PeopleReply = await self._query("people", PeopleQuery(), PeopleReply)
         raise_for(answer)
         return answer
 
@@ -134,7 +134,7 @@ class Approvals:
         reason: str,
         by: Signer | None = None,
         proof: Proof | None = None,
-    ) -> approvals.ApprovalAnswer:
+    ) -> approvals.ApprovalReply:
         if self._key is None:
             raise Invalid("an approval needs a key to sign it with")
         statement = approvals.Approval(
@@ -157,7 +157,7 @@ class Approvals:
             signed = with_evidence(statement, by.id, await by.sign(signed_bytes(statement)))
         message = approvals.ApprovalMessage(principal=card.requested.principal, approval=signed)
         answer = await ask(
-            self._bus, subjects.approval(self._principal), message, approvals.ApprovalAnswer, timeout=SECONDS
+            self._bus, subjects.approval(self._principal), message, approvals.ApprovalReply, timeout=SECONDS
         )
         raise_for(answer)
         return answer

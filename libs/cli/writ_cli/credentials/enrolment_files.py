@@ -19,7 +19,7 @@ LARGEST = 65_536
 READABLE = 0o644
 
 
-class Installation(Struct, frozen=True, kw_only=True):
+class EnrolledInstallation(Struct, frozen=True, kw_only=True):
     """The installation of an enrolment: its id, and its public people-key."""
 
     id: str
@@ -27,14 +27,14 @@ class Installation(Struct, frozen=True, kw_only=True):
 
 
 async def made(
-    person: str, ssh_key: Path, about: Installation, proof: Proof, *, label: str = "", attested: bool = False
+    person: str, ssh_key: Path, about: EnrolledInstallation, proof: Proof, *, label: str = "", attested: bool = False
 ) -> SignedEnrolment:
     """Return an enrolment of this security key, which it signs itself: one touch, for `verified` with the PIN."""
     key = read_ssh_key(ssh_key)
     return await signed_by(ssh_credential(person, key.line, proof, label=label, attested=attested), key, about)
 
 
-async def signed_by(credential: Credential, signer: Signer, about: Installation) -> SignedEnrolment:
+async def signed_by(credential: Credential, signer: Signer, about: EnrolledInstallation) -> SignedEnrolment:
     """Return the enrolment of a credential, with the evidence that its private key is there."""
     statement = Enrolment(
         installation=about.id,

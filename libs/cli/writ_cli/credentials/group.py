@@ -73,7 +73,7 @@ async def request(
 
     Give FILE to another person to endorse it, then to the holder of the people-key. It holds no secret.
     """
-    about = enrolment_files.Installation(
+    about = enrolment_files.EnrolledInstallation(
         id=installation or settings.home.installation, people_key=root or _people_key(settings.home)
     )
     enrolment = await enrolment_files.made(
