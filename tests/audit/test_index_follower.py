@@ -144,7 +144,7 @@ async def test_a_journal_that_is_replaced_while_it_runs_is_a_security_event(
 
         async def told() -> bool:
             records = await bus.journal.read(subjects.security_event("journal_replaced"))
-            return [event.detail[:13] for one in records if (event := security_event(one))] == ["seen by audit"]
+            return [event.detail[:17] for one in records if (event := security_event(one))] == ["reported by audit"]
 
         await eventually(told, what="the event, with no executor there")
 

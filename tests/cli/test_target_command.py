@@ -191,7 +191,10 @@ def test_set_reaches_keys_within_keys(inventory: Path) -> None:
     assert entry["connection"] == {"host": "web1.example.org", "port": 2222}
     assert entry["backup"] == {"repository": "/srv/r", "password_file": "/etc/r"}
     assert "  # web servers\n" in inventory.read_text()
-    for word, why in (("role.x=1", "no key 'x' in a value that is no mapping"), ("conection.port=1", "'connection'")):
+    for word, why in (
+        ("role.x=1", "no key 'x' in a value that is not a mapping"),
+        ("conection.port=1", "'connection'"),
+    ):
         refused = _writ(inventory, "set", "web1", word)
         assert (refused.exit_code, why in refused.stderr) == (2, True)
 

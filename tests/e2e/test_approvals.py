@@ -293,10 +293,10 @@ async def test_the_command_shows_rejects_and_refuses_another_digest(installation
         other = await installation.writ(
             "approvals", "approve", operation_id, "--yes", "--digest", "0000-0000", "--as", "bob"
         )
-        assert (other.status, "it is another one" in other.err) == (2, True)
+        assert (other.status, "it is another request" in other.err) == (2, True)
         unknown = await installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"n\n")
         assert unknown.status == 4  # asked once more, and not confirmed
         rejected = await installation.writ("approvals", "reject", operation_id, "--reason", "no", "--as", "bob")
         assert (rejected.status, rejected.out.startswith("rejected: ")) == (0, True)
         assert (await alice.get(operation_id)).outcome == "rejected"
-        assert "nothing waits for you" in (await installation.writ("approvals", "list", "--as", "bob")).out
+        assert "no request waits for you" in (await installation.writ("approvals", "list", "--as", "bob")).out

@@ -167,7 +167,7 @@ def declared(*, presence: Presence | None = TOUCH, by: SoftwareSecurityKey = TOK
 def test_a_requesters_proof_of_presence_is_verified_where_the_decision_names_it() -> None:
     people = version(FIRST, SECOND)
     assert problems(declared(), people) == []
-    assert "that is not there" in problems(declared(given=False), people)[0]
+    assert "that is missing" in problems(declared(given=False), people)[0]
     assert "the directory of people's credentials is not here" in problems(declared())[0]
     assert "by another key" in problems(declared(by=CAROL), people)[0]
     assert "proved less" in problems(declared(presence=Presence("verified")), people)[0]

@@ -232,7 +232,7 @@ def test_what_somebody_else_has_open_is_never_written_into(tmp_path: Path) -> No
         changed = tmp_path / "two.writ.partial"
         changed.unlink()
         changed.write_bytes(b"another")
-        with pytest.raises(Conflict, match="not what was written"):
+        with pytest.raises(Conflict, match="differs from the written bytes"):
             writer.publish()
     assert (changed.read_bytes(), (tmp_path / "two.writ").exists()) == (b"another", False)
 

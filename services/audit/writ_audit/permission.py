@@ -113,8 +113,8 @@ class ReadPermission:
         decision = open_signed(decided.decision, Decision, self._trusted, self._installation)
         expected = (subject.operation_id, subject.principal, subject.operation, subject.target)
         if (decision.operation_id, decision.principal, decision.operation, decision.target) != expected:
-            raise Untrusted("policy's decision is on another question")
+            raise Untrusted("policy's decision is for another query")
         effective = {**decided.effective, **subject.parameters}
         if not same(decision.parameters_digest, keyed_digest(subject.parameters_key, effective)):
-            raise Untrusted("policy's decision is on other parameters")
+            raise Untrusted("policy's decision is for other parameters")
         return decision

@@ -26,7 +26,10 @@ class PolicyConfig(SignerConfig, frozen=True, kw_only=True):
     ] = False
     versions_lost: Annotated[
         int,
-        env("WRIT_POLICY_VERSIONS_LOST", "versions up to this number are not waited for: the store was lost with them"),
+        env(
+            "WRIT_POLICY_VERSIONS_LOST",
+            "number of a version: versions up to it were lost with the store, and policy decides without them",
+        ),
     ] = 0
     state_dir: Annotated[
         Path, env("WRIT_STATE_DIR", "folder of its state: the highest version it enforced, its journal")

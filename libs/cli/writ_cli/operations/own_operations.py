@@ -90,7 +90,7 @@ def _show_event(screen: Screen, event: Event) -> None:
 @op.command("cancel")
 @click.argument("operation", shell_complete=completion.open_operations)
 @click.option("--reason", "-r", default="", help="Why, for the record.")
-@click.option("--timeout", metavar="SPAN", default="60s", show_default=True, help="Wait no longer than this.")
+@click.option("--timeout", metavar="SPAN", default="60s", show_default=True, help="Longest time to wait.")
 @asking
 async def cancel(settings: Settings, operation: str, reason: str, timeout: str) -> int:
     """Cancel an operation; exit status 7 if it is not seen to have stopped."""

@@ -171,7 +171,7 @@ def _decided(of: str, rules: list[str], reason: str, signed: Signed | None, poli
     yield "rules", ", ".join(rules)
     yield "why", reason
     decision = _read(signed, Decision)
-    authenticated = f", who asked by {decision.authenticated}" if decision else ""
+    authenticated = f", requester identified by {decision.authenticated}" if decision else ""
     yield "policy", f"{policy}{authenticated}"
     yield "decision", _signature(signed, Decision, of)
 
@@ -182,7 +182,7 @@ def _granted(event: journal.Granted) -> Iterator[Line]:
     yield "claim", _signature(event.claim, Claim, event.operation_id)
     yield "grant", _signature(event.grant, Grant, event.operation_id)
     if grant:
-        yield "good for", f"{grant.lifetime:g} s, by {grant.policy.name}"
+        yield "valid for", f"{grant.lifetime:g} s, by {grant.policy.name}"
     yield "until", times.clock(event.deadline)
 
 
