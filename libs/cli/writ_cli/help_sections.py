@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "keep": "provision NATS servers of your own",
         "backup": "write the installation into a file",
         "restore": "restore it from a backup",
+        "uninstall": "list and remove all of it on this machine",
         "journal": "show the size of the journal, or archive it",
     },
     "Help": {
