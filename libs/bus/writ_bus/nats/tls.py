@@ -1,6 +1,6 @@
 """TLS of a NATS client: the trusted certificates, and the servers that it may reach without TLS.
 
-`client.encrypted` keeps nats-py from being talked out of TLS.
+`client.encrypted` prevents a downgrade of nats-py's TLS.
 """
 
 import base64
