@@ -114,7 +114,7 @@ def test_an_entry_is_added_to_every_form_of_list(tmp_path: Path, form: str) -> N
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for comment in ("# who", "# the first", "# she"):
         assert (comment in path.read_text()) == (comment in FORMS[form])
-    with pytest.raises(Conflict, match="'b' is there already"):
+    with pytest.raises(Conflict, match="'b' exists already"):
         list_edits.append(path, "principals", {"id": "b"}, unique="id")
 
 

@@ -45,7 +45,7 @@ def test_an_alias_is_refused_with_the_units_own_name(writ: Writ, host: Host, ver
         wanted = ("denied", "denied") if alias == "guarded-alias" else ("failed", "unit_alias")
         assert (done["outcome"], done["code"]) == wanted
         if wanted[1] == "unit_alias":
-            assert done["message"] == f"{alias}.service is another name of {name}.service on this host: ask for {name}"
+            assert done["message"] == f"{alias}.service is another name of {name}.service on this host: use {name}"
     assert running(host) == before
 
 

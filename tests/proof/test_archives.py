@@ -242,7 +242,7 @@ def test_a_home_is_never_restored_into_a_folder_of_somebody_else(tmp_path: Path)
     elsewhere.mkdir()
     draft = tmp_path / ".home.restoring"
     draft.symlink_to(elsewhere)
-    with pytest.raises(Conflict, match="somebody else made it"):
+    with pytest.raises(Conflict, match="it belongs to another user"):
         draft_of(home)
     draft.unlink()
     draft.mkdir(mode=0o777)

@@ -140,7 +140,7 @@ class ContainerState(Output, frozen=True, kw_only=True):
 
 
 class UpdatedContainer(ContainerState, frozen=True, kw_only=True):
-    """The container afterwards, and its image before. `rolled_back`: the former container has its place again."""
+    """The container afterwards, and its image before. `rolled_back`: the former container runs again."""
 
     former_image: Annotated[str, PUBLIC] = ""
     former_image_digest: Annotated[str, PUBLIC] = ""
