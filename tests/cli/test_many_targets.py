@@ -146,7 +146,7 @@ async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(command: 
     assert (await command(*RESTART, "--retry", "roll", "--only", "unknown")).exit_code == 0
     assert acted_on(served) == ["db-1"]
     over = await command(*RESTART, "--retry", "roll")
-    assert (over.exit_code, "no target of roll is left" in over.stderr) == (2, True)
+    assert (over.exit_code, "no target of run roll needs" in over.stderr) == (2, True)
 
 
 async def test_ctrl_c_tells_what_goes_on(served: ScriptedApi, environ: dict[str, str]) -> None:
