@@ -52,7 +52,8 @@ def test_a_runbook_names_cause_effect_checks_and_remedy(alert: str) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_an_alert_names_its_runbook(alert: str) -> None:
-    assert ALERTS[alert]["annotations"]["runbook"] == f"docs/runbooks.md#{alert.lower()}"
+    place = "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}docs/runbooks.md{{ end }}"
+    assert ALERTS[alert]["annotations"]["runbook"] == f"{place}#{alert.lower()}"
     assert ALERTS[alert]["labels"]["severity"] in ("warning", "critical")
 
 

@@ -156,6 +156,16 @@ def test_what_was_done_to_an_archive_shows(whole: Path, change: Callable[[dict[s
     assert verify(rewritten(whole, lambda _: None)).events == 24
 
 
+def test_an_archive_with_a_damaged_offset_is_damaged_and_not_unreachable(whole: Path) -> None:
+    data = bytearray(whole.read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    data[end + 16 : end + 20] = (int.from_bytes(data[end + 16 : end + 20], "little") + (1 << 30)).to_bytes(4, "little")
+    copy = whole.with_name("shifted.writ")
+    copy.write_bytes(data)
+    with pytest.raises(DamagedBundle):
+        verify(copy)
+
+
 def test_a_file_that_was_cut_or_whose_bits_flipped_is_no_archive_or_still_the_same(whole: Path) -> None:
     data, chance = whole.read_bytes(), random.Random(7)
     wanted = structs.replace(verify(whole), file="")

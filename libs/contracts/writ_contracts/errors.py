@@ -100,6 +100,7 @@ CODES: dict[str, str] = {
     "conflict": "the same idempotency key was used for another request, or another version than expected is in force",
     "invalid_document": "the policy document does not load",
     "session_expired": "the session whose key sent this is over",
+    "policy_silent": "policy does not reply, and only policy knows which targets the principal may list",
     "too_many_sessions": "the principal has as many open sessions as the policy allows",
     "key_mismatch": "the request came from another key than the principal's",
     "allowed": "rules allow it",

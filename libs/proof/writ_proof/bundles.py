@@ -4,6 +4,7 @@ A zip file, readable by common tools, mode 0600. It gets its name only once it i
 digest is of its content, so compression makes no difference.
 """
 
+import errno
 import hashlib
 import os
 import zipfile
@@ -202,4 +203,6 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a damaged offset: zipfile seeks to a place before the file
+            raise DamagedBundle(f"{path}: it is not a complete bundle: {error}") from error
         raise Unreachable(f"{path}: {error.strerror or error}") from error
