@@ -204,7 +204,7 @@ async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_th
     async with people(installation, "alice", "bob") as (alice, bob):
         operation_id = await asked(alice, "test_secret", secret="s3cret-canary")
         card = await bob.approvals.card(operation_id, policy_key(installation))
-        with pytest.raises(Denied, match="secret cannot be seen"):
+        with pytest.raises(Denied, match="secret is hidden"):
             await bob.approvals.approve(card)
         told = await installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"y\n")
         assert (told.status, "--parameter NAME=VALUE" in told.err) == (3, True)

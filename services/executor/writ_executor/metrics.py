@@ -63,14 +63,12 @@ class Measures:
             {"stage": STAGES, **pool},
         )
         self._turned_away = measured.counter(
-            "writ_requests_turned_away_total",
-            "Requests that were refused without a record, by code.",
-            {"code": TURNED_AWAY},
+            "writ_requests_turned_away_total", "Requests refused without a record, by code.", {"code": TURNED_AWAY}
         )
         self._declare_quotas(measured)
         self._security = security_counter(measured)
         self._listings = measured.counter(
-            "writ_listings_total", "Listings that were requested from agents for a decision.", {"result": LISTED}
+            "writ_listings_total", "Listings requested from agents for a decision.", {"result": LISTED}
         )
         self._lookups = measured.counter(
             "writ_index_lookups_total",
@@ -90,9 +88,7 @@ class Measures:
             "writ_quota_refusals_total", "Requests refused since a principal or a pool has used its quota.", quotas
         )
         self._quotas = measured.gauge(
-            "writ_quota_used_ratio",
-            "Used share of each quota, for the principal or pool that has used most of it.",
-            quotas,
+            "writ_quota_used_ratio", "Used share of a quota, of the principal or pool that used most of it.", quotas
         )
 
     def _gauges(self, measured: Metrics) -> None:
@@ -110,7 +106,7 @@ class Measures:
         )
         self._oldest = measured.gauge(
             "writ_pool_oldest_dispatched_seconds",
-            "How long the oldest operation of the queue has waited for an agent.",
+            "How long the oldest of these operations has waited for an agent.",
             pool,
         )
         self._agents = measured.gauge(
@@ -118,9 +114,7 @@ class Measures:
             "Agents with a heartbeat within a lease, by pool with targets; `other`: the fewest of the remaining pools.",
             pool,
         )
-        self._slots = measured.gauge(
-            "writ_pool_free_slots", "Free slots of these agents: operations that they could begin now.", pool
-        )
+        self._slots = measured.gauge("writ_pool_free_slots", "Operations that these agents could begin now.", pool)
         self._overdue = measured.gauge(
             "writ_operations_overdue", "Open operations that are past the deadline of their start or end."
         )
