@@ -33,7 +33,7 @@ KILL_SECONDS = 1.0
 CODES = {
     10: ("unavailable", "there is no restic repository where the target declares one: restic init"),
     11: ("busy", "another program holds the lock of the backup repository"),
-    12: ("permission_denied", "the declared password does not open the backup repository"),
+    12: ("permission_denied", "the declared password is not that of the backup repository"),
 }
 
 
@@ -138,7 +138,9 @@ def repository_of(target: Target, operation_id: str) -> Repository:
     """Return the repository declared by a target. Raises Invalid (`not_declared`, `unavailable`)."""
     backup = _declared(target)
     if not Path(backup.password_file).is_file():
-        raise Invalid("the password_file that the target declares is not where the agent runs", code="unavailable")
+        raise Invalid(
+            "the password_file that the target declares does not exist on the agent's host", code="unavailable"
+        )
     return Repository(backup, operation_id)
 
 
@@ -192,7 +194,7 @@ def _items(out: bytes) -> list[dict[str, Any]]:
     except ValueError:
         found = None
     if not isinstance(found, list):
-        raise WritError("restic answered in a way that cannot be read", code="garbled")
+        raise WritError("restic's output cannot be parsed", code="garbled")
     return found
 
 
@@ -212,4 +214,4 @@ def _part(item: Mapping[str, Any]) -> BackupPart:
             size=(item.get("summary") or {}).get("total_bytes_processed"),
         )
     except (KeyError, ValueError, TypeError) as error:
-        raise WritError("restic lists a snapshot that cannot be read", code="garbled") from error
+        raise WritError("restic's list has a snapshot that cannot be parsed", code="garbled") from error
