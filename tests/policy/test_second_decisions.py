@@ -145,7 +145,7 @@ async def test_a_replaced_file_differs_and_an_unseen_one_is_open(office: Asking,
     assert history.named(before.policy.inventory_digest, office.clock.now, 60.0) is False
     assert history.named(before.policy.inventory_digest, office.clock.now - HOUR, 60.0) is True
     found = await checked(office, tmp_path, office.subject(), _other_inventory)
-    assert (found.result, found.why) == ("open", "it names files that were never seen here")
+    assert (found.result, found.why) == ("open", "it names files that this audit service has never read")
     denied = office.subject("file_read", parameters={"file_path": "/srv/x"})
     worse = await checked(office, tmp_path, denied, lambda one: allowed(_other_inventory(one)))
     assert worse.result == "differs"
@@ -216,7 +216,7 @@ async def test_what_depends_on_facts_or_hidden_parameters_is_open_unless_nothing
 async def test_a_decision_far_from_its_event_differs(office: Asking, tmp_path: Path) -> None:
     """A thief could name a moment within a maintenance window."""
     found = await checked(office, tmp_path, office.subject(), lambda one: structs.replace(one, at=one.at - HOUR))
-    assert found.why == "it says that it was made 3600 s before it was stored"
+    assert found.why == "by its own time it was made 3600 s before it was stored"
 
 
 async def test_an_approver_without_an_approval_on_record_does_not_count(office: Asking, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ async def test_a_parameter_that_nobody_asked_for_differs(
     assert found.comparison.result == result, found.text
 
 
-@pytest.mark.parametrize(("mode", "why"), [("0777", "nobody asked for its mode"), ("0640", "")])
+@pytest.mark.parametrize(("mode", "why"), [("0777", "its mode was not requested"), ("0640", "")])
 async def test_a_parameter_beside_a_hidden_one_is_compared(office: Asking, tmp_path: Path, mode: str, why: str) -> None:
     writes = {**CONTENTS, "parameter_constraints": {"mode": {"default": "0640"}}}
     at = await publish(office, document(writes))

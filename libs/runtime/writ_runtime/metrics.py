@@ -60,12 +60,12 @@ class Metrics:
         self._handled = self.counter("writ_handled_total", "Messages handled, by outcome.", labels)
         self._seconds = self.histogram("writ_handled_seconds", "Time to handle a message.", {"endpoint": endpoints})
         self._checks = self.gauge(
-            "writ_check_ok", "1 while this check of `/readyz` has nothing to say, else 0.", {"check": AtMost(CHECKS)}
+            "writ_check_ok", "1 while this check of `/readyz` passes, else 0.", {"check": AtMost(CHECKS)}
         )
         self._ready = self.gauge("writ_ready", "1 while `/readyz` answers 200, else 0.")
         self._ended_tasks = self.counter(
             "writ_tasks_ended_total",
-            "Background tasks that an error ended, or that ended and must not; what must go on was started again.",
+            "Background tasks that ended by an error or although they must not end; permanent ones were started again.",
             {"task": AtMost(TASKS)},
         )
         self.before(self._count_ended_tasks)

@@ -88,7 +88,7 @@ class GrantEndpoint:
                 return await self._grant(ask)
             except CountedFirst:
                 continue
-        raise Unreachable(f"{MOST_TRIES} other starts were counted first")
+        raise Unreachable(f"{MOST_TRIES} times another start was counted first: try again")
 
     async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
         """Return the grant once it is recorded, or the denying decision.
@@ -189,7 +189,7 @@ class GrantEndpoint:
             last = await self._journal.last(entry.filter) if counted else None
             if last is not None and last.sequence == entry.expected:
                 raise CountedFirst from error
-            raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
+            raise Conflict(f"{requested.operation_id} has changed since: {error}", code=MOVED_ON) from error
         fault("policy.granted")
 
 

@@ -139,7 +139,7 @@ class PolicyService:
 
     def _make_guard(self, bus: Bus, security: SecurityEvents) -> JournalGuard:
         def alarm(why: str) -> None:
-            security.tell("journal_replaced", f"seen by policy: {why}", None, None)
+            security.tell("journal_replaced", f"reported by policy: {why}", None, None)
 
         file, lost = StateFile(self._config.state_dir / FILE, JournalMark), self._config.journal_lost
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
@@ -192,7 +192,7 @@ class PolicyService:
         return Service(
             name="policy",
             version=VERSION,
-            description="What may happen: decisions, grants for claims, approvals, and questions about the policy.",
+            description="Decides requests, grants claims, records approvals, answers queries about the policy.",
             endpoints=[*handlers.endpoints(), *own, *query_endpoints],
         )
 

@@ -62,7 +62,7 @@ def read_recorded(records: Sequence[Record], principal: str, operation_id: str) 
     try:
         life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
     except (Conflict, Invalid) as error:
-        raise ForgedStart(f"the history of {operation_id} cannot be: {error}") from error
+        raise ForgedStart(f"the events of {operation_id} are contradictory: {error}") from error
     if life.requested is None:
         raise ForgedStart(f"{principal} has not requested {operation_id}")
     latest = _latest_times(records)
@@ -146,7 +146,7 @@ def check_start(
     requested, earlier = recorded.requested, life.granted
     places = (dispatched.pool, dispatched.target, dispatched.operation)
     if places != (requested.pool, requested.target, requested.operation) or claim.pool != requested.pool:
-        raise ForgedStart(f"{claim.operation_id} was dispatched to another place than it was requested for")
+        raise ForgedStart(f"{claim.operation_id} was dispatched to another pool or target than requested")
     if claim.attempt != (earlier.attempt if earlier else 0) + 1:
         raise ForgedStart(f"attempt {claim.attempt} of {claim.operation_id} does not follow on the one before")
     if claim.attempt > (MOST_ATTEMPTS if operation.idempotent else 1):

@@ -130,7 +130,7 @@ class Checker:
 
     async def _compared(self, record: Record, event: Decided, decision: Decision) -> Comparison:
         if abs(record.time - decision.at) > STORED_WITHIN:
-            return _differs(f"it says that it was made {record.time - decision.at:.0f} s before it was stored")
+            return _differs(f"by its own time it was made {record.time - decision.at:.0f} s before it was stored")
         try:
             version = await self._version(decision)
             control = await self._control.of(decision.control_sequence)
@@ -160,7 +160,7 @@ class Checker:
         named = decision.policy.inventory_digest, decision.policy.principals_digest
         for kept, name in zip((self._inventory, self._principals), named, strict=True):
             if kept.named(name, decision.at, SLACK) is False:
-                return f"it names a content of {kept.name} that was not the one of that time"
+                return f"it names another content of {kept.name} than that of its time"
         return ""
 
     def _among_files(
@@ -182,7 +182,9 @@ class Checker:
             return Comparison(result="open", why="the inventory or principals of that time are not known here")
         best = next((one for one in found if one.result != "differs"), found[0])
         if not exact and best.result == "same":
-            return Comparison(result="open", expected=best.expected, why="it names files that were never seen here")
+            return Comparison(
+                result="open", expected=best.expected, why="it names files that this audit service has never read"
+            )
         return best
 
     def _contents(self, history: FileHistory, digest: str, at: float) -> list[str]:

@@ -24,7 +24,7 @@ ANSWERS = 0.5
 """Seconds in which the server answers another question, if it answers at all."""
 LOOK = 0.2
 PROBE = 2.0
-PROBLEM = "NATS answers, and stores nothing: see its log; if its disk was full, make room and restart NATS"
+PROBLEM = "NATS replies but stores nothing: read its log; after a full disk make room and restart NATS"
 
 _log = Log("writ.executor")
 

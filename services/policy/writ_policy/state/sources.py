@@ -142,7 +142,7 @@ class Sources:
         head = self._versions.head if self._versions else None
         if head is None or head.origin == "file" or self.file.digest in (head.digest, ""):
             return None
-        return f"the policy file differs from version {head.number}, which {head.author} published; it does not count"
+        return f"the policy file differs from version {head.number}, which {head.author} published, and is not used"
 
     async def _read_lists(self, *, waits: bool) -> None:
         for name, watched in self._lists.items():

@@ -85,7 +85,7 @@ class OpenWindows:
             return _lapsed(ruled, f"approval window {window_id}, which allowed it, is over")
         if not await self._has_use(window, ruled.decision.operation_id):
             return _lapsed(ruled, f"approval window {window_id}, which allowed it, has no use left")
-        return _lapsed(ruled, f"the people who approved window {window_id}, which allowed it, do not suffice any more")
+        return _lapsed(ruled, f"the people who approved window {window_id}, which allowed it, no longer suffice")
 
     async def use(self, judge: Judge, ruled: RuledRequest) -> Entry | None:
         """Return the entry taking one use, to be stored with the start; None where the operation has its use.
@@ -119,7 +119,7 @@ class OpenWindows:
         try:
             recorded, records = await self._request_of(window)
         except WritError as error:
-            _log.warning("window.unproven", window=window.id, error=str(error), effect="it stands for nothing")
+            _log.warning("window.unproven", window=window.id, error=str(error), effect="it covers nothing")
             return None
         return counted(recorded.life.approvals, exact_of(recorded, records), world)
 
