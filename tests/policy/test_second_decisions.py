@@ -15,7 +15,7 @@ from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
 from writ_contracts.people import DirectoryEntry, PeopleDirectory
-from writ_rules.second_decisions.file_history import FileHistory
+from writ_rules.second_decisions.file_history import FileHistory, KeptReading
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read, sign
@@ -169,6 +169,25 @@ def test_a_history_that_was_not_looked_at_gives_no_false_alarm(tmp_path: Path) -
     assert again.copy(digest) is not None
     again.copy(digest).write_text("three")  # type: ignore[union-attr]
     assert again.copy(digest) is None
+
+
+def test_a_kept_reading_is_read_once_for_each_content(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yaml"
+    history, digests = FileHistory(tmp_path / "kept", path), list[str]()
+    for at, text in enumerate(("one", "two")):
+        path.write_text(text)
+        history.look(float(at))
+        digests.append(history.versions[-1].digest)
+    read_paths = list[Path]()
+
+    def read_text(path: Path) -> str:
+        read_paths.append(path)
+        return path.read_text()
+
+    reading = KeptReading(history, read_text)
+    assert [reading.of(one) for one in (digests[0], digests[0], digests[1], digests[1])] == ["one", "one", "two", "two"]
+    assert len(read_paths) == 2
+    assert reading.of("0" * 64) is None
 
 
 async def test_what_depends_on_facts_or_hidden_parameters_is_open_unless_nothing_would_allow_it(

@@ -163,8 +163,12 @@ class Observer:
         """Log and count the record. Only a failure is logged as an error; a refusal is not."""
         self._metrics.handled(record)
         level = logging.ERROR if record.outcome == "failed" else logging.INFO
+        is_logged, is_traced = self._log.is_enabled(level), tracing.exporting()
+        if not is_logged and not is_traced:
+            return
         code = {"code": record.code} if record.code else {}
-        log_fields = {"outcome": record.outcome, **code, "ms": round(record.seconds * 1000, 3)}
-        if tracing.exporting():
-            tracing.note({**record.fields, "outcome": record.outcome, **code})
-        self._log.write(level, f"{record.endpoint}.handled", {**record.fields, **log_fields})
+        fields = {**record.fields, "outcome": record.outcome, **code}
+        if is_traced:
+            tracing.note(fields)
+        if is_logged:
+            self._log.write(level, f"{record.endpoint}.handled", {**fields, "ms": round(record.seconds * 1000, 3)})

@@ -19,6 +19,7 @@ from writ_policy.approvals.recorded_operations import RecordedOperations
 from writ_policy.config import PolicyConfig
 from writ_policy.decisions.agent_plugins import agent_plugins
 from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.analysis import AnalysisQueries
 from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
 from writ_policy.endpoints.people import PeopleEndpoints
@@ -151,13 +152,15 @@ class PolicyService:
         proposed = ProposedVersions(versions, self._compiler, self._catalogue)
         keys = self._keys.events
         scans = Scans(bus.scans, self._sources, self._key, self._keys.at, security, self._observe, self._clock)
-        windows = OpenWindows(bus.journal, keys)
+        signer = DecisionSigner(self._key)
+        windows = OpenWindows(bus.journal, keys, signer.open)
         handlers = DecisionEndpoints(
             bus.journal,
             judging,
             proposed,
             scans,
             self._key,
+            signer,
             self._keys,
             security,
             self._measures,

@@ -30,7 +30,7 @@ from writ_rules.engine.people import people_of
 from writ_rules.loading import compile_document
 from writ_rules.second_decisions.comparison import Comparison, compare
 from writ_rules.second_decisions.control_states import ControlStates, EventReader
-from writ_rules.second_decisions.file_history import FileHistory
+from writ_rules.second_decisions.file_history import FileHistory, KeptReading
 from writ_rules.second_decisions.signatures import RecordedApproval, RecordedRequest
 from writ_rules.setting import Setting, setting
 from writ_trust.approvals import read_approval
@@ -103,6 +103,8 @@ class Checker:
         self._people = people
         self._control = ControlStates(journal, events, installation)
         self._known: dict[int, _Version] = {}
+        self._read_targets = KeptReading(inventory, lambda path: list(read_inventory(path).targets))
+        self._read_listed = KeptReading(principals, lambda path: list(read_principals(path).principals))
 
     async def check(self, record: Record) -> CheckedDecision | None:
         """Return the second decision on that of an event; None for an event without one. Raises errors of the bus."""
@@ -172,8 +174,8 @@ class Checker:
         exact = inventories == [decision.policy.inventory_digest] and listed == [decision.policy.principals_digest]
         found = [
             compare(decision, recorded, self._setting(version, targets, people, control, decision.at), knows_keys=exact)
-            for targets in map(self._targets, inventories)
-            for people in map(self._listed, listed)
+            for targets in map(self._read_targets.of, inventories)
+            for people in map(self._read_listed.of, listed)
             if targets is not None and people is not None
         ]
         if not found:
@@ -187,14 +189,6 @@ class Checker:
 
     def _contents(self, history: FileHistory, digest: str, at: float) -> list[str]:
         return [digest] if history.named(digest, at, SLACK) else history.around(at, SLACK)
-
-    def _targets(self, digest: str) -> list[Target] | None:
-        path = self._inventory.copy(digest)
-        return None if path is None else list(read_inventory(path).targets)
-
-    def _listed(self, digest: str) -> list[Principal] | None:
-        path = self._principals.copy(digest)
-        return None if path is None else list(read_principals(path).principals)
 
     def _setting(
         self, version: _Version, targets: list[Target], listed: list[Principal], control: ControlState, at: float

@@ -54,7 +54,7 @@ def grant(
         operation=subject.operation,
         target=request.target,
         principal=subject.principal,
-        parameters_digest=keyed_digest(subject.parameters_key, ruling.effective),
+        parameters_digest=ruled.decision.parameters_digest,
         decision_digest=digest(decision),
         claim_digest=digest(ask.claim),
         policy=ruled.decision.policy,

@@ -218,20 +218,11 @@ class Judge(Struct, frozen=True, kw_only=True):
         return decide(seen.policy, request, self.control, self.world.people, known.facts)
 
     def _ruled(
-        self,
-        subject: Subject,
-        request: DecisionRequest,
-        ruling: Ruling,
-        known: KnownFacts,
-        traced: int,
-        *,
-        signed: bool,
+        self, subject: Subject, request: DecisionRequest, ruling: Ruling, known: KnownFacts, traced: int, signed: bool
     ) -> RuledRequest:
-        decision = self._decision(subject, request, ruling, signed, known)
-        trace = bounded_trace(ruling.account, traced)
-        decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.account) - len(trace))
-        plugins = self.plugins.accepted_for(request.operation.name, request.target.backend)
-        return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=plugins)
+        decision = self._decision(subject, request, ruling, signed, known, traced)
+        builds = self.plugins.accepted_for(request.operation.name, request.target.backend)
+        return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=builds)
 
     def _understand(self, subject: Subject, *, recorded: bool, known_target: bool) -> tuple[DecisionRequest, bool]:
         """`known_target`: a decision named the target to its requester before, so it is not hidden again."""
@@ -271,9 +262,10 @@ class Judge(Struct, frozen=True, kw_only=True):
             return is_own_session(self.world, principal, parameters)
         return operation in OWN and self.world.owns(principal, subject.owner)
 
-    def _decision(
-        self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
+    def _decision(  # long: each field of the message once
+        self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts, traced: int
     ) -> Decision:
+        trace = bounded_trace(ruling.account, traced)
         more = len(ruling.rules) - MOST_RULES
         shown = public(request.operation.parameters, ruling.effective) if ruling.demands else {}
         return Decision(
@@ -288,6 +280,8 @@ class Judge(Struct, frozen=True, kw_only=True):
             parameters_digest=keyed_digest(subject.parameters_key, ruling.effective),
             policy=self.world.version,
             control_sequence=self.control.sequence,
+            trace=trace,
+            trace_omitted=len(ruling.account) - len(trace),
             at=self.now,
             authenticated=self._authenticated(subject, signed=signed),
             statement_digest=digest(subject.statement) if signed and subject.statement else None,
