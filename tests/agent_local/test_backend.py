@@ -149,14 +149,14 @@ async def test_what_is_writs_own_is_out_of_bounds(tmp_path: Path) -> None:
 async def test_a_hostops_that_dies_leaves_a_change_unknown_and_a_read_cancelled(tmp_path: Path) -> None:
     host = LocalHost(tmp_path)
     local = LocalBackend([], tmp_path / "markers")
-    killed = HostChild.ask
+    killed = HostChild.run_request
 
     async def kill_first(self: HostChild, *given: object) -> dict[str, object] | None:
         self._process.kill()
         return await killed(self, *given)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(HostChild, "ask", kill_first)
+        patched.setattr(HostChild, "run_request", kill_first)
         change = await local.run(host.change(ID), ProgressRecorder())
         reading = await local.run(
             task(CATALOGUE["file_read"], host.target, ID, file_path=f"{host.root}/x"), ProgressRecorder()

@@ -39,7 +39,7 @@ BUILDERS: dict[str, tuple[Callable[..., str], int]] = {
     "report": (subjects.report, 1),
     "heartbeat": (subjects.heartbeat, 1),
     "progress": (subjects.progress, 1),
-    "look": (subjects.look, 1),
+    "look": (subjects.host_read, 1),
     "cancel": (subjects.cancel, 2),
 }
 every_builder = pytest.mark.parametrize(("build", "count"), BUILDERS.values(), ids=BUILDERS)

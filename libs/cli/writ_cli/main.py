@@ -107,7 +107,7 @@ def show_help(context: click.Context, words: tuple[str, ...]) -> int:
 
 for command in (
     init.init,
-    provision.keep,
+    provision.run_provisioner,
     lifecycle.up,
     lifecycle.down,
     lifecycle.restart,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from writ_bus.port import Bus, Message, Subscription
 from writ_client.approval_card import Card, open_card
-from writ_client.service_calls import ask
+from writ_client.service_calls import request_reply
 from writ_contracts import approvals, subjects
 from writ_contracts.credentials import Evidence, Proof
 from writ_contracts.errors import Denied, Invalid, WritError
@@ -156,14 +156,14 @@ class Approvals:
             statement = named(statement, self._key.installation)
             signed = with_evidence(statement, by.id, await by.sign(signed_bytes(statement)))
         message = approvals.ApprovalMessage(principal=card.requested.principal, approval=signed)
-        answer = await ask(
+        answer = await request_reply(
             self._bus, subjects.approval(self._principal), message, approvals.ApprovalReply, timeout=SECONDS
         )
         raise_for(answer)
         return answer
 
     async def _query(self, kind: str, question: Any, answer: type[Any]) -> Any:
-        return await ask(self._bus, subjects.query(self._principal, kind), question, answer, timeout=SECONDS)
+        return await request_reply(self._bus, subjects.query(self._principal, kind), question, answer, timeout=SECONDS)
 
 
 def _lacks_preview(card: Card) -> bool:

@@ -14,7 +14,7 @@ import asyncssh
 import msgspec
 
 from writ_agent_ssh import algorithms, sudo
-from writ_agent_ssh.leftovers import CleaningRequest, answer
+from writ_agent_ssh.leftovers import CleaningRequest, read_or_remove
 from writ_agent_ssh.link import tell_why, translated
 from writ_contracts.errors import Invalid, Unreachable, WritError
 
@@ -92,7 +92,7 @@ def _resolve(alias: str, config: str) -> dict[str, str]:
 
 
 def _leftovers() -> dict[str, str]:
-    return asyncio.run(answer(msgspec.json.decode(sys.stdin.buffer.read(), type=CleaningRequest)))
+    return asyncio.run(read_or_remove(msgspec.json.decode(sys.stdin.buffer.read(), type=CleaningRequest)))
 
 
 def _named(alias: str, files: list[str] | None) -> asyncssh.SSHClientConnectionOptions:

@@ -34,7 +34,7 @@ class CleaningRequest(Struct, frozen=True, kw_only=True):
     public_key: str = ""
 
 
-async def answer(request: CleaningRequest) -> dict[str, str]:
+async def read_or_remove(request: CleaningRequest) -> dict[str, str]:
     """Return what is there, or was, of each user as JSON. Raises WritError."""
     agent = Path(request.auth_sock) if request.auth_sock else None
     credentials = Credentials(Path(request.keys), agent)
@@ -59,7 +59,7 @@ async def _seen(session: HostSession, request: CleaningRequest) -> list[dict[str
         "timeout": SECONDS,
     }
     try:
-        reply = await session.ask(message, lambda _: None, (), lambda _: None)
+        reply = await session.run_request(message, lambda _: None, (), lambda _: None)
     except Invalid as error:
         if error.code != "no_python":
             raise

@@ -60,7 +60,7 @@ class PlainSession:
     def busy(self) -> bool:
         return bool(self._running)
 
-    async def ask(
+    async def run_request(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
     ) -> Told:
         """Carry out the request. Raises Invalid (`no_python`) for operations that need Python there."""

@@ -36,7 +36,7 @@ class HostSession(Protocol):
     def busy(self) -> bool:
         """Return whether a request is pending."""
 
-    async def ask(
+    async def run_request(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
     ) -> Told:
         """Send one request of hostops. `begun` gets its tag, for `stop`. Raises ConnectionDropped. A cancel ends it
@@ -97,7 +97,7 @@ class Session:
     def busy(self) -> bool:
         return self._channel.busy
 
-    async def ask(
+    async def run_request(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
     ) -> Told:
         parameters = request["parameters"]

@@ -53,7 +53,7 @@ class Outbox:
             self._start(key, parcel)
             await asyncio.sleep(0)
         try:
-            await self._spool.keep(key, parcel, durable=durable)
+            await self._spool.put(key, parcel, durable=durable)
         except OSError as error:
             _log.error("outbox.not_spooled", key=key, error=str(error))
         fault("agent.receipt_spooled")

@@ -101,5 +101,5 @@ def _history(folder: Path, path: Path) -> FileHistory:
     """Return what audit kept of the file; where it kept nothing, the present content."""
     history = FileHistory(folder, path)
     if not history.versions:
-        history.look(time.time())
+        history.record_change(time.time())
     return history

@@ -36,7 +36,7 @@ class ExternalServer:
     async def start(self) -> None:
         """Do nothing: others start it."""
 
-    async def look_at_disk(self) -> None:
+    async def check_disk(self) -> None:
         """It is on another host, or may be."""
 
     async def adapt(self) -> bool:

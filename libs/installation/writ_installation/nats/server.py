@@ -270,7 +270,7 @@ class BundledServer:
                 await self._start_again(self._server)
         return True
 
-    async def look_at_disk(self) -> None:
+    async def check_disk(self) -> None:
         """See whether it can write; start it again once there is room after it could not."""
         if self._server is None or self.pid is None:
             return

@@ -232,13 +232,13 @@ class Supervisor:
         reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
             await self._rounds.pause(self._options.look_seconds)
-            await self._look_at_disk(server)
+            await self._check_disk(server)
             self._report()
             await reconciler.round()
 
-    async def _look_at_disk(self, server: Server) -> None:
+    async def _check_disk(self, server: Server) -> None:
         if time.monotonic() - self._disk_seen > DISK_SECONDS:
-            await server.look_at_disk()
+            await server.check_disk()
             self._disk_seen = time.monotonic()
 
     def _note(self, failure: Exception | None) -> None:

@@ -104,7 +104,7 @@ class FakeEngine(EngineStorage):
         self._connections.add(writer)
         try:
             while (request := await read_request(reader)) is not None:
-                if not await self._answer(request, reader, writer):
+                if not await self._respond(request, reader, writer):
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
             return
@@ -112,7 +112,9 @@ class FakeEngine(EngineStorage):
             self._connections.discard(writer)
             writer.close()
 
-    async def _answer(self, request: EngineRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _respond(
+        self, request: EngineRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         """Whether the connection goes on."""
         self.asked.append(f"{request.method} {request.path}")
         await asyncio.sleep(self.delay)

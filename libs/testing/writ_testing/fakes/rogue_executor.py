@@ -128,12 +128,12 @@ class Forger:
         claim_message = decode(message.data, ClaimMessage)
         claim = decode(bytes(claim_message.claim.payload), Claim)
         if self._answers is None or not self.replay:
-            self._answers = self._answer(claim_message, claim)
+            self._answers = self._claim_reply(claim_message, claim)
         await self._bus.publish(message.reply, encode(self._answers))
         await self._bus.journal.usage()  # the server has seen the answer, too
         self.claims.append(claim)
 
-    def _answer(self, claim_message: ClaimMessage, claim: Claim) -> ClaimReply:
+    def _claim_reply(self, claim_message: ClaimMessage, claim: Claim) -> ClaimReply:
         grant = Grant(
             operation_id=claim.operation_id,
             operation=self._operation,

@@ -93,7 +93,7 @@ class Cluster:
     async def leader(self, stream: str = JOURNAL_STREAM) -> Node:
         """Return the present leader of this stream."""
 
-        async def look() -> Node | None:
+        async def find_leader() -> Node | None:
             for node in self.nodes:
                 if not node.process.exited.is_set():
                     seen = await node.stream(stream)
@@ -102,17 +102,17 @@ class Cluster:
                         return next(one for one in self.nodes if one.name == name)
             return None
 
-        return await eventually(look, within=60, what=f"a leader of {stream}")
+        return await eventually(find_leader, within=60, what=f"a leader of {stream}")
 
     async def whole(self, stream: str = JOURNAL_STREAM) -> None:
         """Wait until every copy of the stream is complete."""
 
-        async def look() -> bool:
+        async def is_complete() -> bool:
             seen = await (await self.leader(stream)).stream(stream)
             replicas = seen["cluster"].get("replicas", []) if seen else []  # told by the leader alone, which may change
             return len(replicas) == len(self.nodes) - 1 and all(one["current"] for one in replicas)
 
-        await eventually(look, within=60, what="complete copies")
+        await eventually(is_complete, within=60, what="complete copies")
 
     def pids(self) -> dict[int, str]:
         """Return the names of the running nodes by pid."""

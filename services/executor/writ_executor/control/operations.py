@@ -192,7 +192,7 @@ class ControlOperations:
             life = await self._recorder.append(life, self._cancel_event(requested, victim))
         fault("executor.cancel_requested")
         try:
-            result = await self._cancels.ask(life)
+            result = await self._cancels.request(life)
         except WritError as error:
             return _not_confirmed(life, f"its agent has not answered yet ({error})")
         if result == "not_running":

@@ -48,7 +48,7 @@ class Vault:
         """Return the key for the digest in a read grant. Agents learn it; it opens nothing else."""
         return derive(self._key, "look", operation_id)
 
-    async def keep(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
+    async def store(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
         data = encrypt(self._key, msgspec.json.encode(parameters))
         async with self._watch.storing():

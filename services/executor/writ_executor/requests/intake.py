@@ -38,7 +38,7 @@ from writ_executor.requests.attempt import (
 )
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.targets import Targets
-from writ_executor.requests.views import answer, verdict
+from writ_executor.requests.views import reply_of, verdict
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.steps.parameter_retention import seconds_kept
 from writ_runtime.faults import fault
@@ -125,7 +125,7 @@ class RequestEndpoint:
                 message=f"idempotency key already used for another request, operation {attempt.operation_id}",
             )
             return RequestReply(operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure)
-        return answer(life)
+        return reply_of(life)
 
     def _fingerprint(self, operation_id: str, operation: str, request: Request) -> str:
         """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as
@@ -175,13 +175,13 @@ class RequestEndpoint:
         with self._admission.reserve(event, control=definition.control):
             if event.hidden:
                 keep = seconds_kept(decided.decision, event.timeout, self._config)
-                await self._vault.keep(event, attempt.parameters, keep)
+                await self._vault.store(event, attempt.parameters, keep)
             fault("executor.params_kept")
             try:
                 life = await self._recorder.append(Life(), event)
             except Conflict:
                 return await self._was_there(attempt, event)
-        return answer(await self._accepted.begin_recorded(life))
+        return reply_of(await self._accepted.begin_recorded(life))
 
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestReply:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
@@ -253,7 +253,7 @@ class RequestEndpoint:
                 correlation_id=attempt.correlation_id, outcome=event.outcome, verdict=event.verdict, error=failure
             )
         try:
-            return answer(await self._recorder.append(Life(), event))
+            return reply_of(await self._recorder.append(Life(), event))
         except Conflict:
             return self._again(attempt, await self._lives.fresh(attempt.principal, attempt.operation_id))
 

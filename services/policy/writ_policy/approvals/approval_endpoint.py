@@ -32,7 +32,7 @@ from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import decide
 from writ_runtime.buckets import Buckets
-from writ_runtime.endpoint_frame import answering
+from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
@@ -70,16 +70,16 @@ class ApprovalEndpoint:
     def endpoint(self) -> Endpoint:
         """Return the endpoint to be served."""
         subject = subjects.approval("x").replace(".x", ".*")
-        respond = answering("approval", self.answer, ApprovalReply, self._observe, _log)
+        respond = endpoint_handler("approval", self.handle, ApprovalReply, self._observe, _log)
         return Endpoint(name="approval", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
-    async def answer(self, message: Message) -> ApprovalReply:
+    async def handle(self, message: Message) -> ApprovalReply:
         principal = subjects.parse_approval(message.subject)
         try:
             return await self._decide(principal, message)
         except WritError as error:
             if error.code == BAD:
-                self._security.tell("bad_signature", f"an approval of {principal}: {error}", None, principal)
+                self._security.report("bad_signature", f"an approval of {principal}: {error}", None, principal)
             raise
 
     async def _decide(self, principal: str, message: Message) -> ApprovalReply:
@@ -108,7 +108,7 @@ class ApprovalEndpoint:
                 state = await self._append(standing, event)
             except Conflict:
                 continue  # somebody else was first: see what it is now
-            await self._tell(standing, event, approval)
+            await self._notify_approvers(standing, event, approval)
             return _answered(standing, state, remaining)
         raise Conflict(f"{ATTEMPTS} others decided on it first", code="decided")
 
@@ -157,7 +157,7 @@ class ApprovalEndpoint:
         fault("policy.approved")
         return {"approved": "approved", "rejected": "rejected"}.get(kind, "awaiting_approval")
 
-    async def _tell(self, standing: PendingOperation, event: Recordable, approval: Approval) -> None:
+    async def _notify_approvers(self, standing: PendingOperation, event: Recordable, approval: Approval) -> None:
         """Send each approver an event."""
         kind = {"approval_given": "given"}.get(str(event.__struct_config__.tag), str(event.__struct_config__.tag))
         decision = standing.decision
