@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.hostops.apt_root import AptRoot, trials
+from tests.hostops.apt_root import AptRoot, host_cases
 from tests.hostops.old_python import carried, old_python
 
 from writ_agent.backends.hostops_requests import redact
@@ -57,7 +57,7 @@ class LocalHost:
         path = self.root / operation_id
         return path.exists() and path.read_text() == "new\n"
 
-    def trials(self) -> Iterator[HostCase]:
+    def host_cases(self) -> Iterator[HostCase]:
         vault = repository(self.root.parent / "vault")
         target = Target(
             id="here",
@@ -84,7 +84,7 @@ class LocalHost:
     def packages(self, made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
         """By real apt-get and dpkg in a root of their own, through the real child process."""
         with self.child([apt.options(), apt.admin()]):
-            yield from trials(made, apt)
+            yield from host_cases(made, apt)
 
     @contextmanager
     def child(self, options: Sequence[Sequence[str]] = ((), ())) -> Iterator[None]:

@@ -47,7 +47,6 @@ class SessionFiles:
         write_atomically(self._path(context), msgspec.json.encode(session))
 
     def forget(self, context: Context) -> None:
-        """Delete the file."""
         self._path(context).unlink(missing_ok=True)
 
     def _path(self, context: Context) -> Path:

@@ -70,7 +70,6 @@ class Queries:
         return await self._query("simulate", question, requests.SimulateReply)
 
     async def targets(self) -> list[requests.TargetView]:
-        """Return the targets."""
         found: list[requests.TargetView] = []
         more = True
         while more:

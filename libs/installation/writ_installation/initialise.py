@@ -65,7 +65,7 @@ def init(root: Path, site: Site, tls: Mode | None = None) -> Home:
 
 
 def upgrade(root: Path) -> list[str]:
-    """Add what an installation of an earlier version lacks; return a line for each addition. Raises ConfigError."""
+    """Add parts missing since an earlier version; return a line for each addition. Raises ConfigError."""
     home = Home(root)
     if not home.principals.exists():
         raise ConfigError(f"{home.root} is no installation: {home.principals} is missing")

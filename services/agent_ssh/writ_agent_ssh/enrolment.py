@@ -1,6 +1,6 @@
 """`python -m writ_agent_ssh.enrolment`: SSH data for `writ target add`, as JSON. It decides nothing.
 
-`host-key HOST PORT`: the key that the host shows to a stranger, for a person to compare. `new-key COMMENT`: a key pair.
+`host-key HOST PORT`: the key shown by the host to a stranger, for a person to compare. `new-key COMMENT`: a key pair.
 `read-key`: the public half of a private key on standard input; `read-key-with-passphrase`: its first line is that.
 `fingerprint`: of a host key line there. `sudoers USER`: the rule of sudo for a user of a host. `resolve ALIAS CONFIG`:
 the address of an alias of ssh_config(5). `leftovers`: traces of Writ on a host, by a request on standard input.

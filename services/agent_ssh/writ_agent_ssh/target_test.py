@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.hostops_requests import SURVEY_SECONDS, allowed, survey_request, surveyed
 from writ_agent.backends.port import TargetTestResult
-from writ_agent_ssh.channel import Told
+from writ_agent_ssh.channel import HostMessage
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import HostSession
@@ -69,7 +69,7 @@ async def _as_root(
     )
 
 
-async def _survey(session: HostSession, target: Target) -> Told:
+async def _survey(session: HostSession, target: Target) -> HostMessage:
     """Survey the host, with a bound here too: a hanging host keeps no time itself. Raises WritError."""
     try:
         async with asyncio.timeout(SURVEY_SECONDS + LATE):

@@ -28,7 +28,7 @@ class ProvisionerConfig(ServiceConfig, frozen=True, kw_only=True):
     ] = None
 
 
-@click.command()
+@click.command("keep")
 @click.option("--home", envvar="WRIT_HOME", default=".writ", type=click.Path(file_okay=False, path_type=Path))
 def run_provisioner(home: Path) -> None:
     """Keep external NATS servers in step with the files (users, accounts, streams), and let agents enrol.

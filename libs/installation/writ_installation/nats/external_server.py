@@ -13,7 +13,7 @@ from writ_installation.nats.server import BundledServer
 
 
 class ExternalServer:
-    """A server that NATS_URL names. It needs our configuration (`writ up --write-server-config`), or it accepts
+    """The server named by NATS_URL. It needs our configuration (`writ up --write-server-config`), or it accepts
     nobody.
     """
 

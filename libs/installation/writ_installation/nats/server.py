@@ -67,7 +67,7 @@ class ServerAddress(Struct, frozen=True, kw_only=True):
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """Return a port that is free now and likely stays free until the server listens: a quiet one, or any."""
+    """Return a port free now and likely to stay free until the server listens: a quiet one, or any."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         for port in random.SystemRandom().sample(QUIET_PORTS, 20):
             with suppress(OSError):

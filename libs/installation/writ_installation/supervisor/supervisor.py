@@ -218,7 +218,7 @@ class Supervisor:
         self._report()
 
     def _pools_here(self) -> dict[str, str]:
-        """Return the pools that are served here and their backends, unless others run their agents."""
+        """Return the pools served here and their backends, unless others run their agents."""
         targets = read_inventory(self._home.inventory).targets
         here = served_here(targets, self._table.agents, self._home, self._environ)
         return {pool: backend for pool, backend in here.items() if pool not in self._options.without_agents}

@@ -53,7 +53,7 @@ class Forger:
         await self._bus.subscribe(subjects.claim(self._target.pool), self._claimed)
 
     async def answered(self, operation_id: str) -> bool:
-        """Return whether it has answered a claim for that operation."""
+        """Return whether it has answered a claim for this operation."""
         return any(claim.operation_id == operation_id for claim in self.claims)
 
     async def dispatch(self, operation: str, parameters: dict[str, Any], *, principal: str = "operator") -> str:
@@ -156,5 +156,5 @@ class Forger:
 
 
 def changed(**fields: Any) -> Change:
-    """Return a function that changes these fields of a grant."""
+    """Return a function changing these fields of a grant."""
     return lambda grant: structs.replace(grant, **fields)

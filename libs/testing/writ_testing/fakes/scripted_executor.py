@@ -251,7 +251,7 @@ class ScriptedExecutor:
         return sign(changed.pop("signer", self.key), Decision(**{**fields, **changed}))
 
     async def cancel(self, operation_id: str, **changed: Any) -> CancelReply:
-        """Send a cancel to the instance that claimed it."""
+        """Send a cancel to the claiming instance."""
         dispatched, key = self.asked[operation_id], secrets.token_hex(32)
         parameters = {"operation_id": operation_id, "timeout": 30}
         ask = CancelRequest(

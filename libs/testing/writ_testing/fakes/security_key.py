@@ -49,7 +49,7 @@ class SoftwareSecurityKey:
         return self.sign_ssh(data)
 
     def ssh_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
-        """The credential that an enrolment records."""
+        """The credential recorded by an enrolment."""
         return Credential(id=f"{person}-ssh", person=person, method="ssh", key=self.line, proof=proof)
 
     def sign_ssh(
@@ -62,7 +62,7 @@ class SoftwareSecurityKey:
         algorithm: str = "sha512",
         counter: int = 7,
     ) -> SshEvidence:
-        """What `ssh-keygen -Y sign` writes (PROTOCOL.sshsig, PROTOCOL.u2f)."""
+        """The output of `ssh-keygen -Y sign` (PROTOCOL.sshsig, PROTOCOL.u2f)."""
         hashed = HASHES[algorithm](data).digest()
         parts = b"".join(map(ssh_string, (namespace.encode(), reserved, algorithm.encode())))
         plain = b"".join(map(ssh_string, (namespace.encode(), b"", algorithm.encode(), hashed)))
@@ -95,7 +95,7 @@ class SoftwareSecurityKey:
     # WebAuthn
 
     def passkey_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
-        """The credential that an enrolment records."""
+        """The credential recorded by an enrolment."""
         key = (self._ed25519 or self._ecdsa).public_key()
         return Credential(
             id=f"{person}-passkey",

@@ -36,7 +36,7 @@ class CountLoad:
             self.done.append(await writ.run("test_count", target, parameters, timeout=ENDS_WITHIN))
 
     async def more(self, number: int) -> None:
-        """Wait until that many more have ended."""
+        """Wait until so many more have ended."""
         expected = len(self.done) + number
 
         async def enough() -> bool:

@@ -43,7 +43,7 @@ class Node:
         self.shown_route_port = await links.listen(f"{self.name}.route", self.route_port)
 
     def configure(self, ours: Path, others: Sequence["Node"]) -> None:
-        """Write the configuration. `ours` is the file that Writ writes; later lines override it."""
+        """Write the configuration. `ours` is Writ's file; later lines override it."""
         settings: dict[str, Any] = {
             "server_name": self.name,
             "port": self.port,

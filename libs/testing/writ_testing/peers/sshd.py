@@ -47,7 +47,7 @@ class Sshd:
         return Target(id=name, role="testing", backend="ssh", connection=connection or self.connection(), **more)
 
     def authorize(self, name: str) -> None:
-        """Make a key of that name, and accept it."""
+        """Make a key of this name, and accept it."""
         if name not in self._let_in:
             self._let_in.add(name)
             path = self.keys / name
