@@ -18,6 +18,7 @@ from writ_contracts.people import (
     Enrolment,
     NamedDirectory,
     PeopleDirectory,
+    PeopleKeySuccession,
     PersonCredential,
     Posture,
     SignedEnrolment,
@@ -41,6 +42,8 @@ class Directory(Struct, frozen=True, eq=False, kw_only=True):
     posture: Posture
     entries: Mapping[str, PersonCredential]
     """By id of the credential, in the order of their enrolment."""
+    keys: tuple[str, ...]
+    """The people-keys, the first one first. The last one signed this version."""
 
     def of_person(self, person: str) -> list[PersonCredential]:
         """The credentials of a person, removed ones too."""
@@ -56,15 +59,18 @@ class Directory(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def open_directory(signed: Signed, people_keys: Collection[str], installation: str | None = "") -> Directory:
-    """The directory, if a pinned people-key signed it for this installation (any, with None) and every enrolment in it
-    holds. Raises Untrusted.
+    """The directory, if a pinned people-key signed it for this installation (any, with None), or one that follows it,
+    and every enrolment in it holds. Raises Untrusted.
     """
     try:
         size = len(bytes(signed.payload))
         if size > LARGEST_DIRECTORY:
             raise Untrusted(f"it has {size} bytes, at most {LARGEST_DIRECTORY} are read")
-        version = open_signed(signed, PeopleDirectory, people_keys, installation)
-        entries = _entries(version, signed.key, version.installation)
+        version = open_signed(signed, PeopleDirectory, [signed.key], installation)
+        keys = _succession(version, signed.key)
+        if not set(keys) & set(people_keys):
+            raise Untrusted(f"signed by {signed.key}, which is not trusted for this")
+        entries = _entries(version, keys)
     except Untrusted as error:
         raise Untrusted(f"the directory of people's credentials does not hold: {error}", code=BAD) from error
     return Directory(
@@ -73,16 +79,32 @@ def open_directory(signed: Signed, people_keys: Collection[str], installation: s
         at=version.at,
         posture=version.posture,
         entries=entries,
+        keys=keys,
     )
 
 
-def _entries(version: PeopleDirectory, people_key: str, installation: str) -> dict[str, PersonCredential]:
+def _succession(version: PeopleDirectory, signer: str) -> tuple[str, ...]:
+    """Return all people-keys of the installation up to the signer, each named by the one before it."""
+    keys: list[str] = []
+    for link in version.successions:
+        if keys and link.key != keys[-1]:
+            raise Untrusted(f"people-key {link.key} names a successor, and was replaced before")
+        following = open_signed(link, PeopleKeySuccession, [link.key], version.installation)
+        keys = [*(keys or [link.key]), following.next]
+    if len(set(keys)) < len(keys):
+        raise Untrusted("a people-key is its own successor")
+    if keys and keys[-1] != signer:
+        raise Untrusted(f"signed by people-key {signer}, which is not the last one")
+    return tuple(keys) or (signer,)
+
+
+def _entries(version: PeopleDirectory, people_keys: Collection[str]) -> dict[str, PersonCredential]:
     found: dict[str, PersonCredential] = {}
     before = 0.0
     for entry in version.entries:
         if not before < entry.enrolled_at <= version.at:
             raise Untrusted("its entries are not in the order of their enrolment")
-        one = _entry(entry, people_key, installation, found)
+        one = _entry(entry, people_keys, version.installation, found)
         if one.credential.id in found:
             raise Untrusted(f"the public key of {one.credential.id} is there twice: one key, one person")
         found[one.credential.id], before = one, entry.enrolled_at
@@ -93,9 +115,12 @@ def _entries(version: PeopleDirectory, people_key: str, installation: str) -> di
 
 
 def _entry(
-    entry: DirectoryEntry, people_key: str, installation: str, earlier: Mapping[str, PersonCredential]
+    entry: DirectoryEntry,
+    people_keys: Collection[str],
+    installation: str,
+    earlier: Mapping[str, PersonCredential],
 ) -> PersonCredential:
-    enrolment = check_enrolment(entry.enrolment, people_key, installation)
+    enrolment = check_enrolment(entry.enrolment, people_keys, installation)
     credential = enrolment.credential
     endorser = _endorser(entry.enrolment, credential, earlier, entry.enrolled_at)
     if entry.removed_at is not None and entry.removed_at < entry.enrolled_at:
@@ -113,14 +138,14 @@ def read_enrolment(signed: SignedEnrolment) -> Enrolment:
         raise Untrusted(f"what is signed is not an enrolment: {error}") from error
 
 
-def check_enrolment(signed: SignedEnrolment, people_key: str, installation: str = "") -> Enrolment:
+def check_enrolment(signed: SignedEnrolment, people_keys: Collection[str], installation: str = "") -> Enrolment:
     """Return the statement if it is for this installation and signed by its credential, with the full presence the
     credential is enrolled for. Raises Untrusted.
     """
     enrolment = read_enrolment(signed)
     credential = enrolment.credential
     check_installation(enrolment, installation)
-    if enrolment.people_key != people_key:
+    if enrolment.people_key not in people_keys:
         raise Untrusted(f"credential {credential.id} was enrolled for another installation")
     if credential.id != key_digest(credential):
         raise Untrusted(f"credential {credential.id} does not have the digest of its public key as id")
@@ -172,6 +197,8 @@ def _differences(new: Directory, old: Directory) -> Iterator[str]:
         yield "its number is not higher"
     if new.at < old.at:
         yield "it was signed before"
+    if new.keys[: len(old.keys)] != old.keys:
+        yield "its people-key does not follow the known one"
     if (old.posture, new.posture) == ("team", "solo"):
         yield "posture team does not go back to solo"
     for key, one in old.entries.items():

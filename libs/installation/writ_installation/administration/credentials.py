@@ -11,7 +11,7 @@ from msgspec import structs
 
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError, Invalid, Untrusted
-from writ_contracts.people import DirectoryEntry, PeopleDirectory, Posture, SignedEnrolment
+from writ_contracts.people import DirectoryEntry, PeopleDirectory, PeopleKeySuccession, Posture, SignedEnrolment
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_documents.atomic_files import save
@@ -33,6 +33,11 @@ class CredentialsDirectory:
         self._key_file = key_file or home.people_seed
         self._people_key = home.people_key()
         self.current = self._read()
+
+    @property
+    def people_key(self) -> str:
+        """Return the public half of the people-key in use."""
+        return self._people_key if self.current is None else self.current.keys[-1]
 
     def enroll(self, enrolment: SignedEnrolment, posture: Posture | None = None) -> Directory:
         """Enrol the credential of an enrolment. Raises Untrusted where it does not hold, or nobody endorsed it."""
@@ -56,13 +61,26 @@ class CredentialsDirectory:
         changed = structs.replace(entries[place], removed_at=max(at, entries[place].enrolled_at), removed_for=reason)
         return self._write([*entries[:place], changed, *entries[place + 1 :]], self._posture(), at)
 
+    def rotate_key(self, new: Key) -> Directory:
+        """Have another people-key sign from now on, named by the present one. Who pins the present one follows."""
+        at = self._now()
+        link = sign(self._key(), PeopleKeySuccession(next=new.public, at=at))
+        posture = self.current.posture if self.current is not None else "solo"  # from which both can follow
+        return self._signed_by(new, self._entries(), posture, at, [*self._successions(), link])
+
     def become(self, posture: Posture) -> Directory:
         """Change the posture; from `team` there is no way back."""
         return self._write(self._entries(), posture, self._now())
 
     def _write(self, entries: list[DirectoryEntry], posture: Posture, at: float) -> Directory:
+        return self._signed_by(self._key(), entries, posture, at, self._successions())
+
+    def _signed_by(
+        self, key: Key, entries: list[DirectoryEntry], posture: Posture, at: float, successions: list[Signed]
+    ) -> Directory:
         number = self.current.name.number + 1 if self.current is not None else 1
-        signed = sign(self._key(), PeopleDirectory(number=number, at=at, posture=posture, entries=entries))
+        version = PeopleDirectory(number=number, at=at, posture=posture, entries=entries, successions=successions)
+        signed = sign(key, version)
         made = open_directory(signed, [self._people_key], self._home.installation)
         if self.current is not None:
             check_successor(made, self.current)
@@ -75,8 +93,8 @@ class CredentialsDirectory:
             key = Key(read_private(self._key_file), self._home.installation)
         except Invalid as error:
             raise ConfigError(f"{self._key_file}: {error}; --people-key names the file of the people-key") from error
-        if key.public != self._people_key:
-            raise ConfigError(f"{self._key_file} is not the people-key of this installation, {self._people_key}")
+        if key.public != self.people_key:
+            raise ConfigError(f"{self._key_file} is not the people-key of this installation, {self.people_key}")
         return key
 
     def _read(self) -> Directory | None:
@@ -92,8 +110,11 @@ class CredentialsDirectory:
     def _entries(self) -> list[DirectoryEntry]:
         return [] if self.current is None else read(self.current.signed, PeopleDirectory).entries
 
+    def _successions(self) -> list[Signed]:
+        return [] if self.current is None else read(self.current.signed, PeopleDirectory).successions
+
     def _posture(self) -> Posture:
-        return "team" if self.current is None else self.current.posture
+        return self.current.posture if self.current is not None and self.current.entries else "team"
 
     def _now(self) -> float:
         return max(time.time(), self.current.at if self.current is not None else 0.0)
