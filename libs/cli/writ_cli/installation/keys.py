@@ -71,7 +71,7 @@ async def rotate_key(settings: Settings, name: str, settle: str, hosts_ready: bo
     """
     home = settings.home
     if name == PEOPLE:
-        _told(settings, rotate_people_key(home, people_key))
+        _report_step(settings, rotate_people_key(home, people_key))
         return Exit.DONE
     if name.startswith(PRINCIPAL):
         return await _principal(settings, name.removeprefix(PRINCIPAL))
