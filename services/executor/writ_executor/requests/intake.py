@@ -20,6 +20,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission.admission import Admission
+from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS
 from writ_executor.journal.hidden_values import Vault
@@ -38,7 +39,6 @@ from writ_executor.requests.attempt import (
     new_attempt,
 )
 from writ_executor.requests.screening import RequestScreening
-from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import reply_of, verdict
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.steps.parameter_retention import seconds_kept
