@@ -288,7 +288,7 @@ class Writ(Queries, OperationGroups):
         """
         narrowed = {"roles": roles, "principals": principals, "operations": operations}
         arguments: dict[str, Any] = {"scope": scope, "reason": reason, **({} if until is None else {"until": until})}
-        arguments |= {name: list(given) for name, given in narrowed.items() if given}
+        arguments |= {name: list(values) for name, values in narrowed.items() if values}
         return await self.run("stop_set", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_lift(
@@ -332,8 +332,8 @@ class Writ(Queries, OperationGroups):
         self, emergency_id: str, *, reason: str, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """Sign off an emergency after its end. Until then the person who declared it declares no other."""
-        wanted = {"emergency_id": emergency_id, "reason": reason}
-        return await self.run("emergency_review", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        parameters = {"emergency_id": emergency_id, "reason": reason}
+        return await self.run("emergency_review", WRIT_TARGET, parameters, reason=reason, timeout=timeout)
 
     async def emergency_end(
         self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS

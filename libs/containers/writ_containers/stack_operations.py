@@ -43,16 +43,16 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> T
     in_swarm = await _is_in_swarm(engine, str(task.parameters["stack_name"]))
     if task.operation.name == "stack_remove":
         return await (_remove_from_swarm if in_swarm else _remove)(engine, task, until)
-    given: StackApply = task.arguments()
+    parameters: StackApply = task.arguments()
     stack = await _checked(engine, task, in_swarm)
     if in_swarm:
         progress("runs docker stack deploy")
         return await swarm.apply(engine, task, stack, until)
-    options = ["--no-build", "--remove-orphans", "--pull", "always" if given.pull else "missing"]
+    options = ["--no-build", "--remove-orphans", "--pull", "always" if parameters.pull else "missing"]
     progress("runs docker compose up")
-    file, config = compose_json(stack, given.stack_name), engine.registries.config(images(stack))
-    status, text = await command.up(task.operation_id, engine.endpoint, given.stack_name, file, options, config)
-    return await _settled(engine, given, stack, (status, text[-TAIL:]), until)
+    file, config = compose_json(stack, parameters.stack_name), engine.registries.config(images(stack))
+    status, text = await command.up(task.operation_id, engine.endpoint, parameters.stack_name, file, options, config)
+    return await _settled(engine, parameters, stack, (status, text[-TAIL:]), until)
 
 
 async def status(engine: Engine, task: Task) -> dict[str, Any]:
@@ -90,15 +90,15 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     if await _is_in_swarm(engine, str(task.parameters["stack_name"])):
         return await swarm.probe(engine, task, before)
     found = await _containers(engine, str(task.parameters["stack_name"]))
-    seen = snapshot(found)
+    observed = snapshot(found)
     verdict: Verdict = "unknown"
     if task.operation.name == "stack_remove":
-        verdict = "took_effect" if not found else "no_effect" if seen == dict(before) else "unknown"
+        verdict = "took_effect" if not found else "no_effect" if observed == dict(before) else "unknown"
     elif not found:
         verdict = "no_effect"
-    elif seen != dict(before) and all(one.up for one in services_of(found).values()):
+    elif observed != dict(before) and all(one.up for one in services_of(found).values()):
         verdict = "took_effect"
-    return ProbeResult(verdict=verdict, seen={**seen, "reason": f"{len(found)} containers of the stack"})
+    return ProbeResult(verdict=verdict, seen={**observed, "reason": f"{len(found)} containers of the stack"})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
@@ -113,22 +113,22 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     return {"changes": differences(stack, found), "compose": shown(stack), "compose_digest": public_digest(stack)}
 
 
-async def stack_of(engine: Engine, given: StackApply, target: Target) -> Stack:
+async def stack_of(engine: Engine, parameters: StackApply, target: Target) -> Stack:
     """Return the stack, if permitted. Raises Invalid (`compose_refused`, `no_stack_dir`, and as check_settings)."""
-    text = given.compose
+    text = parameters.compose
     if text is None:
-        text = await engine.stack_files.read(target, given.source or "")
-    stack = parse(text, given.env, given.stack_name)
-    check_settings(settings(stack), given, target, engine.address.socket)
+        text = await engine.stack_files.read(target, parameters.source or "")
+    stack = parse(text, parameters.env, parameters.stack_name)
+    check_settings(settings(stack), parameters, target, engine.address.socket)
     return stack
 
 
 async def _checked(engine: Engine, task: Task, in_swarm: bool) -> Stack:
     """The stack of the request. Raises Invalid for one that may not be run, or not here."""
-    given: StackApply = task.arguments()
-    stack = await stack_of(engine, given, task.target)
+    parameters: StackApply = task.arguments()
+    stack = await stack_of(engine, parameters, task.target)
     await _refuse_absent(engine, task, in_swarm)
-    await _refuse_taken(engine, stack, given.stack_name, _label(in_swarm))
+    await _refuse_taken(engine, stack, parameters.stack_name, _label(in_swarm))
     if in_swarm:
         stack_json(stack)
     return stack
@@ -181,20 +181,22 @@ def _names(networks: list[Mapping[str, Any]]) -> set[str]:
     return {str(one.get("Name", "")) for one in networks}
 
 
-async def _settled(engine: Engine, given: StackApply, stack: Stack, ended: tuple[int, str], until: float) -> TaskResult:
+async def _settled(
+    engine: Engine, parameters: StackApply, stack: Stack, ended: tuple[int, str], until: float
+) -> TaskResult:
     """Wait until every service is up, one of them has failed, or time is over."""
-    wanted = {name: replicas(service) for name, service in stack.services.items()}
+    expected = {name: replicas(service) for name, service in stack.services.items()}
     while True:
-        found = await _containers(engine, given.stack_name)
+        found = await _containers(engine, parameters.stack_name)
         services = services_of(found)
-        end = judged(wanted, services)
+        end = judged(expected, services)
         if end.final or ended[0] != 0 or time.monotonic() > until:
-            return _done(given, stack, services, found, ended, end.message)
+            return _done(parameters, stack, services, found, ended, end.message)
         await asyncio.sleep(PAUSE)
 
 
 def _done(
-    given: StackApply,
+    parameters: StackApply,
     stack: Stack,
     services: Mapping[str, StackService],
     found: list[Mapping[str, Any]],
@@ -202,7 +204,7 @@ def _done(
     problem: str,
 ) -> TaskResult:
     output = {
-        "stack_name": given.stack_name,
+        "stack_name": parameters.stack_name,
         "compose_digest": public_digest(stack),
         "services": {name: one.text for name, one in services.items()},
         "log": ended[1],
@@ -218,12 +220,14 @@ def _done(
 
 async def _remove(engine: Engine, task: Task, until: float) -> TaskResult:
     """Remove the stack by the labels of Compose on all its parts; no file is needed."""
-    given: StackRemove = task.arguments()
-    found = await _containers(engine, given.stack_name)
-    networks = await engine.networks({container_view.PROJECT_LABEL: given.stack_name})
-    volumes = await _volumes(engine, given.stack_name, False) if given.volumes else []
+    parameters: StackRemove = task.arguments()
+    found = await _containers(engine, parameters.stack_name)
+    networks = await engine.networks({container_view.PROJECT_LABEL: parameters.stack_name})
+    volumes = await _volumes(engine, parameters.stack_name, False) if parameters.volumes else []
     if not found and not networks and not volumes:
-        return TaskResult(outcome="succeeded", output={"stack_name": given.stack_name, "removed": True}, effect="none")
+        return TaskResult(
+            outcome="succeeded", output={"stack_name": parameters.stack_name, "removed": True}, effect="none"
+        )
     await _stop_all(engine, found, until)
     for one in found:
         await engine.remove(str(one["Id"]), force=True)
@@ -231,10 +235,10 @@ async def _remove(engine: Engine, task: Task, until: float) -> TaskResult:
         await engine.remove_network(str(network["Id"]))
     for volume in volumes:
         await engine.remove_volume(volume)
-    if left := await _containers(engine, given.stack_name):
+    if left := await _containers(engine, parameters.stack_name):
         message = f"{len(left)} of its containers are left"
         return TaskResult(outcome="failed", code="engine_conflict", message=message, effect="done")
-    output = {"stack_name": given.stack_name, "removed": True, "volumes": volumes}
+    output = {"stack_name": parameters.stack_name, "removed": True, "volumes": volumes}
     return TaskResult(outcome="succeeded", output=output, effect="done")
 
 

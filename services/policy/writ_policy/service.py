@@ -294,8 +294,8 @@ class PolicyService:
 
     async def _control_check(self) -> str | None:
         """Stops and emergencies are no fault of the service: they are shown."""
-        seen = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
-        found = [DRY_RUN_ONLY] * self._config.dry_run_only + [seen] * bool(seen)
+        control = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
+        found = [DRY_RUN_ONLY] * self._config.dry_run_only + [control] * bool(control)
         return Detail("; ".join(found)) if found else None
 
     async def _keys_check(self) -> str | None:

@@ -70,10 +70,10 @@ class Node:
     async def stream(self, name: str) -> dict[str, Any] | None:
         """Return the node's data on its copy of this stream; None without a copy or an answer."""
         try:
-            seen = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
+            observed = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
         except OSError:
             return None
-        found = [one for account in seen.get("account_details") or () for one in account.get("stream_detail") or ()]
+        found = [one for account in observed.get("account_details") or () for one in account.get("stream_detail") or ()]
         return next((one for one in found if one["name"] == name), None)
 
     def _monitor(self, path: str) -> dict[str, Any]:
@@ -96,8 +96,8 @@ class Cluster:
         async def find_leader() -> Node | None:
             for node in self.nodes:
                 if not node.process.exited.is_set():
-                    seen = await node.stream(stream)
-                    name = seen["cluster"].get("leader") if seen else None
+                    observed = await node.stream(stream)
+                    name = observed["cluster"].get("leader") if observed else None
                     if name:
                         return next(one for one in self.nodes if one.name == name)
             return None
@@ -108,8 +108,10 @@ class Cluster:
         """Wait until every copy of the stream is complete."""
 
         async def is_complete() -> bool:
-            seen = await (await self.leader(stream)).stream(stream)
-            replicas = seen["cluster"].get("replicas", []) if seen else []  # told by the leader alone, which may change
+            observed = await (await self.leader(stream)).stream(stream)
+            replicas = (
+                observed["cluster"].get("replicas", []) if observed else []
+            )  # told by the leader alone, which may change
             return len(replicas) == len(self.nodes) - 1 and all(one["current"] for one in replicas)
 
         await eventually(is_complete, within=60, what="complete copies")
@@ -125,8 +127,8 @@ async def cluster_for(
 ) -> AsyncIterator[Cluster]:
     """Run a cluster within the block. Start the installation with `cluster.url` as NATS_URL."""
     cluster = Cluster(folder, names)
-    wanted = replace(sizes(home), replicas=len(names))
-    write_atomically(home.nats / "sizes.json", fast.encode(wanted))
+    expected = replace(sizes(home), replicas=len(names))
+    write_atomically(home.nats / "sizes.json", fast.encode(expected))
     ours = folder / "writ-nats.conf"
     address = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
     ours.write_text(configuration(home, address))

@@ -86,24 +86,24 @@ class ApprovalEndpoint:
         if not self._buckets.take(principal, time.monotonic()):
             raise Full(f"{principal} sends more verdicts a second than are taken: wait", code="rate_limited")
         content_type = message.headers.get("Content-Type", wire.JSON)
-        asked = wire.decode(message.data, ApprovalMessage, content_type=content_type, limit=LARGEST)
+        request = wire.decode(message.data, ApprovalMessage, content_type=content_type, limit=LARGEST)
         for _ in range(ATTEMPTS):
             judge = await self._judging.now()
             approver = judge.world.principal(principal, sender_key(message))
             if approver.kind != "human":
                 raise Denied(f"{principal} is of kind {approver.kind}: only a person approves", code="not_approver")
-            claimed = read_approval(asked.approval)
+            claimed = read_approval(request.approval)
             if claimed.approver != principal:
                 raise Untrusted(f"{principal} sent an approval of {claimed.approver}", code=BAD)
-            standing, records = await self._standings.with_records(asked.principal, claimed.operation_id, judge.world)
+            standing, records = await self._standings.with_records(request.principal, claimed.operation_id, judge.world)
             credentials = judge.world.credentials(principal, standing.requested_at)
-            found = prove_approval(asked.approval, credentials, installation=judge.world.installation)
+            found = prove_approval(request.approval, credentials, installation=judge.world.installation)
             approval = found.approval
-            _check_sender(asked.approval, judge.world, sender_key(message))
-            if repeated(standing, asked.approval):
+            _check_sender(request.approval, judge.world, sender_key(message))
+            if repeated(standing, request.approval):
                 return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
             preview = recorded_preview(records)
-            event, remaining = self._event(standing, found, asked.approval, judge, preview)
+            event, remaining = self._event(standing, found, request.approval, judge, preview)
             try:
                 state = await self._append(standing, event)
             except Conflict:
@@ -177,7 +177,7 @@ class ApprovalEndpoint:
 def _check_rules(approval: Approval, judge: Judge) -> None:
     """Raises Denied where a rule denies this person `approval_decide`. The demand's roles entitle; a deny wins."""
     operation = judge.catalogue.find("approval_decide")
-    given = {
+    parameters = {
         "operation_id": approval.operation_id,
         "decision_digest": approval.decision_digest,
         "verdict": approval.verdict,
@@ -186,8 +186,8 @@ def _check_rules(approval: Approval, judge: Judge) -> None:
         operation=operation,
         target=WRIT,
         principal=judge.world.principals[approval.approver],
-        given=given,
-        effective=operation.check(given),
+        given=parameters,
+        effective=operation.check(parameters),
         at=judge.now,
     )
     ruling = decide(judge.world.policy, request, judge.control, judge.world.people)
