@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from writ_bus.port import Bus, Endpoint, Service, Serving
+from writ_bus.port import Bus, Service, Serving
 from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
@@ -19,13 +19,14 @@ from writ_policy.approvals.recorded_operations import RecordedOperations
 from writ_policy.config import PolicyConfig
 from writ_policy.decisions.agent_plugins import agent_plugins
 from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.analysis import AnalysisQueries
 from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
 from writ_policy.endpoints.people import PeopleEndpoints
 from writ_policy.endpoints.queries import BURST, RATE, endpoint
 from writ_policy.endpoints.scans import Scans
 from writ_policy.endpoints.sessions import SessionQueries
-from writ_policy.endpoints.versions import QueryHandler, VersionQueries
+from writ_policy.endpoints.versions import VersionQueries
 from writ_policy.endpoints.visible import VisibleEndpoint
 from writ_policy.highest_version import FILE as HIGHEST
 from writ_policy.highest_version import EnforcedVersion, HighestVersion
@@ -138,24 +139,28 @@ class PolicyService:
 
     def _make_guard(self, bus: Bus, security: SecurityEvents) -> JournalGuard:
         def alarm(why: str) -> None:
-            security.report("journal_replaced", f"seen by policy: {why}", None, None)
+            security.report("journal_replaced", f"reported by policy: {why}", None, None)
 
         file, lost = StateFile(self._config.state_dir / FILE, JournalMark), self._config.journal_lost
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
 
-    def _service(
+    def _service(  # long: one list of endpoints, each given its parts
         self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard, security: SecurityEvents
     ) -> Service:
         dry, clock = self._config.dry_run_only, self._clock
         judging = JudgeFactory(self._sources, versions, follower, self._plugins, guard, dry_run_only=dry, clock=clock)
+        proposed = ProposedVersions(versions, self._compiler, self._catalogue)
+        keys = self._keys.events
         scans = Scans(bus.scans, self._sources, self._key, self._keys.at, security, self._observe, self._clock)
-        windows = OpenWindows(bus.journal, self._keys.events)
-        decisions = DecisionEndpoints(
+        signer = DecisionSigner(self._key)
+        windows = OpenWindows(bus.journal, keys, signer.open)
+        handlers = DecisionEndpoints(
             bus.journal,
             judging,
-            ProposedVersions(versions, self._compiler, self._catalogue),
+            proposed,
             scans,
             self._key,
+            signer,
             self._keys,
             security,
             self._measures,
@@ -163,35 +168,33 @@ class PolicyService:
             windows,
             bus,
         )
-        recorded = RecordedOperations(bus.journal, self._keys.events, clock)
-        approvals = ApprovalEndpoint(bus, judging, recorded, security, self._observe)
-        people = PeopleEndpoints(judging, self._observe)
         version_queries = VersionQueries(
             self._config, self._sources, versions, judging.now, self._notifier.queue, windows
         )
-        permit = version_queries.permit
-        queries = {
-            **version_queries.by_name(),
-            **AnalysisQueries(self._config.mode, versions, judging.now, permit, scans, self._analysis_pool).by_name(),
-            **PendingApprovals(bus.journal, judging, recorded, clock, self._key).by_name(),
-            **people.by_name(),
-            **SessionQueries(judging.now, permit).by_name(),
-        }
-        visible = VisibleEndpoint(judging, self._observe)
+        analysis = AnalysisQueries(
+            self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
+        )
+        standings = RecordedOperations(bus.journal, keys, clock)
+        approvals = ApprovalEndpoint(bus, judging, standings, security, self._observe)
+        pending = PendingApprovals(bus.journal, judging, standings, clock, self._key)
+        people = PeopleEndpoints(judging, self._observe)
+        sessions = SessionQueries(judging.now, version_queries.permit)
+        questions = (version_queries, analysis, pending, people, sessions)
+        handled = {name: handler for one in questions for name, handler in one.by_name().items()}
+        buckets = Buckets(RATE, BURST)
+        query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
+        own = [
+            scans.endpoint(),
+            approvals.endpoint(),
+            people.endpoint(),
+            VisibleEndpoint(judging, self._observe).endpoint(),
+        ]
         return Service(
             name="policy",
             version=VERSION,
-            description="What may happen: decisions, grants for claims, approvals, and questions about the policy.",
-            endpoints=[
-                *decisions.endpoints(),
-                *(one.endpoint() for one in (scans, approvals, people, visible)),
-                *self._query_endpoints(queries),
-            ],
+            description="Decides requests, grants claims, records approvals, answers queries about the policy.",
+            endpoints=[*handlers.endpoints(), *own, *query_endpoints],
         )
-
-    def _query_endpoints(self, handlers: Mapping[str, QueryHandler]) -> list[Endpoint]:
-        buckets = Buckets(RATE, BURST)
-        return [endpoint(name, handler, self._observe, buckets) for name, handler in handlers.items()]
 
     def _version_refused(self, number: int, why: str) -> None:
         """Report the refused version without its mistakes, which may quote the document and stay in the log."""
@@ -294,8 +297,8 @@ class PolicyService:
 
     async def _control_check(self) -> str | None:
         """Stops and emergencies are no fault of the service: they are shown."""
-        control = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
-        found = [DRY_RUN_ONLY] * self._config.dry_run_only + [control] * bool(control)
+        seen = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
+        found = [DRY_RUN_ONLY] * self._config.dry_run_only + [seen] * bool(seen)
         return Detail("; ".join(found)) if found else None
 
     async def _keys_check(self) -> str | None:
