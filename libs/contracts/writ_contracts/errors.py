@@ -143,6 +143,7 @@ CODES: dict[str, str] = {
     "forged_claim": "the claim is not one of an agent of the target's pool",
     "forged_start": "the journal does not bear the start that an executor asks for",
     "moved_on": "the operation does not wait for this claim any more",
+    "texts_needed": "this replica of policy does not have the large texts that the question leaves out",
     "too_soon": "the attempt before it may still run",
     "forged_listing": "a listing is not one that the target's agents made for this decision",
     "for_people": "nobody can request this over MCP: a person does it with `writ`",
