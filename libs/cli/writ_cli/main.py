@@ -142,7 +142,7 @@ for command in (
     LazyGroup(
         "journal",
         "writ_cli.installation.journal:journal",
-        "The record's own life: how full it is, archives of it.",
+        "The journal: its size, and archives of it.",
     ),
     catalogue.operations,
     catalogue.targets,
@@ -170,7 +170,7 @@ for command in (
     LazyGroup(
         "plugin",
         "writ_cli.plugins.group:plugin",
-        "Operations, backends and conditions by other packages: list them, or begin one.",
+        "Operations, backends and conditions of other packages: list, check or create them.",
     ),
     LazyGroup(
         "policy",
