@@ -94,6 +94,14 @@ class SoftwareSecurityKey:
 
     # WebAuthn
 
+    @property
+    def cose(self) -> dict[int, Any]:
+        """The public key as COSE_Key."""
+        if self._ed25519:
+            return {1: 1, 3: -8, -1: 6, -2: self._ed25519.public_key().public_bytes_raw()}
+        point = self._ecdsa.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return {1: 2, 3: -7, -1: 1, -2: point[1:33], -3: point[33:]}
+
     def passkey_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
         """The credential that an enrolment records."""
         key = (self._ed25519 or self._ecdsa).public_key()
